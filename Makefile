@@ -1,0 +1,71 @@
+# `make demo` and `make test` are the two commands; both install first. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# gpu where an NVIDIA GPU answers, else cpu; `make install ACCELERATOR=cpu` overrides.
+ACCELERATOR ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo gpu || echo cpu)
+LOCK := requirements/$(ACCELERATOR).txt
+STAMP := $(VENV)/.installed-$(ACCELERATOR)
+# torch's CPU builds are not on PyPI. Only torch is looked up here.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# uv installs the lock ten times as fast as pip. pip brings uv itself and torch, since it knows of local mirrors and
+# wheels by its configuration; -qq keeps it silent about indexes that do not answer, errors are still shown.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+EVERYTHING := --no-deps -r $(LOCK) --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-long lint format lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP) ## create .venv from the lock file for this machine (CPU or GPU)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "make: need Python 3.11 or later, but $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1)." >&2; \
+	  echo "Install one and name it: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+	  echo "note: the lock files are made for Python 3.11 to 3.13; this is $$($(PYTHON) --version)" >&2
+	@if [ -d $(VENV) ] && ls $(VENV)/.installed-* >/dev/null 2>&1 && [ ! -e $(STAMP) ]; then \
+	  echo "$(VENV) was made for another accelerator: starting anew"; rm -rf $(VENV); fi
+	@echo "installing $(LOCK) into $(VENV) (some minutes the first time)"
+	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "Could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) install --no-deps "$$(grep '^uv==' $(LOCK))"
+ifeq ($(ACCELERATOR),cpu)
+	@torch=$$(grep '^torch==' $(LOCK)) && \
+	  $(BIN)/uv --quiet pip show --python $(BIN)/python torch 2>/dev/null | grep -qx "Version: $${torch#*==}" || \
+	  $(PIP) install --no-deps --retries 2 --extra-index-url $(TORCH_CPU_INDEX) "$$torch"
+endif
+	@$(BIN)/uv --quiet pip install --python $(BIN)/python $(EVERYTHING) || { \
+	  echo "uv could not install (it does not read pip's configuration): trying pip, which is slower" >&2; \
+	  $(PIP) install $(EVERYTHING); }
+	@touch $@
+
+demo: install ## the whole chain with the embedded model, offline
+	@$(BIN)/selfinstruct demo --output-dir runs/demo
+
+test: install ## all tests that need neither a GPU nor much time
+	@$(BIN)/python -m pytest -m "not long and not gpu"
+
+test-long: install ## what does not fit into `make test`
+	@$(BIN)/python -m pytest -m "long and not gpu"
+
+lint: install ## ruff (rules and format) and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install ## let ruff fix and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: install ## write requirements/*.txt anew; LOCK_OPTIONS=--upgrade takes newer versions
+	@UV=$(abspath $(BIN)/uv) requirements/compile.sh $(LOCK_OPTIONS)
+
+clean: ## remove .venv, caches and builds; runs/ stays
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Engines that answer requests: vLLM in process, and a scripted one for tests."""

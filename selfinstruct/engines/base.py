@@ -1,0 +1,63 @@
+"""What the pipeline asks of an engine. The pipeline knows no more of vLLM than this file says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from selfinstruct.config import Sampling
+from selfinstruct.prompts import Prompt
+from selfinstruct.records import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to the engine.
+
+    Attributes:
+        key: names the request in errors and logs (`proposal/12`); unique among those in flight.
+        prompt: a string to be continued, or chat messages.
+        sampling: how to sample.
+        stop: stop strings; generation ends before the first of them.
+        choices: when given, the answer is exactly one of these strings, where the engine can hold a model to that.
+    """
+
+    key: str
+    prompt: Prompt
+    sampling: Sampling
+    stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+
+
+class RequestFailed(Exception):  # noqa: N818 - an outcome that is journaled, not a fault of the program
+    """This request cannot be answered (too long, refused, timed out); others can. `reason` goes into the journal."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Engine(Protocol):
+    """Answers requests concurrently; as many as it is given.
+
+    Raises of `generate`: `RequestFailed` for one request, `errors.EngineError` when the engine itself is gone.
+    """
+
+    context_length: int
+    """Tokens of prompt and answer together, at most."""
+
+    has_chat_template: bool
+    """Whether the model's tokenizer brings a chat template."""
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the prompt as the model will see it, chat template and special tokens included."""
+        ...
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request. Cancelling the call aborts the request in the engine."""
+        ...
+
+    async def close(self) -> None:
+        """Give back memory and processes; the engine cannot be used afterwards."""
+        ...

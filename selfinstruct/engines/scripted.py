@@ -1,0 +1,73 @@
+"""An engine that answers from a script: for tests, and for trying a configuration without a model.
+
+It records every request, answers as a function of the whole prompt (so that any divergence between two runs shows),
+and can take random time over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.errors import EngineError
+from selfinstruct.prompts import Prompt
+from selfinstruct.records import Completion
+
+Answer = Completion | Exception
+Script = Callable[[Request], Answer]
+
+
+class ScriptedEngine:
+    """Answers `script(request)`; an exception that the script returns is raised.
+
+    Args:
+        script: the answers.
+        context_length: tokens of prompt and answer; a token is a whitespace-separated word here.
+        has_chat_template: what the engine says of its tokenizer.
+        latency: seconds an answer takes at most, drawn uniformly; 0 answers at the next turn of the event loop.
+        seed: of the latencies.
+
+    Attributes:
+        history: every request, in the order of asking.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        context_length: int = 1_000_000,
+        has_chat_template: bool = False,
+        latency: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        self.context_length = context_length
+        self.has_chat_template = has_chat_template
+        self.history: list[Request] = []
+        self._script = script
+        self._latency = latency
+        self._random = random.Random(seed)
+        self._closed = False
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Whitespace-separated words of the prompt."""
+        text = prompt if isinstance(prompt, str) else " ".join(message["content"] for message in prompt)
+        return len(text.split())
+
+    async def generate(self, request: Request) -> Completion:
+        """The script's answer, after a while."""
+        if self._closed:
+            raise EngineError("the scripted engine is closed")
+        if self.count_tokens(request.prompt) + request.sampling.max_tokens > self.context_length:
+            raise RequestFailed("prompt_too_long", request.key)
+        self.history.append(request)
+        await asyncio.sleep(self._random.uniform(0, self._latency) if self._latency else 0)
+        answer = self._script(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        """Refuse further requests."""
+        self._closed = True

@@ -1,0 +1,282 @@
+"""vLLM in process: asynchronous engine, continuous batching, prefix caching. Runs with vLLM 0.22 and later."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.config import DEMO_MODEL, Sampling
+from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.prompts import Prompt
+from selfinstruct.records import Completion
+
+
+def resolve_model(name: str) -> str:
+    """The path or Hub name that vLLM and transformers load for a model's name in the configuration.
+
+    Raises:
+        ConfigError: the name looks like a path (or is one) and holds no model.
+    """
+    if name == DEMO_MODEL:
+        from selfinstruct.demo import model_path
+
+        return str(model_path())
+    path = Path(name)
+    looks_like_path = path.is_absolute() or name.startswith((".", "~")) or path.exists() or name.count("/") > 1
+    if not looks_like_path:
+        return name
+    path = path.expanduser()
+    if not (path / "config.json").exists():
+        raise ConfigError(f"model {name!r}: no such model; {path / 'config.json'} does not exist")
+    return str(path.resolve())
+
+
+def prepare_environment(verbose: bool = False) -> None:
+    """Set what vLLM reads from the environment before it is imported; what the user has set stays."""
+    defaults = {
+        "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+        # A forked engine would inherit the lock on the run directory, and open files with it.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_heads: int) -> dict[str, int]:
+    """How to use all GPUs: as many replicas as there can be, each over as few GPUs as hold the weights.
+
+    Args:
+        num_gpus: GPUs of the machine.
+        weight_bytes: size of the model's weights; 0 when it is not known, which counts as small.
+        gpu_bytes: memory of one GPU; weights may take six tenths of it, the rest is for the cache.
+        num_heads: attention heads; tensor parallelism must divide them.
+
+    Returns:
+        `tensor_parallel_size` and `data_parallel_size`; empty for a single GPU or none.
+    """
+    if num_gpus < 2:
+        return {}
+    tensor = 1
+    while tensor < num_gpus and (weight_bytes > 0.6 * gpu_bytes * tensor or num_heads % tensor or num_gpus % tensor):
+        tensor += 1
+    if num_heads % tensor:
+        tensor = 1
+    return {"tensor_parallel_size": tensor, "data_parallel_size": max(1, num_gpus // tensor)}
+
+
+def engine_arguments(model: str, revision: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """vLLM's engine arguments: the user's by their own names, over defaults that suit the machine."""
+    import torch
+
+    arguments: dict[str, Any] = {"model": model, "enable_prefix_caching": True, "disable_log_stats": True}
+    if revision:
+        arguments["revision"] = revision
+    if torch.cuda.is_available():
+        if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & given.keys():
+            arguments |= _machine_parallelism(model, revision, bool(given.get("trust_remote_code")))
+    else:
+        # Compiling takes a minute, which a CPU run rarely earns back.
+        arguments["enforce_eager"] = True
+    return arguments | given
+
+
+def _machine_parallelism(model: str, revision: str | None, trust_remote_code: bool) -> dict[str, int]:
+    import torch
+    from transformers import AutoConfig
+
+    num_gpus = torch.cuda.device_count()
+    if num_gpus < 2:
+        return {}
+    heads = 0
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+        heads = config.get_text_config().num_attention_heads
+    weights = sum(f.stat().st_size for f in Path(model).glob("*.safetensors")) if Path(model).is_dir() else 0
+    return default_parallelism(num_gpus, weights, torch.cuda.get_device_properties(0).total_memory, heads)
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, Any]:
+    """Command-line arguments as vLLM's own parser reads them (`--max-model-len 4096`), by the names of `AsyncEngineArgs`.
+
+    Only what is given is returned, so that vLLM's defaults stay vLLM's.
+
+    Raises:
+        ConfigError: vLLM knows no such argument, or not with this value; the message is vLLM's.
+    """
+    import argparse
+
+    prepare_environment()
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    class Refusing(FlexibleArgumentParser):  # type: ignore[misc]
+        def error(self, message: str) -> None:  # type: ignore[override]
+            raise ConfigError(f"vLLM's engine arguments: {message}")
+
+    parser = AsyncEngineArgs.add_cli_args(Refusing(add_help=False, argument_default=argparse.SUPPRESS))
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return vars(parser.parse_args(arguments))
+
+
+class VLLMEngine:
+    """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`."""
+
+    def __init__(self, llm: Any, tokenizer: Any, context_length: int) -> None:
+        self._llm = llm
+        self._tokenizer = tokenizer
+        self.context_length = context_length
+        self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
+        self._counter = 0
+        self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
+
+    @classmethod
+    async def start(
+        cls, model: str, *, revision: str | None = None, arguments: dict[str, Any] | None = None, verbose: bool = False
+    ) -> VLLMEngine:
+        """Load the model and start the engine.
+
+        Args:
+            model: as in the configuration: a path, a Hub name, or `demo`.
+            revision: on the Hub.
+            arguments: vLLM engine arguments by their own names.
+            verbose: show vLLM's log.
+
+        Raises:
+            ConfigError: the model does not exist, or vLLM refuses an argument.
+            EngineError: vLLM could not start; the message holds its reason.
+        """
+        prepare_environment(verbose)
+        name = resolve_model(model)
+        try:
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
+            ) from error
+        given = engine_arguments(name, revision, dict(arguments or {}))
+        try:
+            engine_args = AsyncEngineArgs(**given)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
+        try:
+            # Blocks for as long as the model loads; nothing else waits for the event loop yet.
+            llm = AsyncLLM.from_engine_args(engine_args)
+            tokenizer = llm.get_tokenizer()
+            tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
+        except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+            raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
+        except Exception as error:
+            raise EngineError(
+                f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). Too little "
+                "memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
+            ) from error
+        return cls(llm, tokenizer, int(llm.model_config.max_model_len))
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt: the text with the tokenizer's own special tokens, or messages through its template."""
+        if isinstance(prompt, str):
+            return list(self._tokenizer(prompt).input_ids)
+        # Thinking would spend the answer's tokens before it begins; templates without the switch ignore it.
+        text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the prompt as the model will see it."""
+        return len(self.encode(prompt))
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request; see `Engine.generate`."""
+        ids = self.encode(request.prompt)
+        if len(ids) + request.sampling.max_tokens > self.context_length:
+            raise RequestFailed("prompt_too_long", f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}")
+        by_token = self._first_tokens(request.choices) if request.choices else None
+        outcome = await self._complete(ids, self._sampling(request, by_token))
+        answer = outcome.outputs[0]
+        text = answer.text
+        if by_token is not None:
+            text = by_token[answer.token_ids[0]]
+        if answer.finish_reason not in ("stop", "length"):
+            raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
+        reason = "stop" if by_token is not None else answer.finish_reason
+        return Completion(text, reason, len(ids), len(answer.token_ids))
+
+    async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
+        """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        outcome = await self._complete(prompt_ids + response_ids, sampling)
+        places = outcome.prompt_logprobs[len(prompt_ids) :]
+        return float(sum(place[token].logprob for place, token in zip(places, response_ids, strict=True)))
+
+    async def close(self) -> None:
+        """Shut the engine down, its processes included."""
+        self._llm.shutdown()
+
+    async def _complete(self, ids: list[int], sampling: Any) -> Any:
+        """One request through vLLM, whose final output is returned."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        self._counter += 1
+        outcome = None
+        try:
+            async for outcome in self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}"):
+                pass
+        except EngineDeadError as error:
+            raise EngineError("vLLM's engine died; what was committed is safe, give the same command again") from error
+        except (ValueError, EngineGenerateError) as error:
+            raise RequestFailed("refused", str(error)[:500]) from error
+        if outcome is None or not outcome.outputs:
+            raise RequestFailed("no_output")
+        return outcome
+
+    def _sampling(self, request: Request, by_token: dict[int, str] | None) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        asked = request.sampling
+        common = dict(
+            temperature=asked.temperature,
+            top_p=asked.top_p if asked.temperature > 0 else 1.0,
+            top_k=asked.top_k,
+            min_p=asked.min_p,
+            seed=_stable_seed(request.key) if asked.sampling_seed else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        if by_token is not None:
+            return SamplingParams(**common, max_tokens=1, allowed_token_ids=sorted(by_token))
+        return SamplingParams(
+            **common,
+            max_tokens=asked.max_tokens,
+            presence_penalty=asked.presence_penalty,
+            frequency_penalty=asked.frequency_penalty,
+            repetition_penalty=asked.repetition_penalty,
+            stop=list(request.stop) or None,
+        )
+
+    def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:
+        """The choice that each first token decides, or None when two choices begin with the same token.
+
+        Allowing these tokens alone holds the model to the choices at no cost; a compiled grammar takes vLLM on CPU 25 s.
+        """
+        if choices not in self._choice_tokens:
+            firsts = {self._tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
+            self._choice_tokens[choices] = firsts if len(firsts) == len(choices) else None
+        return self._choice_tokens[choices]
+
+
+def _stable_seed(key: str) -> int:
+    """A 31-bit seed from the request's key, the same in every process."""
+    import zlib
+
+    return zlib.crc32(key.encode()) & 0x7FFFFFFF

@@ -1,0 +1,41 @@
+"""Errors a user can act on, each with the exit code of its kind.
+
+0 done · 1 unexpected · 2 usage or configuration · 3 stopped, resumable · 4 bad input or failed gate ·
+5 run directory in use · 129/130/143 signals.
+"""
+
+from __future__ import annotations
+
+
+class SelfInstructError(Exception):
+    """Base of every error that is shown to the user as one message, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(SelfInstructError):
+    """An option, a configuration key or a combination of them cannot be used. Exit code 2."""
+
+    exit_code = 2
+
+
+class StoppedError(SelfInstructError):
+    """The run stopped before its target and can be continued. Exit code 3."""
+
+    exit_code = 3
+
+
+class EngineError(StoppedError):
+    """The generation engine could not be started, or died. The run directory is intact. Exit code 3."""
+
+
+class InputError(SelfInstructError):
+    """A file the user gave holds something that cannot be used. Exit code 4."""
+
+    exit_code = 4
+
+
+class RunLockedError(SelfInstructError):
+    """Another process writes this run directory. Exit code 5."""
+
+    exit_code = 5

@@ -1,0 +1,261 @@
+"""`selfinstruct generate`: seeds in, a journal of accepted instructions and instances out; continues where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import jsonl
+from selfinstruct import seeds as seed_files
+from selfinstruct.config import Config, dump_yaml
+from selfinstruct.engines.base import Engine, RequestFailed
+from selfinstruct.errors import ConfigError, StoppedError
+from selfinstruct.journal import VERSION, JournalWriter, Line, MetricsWriter, RunDirectory, read_lines, set_torn_tail_aside
+from selfinstruct.pipeline import Pipeline
+from selfinstruct.progress import GenerationProgress, console
+from selfinstruct.prompts import PROMPTS_VERSION, Style
+from selfinstruct.records import SeedTask
+from selfinstruct.state import RunState, replay
+from selfinstruct.steps import Steps
+
+StartEngine = Callable[[], Awaitable[Engine]]
+
+_METRICS_INTERVAL_S = 5.0
+
+
+class Interrupted(StoppedError):
+    """A signal stopped the run; everything committed is safe. The exit code is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; everything committed is safe, the same command continues the run")
+        self.exit_code = 128 + number
+
+
+def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
+    """Run generation to its target in `config.output_dir`, continuing what is there.
+
+    Args:
+        config: the configuration; `output_dir` must be set.
+        start_engine: starts the engine; called only when there is something to ask it.
+        overwrite: discard the run that is there.
+
+    Returns:
+        The state at the end.
+
+    Raises:
+        ConfigError: the directory holds a run made with other settings (the message lists the differences), or a prompt
+            cannot fit the model's context.
+        InputError: broken seed files; a damaged journal.
+        StoppedError: saturated, interrupted or the engine died; the same command continues.
+        RunLockedError: another process writes the directory.
+    """
+    if config.output_dir is None:
+        raise ConfigError("give a run directory: --output-dir RUN")
+    run = RunDirectory(Path(config.output_dir))
+    config = _anchored(config)
+    tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
+    identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
+    with run.locked():
+        if overwrite:
+            _discard(run)
+        state = _recover(run)
+        if state.header:
+            _refuse_other_run(run, state.header["identity"], identity)
+            jsonl.write_text(run.config, dump_yaml(config))
+        if state.target and config.num_instructions < state.target:
+            console.print(f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer")
+        if not state.header or config.num_instructions > state.target or not state.complete:
+            asyncio.run(_with_signals(_grow(config, run, state, tasks, identity, start_engine)))
+    _say_when_stopped(state)
+    return state
+
+
+async def _grow(
+    config: Config, run: RunDirectory, state: RunState, tasks: list[SeedTask], identity: dict[str, Any], start_engine: StartEngine
+) -> None:
+    console.print(f"starting the engine with model {config.model!r}")
+    async with _closing(await start_engine()) as engine:
+        steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
+        _check_fit(steps)
+        if steps.borrows:
+            console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
+        resolved = {"style": style, "context_length": engine.context_length}
+        with JournalWriter(run.journal, config.fsync_interval) as journal:
+            for line in _opening_lines(config, state, identity, resolved):
+                journal.append(line)
+                state.apply(line)
+            jsonl.write_text(run.config, dump_yaml(config))
+            pipeline = Pipeline(steps, engine, state, journal.append)
+            with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
+                pipeline.on_commit = progress.on_commit
+                metering = asyncio.ensure_future(_meter(MetricsWriter(run.metrics), state, progress))
+                try:
+                    await pipeline.run()
+                finally:
+                    metering.cancel()
+
+
+def _opening_lines(config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any]) -> Iterator[Line]:
+    """The lines that this start of the run adds before anything is asked; none for a plain continuation."""
+    if not state.header:
+        yield {
+            "kind": "run",
+            "version": VERSION,
+            "identity": identity,
+            "resolved": resolved,
+            "num_instructions": config.num_instructions,
+        }
+        return
+    if state.header["resolved"] != resolved:
+        raise ConfigError(
+            "the engine differs from the one that began this run:\n" + _difference(state.header["resolved"], resolved)
+        )
+    if config.num_instructions > state.target:
+        yield {
+            "kind": "control",
+            "event": "target_raised",
+            "after_proposal": state.proposals - 1,
+            "num_instructions": config.num_instructions,
+        }
+    stopped, rule = state.stopped, config.saturation
+    if stopped is not None and (
+        stopped["window"] != rule.window or stopped["accepted"] >= rule.min_acceptance * max(stopped["candidates"], 1)
+    ):
+        yield {"kind": "control", "event": "resumed", "after_proposal": state.proposals - 1}
+
+
+def _recover(run: RunDirectory) -> RunState:
+    """The state of what is there; a torn last line is set aside and reported."""
+    if not run.journal.exists():
+        return RunState()
+    torn = set_torn_tail_aside(run)
+    if torn:
+        console.print(f"the journal's last line was cut short by a crash: {torn} bytes moved to {run.torn}; it is asked again")
+    return replay(read_lines(run.journal))
+
+
+def _refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if recorded != wanted:
+        raise ConfigError(
+            f"{run.path} holds a run made with other settings:\n{_difference(recorded, wanted)}\n"
+            "Give the recorded values to continue it, another --output-dir to keep both, or --overwrite to start anew"
+        )
+
+
+def _difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+    lines = []
+    for key in dict.fromkeys([*recorded, *wanted]):
+        old, new = recorded.get(key), wanted.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines.append(_difference(old, new, f"{prefix}{key}."))
+        else:
+            lines.append(f"  {prefix}{key}: recorded {old!r}, now {new!r}")
+    return "\n".join(lines)
+
+
+def _anchored(config: Config) -> Config:
+    """The configuration with local paths made absolute, so that a run directory means the same from anywhere."""
+    seeds = tuple(name if name in seed_files.PACKAGED else str(Path(name).resolve()) for name in config.seeds)
+    local = Path(config.model).expanduser()
+    model = str(local.resolve()) if (local / "config.json").exists() else config.model
+    return config.model_copy(update={"seeds": seeds, "model": model})
+
+
+def _discard(run: RunDirectory) -> None:
+    """Remove what a run leaves behind, and nothing else that may lie in the directory."""
+    import shutil
+
+    for path in (run.journal, run.torn, run.metrics, run.config, run.report):
+        path.unlink(missing_ok=True)
+    for folder in (run.dataset, run.model, run.evaluation):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _style(config: Config, engine: Engine) -> Style:
+    if config.prompting == "chat" and not engine.has_chat_template:
+        raise ConfigError(f"--prompting chat: the tokenizer of {config.model!r} has no chat template; use --prompting completion")
+    if config.prompting == "auto":
+        return "chat" if engine.has_chat_template else "completion"
+    return config.prompting
+
+
+def _borrowed(tasks: list[SeedTask]) -> list[SeedTask]:
+    """Packaged seeds, when the user's own lack one of the two kinds of task."""
+    if any(t.is_classification for t in tasks) and not all(t.is_classification for t in tasks):
+        return []
+    return seed_files.load([seed_files.resolve("seed_tasks")])
+
+
+def _check_fit(steps: Steps) -> None:
+    """Refuse to start when not even a typical prompt fits: every request would fail."""
+    try:
+        steps.proposal_request(0, [], 0)
+    except RequestFailed as failure:
+        raise ConfigError(
+            f"a proposal prompt cannot fit: {failure.detail}; lower --proposal.max-tokens, or use a model with a longer context"
+        ) from failure
+
+
+def _say_when_stopped(state: RunState) -> None:
+    stopped = state.stopped
+    if stopped is not None and len(state.pool) < state.target:
+        raise StoppedError(
+            f"saturated: of the {stopped['candidates']} candidates of the last {stopped['window']} proposals {stopped['accepted']} were "
+            f"new. {len(state.pool)} of {state.target} instructions were accepted, and the dataset can be exported as it is.\n"
+            "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, a stronger model"
+        )
+
+
+async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress) -> None:
+    while True:
+        await asyncio.sleep(_METRICS_INTERVAL_S)
+        metrics.append(
+            accepted=len(state.pool),
+            candidates=state.candidates()[2],
+            proposals=state.proposals,
+            completion_tokens=state.completion_tokens,
+            **progress.rates(),
+        )
+
+
+@contextlib.asynccontextmanager
+async def _closing(engine: Engine) -> AsyncIterator[Engine]:
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def _with_signals(work: Awaitable[None]) -> None:
+    """Run `work`; SIGINT, SIGTERM or SIGHUP cancel it, so that it can leave the journal whole. A second one kills at once.
+
+    A SIGHUP that was ignored when the process started (nohup) stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        task.cancel()
+
+    handled = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if received:
+            raise Interrupted(received[0]) from None
+        raise
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,248 @@
+"""The run directory and its journal.
+
+    runs/NAME/ config.yaml · journal.jsonl · metrics.jsonl · dataset/ · model/ · evaluation/ · report.html
+
+`journal.jsonl` is the run: append-only, one line a transaction. The first line is the header, which names what
+identifies the run; every other line is the outcome of one request with everything decided about it, or a control line:
+
+    {"kind": "run", "version": 1, "identity": {...}, "num_instructions": N}
+    {"kind": "proposal", "n": 0, "examples": [ids], "completion": {...}, "candidates": [{"id", "instruction",
+        "accepted": true, "nearest_seed": {"id", "score"}} | {..., "accepted": false, "reason", "evidence"}]}
+    {"kind": "classification", "id": ..., "completion": {...}, "is_classification": true}
+    {"kind": "instances", "id": ..., "form": "input_first", "completion": {...}, "candidates": [{"input", "output",
+        "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
+    {"kind": any of the three, ..., "failed": {"reason", "detail"}}
+    {"kind": "control", "event": "target_raised" | "saturated" | "resumed", "after_proposal": n, ...}
+
+Nothing in it depends on the clock or on latencies; those go into `metrics.jsonl`, which no decision reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from selfinstruct import jsonl
+from selfinstruct.errors import InputError, RunLockedError, SelfInstructError
+
+VERSION = 1
+Line = dict[str, Any]
+
+
+class RunDirectory:
+    """Where a run keeps its things. Making one touches no disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.journal = path / "journal.jsonl"
+        self.torn = path / "journal.jsonl.torn"
+        self.metrics = path / "metrics.jsonl"
+        self.dataset = path / "dataset"
+        self.model = path / "model"
+        self.evaluation = path / "evaluation"
+        self.report = path / "report.html"
+        self._lock = path / ".lock"
+        self._owner = path / ".lock.owner"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for writing; created when missing.
+
+        The lock is the operating system's, on an open file: it ends with its process, however that dies.
+
+        Raises:
+            RunLockedError: another process holds it; the message names its pid and host.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunLockedError(f"{self.path} is being written by {self._owner_text()}; wait for it or stop it") from error
+        try:
+            jsonl.write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            self._owner.unlink(missing_ok=True)
+            lock.release()
+
+    def _owner_text(self) -> str:
+        try:
+            owner = json.loads(self._owner.read_text())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+    def require_journal(self) -> None:
+        """Raise `InputError` unless this is a run directory with a journal."""
+        if not self.journal.exists():
+            raise InputError(f"{self.path} is no run directory: it has no journal.jsonl; start one with `selfinstruct generate`")
+
+
+def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
+    """The journal's complete lines in order; a torn last line is left out.
+
+    Args:
+        path: the journal.
+        live: another process may be writing it, so that damage at the very end is no damage.
+
+    Raises:
+        InputError: a line before the last is damaged; named by its number and byte offset.
+    """
+    offset = 0
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                if not raw.endswith(b"\n"):
+                    return
+                yield _parse(raw)
+            except ValueError as error:
+                if live and not stream.read(1):
+                    return
+                raise InputError(
+                    f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are whole. "
+                    "Restore the journal from a copy, or move the damaged line away by hand"
+                ) from error
+            offset += len(raw)
+
+
+def _parse(raw: bytes) -> Line:
+    line = json.loads(raw)
+    if not isinstance(line, dict) or "kind" not in line:
+        raise ValueError(f"not a journal line: {raw[:60]!r}")
+    return line
+
+
+def set_torn_tail_aside(run: RunDirectory) -> int:
+    """Move what follows the last newline to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
+
+    A write that a crash cut short leaves such a tail, possibly in the middle of a character. What it recorded was not
+    committed and is done again.
+    """
+    size = run.journal.stat().st_size
+    with run.journal.open("r+b") as stream:
+        end = size
+        while end > 0:
+            start = max(0, end - 65536)
+            stream.seek(start)
+            found = stream.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end == size:
+            return 0
+        stream.seek(end)
+        tail = stream.read()
+        with run.torn.open("ab") as torn:
+            torn.write(tail + b"\n")
+            torn.flush()
+            os.fsync(torn.fileno())
+        stream.truncate(end)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return len(tail)
+
+
+class JournalWriter:
+    """Appends lines, each with one write; fsyncs in the background, in groups.
+
+    A line is safe from the death of this process once `append` returns, and from power loss after the next fsync, at
+    most `fsync_interval` seconds later (0: before `append` returns).
+
+    Raises of `append` and `close`: `SelfInstructError` when the disk refuses (full, for example). What was written
+    before stays whole, and nothing is appended after a failed write.
+    """
+
+    def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
+        existed = path.exists()
+        self._path = path
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if not existed:
+            jsonl.fsync_directory(path.parent)
+        self._interval = fsync_interval
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._error: OSError | None = None
+        self._syncer: threading.Thread | None = None
+        if fsync_interval > 0:
+            self._syncer = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
+            self._syncer.start()
+
+    def append(self, line: Line) -> None:
+        """Commit one line."""
+        if self._error is not None:
+            raise self._refused(self._error)
+        data = jsonl.dumps(line).encode("utf-8") + b"\n"
+        try:
+            written = os.write(self._handle, data)
+            while written < len(data):  # A disk that fills takes part of the line and then raises.
+                written += os.write(self._handle, data[written:])
+            if self._syncer is None:
+                os.fsync(self._handle)
+        except OSError as error:
+            self._error = error
+            raise self._refused(error) from error
+        self._dirty.set()
+
+    def close(self) -> None:
+        """Fsync and close; harmless when called twice."""
+        if self._handle < 0:
+            return
+        self._closing.set()
+        self._dirty.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        handle, self._handle = self._handle, -1
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(handle)
+
+    def _sync_loop(self) -> None:
+        while True:
+            self._dirty.wait()
+            if self._closing.wait(self._interval):
+                return
+            self._dirty.clear()
+            try:
+                os.fsync(self._handle)
+            except OSError as error:
+                self._error = error
+                return
+
+    def _refused(self, error: OSError) -> SelfInstructError:
+        return SelfInstructError(
+            f"{self._path}: cannot be written: {error.strerror}. Every line committed before is safe; "
+            "make room or mend the disk, then give the same command again"
+        )
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class MetricsWriter:
+    """Appends wall-clock measurements to `metrics.jsonl`; losing some of them harms nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, **values: Any) -> None:
+        """Add a row with the time of day (Unix seconds)."""
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")

@@ -1,0 +1,120 @@
+"""JSON Lines: read with errors that name the line, append durably, write atomically.
+
+Lines are split at the byte b"\\n" alone (`str.splitlines` would also cut at U+2028), and every line written is valid
+UTF-8: text that UTF-8 cannot hold (lone surrogates in a model's output) is written with JSON escapes instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonlines
+
+from selfinstruct.errors import InputError
+
+
+def dumps(row: Any) -> str:
+    """One line of JSON, without its newline: compact, keys in their order, readable where UTF-8 allows it."""
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(row, separators=(",", ":"), allow_nan=False)
+    return text
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object of one line.
+
+    Raises:
+        ValueError: says what is wrong with the line: no UTF-8, no JSON, no object.
+    """
+    try:
+        row = next(iter(jsonlines.Reader([raw])))
+    except jsonlines.InvalidLineError as error:
+        raise ValueError(f"not valid JSON: {error.__cause__ or error}; the line begins {raw[:80]!r}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, got {type(row).__name__}: {raw[:80]!r}")
+    return row
+
+
+def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, row) of a user's file; blank lines, a BOM and CRLF are accepted.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no UTF-8, no JSON or no JSON object (named by its number).
+    """
+    try:
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                if raw.strip():
+                    try:
+                        row = parse(raw)
+                    except ValueError as error:
+                        raise InputError(f"{path}, line {number}: {error}") from error
+                    yield number, row
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it, fsynced, when the block ends well; else nothing changes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        fsync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, rows: Iterable[Any]) -> int:
+    """Write `rows` atomically as JSON Lines; returns how many."""
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            stream.write(dumps(row) + "\n")
+            count += 1
+    return count
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write an indented JSON file atomically."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    write_text(path, text + "\n")
+
+
+def fsync_directory(path: Path) -> None:
+    """Make a rename or a new file in `path` survive power loss."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,214 @@
+"""The scheduler: what to ask next, commit in order, when to stop.
+
+Proposals are numbered. Proposal n's prompt is made from the pool as it stood after proposal n - window, and its answer
+is committed after those of all earlier proposals; answers that come early wait. Classification and instance requests
+depend on their instruction alone and are committed as they arrive. So, given the same answers from the engine, two
+runs have the same proposals in the same order and the same set of journal lines, whatever the latencies and however
+often one of them was interrupted.
+
+Everything shares one stream: follow-ups go first, proposals fill the rest, and the engine's batch never drains
+between stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.journal import Line
+from selfinstruct.novelty import NoveltyIndex
+from selfinstruct.records import Completion, Instruction
+from selfinstruct.state import RunState
+from selfinstruct.steps import Steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A request under way: which step it belongs to, and what is needed to decide on its answer."""
+
+    kind: str
+    n: int = -1
+    examples: tuple[str, ...] = ()
+    instruction: Instruction | None = None
+
+
+class Pipeline:
+    """Grows one run until its target, or until it is saturated.
+
+    Args:
+        steps: the method.
+        engine: answers the requests.
+        state: where the run stands; brought up to date as lines are committed.
+        commit: makes one line durable; called before `state` takes it into account.
+        on_commit: called after each committed line; for progress displays and tests.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        engine: Engine,
+        state: RunState,
+        commit: Callable[[Line], None],
+        on_commit: Callable[[Line], None] | None = None,
+    ) -> None:
+        self.steps = steps
+        self.engine = engine
+        self.state = state
+        self.in_flight = 0
+        self._config = steps.config
+        self._write = commit
+        self.on_commit = on_commit
+        self._flights: dict[asyncio.Task[Completion], _Flight] = {}
+        self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
+        self._follow_ups: deque[tuple[str, Instruction]] = deque(state.pending())
+        self._next_proposal = state.proposals
+        self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._config.filters.threshold)
+        for instruction in state.pool:
+            self._index.add(instruction.text)
+
+    async def run(self) -> None:
+        """Run to the target or to saturation, follow-ups included. Cancelling leaves a state that can be continued.
+
+        Raises:
+            EngineError: the engine is gone.
+        """
+        try:
+            while True:
+                self._fill()
+                if not self._flights:
+                    return
+                done, _ = await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    flight = self._flights.pop(task, None)
+                    if flight is not None:  # Else it was dropped by a commit of this very round.
+                        self._arrive(flight, _outcome(task))
+        finally:
+            await asyncio.gather(*self._drop(lambda flight: True), return_exceptions=True)
+
+    @property
+    def wants_proposals(self) -> bool:
+        """Whether more instructions are wanted."""
+        return len(self.state.pool) < self.state.target and self.state.stopped is None
+
+    # ---------------------------------------------------------------------------------------------- asking
+
+    def _fill(self) -> None:
+        """Give the engine as much as it may have: follow-ups first, then proposals inside the window."""
+        while self._follow_ups and len(self._flights) < self._config.max_in_flight:
+            kind, instruction = self._follow_ups.popleft()
+            self._ask(_Flight(kind, instruction=instruction))
+        while (
+            self.wants_proposals
+            and len(self._flights) < self._config.max_in_flight
+            and self._next_proposal < self.state.proposals + self._config.window
+        ):
+            self._ask(_Flight("proposal", n=self._next_proposal))
+            self._next_proposal += 1
+        self.in_flight = len(self._flights)
+
+    def _ask(self, flight: _Flight) -> None:
+        try:
+            flight, request = self._request(flight)
+        except RequestFailed as failure:
+            self._arrive(flight, failure)
+            return
+        self._flights[asyncio.ensure_future(self.engine.generate(request))] = flight
+
+    def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
+        if flight.instruction is None:
+            seen = flight.n - self._config.window
+            visible = self.state.pool_after[seen] if seen >= 0 else 0
+            request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
+            return _Flight("proposal", flight.n, tuple(examples)), request
+        if flight.kind == "classification":
+            return flight, self.steps.classification_request(flight.instruction)
+        known = self.state.is_classification[flight.instruction.id]
+        return flight, self.steps.instances_request(flight.instruction, known)
+
+    # ------------------------------------------------------------------------------------------ committing
+
+    def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+        if flight.instruction is not None:
+            self._commit_follow_up(flight, flight.instruction, outcome)
+            return
+        self._arrived[flight.n] = (flight, outcome)
+        while self.wants_proposals and self.state.proposals in self._arrived:
+            self._commit_proposal(*self._arrived.pop(self.state.proposals))
+
+    def _commit_proposal(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+        before = len(self.state.pool)
+        examples = list(flight.examples)
+        if isinstance(outcome, RequestFailed):
+            line: Line = {"kind": "proposal", "n": flight.n, "examples": examples, "failed": _failure(outcome)}
+        else:
+            room = self.state.target - before
+            line = self.steps.decide_proposal(flight.n, examples, outcome, self._index, self.state.pool, room)
+        self._commit(line)
+        self._follow_ups.extend(("classification", instruction) for instruction in self.state.pool[before:])
+        self._stop_when_saturated()
+        if not self.wants_proposals:
+            self._arrived.clear()
+            self._drop(lambda other: other.kind == "proposal")
+
+    def _commit_follow_up(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
+        if isinstance(outcome, RequestFailed):
+            self._commit({"kind": flight.kind, "id": instruction.id, "failed": _failure(outcome)})
+        elif flight.kind == "classification":
+            self._commit(self.steps.decide_classification(instruction, outcome))
+            if instruction.id in self.state.is_classification:
+                self._follow_ups.append(("instances", instruction))
+        else:
+            known = self.state.is_classification[instruction.id]
+            self._commit(self.steps.decide_instances(instruction, known, outcome))
+
+    def _stop_when_saturated(self) -> None:
+        """Stop proposing when hardly anything of the last proposals was new. A function of the journal, so replayable."""
+        rule = self._config.saturation
+        # A resumed run is given a whole window before it is judged again.
+        looked_at = self.state.acceptance[-rule.window :]
+        since = self.state.proposals - self.state.resumed_after
+        if since < rule.window or not self.wants_proposals:
+            return
+        candidates, accepted = sum(c for c, _ in looked_at), sum(a for _, a in looked_at)
+        if accepted >= rule.min_acceptance * max(candidates, 1):
+            return
+        self._commit(
+            {
+                "kind": "control",
+                "event": "saturated",
+                "after_proposal": self.state.proposals - 1,
+                "window": rule.window,
+                "candidates": candidates,
+                "accepted": accepted,
+            }
+        )
+
+    def _commit(self, line: Line) -> None:
+        self._write(line)
+        self.state.apply(line)
+        if self.on_commit is not None:
+            self.on_commit(line)
+
+    def _drop(self, which: Callable[[_Flight], bool]) -> list[asyncio.Task[Completion]]:
+        """Cancel requests under way; the engine aborts them. What was dropped is not journaled: it can be asked again."""
+        dropped = [task for task, flight in self._flights.items() if which(flight)]
+        for task in dropped:
+            del self._flights[task]
+            task.cancel()
+        return dropped
+
+
+def _outcome(task: asyncio.Task[Completion]) -> Completion | RequestFailed:
+    """The answer, or the failure that is an answer; the engine's own death is raised."""
+    try:
+        return task.result()
+    except RequestFailed as failure:
+        return failure
+
+
+def _failure(failed: RequestFailed) -> dict[str, Any]:
+    return {"reason": failed.reason, "detail": failed.detail}

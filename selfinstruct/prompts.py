@@ -1,0 +1,357 @@
+"""The prompts of each step, `encode_*` and `parse_*` in pairs.
+
+Four steps ask the model something (paper, section 2.2):
+
+    proposal        new instructions after a list of eight           encode_proposal        parse_proposal
+    classification  is this a classification task?                   encode_classification  parse_classification
+    instances       input, then output (input-first)                 encode_input_first     parse_input_first
+                    label, then input (output-first)                 encode_output_first    parse_output_first
+
+Every encoder takes its few-shot examples as arguments, so a user's own seed file steers every step. It returns a
+string for a base model (`completion` style: the model continues the text) or messages for a chat model (`chat`
+style: the same examples inside one user message). Parsers take either style's answer.
+
+A field marker counts only at the start of a line, and so do stop strings: the reference code's stop "16." cuts
+ordinary text. Examples are always the first part of a prompt, so that a prefix cache serves them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfinstruct.records import Instance, SeedTask
+
+PROMPTS_VERSION = 1
+"""Part of a run's identity: raised whenever a prompt's text or a parser's result changes."""
+
+Style = Literal["completion", "chat"]
+Message = dict[str, str]
+Prompt = str | list[Message]
+
+# Markers open a line. A seed whose instances hold such a line cannot be shown as an example (see `can_be_shown`).
+_MARKER = re.compile(r"^[ \t]*(?:Task(?:[ \t]+\d+)?[ \t]*:|Example[ \t]+\d+|Input[ \t]*:|Output[ \t]*:|Label[ \t]*:)", re.M)
+_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.S | re.I)
+_FENCE = re.compile(r"\A\s*```[\w-]*\n(.*?)\n?```\s*\Z", re.S)
+_NO_INPUT = re.compile(r"<?\s*(?:no\s*input|noinput|none|n/a|\(none\)|\(no input\)|not applicable|empty)\s*>?\.?", re.I)
+
+
+def can_be_shown(seed: SeedTask) -> bool:
+    """Whether the seed's instances survive a round trip through the instance prompts (no line opens with a marker)."""
+    return not any(_MARKER.search(f"{i.input}\n{i.output}") for i in seed.instances)
+
+
+def one_line(text: str) -> str:
+    """Collapse every run of whitespace to one space: instructions are listed one to a line."""
+    return " ".join(text.split())
+
+
+def strip_chat(text: str) -> str:
+    """Remove what chat models wrap around an answer: thinking blocks (also unclosed ones) and a code fence.
+
+    >>> strip_chat("<think>Eight tasks...</think>\\n```\\n9. Name a river.\\n```")
+    '9. Name a river.'
+    """
+    text = _THINKING.sub("", text)
+    # A template may open the block inside the prompt, so that only its end is in the answer.
+    text = re.sub(r"\A.*?</(?:think|thinking|reasoning)>", "", text, flags=re.S | re.I)
+    fenced = _FENCE.match(text)
+    return (fenced.group(1) if fenced else text).strip()
+
+
+def fit(encode: Callable[[int], Prompt], most: int, limit: int, count: Callable[[Prompt], int]) -> tuple[Prompt, int] | None:
+    """The prompt with as many examples as fit.
+
+    Args:
+        encode: makes the prompt with the first k of its examples.
+        most: the largest k to try; 0 or more.
+        limit: tokens the prompt may have.
+        count: tokens of a prompt.
+
+    Returns:
+        The prompt and its number of examples, or None when even the prompt without examples is too long.
+    """
+    low, high, best = 0, most, None
+    k = most  # Nearly always everything fits, so try that before halving.
+    while low <= high:
+        prompt = encode(k)
+        if count(prompt) <= limit:
+            best, low = (prompt, k), k + 1
+        else:
+            high = k - 1
+        k = (low + high + 1) // 2
+    return best
+
+
+# ---------------------------------------------------------------------------------------------- proposal
+#
+# A real completion (the prompt ended with "Task 9:"):
+#
+#      Find the odd word out in the list.
+#     Task 10: Turn the following sentence into a question.
+#     Task 11: Give three reasons to learn a second lan
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedText:
+    """One candidate instruction as parsed; `truncated` when the completion was cut inside it."""
+
+    text: str
+    truncated: bool = False
+
+
+_PROPOSAL_HEADER = "Here is a list of varied tasks, each of a different kind."
+_ITEM = re.compile(r"^[ \t]*(?:[-*•>#]+[ \t]+)?(?:\*\*)?[ \t]*(?:Task[ \t]*)?#?(\d{1,3})[ \t]*(?:\*\*)?[ \t]*[.:)][ \t]*(?:\*\*)?[ \t]*", re.M)
+_LABELLED = re.compile(r"\A(?:\*\*)?(?:Task|Instruction|Prompt)(?:\*\*)?[ \t]*:[ \t]*(?:\*\*)?[ \t]*", re.I)
+
+
+def encode_proposal(examples: Sequence[str], num_new: int, style: Style) -> Prompt:
+    """Ask for `num_new` instructions after a numbered list of `examples`."""
+    listed = "\n".join(f"Task {k}: {one_line(text)}" for k, text in enumerate(examples, 1))
+    first, last = len(examples) + 1, len(examples) + num_new
+    if style == "completion":
+        return f"{_PROPOSAL_HEADER}\n\n{listed}\nTask {first}:"
+    return [
+        {
+            "role": "user",
+            "content": f"{_PROPOSAL_HEADER}\n\n{listed}\n\nContinue the list with {num_new} new tasks. Each asks for something "
+            "else than those above and than each other, differs in subject, form and length, and can be done by reading and "
+            "writing alone. Where a task works on given material, describe the task without the material itself. "
+            f"Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
+        }
+    ]
+
+
+def proposal_stop(num_examples: int, num_new: int) -> tuple[str, ...]:
+    """Stop strings of a completion-style proposal: the item after the last one asked for, and a new section."""
+    return (f"\nTask {num_examples + num_new + 1}:", "\n\n\n")
+
+
+def parse_proposal(text: str, *, truncated: bool, num_examples: int, num_new: int, style: Style) -> list[ProposedText]:
+    """Split a completion into candidate instructions, in order.
+
+    Args:
+        text: the completion.
+        truncated: whether it ended by length, so that its last item is cut.
+        num_examples: instructions the prompt showed; a completion-style answer begins with item `num_examples + 1`.
+        num_new: items asked for; a chat model's surplus items are kept, as candidates like the others.
+        style: how the prompt was put.
+
+    Returns:
+        Candidates; an empty list when the answer holds none. Items whose text is empty are left out.
+    """
+    if style == "completion":
+        text = f"Task {num_examples + 1}: {text.lstrip()}"
+    else:
+        text = strip_chat(text)
+    marks = list(_ITEM.finditer(text))
+    found = []
+    for k, mark in enumerate(marks):
+        last = k == len(marks) - 1
+        body = text[mark.end() : len(text) if last else marks[k + 1].start()]
+        if last:
+            # A blank line ends the list: what follows is a closing remark or another section.
+            head, separator, _ = body.strip().partition("\n\n")
+            body, cut = head, truncated and not separator
+        else:
+            cut = False
+        body = one_line(_LABELLED.sub("", body.strip()))
+        if style == "chat":
+            body = _unwrap(body)
+        if body:
+            found.append(ProposedText(body, cut))
+    return found
+
+
+def _unwrap(text: str) -> str:
+    """Strip bold marks and quotes that enclose a whole line of a chat model's list."""
+    for mark in ("**", "*", '"', "`"):
+        if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark) and mark not in text[len(mark) : -len(mark)]:
+            text = text[len(mark) : -len(mark)].strip()
+    return text.replace("**", "") if text.count("**") % 2 == 0 else text
+
+
+# ---------------------------------------------------------------------------------------- classification
+#
+# A real completion (the prompt ended with "Classification:"):
+#
+#      Yes
+
+_CLASSIFICATION_HEADER = (
+    "A classification task has a small, fixed set of possible answers. Say for each task whether it is a classification task."
+)
+_CLASSIFICATION_STOP = ("\n",)
+CHOICES: dict[Style, tuple[str, str]] = {"completion": (" Yes", " No"), "chat": ("Yes", "No")}
+"""The two answers that a constrained engine may give."""
+
+
+def encode_classification(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
+    """Ask whether `instruction` is a classification task, after examples that say so of seeds."""
+    shown = "\n\n".join(f"Task: {one_line(s.instruction)}\nClassification: {'Yes' if s.is_classification else 'No'}" for s in examples)
+    shown = f"{_CLASSIFICATION_HEADER}\n\n{shown}".rstrip()
+    asked = f"Task: {one_line(instruction)}\nClassification:"
+    if style == "completion":
+        return f"{shown}\n\n{asked}"
+    return [{"role": "user", "content": f"{shown}\n\nNow answer for this one with Yes or No only.\n\n{asked}"}]
+
+
+def classification_stop() -> tuple[str, ...]:
+    """Stop strings of a completion-style classification."""
+    return _CLASSIFICATION_STOP
+
+
+def parse_classification(text: str) -> bool | None:
+    """True for yes, False for no, None when the answer is neither (never silently "no", as the reference code has it)."""
+    found = re.match(r"[\s\"'*`:.(-]*(?:classification\s*:\s*)?[\"'*`]*(yes|no)\b", strip_chat(text), re.I)
+    return None if found is None else found.group(1).lower() == "yes"
+
+
+# --------------------------------------------------------------------------------------------- instances
+#
+# A real input-first completion (the prompt ended with the task):        and an output-first one:
+#
+#     Example 1                                                              Label: positive
+#     Input: The tram was late again.                                        Input: What a lovely evening!
+#     Output: Was the tram late again?
+#     Example 2                                                              Label: negative
+#     Input: She has read it.                                                Input: I want my money back.
+#     Output: Has she read it?
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedInstance:
+    """One instance as parsed; `truncated` when the completion was cut inside it."""
+
+    input: str
+    output: str
+    truncated: bool = False
+
+
+_INPUT_FIRST_HEADER = "Worked examples of varied tasks. A task that needs no input has outputs only."
+_OUTPUT_FIRST_HEADER = "Worked examples of classification tasks: first a label, then an input that has this label."
+_INSTANCE_STOP = ("\nTask:",)
+
+
+def _input_first_block(seed: SeedTask) -> str:
+    lines = [f"Task: {one_line(seed.instruction)}"]
+    for k, instance in enumerate(seed.instances, 1):
+        lines.append(f"Example {k}")
+        if instance.input:
+            lines.append(f"Input: {instance.input}")
+        lines.append(f"Output: {instance.output}")
+    return "\n".join(lines)
+
+
+def _output_first_block(seed: SeedTask) -> str:
+    pairs = "\n\n".join(f"Label: {i.output}\nInput: {i.input}" if i.input else f"Label: {i.output}" for i in seed.instances)
+    return f"Task: {one_line(seed.instruction)}\n{pairs}"
+
+
+def _encode_instances(header: str, blocks: Sequence[str], instruction: str, ask: str, style: Style) -> Prompt:
+    shown = "\n\n".join([header, *blocks])
+    asked = f"Task: {one_line(instruction)}\n"
+    if style == "completion":
+        return f"{shown}\n\n{asked}"
+    return [{"role": "user", "content": f"{shown}\n\n{ask}\n\n{asked}".rstrip()}]
+
+
+def encode_input_first(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
+    """Ask for instances of `instruction`, the input before the output."""
+    ask = (
+        "Now write one to three examples for the task below in the same form (Example 1, Input:, Output:), with varied, complete "
+        "inputs and correct outputs. Leave out 'Input:' when the task needs none. Write the examples and nothing else."
+    )
+    return _encode_instances(_INPUT_FIRST_HEADER, [_input_first_block(s) for s in examples], instruction, ask, style)
+
+
+def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
+    """Ask for instances of a classification task, the label first: else one label takes most of them (paper, section 2.2)."""
+    ask = (
+        "Now write one example for each possible label of the task below in the same form (Label:, then Input:). "
+        "Write the examples and nothing else."
+    )
+    return _encode_instances(_OUTPUT_FIRST_HEADER, [_output_first_block(s) for s in examples], instruction, ask, style)
+
+
+def instance_stop() -> tuple[str, ...]:
+    """Stop strings of completion-style instance prompts: the next task. (Blank lines belong to code.)"""
+    return _INSTANCE_STOP
+
+
+_FIELD = re.compile(r"^[ \t]*(?:\*\*|#+[ \t]*)?(Example[ \t]+\d+|Input|Output|Label|Task)(?:\*\*)?[ \t]*(?::(?:\*\*)?|(?=\n|\Z))[ \t]*", re.M)
+
+
+def _fields(text: str) -> list[tuple[str, str]]:
+    """The marked fields of an answer in order, as (lower-case name without number, stripped text)."""
+    marks = list(_FIELD.finditer(text))
+    ends = [m.start() for m in marks[1:]] + [len(text)]
+    return [(m.group(1).split()[0].lower(), text[m.end() : end].strip()) for m, end in zip(marks, ends, strict=True)]
+
+
+def parse_input_first(text: str, *, truncated: bool) -> list[ParsedInstance]:
+    """Instances of an input-first completion, in order; text before the first marker is not an instance.
+
+    An input without an output is returned with an empty output, for the filter to reject.
+    """
+    found: list[ParsedInstance] = []
+    pending: str | None = None
+    for name, body in _fields(strip_chat(text)):
+        if name == "task":
+            break
+        if name == "input":
+            if pending is not None:
+                found.append(ParsedInstance(pending, ""))
+            pending = body
+        elif name == "output":
+            found.append(ParsedInstance(_no_input(pending or ""), body))
+            pending = None
+    else:
+        if pending is not None:
+            found.append(ParsedInstance(pending, "", truncated))
+        elif found and truncated:
+            found[-1] = ParsedInstance(found[-1].input, found[-1].output, truncated=True)
+    return found
+
+
+def parse_output_first(text: str, *, truncated: bool) -> list[ParsedInstance]:
+    """Instances of an output-first completion, in order. A label without an input is an instance with an empty input."""
+    found: list[ParsedInstance] = []
+    label: str | None = None
+    for name, body in _fields(strip_chat(text)):
+        if name == "task":
+            break
+        if name == "label":
+            if label is not None:
+                found.append(ParsedInstance("", label))
+            label = body
+        elif name == "input" and label is not None:
+            found.append(ParsedInstance(_no_input(body), label))
+            label = None
+    else:
+        if label is not None:
+            found.append(ParsedInstance("", label, truncated))
+        elif found and truncated:
+            found[-1] = ParsedInstance(found[-1].input, found[-1].output, truncated=True)
+    return found
+
+
+def _no_input(text: str) -> str:
+    """An input that only says that there is none is an empty one."""
+    return "" if _NO_INPUT.fullmatch(text) else text
+
+
+def instances_of(seed: SeedTask) -> list[Instance]:
+    """What the parsers give back for the seed's own block: the round trip that `can_be_shown` promises."""
+    block = _output_first_block(seed) if seed.is_classification else _input_first_block(seed)
+    parse = parse_output_first if seed.is_classification else parse_input_first
+    return [Instance(p.input, p.output) for p in parse(block.partition("\n")[2], truncated=False)]
+
+
+# ------------------------------------------------------------------------------------------------- answer
+
+
+def user_message(instruction: str, given: str) -> str:
+    """What the user says to a tuned model: the instruction, then the input where there is one."""
+    return f"{instruction}\n\n{given}" if given else instruction

@@ -1,0 +1,180 @@
+"""Seed files: load them, and lint them with all problems at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
+
+from selfinstruct import jsonl
+from selfinstruct.errors import InputError
+from selfinstruct.records import Instance, SeedTask
+
+PACKAGED = ("seed_tasks", "eval_tasks")
+"""Names under which the packaged files go wherever a seed file is asked for."""
+
+
+class _InstanceRow(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    input: StrictStr = ""
+    output: StrictStr
+
+
+class _TaskRow(BaseModel):
+    """The Self-Instruct schema; `category` is ours, other keys are left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: StrictStr
+    instruction: StrictStr
+    instances: list[_InstanceRow]
+    is_classification: StrictBool
+    name: StrictStr = ""
+    category: StrictStr = ""
+
+
+def packaged_folder() -> Path:
+    """The folder of the packaged seed files: inside an installed wheel, or the repository's own."""
+    here = Path(__file__).resolve().parent
+    installed = here / "data" / "seeds"
+    return installed if installed.is_dir() else here.parent / "seeds"
+
+
+def resolve(name: str) -> Path:
+    """A seed file's path from what the user wrote: a path, or the name of a packaged file."""
+    return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
+
+
+def load(paths: Sequence[Path]) -> list[SeedTask]:
+    """The tasks of one or more files, in order.
+
+    Raises:
+        InputError: lists every problem of every file, each with file, line and field.
+    """
+    tasks: list[SeedTask] = []
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for path in paths:
+        before = len(tasks)
+        for number, row, problem in _rows(path):
+            where = f"{path}, line {number}"
+            found = [problem] if problem else _problems(row)
+            task_id = str(row.get("id"))
+            if not found and task_id in seen:
+                found = [f"`id`: {task_id!r} is already the id of {seen[task_id]}"]
+            problems += [f"{where}: {text}" for text in found]
+            if not found:
+                seen[task_id] = where
+                tasks.append(_task(row))
+        if len(tasks) == before and not problems:
+            problems.append(f"{path}: holds no tasks")
+    if problems:
+        shown = "\n".join(f"  {text}" for text in problems)
+        raise InputError(f"{len(problems)} problem(s) in the seed tasks; mend them and try again:\n{shown}")
+    return tasks
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
+    """(line, row, problem) of each line; reads on after a broken one, so that all problems show at once."""
+    if not path.exists():
+        raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}")
+    rows: list[tuple[int, dict[str, Any], str]] = []
+    try:
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, raw in enumerate(data.split(b"\n"), 1):
+        if raw.strip():
+            try:
+                rows.append((number, jsonl.parse(raw), ""))
+            except ValueError as error:
+                rows.append((number, {}, str(error)))
+    return rows
+
+
+def _task(row: dict[str, Any]) -> SeedTask:
+    read = _TaskRow.model_validate(row)
+    return SeedTask(
+        id=read.id,
+        instruction=read.instruction.strip(),
+        instances=tuple(Instance(i.input.strip(), i.output.strip()) for i in read.instances),
+        is_classification=read.is_classification,
+        name=read.name,
+        category=read.category,
+    )
+
+
+def _problems(row: dict[str, Any]) -> list[str]:
+    try:
+        read = _TaskRow.model_validate(row)
+    except ValidationError as error:
+        return [f"`{'.'.join(map(str, e['loc']))}`: {_readable(e)}" for e in error.errors()]
+    found = []
+    if not read.id.strip():
+        found.append("`id`: is empty")
+    if not read.instruction.strip():
+        found.append("`instruction`: is empty; say what the task is")
+    if not read.instances:
+        found.append("`instances`: is empty; give at least one {input, output}")
+    for k, instance in enumerate(read.instances):
+        if not instance.output.strip():
+            found.append(f"`instances.{k}.output`: is empty")
+    for name, text in [("instruction", read.instruction), *((f"instances.{k}", i.input + i.output) for k, i in enumerate(read.instances))]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            found.append(f"`{name}`: holds a lone surrogate, which no text file can; remove it")
+        if "\0" in text:
+            found.append(f"`{name}`: holds a NUL character; remove it")
+    return found
+
+
+def _readable(error: Any) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {str(error['input'])[:80]!r}"
+
+
+def fingerprint(tasks: Sequence[SeedTask]) -> str:
+    """SHA-256 of the tasks' content: part of a run's identity. Formatting of the file does not count."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        row = [task.id, task.instruction, task.is_classification, [[i.input, i.output] for i in task.instances]]
+        digest.update(jsonl.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def advice(tasks: Sequence[SeedTask]) -> list[str]:
+    """What is allowed but worth knowing before a long run: remarks on the set as a whole and on single tasks."""
+    from selfinstruct.config import Filters
+    from selfinstruct.filters import heuristics
+    from selfinstruct.novelty import NoveltyIndex
+    from selfinstruct.prompts import can_be_shown
+
+    remarks = []
+    if not any(t.is_classification for t in tasks):
+        remarks.append("no classification task: packaged examples are borrowed for the prompts that need one")
+    if all(t.is_classification for t in tasks):
+        remarks.append("only classification tasks: packaged examples are borrowed for the prompts that need another")
+    names = Counter(t.name for t in tasks if t.name)
+    remarks += [f"name {name!r} is used {n} times" for name, n in names.items() if n > 1]
+    check = heuristics(Filters(), [t.instruction for t in tasks])
+    index = NoveltyIndex(threshold=0.7)
+    for task in tasks:
+        rejection = check(task.instruction)
+        if rejection is not None:
+            remarks.append(f"{task.id}: the filters would reject such an instruction: {rejection.reason} {rejection.evidence}")
+        verdict = index.accept(task.instruction)
+        if not verdict.accepted and verdict.nearest is not None:
+            near = tasks[verdict.nearest.index]
+            remarks.append(f"{task.id}: nearly the same as {near.id} (ROUGE-L F {verdict.nearest.score:.3f})")
+            index.add(task.instruction)
+        if not can_be_shown(task):
+            remarks.append(f"{task.id}: an instance holds a line that opens like a prompt's field, so it is not used as an example")
+        labels = {i.output for i in task.instances}
+        if task.is_classification and len(task.instances) > 1 and len(labels) == 1:
+            remarks.append(f"{task.id}: all instances have the label {next(iter(labels))!r}")
+    return remarks

@@ -1,0 +1,175 @@
+"""What a journal adds up to: the pool, what is left to do, and the counts. A view, rebuilt by reading the journal.
+
+`RunState.apply` takes one line and is used alike by replay and by the running pipeline, so that a resumed run stands
+exactly where the interrupted one stood. It applies recorded decisions and never decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from selfinstruct.journal import Line
+from selfinstruct.records import Instance, Instruction
+
+
+@dataclass
+class RunState:
+    """The run after some number of journal lines.
+
+    Attributes:
+        header: the first line; empty before it.
+        target: instructions to accept.
+        pool: accepted instructions, in order of acceptance.
+        pool_after: `pool_after[n]` is the pool's size after proposal n.
+        is_classification: by instruction id; only instructions whose classification is known.
+        instances: kept instances by instruction id; an empty list where none was kept or the request failed.
+        classification_failed: ids whose classification failed; they get no instances.
+        requests: outcomes by (kind, "committed" | "failed").
+        rejected: instruction candidates by reason.
+        instances_rejected: instance candidates by reason.
+        failures: failed requests by (kind, reason).
+        prompt_tokens, completion_tokens: over all completions.
+        acceptance: per proposal, (candidates, accepted).
+        stopped: the control line of the stop that is in force, or None.
+        resumed_after: proposals committed when the last stop was lifted; 0 when there was none.
+    """
+
+    header: Line = field(default_factory=dict)
+    target: int = 0
+    pool: list[Instruction] = field(default_factory=list)
+    pool_after: list[int] = field(default_factory=list)
+    is_classification: dict[str, bool] = field(default_factory=dict)
+    instances: dict[str, list[Instance]] = field(default_factory=dict)
+    classification_failed: set[str] = field(default_factory=set)
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    instances_rejected: Counter[str] = field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    acceptance: list[tuple[int, int]] = field(default_factory=list)
+    stopped: Line | None = None
+    resumed_after: int = 0
+
+    @property
+    def proposals(self) -> int:
+        """Committed proposals; also the number of the next one to commit."""
+        return len(self.pool_after)
+
+    @property
+    def num_instances(self) -> int:
+        """Kept instances."""
+        return sum(map(len, self.instances.values()))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the target is reached and every accepted instruction has had its turn."""
+        return len(self.pool) >= self.target and not self.pending()
+
+    def pending(self) -> list[tuple[str, Instruction]]:
+        """Follow-up requests still to make, as (kind, instruction), in order of acceptance."""
+        left = []
+        for instruction in self.pool:
+            if instruction.id in self.instances or instruction.id in self.classification_failed:
+                continue
+            known = instruction.id in self.is_classification
+            left.append(("instances" if known else "classification", instruction))
+        return left
+
+    def candidates(self) -> tuple[int, int, int]:
+        """(accepted, rejected, together) of instruction candidates."""
+        accepted, rejected = len(self.pool), sum(self.rejected.values())
+        return accepted, rejected, accepted + rejected
+
+    def apply(self, line: Line) -> None:
+        """Take one journal line into account."""
+        kind = line["kind"]
+        if kind == "run":
+            self.header, self.target = line, line["num_instructions"]
+            return
+        if kind == "control":
+            self._control(line)
+            return
+        completion = line.get("completion") or {}
+        self.prompt_tokens += completion.get("prompt_tokens", 0)
+        self.completion_tokens += completion.get("completion_tokens", 0)
+        failed = line.get("failed")
+        self.requests[kind, "failed" if failed else "committed"] += 1
+        if failed:
+            self.failures[kind, failed["reason"]] += 1
+        if kind == "proposal":
+            self._proposal(line)
+        elif kind == "classification":
+            if failed:
+                self.classification_failed.add(line["id"])
+            else:
+                self.is_classification[line["id"]] = line["is_classification"]
+        elif kind == "instances":
+            kept = []
+            for candidate in line.get("candidates", ()):
+                if candidate["accepted"]:
+                    kept.append(Instance(candidate["input"], candidate["output"]))
+                else:
+                    self.instances_rejected[candidate["reason"]] += 1
+            self.instances[line["id"]] = kept
+
+    def _proposal(self, line: Line) -> None:
+        candidates = line.get("candidates", ())
+        accepted = 0
+        for candidate in candidates:
+            if candidate["accepted"]:
+                self.pool.append(Instruction(candidate["id"], candidate["instruction"], line["n"]))
+                accepted += 1
+            else:
+                self.rejected[candidate["reason"]] += 1
+        self.pool_after.append(len(self.pool))
+        self.acceptance.append((len(candidates), accepted))
+
+    def _control(self, line: Line) -> None:
+        if line["event"] == "target_raised":
+            self.target = line["num_instructions"]
+        elif line["event"] == "resumed":
+            self.stopped, self.resumed_after = None, self.proposals
+        else:
+            self.stopped = line
+
+    def summary(self) -> dict[str, Any]:
+        """The counts as JSON values; they add up: candidates = accepted + the rejected by reason, and so on."""
+        accepted, rejected, together = self.candidates()
+        kept, dropped = self.num_instances, sum(self.instances_rejected.values())
+        return {
+            "target": self.target,
+            "stopped": self.stopped,
+            "complete": self.complete,
+            "requests": {
+                kind: {how: self.requests[kind, how] for how in ("committed", "failed")}
+                for kind in ("proposal", "classification", "instances")
+            },
+            "failures": {f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
+            "candidates": {"total": together, "accepted": accepted, "rejected": rejected, "reasons": dict(self.rejected.most_common())},
+            "instances": {
+                "total": kept + dropped,
+                "accepted": kept,
+                "rejected": dropped,
+                "reasons": dict(self.instances_rejected.most_common()),
+            },
+            "classification": {
+                "yes": sum(self.is_classification.values()),
+                "no": len(self.is_classification) - sum(self.is_classification.values()),
+                "failed": len(self.classification_failed),
+                "pending": sum(kind == "classification" for kind, _ in self.pending()),
+            },
+            "instructions_with_instances": sum(1 for kept_instances in self.instances.values() if kept_instances),
+            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+        }
+
+
+def replay(lines: Iterable[Line]) -> RunState:
+    """The state after `lines`."""
+    state = RunState()
+    for line in lines:
+        state.apply(line)
+    return state
