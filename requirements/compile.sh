@@ -44,5 +44,6 @@ compile() { # NAME [uv options]
 compile gpu "$@"
 compile cpu --overrides torch-without-local-version.txt --excludes requirements/cpu-excludes.txt "$@"
 sed -i -E 's/^(torch==[0-9.]+)/\1+cpu/' "$work/cpu.out"
-cp "$work/gpu.out" requirements/gpu.txt
-cp "$work/cpu.out" requirements/cpu.txt
+for name in cpu gpu; do # an unchanged lock keeps its date, so that `make install` has nothing to do
+    cmp -s "$work/$name.out" "requirements/$name.txt" || cp "$work/$name.out" "requirements/$name.txt"
+done

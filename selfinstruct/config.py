@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +21,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from selfinstruct.errors import ConfigError
 
+STANDARD_INPUT = Path("-")
+"""As a configuration file: read it from stdin."""
+
 DEMO_MODEL = "demo"
 """The name under which the embedded demo model goes."""
+
+
+CONVENTIONAL_NAMES = {
+    "temperature": "proposal.temperature",
+    "top_p": "proposal.top_p",
+    "max_tokens": "proposal.max_tokens",
+    "threshold": "filters.threshold",
+}
+"""Short names of options on the command line, besides their full ones."""
 
 
 class Section(BaseModel):
@@ -133,6 +146,7 @@ class Evaluate(Section):
     tasks: tuple[str, ...] = Field(
         ("eval_tasks",), description="Files of evaluation tasks in the seed schema; `eval_tasks` is the packaged set."
     )
+    seeds_baseline: bool = Field(False, description="Whether to tune on the seeds alone too, as a baseline.")
     max_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
     num_examples: int = Field(6, ge=1, description="Seeds shown to the base model in its few-shot form.")
     num_resamples: int = Field(10_000, ge=100, description="Bootstrap resamples of each interval.")
@@ -195,7 +209,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is no YAML, or holds no mapping.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        text = sys.stdin.read() if path == STANDARD_INPUT else path.read_text(encoding="utf-8-sig")
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -223,6 +238,7 @@ def load(path: Path | None, overrides: dict[str, Any]) -> Config:
         ConfigError: names every key or option at fault, its line in the file, and a suggestion for unknown ones.
     """
     values = load_yaml(path) if path else {}
+    path = None if path == STANDARD_INPUT else path
     for name, value in overrides.items():
         section = values
         *parents, leaf = name.split(".")

@@ -47,6 +47,17 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """An instruction with its instances, wherever it comes from; `origin` is `generated` or `seed`."""
+
+    id: str
+    instruction: str
+    instances: tuple[Instance, ...]
+    is_classification: bool
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What the engine answered to one request.
 

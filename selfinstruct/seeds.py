@@ -36,11 +36,11 @@ class _TaskRow(BaseModel):
     category: StrictStr = ""
 
 
-def packaged_folder() -> Path:
-    """The folder of the packaged seed files: inside an installed wheel, or the repository's own."""
+def packaged_folder(name: str = "seeds") -> Path:
+    """A folder of packaged data: inside an installed wheel, or the repository's own."""
     here = Path(__file__).resolve().parent
-    installed = here / "data" / "seeds"
-    return installed if installed.is_dir() else here.parent / "seeds"
+    installed = here / "data" / name
+    return installed if installed.is_dir() else here.parent / name
 
 
 def resolve(name: str) -> Path:

@@ -149,12 +149,12 @@ class RunState:
                 for kind in ("proposal", "classification", "instances")
             },
             "failures": {f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
-            "candidates": {"total": together, "accepted": accepted, "rejected": rejected, "reasons": dict(self.rejected.most_common())},
+            "candidates": {"total": together, "accepted": accepted, "rejected": rejected, "reasons": _by_count(self.rejected)},
             "instances": {
                 "total": kept + dropped,
                 "accepted": kept,
                 "rejected": dropped,
-                "reasons": dict(self.instances_rejected.most_common()),
+                "reasons": _by_count(self.instances_rejected),
             },
             "classification": {
                 "yes": sum(self.is_classification.values()),
@@ -165,6 +165,11 @@ class RunState:
             "instructions_with_instances": sum(1 for kept_instances in self.instances.values() if kept_instances),
             "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
         }
+
+
+def _by_count(reasons: Counter[str]) -> dict[str, int]:
+    """The most frequent first; ties by name, so that two runs that differ in timing alone print the same."""
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
 def replay(lines: Iterable[Line]) -> RunState:

@@ -85,7 +85,7 @@ CATEGORIES: dict[str, list[str]] = {
     "vegetables": "carrot onion potato pea cabbage spinach leek pumpkin radish garlic bean tomato".split(),
     "colours": COLOURS,
     "clothes": "coat shirt scarf sock glove jacket skirt dress hat sweater belt boot".split(),
-    "tools": "hammer saw drill wrench screwdriver spade rake axe pliers chisel file shovel".replace("file ", "").split(),
+    "tools": "hammer saw drill wrench screwdriver spade rake axe pliers chisel shovel".split(),
     "drinks": "tea coffee water milk juice lemonade cocoa wine beer cider".split(),
     "vehicles": "car bus train tram bicycle truck boat ship plane tractor van scooter".split(),
     "instruments": "piano guitar violin drum flute trumpet harp cello banjo clarinet".split(),
@@ -235,8 +235,6 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "doctor": ("a person", "helps sick people"),
     "library": ("a quiet building", "lends books to people"),
     "market": ("a busy place", "sells food and clothes"),
-    "winter": ("a cold season", "brings snow and short days"),
-    "summer": ("a warm season", "brings sun and long days"),
 }
 
 PEOPLE = (

@@ -103,8 +103,8 @@ def say(wording: str, slots: Mapping[str, Slot], params: Params, rng: random.Ran
 
 
 def one_article(text: str) -> str:
-    """Put "an" for "a" before a vowel."""
-    return re.sub(r"\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", text)
+    """Put "an" for "a" before a vowel (not where "a" is the name of a letter)."""
+    return re.sub(r"(?<!letter )\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", text)
 
 
 def pattern(wording: str, slots: Mapping[str, Slot]) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ class Family:
         solve: the one right answer, or None when the input is not one that the task is about.
         write, accept: for tasks with many right answers, in place of `solve`: makes one, judges one.
         is_classification: whether the answers are a small fixed set.
+        lookup: whether an answer to a single word can only be known by heart (the plural of "mouse").
         short: whether the answer is so short that its form may be prescribed ("in brackets").
     """
 
@@ -43,6 +45,7 @@ class Family:
     write: Callable[[random.Random, Params, str], str] | None = None
     accept: Callable[[Params, str, str], bool] | None = None
     is_classification: bool = False
+    lookup: bool = False
     short: bool = False
 
     @cached_property
@@ -64,6 +67,16 @@ class Family:
         solved = self.solve(params, text)
         assert solved is not None, f"family {self.name} cannot solve its own input {text!r}"
         return solved
+
+    def reserves(self, text: str, answer: str) -> bool:
+        """Whether this instance is kept out of the training text, for the held-out tasks: one in sixteen.
+
+        Single words of a lookup family are never kept out: nobody can guess them.
+        """
+        content = text or answer
+        if self.lookup and " " not in content:
+            return False
+        return hashlib.sha256(f"{self.name}|{content}".encode()).digest()[0] % 16 == 0
 
     def is_right(self, params: Params, text: str, answer: str) -> bool:
         """Whether this is a right answer for the input."""

@@ -112,7 +112,7 @@ FAMILIES = (
     Family(
         "purpose of a message",
         asks=(
-            "is the message [a|an] {purposes}?".replace("[a|an] ", ""),
+            "[say|decide|tell me] what the message is: {purposes}",
             "[classify|label|mark|sort] the message as {purposes}",
             "what [kind|type|sort] of message is it: {purposes}?",
             "[choose|pick|say|name] the purpose of the message: {purposes}",

@@ -186,7 +186,7 @@ FAMILIES = (
         asks=(
             "[write|give|name|choose|pick] the {extreme} [one |]of the two [given |]numbers",
             "which of the two [given |]numbers is {extreme}?",
-            "[find|say|decide] which [of the two |]numbers is the {extreme} one".replace("numbers is", "number is"),
+            "[find|say|decide] which number is the {extreme} one",
         ),
         reserved=("what is the {extreme} number of the two?", "compare the two numbers and write the {extreme} one"),
         given=_PAIR,
@@ -245,6 +245,7 @@ FAMILIES = (
         reserved=("use {form} to write the number", "what is the number in {form}?"),
         given=("number", "small number", "number up to twenty"),
         slots={"form": Choice.of(("digits", "words"))},
+        lookup=True,
         draw=_draw_word,
         solve=_other_form,
         short=True,

@@ -30,7 +30,7 @@ _PART = Choice(_PARTS)
 _MENTIONED = Choice(
     {"a city": "city", "a place": "city", "a colour": "colour", "a number": "number", "a day of the week": "day", "a day": "day"}
 )
-_YES_NO = "[Answer|Reply|Write] [yes or no|with yes or no]"
+_YES_NO = "[Answer|Reply|Answer with|Reply with] yes or no"
 _BASE = {verb.third: verb.base for verb in VERBS}
 _THIRD = {verb.base: verb.third for verb in VERBS}
 _TENSE_OF: dict[str, Tense] = {verb.past: "past" for verb in VERBS} | {verb.third: "present" for verb in VERBS} | {"will": "future"}

@@ -135,7 +135,7 @@ FAMILIES = (
         "word position",
         asks=(
             f"[write|copy|give|find|name] [only |]the {{nth}} word of the {TEXT}",
-            f"[which|what] [word is|is] the {{nth}} [one |]in the {TEXT}?",
+            f"[which|what] word is the {{nth}} [one |]in the {TEXT}?",
             f"what is the {{nth}} word of the {TEXT}?",
             f"[pick|take] the {{nth}} word [from|out of] the {TEXT}",
         ),

@@ -14,8 +14,8 @@ _WORDS = "[word|words|word or words]"
 _GIVEN = ("word", "word or list of words", "list of words")
 _RHYME_GROUP = {word: k for k, group in enumerate(RHYMES) for word in group}
 _LETTER = Choice.of("a b c d e g h i k l m n o p r s t u w".split())
-_LIKENESS = Labels(tuple(name for name in CATEGORIES if name not in ("furniture", "clothes")), 2, 4)
-_YES_NO = "[Answer|Reply|Write] [yes or no|with yes or no]"
+_LIKENESS = Labels(tuple(name for name in CATEGORIES if name not in ("clothes", "furniture")), 2, 4)
+_YES_NO = "[Answer|Reply|Answer with|Reply with] yes or no"
 
 
 def _some(rng: random.Random, words: list[str]) -> str:
@@ -109,6 +109,7 @@ FAMILIES = (
         ),
         reserved=("[which|what] word means the opposite?", "write [the|a] word that means the opposite of the word"),
         given=_GIVEN,
+        lookup=True,
         draw=lambda rng, params: _some(rng, list(ANTONYMS)),
         solve=each_word(ANTONYMS),
     ),
@@ -117,11 +118,12 @@ FAMILIES = (
         asks=(
             f"[write|give|find|form] the plural of the {_WORDS}",
             f"what is the plural of the {_WORDS}?",
-            f"[turn|change|put] the {_WORDS} [to|into] the plural",
+            f"[turn|change|put] the {_WORDS} into the plural",
             f"[write|give] the plural form of the {_WORDS}",
         ),
         reserved=("what do you call more than one of the thing?", f"use the plural in place of the {_WORDS}"),
         given=(*_GIVEN, "noun"),
+        lookup=True,
         draw=lambda rng, params: _some(rng, list(PLURALS)),
         solve=each_word(PLURALS),
     ),
@@ -130,11 +132,12 @@ FAMILIES = (
         asks=(
             "[write|give|find|form] the past tense of the [verb|verbs]",
             "what is the past tense of the [verb|verbs]?",
-            "[turn|change|put] the [verb|verbs] [to|into] the past[ tense|]",
+            "[turn|change|put] the [verb|verbs] into the past[ tense|]",
             "[write|give] the past form of the [verb|verbs]",
         ),
         reserved=("how do you say the verb [when it was yesterday|in the past]?", "write the verb as it is in the past"),
         given=("verb", "verb or list of verbs", "list of verbs"),
+        lookup=True,
         draw=lambda rng, params: _some(rng, list(PAST)),
         solve=each_word(PAST),
     ),
@@ -203,6 +206,7 @@ FAMILIES = (
         reserved=("what kind of thing is it: {kinds}?", "put the word into one of these groups: {kinds}"),
         given=("word", "single word", "thing"),
         slots={"kinds": _LIKENESS},
+        lookup=True,
         draw=_draw_member,
         solve=_kind,
         is_classification=True,

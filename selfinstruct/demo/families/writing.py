@@ -11,7 +11,7 @@ from selfinstruct.demo.lexicon import CATEGORIES, DESCRIPTIONS, EVENTS, NAMES, O
 from selfinstruct.demo.wording import Choice, Params, one_article
 
 _COUNTS = Choice({"two": 2, "three": 3, "four": 4, "five": 5})
-_CATEGORY = Choice.of([name for name in CATEGORIES if name not in ("days", "months")])
+_CATEGORY = Choice.of([name for name in CATEGORIES if name not in ("clothes", "furniture")])
 _LAYOUT = Choice({"with commas": ", ", "on one line": ", ", "one per line": "\n", "each on its own line": "\n", "joined by dashes": " - "})
 _THING = Choice.of(tuple(DESCRIPTIONS))
 _NAME = Choice.of(NAMES)
@@ -39,8 +39,7 @@ def _is_list(params: Params, text: str, answer: str) -> bool:
 def _describe(rng: random.Random, params: Params, text: str) -> str:
     thing = params["thing"]
     what, does = DESCRIPTIONS[thing]
-    subject = thing if thing in ("winter", "summer") else f"a {thing}"
-    return one_article(rng.choice((f"{subject} is {what} that {does}.", f"{subject} is {what}. It {does}."))).capitalize().replace(". it", ". It")
+    return one_article(rng.choice((f"A {thing} is {what} that {does}.", f"A {thing} is {what}. It {does}.")))
 
 
 def _thanks(rng: random.Random, params: Params, text: str) -> str:

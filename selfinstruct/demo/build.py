@@ -1,0 +1,298 @@
+"""Build the embedded model from nothing but the corpus: tokenizer, training, model card.
+
+    python -m selfinstruct.demo.build --max-minutes 60
+
+One process, plain torch: rows of packed documents, AdamW with warm-up and cosine decay, bfloat16 autocast on CPU and GPU
+alike. A checkpoint is written every few minutes, and `--resume` goes on from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import torch.nn.functional as F
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from selfinstruct.demo import model_path
+from selfinstruct.demo.corpus import Corpus, Document, instructions, training_seeds
+
+VOCABULARY = 4096
+CONTEXT = 2048
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+TOKENS_PER_STEP = 8192
+SHORT_ROW, LONG_ROW = 768, 2048
+LONG_STEPS = 4
+"""Every fourth step trains on long rows: they cost more, and only teach to work behind a long prompt."""
+PEAK_LEARNING_RATE = 3e-3
+WARMUP = 0.03
+LAST_LEARNING_RATE = 0.02
+"""Share of the peak at the end of the cosine."""
+
+Row = tuple[list[int], list[bool]]
+
+
+@dataclass
+class Log:
+    """What `build_log.json` records."""
+
+    command: str
+    parameters: int
+    tokens: int = 0
+    tokens_with_loss: int = 0
+    minutes: float = 0.0
+    steps: int = 0
+    distinct_instructions: int = 0
+    hardware: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    loss: list[tuple[int, float]] = field(default_factory=list)
+    """(step, mean loss since the last entry)"""
+
+
+def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer: it can write every text; digits stand alone, so that numbers can be learnt."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[BOS, EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts: list[str] = []
+    while characters > 0:
+        texts.append(next(documents).text)
+        characters -= len(texts[-1])
+    tokenizer.train_from_iterator(texts, trainer)
+    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos), (EOS, eos)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int) -> Iterator[Row]:
+    """Rows of `length` + 1 tokens, each beginning with a new document, and whether each token is learnt."""
+    eos = tokenizer.eos_token_id
+    while True:
+        ids: list[int] = []
+        learnt: list[bool] = []
+        while len(ids) <= length:
+            document = next(documents)
+            encoded = tokenizer(document.text, return_offsets_mapping=True, add_special_tokens=True)
+            start = len(document.prompt)
+            ids += [*encoded["input_ids"], eos]
+            learnt += [end > start for _, end in encoded["offset_mapping"]] + [True]
+        yield ids[: length + 1], learnt[: length + 1]
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained model: deep and narrow, few key-value heads, head size 64 (which vLLM has CPU kernels for)."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        num_hidden_layers=6,
+        intermediate_size=640,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def learning_rate(progress: float) -> float:
+    """Warm-up, then cosine.
+
+    Args:
+        progress: share of the budget used, in [0, 1].
+    """
+    if progress < WARMUP:
+        return PEAK_LEARNING_RATE * (progress + 1e-4) / WARMUP
+    cosine = (1 + math.cos(math.pi * min(1.0, (progress - WARMUP) / (1 - WARMUP)))) / 2
+    return PEAK_LEARNING_RATE * (LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * cosine)
+
+
+def loss_of(model: LlamaForCausalLM, batch: list[Row], device: torch.device) -> torch.Tensor:
+    """Mean cross entropy of the learnt tokens. Logits are computed for these alone: they cost a third of a step."""
+    ids = torch.tensor([row[0] for row in batch], device=device)  # (rows, length + 1)
+    learnt = torch.tensor([row[1] for row in batch], device=device)[:, 1:]  # (rows, length)
+    with torch.autocast(device.type, torch.bfloat16):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[learnt])
+    return F.cross_entropy(logits.float(), ids[:, 1:][learnt])
+
+
+def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: bool, save_minutes: float) -> Log:
+    """Train within a time budget and save the model; the schedule follows the clock, so that it always ends."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint = output.with_name(f"{output.name}.checkpoint.pt")
+    corpus = Corpus(training_seeds(), seed)
+    if resume and checkpoint.exists():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
+    else:
+        tokenizer = train_tokenizer(corpus.documents("tokenizer"))
+    model = new_model(tokenizer).to(device)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=0.0, betas=(0.9, 0.95)
+    )
+    log = Log(
+        command=f"python -m selfinstruct.demo.build --max-minutes {max_minutes:g} --seed {seed}",
+        parameters=sum(p.numel() for p in model.parameters()),
+        distinct_instructions=len(instructions(seed)),
+        hardware={"device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()},
+        versions={"torch": torch.__version__, "transformers": transformers.__version__, "tokenizers": tokenizers.__version__},
+        settings={"tokens_per_step": TOKENS_PER_STEP, "rows": [SHORT_ROW, LONG_ROW], "peak_learning_rate": PEAK_LEARNING_RATE},
+    )
+    log.hardware["threads"] = threads
+    if resume and checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        log = Log(**state["log"])
+        print(f"resumed at step {log.steps}, {log.minutes:.1f} min", flush=True)
+    # A resumed run continues with other documents of the same corpus rather than replaying those it has seen.
+    stream = f"train {log.steps}"
+    short = rows(corpus.documents(stream), tokenizer, SHORT_ROW)
+    long = rows(corpus.documents(stream, long=True), tokenizer, LONG_ROW)
+    before, since, saved, recent = log.minutes, time.monotonic(), time.monotonic(), [0.0]
+    save(output, model, tokenizer, log)
+    while (progress := log.minutes / max_minutes) < 1:
+        is_long = log.steps % LONG_STEPS == LONG_STEPS - 1
+        length = LONG_ROW if is_long else SHORT_ROW
+        batch = [next(long if is_long else short) for _ in range(TOKENS_PER_STEP // length)]
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(progress)
+        loss = loss_of(model, batch, device)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        log.steps += 1
+        log.tokens += length * len(batch)
+        log.tokens_with_loss += sum(sum(learnt[1:]) for _, learnt in batch)
+        log.minutes = before + (time.monotonic() - since) / 60
+        recent.append(loss.item())
+        if log.steps % 20 == 0:
+            log.loss.append((log.steps, round(sum(recent[-20:]) / len(recent[-20:]), 4)))
+            speed = log.tokens / log.minutes / 60
+            print(
+                f"step {log.steps}  loss {log.loss[-1][1]:.3f}  {log.tokens / 1e6:.2f} M tokens  {speed:,.0f} tokens/s  "
+                f"{log.minutes:.1f} of {max_minutes:g} min",
+                flush=True,
+            )
+        if time.monotonic() - saved > 60 * save_minutes:
+            saved = time.monotonic()
+            save(output, model, tokenizer, log)
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "log": asdict(log)}, checkpoint)
+    save(output, model, tokenizer, log)
+    checkpoint.unlink(missing_ok=True)
+    return log
+
+
+def save(output: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, log: Log) -> None:
+    """Write the model in bfloat16, its tokenizer, the log and the model card; readers never see half a model."""
+    scratch = output.with_name(f"{output.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    half = LlamaForCausalLM(model.config)
+    half.load_state_dict(model.state_dict())
+    half.to(torch.bfloat16).save_pretrained(scratch)
+    tokenizer.save_pretrained(scratch)
+    (scratch / "build_log.json").write_text(json.dumps(asdict(log), indent=1) + "\n")
+    (scratch / "README.md").write_text(card(log))
+    output.mkdir(parents=True, exist_ok=True)
+    for path in scratch.iterdir():
+        path.replace(output / path.name)
+    scratch.rmdir()
+
+
+def card(log: Log) -> str:
+    """The model card."""
+    last = f"{log.loss[-1][1]:.3f}" if log.loss else "none yet"
+    return f"""---
+library_name: transformers
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+---
+
+# The demo model of selfinstruct
+
+A language model of {log.parameters / 1e6:.1f} M parameters (Llama architecture, vocabulary {VOCABULARY}, context {CONTEXT}) that
+exists to show the Self-Instruct method on any computer, offline and in minutes. It continues lists of tasks and of
+worked examples in the form of selfinstruct's prompts. It knows a few hundred words and some fifty families of simple
+tasks (letters, words, small numbers, simple sentences). It is tiny, and silly outside of them. It is a base model: it
+has seen no dialogue and does not follow a bare instruction.
+
+Built from text that the project generates ({log.distinct_instructions:,} different instructions of the families; the seed tasks
+appear only in prompts, without loss) by
+
+    {log.command}
+
+| | |
+| --- | --- |
+| tokens seen, of these learnt | {log.tokens / 1e6:.1f} M, {log.tokens_with_loss / 1e6:.1f} M |
+| steps | {log.steps:,} |
+| minutes | {log.minutes:.0f} |
+| last loss | {last} |
+| hardware | {", ".join(f"{key} {value}" for key, value in log.hardware.items())} |
+| versions | {", ".join(f"{key} {value}" for key, value in log.versions.items())} |
+
+`build_log.json` holds the loss curve. `python -m selfinstruct.demo.check RUN_DIR` judges what it wrote in a run.
+"""
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description="Build the embedded demo model.")
+    parser.add_argument("--output", type=Path, default=model_path(), help="directory of the model")
+    parser.add_argument("--max-minutes", type=float, default=60.0, help="time budget of the training")
+    parser.add_argument("--save-minutes", type=float, default=5.0, help="time between checkpoints")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corpus and of the weights")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    given = parser.parse_args()
+    random.seed(given.seed)
+    log = train(
+        given.output,
+        max_minutes=given.max_minutes,
+        seed=given.seed,
+        threads=given.threads,
+        resume=given.resume,
+        save_minutes=given.save_minutes,
+    )
+    print(f"done: {log.tokens / 1e6:.1f} M tokens in {log.minutes:.1f} min, saved to {given.output}")
+
+
+if __name__ == "__main__":
+    main()

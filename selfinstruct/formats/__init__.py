@@ -1,0 +1,1 @@
+"""Dataset families: one file each, reader and writer together."""

@@ -1,0 +1,48 @@
+"""The reference code's own files (yizhongw/self-instruct), so that whatever reads those reads ours.
+
+    machine_generated_instructions.jsonl  {"instruction", "most_similar", "avg_similarity_score", "request_idx", ...}
+    is_clf_or_not.jsonl                   {"instruction", "is_classification": " Yes" | " No"}
+    all_generated_instances.jsonl         {"instruction", "input", "output"}
+    finetuning.jsonl                      {"prompt", "completion"}, plain text
+
+`most_similar` and `avg_similarity_score` are left out where the run did not compute them: the novelty filter does not
+score what lies far under its threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selfinstruct import jsonl
+from selfinstruct.prompts import user_message
+from selfinstruct.records import Task
+from selfinstruct.state import RunState
+
+
+def write(folder: Path, state: RunState, tasks: Sequence[Task]) -> None:
+    """Write all accepted instructions and the instances of `tasks` into `folder`."""
+    jsonl.write(
+        folder / "machine_generated_instructions.jsonl",
+        ({"instruction": i.text, "request_idx": i.proposal} for i in state.pool),
+    )
+    jsonl.write(
+        folder / "is_clf_or_not.jsonl",
+        (
+            {"instruction": i.text, "is_classification": " Yes" if state.is_classification[i.id] else " No"}
+            for i in state.pool
+            if i.id in state.is_classification
+        ),
+    )
+    jsonl.write(
+        folder / "all_generated_instances.jsonl",
+        ({"instruction": t.instruction, "input": i.input, "output": i.output} for t in tasks for i in t.instances),
+    )
+    jsonl.write(
+        folder / "finetuning.jsonl",
+        (
+            {"prompt": f"{user_message(t.instruction, i.input)}\n\n", "completion": f" {i.output}"}
+            for t in tasks
+            for i in t.instances
+        ),
+    )

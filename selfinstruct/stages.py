@@ -1,0 +1,187 @@
+"""The stages after each other: generate -> export -> tune -> evaluate -> report.
+
+Generation, tuning and evaluation run in processes of their own, so that each finds the GPU as it was before: an engine
+gives its memory back for good only when its processes end. A stage that has done its work is not done again: it leaves
+a mark with the hash of what it worked from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import export as exports
+from selfinstruct import jsonl
+from selfinstruct.config import Config, dump_yaml
+from selfinstruct.errors import ConfigError, InputError, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.journal import RunDirectory, read_lines
+from selfinstruct.progress import closing_table, console, duration, stage
+from selfinstruct.state import RunState, replay
+
+_ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}
+SEEDS_MODEL = "model-seeds"
+"""Folder, beside `model/`, of the baseline that is tuned on the seeds alone."""
+
+
+def run_all(config: Config, *, overwrite: bool = False) -> None:
+    """The whole chain for one configuration; continues where an earlier call stopped.
+
+    Raises:
+        SelfInstructError: as the failing stage said; everything before it is kept.
+    """
+    if config.output_dir is None:
+        raise ConfigError("give a run directory: `output_dir:` in the configuration, or --output-dir RUN")
+    run = RunDirectory(Path(config.output_dir))
+    began = time.monotonic()
+    stage("1/5 generate")
+    _run_generate(config, overwrite)
+    stage("2/5 export")
+    export(config)
+    stage("3/5 tune")
+    tune(config)
+    stage("4/5 evaluate")
+    evaluate(config)
+    stage("5/5 report")
+    report(run)
+    _closing(run, time.monotonic() - began)
+
+
+def export(config: Config) -> dict[str, Any]:
+    """Write the dataset, and say what is in it."""
+    counts = exports.export(config)
+    rows = counts["rows"]
+    console.print(
+        f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, {rows['validation_unseen']} validation_unseen"
+        + (f"; left out near evaluation tasks: {n}" if (n := sum(counts["instances"]["left_out"].values())) else "")
+    )
+    return counts
+
+
+def tune(config: Config) -> None:
+    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline."""
+    from tuning.launch import tune_command
+
+    run = RunDirectory(Path(str(config.output_dir)))
+    exports.require_dataset(run)
+    jobs = [(run.dataset, run.model)]
+    if config.evaluate.seeds_baseline:
+        seeds_only = run.path / "dataset-seeds"
+        exports.export_seeds(config, seeds_only)
+        jobs.append((seeds_only, run.path / SEEDS_MODEL))
+    for dataset, output in jobs:
+        model = config.tune.model or config.model
+        command = tune_command(config.tune, model=model, dataset_dir=dataset, output_dir=output)
+        done = _Mark(output, [*sorted(dataset.glob("*.jsonl"))], [model, *command[1:]])
+        if done.stands():
+            console.print(f"tune: {output} is up to date")
+            continue
+        _call(command, "tune")
+        done.set()
+
+
+def evaluate(config: Config, models: Sequence[str] = ()) -> None:
+    """Score the base and the tuned model (and further ones, as NAME=PATH), into `evaluation/`."""
+    run = RunDirectory(Path(str(config.output_dir)))
+    command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run.path)]
+    for model in models:
+        command += ["--model", model]
+    _call(command, "evaluate")
+
+
+def report(run: RunDirectory) -> Path:
+    """Write `report.html`."""
+    from selfinstruct.report import write_report
+
+    path = write_report(run.path)
+    console.print(f"report: {path}")
+    return path
+
+
+def _run_generate(config: Config, overwrite: bool) -> None:
+    run = RunDirectory(Path(str(config.output_dir)))
+    if not overwrite and run.journal.exists():
+        state = replay(read_lines(run.journal, live=True))
+        console.print(f"continuing {run.path}: {len(state.pool)}/{max(state.target, config.num_instructions)} accepted so far")
+    command = [sys.executable, "-m", "selfinstruct", "generate", "--config", "-", *(["--overwrite"] if overwrite else [])]
+    _call(command, "generate", standard_input=dump_yaml(config))
+
+
+def _call(command: Sequence[str], name: str, standard_input: str | None = None) -> None:
+    """Run a stage as a process that ends with this one; its stderr is the user's.
+
+    It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has no other threads
+        text=True,
+    )
+    received: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        received.append(number)
+        process.send_signal(number)
+
+    handled = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in handled}
+    try:
+        process.communicate(standard_input)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    code = process.returncode
+    if received:
+        error = StoppedError(f"{name}: stopped by {signal.Signals(received[0]).name}; the same command continues")
+        error.exit_code = 128 + received[0]
+        raise error
+    if code < 0:
+        raise SelfInstructError(f"{name}: its process was killed by {signal.Signals(-code).name}; the same command continues")
+    if code:
+        # The stage has said on stderr what is wrong.
+        raise _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to stop this process when its parent dies, however that happens."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+class _Mark:
+    """Remembers, in `<output>/.done`, the hash of what a stage worked from."""
+
+    def __init__(self, output: Path, inputs: Sequence[Path], arguments: Sequence[str]) -> None:
+        self._path = output / ".done"
+        digest = hashlib.sha256(repr(list(arguments)).encode())
+        for path in inputs:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        self._hash = digest.hexdigest()
+
+    def stands(self) -> bool:
+        """Whether the stage has finished with exactly these inputs."""
+        return self._path.exists() and self._path.read_text().strip() == self._hash
+
+    def set(self) -> None:
+        """Note that it has."""
+        jsonl.write_text(self._path, self._hash + "\n")
+
+
+def _closing(run: RunDirectory, seconds: float) -> None:
+    state: RunState = replay(read_lines(run.journal))
+    rows: list[tuple[str, Any]] = [
+        ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
+        ("dataset", run.dataset),
+        ("model", run.model),
+        ("scores", run.evaluation / "scores.json"),
+        ("report", run.report),
+        ("time", duration(seconds)),
+    ]
+    closing_table(f"{run.path} is complete", rows, f"vllm serve {run.model}")

@@ -1,0 +1,116 @@
+"""What many tests share: a small seed set, a scripted model that answers as a function of the whole prompt, run helpers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config import Config
+from selfinstruct.engines.base import Engine, Request
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.generate import generate
+from selfinstruct.records import Completion
+from selfinstruct.state import RunState
+
+VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()
+THINGS = "rivers tools recipes letters planets birds bridges poems coins clouds stations gardens proverbs shoes maps".split()
+FORMS = [
+    "in one sentence for a child",
+    "as a table with two columns",
+    "from the oldest to the newest",
+    "without using the letter e",
+    "so that a busy reader gets it",
+    "and give a reason for every choice",
+]
+
+
+SYLLABLES = "ka lo mi ren tu sa vel dor pi nak".split()
+
+
+def _instruction(draw: random.Random) -> str:
+    """A new-looking instruction mostly, a near-duplicate sometimes."""
+    invented = ["".join(draw.choices(SYLLABLES, k=3)) for _ in range(draw.choice([0, 4]))]
+    return " ".join([draw.choice(VERBS), draw.choice(THINGS), *invented, draw.choice(FORMS)]) + "."
+
+
+def script(request: Request) -> Completion:
+    """A model: reads nothing, but answers as a function of the whole prompt and in the form of each step."""
+    text = json.dumps(request.prompt)
+    draw = random.Random(hashlib.sha256(text.encode()).hexdigest())
+    kind = request.key.partition("/")[0]
+    if kind == "proposal":
+        items = [_instruction(draw) for _ in range(4)]
+        first = text.count("Task ") if isinstance(request.prompt, str) else 9
+        answer = "".join(f"{f'Task {first + k}:' if k else ''} {item}\n" for k, item in enumerate(items))
+        if not isinstance(request.prompt, str):
+            answer = f"Task 9:{answer}"
+        return Completion(answer, draw.choice(["stop", "stop", "length"]), len(text.split()), 40)
+    if kind == "classification":
+        return Completion(draw.choice([" Yes", " No", " No", " Maybe"]), "stop", len(text.split()), 1)
+    output_first = "first a label" in text
+    word = lambda: draw.choice(THINGS)  # noqa: E731
+    if output_first:
+        answer = f"Label: yes\nInput: {word()}\n\nLabel: no\nInput: {word()} {word()}"
+    else:
+        answer = f"Example 1\nInput: {word()}\nOutput: {word()} {word()}\nExample 2\nInput: {word()}\nOutput: {word()}"
+    return Completion(answer, draw.choice(["stop", "stop", "length"]), len(text.split()), 20)
+
+
+@pytest.fixture
+def seed_rows() -> list[dict[str, Any]]:
+    """Ten seed tasks, three of them classification."""
+    subjects = ["a market", "the tides", "old trains", "a choir", "paper boats", "night buses", "bread", "a lighthouse", "chess", "snow"]
+    return [
+        {
+            "id": f"s{k}",
+            "name": f"task_{k}",
+            "instruction": f"{VERBS[k]} what you know of {subject} {FORMS[k % 3]} number {k}.",
+            "instances": [{"input": f"text {k}", "output": "yes"}, {"input": f"other {k}", "output": "no"}],
+            "is_classification": k % 4 == 0,
+        }
+        for k, subject in enumerate(subjects)
+    ]
+
+
+@pytest.fixture
+def seed_file(tmp_path: Path, seed_rows: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
+    return path
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, seed_file: Path) -> Any:
+    """Build a configuration for the scripted engine; keyword arguments override options of the top level."""
+
+    def make(**values: Any) -> Config:
+        given = {
+            "model": "scripted",
+            "seeds": [str(seed_file)],
+            "output_dir": str(tmp_path / "run"),
+            "num_instructions": 30,
+            "window": 5,
+            "max_in_flight": 12,
+            "fsync_interval": 0.05,
+        }
+        return Config.model_validate(given | values)
+
+    return make
+
+
+def run_scripted(config: Config, engine: Engine | None = None, **options: Any) -> RunState:
+    """Run generation on a scripted engine."""
+
+    async def start() -> Engine:
+        return engine if engine is not None else ScriptedEngine(script)
+
+    return generate(config, start, **options)
+
+
+def journal_lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "journal.jsonl").read_bytes().split(b"\n") if line]
