@@ -166,8 +166,9 @@ def _sentence(found: Sequence[Comparison]) -> str:
     """The verdict on one set."""
     first = found[0]
     where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set}"
+    confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
-        return f"No difference shown {where}: an interval of {first.confidence:.0%} confidence needs at least {needed} tasks."
+        return f"No difference shown {where}: {confidence} confidence needs at least {needed} tasks."
     better = [c for c in found if c.shown and c.difference > 0]
     worse = [c for c in found if c.shown and c.difference < 0]
     if len(better) == len(found):
@@ -182,7 +183,7 @@ def _sentence(found: Sequence[Comparison]) -> str:
         headline = f"The tuned model is better than some baselines, not than all, {where}"
     else:
         headline = f"No difference shown {where}"
-    return f"{headline}: {'; '.join(_clause(c) for c in found)} (ROUGE-L, {first.confidence:.0%} intervals)."
+    return f"{headline}: {'; '.join(_clause(c) for c in found)} (ROUGE-L, {confidence} intervals)."
 
 
 def _clause(found: Comparison) -> str:

@@ -35,7 +35,7 @@ def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False) 
     Args:
         references: one or more accepted answers.
         response: the answer to judge.
-        stemmer: cut English words to their stems first (Porter), as Super-NaturalInstructions does.
+        stemmer: compare the stems of Latin words (Porter), as Super-NaturalInstructions does.
 
     >>> rouge_l(["the cat sat", "a dog"], "The cat ran.")
     66.66666666666666
@@ -44,8 +44,8 @@ def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False) 
 
 
 def _rouge_l(reference: str, response: str, stemmer: bool) -> float:
-    cut = _unicode_words if mostly_other_script(reference) else _rouge_words
-    expected, found = cut(reference, stemmer), cut(response, stemmer)
+    cut = unicode_words if mostly_other_script(reference) else functools.partial(_rouge_words, stemmer=stemmer)
+    expected, found = cut(reference), cut(response)
     if not expected or not found:
         return 0.0
     return 100 * f_measure(LCSseq.similarity(expected, found), len(expected), len(found))
@@ -64,24 +64,18 @@ def _is_latin(letter: str) -> bool:
 
 
 def _rouge_words(text: str, stemmer: bool) -> list[str]:
+    if stemmer:
+        return _stemming_tokenizer().tokenize(text)
     from rouge_score.tokenize import tokenize
 
-    return tokenize(text, _porter() if stemmer else None)
-
-
-def _unicode_words(text: str, stemmer: bool) -> list[str]:
-    words = unicode_words(text)
-    if not stemmer:
-        return words
-    stem = _porter().stem
-    return [stem(word) if word.isascii() and len(word) > 3 else word for word in words]
+    return tokenize(text, None)
 
 
 @functools.cache
-def _porter() -> Any:
-    from nltk.stem.porter import PorterStemmer  # Two seconds to import, so only when asked for.
+def _stemming_tokenizer() -> Any:
+    from rouge_score.tokenizers import DefaultTokenizer  # Two seconds to import, so only when asked for.
 
-    return PorterStemmer()
+    return DefaultTokenizer(use_stemmer=True)
 
 
 def exact_match(references: Sequence[str], response: str) -> bool:
@@ -125,7 +119,7 @@ METRICS = (
         lambda row: row["is_classification"],
     ),
 )
-"""What arms are compared by. Exact match is asked of classification tasks only: others can be answered in many words."""
+"""What arms are compared by. Exact match is for classification tasks: others can be answered in many words."""
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:

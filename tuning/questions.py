@@ -1,0 +1,161 @@
+"""What evaluation asks: questions out of task files, and the two ways to put them to a model.
+
+    zero_shot   the bare instruction as a user message, which a tuned model has learnt to follow
+    few_shot    a list of worked examples that ends where the answer begins: a base model's best form
+
+A base model without a chat template gets its zero-shot question in the very text that the tuned model gets (see
+`templates.py`), so that tuning is the only difference between the two.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from selfinstruct import jsonl, prompts
+from selfinstruct import seeds as seed_files
+from selfinstruct.config import Config
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.records import SeedTask
+
+Prompting = Literal["zero_shot", "few_shot"]
+
+GENERATED_SET = "validation_unseen"
+"""The set that the generator wrote: shown, never part of the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One instance of a task as it is asked: the instances of a task that share their input are one question.
+
+    `id` is unique within `set`; `task` names what is resampled as a whole.
+    """
+
+    id: str
+    task: str
+    set: str
+    category: str
+    is_classification: bool
+    instruction: str
+    input: str
+    references: tuple[str, ...]
+
+    @property
+    def messages(self) -> list[prompts.Message]:
+        """The question as a conversation."""
+        return [{"role": "user", "content": prompts.user_message(self.instruction, self.input)}]
+
+
+def load(config: Config, dataset: Path) -> list[Question]:
+    """All questions of a run: its held-out tasks, then each file of `config.evaluate.tasks` as a set of its name.
+
+    Args:
+        config: the run's configuration.
+        dataset: the exported dataset; its `validation_unseen.jsonl` may be missing or empty.
+
+    Raises:
+        InputError: a file is missing or broken.
+        ConfigError: two files have the same name.
+    """
+    questions = from_rows(dataset / f"{GENERATED_SET}.jsonl")
+    names = {GENERATED_SET}
+    for name in config.evaluate.tasks:
+        path = seed_files.resolve(name)
+        if path.stem in names:
+            raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
+        names.add(path.stem)
+        questions += from_tasks(path.stem, seed_files.load([path]))
+    if not questions:
+        raise ConfigError("nothing to evaluate on: `evaluate.tasks` is empty and the run holds out no tasks")
+    return questions
+
+
+def from_tasks(set_name: str, tasks: Sequence[SeedTask]) -> list[Question]:
+    """Each different input of each task as a question; its outputs are the references."""
+    questions = []
+    for task in tasks:
+        outputs: dict[str, list[str]] = {}
+        for instance in task.instances:
+            outputs.setdefault(instance.input, []).append(instance.output)
+        questions += [
+            Question(
+                id=f"{task.id}-{k}",
+                task=task.id,
+                set=set_name,
+                category=task.category,
+                is_classification=task.is_classification,
+                instruction=task.instruction,
+                input=given,
+                references=tuple(references),
+            )
+            for k, (given, references) in enumerate(outputs.items())
+        ]
+    return questions
+
+
+def from_rows(path: Path) -> list[Question]:
+    """The rows of an exported split as questions; rows of one instruction are one task. No file, no questions."""
+    questions: list[Question] = []
+    tasks: dict[str, str] = {}
+    for number, row in jsonl.read(path) if path.exists() else ():
+        texts = {name: row.get(name) for name in ("id", "instruction", "input", "output")}
+        for name, value in texts.items():
+            if not isinstance(value, str):
+                raise InputError(f"{path}, line {number}: `{name}` must be a string, got {repr(value)[:80]}")
+        if not isinstance(row.get("is_classification"), bool):
+            raise InputError(f"{path}, line {number}: `is_classification` must be true or false")
+        questions.append(
+            Question(
+                id=row["id"],
+                task=tasks.setdefault(row["instruction"], row["id"]),
+                set=path.stem,
+                category="",
+                is_classification=row["is_classification"],
+                instruction=row["instruction"],
+                input=row["input"],
+                references=(row["output"],),
+            )
+        )
+    return questions
+
+
+# ---------------------------------------------------------------------------------------------- few-shot
+#
+# A real completion (the prompt ended with "Output:"):
+#
+#      The meeting has been moved to Monday.
+#     Example 2
+#     Input: ...
+
+ANSWER_STOP = ("\nExample 2", "\nTask:")
+"""Where the answer is over: at the next example or the next task."""
+
+_NEXT_FIELD = re.compile(r"^[ \t]*(?:Example[ \t]+\d+[ \t]*:?[ \t]*$|(?:Task|Input|Output)[ \t]*:)", re.M)
+
+
+def encode_answer(instruction: str, given: str, examples: Sequence[SeedTask]) -> str:
+    """Worked examples in the form of the input-first prompt, then the question, open at its output."""
+    asked = prompts.encode_input_first(instruction, examples, "completion")
+    return f"{asked}Example 1\nInput: {given}\nOutput:" if given else f"{asked}Example 1\nOutput:"
+
+
+def parse_answer(text: str) -> str:
+    """The answer in a completion: what comes before the next field, wherever the engine stopped.
+
+    >>> parse_answer(" Was the tram late?\\nExample 2\\nInput: She has")
+    'Was the tram late?'
+    """
+    following = _NEXT_FIELD.search(text)
+    return prompts.strip_chat(text[: following.start()] if following else text)
+
+
+def few_shot_examples(seeds: Sequence[SeedTask], most: int, seed: int) -> list[SeedTask]:
+    """The seeds to show, the same for all questions (the prefix cache!): drawn from the shorter half, so that many fit."""
+    shown = [task for task in seeds if prompts.can_be_shown(task)]
+    by_size = sorted(shown, key=lambda task: sum(len(i.input) + len(i.output) for i in task.instances))
+    half = by_size[: max(most, len(by_size) // 2)]
+    return random.Random(f"{seed}/evaluation").sample(half, min(most, len(half)))
