@@ -46,6 +46,9 @@ def prepare_environment(verbose: bool = False) -> None:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+    if not verbose:
+        # The engine's processes inherit this; torch and triton warn there of what no user can change.
+        defaults |= {"PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -76,7 +79,12 @@ def engine_arguments(model: str, revision: str | None, given: dict[str, Any]) ->
     """vLLM's engine arguments: the user's by their own names, over defaults that suit the machine."""
     import torch
 
-    arguments: dict[str, Any] = {"model": model, "enable_prefix_caching": True, "disable_log_stats": True}
+    arguments: dict[str, Any] = {
+        "model": model,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
     if revision:
         arguments["revision"] = revision
     if torch.cuda.is_available():
