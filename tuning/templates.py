@@ -25,7 +25,7 @@ class Template:
     """What was decided about a tokenizer.
 
     Attributes:
-        source: `model` (its own), or the name of this package's template.
+        source: `model` (its own), the name of one of this package's templates, or the path that the user gave.
         end_token: the token that ends an answer.
         pad_token: the token that fills up batches.
     """
@@ -41,17 +41,22 @@ def read(name: str, *, with_bos: bool) -> str:
     return text if with_bos else text.replace("{{- bos_token -}}\n", "")
 
 
-def prepare(tokenizer: Any, prompt_format: PromptFormat = "auto", end_token: str | None = None) -> Template:
+def prepare(
+    tokenizer: Any, prompt_format: PromptFormat = "auto", end_token: str | None = None, path: str | None = None
+) -> Template:
     """Give `tokenizer` the template, the end token and the pad token that it is tuned with.
 
     Args:
         tokenizer: changed in place; its vocabulary stays as it is.
         prompt_format: `auto` keeps the model's own template and falls back to `default`.
         end_token: ends an answer; else the one that the template writes, else the tokenizer's own.
+        path: a Jinja file or a tokenizer whose template to use instead; stands for the model's own.
 
     Raises:
-        ConfigError: the format or the token is not there to be used.
+        ConfigError: the format, the file or the token is not there to be used.
     """
+    if path is not None:
+        tokenizer.chat_template = _template_at(path)
     own = bool(tokenizer.chat_template)
     if prompt_format == "model" and not own:
         raise ConfigError(
@@ -70,7 +75,7 @@ def prepare(tokenizer: Any, prompt_format: PromptFormat = "auto", end_token: str
         raise ConfigError("the tokenizer names no end token, so an answer could not end; name one: --eos_token TOKEN")
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = _pad_token(tokenizer)
-    return Template(source, tokenizer.eos_token, tokenizer.pad_token)
+    return Template(path if path and source == "model" else source, tokenizer.eos_token, tokenizer.pad_token)
 
 
 def ending(tokenizer: Any) -> str | None:
@@ -85,6 +90,21 @@ def ending(tokenizer: Any) -> str | None:
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     found = [i for i in ids if i in special]
     return tokenizer.convert_ids_to_tokens(found[0]) if found else None
+
+
+def _template_at(path: str) -> str:
+    """The template of a Jinja file, or of another model's tokenizer (the text alone: no token is added for it)."""
+    if Path(path).is_file():
+        return Path(path).read_text(encoding="utf-8")
+    from transformers import AutoTokenizer
+
+    try:
+        template = AutoTokenizer.from_pretrained(path).chat_template
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--chat_template_path {path!r} is neither a Jinja file nor a tokenizer: {error}") from error
+    if not template:
+        raise ConfigError(f"--chat_template_path {path!r}: that tokenizer has no chat template")
+    return template
 
 
 def _begins_with_bos(tokenizer: Any) -> bool:

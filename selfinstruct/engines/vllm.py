@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,9 @@ class VLLMEngine:
     async def close(self) -> None:
         """Shut the engine down, its processes included."""
         self._llm.shutdown()
+        # vLLM's own __del__ would shut down once more, at the interpreter's end, where it fails noisily.
+        self._llm = None
+        gc.collect()
 
     async def _complete(self, ids: list[int], sampling: Any) -> Any:
         """One request through vLLM, whose final output is returned."""

@@ -1,0 +1,233 @@
+"""Figures as inline SVG: the same bytes for the same numbers, and the page's own colours, in light and dark.
+
+matplotlib draws with stand-in colours that are then replaced by the page's CSS variables. Text stays text, in the page's
+own font. Sizes are in points at a figure width that a phone shows almost unscaled.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from selfinstruct.report.growth import Pace
+from selfinstruct.report.outcome import Curve, Interval
+from selfinstruct.report.text import legible, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, MUTED, RULE, ACCENT, WARM = ("#01020a", "#01020b", "#01020c", "#01020d", "#01020e")
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", WARM: "--warm"}
+_WIDTH, _HEIGHT = 4.6, 2.5
+"""Inches."""
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # A name with two dollar signs is no formula.
+    "font.family": "DejaVu Sans",  # Ships with matplotlib: the layout does not depend on the machine's fonts.
+    "font.size": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+
+
+def similarity(scores: Sequence[float], threshold: float) -> str:
+    """Histogram of each accepted instruction's ROUGE-L F to its nearest seed."""
+
+    def draw(axes: Axes) -> None:
+        axes.hist(scores, bins=[k / 20 for k in range(21)], color=ACCENT, rwidth=0.9)
+        axes.axvline(threshold, color=WARM, linestyle=(0, (4, 3)), linewidth=1.2)
+        axes.text(threshold + 0.01, 0.97, "rejected\nabove this", color=WARM, va="top", transform=axes.get_xaxis_transform())
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("ROUGE-L F to the nearest seed")
+        axes.set_ylabel("accepted instructions")
+        _whole_numbers(axes)
+
+    return _svg("similarity", draw)
+
+
+def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
+    """Share of candidates accepted, over the proposals in their order; `proposals` are (candidates, accepted)."""
+    size = max(1, -(-len(proposals) // 40))
+    groups = [proposals[k : k + size] for k in range(0, len(proposals), size)]
+    points = [
+        (k * size + len(group) / 2, 100 * sum(a for _, a in group) / candidates)
+        for k, group in enumerate(groups)
+        if (candidates := sum(c for c, _ in group))
+    ]
+
+    def draw(axes: Axes) -> None:
+        axes.plot([x for x, _ in points], [y for _, y in points], color=ACCENT, marker="o", markersize=2.5)
+        axes.set_xlim(0, len(proposals))
+        axes.set_ylim(0, 105)
+        axes.set_xlabel("proposals" + (f", in groups of {size}" if size > 1 else ""))
+        axes.set_ylabel("candidates accepted, %")
+        _whole_numbers(axes, "x")
+
+    return _svg("acceptance", draw)
+
+
+def rate(pace: Pace) -> str:
+    """Completion tokens per second over the time of work."""
+
+    def draw(axes: Axes) -> None:
+        unit, name = _time_unit(pace.seconds)
+        points = _thinned([(seconds / unit, tokens) for seconds, tokens, _ in pace.points], 150)
+        _sittings(axes, pace, unit)
+        axes.plot([x for x, _ in points], [y for _, y in points], color=ACCENT)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"time of work, {name}")
+        axes.set_ylabel("tokens written per second")
+
+    return _svg("rate", draw)
+
+
+def progress(pace: Pace, target: int) -> str:
+    """Accepted instructions over the time of work."""
+
+    def draw(axes: Axes) -> None:
+        unit, name = _time_unit(pace.seconds)
+        _sittings(axes, pace, unit)
+        axes.plot([seconds / unit for seconds, _, _ in pace.points], [a for _, _, a in pace.points], color=ACCENT)
+        axes.axhline(target, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        axes.set_ylim(0, target * 1.12)
+        axes.text(0.0, target * 1.015, " target", color=MUTED, va="bottom")
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"time of work, {name}")
+        axes.set_ylabel("accepted instructions")
+        _whole_numbers(axes)
+
+    return _svg("progress", draw)
+
+
+def losses(curves: Sequence[Curve]) -> str:
+    """Training and validation losses over the steps."""
+
+    def draw(axes: Axes) -> None:
+        looks = itertools.cycle([(ACCENT, "-"), (WARM, "-"), (MUTED, "-"), (WARM, (0, (4, 3))), (MUTED, (0, (1, 2)))])
+        for curve, (colour, line) in zip(curves, looks, strict=False):
+            few = len(curve.points) < 25
+            axes.plot(
+                [x for x, _ in curve.points],
+                [y for _, y in curve.points],
+                color=colour,
+                linestyle=line,
+                marker="o" if few else None,
+                markersize=3,
+                label=_label(curve.name),
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss per token")
+        axes.grid(axis="y")
+        axes.legend(loc="upper right")
+        _whole_numbers(axes, "x")
+
+    return _svg("losses", draw)
+
+
+def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
+    """Differences with their intervals, one below the other; those that exclude 0 are drawn in full colour."""
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for place, found in enumerate(reversed(intervals)):
+            colour = MUTED if not found.shown else ACCENT if found.difference > 0 else WARM
+            axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
+            axes.plot([found.difference], [place], color=colour, marker="o", markersize=5)
+            axes.text(0.0, place + 0.24, _label(found.label, 70), va="bottom", transform=axes.get_yaxis_transform())
+        axes.set_ylim(-0.5, len(intervals) - 0.2)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        low, high = min(0, *(i.low for i in intervals)), max(0, *(i.high for i in intervals))
+        margin = 0.06 * ((high - low) or 1)
+        axes.set_xlim(low - margin, high + margin)
+        axes.set_xlabel(unit)
+
+    return _svg(name, draw, height=0.75 + 0.5 * len(intervals))
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> str:
+    """Draw on new axes and return an `<svg>` element. `name` must be unique within the page: ids carry it."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+    return _inlined(buffer.getvalue(), name)
+
+
+def _inlined(document: str, name: str) -> str:
+    """A stand-alone SVG document as an element of the page: its colours, its fonts, ids of its own, its width."""
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    opening, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', opening)
+    svg = f"<svg {box.group() if box else ''} aria-hidden=\"true\">{rest}"
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"'DejaVu Sans'(?:, '[^']*')*(?:, [\w-]+)*", "var(--sans)", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.strip()
+
+
+def _label(text: str, limit: int = 40) -> str:
+    """A name from outside, fit for XML."""
+    return str(legible(shorten(" ".join(text.split()), limit)))
+
+
+def _whole_numbers(axes: Axes, axis: str = "y") -> None:
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    chosen = axes.yaxis if axis == "y" else axes.xaxis
+    chosen.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    chosen.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    if seconds < 180:
+        return 1, "seconds"
+    return (60, "minutes") if seconds < 3 * 3600 else (3600, "hours")
+
+
+def _sittings(axes: Axes, pace: Pace, unit: float) -> None:
+    """A thin line where the run was continued."""
+    for seconds in pace.sittings[1:]:
+        axes.axvline(seconds / unit, color=RULE, linewidth=1)
+
+
+def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` points: means of neighbours."""
+    size = -(-len(points) // most)
+    groups = [points[k : k + size] for k in range(0, len(points), size)]
+    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]

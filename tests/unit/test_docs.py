@@ -1,0 +1,82 @@
+"""What the documents claim is so: commands parse, paths exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from selfinstruct.cli import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def _commands(text: str) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("selfinstruct ")]
+
+
+def _examples() -> list[str]:
+    """The commands in every help text."""
+
+    def walk(command: click.Command) -> list[str]:
+        found = re.findall(r"^ +(selfinstruct .*)$", command.help or "", re.M)
+        if isinstance(command, click.Group):
+            found += [line for child in command.commands.values() for line in walk(child)]
+        return [line.partition("#")[0].strip() for line in found]
+
+    return walk(cli)
+
+
+def parse(line: str) -> click.Command:
+    """Walk the groups and parse the options without checking or calling anything; unknown ones raise."""
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_parser(click.Context(command, **command.context_settings)).parse_args(words)
+    return command
+
+
+@pytest.mark.parametrize("line", sorted({*_commands(README), *_examples()}))
+def test_commands_in_readme_and_help_parse(line: str) -> None:
+    assert parse(line).callback is not None
+
+
+def test_an_unknown_option_would_be_noticed() -> None:
+    with pytest.raises(click.NoSuchOption):
+        parse("selfinstruct status RUN --jsno")
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    def leaves(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
+        if isinstance(command, click.Group):
+            return [leaf for name, child in command.commands.items() for leaf in leaves(child, f"{path} {name}")]
+        return [(path, command)]
+
+    for path, command in leaves(cli, "selfinstruct"):
+        assert f"{path}" in (command.help or ""), f"{path} has no example in its help"
+
+
+def test_file_tree_in_readme_exists() -> None:
+    tree = README.split("## Where things are")[1].split("```")[1]
+    folder = ""
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = ""
+        path = ROOT / folder / name
+        assert path.exists() or path.with_suffix(".py").exists(), f"README names {folder}{name}"
+        if not line.startswith(" "):
+            folder = name
+
+
+def test_targets_in_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z-]+)", README, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target

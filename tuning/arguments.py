@@ -1,0 +1,206 @@
+"""The arguments of tuning: a few of our own beside all of TRL's `SFTConfig` and `ModelConfig`.
+
+Each class declares and validates its arguments itself. Where the user has said nothing, defaults that suit the machine
+and the method stand in for TRL's: see `defaults`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trl import ModelConfig, SFTConfig, TrlParser
+
+from selfinstruct.errors import ConfigError
+
+
+@dataclass
+class TuneArguments:
+    """Arguments that TRL does not have."""
+
+    dataset_dir: str = field(metadata={"help": "Folder of the exported dataset: train.jsonl, validation_*.jsonl."})
+    prompt_format: Literal["auto", "model", "default", "alpaca", "plain"] = field(
+        default="auto",
+        metadata={"help": "Chat template: the model's own, or one of this package; auto: its own when it has one."},
+    )
+    show_row: bool = field(
+        default=False, metadata={"help": "Print a training row token by token, with what is learnt marked."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a lower validation_unseen loss, and keep the best."},
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Start anew, whatever is in output_dir."})
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Validated arguments, and the names of those that the user gave."""
+
+    tune: TuneArguments
+    training: SFTConfig
+    model: ModelConfig
+    given: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the defaults depend on."""
+
+    cuda: bool
+    bf16: bool
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine."""
+        import torch
+
+        cuda = torch.cuda.is_available()
+        return cls(cuda, cuda and torch.cuda.is_bf16_supported())
+
+
+def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
+    """Arguments as `SFTConfig` and `ModelConfig` read them, by their own names; `--config FILE.yaml` gives more of them.
+
+    Raises:
+        ConfigError: an argument is unknown, missing or refused by its owner.
+    """
+    parser = _Parser((TuneArguments, SFTConfig, ModelConfig), prog="python -m tuning.sft", allow_abbrev=False)
+    argv, in_file = _without_config(argv)
+    given = in_file | parser.given(argv)
+    unknown = [name for name in given if name not in parser.names]
+    if unknown:
+        raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
+    parser.set_defaults_with_config(**(defaults(given, machine or Machine.here()) | in_file))
+    try:
+        tune, training, model = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
+    except (ValueError, TypeError, KeyError, ImportError, OSError) as error:
+        raise ConfigError(f"TRL refuses the arguments: {error}") from error
+    for name, value in (("output_dir", given.get("output_dir")), ("model_name_or_path", model.model_name_or_path)):
+        if not value:
+            raise ConfigError(f"--{name} is missing; give it")
+    return Parsed(tune, training, model, given)
+
+
+def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Our defaults where they differ from TRL's, for the arguments that were not given.
+
+    The learning rate and `max_length` also depend on the model: see `learning_rate` and `sft.py`.
+    """
+    cuda = machine.cuda and not given.get("use_cpu")
+    patience = given.get("early_stopping_patience") is not None
+    best = bool(given.get("load_best_model_at_end", patience))
+    evaluation = str(given.get("eval_strategy", "epoch"))
+    ours: dict[str, Any] = {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.03,  # of all steps
+        "lora_target_modules": ["all-linear"],
+        "eval_strategy": evaluation,
+        "eval_on_start": evaluation != "no",  # so that the base model's loss is known
+        "save_strategy": "steps",
+        "save_steps": 0.2,  # of all steps
+        "save_total_limit": 2,
+        "logging_steps": 5,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it hides what is to stop the run
+        "disable_tqdm": True,  # progress is shown by `monitor.py`
+        "report_to": "none",
+    }
+    if best:
+        # The trainer can only go back to a checkpoint of a step that it has evaluated.
+        ours |= {"load_best_model_at_end": True, "save_strategy": evaluation, "metric_for_best_model": "eval_validation_unseen_loss"}
+        if evaluation == "steps":
+            ours["save_steps"] = given.get("eval_steps", 500)
+    if cuda:
+        precise = given.get("fp16") or not machine.bf16
+        ours["bf16"] = not precise
+        if given.get("use_peft") and not precise:
+            ours["dtype"] = "bfloat16"  # the frozen weights need no more; PEFT keeps the adapter's in float32
+    else:
+        ours |= {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+    return {name: value for name, value in ours.items() if name not in given}
+
+
+def learning_rate(num_parameters: int, *, lora: bool) -> float:
+    """A peak learning rate for a model of this size: 2e-5 from a billion parameters on, more for smaller ones.
+
+    Small models bear, and need, larger steps: 1e-3 is usual at ten million parameters. An adapter takes ten times as
+    much as full fine-tuning, up to 2e-3.
+    """
+    full = min(1e-3, 2e-5 * max(1.0, (1e9 / max(num_parameters, 1)) ** 0.75))
+    return float(f"{min(2e-3, 10 * full) if lora else full:.2g}")
+
+
+class _Parser(TrlParser):
+    """TRL's parser, with errors for people, `none` for numbers that may be absent, and several values for `report_to`."""
+
+    def __init__(self, dataclass_types: Sequence[type], **options: Any) -> None:
+        super().__init__(dataclass_types, **options)
+        self.names = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if f.init}
+        optional = {name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _maybe_absent(hint)}
+        for action in self._actions:
+            if action.dest in optional and isinstance(action.type, type):
+                action.type = _or_none(action.type)
+            if action.dest == "report_to":
+                action.nargs = "+"
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(f"{message}; `python -m tuning.sft --help` lists all arguments")
+
+    def given(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The arguments that stand in `argv`, without any default."""
+        before = [(action, action.default, action.required) for action in self._actions]
+        for action in self._actions:
+            action.default, action.required = argparse.SUPPRESS, False
+        try:
+            namespace, rest = self.parse_known_args(list(argv))
+        finally:
+            for action, default, required in before:
+                action.default, action.required = default, required
+        if rest:
+            raise ConfigError(_unknown(rest[0], self.names))
+        return vars(namespace)
+
+
+def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """`argv` without `--config FILE`, and what the file says."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    found, rest = finder.parse_known_args(list(argv))
+    if found.config is None:
+        return rest, {}
+    from selfinstruct.config import load_yaml
+
+    return rest, load_yaml(Path(found.config))
+
+
+def _unknown(option: str, names: set[str]) -> str:
+    if not option.startswith("-"):
+        return f"{option!r} belongs to no argument; values follow their argument: --name value"
+    name = option.lstrip("-").partition("=")[0].replace("-", "_")
+    near = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean --{near[0]}?" if near else "see --help for all of SFTConfig's and ModelConfig's"
+    return f"--{name}: TRL knows no such argument; {remedy}"
+
+
+def _maybe_absent(hint: Any) -> bool:
+    """Whether a type is `X | None` for an X that no text can be mistaken for."""
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else ()
+    return type(None) in members and not {str, bool} & set(members)
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        return None if text.lower() in ("none", "null") else kind(text)
+
+    convert.__name__ = getattr(kind, "__name__", "value")  # argparse names it: invalid float value
+    return convert
+
+
