@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,69 @@ from typing import Any
 import click
 
 from selfinstruct import __version__
-from selfinstruct.config import Config, dump_yaml
-from selfinstruct.errors import ConfigError, InputError, SelfInstructError
-from selfinstruct.options import config_options, resolve_config, split_passed_on, tune_arguments
+from selfinstruct.config import STANDARD_INPUT, Config, did_you_mean, dump_yaml
+from selfinstruct.errors import ConfigError, InputError, Interrupted, SelfInstructError
+from selfinstruct.options import (
+    DEBUG_VARIABLE,
+    config_options,
+    resolve_config,
+    split_passed_on,
+    tune_arguments,
+)
+from selfinstruct.signals import leave, on_signals
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 CONFIG = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="YAML configuration; `-` reads stdin."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML configuration; `-` reads stdin.",
 )
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Start anew: discard the run in the directory.")
 PASSES_ON = {"ignore_unknown_options": True}
 """Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def passed_on(shown: str) -> Any:
+    """The arguments that are handed on, as the usage line shows them."""
+    return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)
+
+
+class _Edge(click.Group):
+    """The edge of the program: here errors become one message and the exit code of their kind (see `errors.py`)."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except BrokenPipeError:
+            # The reader of our stdout (head, for example) has gone: nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            raise _message(error) from error
+
+
+def _message(error: Exception) -> click.ClickException:
+    if isinstance(error, SelfInstructError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = f"{type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened."
+    message = click.ClickException(text)
+    message.exit_code = getattr(error, "exit_code", 1)
+    return message
+
+
+@click.group(cls=_Edge, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="selfinstruct")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 def cli(debug: bool) -> None:
@@ -39,7 +88,7 @@ def cli(debug: bool) -> None:
         selfinstruct run night.yaml
     """
     if debug:
-        os.environ["SELFINSTRUCT_DEBUG"] = "1"
+        os.environ[DEBUG_VARIABLE] = "1"
 
 
 # ------------------------------------------------------------------------------------------------- the whole chain
@@ -50,11 +99,11 @@ def cli(debug: bool) -> None:
 @click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 120]")
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@passed_on("--engine.NAME VALUE | --tune.NAME VALUE")
 def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
-    """The whole chain with the embedded demo model: offline, on CPU or GPU, in some minutes.
+    """Run the whole chain offline, with the embedded demo model.
 
-    The model is tiny: it shows the machinery and the effect, not good answers.
+    On CPU or GPU, in some minutes. The model is tiny: it shows the machinery and the effect, not good answers.
 
     \b
     Example:
@@ -89,14 +138,14 @@ def init(path: Path, model: str | None) -> None:
 
 @cli.command(context_settings=PASSES_ON)
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
-@config_options("")
+@config_options("", "proposal", "classification", "instances", "filters", "saturation", "export", "evaluate")
 @OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@passed_on("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
-    """Generate, export, tune, evaluate and report, one after the other; the same command continues where it stopped.
+    """Generate, export, tune, evaluate and report, one after the other.
 
-    vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
+    The same command again continues where it stopped. vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
 
     \b
     Example:
@@ -119,11 +168,13 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
 @config_options("", "proposal", "classification", "instances", "filters", "saturation")
 @OVERWRITE
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def generate(config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any) -> None:
-    """Grow instructions and instances out of seed tasks; the same command again continues the run.
+@passed_on("VLLM OPTION")
+def generate(
+    config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+) -> None:
+    """Grow instructions and instances out of seed tasks.
 
-    Any vLLM engine argument can be given by its own name, for example --tensor-parallel-size or --max-model-len.
+    The same command again continues the run. Any vLLM engine argument can be given by its own name, for example --tensor-parallel-size or --max-model-len.
 
     \b
     Example:
@@ -137,11 +188,7 @@ def generate(config_file: Path | None, overwrite: bool, verbose: bool, arguments
     output_dir = given["output_dir"]
     if config_file is None and output_dir and (Path(output_dir) / "config.yaml").exists() and not overwrite:
         config_file = Path(output_dir) / "config.yaml"
-    passed_on: dict[str, Any] = {}
-    if arguments:
-        from selfinstruct.engines.vllm import parse_arguments
-
-        passed_on = {f"engine.{name}": value for name, value in parse_arguments(list(arguments)).items()}
+    passed_on = {f"engine.{name}": value for name, value in _vllm_arguments(arguments).items()}
     config = resolve_config(config_file, given, passed_on)
 
     async def start_engine() -> Engine:
@@ -150,8 +197,11 @@ def generate(config_file: Path | None, overwrite: bool, verbose: bool, arguments
         return await VLLMEngine.start(config.model, revision=config.revision, arguments=config.engine, verbose=verbose)
 
     state = run_generation(config, start_engine, overwrite=overwrite)
-    if config_file != Path("-"):  # Else this is a stage of `run`, which says what comes next.
-        rows = [("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"), ("journal", config.output_dir)]
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which says what comes next.
+        rows = [
+            ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
+            ("journal", config.output_dir),
+        ]
         closing_table("generation is complete", rows, f"selfinstruct export {config.output_dir}")
 
 
@@ -159,11 +209,13 @@ def generate(config_file: Path | None, overwrite: bool, verbose: bool, arguments
 @RUN
 @config_options("export")
 def export(run: Path, **given: Any) -> None:
-    """Write the dataset of a run: training and validation splits, a card, Alpaca and Self-Instruct files.
+    """Write the dataset of a run.
+
+    Training and validation splits, a dataset card, and the same in Alpaca's and Self-Instruct's own formats.
 
     \b
     Example:
-        selfinstruct export runs/first --export.include-seeds
+        selfinstruct export runs/first --include-seeds
     """
     from selfinstruct import stages
     from selfinstruct.progress import closing_table
@@ -176,11 +228,11 @@ def export(run: Path, **given: Any) -> None:
 @RUN
 @click.option("--model", "tune__model", default=None, help="Model to tune.  [default: the generator]")
 @click.option("--num-processes", "tune__num_processes", type=int, default=None, help="Processes; default: one per GPU.")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@passed_on("TRL OPTION")
 def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
-    """Tune a model on the exported dataset with TRL's SFTTrainer, loss on the response only.
+    """Tune a model on the exported dataset with TRL.
 
-    Any argument of TRL's SFTConfig and ModelConfig can be given by its own name, for example --learning-rate, --use-peft
+    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own name, for example --learning-rate, --use-peft
     or --packing.
 
     \b
@@ -190,7 +242,7 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
     from selfinstruct import stages
     from selfinstruct.progress import closing_table
 
-    passed_on = {f"tune.{name}": value for name, value in tune_arguments(list(arguments)).items()}
+    passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
     stages.tune(_config_of(run, given, passed_on))
     closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
 
@@ -200,7 +252,9 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
 @click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
 @config_options("evaluate")
 def evaluate(run: Path, models: tuple[str, ...], **given: Any) -> None:
-    """Let the base and the tuned model answer unseen tasks, and compare them with confidence intervals.
+    """Compare the base and the tuned model on unseen tasks.
+
+    Both answer the tasks through vLLM; differences come with a paired bootstrap interval.
 
     \b
     Example:
@@ -260,7 +314,9 @@ def seeds() -> None:
 @seeds.command("check")
 @click.argument("file", metavar="FILE")
 def seeds_check(file: str) -> None:
-    """Check a seed file: all problems at once, exit code 4 when there are any.
+    """Check a seed file.
+
+    Lists all problems at once, and ends with exit code 4 when there are any.
 
     \b
     Example:
@@ -275,21 +331,53 @@ def seeds_check(file: str) -> None:
         click.echo(f"note: {remark}")
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)
-    click.echo(f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems")
+    click.echo(
+        f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems"
+    )
 
 
 @cli.command()
-@click.argument("candidates", metavar="CANDIDATES.jsonl", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False))
-@click.option("--against", multiple=True, type=click.Path(path_type=Path, dir_okay=False), help="JSONL to be novel against. Repeatable.")
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.7, show_default=True, help="Reject above this ROUGE-L F.")
+@click.argument(
+    "candidates", metavar="CANDIDATES.jsonl", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False)
+)
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSONL to be novel against. Repeatable.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.7,
+    show_default=True,
+    help="Reject above this ROUGE-L F.",
+)
 @click.option("--field", default="instruction", show_default=True, help="Field that holds the text.")
-@click.option("-o", "--output", "kept", type=click.Path(path_type=Path, allow_dash=True), default=Path("-"), help="Kept rows.  [default: stdout]")
-@click.option("--rejected", type=click.Path(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score.")
+@click.option(
+    "-o",
+    "--output",
+    "kept",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("-"),
+    help="Kept rows.  [default: stdout]",
+)
+@click.option(
+    "--rejected", type=click.Path(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
+)
 @AS_JSON
-def dedup(candidates: Path, against: tuple[Path, ...], threshold: float, field: str, kept: Path, rejected: Path | None, as_json: bool) -> None:
-    """Drop near-duplicates from any JSONL of instructions, by the novelty filter of the method.
+def dedup(
+    candidates: Path,
+    against: tuple[Path, ...],
+    threshold: float,
+    field: str,
+    kept: Path,
+    rejected: Path | None,
+    as_json: bool,
+) -> None:
+    """Drop near-duplicates from any JSONL of instructions.
 
-    Order is kept, and kept rows are unchanged. A summary goes to stderr (as JSON with --json).
+    By the novelty filter of the method: ROUGE-L F against every earlier row. Order is kept, and kept rows are unchanged. A summary goes to stderr (as JSON with --json).
 
     \b
     Example:
@@ -302,13 +390,27 @@ def dedup(candidates: Path, against: tuple[Path, ...], threshold: float, field: 
 
 
 @cli.command()
-@click.argument("predictions", metavar="PREDICTIONS.jsonl", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument(
+    "predictions", metavar="PREDICTIONS.jsonl", type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
 @click.option("--prediction-field", default="response", show_default=True, help="Field of the model's answer.")
-@click.option("--reference-field", default="target", show_default=True, help="Field of the reference: a string or a list; the best counts.")
-@click.option("--stemmer/--no-stemmer", default=False, show_default=True, help="Compare word stems (as Super-NaturalInstructions does).")
+@click.option(
+    "--reference-field",
+    default="target",
+    show_default=True,
+    help="Field of the reference: a string or a list; the best counts.",
+)
+@click.option(
+    "--stemmer/--no-stemmer",
+    default=False,
+    show_default=True,
+    help="Compare word stems (as Super-NaturalInstructions does).",
+)
 @AS_JSON
 def score(predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, as_json: bool) -> None:
-    """Score a file of predictions: mean ROUGE-L F x 100 as rouge-score computes it, exact match, and n.
+    """Score a file of predictions by ROUGE-L and exact match.
+
+    Prints the mean ROUGE-L F x 100 as rouge-score computes it, the share of exact matches, and n.
 
     \b
     Example:
@@ -316,7 +418,9 @@ def score(predictions: Path, prediction_field: str, reference_field: str, stemme
     """
     from tuning.scoring import score_predictions
 
-    scores = score_predictions(predictions, prediction_field=prediction_field, reference_field=reference_field, stemmer=stemmer)
+    scores = score_predictions(
+        predictions, prediction_field=prediction_field, reference_field=reference_field, stemmer=stemmer
+    )
     if as_json:
         click.echo(json.dumps(scores))
     else:
@@ -335,7 +439,9 @@ def _config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | Non
     directory = RunDirectory(run)
     directory.require_journal()
     if not directory.config.exists():
-        raise InputError(f"{directory.config} is missing; give the `selfinstruct generate` command of this run again to restore it")
+        raise InputError(
+            f"{directory.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
+        )
     config = resolve_config(directory.config, given, {"output_dir": str(run)} | (passed_on or {}))
     jsonl.write_text(directory.config, dump_yaml(config))
     return config
@@ -343,30 +449,36 @@ def _config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | Non
 
 def _passed_on(arguments: tuple[str, ...]) -> dict[str, Any]:
     """`--engine.dtype float32 --tune.packing` as values by dotted name; vLLM's are checked by vLLM at once."""
-    sections = split_passed_on(list(arguments))
+    sections = split_passed_on(arguments, _own_options())
     values = {f"tune.{name}": value for name, value in tune_arguments(sections["tune"]).items()}
-    if sections["engine"]:
-        from selfinstruct.engines.vllm import parse_arguments
+    engine = _vllm_arguments(tuple(sections["engine"]))
+    return values | {f"engine.{name}": value for name, value in engine.items()}
 
-        values |= {f"engine.{name}": value for name, value in parse_arguments(sections["engine"]).items()}
-    return values
+
+def _vllm_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:
+    """vLLM's engine arguments by name, as vLLM reads them; a misspelt option of ours gets a suggestion too."""
+    if not arguments:
+        return {}
+    if not arguments[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {arguments[0]!r}; every value belongs to an option, seed files to --seeds"
+        )
+    from selfinstruct.engines.vllm import parse_arguments
+
+    try:
+        return parse_arguments(list(arguments))
+    except ConfigError as error:
+        known = _own_options()
+        hints = (did_you_mean(a.partition("=")[0], known, cutoff=0.75) for a in arguments if a.startswith("--"))
+        raise ConfigError(f"{error}{next(filter(None, hints), '')}") from error
+
+
+def _own_options() -> list[str]:
+    """The long options of the command that is running."""
+    parameters = click.get_current_context().command.params
+    return [option for p in parameters for option in (*p.opts, *p.secondary_opts) if option.startswith("--")]
 
 
 def main() -> None:
-    """Entry point: errors a user can act on become one message and their exit code."""
-    try:
-        cli()
-    except SelfInstructError as error:
-        if os.environ.get("SELFINSTRUCT_DEBUG"):
-            raise
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our stdout (head, for example) has gone: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        if os.environ.get("SELFINSTRUCT_DEBUG"):
-            raise
-        click.echo(f"Unexpected error: {type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened.", err=True)
-        sys.exit(1)
+    """Entry point."""
+    cli()

@@ -13,6 +13,8 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,7 @@ STANDARD_INPUT = Path("-")
 DEMO_MODEL = "demo"
 """The name under which the embedded demo model goes."""
 
+ENVIRONMENT_PREFIX = "SELFINSTRUCT_"
 
 CONVENTIONAL_NAMES = {
     "temperature": "proposal.temperature",
@@ -50,7 +53,9 @@ class Sampling(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
     top_k: int = Field(0, ge=0, description="Keep the k likeliest tokens; 0 keeps all.")
     min_p: float = Field(0.0, ge=0, le=1, description="Least probability of a token relative to the likeliest one.")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2].")
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+    )
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Penalty per occurrence in the answer, in [-2, 2].")
     repetition_penalty: float = Field(1.0, gt=0, description="Factor on tokens already in prompt or answer; 1 is none.")
     max_tokens: int = Field(512, ge=1, description="Longest answer, in tokens.")
@@ -64,7 +69,9 @@ class Proposal(Sampling):
 
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(0.5, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
-    presence_penalty: float = Field(2.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2].")
+    presence_penalty: float = Field(
+        2.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+    )
     max_tokens: int = Field(1024, ge=1, description="Longest answer, in tokens.")
     num_seed_examples: int = Field(6, ge=0, description="Seed instructions shown in each prompt.")
     num_generated_examples: int = Field(2, ge=0, description="Machine-written instructions shown in each prompt.")
@@ -81,29 +88,57 @@ class Classification(Sampling):
     """Asking whether an instruction is a classification task."""
 
     max_tokens: int = Field(16, ge=1, description="Longest answer, in tokens.")
-    num_examples: int = Field(31, ge=1, description="Seeds shown in the prompt, about 2 in 5 of them classification tasks.")
+    num_examples: int = Field(
+        31, ge=1, description="Seeds shown in the prompt, about 2 in 5 of them classification tasks."
+    )
 
 
 class Instances(Sampling):
     """Writing instances of an instruction."""
 
-    presence_penalty: float = Field(1.5, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2].")
+    presence_penalty: float = Field(
+        1.5, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+    )
     max_tokens: int = Field(350, ge=1, description="Longest answer, in tokens.")
-    num_examples: int = Field(12, ge=1, description="Seeds shown with their instances in the prompt, as far as they fit.")
+    num_examples: int = Field(
+        12, ge=1, description="Seeds shown with their instances in the prompt, as far as they fit."
+    )
 
 
 class Filters(Section):
     """What is kept (paper, section 2.2, and the reference code's heuristics)."""
 
-    threshold: float = Field(0.7, gt=0, lt=1, description="Reject an instruction whose ROUGE-L F to an earlier one is greater.")
+    threshold: float = Field(
+        0.7, gt=0, lt=1, description="Reject an instruction whose ROUGE-L F to an earlier one is greater."
+    )
     min_words: int = Field(4, ge=0, description="Fewest words of an instruction.")
     max_words: int = Field(150, ge=1, description="Most words of an instruction.")
     keywords: tuple[str, ...] = Field(
-        ("image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to"),
+        (
+            "image",
+            "images",
+            "graph",
+            "graphs",
+            "picture",
+            "pictures",
+            "file",
+            "files",
+            "map",
+            "maps",
+            "draw",
+            "plot",
+            "go to",
+        ),
         description="Words of tasks a language model cannot do; an instruction that holds one is rejected.",
     )
     openings: tuple[str, ...] = Field(("Write a program",), description="Openings that are rejected.")
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
+
+    @model_validator(mode="after")
+    def _some_length(self) -> Filters:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) must not be greater than max_words ({self.max_words})")
+        return self
 
 
 class Saturation(Section):
@@ -120,7 +155,9 @@ class Export(Section):
 
     include_seeds: bool = Field(False, description="Whether the seed tasks themselves go into the training split.")
     validation_unseen: float = Field(0.05, ge=0, lt=1, description="Share of tasks held out as a whole.")
-    validation_seen: float = Field(0.05, ge=0, lt=1, description="Share of training tasks of which one further instance is held out.")
+    validation_seen: float = Field(
+        0.05, ge=0, lt=1, description="Share of training tasks of which one further instance is held out."
+    )
     eval_threshold: float = Field(
         0.7, gt=0, lt=1, description="Leave out rows whose instruction has a greater ROUGE-L F to an evaluation task."
     )
@@ -156,18 +193,27 @@ class Evaluate(Section):
 class Config(Section):
     """A run's whole configuration."""
 
-    model: str = Field(DEMO_MODEL, description="Generator: a local path, a name on the Hub, or `demo` (embedded).")
+    model: str = Field(
+        DEMO_MODEL, min_length=1, description="Generator: a local path, a name on the Hub, or `demo` (embedded)."
+    )
     revision: str | None = Field(None, description="Revision of the model on the Hub.")
     seeds: tuple[str, ...] = Field(
-        ("seed_tasks",), description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable."
+        ("seed_tasks",),
+        min_length=1,
+        description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable.",
     )
     output_dir: str | None = Field(None, description="Run directory.")
-    num_instructions: int = Field(1000, ge=1, description="Instructions to accept; more may be asked of a finished run.")
+    num_instructions: int = Field(
+        1000, ge=1, description="Instructions to accept; more may be asked of a finished run."
+    )
     seed: int = Field(42, ge=0, description="Seed of every random choice of the run.")
     prompting: Literal["auto", "completion", "chat"] = Field(
-        "auto", description="Prompt by text completion or through the chat template; auto: chat when the model has a template."
+        "auto",
+        description="Prompt by text completion or through the chat template; auto: chat when the model has a template.",
     )
-    window: int = Field(96, ge=1, description="Proposals in flight: proposal n sees the pool after proposals <= n - window.")
+    window: int = Field(
+        96, ge=1, description="Proposals in flight: proposal n sees the pool after proposals <= n - window."
+    )
     max_in_flight: int = Field(512, ge=1, description="Requests given to the engine at once.")
     fsync_interval: float = Field(1.0, ge=0, description="Seconds between fsyncs of the journal; 0 syncs every line.")
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
@@ -185,12 +231,34 @@ class Config(Section):
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_may_be_empty(cls, values: Any) -> Any:
+        """`filters:` with all its options commented out is null to YAML."""
+        if not isinstance(values, dict):
+            return values
+        sections = {
+            name
+            for name, info in cls.model_fields.items()
+            if isinstance(info.get_default(call_default_factory=True), BaseModel | dict)
+        }
+        return {name: {} if value is None and name in sections else value for name, value in values.items()}
+
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run; a run directory never mixes two of these.
 
         Left out is what only paces a run (parallelism, memory, target, saturation) and what happens after generation.
         """
-        paced = {"num_instructions", "output_dir", "max_in_flight", "fsync_interval", "saturation", "export", "tune", "evaluate"}
+        paced = {
+            "num_instructions",
+            "output_dir",
+            "max_in_flight",
+            "fsync_interval",
+            "saturation",
+            "export",
+            "tune",
+            "evaluate",
+        }
         identity = self.model_dump(mode="json", exclude=paced | {"seeds", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
         return identity
@@ -202,28 +270,108 @@ ENGINE_IDENTITY = frozenset(
 """vLLM engine arguments that change what the model answers; the others only pace it."""
 
 
+def load(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:
+    """The configuration of a file, with the environment's values and then `overrides` on top.
+
+    Args:
+        path: the YAML file; `-` is stdin, None is no file.
+        overrides: values from the command line by dotted name (`filters.threshold`).
+        environment: values of variables, likewise.
+
+    Raises:
+        ConfigError: names every option, variable or key at fault, with the key's line in the file and a suggestion.
+    """
+    source = _Source(path, overrides, environment or {})
+    values = source.read()
+    for name, value in (source.environment | overrides).items():
+        section = values
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            if section.get(parent) is None:
+                section[parent] = {}
+            section = section[parent]
+            if not isinstance(section, dict):
+                raise ConfigError(f"{source.where([parent])}: must be a section of options, got {section!r}")
+        section[leaf] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problem(source, found) for found in error.errors())) from error
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a configuration file as a mapping. `1e-5`, a string to YAML 1.1, is read as the number that it looks like.
+    """A YAML file's mapping as it stands there.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or holds no mapping.
     """
-    try:
-        text = sys.stdin.read() if path == STANDARD_INPUT else path.read_text(encoding="utf-8-sig")
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(value or {}, dict):
-        raise ConfigError(f"{path}: expected a mapping of options, got {type(value).__name__}")
-    return value or {}
+    return _Source(path, {}, {}).read()
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean ...?`, or nothing when no known name comes close."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of an option: `filters.threshold` is `SELFINSTRUCT_FILTERS__THRESHOLD`."""
+    return f"{ENVIRONMENT_PREFIX}{name.replace('.', '__').upper()}"
+
+
+@dataclass
+class _Source:
+    """Where values came from, for messages that say so."""
+
+    path: Path | None
+    overrides: dict[str, Any]
+    environment: dict[str, Any]
+    text: str = ""
+
+    def read(self) -> dict[str, Any]:
+        """The file's mapping, as it stands there; empty without a file."""
+        if self.path is None:
+            return {}
+        try:
+            raw = sys.stdin.buffer.read() if self.path == STANDARD_INPUT else self.path.read_bytes()
+            self.text = raw.decode("utf-8-sig")
+            value = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{self.path}: not UTF-8: {error}") from error
+        except yaml.MarkedYAMLError as error:
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise ConfigError(f"{self.path}{line}: not valid YAML: {error.problem}") from error
+        except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
+            raise ConfigError(f"{self.path}: not valid YAML: {error}") from error
+        if not isinstance(value or {}, dict):
+            raise ConfigError(f"{self.path}: expected a mapping of options, got {type(value).__name__}")
+        return value or {}
+
+    def where(self, keys: Sequence[str]) -> str:
+        """Where the value with this path was given."""
+        dotted = ".".join(keys)
+        option = ".".join(key for key in keys if not key.isdigit())  # without the place in a list
+        if option in self.overrides:
+            return f"option --{option.replace('_', '-')}"
+        if option in self.environment:
+            return f"environment variable {variable_of(option)}"
+        if self.path is not None:
+            return f"{self.path}, line {_line_of(self.text, keys)}: `{dotted}`"
+        return f"`{dotted}`"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that knows `1e-5` for a float."""
+    """SafeLoader that reads `1e-5`, a string to YAML 1.1, as a float, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -231,44 +379,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(path: Path | None, overrides: dict[str, Any]) -> Config:
-    """The configuration of a file, with overrides by dotted name (`filters.threshold`) on top.
-
-    Raises:
-        ConfigError: names every key or option at fault, its line in the file, and a suggestion for unknown ones.
-    """
-    values = load_yaml(path) if path else {}
-    path = None if path == STANDARD_INPUT else path
-    for name, value in overrides.items():
-        section = values
-        *parents, leaf = name.split(".")
-        for parent in parents:
-            if not isinstance(section.setdefault(parent, {}), dict):
-                raise ConfigError(f"{path}: `{parent}` must be a section of options, got {section[parent]!r}")
-            section = section[parent]
-        section[leaf] = value
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        problems = [_problem(path, overrides, found) for found in error.errors()]
-        raise ConfigError("\n".join(problems)) from error
-
-
-def _problem(path: Path | None, overrides: dict[str, Any], found: Any) -> str:
+def _problem(source: _Source, found: Any) -> str:
     """One validation error as a sentence: where, what, the value, and what to do."""
-    keys = [str(k) for k in found["loc"]]
-    dotted = ".".join(keys)
-    if dotted in overrides:
-        where = f"option --{dotted.replace('_', '-')}"
-    elif path is not None:
-        where = f"{path}, line {_line_of(path, keys)}: `{dotted}`"
-    else:
-        where = f"`{dotted}`"
+    keys = [str(key) for key in found["loc"]]
+    where = source.where(keys)
     if found["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(keys[-1], _siblings(keys), n=1)
-        return f"{where}: unknown option{f'; did you mean `{near[0]}`?' if near else ''}"
+        return f"{where}: unknown option{did_you_mean(keys[-1], _siblings(keys))}"
     message = found["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}, got {found['input']!r}"
+    value = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{value}"
 
 
 def _siblings(keys: list[str]) -> list[str]:
@@ -281,22 +400,20 @@ def _siblings(keys: list[str]) -> list[str]:
     return list(section.model_fields)
 
 
-def _line_of(path: Path, keys: list[str]) -> int:
-    """The line of a key in a YAML file, from 1; of the nearest section when the key itself is not there."""
+def _line_of(text: str, keys: Sequence[str]) -> int:
+    """The line of a key in a YAML text, from 1; of the nearest section when the key itself is not there."""
     line = 1
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
-        return line
+    node = yaml.compose(text, Loader=_Loader)
     for key in keys:
-        if not isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+            continue
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((name, value) for name, value in pairs if name.value == key), None)
+        if found is None:
             break
-        for name, value in node.value:
-            if name.value == key:
-                line, node = name.start_mark.line + 1, value
-                break
-        else:
-            break
+        line, node = found[0].start_mark.line + 1, found[1]
     return line
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class SelfInstructError(Exception):
     """Base of every error that is shown to the user as one message, without a traceback."""
@@ -39,3 +41,15 @@ class RunLockedError(SelfInstructError):
     """Another process writes this run directory. Exit code 5."""
 
     exit_code = 5
+
+
+class Interrupted(BaseException):
+    """A signal ended the run. Exit code 128 + its number.
+
+    Like `KeyboardInterrupt` it is no `Exception`, so that no handler of errors takes it for one.
+    """
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name}; everything committed is safe, the same command continues the run")
+        self.exit_code = 128 + number

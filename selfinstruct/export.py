@@ -182,12 +182,16 @@ def card(config: Config, state: RunState, counts: dict[str, Any]) -> str:
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "templates"),
-        autoescape=False,  # noqa: S701 - Markdown, and only our own counts and the user's configuration go in
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     identity = state.header["identity"]
     return environment.get_template("dataset_card.md").render(
-        counts=counts, identity=identity, resolved=state.header["resolved"], summary=state.summary(), options=config.export
+        counts=counts,
+        identity=identity,
+        resolved=state.header["resolved"],
+        summary=state.summary(),
+        options=config.export,
     )

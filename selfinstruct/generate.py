@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,26 @@ from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, dump_yaml
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.errors import ConfigError, StoppedError
-from selfinstruct.journal import VERSION, JournalWriter, Line, MetricsWriter, RunDirectory, read_lines, set_torn_tail_aside
+from selfinstruct.journal import (
+    VERSION,
+    JournalWriter,
+    Line,
+    MetricsWriter,
+    RunDirectory,
+    read_lines,
+    set_torn_tail_aside,
+)
 from selfinstruct.pipeline import Pipeline
 from selfinstruct.progress import GenerationProgress, console
 from selfinstruct.prompts import PROMPTS_VERSION, Style
 from selfinstruct.records import SeedTask
+from selfinstruct.signals import leave, on_signals, until_signal
 from selfinstruct.state import RunState, replay
 from selfinstruct.steps import Steps
 
 StartEngine = Callable[[], Awaitable[Engine]]
 
 _METRICS_INTERVAL_S = 5.0
-
-
-class Interrupted(StoppedError):
-    """A signal stopped the run; everything committed is safe. The exit code is 128 + the signal's number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; everything committed is safe, the same command continues the run")
-        self.exit_code = 128 + number
 
 
 def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
@@ -50,7 +50,8 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
         ConfigError: the directory holds a run made with other settings (the message lists the differences), or a prompt
             cannot fit the model's context.
         InputError: broken seed files; a damaged journal.
-        StoppedError: saturated, interrupted or the engine died; the same command continues.
+        StoppedError: saturated, or the engine died; the same command continues.
+        Interrupted: by a signal; likewise.
         RunLockedError: another process writes the directory.
     """
     if config.output_dir is None:
@@ -59,7 +60,7 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
     config = _anchored(config)
     tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
-    with run.locked():
+    with on_signals(leave), run.locked():
         if overwrite:
             _discard(run)
         state = _recover(run)
@@ -67,15 +68,22 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
             _refuse_other_run(run, state.header["identity"], identity)
             jsonl.write_text(run.config, dump_yaml(config))
         if state.target and config.num_instructions < state.target:
-            console.print(f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer")
-        if not state.header or config.num_instructions > state.target or not state.complete:
-            asyncio.run(_with_signals(_grow(config, run, state, tasks, identity, start_engine)))
+            console.print(
+                f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
+            )
+        if _anything_to_ask(config, state):
+            asyncio.run(_grow(config, run, state, tasks, identity, start_engine))
     _say_when_stopped(state)
     return state
 
 
 async def _grow(
-    config: Config, run: RunDirectory, state: RunState, tasks: list[SeedTask], identity: dict[str, Any], start_engine: StartEngine
+    config: Config,
+    run: RunDirectory,
+    state: RunState,
+    tasks: list[SeedTask],
+    identity: dict[str, Any],
+    start_engine: StartEngine,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
     async with _closing(await start_engine()) as engine:
@@ -94,12 +102,15 @@ async def _grow(
                 pipeline.on_commit = progress.on_commit
                 metering = asyncio.ensure_future(_meter(MetricsWriter(run.metrics), state, progress))
                 try:
-                    await pipeline.run()
+                    await until_signal(pipeline.run())
                 finally:
                     metering.cancel()
+                    await asyncio.gather(metering, return_exceptions=True)
 
 
-def _opening_lines(config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any]) -> Iterator[Line]:
+def _opening_lines(
+    config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any]
+) -> Iterator[Line]:
     """The lines that this start of the run adds before anything is asked; none for a plain continuation."""
     if not state.header:
         yield {
@@ -121,11 +132,24 @@ def _opening_lines(config: Config, state: RunState, identity: dict[str, Any], re
             "after_proposal": state.proposals - 1,
             "num_instructions": config.num_instructions,
         }
-    stopped, rule = state.stopped, config.saturation
-    if stopped is not None and (
-        stopped["window"] != rule.window or stopped["accepted"] >= rule.min_acceptance * max(stopped["candidates"], 1)
-    ):
+    if _stop_is_lifted(config, state):
         yield {"kind": "control", "event": "resumed", "after_proposal": state.proposals - 1}
+
+
+def _stop_is_lifted(config: Config, state: RunState) -> bool:
+    """Whether the recorded stop would not happen under the options given now."""
+    stopped, rule = state.stopped, config.saturation
+    return stopped is not None and (
+        stopped["window"] != rule.window or stopped["accepted"] >= rule.min_acceptance * max(stopped["candidates"], 1)
+    )
+
+
+def _anything_to_ask(config: Config, state: RunState) -> bool:
+    """Whether an engine is needed: loading one takes minutes."""
+    if not state.header or state.pending():
+        return True
+    stopped = state.stopped is not None and not _stop_is_lifted(config, state)
+    return len(state.pool) < max(state.target, config.num_instructions) and not stopped
 
 
 def _recover(run: RunDirectory) -> RunState:
@@ -134,7 +158,9 @@ def _recover(run: RunDirectory) -> RunState:
         return RunState()
     torn = set_torn_tail_aside(run)
     if torn:
-        console.print(f"the journal's last line was cut short by a crash: {torn} bytes moved to {run.torn}; it is asked again")
+        console.print(
+            f"the journal's last line was cut short by a crash: {torn} bytes moved to {run.torn}; it is asked again"
+        )
     return replay(read_lines(run.journal))
 
 
@@ -179,7 +205,9 @@ def _discard(run: RunDirectory) -> None:
 
 def _style(config: Config, engine: Engine) -> Style:
     if config.prompting == "chat" and not engine.has_chat_template:
-        raise ConfigError(f"--prompting chat: the tokenizer of {config.model!r} has no chat template; use --prompting completion")
+        raise ConfigError(
+            f"--prompting chat: the tokenizer of {config.model!r} has no chat template; use --prompting completion"
+        )
     if config.prompting == "auto":
         return "chat" if engine.has_chat_template else "completion"
     return config.prompting
@@ -230,32 +258,3 @@ async def _closing(engine: Engine) -> AsyncIterator[Engine]:
         yield engine
     finally:
         await engine.close()
-
-
-async def _with_signals(work: Awaitable[None]) -> None:
-    """Run `work`; SIGINT, SIGTERM or SIGHUP cancel it, so that it can leave the journal whole. A second one kills at once.
-
-    A SIGHUP that was ignored when the process started (nohup) stays ignored.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    received: list[int] = []
-
-    def stop(number: int) -> None:
-        received.append(number)
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
-        task.cancel()
-
-    handled = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
-    for number in handled:
-        loop.add_signal_handler(number, stop, number)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if received:
-            raise Interrupted(received[0]) from None
-        raise
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

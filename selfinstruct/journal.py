@@ -63,12 +63,14 @@ class RunDirectory:
         Raises:
             RunLockedError: another process holds it; the message names its pid and host.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        jsonl.make_directory(self.path)
         lock = FileLock(self._lock)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunLockedError(f"{self.path} is being written by {self._owner_text()}; wait for it or stop it") from error
+            raise RunLockedError(
+                f"{self.path} is being written by {self._owner_text()}; wait for it or stop it"
+            ) from error
         try:
             jsonl.write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
@@ -86,7 +88,9 @@ class RunDirectory:
     def require_journal(self) -> None:
         """Raise `InputError` unless this is a run directory with a journal."""
         if not self.journal.exists():
-            raise InputError(f"{self.path} is no run directory: it has no journal.jsonl; start one with `selfinstruct generate`")
+            raise InputError(
+                f"{self.path} is no run directory: it has no journal.jsonl; start one with `selfinstruct generate`"
+            )
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
@@ -205,6 +209,9 @@ class JournalWriter:
             self._syncer.join()
         handle, self._handle = self._handle, -1
         try:
+            # Linux reports a failed fsync once: the next one may succeed although the data is gone.
+            if self._error is not None:
+                raise self._error
             os.fsync(handle)
         except OSError as error:
             raise self._refused(error) from error
@@ -225,7 +232,7 @@ class JournalWriter:
 
     def _refused(self, error: OSError) -> SelfInstructError:
         return SelfInstructError(
-            f"{self._path}: cannot be written: {error.strerror}. Every line committed before is safe; "
+            f"{self._path}: cannot be written: {error.strerror}. What was written before is kept; "
             "make room or mend the disk, then give the same command again"
         )
 
@@ -244,5 +251,5 @@ class MetricsWriter:
 
     def append(self, **values: Any) -> None:
         """Add a row with the time of day (Unix seconds)."""
-        with self._path.open("a", encoding="utf-8") as stream:
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")

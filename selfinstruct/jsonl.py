@@ -111,6 +111,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, with its parents, that survives power loss."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        fsync_directory(made.parent)
+
+
 def fsync_directory(path: Path) -> None:
     """Make a rename or a new file in `path` survive power loss."""
     handle = os.open(path, os.O_RDONLY)

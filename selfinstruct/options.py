@@ -6,27 +6,32 @@ An option's name is its path in the configuration (`--filters.threshold`), some 
 
 from __future__ import annotations
 
+import json
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from selfinstruct.config import CONVENTIONAL_NAMES, Config, load
+from selfinstruct.config import CONVENTIONAL_NAMES, ENVIRONMENT_PREFIX, Config, did_you_mean, load, variable_of
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
-_PREFIX = "SELFINSTRUCT_"
+DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
+"""Set by `--debug`, also for the stages that run in processes of their own."""
 
 
 def config_options(*sections: str) -> Callable[[Command], Command]:
-    """Add the options of the named sections; `""` stands for those at the top level."""
+    """Add the options of the named sections; `""` stands for those at the top level.
+
+    Options of a command's only section go by their bare names too (`export --include-seeds`).
+    """
+    bare = len(sections) == 1
     found = [
         (name, info)
         for section in sections
@@ -36,7 +41,7 @@ def config_options(*sections: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for name, info in reversed(found):
-            command = _option(name, info)(command)
+            command = _option(name, info, bare)(command)
         return command
 
     return decorate
@@ -50,27 +55,29 @@ def resolve_config(path: Path | None, given: dict[str, Any], passed_on: dict[str
         given: Click's parameters; those nobody gave are None or empty.
         passed_on: further values by dotted name (`engine.dtype`), which win.
     """
-    overrides = dict(_from_environment())
-    for parameter, value in given.items():
-        name = parameter.replace("__", ".")
-        if value is not None and value != ():
-            overrides[name] = value
-    return load(path, overrides | (passed_on or {}))
+    overrides = {p.replace("__", "."): value for p, value in given.items() if value is not None and value != ()}
+    return load(path, overrides | (passed_on or {}), dict(_from_environment()))
 
 
-def split_passed_on(arguments: list[str], sections: tuple[str, ...] = ("engine", "tune")) -> dict[str, list[str]]:
+def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict[str, list[str]]:
     """Sort `--engine.dtype float32 --tune.packing` by section, as plain arguments of the owner of each.
+
+    Args:
+        arguments: as given.
+        known: the command's own options, to suggest one for a misspelt one.
 
     Raises:
         ConfigError: an argument belongs to no section.
     """
-    sorted_out: dict[str, list[str]] = {section: [] for section in sections}
+    sorted_out: dict[str, list[str]] = {"engine": [], "tune": []}
     current: str | None = None
     for argument in arguments:
         if argument.startswith("--"):
             section, dot, rest = argument[2:].partition(".")
             if not dot or section not in sorted_out:
-                raise ConfigError(f"unknown option {argument!r}; vLLM's arguments are given as --engine.NAME, TRL's as --tune.NAME")
+                suggested = did_you_mean(argument.partition("=")[0], known)
+                owners = "; vLLM's arguments are given as --engine.NAME, TRL's as --tune.NAME"
+                raise ConfigError(f"unknown option {argument!r}{suggested or owners}")
             current = section
             sorted_out[section].append(f"--{rest}")
         elif current is None:
@@ -80,22 +87,39 @@ def split_passed_on(arguments: list[str], sections: tuple[str, ...] = ("engine",
     return sorted_out
 
 
-def tune_arguments(arguments: list[str]) -> dict[str, Any]:
-    """`--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts."""
-    values: dict[str, Any] = {}
+def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+    """`--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts.
+
+    >>> tune_arguments(
+    ...     ["--learning-rate", "1e-4", "--packing", "--save-strategy=no", "--report-to", "wandb", "trackio"]
+    ... )
+    {'learning_rate': 0.0001, 'packing': True, 'save_strategy': 'no', 'report_to': ['wandb', 'trackio']}
+    """
+    words: dict[str, list[str]] = {}
     name = ""
     for argument in arguments:
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             name = name.replace("-", "_")
-            values[name] = yaml.safe_load(value) if equals else True
+            words[name] = [value] if equals else []
         elif not name:
             raise ConfigError(f"unexpected argument {argument!r}; options look like --learning-rate 1e-4")
-        elif values[name] is True:
-            values[name] = yaml.safe_load(argument)
         else:
-            values[name] = [*(values[name] if isinstance(values[name], list) else [values[name]]), yaml.safe_load(argument)]
-    return values
+            words[name].append(argument)
+    return {name: _values([_value(word) for word in given]) for name, given in words.items()}
+
+
+def _values(given: list[Any]) -> Any:
+    """An option without a value is a switch; with several values, a list."""
+    return True if not given else given[0] if len(given) == 1 else given
+
+
+def _value(word: str) -> Any:
+    """A number, truth value or JSON structure when the word is one, else the word: `no` stays `no`."""
+    try:
+        return json.loads({"True": "true", "False": "false"}.get(word, word))
+    except ValueError:
+        return word
 
 
 def _fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -111,18 +135,21 @@ def _is_section(info: FieldInfo) -> bool:
     return (isinstance(kind, type) and issubclass(kind, BaseModel)) or typing.get_origin(kind) is dict
 
 
-def _option(name: str, info: FieldInfo) -> Callable[[Command], Command]:
+def _option(name: str, info: FieldInfo, bare: bool) -> Callable[[Command], Command]:
     """One field as a Click option. Validation is pydantic's, so that a bound is stated once."""
     short = next((short for short, full in CONVENTIONAL_NAMES.items() if full == name), None)
-    spelled = [f"--{n.replace('_', '-')}" for n in (short, name) if n]
+    names = list(dict.fromkeys(filter(None, [short, name.rpartition(".")[2] if bare else None, name])))
+    spelled = [f"--{n.replace('_', '-')}" for n in names]
     if name == "seeds":
         spelled.append("-s")
     parameter = name.replace(".", "__")
     kind, multiple = _click_type(info.annotation)
     if kind is bool:
-        spelled = [f"--{name.replace('_', '-')}/--{_negated(name)}"]
+        spelled = [f"--{n.replace('_', '-')}/--{_negated(n)}" for n in names]
         return click.option(*spelled, parameter, default=None, help=_help(info))
-    return click.option(*spelled, parameter, type=kind, multiple=multiple, default=None, help=_help(info), metavar=_metavar(kind))
+    return click.option(
+        *spelled, parameter, type=kind, multiple=multiple, default=None, help=_help(info), metavar=_metavar(kind)
+    )
 
 
 def _negated(name: str) -> str:
@@ -138,7 +165,11 @@ def _help(info: FieldInfo) -> str:
     default = info.default
     if isinstance(default, tuple):
         default = " ".join(map(str, default)) if len(default) < 3 else None
-    shown = "" if default is None or default is ... else f"  [default: {str(default).lower() if isinstance(default, bool) else default}]"
+    shown = (
+        ""
+        if default is None or default is ...
+        else f"  [default: {str(default).lower() if isinstance(default, bool) else default}]"
+    )
     return f"{info.description}{shown}"
 
 
@@ -155,10 +186,17 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def _from_environment() -> Iterator[tuple[str, Any]]:
-    """Values of `SELFINSTRUCT_NUM_INSTRUCTIONS`, `SELFINSTRUCT_FILTERS__THRESHOLD` and the like, by dotted name."""
-    known = {f"{_PREFIX}{name.replace('.', '__').upper()}": (name, info) for name, info in _fields() if not _is_section(info)}
-    for variable, (name, info) in known.items():
-        value = os.environ.get(variable)
-        if value is not None:
-            _, multiple = _click_type(info.annotation)
-            yield name, tuple(value.split(os.pathsep)) if multiple else value
+    """Values of `SELFINSTRUCT_NUM_INSTRUCTIONS`, `SELFINSTRUCT_FILTERS__THRESHOLD` and the like, by dotted name.
+
+    Raises:
+        ConfigError: a variable with the prefix names no option.
+    """
+    known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
+    for variable, value in os.environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == DEBUG_VARIABLE:
+            continue
+        if variable not in known:
+            raise ConfigError(f"environment variable {variable}: unknown option{did_you_mean(variable, known)}")
+        name, info = known[variable]
+        _, multiple = _click_type(info.annotation)
+        yield name, tuple(value.split(os.pathsep)) if multiple else value

@@ -58,11 +58,12 @@ class Pipeline:
         self.steps = steps
         self.engine = engine
         self.state = state
-        self.in_flight = 0
         self._config = steps.config
         self._write = commit
         self.on_commit = on_commit
         self._flights: dict[asyncio.Task[Completion], _Flight] = {}
+        self._finished: asyncio.Queue[asyncio.Task[Completion]] = asyncio.Queue()
+        self._dropped: list[asyncio.Task[Completion]] = []
         self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
         self._follow_ups: deque[tuple[str, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
@@ -76,18 +77,27 @@ class Pipeline:
         Raises:
             EngineError: the engine is gone.
         """
+        # The run may have been killed between the proposal that saturated it and the line that says so.
+        self._stop_when_saturated()
         try:
             while True:
                 self._fill()
                 if not self._flights:
                     return
-                done, _ = await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    flight = self._flights.pop(task, None)
-                    if flight is not None:  # Else it was dropped by a commit of this very round.
-                        self._arrive(flight, _outcome(task))
+                task = await self._finished.get()
+                flight = self._flights.pop(task, None)
+                if flight is not None:  # Else it was dropped.
+                    self._arrive(flight, _outcome(task))
+                # However many answers are waiting: the engine lives on this event loop too.
+                await asyncio.sleep(0)
         finally:
-            await asyncio.gather(*self._drop(lambda flight: True), return_exceptions=True)
+            self._drop(lambda flight: True)
+            await asyncio.gather(*self._dropped, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that the engine has."""
+        return len(self._flights)
 
     @property
     def wants_proposals(self) -> bool:
@@ -108,15 +118,17 @@ class Pipeline:
         ):
             self._ask(_Flight("proposal", n=self._next_proposal))
             self._next_proposal += 1
-        self.in_flight = len(self._flights)
 
     def _ask(self, flight: _Flight) -> None:
         try:
             flight, request = self._request(flight)
         except RequestFailed as failure:
-            self._arrive(flight, failure)
-            return
-        self._flights[asyncio.ensure_future(self.engine.generate(request))] = flight
+            answer = _fail(failure)  # It arrives like any other answer, so that nothing is committed while asking.
+        else:
+            answer = self.engine.generate(request)
+        task = asyncio.ensure_future(answer)
+        self._flights[task] = flight
+        task.add_done_callback(self._finished.put_nowait)
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
         if flight.instruction is None:
@@ -166,7 +178,7 @@ class Pipeline:
             self._commit(self.steps.decide_instances(instruction, known, outcome))
 
     def _stop_when_saturated(self) -> None:
-        """Stop proposing when hardly anything of the last proposals was new. A function of the journal, so replayable."""
+        """Stop proposing when hardly anything of the last proposals was new: a function of the journal alone."""
         rule = self._config.saturation
         # A resumed run is given a whole window before it is judged again.
         looked_at = self.state.acceptance[-rule.window :]
@@ -193,13 +205,16 @@ class Pipeline:
         if self.on_commit is not None:
             self.on_commit(line)
 
-    def _drop(self, which: Callable[[_Flight], bool]) -> list[asyncio.Task[Completion]]:
-        """Cancel requests under way; the engine aborts them. What was dropped is not journaled: it can be asked again."""
-        dropped = [task for task, flight in self._flights.items() if which(flight)]
-        for task in dropped:
+    def _drop(self, which: Callable[[_Flight], bool]) -> None:
+        """Cancel requests under way; the engine aborts them. None of them is journaled: they can be asked again."""
+        for task in [task for task, flight in self._flights.items() if which(flight)]:
             del self._flights[task]
             task.cancel()
-        return dropped
+            self._dropped.append(task)
+
+
+async def _fail(failure: RequestFailed) -> Completion:
+    raise failure
 
 
 def _outcome(task: asyncio.Task[Completion]) -> Completion | RequestFailed:

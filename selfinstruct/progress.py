@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -36,6 +36,8 @@ def duration(seconds: float) -> str:
 class GenerationProgress:
     """Shows a generation run; a context manager around it.
 
+    On a terminal it is drawn by a thread of its own, so that it looks at copies of whatever grows.
+
     Args:
         state: read at every refresh.
         interval: seconds between lines where stderr is no terminal.
@@ -58,7 +60,9 @@ class GenerationProgress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
         console.print(self.line())
@@ -106,7 +110,7 @@ class GenerationProgress:
             self._samples.popleft()
 
     def _reasons(self) -> str:
-        return ", ".join(f"{reason} {n}" for reason, n in self._state.rejected.most_common(4))
+        return ", ".join(f"{reason} {n}" for reason, n in Counter(dict(self._state.rejected)).most_common(4))
 
     def _eta(self, rates: dict[str, float]) -> str:
         left = self._state.target - len(self._state.pool)
@@ -122,14 +126,17 @@ class GenerationProgress:
         done = min(1.0, accepted / max(state.target, 1))
         bar = "━" * round(done * 30)
         table = Table.grid(padding=(0, 2))
-        table.add_row("accepted", f"[green]{bar}[/green]{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}")
+        table.add_row(
+            "accepted", f"[green]{bar}[/green]{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}"
+        )
         table.add_row("rejected", f"{rejected} of {total} candidates  [dim]{self._reasons()}[/dim]")
         table.add_row("instances", f"{state.num_instances} kept, {sum(state.instances_rejected.values())} rejected")
         table.add_row(
             "engine", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {self._in_flight()} requests in flight"
         )
         if state.failures:
-            table.add_row("failed", ", ".join(f"{kind}: {reason} {n}" for (kind, reason), n in state.failures.items()))
+            failures = [f"{kind}: {reason} {n}" for (kind, reason), n in dict(state.failures).items()]
+            table.add_row("failed", ", ".join(failures))
         table.add_row("elapsed", duration(time.monotonic() - self._started))
         return table
 
@@ -141,7 +148,9 @@ def stage(title: str) -> None:
 
 def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | None = None) -> None:
     """What was left behind, with paths, and what to do next."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0)
+    )
     for name, value in rows:
         table.add_row(name, str(value))
     console.print(table)

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile, zip_longest
 from typing import Literal
 
 from selfinstruct.records import Instance, SeedTask
@@ -31,16 +32,21 @@ Style = Literal["completion", "chat"]
 Message = dict[str, str]
 Prompt = str | list[Message]
 
-# Markers open a line. A seed whose instances hold such a line cannot be shown as an example (see `can_be_shown`).
-_MARKER = re.compile(r"^[ \t]*(?:Task(?:[ \t]+\d+)?[ \t]*:|Example[ \t]+\d+|Input[ \t]*:|Output[ \t]*:|Label[ \t]*:)", re.M)
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.S | re.I)
-_FENCE = re.compile(r"\A\s*```[\w-]*\n(.*?)\n?```\s*\Z", re.S)
-_NO_INPUT = re.compile(r"<?\s*(?:no\s*input|noinput|none|n/a|\(none\)|\(no input\)|not applicable|empty)\s*>?\.?", re.I)
+_FENCED = re.compile(r"\A(.*?)^[ \t]*+```[\w-]*[ \t]*\n(.*)^[ \t]*+```[ \t]*$(.*)\Z", re.S | re.M)
+_NO_INPUT = re.compile(
+    r"no input(?: is)?(?: needed| required| necessary| provided)?|none(?: needed| required)?|noinput|n/a|not applicable",
+    re.I,
+)
+_EMPTY = re.compile(r"[<(\[]empty[>)\]]|[-–—]+", re.I)
 
 
 def can_be_shown(seed: SeedTask) -> bool:
-    """Whether the seed's instances survive a round trip through the instance prompts (no line opens with a marker)."""
-    return not any(_MARKER.search(f"{i.input}\n{i.output}") for i in seed.instances)
+    """Whether the seed's instances survive a round trip through the instance prompts.
+
+    They do not when one of their lines opens like a field (`Input:`, `Example 2`), and a model would be misled too.
+    """
+    return instances_of(seed) == list(seed.instances)
 
 
 def one_line(text: str) -> str:
@@ -49,19 +55,26 @@ def one_line(text: str) -> str:
 
 
 def strip_chat(text: str) -> str:
-    """Remove what chat models wrap around an answer: thinking blocks (also unclosed ones) and a code fence.
+    """Remove what chat models wrap around an answer: thinking blocks (also unclosed ones), a code fence and its remarks.
 
-    >>> strip_chat("<think>Eight tasks...</think>\\n```\\n9. Name a river.\\n```")
+    >>> strip_chat("<think>Eight tasks...</think>\\nHere they are:\\n```\\n9. Name a river.\\n```\\nEnjoy!")
     '9. Name a river.'
     """
     text = _THINKING.sub("", text)
     # A template may open the block inside the prompt, so that only its end is in the answer.
     text = re.sub(r"\A.*?</(?:think|thinking|reasoning)>", "", text, flags=re.S | re.I)
-    fenced = _FENCE.match(text)
-    return (fenced.group(1) if fenced else text).strip()
+    fenced = _FENCED.match(text)
+    if fenced is not None:
+        before, inside, after = fenced.groups()
+        # A fence after a marker belongs to an item or a field: code, for example.
+        if not any(mark.search(outside) for mark in (_ITEM, _FIELD) for outside in (before, after)):
+            text = inside
+    return text.strip()
 
 
-def fit(encode: Callable[[int], Prompt], most: int, limit: int, count: Callable[[Prompt], int]) -> tuple[Prompt, int] | None:
+def fit(
+    encode: Callable[[int], Prompt], most: int, limit: int, count: Callable[[Prompt], int]
+) -> tuple[Prompt, int] | None:
     """The prompt with as many examples as fit.
 
     Args:
@@ -103,7 +116,12 @@ class ProposedText:
 
 
 _PROPOSAL_HEADER = "Here is a list of varied tasks, each of a different kind."
-_ITEM = re.compile(r"^[ \t]*(?:[-*•>#]+[ \t]+)?(?:\*\*)?[ \t]*(?:Task[ \t]*)?#?(\d{1,3})[ \t]*(?:\*\*)?[ \t]*[.:)][ \t]*(?:\*\*)?[ \t]*", re.M)
+_ITEM = re.compile(
+    r"^[ \t]*+(?:[-*•>#]+[ \t]++)?(?P<bold>\*\*[ \t]*+)?(?P<task>(?i:task)[ \t]*+)?#?(?P<number>\d{1,3})(?(bold)(?:\*\*)?)"
+    r"[ \t]*+(?:[.:)](?!\d)|(?(task)(?:[-–—]|$)|(?!)))(?(bold)(?:\*\*)?)[ \t]*+",
+    re.M,
+)
+_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
 _LABELLED = re.compile(r"\A(?:\*\*)?(?:Task|Instruction|Prompt)(?:\*\*)?[ \t]*:[ \t]*(?:\*\*)?[ \t]*", re.I)
 
 
@@ -146,31 +164,45 @@ def parse_proposal(text: str, *, truncated: bool, num_examples: int, num_new: in
         text = f"Task {num_examples + 1}: {text.lstrip()}"
     else:
         text = strip_chat(text)
-    marks = list(_ITEM.finditer(text))
+    marks = _items(text)
     found = []
-    for k, mark in enumerate(marks):
-        last = k == len(marks) - 1
-        body = text[mark.end() : len(text) if last else marks[k + 1].start()]
-        if last:
-            # A blank line ends the list: what follows is a closing remark or another section.
-            head, separator, _ = body.strip().partition("\n\n")
-            body, cut = head, truncated and not separator
-        else:
-            cut = False
-        body = one_line(_LABELLED.sub("", body.strip()))
+    for mark, following in zip_longest(marks, marks[1:]):
+        end = following.start() if following else len(text)
+        # A blank line ends an item: what follows is a remark, or another section of the list.
+        body, *rest = re.split(r"\n[ \t]*\n", text[mark.end() : end].strip(), maxsplit=1)
+        body = one_line(_LABELLED.sub("", body))
         if style == "chat":
-            body = _unwrap(body)
+            body = _unwrap(f"**{body}" if mark["bold"] and mark.group().count("**") == 1 else body)
         if body:
-            found.append(ProposedText(body, cut))
+            found.append(ProposedText(body, truncated and following is None and not rest))
     return found
 
 
+def _items(text: str) -> list[re.Match[str]]:
+    """The marks that open an item.
+
+    Where the answer says "Task 9", a bare number at the start of a line opens one only when it counts on; else it
+    belongs to a numbered list inside the item.
+    """
+    marks = list(_ITEM.finditer(text))
+    says_task = any(mark["task"] for mark in marks)
+    opening, last = [], 0
+    for mark in marks:
+        number = int(mark["number"])
+        if mark["task"] or not says_task or number > last:
+            opening.append(mark)
+            last = number
+    return opening
+
+
 def _unwrap(text: str) -> str:
-    """Strip bold marks and quotes that enclose a whole line of a chat model's list."""
-    for mark in ("**", "*", '"', "`"):
-        if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark) and mark not in text[len(mark) : -len(mark)]:
-            text = text[len(mark) : -len(mark)].strip()
-    return text.replace("**", "") if text.count("**") % 2 == 0 else text
+    """Strip what chat models set around a line of a list, or in bold inside it."""
+    text = _BOLD.sub(r"\1", text).removeprefix("**").strip()
+    for mark in ("*", '"', "`"):
+        inside = text[1:-1]
+        if len(text) > 2 and text.startswith(mark) and text.endswith(mark) and mark not in inside:
+            text = inside.strip()
+    return text
 
 
 # ---------------------------------------------------------------------------------------- classification
@@ -179,17 +211,20 @@ def _unwrap(text: str) -> str:
 #
 #      Yes
 
-_CLASSIFICATION_HEADER = (
-    "A classification task has a small, fixed set of possible answers. Say for each task whether it is a classification task."
-)
+_CLASSIFICATION_HEADER = "A classification task has a small, fixed set of possible answers. Say for each task whether it is a classification task."
 _CLASSIFICATION_STOP = ("\n",)
+_ANSWER = re.compile(
+    r"[\s\"'*`:.(\[-]*+(?:(?:classification|answer)\W*+)?(yes|no)\b(?!\s*(?:/|or\b)\s*(?:yes|no)\b)", re.I
+)
 CHOICES: dict[Style, tuple[str, str]] = {"completion": (" Yes", " No"), "chat": ("Yes", "No")}
 """The two answers that a constrained engine may give."""
 
 
 def encode_classification(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
     """Ask whether `instruction` is a classification task, after examples that say so of seeds."""
-    shown = "\n\n".join(f"Task: {one_line(s.instruction)}\nClassification: {'Yes' if s.is_classification else 'No'}" for s in examples)
+    shown = "\n\n".join(
+        f"Task: {one_line(s.instruction)}\nClassification: {'Yes' if s.is_classification else 'No'}" for s in examples
+    )
     shown = f"{_CLASSIFICATION_HEADER}\n\n{shown}".rstrip()
     asked = f"Task: {one_line(instruction)}\nClassification:"
     if style == "completion":
@@ -204,7 +239,7 @@ def classification_stop() -> tuple[str, ...]:
 
 def parse_classification(text: str) -> bool | None:
     """True for yes, False for no, None when the answer is neither (never silently "no", as the reference code has it)."""
-    found = re.match(r"[\s\"'*`:.(-]*(?:classification\s*:\s*)?[\"'*`]*(yes|no)\b", strip_chat(text), re.I)
+    found = _ANSWER.match(strip_chat(text))
     return None if found is None else found.group(1).lower() == "yes"
 
 
@@ -245,7 +280,9 @@ def _input_first_block(seed: SeedTask) -> str:
 
 
 def _output_first_block(seed: SeedTask) -> str:
-    pairs = "\n\n".join(f"Label: {i.output}\nInput: {i.input}" if i.input else f"Label: {i.output}" for i in seed.instances)
+    pairs = "\n\n".join(
+        f"Label: {i.output}\nInput: {i.input}" if i.input else f"Label: {i.output}" for i in seed.instances
+    )
     return f"Task: {one_line(seed.instruction)}\n{pairs}"
 
 
@@ -280,14 +317,41 @@ def instance_stop() -> tuple[str, ...]:
     return _INSTANCE_STOP
 
 
-_FIELD = re.compile(r"^[ \t]*(?:\*\*|#+[ \t]*)?(Example[ \t]+\d+|Input|Output|Label|Task)(?:\*\*)?[ \t]*(?::(?:\*\*)?|(?=\n|\Z))[ \t]*", re.M)
+_FIELD = re.compile(
+    r"^[ \t]*+(?P<bullet>[-*•][ \t]++)?(?P<heading>#+[ \t]*+)?(?P<bold>\*\*)?"
+    r"(?P<name>Example[ \t]+\d+(?:[ \t]*\([^)\n]*\))?|Input|Output|(?:Class[ \t]+)?[Ll]abel|Task(?:[ \t]+\d+)?)"
+    r"(?(bold)(?:\*\*)?)[ \t]*+(?P<colon>:)?(?(colon)|(?=\n|\Z))(?(bold)(?:\*\*)?)[ \t]*+",
+    re.M,
+)
+_RULE = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|_{3,})\Z")
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
-    """The marked fields of an answer in order, as (lower-case name without number, stripped text)."""
-    marks = list(_FIELD.finditer(text))
-    ends = [m.start() for m in marks[1:]] + [len(text)]
-    return [(m.group(1).split()[0].lower(), text[m.end() : end].strip()) for m, end in zip(marks, ends, strict=True)]
+    """The marked fields of an answer in order, as (example | task | input | output | label, stripped text)."""
+    marks = [
+        m for m in _FIELD.finditer(text) if m["colon"] or m["heading"] or m["bold"] or m["name"].startswith("Example")
+    ]
+    # Either all fields are items of a bulleted list, or bullets are part of their text.
+    bulleted = next((bool(m["bullet"]) for m in marks if m["name"] in ("Input", "Output", "Label")), False)
+    marks = [m for m in marks if bool(m["bullet"]) == bulleted or m["name"].startswith("Example")]
+    names = ["label" if m["name"].lower().endswith("label") else m["name"].split()[0].lower() for m in marks]
+    fields = []
+    for k, (mark, name) in enumerate(zip(marks, names, strict=True)):
+        following = marks[k + 1] if k + 1 < len(marks) else None
+        body = text[mark.end() : following.start() if following else len(text)].strip()
+        if mark["bold"] and mark.group().count("**") == 1:
+            body = re.sub(r"\*\*[ \t]*$", "", body, count=1, flags=re.M)
+        if following is not None and names[k + 1] in ("example", "task", "label"):
+            body = _RULE.sub("", body).rstrip()
+        fields.append((name, body))
+    return fields
+
+
+def _answer(text: str, truncated: bool) -> tuple[list[tuple[str, str]], bool]:
+    """The fields before the next task, and whether the last of them is cut."""
+    fields = _fields(strip_chat(text))
+    own = list(takewhile(lambda field: field[0] != "task", fields))
+    return own, truncated and len(own) == len(fields) and own[-1:] != [("example", "")]
 
 
 def parse_input_first(text: str, *, truncated: bool) -> list[ParsedInstance]:
@@ -295,51 +359,55 @@ def parse_input_first(text: str, *, truncated: bool) -> list[ParsedInstance]:
 
     An input without an output is returned with an empty output, for the filter to reject.
     """
+    fields, cut = _answer(text, truncated)
     found: list[ParsedInstance] = []
     pending: str | None = None
-    for name, body in _fields(strip_chat(text)):
-        if name == "task":
-            break
+    for name, body in fields:
+        if name in ("input", "example") and pending is not None:
+            found.append(ParsedInstance(pending, ""))
+            pending = None
         if name == "input":
-            if pending is not None:
-                found.append(ParsedInstance(pending, ""))
             pending = body
-        elif name == "output":
+        elif name != "example":
             found.append(ParsedInstance(_no_input(pending or ""), body))
             pending = None
-    else:
-        if pending is not None:
-            found.append(ParsedInstance(pending, "", truncated))
-        elif found and truncated:
-            found[-1] = ParsedInstance(found[-1].input, found[-1].output, truncated=True)
-    return found
+    if pending is not None:
+        found.append(ParsedInstance(pending, ""))
+    return _cut_last(found, cut)
 
 
 def parse_output_first(text: str, *, truncated: bool) -> list[ParsedInstance]:
-    """Instances of an output-first completion, in order. A label without an input is an instance with an empty input."""
+    """Instances of an output-first completion, in order. A label without an input is an instance with an empty input.
+
+    Several inputs under one label share it; an answer that puts its inputs first all the same is read so.
+    """
+    fields, cut = _answer(text, truncated)
+    if next((name for name, _ in fields if name != "example"), "") == "input":
+        return parse_input_first(text, truncated=truncated)
     found: list[ParsedInstance] = []
     label: str | None = None
-    for name, body in _fields(strip_chat(text)):
-        if name == "task":
-            break
-        if name == "label":
+    used = True
+    for name, body in fields:
+        if name == "input":
             if label is not None:
-                found.append(ParsedInstance("", label))
-            label = body
-        elif name == "input" and label is not None:
-            found.append(ParsedInstance(_no_input(body), label))
-            label = None
-    else:
-        if label is not None:
-            found.append(ParsedInstance("", label, truncated))
-        elif found and truncated:
-            found[-1] = ParsedInstance(found[-1].input, found[-1].output, truncated=True)
-    return found
+                found.append(ParsedInstance(_no_input(body), label))
+                used = True
+            continue
+        if not used:
+            found.append(ParsedInstance("", label or ""))
+        label, used = (None, True) if name == "example" else (body, False)
+    if not used:
+        found.append(ParsedInstance("", label or ""))
+    return _cut_last(found, cut)
+
+
+def _cut_last(found: list[ParsedInstance], cut: bool) -> list[ParsedInstance]:
+    return [*found[:-1], replace(found[-1], truncated=True)] if found and cut else found
 
 
 def _no_input(text: str) -> str:
     """An input that only says that there is none is an empty one."""
-    return "" if _NO_INPUT.fullmatch(text) else text
+    return "" if _NO_INPUT.fullmatch(text.strip(" \t\n<>()[]*_.")) or _EMPTY.fullmatch(text) else text
 
 
 def instances_of(seed: SeedTask) -> list[Instance]:

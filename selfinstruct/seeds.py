@@ -122,7 +122,10 @@ def _problems(row: dict[str, Any]) -> list[str]:
     for k, instance in enumerate(read.instances):
         if not instance.output.strip():
             found.append(f"`instances.{k}.output`: is empty")
-    for name, text in [("instruction", read.instruction), *((f"instances.{k}", i.input + i.output) for k, i in enumerate(read.instances))]:
+    for name, text in [
+        ("instruction", read.instruction),
+        *((f"instances.{k}", i.input + i.output) for k, i in enumerate(read.instances)),
+    ]:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
@@ -166,14 +169,18 @@ def advice(tasks: Sequence[SeedTask]) -> list[str]:
     for task in tasks:
         rejection = check(task.instruction)
         if rejection is not None:
-            remarks.append(f"{task.id}: the filters would reject such an instruction: {rejection.reason} {rejection.evidence}")
+            remarks.append(
+                f"{task.id}: the filters would reject such an instruction: {rejection.reason} {rejection.evidence}"
+            )
         verdict = index.accept(task.instruction)
         if not verdict.accepted and verdict.nearest is not None:
             near = tasks[verdict.nearest.index]
             remarks.append(f"{task.id}: nearly the same as {near.id} (ROUGE-L F {verdict.nearest.score:.3f})")
             index.add(task.instruction)
         if not can_be_shown(task):
-            remarks.append(f"{task.id}: an instance holds a line that opens like a prompt's field, so it is not used as an example")
+            remarks.append(
+                f"{task.id}: an instance holds a line that opens like a prompt's field, so it is not used as an example"
+            )
         labels = {i.output for i in task.instances}
         if task.is_classification and len(task.instances) > 1 and len(labels) == 1:
             remarks.append(f"{task.id}: all instances have the label {next(iter(labels))!r}")

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfinstruct import export as exports
 from selfinstruct import jsonl
 from selfinstruct.config import Config, dump_yaml
-from selfinstruct.errors import ConfigError, InputError, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import closing_table, console, duration, stage
+from selfinstruct.signals import on_signals
 from selfinstruct.state import RunState, replay
 
 _ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}
@@ -108,8 +110,18 @@ def _run_generate(config: Config, overwrite: bool) -> None:
     run = RunDirectory(Path(str(config.output_dir)))
     if not overwrite and run.journal.exists():
         state = replay(read_lines(run.journal, live=True))
-        console.print(f"continuing {run.path}: {len(state.pool)}/{max(state.target, config.num_instructions)} accepted so far")
-    command = [sys.executable, "-m", "selfinstruct", "generate", "--config", "-", *(["--overwrite"] if overwrite else [])]
+        console.print(
+            f"continuing {run.path}: {len(state.pool)}/{max(state.target, config.num_instructions)} accepted so far"
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "selfinstruct",
+        "generate",
+        "--config",
+        "-",
+        *(["--overwrite"] if overwrite else []),
+    ]
     _call(command, "generate", standard_input=dump_yaml(config))
 
 
@@ -118,41 +130,47 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
 
     It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
-        process_group=0,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has no other threads
-        text=True,
-    )
+    ends_with_us = _end_with(os.getpid())
     received: list[int] = []
+    process: subprocess.Popen[str] | None = None
 
-    def pass_on(number: int, _: Any) -> None:
+    def pass_on(number: int) -> None:
         received.append(number)
-        process.send_signal(number)
+        if process is not None:
+            process.send_signal(number)
 
-    handled = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, pass_on) for number in handled}
-    try:
+    with on_signals(pass_on):
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=ends_with_us,
+            text=True,
+        )
+        for number in received:  # It came before there was a process to tell.
+            process.send_signal(number)
         process.communicate(standard_input)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     code = process.returncode
-    if received:
-        error = StoppedError(f"{name}: stopped by {signal.Signals(received[0]).name}; the same command continues")
-        error.exit_code = 128 + received[0]
-        raise error
+    if received or code > 128:
+        raise Interrupted(received[0] if received else code - 128)
     if code < 0:
-        raise SelfInstructError(f"{name}: its process was killed by {signal.Signals(-code).name}; the same command continues")
+        by = signal.Signals(-code).name
+        raise StoppedError(f"{name}: its process was killed by {by}; the same command continues")
     if code:
         # The stage has said on stderr what is wrong.
         raise _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to stop this process when its parent dies, however that happens."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _end_with(parent: int) -> Callable[[], None]:
+    """A function for a child process to call: Linux is to stop it when its parent dies, however that happens."""
+    libc = ctypes.CDLL(None)
+
+    def set_up() -> None:
+        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # It died before it could be watched.
+            os._exit(1)
+
+    return set_up
 
 
 class _Mark:
@@ -162,7 +180,8 @@ class _Mark:
         self._path = output / ".done"
         digest = hashlib.sha256(repr(list(arguments)).encode())
         for path in inputs:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+            with path.open("rb") as stream:
+                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
         self._hash = digest.hexdigest()
 
     def stands(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import Any
 
@@ -43,9 +44,8 @@ def starter_yaml(model: str | None, name: str) -> str:
 def _option(name: str, info: FieldInfo, chosen: dict[str, Any], indent: str = "") -> str:
     about = textwrap.indent(textwrap.fill(str(info.description), 110), f"{indent}# ")
     value = chosen.get(name, info.default)
-    if value is None:
-        return f"{about}\n{indent}# {name}:\n"
-    shown = yaml.safe_dump({name: list(value) if isinstance(value, tuple) else value}, default_flow_style=None, width=10_000).strip()
+    flow = json.dumps(value) if isinstance(value, tuple) else yaml.safe_dump(value).removesuffix("...\n").strip()
+    shown = f"{name}: {flow if value is not None else ''}".rstrip()
     return f"{about}\n{indent}{'' if name in chosen else '# '}{shown}\n"
 
 
@@ -54,7 +54,7 @@ def _section(name: str, info: FieldInfo) -> str:
     about = _ABOUT.get(name) or (section.__doc__ or "").strip().splitlines()[0]
     body = "".join(_option(n, i, {}, "  ") for n, i in section.model_fields.items()) if section else ""
     examples = textwrap.indent(_EXAMPLES[name], "  ") + "\n" if name in _EXAMPLES else ""
-    return f"\n# {about}\n{name}: {{}}\n".replace(": {}", ":") + body + examples
+    return f"\n# {about}\n{name}:\n{body}{examples}"
 
 
 def _section_of(info: FieldInfo) -> type[BaseModel] | None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfinstruct.journal import Line
+from selfinstruct.errors import InputError
+from selfinstruct.journal import VERSION, Line
 from selfinstruct.records import Instance, Instruction
 
 
@@ -25,6 +26,7 @@ class RunState:
         pool: accepted instructions, in order of acceptance.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
         is_classification: by instruction id; only instructions whose classification is known.
+        num_instances: kept instances, over all instructions.
         instances: kept instances by instruction id; an empty list where none was kept or the request failed.
         classification_failed: ids whose classification failed; they get no instances.
         requests: outcomes by (kind, "committed" | "failed").
@@ -43,6 +45,7 @@ class RunState:
     pool_after: list[int] = field(default_factory=list)
     is_classification: dict[str, bool] = field(default_factory=dict)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
+    num_instances: int = 0
     classification_failed: set[str] = field(default_factory=set)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -58,11 +61,6 @@ class RunState:
     def proposals(self) -> int:
         """Committed proposals; also the number of the next one to commit."""
         return len(self.pool_after)
-
-    @property
-    def num_instances(self) -> int:
-        """Kept instances."""
-        return sum(map(len, self.instances.values()))
 
     @property
     def complete(self) -> bool:
@@ -115,8 +113,11 @@ class RunState:
                 else:
                     self.instances_rejected[candidate["reason"]] += 1
             self.instances[line["id"]] = kept
+            self.num_instances += len(kept)
 
     def _proposal(self, line: Line) -> None:
+        if line["n"] != self.proposals:
+            raise ValueError(f"it holds proposal {line['n']} where {self.proposals} is due")
         candidates = line.get("candidates", ())
         accepted = 0
         for candidate in candidates:
@@ -149,7 +150,12 @@ class RunState:
                 for kind in ("proposal", "classification", "instances")
             },
             "failures": {f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
-            "candidates": {"total": together, "accepted": accepted, "rejected": rejected, "reasons": _by_count(self.rejected)},
+            "candidates": {
+                "total": together,
+                "accepted": accepted,
+                "rejected": rejected,
+                "reasons": _by_count(self.rejected),
+            },
             "instances": {
                 "total": kept + dropped,
                 "accepted": kept,
@@ -173,8 +179,20 @@ def _by_count(reasons: Counter[str]) -> dict[str, int]:
 
 
 def replay(lines: Iterable[Line]) -> RunState:
-    """The state after `lines`."""
+    """The state after `lines`.
+
+    Raises:
+        InputError: they are whole lines, but not those of one run: a line is missing, or there twice.
+    """
     state = RunState()
-    for line in lines:
-        state.apply(line)
+    for number, line in enumerate(lines, 1):
+        try:
+            if (number == 1) != (line["kind"] == "run"):
+                raise ValueError("the header must be the first line, and no other")
+            if number == 1 and line["version"] != VERSION:
+                raise ValueError(f"it is of version {line['version']}, this program reads version {VERSION}")
+            state.apply(line)
+        except (ValueError, KeyError, TypeError) as error:
+            said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"journal, line {number}: {said}; restore the journal from a copy") from error
     return state

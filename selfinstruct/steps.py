@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from selfinstruct import prompts
-from selfinstruct.config import Config, Sampling
+from selfinstruct.config import Config
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.filters import InstructionFilter, heuristics
 from selfinstruct.filters.instances import check_instances
@@ -48,7 +48,9 @@ class Steps:
         self.borrows = [kind for kind, own in (("classification", yes), ("other", no)) if not own]
         yes = yes or [s for s in spare if s.is_classification]
         no = no or [s for s in spare if not s.is_classification]
-        self._classification_examples = _mixed(yes, no, config.classification.num_examples, self._draw("classification"))
+        self._classification_examples = _mixed(
+            yes, no, config.classification.num_examples, self._draw("classification")
+        )
         self._instance_examples = {
             True: self._compact(yes, config.instances.num_examples, "output_first"),
             False: self._compact(no, config.instances.num_examples, "input_first"),
@@ -84,7 +86,13 @@ class Steps:
         return Request(f"proposal/{n}", prompt, step, stop), [name for name, _ in examples[:shown]]
 
     def decide_proposal(
-        self, n: int, examples: list[str], completion: Completion, index: NoveltyIndex, pool: Sequence[Instruction], room: int
+        self,
+        n: int,
+        examples: list[str],
+        completion: Completion,
+        index: NoveltyIndex,
+        pool: Sequence[Instruction],
+        room: int,
     ) -> Line:
         """The journal line of proposal n. Adds what it accepts to `index`.
 
@@ -144,7 +152,10 @@ class Steps:
         step, key = self.config.classification, f"classification/{instruction.id}"
         examples = self._classification_examples
         prompt, _ = self._fit(
-            lambda k: prompts.encode_classification(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
+            lambda k: prompts.encode_classification(instruction.text, examples[:k], self.style),
+            len(examples),
+            step.max_tokens,
+            key,
         )
         stop = prompts.classification_stop() if self.style == "completion" else ()
         return Request(key, prompt, step, stop, prompts.CHOICES[self.style])
@@ -164,7 +175,9 @@ class Steps:
         step, key = self.config.instances, f"instances/{instruction.id}"
         encode = prompts.encode_output_first if is_classification else prompts.encode_input_first
         examples = self._instance_examples[is_classification]
-        prompt, _ = self._fit(lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key)
+        prompt, _ = self._fit(
+            lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
+        )
         return Request(key, prompt, step, prompts.instance_stop() if self.style == "completion" else ())
 
     def decide_instances(self, instruction: Instruction, is_classification: bool, completion: Completion) -> Line:
@@ -178,8 +191,16 @@ class Steps:
         line["candidates"] = [
             {"input": p.input, "output": p.output, "accepted": True}
             if found is None
-            else {"input": p.input, "output": p.output, "accepted": False, "reason": found.reason, "evidence": found.evidence}
-            for p, found in zip(parsed, check_instances(parsed, max_instances=self.config.filters.max_instances), strict=True)
+            else {
+                "input": p.input,
+                "output": p.output,
+                "accepted": False,
+                "reason": found.reason,
+                "evidence": found.evidence,
+            }
+            for p, found in zip(
+                parsed, check_instances(parsed, max_instances=self.config.filters.max_instances), strict=True
+            )
         ]
         return line
 
@@ -217,5 +238,9 @@ def _mixed(yes: Sequence[SeedTask], no: Sequence[SeedTask], most: int, draw: ran
     wanted = min(len(yes), max(1, round(most * 12 / 31)))
     chosen_yes = draw.sample(yes, wanted)
     chosen_no = draw.sample(no, min(len(no), most - wanted))
-    places = [(k / max(len(group), 1), which, task) for which, group in enumerate((chosen_no, chosen_yes)) for k, task in enumerate(group)]
+    places = [
+        (k / max(len(group), 1), which, task)
+        for which, group in enumerate((chosen_no, chosen_yes))
+        for k, task in enumerate(group)
+    ]
     return [task for _, _, task in sorted(places, key=lambda place: place[:2])]

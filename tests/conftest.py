@@ -18,7 +18,9 @@ from selfinstruct.records import Completion
 from selfinstruct.state import RunState
 
 VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()
-THINGS = "rivers tools recipes letters planets birds bridges poems coins clouds stations gardens proverbs shoes maps".split()
+THINGS = (
+    "rivers tools recipes letters planets birds bridges poems coins clouds stations gardens proverbs shoes maps".split()
+)
 FORMS = [
     "in one sentence for a child",
     "as a table with two columns",
@@ -64,7 +66,18 @@ def script(request: Request) -> Completion:
 @pytest.fixture
 def seed_rows() -> list[dict[str, Any]]:
     """Ten seed tasks, three of them classification."""
-    subjects = ["a market", "the tides", "old trains", "a choir", "paper boats", "night buses", "bread", "a lighthouse", "chess", "snow"]
+    subjects = [
+        "a market",
+        "the tides",
+        "old trains",
+        "a choir",
+        "paper boats",
+        "night buses",
+        "bread",
+        "a lighthouse",
+        "chess",
+        "snow",
+    ]
     return [
         {
             "id": f"s{k}",

@@ -35,7 +35,7 @@ class TuneArguments:
     )
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "Stop after this many evaluations without a lower validation_unseen loss, and keep the best."},
+        metadata={"help": "Stop after this many evaluations without a lower validation_unseen loss; keep the best."},
     )
     overwrite: bool = field(default=False, metadata={"help": "Start anew, whatever is in output_dir."})
 
@@ -67,7 +67,7 @@ class Machine:
 
 
 def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
-    """Arguments as `SFTConfig` and `ModelConfig` read them, by their own names; `--config FILE.yaml` gives more of them.
+    """Arguments as `SFTConfig` and `ModelConfig` read them, by their own names; `--config FILE.yaml` holds more.
 
     Raises:
         ConfigError: an argument is unknown, missing or refused by its owner.
@@ -115,7 +115,11 @@ def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     }
     if best:
         # The trainer can only go back to a checkpoint of a step that it has evaluated.
-        ours |= {"load_best_model_at_end": True, "save_strategy": evaluation, "metric_for_best_model": "eval_validation_unseen_loss"}
+        ours |= {
+            "load_best_model_at_end": True,
+            "save_strategy": evaluation,
+            "metric_for_best_model": "eval_validation_unseen_loss",
+        }
         if evaluation == "steps":
             ours["save_steps"] = given.get("eval_steps", 500)
     if cuda:
@@ -139,14 +143,17 @@ def learning_rate(num_parameters: int, *, lora: bool) -> float:
 
 
 class _Parser(TrlParser):
-    """TRL's parser, with errors for people, `none` for numbers that may be absent, and several values for `report_to`."""
+    """TRL's parser, with errors for people, `none` for what may be absent, and several values for `report_to`."""
 
     def __init__(self, dataclass_types: Sequence[type], **options: Any) -> None:
         super().__init__(dataclass_types, **options)
         self.names = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if f.init}
-        optional = {name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _maybe_absent(hint)}
+        optional = {
+            name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _maybe_absent(hint)
+        }
+        optional.discard("report_to")  # whose value `none` is its own
         for action in self._actions:
-            if action.dest in optional and isinstance(action.type, type):
+            if action.dest in optional and callable(action.type):
                 action.type = _or_none(action.type)
             if action.dest == "report_to":
                 action.nargs = "+"
@@ -191,9 +198,8 @@ def _unknown(option: str, names: set[str]) -> str:
 
 
 def _maybe_absent(hint: Any) -> bool:
-    """Whether a type is `X | None` for an X that no text can be mistaken for."""
-    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else ()
-    return type(None) in members and not {str, bool} & set(members)
+    """Whether a type is `X | None`."""
+    return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -202,5 +208,3 @@ def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
     convert.__name__ = getattr(kind, "__name__", "value")  # argparse names it: invalid float value
     return convert
-
-

@@ -187,9 +187,8 @@ def _sentence(found: Sequence[Comparison]) -> str:
 
 
 def _clause(found: Comparison) -> str:
-    if not found.shown:
-        return f"no difference shown to {_BASELINES[found.b]}, {_points(found)}"
-    return f"{_points(found)} {'over' if found.difference > 0 else 'against'} {_BASELINES[found.b]}"
+    relation = "against" if found.shown and found.difference < 0 else "over"
+    return f"{_points(found)} {relation} {_BASELINES[found.b]}{'' if found.shown else ', which includes 0'}"
 
 
 def _points(found: Comparison) -> str:

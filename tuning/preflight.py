@@ -35,23 +35,37 @@ class Finding:
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        rows = f" (rows {', '.join(self.examples)}{', ...' if self.count > len(self.examples) else ''})" if self.examples else ""
+        rows = (
+            f" (rows {', '.join(self.examples)}{', ...' if self.count > len(self.examples) else ''})"
+            if self.examples
+            else ""
+        )
         return f"{'error' if self.fatal else 'warning'}: {self.message}{rows}"
 
 
-def inspect(rows: Sequence[TokenRow], *, end_id: int, end_token: str, max_length: int | None, packing: bool = False) -> list[Finding]:
-    """Everything that is wrong with the training rows.
+@dataclass(frozen=True)
+class Rule:
+    """What the rows are held against.
 
-    Args:
-        rows: at full length.
+    Attributes:
         end_id: id of `end_token`, which is to end every answer.
         end_token: as text.
         max_length: longest sequence that is trained on; the rest is cut from its end. None: nothing is cut.
         packing: rows are joined to blocks of `max_length`.
     """
+
+    end_id: int
+    end_token: str
+    max_length: int | None
+    packing: bool = False
+
+
+def inspect(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
+    """Everything that is wrong with the training rows, which are at full length."""
     if not rows:
-        return [Finding("no_rows", "nothing to learn: train.jsonl holds no row; generate more or loosen the filters", fatal=True)]
-    return [found for check in _CHECKS for found in check(rows, end_id, end_token, max_length, packing)]
+        message = "nothing to learn: train.jsonl holds no row; generate more, or look at why candidates are rejected"
+        return [Finding("no_rows", message, fatal=True)]
+    return [found for check in _CHECKS for found in check(rows, rule)]
 
 
 def leaked(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
@@ -73,7 +87,7 @@ def settings(*, lora_rank: int | None) -> list[Finding]:
 
 
 def padding(collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[TokenRow], end_id: int) -> list[Finding]:
-    """Whether a padded batch still has the end tokens' labels; a collator that masks by token id loses them when pad is EOS.
+    """Whether a padded batch still has the end tokens' labels: masking by token id loses them when pad is EOS.
 
     Args:
         collate: makes a batch of rows.
@@ -89,8 +103,11 @@ def padding(collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[Token
     kept = int((batch["labels"] == end_id).sum())
     if kept == wanted:
         return []
-    message = f"padding masks the end token ({kept} of {wanted} labels are left in a batch), so the model would not learn to stop"
-    return [Finding("end_masked_by_padding", f"{message}; use a pad token other than the end token", fatal=True)]
+    message = (
+        f"padding masks the end token ({kept} of {wanted} labels are left in a batch), so the model would not learn to "
+        "stop; use a pad token other than the end token"
+    )
+    return [Finding("end_masked_by_padding", message, fatal=True)]
 
 
 def require(findings: Sequence[Finding]) -> None:
@@ -113,59 +130,68 @@ def show_row(row: TokenRow, tokenizer: Any) -> Iterator[str]:
 # ----------------------------------------------------------------------------------------------------- checks
 
 
-def _masked(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: int | None, packing: bool) -> list[Finding]:
+def _masked(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     masked = [row for row in rows if not _learnt(row.labels)]
     if len(masked) == len(rows):
-        message = f"nothing to learn: no token of any of the {len(rows)} rows would be learnt; is there an answer in `completion`?"
+        message = (
+            f"nothing to learn: no token of the {len(rows)} rows counts; are there answers in `completion`?"
+        )
         return [Finding("all_masked", message, fatal=True, count=len(rows))]
     return _found("masked", masked, lambda n: f"{n} rows have no token to learn; they are left out")
 
 
-def _end(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: int | None, packing: bool) -> list[Finding]:
-    without = [row for row in rows if _learnt(row.labels) and end_id not in row.labels]
-    if len(without) == sum(_learnt(row.labels) for row in rows) > 0:
+def _end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
+    learnt = [row for row in rows if _learnt(row.labels)]
+    without = [row for row in learnt if rule.end_id not in row.labels]
+    if learnt and len(without) == len(learnt):
         message = (
-            f"the end token {end_token!r} is never learnt, so the model would not stop: the chat template does not write it "
-            "after an answer, or does not mark it; use --prompt_format default, or name the token that ends a turn: --eos_token"
+            f"the end token {rule.end_token!r} is never learnt, so the model would not stop: the chat template does "
+            "not write it after an answer, or does not mark it; use --prompt_format default, or name the token that "
+            "ends a turn: --eos_token"
         )
         return [Finding("end_not_learnt", message, fatal=True, count=len(without))]
-    return _found("end_not_learnt", without, lambda n: f"in {n} rows the end token {end_token!r} is not learnt")
+    return _found("end_not_learnt", without, lambda n: f"in {n} rows the end token {rule.end_token!r} is not learnt")
 
 
-def _inner_end(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: int | None, packing: bool) -> list[Finding]:
-    inner = [row for row in rows if row.labels.count(end_id) > 1]
-    return _found("end_in_text", inner, lambda n: f"{n} rows hold the end token {end_token!r} inside their answers: the model learns to stop there")
+def _inner_end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
+    inner = [row for row in rows if row.labels.count(rule.end_id) > 1]
+    text = f"rows hold the end token {rule.end_token!r} inside their answers: the model learns to stop there"
+    return _found("end_in_text", inner, lambda n: f"{n} {text}")
 
 
-def _length(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: int | None, packing: bool) -> Iterator[Finding]:
-    if max_length is None or packing:
-        return
-    longer = [row for row in rows if len(row.input_ids) > max_length and _learnt(row.labels)]
-    if not longer:
-        return
-    lost = [row for row in longer if not _learnt(row.labels[:max_length])]
-    longest = max(len(row.input_ids) for row in longer)
-    all_lost = len(lost) == sum(_learnt(row.labels) for row in rows)
-    if all_lost:
-        message = f"nothing to learn: every prompt alone fills max_length {max_length} (the longest row has {longest} tokens)"
-        yield Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))
-        return
-    yield from _found(
-        "too_long", lost, lambda n: f"{n} rows are left out: their prompts alone fill max_length {max_length}; raise --max_length"
-    )
-    cut = [row for row in longer if row not in lost]
-    tokens = sum(len(row.input_ids) - max_length for row in cut)
-    yield from _found(
-        "cut",
-        cut,
-        lambda n: (
-            f"{n} rows are longer than max_length {max_length} (the longest has {longest} tokens): {tokens} tokens at the ends of "
-            "their answers are cut, the end token with them; raise --max_length"
+def _length(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
+    limit = rule.max_length
+    if limit is None or rule.packing:
+        return []
+    learnt = [row for row in rows if _learnt(row.labels)]
+    longer = [row for row in learnt if len(row.input_ids) > limit]
+    longest = max((len(row.input_ids) for row in longer), default=0)
+    lost = [row for row in longer if not _learnt(row.labels[:limit])]
+    if lost and len(lost) == len(learnt):
+        message = (
+            f"nothing to learn: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
+        )
+        return [Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))]
+    cut = [row for row in longer if _learnt(row.labels[:limit])]
+    tokens = sum(len(row.input_ids) - limit for row in cut)
+    return [
+        *_found(
+            "too_long",
+            lost,
+            lambda n: f"{n} rows are left out: their prompts alone fill max_length {limit}; raise --max_length",
         ),
-    )
+        *_found(
+            "cut",
+            cut,
+            lambda n: (
+                f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): {tokens} tokens at "
+                "the ends of their answers are cut, the end token with them; raise --max_length"
+            ),
+        ),
+    ]
 
 
-def _prompt(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: int | None, packing: bool) -> list[Finding]:
+def _prompt(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     return _found(
         "prompt_differs",
         [row for row in rows if row.lost_prompt],
@@ -176,7 +202,7 @@ def _prompt(rows: Sequence[TokenRow], end_id: int, end_token: str, max_length: i
     )
 
 
-_CHECKS = (_masked, _end, _inner_end, _length, _prompt)
+_CHECKS: tuple[Callable[[Sequence[TokenRow], Rule], list[Finding]], ...] = (_masked, _end, _inner_end, _length, _prompt)
 
 
 def _found(name: str, rows: Sequence[TokenRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:

@@ -134,7 +134,7 @@ def from_rows(path: Path) -> list[Question]:
 ANSWER_STOP = ("\nExample 2", "\nTask:")
 """Where the answer is over: at the next example or the next task."""
 
-_NEXT_FIELD = re.compile(r"^[ \t]*(?:Example[ \t]+\d+[ \t]*:?[ \t]*$|(?:Task|Input|Output)[ \t]*:)", re.M)
+_NEXT_FIELD = re.compile(r"\n[ \t]*(?:Example[ \t]+\d+[ \t]*:?[ \t]*(?:\n|\Z)|(?:Task|Input|Output)[ \t]*:)")
 
 
 def encode_answer(instruction: str, given: str, examples: Sequence[SeedTask]) -> str:
@@ -150,11 +150,25 @@ def parse_answer(text: str) -> str:
     'Was the tram late?'
     """
     following = _NEXT_FIELD.search(text)
-    return prompts.strip_chat(text[: following.start()] if following else text)
+    return (text[: following.start()] if following else text).strip()
+
+
+_THINKING = re.compile(r"\A.*?</(?:think|thinking|reasoning)>|\A\s*<(?:think|thinking|reasoning)>.*\Z", re.S)
+
+
+def strip_thinking(text: str) -> str:
+    """A bare answer without the thinking that a model may put before it; all else, a code fence say, belongs to it.
+
+    A template may open the thinking inside the prompt, so that the answer holds its end only; or it was cut inside it.
+
+    >>> strip_thinking("<think>Capitals...</think>\\nParis."), strip_thinking("<think>Capitals, hm")
+    ('Paris.', '')
+    """
+    return _THINKING.sub("", text, count=1).strip()
 
 
 def few_shot_examples(seeds: Sequence[SeedTask], most: int, seed: int) -> list[SeedTask]:
-    """The seeds to show, the same for all questions (the prefix cache!): drawn from the shorter half, so that many fit."""
+    """The seeds to show, the same for every question (prefix cache): drawn from the shorter half, so that many fit."""
     shown = [task for task in seeds if prompts.can_be_shown(task)]
     by_size = sorted(shown, key=lambda task: sum(len(i.input) + len(i.output) for i in task.instances))
     half = by_size[: max(most, len(by_size) // 2)]

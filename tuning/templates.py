@@ -16,7 +16,16 @@ from selfinstruct.errors import ConfigError
 PromptFormat = Literal["auto", "model", "default", "alpaca", "plain"]
 _FOLDER = Path(__file__).parent / "templates"
 _PROBE = [{"role": "user", "content": "question"}]
-_PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>", "[UNK]")
+_PAD_TOKENS = (
+    "<pad>",
+    "[PAD]",
+    "<|pad|>",
+    "<|padding|>",
+    "<|finetune_right_pad_id|>",
+    "<|endoftext|>",
+    "<unk>",
+    "[UNK]",
+)
 """Tokens that vocabularies keep for padding, or that no answer holds; the first that exists pads."""
 
 

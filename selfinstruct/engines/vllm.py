@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,35 @@ def resolve_model(name: str) -> str:
     if not looks_like_path:
         return name
     path = path.expanduser()
-    if not (path / "config.json").exists():
+    if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
         raise ConfigError(f"model {name!r}: no such model; {path / 'config.json'} does not exist")
     return str(path.resolve())
+
+
+def adapter_arguments(name: str) -> dict[str, Any]:
+    """vLLM's arguments for a folder that holds a LoRA adapter alone: its base model, and room for its rank.
+
+    Empty for whole models, those that lie beside an adapter included.
+
+    Raises:
+        ConfigError: the adapter's configuration does not say what it belongs to.
+    """
+    path = Path(name) / "adapter_config.json"
+    if not path.exists() or path.with_name("config.json").exists():
+        return {}
+    try:
+        adapter = json.loads(path.read_text(encoding="utf-8"))
+        base, rank = str(adapter["base_model_name_or_path"]), int(adapter["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: not the configuration of a LoRA adapter: {error!r}") from error
+    room = next((most for most in _LORA_RANKS if most >= rank), rank)
+    arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": room}
+    # The tuned tokenizer brings the chat template and the end token.
+    return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
+
+
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The sizes in which vLLM keeps room for adapters."""
 
 
 def prepare_environment(verbose: bool = False) -> None:
@@ -139,9 +166,10 @@ def parse_arguments(arguments: list[str]) -> dict[str, Any]:
 class VLLMEngine:
     """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`."""
 
-    def __init__(self, llm: Any, tokenizer: Any, context_length: int) -> None:
+    def __init__(self, llm: Any, tokenizer: Any, context_length: int, adapter: str | None = None) -> None:
         self._llm = llm
-        self._tokenizer = tokenizer
+        self._adapter = adapter
+        self.tokenizer = tokenizer
         self.context_length = context_length
         self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
         self._counter = 0
@@ -154,7 +182,7 @@ class VLLMEngine:
         """Load the model and start the engine.
 
         Args:
-            model: as in the configuration: a path, a Hub name, or `demo`.
+            model: as in the configuration: a path (of a model or a LoRA adapter), a Hub name, or `demo`.
             revision: on the Hub.
             arguments: vLLM engine arguments by their own names.
             verbose: show vLLM's log.
@@ -172,7 +200,8 @@ class VLLMEngine:
             raise EngineError(
                 f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
             ) from error
-        given = engine_arguments(name, revision, dict(arguments or {}))
+        lora = adapter_arguments(name)
+        given = engine_arguments(lora.pop("model", name), revision, lora | dict(arguments or {}))
         try:
             engine_args = AsyncEngineArgs(**given)
         except (TypeError, ValueError) as error:
@@ -189,15 +218,19 @@ class VLLMEngine:
                 f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). Too little "
                 "memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
             ) from error
-        return cls(llm, tokenizer, int(llm.model_config.max_model_len))
+        return cls(llm, tokenizer, int(llm.model_config.max_model_len), name if lora else None)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt: the text with the tokenizer's own special tokens, or messages through its template."""
+        return list(self.tokenizer(self.render(prompt), add_special_tokens=isinstance(prompt, str)).input_ids)
+
+    def render(self, prompt: Prompt) -> str:
+        """The prompt as text: messages through the chat template."""
         if isinstance(prompt, str):
-            return list(self._tokenizer(prompt).input_ids)
+            return prompt
         # Thinking would spend the answer's tokens before it begins; templates without the switch ignore it.
-        text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+        options = {"add_generation_prompt": True, "enable_thinking": False}
+        return str(self.tokenizer.apply_chat_template(prompt, tokenize=False, **options))
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of the prompt as the model will see it."""
@@ -220,10 +253,24 @@ class VLLMEngine:
         return Completion(text, reason, len(ids), len(answer.token_ids))
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
-        """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens."""
-        from vllm import SamplingParams
+        """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens.
 
-        sampling = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        Raises:
+            RequestFailed: both together leave no room in the context for the one token that vLLM generates after them.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        length = len(prompt_ids) + len(response_ids)
+        if length >= self.context_length:
+            raise RequestFailed("prompt_too_long", f"{length} tokens and one more > {self.context_length}")
+        sampling = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
         outcome = await self._complete(prompt_ids + response_ids, sampling)
         places = outcome.prompt_logprobs[len(prompt_ids) :]
         return float(sum(place[token].logprob for place, token in zip(places, response_ids, strict=True)))
@@ -237,12 +284,15 @@ class VLLMEngine:
 
     async def _complete(self, ids: list[int], sampling: Any) -> Any:
         """One request through vLLM, whose final output is returned."""
+        from vllm.lora.request import LoRARequest
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         self._counter += 1
+        lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
         outcome = None
         try:
-            async for outcome in self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}"):
+            asked = self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}", lora_request=lora)
+            async for outcome in asked:
                 pass
         except EngineDeadError as error:
             raise EngineError("vLLM's engine died; what was committed is safe, give the same command again") from error
@@ -282,7 +332,7 @@ class VLLMEngine:
         Allowing these tokens alone holds the model to the choices at no cost; a compiled grammar takes vLLM on CPU 25 s.
         """
         if choices not in self._choice_tokens:
-            firsts = {self._tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
+            firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
             self._choice_tokens[choices] = firsts if len(firsts) == len(choices) else None
         return self._choice_tokens[choices]
 

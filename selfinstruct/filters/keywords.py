@@ -23,5 +23,7 @@ def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
 
 @cache
 def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
-    phrases = (r"\s+".join(re.escape(part) for part in phrase.split()) for phrase in sorted(words, key=len, reverse=True))
+    phrases = (
+        r"\s+".join(re.escape(part) for part in phrase.split()) for phrase in sorted(words, key=len, reverse=True)
+    )
     return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", re.I)

@@ -1,9 +1,9 @@
 """Stanford Alpaca: one JSON array of `{"instruction", "input", "output"}`.
 
-    [
-      {"instruction": "Name the capital.", "input": "Kenya", "output": "Nairobi"},
-      ...
-    ]
+[
+  {"instruction": "Name the capital.", "input": "Kenya", "output": "Nairobi"},
+  ...
+]
 """
 
 from __future__ import annotations

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfinstruct import jsonl
 from selfinstruct.errors import InputError
-from selfinstruct.report.text import shorten
+from selfinstruct.progress import duration
+from selfinstruct.report.text import number, shorten
 
 BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
 ARMS = {
@@ -40,11 +41,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Training:
-    """A tuning run: named facts to list, loss curves, and the arguments that were given."""
+    """A tuning run.
 
-    facts: list[tuple[str, Any]] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
-    arguments: dict[str, Any] = field(default_factory=dict)
+    `state` is `running`, `stopped`, `failed` or `finished`, with its `error`; `arguments` are (name, value, whether it was
+    given); `findings` what was found wrong with data or settings before training.
+    """
+
+    state: str
+    error: str
+    facts: list[tuple[str, str]]
+    curves: list[Curve]
+    arguments: list[tuple[str, str, bool]]
+    findings: list[str]
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,7 @@ def _comparisons(found: list[dict[str, Any]], sets: list[str]) -> dict[str, list
     by_metric: dict[str, list[Interval]] = {}
     for c in sorted(found, key=lambda c: sets.index(c["set"]) if c.get("set") in sets else len(sets)):
         numbers = [c.get(name) for name in ("difference", "low", "high")]
-        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        if not all(_is_number(n) for n in numbers):
             continue
         label = f"{c.get('set')}: {c.get('a')} over {c.get('b')}"
         interval = Interval(label, *map(float, numbers), bool(c.get("shown")), c.get("n_tasks"), c.get("confidence"))  # type: ignore[arg-type]
@@ -205,3 +213,79 @@ def _answers(folder: Path, arms: list[str], sets: list[str]) -> list[Answers]:
 
 def _hash(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+_TOLD = (
+    "learning_rate lr_scheduler_type num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps max_length "
+    "packing completion_only_loss assistant_only_loss use_peft lora_r lora_alpha bf16 optim weight_decay seed"
+).split()
+"""Arguments worth reading even where they are the defaults; all of them are in training.json."""
+
+
+def training(folder: Path) -> Training | None:
+    """The training run of a model folder, or None when there is none."""
+    found = read_json(folder / "training.json")
+    if found is None:
+        return None
+    arguments = _section(found, "arguments")
+    given = [name for name in found.get("given") or [] if name in arguments]
+    shown = [*given, *(name for name in _TOLD if name in arguments and name not in given)]
+    return Training(
+        state=str(found.get("state") or "finished"),
+        error=shorten(found.get("error") or ""),
+        facts=[(name, value) for name, value in _training_facts(found) if value],
+        curves=_curves(_section(found, "loss")),
+        arguments=[(shorten(name, 60), shorten(arguments[name], 200), name in given) for name in shown],
+        findings=[shorten(finding.get("message") or "", 300) for finding in (found.get("findings") or [])[:8]],
+    )
+
+
+def _training_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows, parameters, tokens = (_section(found, name) for name in ("rows", "parameters", "tokens"))
+    runtime, loss, machine = (_section(found, name) for name in ("runtime", "loss", "machine"))
+    method = {"full": "all parameters", "lora": "LoRA"}.get(str(found.get("method")), str(found.get("method") or ""))
+    if parameters:
+        method += f", {number(parameters.get('trainable'))} of {number(parameters.get('total'))} parameters trained"
+    seconds = runtime.get("train_s")
+    took = ", ".join(
+        text
+        for text, value in (
+            (f"{number(found.get('steps'))} steps", found.get("steps")),
+            (f"{number(found.get('epochs'), 1)} epochs", found.get("epochs")),
+            (f"{duration(seconds) if seconds else ''} of training", seconds),
+            (f"{number(runtime.get('steps_per_s'), 2)} steps/s", runtime.get("steps_per_s")),
+            (f"{number(runtime.get('tokens_per_s'))} tokens/s", runtime.get("tokens_per_s")),
+        )
+        if value
+    )
+    base, final = _section(loss, "base"), _section(loss, "final")
+    return [
+        ("Model", shorten(found.get("model") or "", 200)),
+        ("Method", method),
+        ("Rows", ", ".join(f"{number(n)} {name.replace('_', ' ')}" for name, n in rows.items())),
+        ("Tokens", f"{number(tokens.get('learnt'))} learnt of {number(tokens.get('train'))} read" if tokens else ""),
+        ("Took", took),
+        ("Device", " × ".join(str(part) for part in (machine.get("num_processes"), machine.get("device")) if part)),
+        *(
+            (f"Loss on {split}", f"{number(base.get(split), 3)} before, {number(final[split], 3)} after" if split in base else number(final[split], 3))
+            for split in final
+        ),
+    ]
+
+
+def _curves(loss: dict[str, Any]) -> list[Curve]:
+    """Every loss that the trainer logged, by step."""
+    logged = {"training": loss.get("train"), **_section(loss, "evaluation")}
+    curves = [Curve(name, [(r["step"], r["loss"]) for r in rows or [] if _is_number(r.get("step")) and _is_number(r.get("loss"))]) for name, rows in logged.items()]
+    return [curve for curve in curves if curve.points]
+
+
+def _section(found: dict[str, Any], name: str) -> dict[str, Any]:
+    value = found.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

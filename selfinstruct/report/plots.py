@@ -122,7 +122,7 @@ def progress(pace: Pace, target: int) -> str:
     return _svg("progress", draw)
 
 
-def losses(curves: Sequence[Curve]) -> str:
+def losses(name: str, curves: Sequence[Curve]) -> str:
     """Training and validation losses over the steps."""
 
     def draw(axes: Axes) -> None:
@@ -144,7 +144,7 @@ def losses(curves: Sequence[Curve]) -> str:
         axes.legend(loc="upper right")
         _whole_numbers(axes, "x")
 
-    return _svg("losses", draw)
+    return _svg(name, draw)
 
 
 def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
@@ -177,7 +177,9 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> st
     from matplotlib.figure import Figure
 
     style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
-    with mpl.rc_context(style):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # Whatever the user's matplotlibrc says.
+        mpl.rcParams.update(style)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure.subplots())
         buffer = io.StringIO()

@@ -37,6 +37,7 @@ REASONS = {
     "ends_in_colon": "ends in a colon, so something is missing",
     "conflicting_outputs": "the same input with two outputs",
     "duplicate_instance": "the same instance twice",
+    "second_without_input": "a second one without input",
     "over_max_instances": "more instances than are kept",
     "near_evaluation_task": "close to an evaluation task",
 }
@@ -69,7 +70,7 @@ def legible(value: Any) -> Any:
     >>> legible("a\\x00b\\ud800"), legible(3)
     ('a␀b�', 3)
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # Markup of our own is left alone.
         return value
     value = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", value.replace("\r\n", "\n"))
     value = _CONTROL.sub(lambda m: "␡" if m.group() == "\x7f" else chr(0x2400 + ord(m.group())), value)

@@ -1,0 +1,74 @@
+"""The report of a run: one self-contained HTML page.
+
+    collect.py   everything it says, as plain data        growth.py (generation), outcome.py (tuning, evaluation)
+    plots.py     its figures, as inline SVG
+    template.html
+
+What models wrote is hostile until shown otherwise: jinja2 escapes every value, `text.py` makes it showable and short, and the
+page forbids scripts and outside resources by its own policy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import jsonl
+from selfinstruct.report.collect import Report, collect
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` from whatever stages of the run have left; the same files give the same bytes.
+
+    Raises:
+        InputError: `run_dir` is no run directory, or one of its files is damaged.
+    """
+    path = run_dir / "report.html"
+    jsonl.write_text(path, render(collect(run_dir)))
+    return path
+
+
+def render(report: Report) -> str:
+    """The page."""
+    import jinja2
+    from markupsafe import Markup
+
+    from selfinstruct.report import outcome, text
+    from selfinstruct.report.collect import REAL_MODEL
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("selfinstruct", "report"),
+        autoescape=True,
+        finalize=text.legible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(text.FILTERS)
+    figures = {name: Markup(svg) for name, svg in _figures(report).items()}  # noqa: S704 - our own SVG
+    page = environment.get_template("template.html")
+    return page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_model=REAL_MODEL) + "\n"
+
+
+def _figures(report: Report) -> dict[str, str]:
+    """Those figures for which there is data."""
+    from selfinstruct.report import plots
+
+    growth, drawn = report.growth, dict[str, str]()
+    if growth.pace:
+        drawn["progress"] = plots.progress(growth.pace, growth.state.target)
+        drawn["rate"] = plots.rate(growth.pace)
+    if sum(candidates for candidates, _ in growth.state.acceptance):
+        drawn["acceptance"] = plots.acceptance(growth.state.acceptance)
+    if growth.similarity:
+        drawn["similarity"] = plots.similarity(growth.similarity, report.threshold)
+    for k, (_, training) in enumerate(report.trainings):
+        if training.curves:
+            drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)
+    if report.evaluation:
+        for k, intervals in enumerate(report.evaluation.comparisons.values()):
+            drawn[f"forest-{k}"] = plots.forest(f"forest-{k}", intervals, "difference, in points")
+    return drawn
+
+
+__all__ = ["Report", "collect", "render", "write_report"]

@@ -1,0 +1,277 @@
+"""Everything the report says, as one plain structure, from the run directory's files.
+
+The seed texts are the one thing looked up outside it: in the run's seed files, as long as they are still what the run
+was made from (their fingerprint is in the journal).
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import config as configs
+from selfinstruct import seeds as seed_files
+from selfinstruct.config import DEMO_MODEL, Config
+from selfinstruct.errors import SelfInstructError
+from selfinstruct.journal import RunDirectory, read_lines
+from selfinstruct.progress import duration
+from selfinstruct.records import SeedTask
+from selfinstruct.report import outcome
+from selfinstruct.report.growth import Growth, Part, Step, grow
+from selfinstruct.report.outcome import Evaluation, Training
+from selfinstruct.state import RunState
+
+REAL_MODEL = "Qwen/Qwen3-8B-Base"
+"""Named in the next command after a demo."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number of this run beside the paper's."""
+
+    name: str
+    here: float | None
+    paper: float
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file or folder of the run, and what it is; `octets` is None for a folder."""
+
+    path: str
+    octets: int | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Next:
+    """A command worth giving now."""
+
+    why: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page's whole content.
+
+    Attributes:
+        name: of the run.
+        path: of the run directory, as given.
+        is_demo: whether the embedded demo model wrote the data.
+        unfinished: why generation ended before its target; empty when it did not.
+        facts: what was done, as (name, value).
+        threshold: of the novelty filter.
+        paper: numbers beside the paper's.
+        growth: generation.
+        rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
+        dataset: the counts of the export; None without one.
+        dataset_is_old: whether the run has grown since the export.
+        trainings: (title, training) of each tuned model.
+        evaluation: the scores.
+        files: what the run consists of.
+        next: commands worth giving now.
+    """
+
+    name: str
+    path: str
+    is_demo: bool
+    unfinished: str
+    facts: list[tuple[str, str]]
+    threshold: float
+    paper: list[Compared]
+    growth: Growth
+    rows: Step | None
+    dataset: dict[str, Any] | None
+    dataset_is_old: bool
+    trainings: list[tuple[str, Training]]
+    evaluation: Evaluation | None
+    files: list[Kept]
+    next: list[Next]
+
+
+def collect(run_dir: Path) -> Report:
+    """Read a run.
+
+    Raises:
+        InputError: it is no run directory, or one of its files is damaged.
+    """
+    run = RunDirectory(run_dir)
+    run.require_journal()
+    config = _config(run)
+    header = next(read_lines(run.journal, live=True), {})
+    seeds = _seeds(config, header)
+    growth = grow(read_lines(run.journal, live=True), {task.id: task.instruction for task in seeds}, run.metrics)
+    dataset = outcome.read_json(run.dataset / "export.json")
+    trainings = [
+        (title, found)
+        for title, folder in (("On the generated data", "model"), ("On the seeds alone, as a baseline", "model-seeds"))
+        if (found := outcome.training(run.path / folder)) is not None
+    ]
+    evaluation = outcome.evaluation(run.evaluation)
+    identity = header.get("identity") or {}
+    return Report(
+        name=run_dir.resolve().name,
+        path=str(run_dir),
+        is_demo=identity.get("model") == DEMO_MODEL,
+        unfinished=_unfinished(growth.state),
+        facts=_facts(header, config, seeds, growth),
+        threshold=(identity.get("filters") or {}).get("threshold", 0.7),
+        paper=_paper(growth, seeds),
+        growth=growth,
+        rows=_rows(dataset) if dataset else None,
+        dataset=dataset,
+        dataset_is_old=bool(dataset) and not is_current(dataset or {}, growth.state),
+        trainings=trainings,
+        evaluation=evaluation,
+        files=_files(run),
+        next=_next(run, growth.state, identity.get("model") == DEMO_MODEL, dataset, bool(trainings), evaluation),
+    )
+
+
+def is_current(dataset: dict[str, Any], state: RunState) -> bool:
+    """Whether an export, by its counts, holds all that the run has by now."""
+    exported = (dataset["instructions"]["accepted"], dataset["instances"]["accepted"])
+    return exported == (len(state.pool), state.num_instances)
+
+
+def _config(run: RunDirectory) -> Config | None:
+    try:
+        return configs.load(run.config, {}) if run.config.exists() else None
+    except SelfInstructError:
+        return None  # Damaged by hand, perhaps: the report says what it can without it.
+
+
+def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
+    """The run's seeds; none when the files are gone or are no longer those of the run."""
+    if config is None:
+        return []
+    try:
+        tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
+    except SelfInstructError:
+        return []
+    wanted = (header.get("identity") or {}).get("seeds_sha256")
+    return tasks if seed_files.fingerprint(tasks) == wanted else []
+
+
+def _unfinished(state: RunState) -> str:
+    """Why generation is not at its target; empty when it is."""
+    accepted, stopped = len(state.pool), state.stopped
+    if not state.header:
+        return "Generation has not begun: the journal is empty."
+    if stopped is not None and accepted < state.target:
+        return (
+            f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: it was saturated. Of the "
+            f"{stopped.get('candidates', 0):,} candidates of the last {stopped.get('window', 0):,} proposals, "
+            f"{stopped.get('accepted', 0):,} were new."
+        )
+    if state.complete:
+        return ""
+    left = len(state.pending())
+    return f"Generation has not finished: {accepted:,} of {state.target:,} instructions are accepted" + (
+        f", and {left:,} of them still wait for their instances." if left else "."
+    )
+
+
+def _facts(header: dict[str, Any], config: Config | None, seeds: list[SeedTask], growth: Growth) -> list[tuple[str, str]]:
+    identity, resolved = header.get("identity") or {}, header.get("resolved") or {}
+    model, revision = str(identity.get("model", "unknown")), identity.get("revision")
+    facts = [("Generator", f"{model} at {revision}" if revision else model)]
+    if seeds:
+        source = ", ".join(config.seeds) if config else ""
+        facts.append(("Seeds", f"{len(seeds)} tasks, {sum(s.is_classification for s in seeds)} of them classification ({source})"))
+    elif config:
+        facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
+    facts.append(("Target", f"{growth.state.target:,} instructions"))
+    facts.append(("Run seed", str(identity.get("seed", "unknown"))))
+    style = {"completion": "text completion", "chat": "chat template"}.get(str(resolved.get("style")), str(resolved.get("style")))
+    facts.append(("Prompting", f"{style}, context of {resolved.get('context_length', 0):,} tokens"))
+    if config and config.tune.model:
+        facts.append(("Model tuned", config.tune.model))
+    if growth.pace:
+        pace = growth.pace
+        sittings = f" in {len(pace.sittings)} sittings" if len(pace.sittings) > 1 else ""
+        when = pace.began if pace.began == pace.ended else f"{pace.began} to {pace.ended}"
+        facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sittings}"))
+    facts.append(("Tokens", f"{growth.state.completion_tokens:,} written, {growth.state.prompt_tokens:,} read in prompts"))
+    return facts
+
+
+def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
+    """Beside table 1 of the paper."""
+    state, words = growth.state, growth.mean_words
+    return [
+        *(
+            [Compared("seed tasks", len(seeds), 175), Compared("of them classification", sum(s.is_classification for s in seeds), 25)]
+            if seeds
+            else []
+        ),
+        Compared("instructions accepted", len(state.pool), 52_445),
+        Compared("of them classification", sum(state.is_classification.values()), 11_584),
+        Compared("instances kept", state.num_instances, 82_439),
+        Compared("of them with an empty input", growth.empty_inputs, 35_878),
+        Compared("mean words of an instruction", words["instruction"], 15.9, 1),
+        Compared("mean words of an input that is not empty", words["input"], 12.7, 1),
+        Compared("mean words of an output", words["output"], 18.9, 1),
+    ]
+
+
+def _rows(dataset: dict[str, Any]) -> Step:
+    """From kept instances to rows. Seed tasks, where they are included, are in the training split and not counted here."""
+    rows = dict(dataset["rows"])
+    rows["train"] -= dataset.get("origins", {}).get("seed", 0)
+    left_out = [Part(name, n) for name, n in dataset["instances"]["left_out"].items()]
+    return Step("Instances at the export", dataset["instances"]["accepted"], [*(Part(k, n, True) for k, n in rows.items()), *left_out])
+
+
+_WHAT = {
+    "journal.jsonl": "every request, answer and decision, append-only",
+    "metrics.jsonl": "wall-clock measurements",
+    "config.yaml": "the whole configuration",
+    "dataset": "the dataset with its card, also as Alpaca and Self-Instruct files",
+    "dataset/train.jsonl": "training rows",
+    "dataset/validation_seen.jsonl": "further instances of training tasks",
+    "dataset/validation_unseen.jsonl": "tasks held out as a whole",
+    "model": "the tuned model with its tokenizer and chat template",
+    "model-seeds": "the baseline that is tuned on the seeds alone",
+    "evaluation/scores.json": "scores, intervals and comparisons",
+}
+
+
+def _files(run: RunDirectory) -> list[Kept]:
+    there = [(name, run.path / name, what) for name, what in _WHAT.items()]
+    predictions = [
+        (f"evaluation/{path.name}", path, "questions and answers of one arm") for path in sorted(run.evaluation.glob("predictions-*.jsonl"))
+    ]
+    return [
+        Kept(name, path.stat().st_size if path.is_file() else None, what) for name, path, what in [*there, *predictions] if path.exists()
+    ]
+
+
+def _next(
+    run: RunDirectory, state: RunState, is_demo: bool, dataset: dict[str, Any] | None, tuned: bool, evaluation: Evaluation | None
+) -> list[Next]:
+    """What to do now, the most useful first."""
+    path = shlex.quote(str(run.path))
+    found = []
+    if state.stopped is not None and len(state.pool) < state.target:
+        found.append(Next("go on in spite of saturation", f"selfinstruct generate --output-dir {path} --saturation.min-acceptance 0"))
+    elif not state.complete:
+        found.append(Next("finish generation", f"selfinstruct generate --output-dir {path}"))
+    if dataset is None or not is_current(dataset, state):
+        found.append(Next("write the dataset", f"selfinstruct export {path}"))
+    if not tuned:
+        found.append(Next("tune a model on it", f"selfinstruct tune {path}"))
+    if evaluation is None:
+        found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
+    if tuned:
+        found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
+    if state.complete:
+        more = f"selfinstruct generate --output-dir {path} --num-instructions {2 * state.target}"
+        found.append(Next("grow the run further", more))
+    if is_demo:
+        found.append(Next("do the same with a real model", f"selfinstruct demo --model {REAL_MODEL} --output-dir runs/real"))
+    return found

@@ -1,0 +1,114 @@
+"""The whole chain, real: vLLM, TRL and the embedded model, through the command line as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rouge_score.rouge_scorer import RougeScorer
+
+from tests.conftest import journal_lines
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+CONFIG: dict[str, Any] = {
+    "model": "demo",
+    "num_instructions": 12,
+    "window": 8,
+    "max_in_flight": 32,
+    "proposal": {"max_tokens": 300, "presence_penalty": 0.0, "top_p": 0.9},
+    "instances": {"max_tokens": 96, "presence_penalty": 0.0},
+    "export": {"validation_unseen": 0.2, "validation_seen": 0.2},
+    "evaluate": {"max_tokens": 24, "num_resamples": 200},
+    "tune": {"max_steps": 3, "per_device_train_batch_size": 4},
+}
+
+
+def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "selfinstruct", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run whose generation was interrupted once, and the stderr of its last start."""
+    folder = tmp_path_factory.mktemp("chain")
+    run, config = folder / "run", folder / "config.yaml"
+    config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run)}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "selfinstruct", "run", str(config)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while not (run / "journal.jsonl").exists() or len(journal_lines_so_far(run)) < 5:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "nothing was committed in three minutes"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    before = len(journal_lines(run))
+    done = selfinstruct("run", str(config))
+    assert done.returncode == 0, done.stderr
+    assert len(journal_lines(run)) > before
+    return run, done.stderr
+
+
+def journal_lines_so_far(run: Path) -> list[bytes]:
+    return (run / "journal.jsonl").read_bytes().split(b"\n")
+
+
+def test_the_target_is_met_and_everything_accepted_is_novel(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    lines = journal_lines(run)
+    assert [line["n"] for line in lines if line["kind"] == "proposal"] == list(range(sum(line["kind"] == "proposal" for line in lines)))
+    accepted = [c["instruction"] for line in lines for c in line.get("candidates", ()) if line["kind"] == "proposal" and c["accepted"]]
+    assert len(accepted) == CONFIG["num_instructions"]
+    seeds = [json.loads(line)["instruction"] for line in (Path(__file__).parents[2] / "seeds/seed_tasks.jsonl").open()]
+    scorer = RougeScorer(["rougeL"])
+    for place, text in enumerate(accepted):
+        assert max(scorer.score(earlier, text)["rougeL"].fmeasure for earlier in seeds + accepted[:place]) <= 0.7
+
+
+def test_status_adds_up(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    found = json.loads(selfinstruct("status", str(run), "--json").stdout)
+    text = json.dumps(found)
+    assert "candidates" in text
+    counts = found["candidates"] if "candidates" in found else found["counts"]["candidates"]
+    assert counts["total"] == counts["accepted"] + sum(counts["reasons"].values())
+
+
+def test_the_tuned_model_loads_and_ends_its_answers(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert tokenizer.chat_template and "{% generation %}" in tokenizer.chat_template
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_scores_and_report(finished: tuple[Path, str]) -> None:
+    run, said = finished
+    scores = json.loads((run / "evaluation/scores.json").read_text())
+    assert {"base", "base-few-shot", "tuned"} <= scores["arms"].keys()
+    assert all(c["low"] <= c["difference"] <= c["high"] for c in scores["comparisons"])
+    assert scores["verdict"]
+    assert (run / "report.html").read_text().lower().startswith("<!doctype html>")
+    assert "is complete" in said
+
+
+def test_running_again_does_nothing_and_says_so(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in [run / "journal.jsonl", run / "model/model.safetensors"]}
+    again = selfinstruct("run", str(run.parent / "config.yaml"))
+    assert again.returncode == 0, again.stderr
+    assert "up to date" in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}

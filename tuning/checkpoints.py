@@ -1,0 +1,84 @@
+"""What lies in the output directory: a finished model, or checkpoints to continue from.
+
+model/                 the finished model, as transformers and vLLM load it
+model/adapter/         with LoRA: the adapter alone
+model/training.json    what was done; written at the start, and again at the end
+model/checkpoints/     while training runs: checkpoint-N/, to continue from
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = "checkpoints"
+RECORD = "training.json"
+
+_NO_MATTER = frozenset(
+    """dataset_dir output_dir overwrite show_row report_to run_name project disable_tqdm debug config ddp_timeout
+    log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step
+    logging_nan_inf_filter resume_from_checkpoint save_steps save_strategy save_total_limit save_on_each_node
+    push_to_hub hub_token hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision dataset_num_proc
+    dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
+    per_device_eval_batch_size""".split()
+)
+"""Arguments that do not change what is learnt."""
+
+
+def identity(given: dict[str, Any], dataset: str, versions: dict[str, str]) -> dict[str, Any]:
+    """What makes two trainings the same one: the arguments that matter and the dataset's fingerprint.
+
+    Args:
+        given: the arguments that the user gave.
+        dataset: fingerprint of what is learnt.
+        versions: of the libraries that train.
+    """
+    arguments = {name: value for name, value in sorted(given.items()) if name not in _NO_MATTER}
+    trainers = {name: versions[name] for name in ("torch", "transformers", "trl", "peft") if name in versions}
+    return json.loads(
+        json.dumps({"arguments": arguments, "dataset_sha256": dataset, "versions": trainers}, default=str)
+    )
+
+
+def record(output_dir: Path) -> dict[str, Any]:
+    """The `training.json` that is there, or an empty one."""
+    try:
+        found = json.loads((output_dir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def last_complete(folder: Path) -> Path | None:
+    """The latest checkpoint that was written to its end; later ones that a crash cut short are removed.
+
+    The trainer writes `trainer_state.json` last.
+    """
+    for path in sorted(_all(folder), key=_step, reverse=True):
+        if _is_complete(path):
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def discard(output_dir: Path) -> None:
+    """Remove the checkpoints."""
+    shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
+
+
+def _all(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.glob("checkpoint-*") if p.is_dir() and p.name.rpartition("-")[2].isdecimal())
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        return json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"] == _step(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
