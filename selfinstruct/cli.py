@@ -1,10 +1,12 @@
-"""The command line: parse, call, render. Whatever a command does, the library does; heavy imports stay inside functions."""
+"""The command line: parse, call, render.
+
+Whatever a command does, the library does; heavy imports stay inside functions.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ PASSES_ON = {"ignore_unknown_options": True}
 """Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
 
 
-def passed_on(shown: str) -> Any:
+def extra_arguments(shown: str) -> Any:
     """The arguments that are handed on, as the usage line shows them."""
     return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)
 
@@ -47,11 +49,13 @@ class _Edge(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with on_signals(leave):
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
-        except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+        except Interrupted as stopped:
+            click.echo(f"{stopped}", err=True)
+            sys.exit(stopped.exit_code)
         except BrokenPipeError:
             # The reader of our stdout (head, for example) has gone: nothing is wrong.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,8 +69,8 @@ class _Edge(click.Group):
 def _message(error: Exception) -> click.ClickException:
     if isinstance(error, SelfInstructError):
         text = str(error)
-    elif isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
         text = f"{type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened."
     message = click.ClickException(text)
@@ -99,7 +103,7 @@ def cli(debug: bool) -> None:
 @click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 120]")
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
-@passed_on("--engine.NAME VALUE | --tune.NAME VALUE")
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Run the whole chain offline, with the embedded demo model.
 
@@ -141,11 +145,12 @@ def init(path: Path, model: str | None) -> None:
 @config_options("", "proposal", "classification", "instances", "filters", "saturation", "export", "evaluate")
 @OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
-@passed_on("--engine.NAME VALUE | --tune.NAME VALUE")
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Generate, export, tune, evaluate and report, one after the other.
 
-    The same command again continues where it stopped. vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
+    The same command again continues where it stopped. vLLM's engine arguments are given as --engine.NAME,
+    TRL's as --tune.NAME.
 
     \b
     Example:
@@ -168,13 +173,14 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
 @config_options("", "proposal", "classification", "instances", "filters", "saturation")
 @OVERWRITE
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
-@passed_on("VLLM OPTION")
+@extra_arguments("VLLM OPTION")
 def generate(
     config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
 ) -> None:
     """Grow instructions and instances out of seed tasks.
 
-    The same command again continues the run. Any vLLM engine argument can be given by its own name, for example --tensor-parallel-size or --max-model-len.
+    The same command again continues the run. Any vLLM engine argument can be given by its own name,
+    for example --tensor-parallel-size or --max-model-len.
 
     \b
     Example:
@@ -228,12 +234,12 @@ def export(run: Path, **given: Any) -> None:
 @RUN
 @click.option("--model", "tune__model", default=None, help="Model to tune.  [default: the generator]")
 @click.option("--num-processes", "tune__num_processes", type=int, default=None, help="Processes; default: one per GPU.")
-@passed_on("TRL OPTION")
+@extra_arguments("TRL OPTION")
 def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
-    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own name, for example --learning-rate, --use-peft
-    or --packing.
+    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
+    name, for example --learning-rate, --use-peft or --packing.
 
     \b
     Example:
@@ -303,7 +309,7 @@ def status(run: Path, as_json: bool) -> None:
     Console(highlight=False).print(statuses.render(found))
 
 
-# --------------------------------------------------------------------------------------------------- tools by themselves
+# -------------------------------------------------------------------------------------------------- tools by themselves
 
 
 @cli.group()
@@ -377,7 +383,8 @@ def dedup(
 ) -> None:
     """Drop near-duplicates from any JSONL of instructions.
 
-    By the novelty filter of the method: ROUGE-L F against every earlier row. Order is kept, and kept rows are unchanged. A summary goes to stderr (as JSON with --json).
+    By the novelty filter of the method: ROUGE-L F against every earlier row. Order is kept, and kept rows are
+    unchanged. A summary goes to stderr (as JSON with --json).
 
     \b
     Example:

@@ -265,7 +265,8 @@ class Config(Section):
 
 
 ENGINE_IDENTITY = frozenset(
-    "dtype quantization tokenizer tokenizer_revision max_model_len hf_overrides load_format kv_cache_dtype rope_scaling".split()
+    "dtype quantization tokenizer tokenizer_revision max_model_len hf_overrides load_format kv_cache_dtype "
+    "rope_scaling".split()
 )
 """vLLM engine arguments that change what the model answers; the others only pace it."""
 

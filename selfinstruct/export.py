@@ -53,9 +53,9 @@ def export(config: Config) -> dict[str, Any]:
     """
     run = RunDirectory(Path(str(config.output_dir)))
     run.require_journal()
-    seeds = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     evaluation = seed_files.load([seed_files.resolve(name) for name in config.evaluate.tasks])
     state = replay(read_lines(run.journal, live=True))
+    seeds = _seeds_of(config, state) if config.export.include_seeds else []
     generated = list(generated_tasks(state))
     dataset = split(generated, seeds, [t.instruction for t in evaluation], config.export)
     counts = _counts(state, dataset, config)
@@ -69,7 +69,7 @@ def export(config: Config) -> dict[str, Any]:
 
 
 def export_seeds(config: Config, folder: Path) -> int:
-    """Write a training set of the seed tasks alone, for the baseline that generated data must beat; returns its rows."""
+    """Write a training set of the seed tasks alone, the baseline that generated data must beat; returns its rows."""
     seeds = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     rows = [row for task in map(_seed_task, seeds) for row in _rows(task)]
     jsonl.write(folder / "train.jsonl", rows)
@@ -85,6 +85,17 @@ def generated_tasks(state: RunState) -> Iterator[Task]:
         if instances:
             is_classification = state.is_classification[instruction.id]
             yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
+
+
+def _seeds_of(config: Config, state: RunState) -> list[SeedTask]:
+    """The seed tasks that the run grew from: those of its files, as long as they are unchanged."""
+    seeds = seed_files.load([seed_files.resolve(name) for name in config.seeds])
+    if seed_files.fingerprint(seeds) != state.header["identity"]["seeds_sha256"]:
+        raise InputError(
+            f"{', '.join(config.seeds)}: changed since the run began, so they are not the seeds of this dataset; "
+            "restore them, or export without --include-seeds"
+        )
+    return seeds
 
 
 def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence[str], options: Export) -> Dataset:

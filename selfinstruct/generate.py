@@ -1,4 +1,4 @@
-"""`selfinstruct generate`: seeds in, a journal of accepted instructions and instances out; continues where it stopped."""
+"""`selfinstruct generate`: seeds in, a journal of instructions and instances out; continues where it stopped."""
 
 from __future__ import annotations
 
@@ -226,7 +226,8 @@ def _check_fit(steps: Steps) -> None:
         steps.proposal_request(0, [], 0)
     except RequestFailed as failure:
         raise ConfigError(
-            f"a proposal prompt cannot fit: {failure.detail}; lower --proposal.max-tokens, or use a model with a longer context"
+            f"a proposal prompt cannot fit: {failure.detail}; "
+            "lower --proposal.max-tokens, or use a model with a longer context"
         ) from failure
 
 
@@ -234,9 +235,11 @@ def _say_when_stopped(state: RunState) -> None:
     stopped = state.stopped
     if stopped is not None and len(state.pool) < state.target:
         raise StoppedError(
-            f"saturated: of the {stopped['candidates']} candidates of the last {stopped['window']} proposals {stopped['accepted']} were "
-            f"new. {len(state.pool)} of {state.target} instructions were accepted, and the dataset can be exported as it is.\n"
-            "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, a stronger model"
+            f"saturated: of the {stopped['candidates']} candidates of the last {stopped['window']} proposals "
+            f"{stopped['accepted']} were new. {len(state.pool)} of {state.target} instructions were accepted, and the "
+            "dataset can be exported as it is.\n"
+            "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, "
+            "a stronger model"
         )
 
 

@@ -36,7 +36,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         ValueError: says what is wrong with the line: no UTF-8, no JSON, no object.
     """
     try:
-        row = next(iter(jsonlines.Reader([raw])))
+        row = next(iter(jsonlines.Reader([raw], loads=_loads)))
     except jsonlines.InvalidLineError as error:
         raise ValueError(f"not valid JSON: {error.__cause__ or error}; the line begins {raw[:80]!r}") from error
     except RecursionError as error:
@@ -44,6 +44,14 @@ def parse(raw: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, got {type(row).__name__}: {raw[:80]!r}")
     return row
+
+
+def _loads(text: str | bytes) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -35,7 +35,8 @@ Prompt = str | list[Message]
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.S | re.I)
 _FENCED = re.compile(r"\A(.*?)^[ \t]*+```[\w-]*[ \t]*\n(.*)^[ \t]*+```[ \t]*$(.*)\Z", re.S | re.M)
 _NO_INPUT = re.compile(
-    r"no input(?: is)?(?: needed| required| necessary| provided)?|none(?: needed| required)?|noinput|n/a|not applicable",
+    r"no input(?: is)?(?: needed| required| necessary| provided)?"
+    r"|none(?: needed| required)?|noinput|n/a|not applicable",
     re.I,
 )
 _EMPTY = re.compile(r"[<(\[]empty[>)\]]|[-–—]+", re.I)
@@ -55,7 +56,7 @@ def one_line(text: str) -> str:
 
 
 def strip_chat(text: str) -> str:
-    """Remove what chat models wrap around an answer: thinking blocks (also unclosed ones), a code fence and its remarks.
+    """Remove what chat models wrap around an answer: thinking blocks (also unclosed ones), a code fence.
 
     >>> strip_chat("<think>Eight tasks...</think>\\nHere they are:\\n```\\n9. Name a river.\\n```\\nEnjoy!")
     '9. Name a river.'
@@ -117,8 +118,8 @@ class ProposedText:
 
 _PROPOSAL_HEADER = "Here is a list of varied tasks, each of a different kind."
 _ITEM = re.compile(
-    r"^[ \t]*+(?:[-*•>#]+[ \t]++)?(?P<bold>\*\*[ \t]*+)?(?P<task>(?i:task)[ \t]*+)?#?(?P<number>\d{1,3})(?(bold)(?:\*\*)?)"
-    r"[ \t]*+(?:[.:)](?!\d)|(?(task)(?:[-–—]|$)|(?!)))(?(bold)(?:\*\*)?)[ \t]*+",
+    r"^[ \t]*+(?:[-*•>#]+[ \t]++)?(?P<bold>\*\*[ \t]*+)?(?P<task>(?i:task)[ \t]*+)?#?(?P<number>\d{1,3})"
+    r"(?(bold)(?:\*\*)?)[ \t]*+(?:[.:)](?!\d)|(?(task)(?:[-–—]|$)|(?!)))(?(bold)(?:\*\*)?)[ \t]*+",
     re.M,
 )
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
@@ -134,9 +135,9 @@ def encode_proposal(examples: Sequence[str], num_new: int, style: Style) -> Prom
     return [
         {
             "role": "user",
-            "content": f"{_PROPOSAL_HEADER}\n\n{listed}\n\nContinue the list with {num_new} new tasks. Each asks for something "
-            "else than those above and than each other, differs in subject, form and length, and can be done by reading and "
-            "writing alone. Where a task works on given material, describe the task without the material itself. "
+            "content": f"{_PROPOSAL_HEADER}\n\n{listed}\n\nContinue the list with {num_new} new tasks. Each asks for "
+            "something else than those above and than each other, differs in subject, form and length, and can be done "
+            "by reading and writing alone. Where a task works on given material, describe the task without the material itself. "
             f"Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
         }
     ]
@@ -211,7 +212,10 @@ def _unwrap(text: str) -> str:
 #
 #      Yes
 
-_CLASSIFICATION_HEADER = "A classification task has a small, fixed set of possible answers. Say for each task whether it is a classification task."
+_CLASSIFICATION_HEADER = (
+    "A classification task has a small, fixed set of possible answers. "
+    "Say for each task whether it is a classification task."
+)
 _CLASSIFICATION_STOP = ("\n",)
 _ANSWER = re.compile(
     r"[\s\"'*`:.(\[-]*+(?:(?:classification|answer)\W*+)?(yes|no)\b(?!\s*(?:/|or\b)\s*(?:yes|no)\b)", re.I
@@ -238,7 +242,7 @@ def classification_stop() -> tuple[str, ...]:
 
 
 def parse_classification(text: str) -> bool | None:
-    """True for yes, False for no, None when the answer is neither (never silently "no", as the reference code has it)."""
+    """True for yes, False for no, None when the answer is neither (the reference code took that for "no")."""
     found = _ANSWER.match(strip_chat(text))
     return None if found is None else found.group(1).lower() == "yes"
 
@@ -297,14 +301,14 @@ def _encode_instances(header: str, blocks: Sequence[str], instruction: str, ask:
 def encode_input_first(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
     """Ask for instances of `instruction`, the input before the output."""
     ask = (
-        "Now write one to three examples for the task below in the same form (Example 1, Input:, Output:), with varied, complete "
-        "inputs and correct outputs. Leave out 'Input:' when the task needs none. Write the examples and nothing else."
+        "Now write one to three examples for the task below in the same form (Example 1, Input:, Output:), with "
+        "varied, complete inputs and correct outputs. Leave out 'Input:' when the task needs none. Write the examples and nothing else."
     )
     return _encode_instances(_INPUT_FIRST_HEADER, [_input_first_block(s) for s in examples], instruction, ask, style)
 
 
 def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: Style) -> Prompt:
-    """Ask for instances of a classification task, the label first: else one label takes most of them (paper, section 2.2)."""
+    """Ask for instances of a classification task, the label first: else one label takes most (paper, section 2.2)."""
     ask = (
         "Now write one example for each possible label of the task below in the same form (Label:, then Input:). "
         "Write the examples and nothing else."

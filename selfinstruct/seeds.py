@@ -58,7 +58,7 @@ def load(paths: Sequence[Path]) -> list[SeedTask]:
     problems: list[str] = []
     seen: dict[str, str] = {}
     for path in paths:
-        before = len(tasks)
+        before = len(tasks) + len(problems)
         for number, row, problem in _rows(path):
             where = f"{path}, line {number}"
             found = [problem] if problem else _problems(row)
@@ -69,7 +69,7 @@ def load(paths: Sequence[Path]) -> list[SeedTask]:
             if not found:
                 seen[task_id] = where
                 tasks.append(_task(row))
-        if len(tasks) == before and not problems:
+        if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
     if problems:
         shown = "\n".join(f"  {text}" for text in problems)
@@ -138,7 +138,7 @@ def _problems(row: dict[str, Any]) -> list[str]:
 def _readable(error: Any) -> str:
     if error["type"] == "missing":
         return "is missing"
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {str(error['input'])[:80]!r}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {repr(error['input'])[:80]}"
 
 
 def fingerprint(tasks: Sequence[SeedTask]) -> str:

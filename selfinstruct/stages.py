@@ -60,7 +60,8 @@ def export(config: Config) -> dict[str, Any]:
     counts = exports.export(config)
     rows = counts["rows"]
     console.print(
-        f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, {rows['validation_unseen']} validation_unseen"
+        f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, "
+        f"{rows['validation_unseen']} validation_unseen"
         + (f"; left out near evaluation tasks: {n}" if (n := sum(counts["instances"]["left_out"].values())) else "")
     )
     return counts

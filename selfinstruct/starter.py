@@ -1,4 +1,4 @@
-"""`selfinstruct init`: a configuration file in which every option stands, explained and commented out at its default."""
+"""`selfinstruct init`: a configuration file in which every option stands, explained, commented out at its default."""
 
 from __future__ import annotations
 

@@ -224,8 +224,8 @@ class Steps:
         if fitted is None or fitted[1] < least:
             raise RequestFailed(
                 "prompt_too_long",
-                f"{key}: {self._engine.count_tokens(encode(least))} tokens; the context of {self._engine.context_length} "
-                f"leaves {limit} beside max_tokens={max_tokens}",
+                f"{key}: {self._engine.count_tokens(encode(least))} tokens; "
+                f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
 

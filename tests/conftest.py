@@ -1,4 +1,4 @@
-"""What many tests share: a small seed set, a scripted model that answers as a function of the whole prompt, run helpers."""
+"""What many tests share: a small seed set, a scripted model that answers as a function of its prompt, run helpers."""
 
 from __future__ import annotations
 

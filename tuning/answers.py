@@ -38,7 +38,13 @@ class EvaluationEngine(Engine, Protocol):
     """What evaluation asks of an engine beyond generating; `VLLMEngine` has it."""
 
     tokenizer: Any
-    """A transformers tokenizer."""
+    """A transformers tokenizer, to be read only."""
+
+    chat_template: str | None
+    """When set, used instead of the tokenizer's own."""
+
+    end_token_id: int | None
+    """When set, ends an answer besides the model's own end token."""
 
     def render(self, prompt: Prompt) -> str:
         """The prompt as text."""
@@ -198,9 +204,8 @@ async def answer(
             f"`evaluate.max_tokens`: {max_tokens} tokens of answer leave no room for a question in the context of "
             f"{arm.model!r}, {engine.context_length} tokens; lower it"
         )
-    if arm.prompting == "zero_shot" and not engine.has_chat_template:
-        templates.prepare(engine.tokenizer, _prompt_format(config))
-        engine.has_chat_template = True
+    if arm.prompting == "zero_shot":
+        _settle_template(engine, _prompt_format(config))
     with AnswerProgress(arm.name, len(asked)) as progress:
 
         async def one(question: Question) -> Row:
@@ -218,6 +223,19 @@ async def answer(
     if failed:
         console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0]['failed']}")
     return rows
+
+
+def _settle_template(engine: EvaluationEngine, prompt_format: templates.PromptFormat) -> None:
+    """Let the engine have a chat template, and end its answers as that does."""
+    tokenizer = engine.tokenizer
+    if engine.has_chat_template and engine.chat_template is None:
+        end = templates.ending(tokenizer) or tokenizer.eos_token
+    elif engine.chat_template is None:
+        end = templates.prepare(tokenizer, prompt_format).end_token
+        engine.chat_template, engine.has_chat_template = tokenizer.chat_template, True
+    else:
+        return
+    engine.end_token_id = tokenizer.convert_tokens_to_ids(end)
 
 
 async def _answer_one(
@@ -261,9 +279,7 @@ async def _reference_logprob(engine: EvaluationEngine, prompt: Prompt, reference
 
     Nothing where they do not fit the context.
     """
-    tokenizer = engine.tokenizer
-    end = templates.ending(tokenizer) or tokenizer.eos_token
-    ids = [*tokenizer(reference.strip(), add_special_tokens=False)["input_ids"], tokenizer.convert_tokens_to_ids(end)]
+    ids = [*engine.tokenizer(reference.strip(), add_special_tokens=False)["input_ids"], engine.end_token_id]
     try:
         logprob = await engine.response_logprob(engine.encode(prompt), ids)
     except RequestFailed:

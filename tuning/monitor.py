@@ -92,17 +92,35 @@ class ShowProgress(TrainerCallback):
 
 
 class StopWhenDiverged(TrainerCallback):
-    """Stops training when a loss is no number.
+    """Stops training when a loss, or a weight, is no number.
 
-    The loss is looked at before every checkpoint, so that none of them is spoilt.
+    Both are looked at before every checkpoint, so that none of them is spoilt: a step whose loss was finite can still
+    have ruined the weights.
     """
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Have the loss logged before a checkpoint is written."""
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Have the loss logged, and look at the weights, before a checkpoint is written."""
         if control.should_save or control.should_evaluate:
             control.should_log = True
+        if control.should_save:
+            self.check_weights(model, state.global_step, args)
 
     on_epoch_end = on_step_end
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Look at the weights that are going to be kept."""
+        self.check_weights(model, state.global_step, args)
+
+    @staticmethod
+    def check_weights(model: Any, step: int, args: Any) -> None:
+        """Look at every weight that is trained.
+
+        Raises:
+            InputError: one is NaN or infinite.
+        """
+        for name, weight in model.named_parameters():
+            if weight.requires_grad and not weight.isfinite().all():
+                raise _diverged(f"weight {name} holds a value that is no finite number", step, args)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Look at every loss.
@@ -112,11 +130,15 @@ class StopWhenDiverged(TrainerCallback):
         """
         for name, value in (logs or {}).items():
             if (name == "loss" or (name.startswith("eval_") and name.endswith("_loss"))) and not math.isfinite(value):
-                raise InputError(
-                    f"{name} is {value} at step {state.global_step}: training has diverged and was stopped; the last "
-                    f"good checkpoint, if there is one, is in {args.output_dir}. Lower --learning_rate (it was "
-                    f"{args.learning_rate:g}), or train in bf16 rather than fp16"
-                )
+                raise _diverged(f"{name} is {value}", state.global_step, args)
+
+
+def _diverged(what: str, step: int, args: Any) -> InputError:
+    return InputError(
+        f"tune: {what} after step {step}: training has diverged and was stopped; the last good checkpoint, if there is "
+        f"one, is in {args.output_dir}. Lower --learning_rate (it was {args.learning_rate:g}), or train in bf16 rather "
+        "than fp16"
+    )
 
 
 class StopOnSignal(TrainerCallback):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.config import DEMO_MODEL, Sampling
+from selfinstruct.engines import vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.prompts import Prompt
@@ -71,6 +72,7 @@ def prepare_environment(verbose: bool = False) -> None:
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
         # A forked engine would inherit the lock on the run directory, and open files with it.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        vllm_plugin.SWITCH: "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
@@ -164,7 +166,14 @@ def parse_arguments(arguments: list[str]) -> dict[str, Any]:
 
 
 class VLLMEngine:
-    """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`."""
+    """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`.
+
+    Attributes:
+        tokenizer: vLLM's. What is set on it does not reach the copies that work for it in its threads.
+        chat_template: when set, used instead of the tokenizer's own.
+        end_token_id: when set, ends an answer besides the model's own end token. A base model's is often not the one
+            that its chat template writes.
+    """
 
     def __init__(self, llm: Any, tokenizer: Any, context_length: int, adapter: str | None = None) -> None:
         self._llm = llm
@@ -172,6 +181,8 @@ class VLLMEngine:
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
+        self.chat_template: str | None = None
+        self.end_token_id: int | None = None
         self._counter = 0
         self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
 
@@ -218,7 +229,10 @@ class VLLMEngine:
                 f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). Too little "
                 "memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
             ) from error
-        return cls(llm, tokenizer, int(llm.model_config.max_model_len), name if lora else None)
+        engine = cls(llm, tokenizer, int(llm.model_config.max_model_len), name if lora else None)
+        # Something that vLLM imports keeps this frame for good, and would keep the engine with it (see `close`).
+        del llm
+        return engine
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt: the text with the tokenizer's own special tokens, or messages through its template."""
@@ -229,7 +243,7 @@ class VLLMEngine:
         if isinstance(prompt, str):
             return prompt
         # Thinking would spend the answer's tokens before it begins; templates without the switch ignore it.
-        options = {"add_generation_prompt": True, "enable_thinking": False}
+        options = {"add_generation_prompt": True, "enable_thinking": False, "chat_template": self.chat_template}
         return str(self.tokenizer.apply_chat_template(prompt, tokenize=False, **options))
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -324,6 +338,7 @@ class VLLMEngine:
             frequency_penalty=asked.frequency_penalty,
             repetition_penalty=asked.repetition_penalty,
             stop=list(request.stop) or None,
+            stop_token_ids=None if self.end_token_id is None else [self.end_token_id],
         )
 
     def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:

@@ -1,5 +1,6 @@
-"""Filters decide on candidates: one file per filter, each a function that returns a named reason with evidence, or None.
+"""Filters decide on candidates.
 
+One file per filter, each a function that returns a named reason with evidence, or None.
 `heuristics` chains those of instructions in the order in which reasons are reported; novelty comes after it and belongs
 to `selfinstruct.novelty`. Instances have a file of their own.
 """

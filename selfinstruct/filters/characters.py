@@ -7,7 +7,7 @@ import re
 from selfinstruct.records import Rejection
 
 # Control characters but tab, newline and carriage return; lone surrogates; U+FFFD, left by a cut byte sequence.
-_INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
+_INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
 def invalid_characters(text: str) -> Rejection | None:

@@ -14,17 +14,18 @@ def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> 
     """Decide on all instances of one instruction together; None means kept.
 
     An instance is dropped when its output is empty, equals its input or ends in a colon (the reference code's sign of a
-    cut answer), when the completion was cut inside it, when the same non-empty input comes with two outputs (all of
-    those), when it repeats an earlier one, and past `max_instances`. Of outputs without input the first stays.
+    cut answer), when the completion was cut inside it, when the same non-empty input comes with two outputs that would
+    both be kept (all of those), when it repeats an earlier one, and past `max_instances`. Of outputs without input the
+    first stays.
     """
     outputs: dict[str, set[str]] = defaultdict(set)
-    for instance in parsed:
-        if instance.input and instance.output:
+    alone = [_alone(instance) for instance in parsed]
+    for instance, rejection in zip(parsed, alone, strict=True):
+        if instance.input and rejection is None:
             outputs[instance.input].add(instance.output)
     decided: list[Rejection | None] = []
     kept: dict[str, int] = {}
-    for position, instance in enumerate(parsed):
-        rejection = _alone(instance)
+    for position, (instance, rejection) in enumerate(zip(parsed, alone, strict=True)):
         if rejection is None and len(outputs.get(instance.input, ())) > 1:
             rejection = Rejection("conflicting_outputs", {"outputs": len(outputs[instance.input])})
         if rejection is None and instance.input in kept:

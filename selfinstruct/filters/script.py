@@ -11,12 +11,14 @@ from selfinstruct.records import Rejection
 def script_of(character: str) -> str:
     """The script of a letter, as the first word of its Unicode name (`LATIN`, `CYRILLIC`, `CJK`); digits are `DIGIT`.
 
-    The kana count as CJK: Japanese begins sentences with either.
+    Full-width and other compatibility forms count as what they stand for (the Kelvin sign is a K), the kana as CJK:
+    Japanese begins sentences with either.
     """
+    character = unicodedata.normalize("NFKC", character)[0]
     if character.isdigit():
         return "DIGIT"
     word = unicodedata.name(character, "UNNAMED").split()[0]
-    return "CJK" if word in {"HIRAGANA", "KATAKANA"} else word
+    return "CJK" if word in {"HIRAGANA", "KATAKANA", "IDEOGRAPHIC"} else word
 
 
 def scripts_of(texts: Sequence[str]) -> frozenset[str]:

@@ -142,13 +142,17 @@ def grow(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) -> Growth:
     instances: dict[str, _Sample] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     for line in lines:
         state.apply(line)
-        for k, candidate in enumerate(line.get("candidates", ())):
-            if line["kind"] == "instances" and not candidate["accepted"]:
-                instances[candidate["reason"]].offer(f"{line['id']}-{k:04d}", (line["id"], candidate))
-            elif line["kind"] == "proposal" and not candidate["accepted"]:
-                rejected[candidate["reason"]].offer(candidate["id"], candidate)
-            elif line["kind"] == "proposal" and (near := candidate.get("nearest_seed")):
-                nearest[candidate["id"]] = near
+        candidates = line.get("candidates", ())
+        if line["kind"] == "proposal":
+            for candidate in candidates:
+                if not candidate["accepted"]:
+                    rejected[candidate["reason"]].offer(candidate["id"], candidate)
+                elif near := candidate.get("nearest_seed"):
+                    nearest[candidate["id"]] = near
+        elif line["kind"] == "instances":
+            for k, candidate in enumerate(candidates):
+                if not candidate["accepted"]:
+                    instances[candidate["reason"]].offer(f"{line['id']}-{k:04d}", (line["id"], candidate))
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     growth.similarity = [near["score"] for near in nearest.values()]
     growth.accepted = _accepted_samples(state, nearest)

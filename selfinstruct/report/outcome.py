@@ -25,6 +25,7 @@ ARMS = {
     TUNED: "tuned on the generated data",
 }
 """How the known arms are called; others go by their own name."""
+_SHORT = ARMS | {SEEDS_ONLY: "tuned on seeds", TUNED: "tuned"}
 METRICS = {"rouge_l": "ROUGE-L", "exact_match": "exact match"}
 _ANSWERS_PER_SET = 4
 _MOST_CATEGORIES = 40
@@ -174,7 +175,7 @@ def _comparisons(found: list[dict[str, Any]], sets: list[str]) -> dict[str, list
         numbers = [c.get(name) for name in ("difference", "low", "high")]
         if not all(_is_number(n) for n in numbers):
             continue
-        label = f"{c.get('set')}: {c.get('a')} over {c.get('b')}"
+        label = f"{c.get('set')}: {_SHORT.get(c.get('a'), c.get('a'))} over {_SHORT.get(c.get('b'), c.get('b'))}"
         interval = Interval(label, *map(float, numbers), bool(c.get("shown")), c.get("n_tasks"), c.get("confidence"))  # type: ignore[arg-type]
         by_metric.setdefault(str(c.get("metric")), []).append(interval)
     return by_metric

@@ -19,8 +19,8 @@ from selfinstruct.report.text import legible, shorten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, MUTED, RULE, ACCENT, WARM = ("#01020a", "#01020b", "#01020c", "#01020d", "#01020e")
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", WARM: "--warm"}
+INK, MUTED, RULE, ACCENT, WARM, PAPER = (f"#01020{k}" for k in "abcdef")
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", WARM: "--warm", PAPER: "--paper"}
 _WIDTH, _HEIGHT = 4.6, 2.5
 """Inches."""
 
@@ -156,7 +156,9 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
             colour = MUTED if not found.shown else ACCENT if found.difference > 0 else WARM
             axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
             axes.plot([found.difference], [place], color=colour, marker="o", markersize=5)
-            axes.text(0.0, place + 0.24, _label(found.label, 70), va="bottom", transform=axes.get_yaxis_transform())
+            # On paper of its own, so that the line at 0 does not cross it.
+            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
+            axes.text(0.0, place + 0.27, _label(found.label, 70), va="bottom", transform=axes.get_yaxis_transform(), bbox=paper)
         axes.set_ylim(-0.5, len(intervals) - 0.2)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -173,11 +175,14 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> str:
     """Draw on new axes and return an `<svg>` element. `name` must be unique within the page: ids carry it."""
+    import warnings
+
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # The browser has the fonts; only widths are guessed here.
         mpl.rcdefaults()  # Whatever the user's matplotlibrc says.
         mpl.rcParams.update(style)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")

@@ -33,7 +33,9 @@ CONFIG: dict[str, Any] = {
 
 
 def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "selfinstruct", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "selfinstruct", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     run, config = folder / "run", folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run)}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "selfinstruct", "run", str(config)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "selfinstruct", "run", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 180
     while not (run / "journal.jsonl").exists() or len(journal_lines_so_far(run)) < 5:
@@ -67,8 +72,15 @@ def journal_lines_so_far(run: Path) -> list[bytes]:
 def test_the_target_is_met_and_everything_accepted_is_novel(finished: tuple[Path, str]) -> None:
     run, _ = finished
     lines = journal_lines(run)
-    assert [line["n"] for line in lines if line["kind"] == "proposal"] == list(range(sum(line["kind"] == "proposal" for line in lines)))
-    accepted = [c["instruction"] for line in lines for c in line.get("candidates", ()) if line["kind"] == "proposal" and c["accepted"]]
+    assert [line["n"] for line in lines if line["kind"] == "proposal"] == list(
+        range(sum(line["kind"] == "proposal" for line in lines))
+    )
+    accepted = [
+        c["instruction"]
+        for line in lines
+        for c in line.get("candidates", ())
+        if line["kind"] == "proposal" and c["accepted"]
+    ]
     assert len(accepted) == CONFIG["num_instructions"]
     seeds = [json.loads(line)["instruction"] for line in (Path(__file__).parents[2] / "seeds/seed_tasks.jsonl").open()]
     scorer = RougeScorer(["rougeL"])

@@ -1,0 +1,47 @@
+"""Runs `generate` on the scripted engine as a process of its own, so that tests can do it harm.
+
+    python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
+
+CONFIG.json holds the configuration; `latency` in it are the seconds that an answer takes at most, `file_limit` a limit
+of the size of files in bytes, `load` seconds for which the engine blocks while it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from selfinstruct import cli
+from selfinstruct.config import Config
+from selfinstruct.engines.base import Engine
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.generate import generate
+from tests.conftest import script
+
+
+@cli.cli.command("drive")
+@click.argument("config")
+@click.argument("latency_seed", type=int, default=0)
+def drive(config: str, latency_seed: int) -> None:
+    given = json.loads(Path(config).read_text())
+    latency, load, limit = (given.pop(name, 0) for name in ("latency", "load", "file_limit"))
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    async def start() -> Engine:
+        print("loading", flush=True)
+        time.sleep(load)  # noqa: ASYNC251 - as vLLM does
+        print("started", flush=True)
+        return ScriptedEngine(script, latency=latency, seed=latency_seed)
+
+    generate(Config.model_validate(given), start)
+
+
+if __name__ == "__main__":
+    # A command among the others, so that its errors and signals become messages and exit codes where theirs do.
+    cli.cli(["drive", *sys.argv[1:]])

@@ -1,0 +1,115 @@
+"""No engine process stays behind when the program that started it is killed with -9 (real vLLM, on CPU or GPU)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from selfinstruct.engines import vllm_plugin
+
+pytestmark = pytest.mark.integration
+
+DRIVER = """
+import asyncio, sys
+
+async def main():
+    from selfinstruct.engines.vllm import VLLMEngine
+    await VLLMEngine.start("demo", arguments={"max_model_len": 256})
+    print("started", flush=True)
+    await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    path = tmp_path / "driver.py"
+    path.write_text(DRIVER)
+    return path
+
+
+def _gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that are still alive after at most so many seconds (zombies, which wait for their reaper, are not)."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(map(_alive, processes)):
+        time.sleep(0.05)
+    return [p for p in processes if _alive(p)]
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_kill_9_leaves_no_engine_process(driver: Path) -> None:
+    process = subprocess.Popen([sys.executable, str(driver)], stdout=subprocess.PIPE, text=True)
+    children: list[psutil.Process] = []
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "started\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert any("EngineCore" in (p.name() + " ".join(p.cmdline())) for p in children), [
+            p.cmdline() for p in children
+        ]
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        assert _gone(children, 5) == []
+    finally:
+        process.kill()
+        process.wait()
+        for child in children:
+            if _alive(child):
+                child.kill()
+
+
+def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Path) -> None:
+    process = subprocess.Popen([sys.executable, str(driver)], stdout=subprocess.PIPE, text=True)
+    children: list[psutil.Process] = []
+    try:
+        watched = psutil.Process(process.pid)
+        end = time.monotonic() + 60
+        while not _engine_cores(children) and time.monotonic() < end:
+            children = watched.children(recursive=True)
+            time.sleep(0.02)
+        assert _engine_cores(children), "the engine was never started"
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        # It first has to import as far as the plugin.
+        assert _gone(children, 30) == []
+    finally:
+        process.kill()
+        process.wait()
+        for child in children:
+            if _alive(child):
+                child.kill()
+
+
+def _engine_cores(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Children that multiprocessing spawned to work, its resource tracker aside."""
+    found = []
+    for process in processes:
+        try:
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_the_plugin_leaves_other_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the driver itself, and in engines that this program did not start, it does nothing."""
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("the plugin ended this process"))
+    monkeypatch.setenv(vllm_plugin.SWITCH, "1")
+    vllm_plugin.end_with_parent()
+    monkeypatch.delenv(vllm_plugin.SWITCH)
+    vllm_plugin.end_with_parent()

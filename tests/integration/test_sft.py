@@ -1,0 +1,310 @@
+"""The real SFTTrainer on the CPU with a tiny model: what is learnt, what is saved, what stops it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import tiny_model
+from tuning import data, sft, templates
+from tuning.monitor import ShowProgress
+
+pytestmark = pytest.mark.integration
+QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_model.save(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return tiny_model.dataset(tmp_path_factory.mktemp("dataset"))
+
+
+def tune(model: Path, dataset: Path, output: Path, *options: str) -> int:
+    given = ["--model_name_or_path", str(model), "--dataset_dir", str(dataset), "--output_dir", str(output)]
+    return sft.main([*given, *map(str, options)])
+
+
+def training(output: Path) -> dict:
+    return json.loads((output / "training.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def answer(model, tokenizer, question: str, max_new_tokens: int = 12) -> list[int]:
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        ids = model.generate(**prompt, max_new_tokens=max_new_tokens, do_sample=False)
+    return ids[0, prompt["input_ids"].shape[1] :].tolist()
+
+
+@pytest.fixture(scope="module")
+def full(model, dataset, tmp_path_factory) -> Path:
+    """A full fine-tuning long enough to learn its few rows by heart."""
+    output = tmp_path_factory.mktemp("full")
+    options = ["--num_train_epochs", "40", "--learning_rate", "1e-2", "--eval_strategy", "steps", "--eval_steps", "1000"]
+    assert tune(model, dataset, output, *options) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def lora(model, dataset, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("lora")
+    options = ["--use_peft", "--lora_r", "4", "--num_train_epochs", "20", "--learning_rate", "2e-2"]
+    assert tune(model, dataset, output, *options) == 0
+    return output
+
+
+# ------------------------------------------------------------------------------------------------ what is learnt
+
+
+def test_full_tuning_changes_every_parameter(model, full):
+    before, after = weights(model), weights(full)
+    assert before.keys() == after.keys()
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+def test_lora_changes_the_linear_layers_alone(model, lora):
+    before, after = weights(model), weights(lora)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "_proj.weight" in name}
+    assert training(lora)["parameters"]["trainable"] < training(lora)["parameters"]["total"]
+
+
+def test_what_is_learnt_is_what_trl_would_learn_from_the_exported_rows(model, dataset, tmp_path):
+    """The exported rows go into SFTTrainer unchanged, and our own tokens and labels are the ones that it makes."""
+    from datasets import load_dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    templates.prepare(tokenizer)
+    rows = load_dataset("json", data_files=str(dataset / "train.jsonl"), split="train", cache_dir=str(tmp_path / "cache"))
+    config = SFTConfig(str(tmp_path / "trl"), use_cpu=True, bf16=False, report_to="none")
+    trainer = SFTTrainer(str(model), args=config, train_dataset=rows, processing_class=tokenizer)
+    ours = data.tokenize(data.load(dataset)["train"], tokenizer)
+    assert trainer.train_dataset["input_ids"][:] == [row.input_ids for row in ours]
+    assert trainer.train_dataset["labels"][:] == [row.labels for row in ours]
+
+
+def test_batches_hold_labels_for_the_response_and_its_end_alone(model, dataset, tmp_path, monkeypatch):
+    seen: list[dict] = []
+
+    def spy(self, args, state, control, train_dataloader=None, **_):
+        seen.extend(train_dataloader)
+
+    monkeypatch.setattr(ShowProgress, "on_train_begin", spy)
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
+    tokenizer = tiny_model.tokenizer()
+    answers = []
+    for batch in seen:
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            assert set(labels[labels != -100].tolist()) <= set(ids.tolist())
+            answers.append(tokenizer.decode(labels[labels != -100]))
+    wanted = [f"{json.loads(line)['output']}</s>" for line in (dataset / "train.jsonl").read_text().splitlines()]
+    assert sorted(answers) == sorted(wanted)
+
+
+def test_the_tuned_model_has_learnt_its_rows_and_stops_by_itself(full, dataset):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(full), AutoTokenizer.from_pretrained(full)
+    rows = [json.loads(line) for line in (dataset / "train.jsonl").read_text().splitlines()]
+    answers = [answer(model, tokenizer, row["instruction"]) for row in rows]
+    assert sum(ids[-1] == tokenizer.eos_token_id for ids in answers) / len(answers) > 0.95
+    right = [tokenizer.decode(ids, skip_special_tokens=True) == row["output"] for ids, row in zip(answers, rows, strict=True)]
+    assert sum(right) / len(right) > 0.9
+
+
+# ------------------------------------------------------------------------------------------------- what is saved
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_the_model_folder_loads_plainly_with_template_and_end_token(name, request):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    output = request.getfixturevalue(name)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
+    assert tokenizer.chat_template == templates.read("default", with_bos=True)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("</s>", "<pad>")
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert model.generation_config.pad_token_id == tokenizer.pad_token_id
+    assert not (output / "training_args.bin").exists()
+    assert not (output / "checkpoints").exists()
+    assert (output / "model.safetensors").stat().st_mode == (output / "config.json").stat().st_mode
+
+
+def test_merged_and_adapter_give_the_same_greedy_answers(model, lora, dataset):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(lora)
+    base = AutoModelForCausalLM.from_pretrained(model)
+    merged = AutoModelForCausalLM.from_pretrained(lora)
+    questions = [json.loads(line)["instruction"] for line in (dataset / "train.jsonl").read_text().splitlines()[:8]]
+    plain = [answer(base, tokenizer, question) for question in questions]
+    adapted = PeftModel.from_pretrained(base, lora / "adapter")
+    found = [answer(adapted, tokenizer, question) for question in questions]
+    assert found == [answer(merged, tokenizer, question) for question in questions]
+    assert found != plain
+
+
+def test_the_record_says_what_was_done(full, lora):
+    found = training(full)
+    assert (found["state"], found["exit_code"], found["method"]) == ("finished", 0, "full")
+    assert found["rows"] == {"train": 24, "validation_seen": 2, "validation_unseen": 2, "trained_on": 24}
+    assert (found["steps"], found["epochs"]) == (120, 40.0)
+    assert found["template"] == {"source": "default", "end_token": "</s>", "pad_token": "<pad>"}
+    assert 0 < found["tokens"]["learnt"] < found["tokens"]["train"]
+    assert found["parameters"]["total"] == found["parameters"]["trainable"] == sum(w.numel() for w in weights(full).values())
+    assert found["loss"]["train"][-1]["loss"] < 0.1 < 4 < found["loss"]["train"][0]["loss"]
+    assert found["loss"]["base"].keys() == found["loss"]["final"].keys() == {"validation_seen", "validation_unseen"}
+    assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0, 120]
+    assert found["arguments"]["learning_rate"] == 1e-2
+    assert found["runtime"]["steps_per_s"] > 0
+    assert training(lora)["method"] == "lora"
+
+
+def test_a_model_comes_back_in_the_precision_that_it_came_in(model, dataset, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = tmp_path / "bf16"
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(base)
+    AutoTokenizer.from_pretrained(model).save_pretrained(base)
+    assert tune(base, dataset, tmp_path / "out", *QUICK) == 0
+    assert {w.dtype for w in weights(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = tiny_model.save(tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m['role'] + ': ' + m['content'] + '<pad>' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+    )
+    tokenizer.save_pretrained(base)
+    assert tune(base, dataset, tmp_path / "out", *QUICK) == 0
+    tuned = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert (tuned.chat_template, tuned.eos_token) == (tokenizer.chat_template, "<pad>")
+    generation = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config
+    assert generation.eos_token_id == [2, 1]  # the template's, and the model's own
+
+
+# ------------------------------------------------------------------------------------------- stopped, and again
+
+
+def test_a_stopped_training_continues_to_the_very_same_weights(model, dataset, tmp_path, monkeypatch):
+    options = ["--max_steps", "8", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2"]
+    assert tune(model, dataset, tmp_path / "whole", *options) == 0
+
+    def interrupt(self, args, state, control, **_):
+        if state.global_step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShowProgress, "on_step_begin", interrupt)
+        assert tune(model, dataset, tmp_path / "stopped", *options) == 130
+    assert training(tmp_path / "stopped")["state"] == "stopped"
+    assert (tmp_path / "stopped/checkpoints/checkpoint-4").is_dir()
+    assert not (tmp_path / "stopped/model.safetensors").exists()
+
+    torn = tmp_path / "stopped/checkpoints/checkpoint-6"  # as a crash would leave it
+    torn.mkdir()
+    assert tune(model, dataset, tmp_path / "stopped", *options) == 0
+    found = training(tmp_path / "stopped")
+    assert (found["state"], found["resumed_from_step"], found["steps"]) == ("finished", 4, 8)
+    assert found["loss"]["base"] == training(tmp_path / "whole")["loss"]["base"]
+    assert found["loss"]["final"] == training(tmp_path / "whole")["loss"]["final"]
+    whole = weights(tmp_path / "whole")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(tmp_path / "stopped").items())
+
+
+def test_the_same_command_again_does_nothing_and_another_one_tunes_anew(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
+    first = weights(tmp_path)
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
+    assert "already tuned" in capfd.readouterr().err
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+    assert tune(model, dataset, tmp_path, *QUICK, "--learning_rate", "5e-2") == 0
+    assert not torch.equal(first["lm_head.weight"], weights(tmp_path)["lm_head.weight"])
+
+
+def test_the_best_checkpoint_is_kept_when_the_loss_rises(model, dataset, tmp_path):
+    options = ["--early_stopping_patience", "1", "--num_train_epochs", "30", "--learning_rate", "2e-2", "--lr_scheduler_type=constant"]
+    assert tune(model, dataset, tmp_path, *options) == 0
+    found = training(tmp_path)
+    points = found["loss"]["evaluation"]["validation_unseen"]
+    assert found["steps"] < 90  # 30 epochs of 3 steps
+    assert found["loss"]["final"]["validation_unseen"] == min(point["loss"] for point in points[1:]) < points[-1]["loss"]
+
+
+# -------------------------------------------------------------------------------------------------- what stops it
+
+
+def test_a_diverged_training_ends_with_4_and_leaves_no_spoilt_checkpoint(model, dataset, tmp_path, capfd):
+    options = ["--learning_rate", "1e30", "--max_grad_norm", "0", "--warmup_steps", "2", "--lr_scheduler_type=constant_with_warmup"]
+    assert tune(model, dataset, tmp_path, *QUICK, *options, "--save_steps", "1") == 4
+    assert "diverged" in capfd.readouterr().err
+    found = training(tmp_path)
+    assert (found["state"], found["exit_code"]) == ("failed", 4)
+    assert not (tmp_path / "model.safetensors").exists()
+    kept = sorted((tmp_path / "checkpoints").glob("checkpoint-*/model.safetensors"))
+    assert kept
+    for path in kept:
+        assert all(w.isfinite().all() for w in load_file(path).values())
+
+
+def test_nothing_to_learn(model, tmp_path, capfd):
+    tiny_model.write(tmp_path / "empty", train=[])
+    assert tune(model, tmp_path / "empty", tmp_path / "out") == 4
+    assert "nothing to learn" in capfd.readouterr().err
+    long = tiny_model.row("a", "word " * 60, "answer")
+    tiny_model.write(tmp_path / "long", train=[long])
+    assert tune(model, tmp_path / "long", tmp_path / "out", "--max_length", "32") == 4
+    assert "every prompt fills max_length 32" in capfd.readouterr().err
+    assert not (tmp_path / "out/training.json").exists()
+
+
+def test_validation_files_may_be_missing_or_empty(model, tmp_path):
+    rows = [tiny_model.row(str(n), f"Question {n}?", "Yes.") for n in range(8)]
+    tiny_model.write(tmp_path / "data", train=rows, validation_seen=[])
+    assert tune(model, tmp_path / "data", tmp_path / "out", *QUICK) == 0
+    assert training(tmp_path / "out")["loss"]["evaluation"] == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lerning_rate", "1"], "did you mean --learning_rate?"),
+        (["--model_name_or_path", "./no/such/model"], "no such model"),
+        (["--eos_token", "<nope>"], "--eos_token '<nope>' is not in the model's vocabulary"),
+        (["--padding_free", "true"], "TRL refuses: When `padding_free=True` without packing"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_no_traceback(model, dataset, tmp_path, capfd, options, message):
+    assert tune(model, dataset, tmp_path / "out", *options) == 2
+    shown = " ".join(capfd.readouterr().err.split())
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_show_row_prints_a_row_and_its_learnt_tokens(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK, "--show_row") == 0
+    shown = capfd.readouterr().err
+    assert "row p000000-00/0:" in shown
+    assert "learnt '</s>'" in shown
