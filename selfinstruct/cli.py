@@ -63,19 +63,21 @@ class _Edge(click.Group):
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
-            raise _message(error) from error
+            raise _Message(error) from error
 
 
-def _message(error: Exception) -> click.ClickException:
-    if isinstance(error, SelfInstructError):
-        text = str(error)
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    else:
-        text = f"{type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened."
-    message = click.ClickException(text)
-    message.exit_code = getattr(error, "exit_code", 1)
-    return message
+class _Message(click.ClickException):
+    """An error as the user sees it, with the exit code of its kind."""
+
+    def __init__(self, error: Exception) -> None:
+        if isinstance(error, SelfInstructError):
+            text = str(error)
+        elif isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
+        else:
+            text = f"{type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened."
+        super().__init__(text)
+        self.exit_code = getattr(error, "exit_code", 1)  # type: ignore[misc]
 
 
 @click.group(cls=_Edge, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -137,8 +137,8 @@ def encode_proposal(examples: Sequence[str], num_new: int, style: Style) -> Prom
             "role": "user",
             "content": f"{_PROPOSAL_HEADER}\n\n{listed}\n\nContinue the list with {num_new} new tasks. Each asks for "
             "something else than those above and than each other, differs in subject, form and length, and can be done "
-            "by reading and writing alone. Where a task works on given material, describe the task without the material itself. "
-            f"Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
+            "by reading and writing alone. Where a task works on given material, describe the task without the material "
+            f"itself. Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
         }
     ]
 
@@ -302,7 +302,8 @@ def encode_input_first(instruction: str, examples: Sequence[SeedTask], style: St
     """Ask for instances of `instruction`, the input before the output."""
     ask = (
         "Now write one to three examples for the task below in the same form (Example 1, Input:, Output:), with "
-        "varied, complete inputs and correct outputs. Leave out 'Input:' when the task needs none. Write the examples and nothing else."
+        "varied, complete inputs and correct outputs. Leave out 'Input:' when the task needs none. "
+        "Write the examples and nothing else."
     )
     return _encode_instances(_INPUT_FIRST_HEADER, [_input_first_block(s) for s in examples], instruction, ask, style)
 

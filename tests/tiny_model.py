@@ -15,6 +15,12 @@ TEXT = [
 ]
 
 
+FRUITS = (
+    "apple banana cherry date elder fig grape hazel iris jujube kiwi lemon mango nectar olive pear quince rowan "
+    "sorb thorn ugli vanilla walnut ximenia yuzu zest"
+).split()
+
+
 def tokenizer(special: Sequence[str] = ("<s>", "</s>", "<pad>"), *, adds_bos: bool = True, **names: str | None) -> Any:
     """A byte-level BPE tokenizer with a few merges.
 
@@ -78,12 +84,12 @@ def row(name: str, question: str, answer: str) -> dict[str, Any]:
     }
 
 
-def dataset(folder: Path, num_rows: int = 24, num_held_out: int = 4) -> Path:
-    """Write an exported dataset: a colour for every fruit, to be learnt by heart."""
+def dataset(folder: Path, num_rows: int = 16, num_held_out: int = 4) -> Path:
+    """Write an exported dataset: a colour for every fruit, to be learnt by heart; held-out fruits have any colour."""
     draw = random.Random(0)
     colours = ["red", "blue", "green", "black"]
-    rows = [row(f"p{n:06d}-00/0", f"The colour of fruit {n}?", draw.choice(colours)) for n in range(num_rows)]
-    held_out = [row(f"q{n:06d}-00/0", f"The colour of berry {n}?", draw.choice(colours)) for n in range(num_held_out)]
+    rows = [row(f"p{n:06d}-00/0", f"{FRUITS[n % 26]} {n // 26}", draw.choice(colours)) for n in range(num_rows)]
+    held_out = [row(f"q{n:06d}-00/0", f"berry {n}", draw.choice(colours)) for n in range(num_held_out)]
     write(folder, train=rows, validation_seen=held_out[::2], validation_unseen=held_out[1::2])
     return folder
 

@@ -107,7 +107,8 @@ class Answers:
         """
         waiting: dict[tuple[str, str | None], list[Arm]] = {}
         for arm in arms:
-            if self._path(arm).exists() and _read(self._key_path(arm)) == self._key(arm):
+            key = self._key(arm)  # For each, before any engine starts: a model that is not there is found here.
+            if self._path(arm).exists() and _read(self._key_path(arm)) == key:
                 console.print(f"{arm.name}: {self._path(arm)} is up to date")
             else:
                 waiting.setdefault((arm.model, arm.revision), []).append(arm)

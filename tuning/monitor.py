@@ -171,6 +171,11 @@ class StopOnSignal(TrainerCallback):
         if self.received is not None:
             control.should_save = control.should_training_stop = True
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Do not evaluate on the way out."""
+        if self.received is not None:
+            control.should_evaluate = False
+
     def _receive(self, number: int, _: Any) -> None:
         if self.received is not None:
             raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
             trainer.model.to(_dtype_of(source, load))
         set_special_tokens(trainer.model, tokenizer)
         _save(trainer, output_dir)
+        if trainer.is_world_process_zero():
+            shutil.rmtree(output_dir / ADAPTER, ignore_errors=True)  # an earlier tuning's
     if trainer.is_world_process_zero():
         _share(output_dir)
     trainer.accelerator.wait_for_everyone()

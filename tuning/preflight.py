@@ -133,9 +133,7 @@ def show_row(row: TokenRow, tokenizer: Any) -> Iterator[str]:
 def _masked(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     masked = [row for row in rows if not _learnt(row.labels)]
     if len(masked) == len(rows):
-        message = (
-            f"nothing to learn: no token of the {len(rows)} rows counts; are there answers in `completion`?"
-        )
+        message = f"nothing to learn: no token of the {len(rows)} rows counts; are there answers in `completion`?"
         return [Finding("all_masked", message, fatal=True, count=len(rows))]
     return _found("masked", masked, lambda n: f"{n} rows have no token to learn; they are left out")
 
@@ -168,9 +166,7 @@ def _length(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     longest = max((len(row.input_ids) for row in longer), default=0)
     lost = [row for row in longer if not _learnt(row.labels[:limit])]
     if lost and len(lost) == len(learnt):
-        message = (
-            f"nothing to learn: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
-        )
+        message = f"nothing to learn: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
         return [Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))]
     cut = [row for row in longer if _learnt(row.labels[:limit])]
     tokens = sum(len(row.input_ids) - limit for row in cut)

@@ -60,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a traceback only when it is wanted
+        if debug:
+            traceback.print_exc()
+        console.print(f"tune: {type(error).__name__}: {error}\n--debug shows where", markup=False, style="red")
+        return 1
     return 0
 
 
@@ -274,10 +279,7 @@ class _Job:
                 trainer.add_callback(stopper)
                 trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         except torch.OutOfMemoryError as error:
-            raise StoppedError(
-                f"tune: out of GPU memory: {str(error).splitlines()[0]}\nLower --per_device_train_batch_size (and "
-                "raise --gradient_accumulation_steps), lower --max_length, or tune with --use_peft"
-            ) from error
+            raise _out_of_memory(error) from error
         finally:
             self.progress.close()
             seconds = max(time.monotonic() - began, 1e-6)
@@ -381,11 +383,22 @@ def _loading(source: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """TRL validates some arguments only against the model and the data."""
+    """TRL and transformers validate some arguments only against the model, the data and what is installed."""
+    import torch
+
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(error) from error
+    except (ValueError, ImportError, RuntimeError) as error:
         raise ConfigError(f"TRL refuses: {error}") from error
+
+
+def _out_of_memory(error: Exception) -> StoppedError:
+    return StoppedError(
+        f"tune: out of GPU memory: {str(error).splitlines()[0]}\nLower --per_device_train_batch_size (and raise "
+        "--gradient_accumulation_steps), lower --max_length, or tune with --use_peft"
+    )
 
 
 def _plain(model: Any) -> dict[str, Any]:

@@ -82,7 +82,9 @@ def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) 
         characters -= len(texts[-1])
     tokenizer.train_from_iterator(texts, trainer)
     bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos), (EOS, eos)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, bos), (EOS, eos)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -176,9 +178,21 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
         command=f"python -m selfinstruct.demo.build --max-minutes {max_minutes:g} --seed {seed}",
         parameters=sum(p.numel() for p in model.parameters()),
         distinct_instructions=len(instructions(seed)),
-        hardware={"device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()},
-        versions={"torch": torch.__version__, "transformers": transformers.__version__, "tokenizers": tokenizers.__version__},
-        settings={"tokens_per_step": TOKENS_PER_STEP, "rows": [SHORT_ROW, LONG_ROW], "peak_learning_rate": PEAK_LEARNING_RATE},
+        hardware={
+            "device": torch.cuda.get_device_name()
+            if device.type == "cuda"
+            else platform.processor() or platform.machine()
+        },
+        versions={
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "tokenizers": tokenizers.__version__,
+        },
+        settings={
+            "tokens_per_step": TOKENS_PER_STEP,
+            "rows": [SHORT_ROW, LONG_ROW],
+            "peak_learning_rate": PEAK_LEARNING_RATE,
+        },
     )
     log.hardware["threads"] = threads
     if resume and checkpoint.exists():
@@ -202,7 +216,7 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress)
         loss = loss_of(model, batch, device)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -216,8 +230,8 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
             log.loss.append((log.steps, round(sum(recent[-20:]) / len(recent[-20:]), 4)))
             speed = log.tokens / log.minutes / 60
             click.echo(
-                f"step {log.steps}  loss {log.loss[-1][1]:.3f}  {log.tokens / 1e6:.2f} M tokens  {speed:,.0f} tokens/s  "
-                f"{log.minutes:.1f} of {max_minutes:g} min"
+                f"step {log.steps}  loss {log.loss[-1][1]:.3f}  {log.tokens / 1e6:.2f} M tokens  "
+                f"{speed:,.0f} tokens/s  {log.minutes:.1f} of {max_minutes:g} min"
             )
         if time.monotonic() - saved > 60 * save_minutes:
             saved = time.monotonic()
@@ -258,14 +272,14 @@ pipeline_tag: text-generation
 
 # The demo model of selfinstruct
 
-A language model of {log.parameters / 1e6:.1f} M parameters (Llama architecture, vocabulary {VOCABULARY}, context {CONTEXT}) that
-exists to show the Self-Instruct method on any computer, offline and in minutes. It continues lists of tasks and of
-worked examples in the form of selfinstruct's prompts. It knows a few hundred words and some fifty families of simple
-tasks (letters, words, small numbers, simple sentences). It is tiny, and silly outside of them. It is a base model: it
-has seen no dialogue and does not follow a bare instruction.
+A language model of {log.parameters / 1e6:.1f} M parameters (Llama architecture, vocabulary {VOCABULARY}, context
+{CONTEXT}) that exists to show the Self-Instruct method on any computer, offline and in minutes. It continues lists of
+tasks and of worked examples in the form of selfinstruct's prompts. It knows a few hundred words and some fifty families
+of simple tasks (letters, words, small numbers, simple sentences). It is tiny, and silly outside of them. It is a base
+model: it has seen no dialogue and does not follow a bare instruction.
 
-Built from text that the project generates ({log.distinct_instructions:,} different instructions of the families; the seed tasks
-appear only in prompts, without loss) by
+Built from text that the project generates ({log.distinct_instructions:,} different instructions of the families; the
+seed tasks appear only in prompts, without loss) by
 
     {log.command}
 

@@ -46,7 +46,8 @@ class Verdict:
     """What `judge` found.
 
     Attributes:
-        instructions: different instructions, and how many of them are absent from the training text and ask for a family.
+        instructions: different instructions; of these `new` are absent from the training text, and `recognised`
+            ask for something that a family can do.
         simple, open: instances by family, of the families with one right answer and of the others.
         mistakes: some wrong instances, to look at.
     """
@@ -129,7 +130,9 @@ def judge(rows: Iterable[Mapping[str, Any]]) -> Verdict:
         right = request.is_right(row["input"], row["output"])
         tally += Tally(int(right), 1)
         if not right:
-            verdict.mistakes.append({"family": request.family.name, **{key: row[key] for key in ("instruction", "input", "output")}})
+            verdict.mistakes.append(
+                {"family": request.family.name, **{key: row[key] for key in ("instruction", "input", "output")}}
+            )
     return verdict
 
 
@@ -151,7 +154,9 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "share_new_and_recognised": verdict.share_new_and_recognised,
         "simple": {"judged": verdict.all_simple.judged, "share_right": verdict.all_simple.share},
         "open": {"judged": verdict.all_open.judged, "share_right": verdict.all_open.share},
-        "families": {name: {"judged": t.judged, "share_right": t.share} for name, t in (verdict.simple | verdict.open).items()},
+        "families": {
+            name: {"judged": t.judged, "share_right": t.share} for name, t in (verdict.simple | verdict.open).items()
+        },
     }
 
 

@@ -21,7 +21,13 @@ from selfinstruct.demo.families import FAMILIES
 from selfinstruct.demo.instructions import Request, compose
 from selfinstruct.demo.lexicon import DESCRIPTIONS, NAMES
 from selfinstruct.demo.wording import one_article
-from selfinstruct.prompts import can_be_shown, encode_classification, encode_input_first, encode_output_first, encode_proposal
+from selfinstruct.prompts import (
+    can_be_shown,
+    encode_classification,
+    encode_input_first,
+    encode_output_first,
+    encode_proposal,
+)
 from selfinstruct.records import Instance, SeedTask
 
 INSTRUCTIONS_PER_FAMILY = 1000
@@ -113,7 +119,9 @@ class Corpus:
 
     def _output_first(self, rng: random.Random, long: bool) -> Document:
         shown = self._shown(rng, self._label_seeds, long)
-        tasks = [self._task(rng, *picked, labels=True) for picked in self._pick(rng, 14 if long else 8, self._label_families)]
+        tasks = [
+            self._task(rng, *picked, labels=True) for picked in self._pick(rng, 14 if long else 8, self._label_families)
+        ]
         return _document(lambda examples: encode_output_first("", examples, "completion"), shown, tasks)
 
     def _classification(self, rng: random.Random, long: bool) -> Document:
@@ -170,7 +178,9 @@ def _text(prompt: object) -> str:
     return prompt
 
 
-def _document(encode: Callable[[Sequence[SeedTask]], object], shown: Sequence[SeedTask], tasks: Sequence[SeedTask]) -> Document:
+def _document(
+    encode: Callable[[Sequence[SeedTask]], object], shown: Sequence[SeedTask], tasks: Sequence[SeedTask]
+) -> Document:
     """Encode seeds and tasks as the examples of one prompt, and cut off the empty question at its end."""
     prompt, whole = _text(encode(shown)), _text(encode([*shown, *tasks]))
     return Document(prompt[: prompt.rindex("Task:")], whole[: whole.rindex("\n\nTask:")])

@@ -9,7 +9,7 @@ instance in sixteen never goes into the corpus (`Family.reserves`). `leaks` chec
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,22 @@ from selfinstruct.records import Instance, SeedTask
 
 TASKS_PER_FAMILY = 2
 SEED = 20
+_TRIES = 20
 
 
 def tasks(seed: int = SEED) -> list[SeedTask]:
-    """The held-out tasks, the same for the same seed: two of each family, with two instances where there is an input."""
+    """The held-out tasks, the same for the same seed: two of each family, with two instances where there is an input.
+
+    A family whose answers must be known by heart (the words of numbers) has none: all its instances are in the corpus.
+    """
     rng = random.Random(f"held out {seed}")
     found: dict[str, SeedTask] = {}
     for family in FAMILIES:
         for k in range(TASKS_PER_FAMILY):
-            text, request, instances = _new_task(family, rng, taken=found)
+            drawn = _new_task(family, rng, taken=found)
+            if drawn is None:
+                break
+            text, instances = drawn
             name = family.name.replace(" ", "_").replace("-", "_")
             found[text] = SeedTask(
                 id=f"demo_{len(found) + 1:03d}",
@@ -46,19 +53,20 @@ def tasks(seed: int = SEED) -> list[SeedTask]:
     return list(found.values())
 
 
-def _new_task(family: Family, rng: random.Random, taken: Iterable[str]) -> tuple[str, Request, tuple[Instance, ...]]:
-    """An instruction in a reserved wording with enough reserved instances; some parameters have none."""
-    while True:
+def _new_task(family: Family, rng: random.Random, taken: Collection[str]) -> tuple[str, tuple[Instance, ...]] | None:
+    """An instruction in a reserved wording with enough reserved instances, which not all parameters have."""
+    for _ in range(_TRIES):
         text, request = compose(family, rng, reserved=True)
         instances = _instances(request, rng)
         if instances and text not in taken:
-            return text, request, instances
+            return text, instances
+    return None
 
 
 def _instances(request: Request, rng: random.Random) -> tuple[Instance, ...]:
     wanted = 2 if request.family.given else 1
     found: dict[str, Instance] = {}
-    for _ in range(20):
+    for _ in range(_TRIES):
         instance = request.instance(rng, reserved=True)
         if instance is not None:
             # Two labels rather than two inputs, so that a constant answer scores one half.

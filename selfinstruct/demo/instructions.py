@@ -19,10 +19,11 @@ from selfinstruct.records import Instance
 
 _TRIES = 200
 _SOURCE_KIND = (
-    "travel diary/school newspaper/shopping list/cook book/birthday card/family letter/song book/village newsletter/garden calendar/"
-    "weather report/sports page/children's story/language course/spelling lesson/phone message/notebook/poster/train timetable/"
-    "museum guide/library card/theatre programme/kitchen note/fairy tale/postcard/radio show/chat with a friend/quiz evening/"
-    "word game/worksheet/classroom board/shop window/school exercise/job advertisement/hotel brochure/club magazine/town website"
+    "travel diary/school newspaper/shopping list/cook book/birthday card/family letter/song book/"
+    "village newsletter/garden calendar/weather report/sports page/children's story/language course/"
+    "spelling lesson/phone message/notebook/poster/train timetable/museum guide/library card/theatre programme/"
+    "kitchen note/fairy tale/postcard/radio show/chat with a friend/quiz evening/word game/worksheet/"
+    "classroom board/shop window/school exercise/job advertisement/hotel brochure/club magazine/town website"
 ).split("/")
 _SOURCE_LOOK = "/short /old /new /small /long /funny /local /handwritten /simple /well-known ".split("/")
 _PURPOSE = (
@@ -88,15 +89,24 @@ class Form:
 
 FORMS: Mapping[str, Form] = {
     "quotes": Form(
-        ("[put|write|set] [the|your] answer in [quotation marks|double quotes].", "use [quotation marks|double quotes] around the answer."),
+        (
+            "[put|write|set] [the|your] answer in [quotation marks|double quotes].",
+            "use [quotation marks|double quotes] around the answer.",
+        ),
         lambda answer: f'"{answer}"',
     ),
     "brackets": Form(
-        ("[put|write|set] [the|your] answer in [brackets|round brackets].", "use [brackets|round brackets] around the answer."),
+        (
+            "[put|write|set] [the|your] answer in [brackets|round brackets].",
+            "use [brackets|round brackets] around the answer.",
+        ),
         lambda answer: f"({answer})",
     ),
     "capitals": Form(
-        ("[write|give|type] [the|your] answer in [capitals|capital letters].", "[the|your] answer should be in [capitals|capital letters]."),
+        (
+            "[write|give|type] [the|your] answer in [capitals|capital letters].",
+            "[the|your] answer should be in [capitals|capital letters].",
+        ),
         str.upper,
     ),
     "label": Form(
@@ -104,7 +114,10 @@ FORMS: Mapping[str, Form] = {
         lambda answer: f"Answer: {answer}",
     ),
     "stop": Form(
-        ("[end|finish] [the|your] answer with an exclamation mark.", "[add|write|put] an exclamation mark after the answer."),
+        (
+            "[end|finish] [the|your] answer with an exclamation mark.",
+            "[add|write|put] an exclamation mark after the answer.",
+        ),
         lambda answer: f"{answer}!",
     ),
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NAMES = (
-    "Amina Bruno Carla Dmitri Elena Farid Greta Hugo Ines Jonas Kofi Lucia Mei Nadia Omar Paula Quentin Rosa Sami Tariq "
-    "Uma Viktor Wanda Yusuf Zoe Anders Bianca Chen Dalia Emil Fatou Goran Hana Ivan Jamila Kenji Lena Marco Noor Olga"
+    "Amina Bruno Carla Dmitri Elena Farid Greta Hugo Ines Jonas Kofi Lucia Mei Nadia Omar Paula Quentin Rosa "
+    "Sami Tariq Uma Viktor Wanda Yusuf Zoe Anders Bianca Chen Dalia Emil Fatou Goran Hana Ivan Jamila Kenji "
+    "Lena Marco Noor Olga"
 ).split()
 
 CITIES = (
-    "Lima Oslo Cairo Paris Delhi Tokyo Rome Accra Quito Hanoi Berlin Madrid Dublin Lagos Athens Havana Nairobi Vienna "
-    "Prague Lisbon Boston Sydney Tunis Seoul Warsaw Bogota Geneva Manila Zagreb Dakar"
+    "Lima Oslo Cairo Paris Delhi Tokyo Rome Accra Quito Hanoi Berlin Madrid Dublin Lagos Athens Havana Nairobi "
+    "Vienna Prague Lisbon Boston Sydney Tunis Seoul Warsaw Bogota Geneva Manila Zagreb Dakar"
 ).split()
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
@@ -26,18 +27,20 @@ NUMBERS = (
 PLURALS = dict(
     pair.split("/")
     for pair in (
-        "lamp/lamps chair/chairs cup/cups book/books shoe/shoes box/boxes key/keys coat/coats bottle/bottles clock/clocks "
-        "basket/baskets ladder/ladders pencil/pencils blanket/blankets mirror/mirrors candle/candles bag/bags plate/plates "
-        "ticket/tickets letter/letters window/windows table/tables brush/brushes dress/dresses glass/glasses watch/watches "
-        "dish/dishes bus/buses bench/benches baby/babies city/cities story/stories berry/berries lady/ladies party/parties "
-        "knife/knives leaf/leaves wolf/wolves shelf/shelves loaf/loaves child/children man/men woman/women foot/feet "
-        "tooth/teeth mouse/mice goose/geese person/people tree/trees river/rivers bird/birds stone/stones hat/hats "
-        "spoon/spoons pillow/pillows wheel/wheels bridge/bridges garden/gardens door/doors ring/rings rope/ropes"
+        "lamp/lamps chair/chairs cup/cups book/books shoe/shoes box/boxes key/keys coat/coats bottle/bottles "
+        "clock/clocks basket/baskets ladder/ladders pencil/pencils blanket/blankets mirror/mirrors "
+        "candle/candles bag/bags plate/plates ticket/tickets letter/letters window/windows table/tables "
+        "brush/brushes dress/dresses glass/glasses watch/watches dish/dishes bus/buses bench/benches "
+        "baby/babies city/cities story/stories berry/berries lady/ladies party/parties knife/knives "
+        "leaf/leaves wolf/wolves shelf/shelves loaf/loaves child/children man/men woman/women foot/feet "
+        "tooth/teeth mouse/mice goose/geese person/people tree/trees river/rivers bird/birds stone/stones "
+        "hat/hats spoon/spoons pillow/pillows wheel/wheels bridge/bridges garden/gardens door/doors ring/rings "
+        "rope/ropes"
     ).split()
 )
 THINGS = (
-    "lamp chair cup book shoe box key coat bottle clock basket ladder pencil blanket mirror candle bag plate ticket letter "
-    "table brush dress glass watch knife hat spoon pillow wheel ring rope bench stone"
+    "lamp chair cup book shoe box key coat bottle clock basket ladder pencil blanket mirror candle bag plate "
+    "ticket letter table brush dress glass watch knife hat spoon pillow wheel ring rope bench stone"
 ).split()
 
 
@@ -53,28 +56,30 @@ class Verb:
 VERBS = tuple(
     Verb(*forms.split("/"))
     for forms in (
-        "buy/buys/bought find/finds/found lose/loses/lost sell/sells/sold paint/paints/painted carry/carries/carried "
-        "wash/washes/washed see/sees/saw make/makes/made clean/cleans/cleaned pack/packs/packed borrow/borrows/borrowed "
-        "bring/brings/brought take/takes/took hide/hides/hid choose/chooses/chose break/breaks/broke fix/fixes/fixed "
-        "want/wants/wanted order/orders/ordered"
+        "buy/buys/bought find/finds/found lose/loses/lost sell/sells/sold paint/paints/painted "
+        "carry/carries/carried wash/washes/washed see/sees/saw make/makes/made clean/cleans/cleaned "
+        "pack/packs/packed borrow/borrows/borrowed bring/brings/brought take/takes/took hide/hides/hid "
+        "choose/chooses/chose break/breaks/broke fix/fixes/fixed want/wants/wanted order/orders/ordered"
     ).split()
 )
 PAST = {v.base: v.past for v in VERBS} | dict(
     pair.split("/")
     for pair in (
-        "go/went eat/ate drink/drank run/ran swim/swam sing/sang write/wrote read/read speak/spoke sleep/slept sit/sat "
-        "stand/stood come/came give/gave fly/flew ride/rode drive/drove win/won begin/began know/knew think/thought "
-        "teach/taught catch/caught walk/walked play/played cook/cooked help/helped open/opened close/closed dance/danced "
-        "jump/jumped call/called visit/visited smile/smiled laugh/laughed wait/waited climb/climbed plant/planted"
+        "go/went eat/ate drink/drank run/ran swim/swam sing/sang write/wrote read/read speak/spoke sleep/slept "
+        "sit/sat stand/stood come/came give/gave fly/flew ride/rode drive/drove win/won begin/began know/knew "
+        "think/thought teach/taught catch/caught walk/walked play/played cook/cooked help/helped open/opened "
+        "close/closed dance/danced jump/jumped call/called visit/visited smile/smiled laugh/laughed "
+        "wait/waited climb/climbed plant/planted"
     ).split()
 )
 
 _OPPOSITES = (
-    "hot/cold big/small tall/short old/new fast/slow happy/sad light/dark early/late rich/poor hard/soft full/empty clean/dirty "
-    "wet/dry strong/weak loud/quiet open/closed wide/narrow thick/thin high/low near/far young/aged sweet/bitter deep/shallow "
-    "heavy/weightless day/night up/down in/out first/last left/right buy/sell win/lose love/hate begin/end push/pull "
-    "inside/outside always/never good/bad true/false safe/dangerous easy/difficult cheap/expensive brave/afraid kind/cruel "
-    "rough/smooth sharp/blunt summer/winter morning/evening north/south east/west give/take laugh/cry alive/dead"
+    "hot/cold big/small tall/short old/new fast/slow happy/sad light/dark early/late rich/poor hard/soft "
+    "full/empty clean/dirty wet/dry strong/weak loud/quiet open/closed wide/narrow thick/thin high/low "
+    "near/far young/aged sweet/bitter deep/shallow heavy/weightless day/night up/down in/out first/last "
+    "left/right buy/sell win/lose love/hate begin/end push/pull inside/outside always/never good/bad "
+    "true/false safe/dangerous easy/difficult cheap/expensive brave/afraid kind/cruel rough/smooth sharp/blunt "
+    "summer/winter morning/evening north/south east/west give/take laugh/cry alive/dead"
 )
 ANTONYMS = dict(pair.split("/") for pair in _OPPOSITES.split())
 ANTONYMS |= {opposite: word for word, opposite in ANTONYMS.items()}
@@ -108,69 +113,73 @@ CATEGORY_OF = {word: category for word, category in CATEGORY_OF.items() if categ
 RHYMES = tuple(
     group.split("/")
     for group in (
-        "cat/hat/bat/mat cake/lake/snake/rake light/night/kite/white tree/sea/bee/key moon/spoon/noon/tune house/mouse/blouse "
-        "rain/train/plane/chain boat/coat/goat/note bed/red/head/bread day/way/play/grey ring/king/spring/sing bear/chair/hair/pear "
-        "ball/wall/tall/fall fox/box/socks/rocks star/car/jar/far door/floor/four/more phone/stone/bone/throne "
-        "shell/bell/well/smell pen/hen/ten/men wheel/meal/seal/steel snow/low/toe/bow nail/snail/tail/whale"
+        "cat/hat/bat/mat cake/lake/snake/rake light/night/kite/white tree/sea/bee/key moon/spoon/noon/tune "
+        "house/mouse/blouse rain/train/plane/chain boat/coat/goat/note bed/red/head/bread day/way/play/grey "
+        "ring/king/spring/sing bear/chair/hair/pear ball/wall/tall/fall fox/box/socks/rocks star/car/jar/far "
+        "door/floor/four/more phone/stone/bone/throne shell/bell/well/smell pen/hen/ten/men "
+        "wheel/meal/seal/steel snow/low/toe/bow nail/snail/tail/whale"
     ).split()
 )
 
 PLAIN_WORDS = sorted(
-    {*THINGS, *PLURALS, *ANTONYMS, *COLOURS, *(w for group in RHYMES for w in group)}
-    | {w for category in ("animals", "fruits", "vegetables", "tools", "drinks", "jobs", "flowers") for w in CATEGORIES[category]}
+    {*THINGS, *PLURALS, *ANTONYMS, *COLOURS, *(word for group in RHYMES for word in group)}
+    | {word for kind in "animals fruits vegetables tools drinks jobs flowers".split() for word in CATEGORIES[kind]}
 )
 """Lower-case words for tasks about words as such: letters, sorting, lists."""
 
-GOOD = "good lovely great excellent friendly delicious helpful clean wonderful pleasant fast cheerful perfect comfortable".split()
+GOOD = (
+    "good lovely great excellent friendly delicious helpful clean wonderful pleasant fast cheerful perfect comfortable"
+).split()
 BAD = "bad awful rude terrible broken dirty slow boring noisy horrible cold unfriendly late useless".split()
 REVIEWED = (
-    "soup room film concert waiter hotel book train teacher garden phone meal shop guide bed game museum driver doctor "
-    "coffee party song tour cake service"
+    "soup room film concert waiter hotel book train teacher garden phone meal shop guide bed game museum "
+    "driver doctor coffee party song tour cake service"
 ).split()
 
-TOPIC_WORDS: dict[str, tuple[list[str], list[str]]] = {
-    # topic: (subjects, predicates); any of either gives the topic away
+_TOPICS = {
     "sport": (
-        "the team/our captain/the goalkeeper/the young runner/the coach/the tennis champion".split("/"),
-        "won the match/scored two goals/trained for the race/lost the final/broke the record/jumped over the bar".split("/"),
+        "the team/our captain/the goalkeeper/the young runner/the coach/the tennis champion",
+        "won the match/scored two goals/trained for the race/lost the final/broke the record/jumped over the bar",
     ),
     "food": (
-        "the cook/our baker/the hungry guest/the new restaurant/the soup/the fresh bread".split("/"),
-        "smells of garlic/needs more salt/is served with rice/was cooked in butter/tastes of lemon/was eaten for lunch".split("/"),
+        "the cook/our baker/the hungry guest/the new restaurant/the soup/the fresh bread",
+        "smells of garlic/needs more salt/is served with rice/was cooked in butter/tastes of lemon/was eaten for lunch",
     ),
     "weather": (
-        "the storm/heavy rain/a cold wind/thick fog/the first snow/a warm breeze".split("/"),
-        "will come from the north/covers the hills/lasted all night/brings lower temperatures/is expected at noon".split("/"),
+        "the storm/heavy rain/a cold wind/thick fog/the first snow/a warm breeze",
+        "will come from the north/covers the hills/lasted all night/brings lower temperatures/is expected at noon",
     ),
     "music": (
-        "the singer/the orchestra/a young pianist/the choir/the drummer/the old violin".split("/"),
-        "played a slow tune/gave a concert/practised the song/sang the last verse/recorded an album".split("/"),
+        "the singer/the orchestra/a young pianist/the choir/the drummer/the old violin",
+        "played a slow tune/gave a concert/practised the song/sang the last verse/recorded an album",
     ),
     "travel": (
-        "the tourist/the airline/our guide/the passengers/the hotel guest/the night train".split("/"),
-        "missed the flight/booked a tour/crossed the border/left from platform four/packed two suitcases".split("/"),
+        "the tourist/the airline/our guide/the passengers/the hotel guest/the night train",
+        "missed the flight/booked a tour/crossed the border/left from platform four/packed two suitcases",
     ),
     "animals": (
-        "the horse/a brown bear/our old dog/the kitten/the parrot/a young elephant".split("/"),
-        "drank from the river/has soft fur/hid in its nest/chased its tail/slept in the barn".split("/"),
+        "the horse/a brown bear/our old dog/the kitten/the parrot/a young elephant",
+        "drank from the river/has soft fur/hid in its nest/chased its tail/slept in the barn",
     ),
     "school": (
-        "the pupils/our teacher/the headmaster/the new student/the class/the exam".split("/"),
-        "started after the lesson/finished the homework/failed the spelling test/has a chemistry lesson/wrote an essay".split("/"),
+        "the pupils/our teacher/the headmaster/the new student/the class/the exam",
+        "started after the lesson/finished the homework/failed the spelling test/has a chemistry lesson/wrote an essay",
     ),
     "money": (
-        "the bank/the buyer/our accountant/the investor/the market/the landlord".split("/"),
-        "raised the price/paid the bill/lowered the interest/asked for a loan/saved two hundred dollars".split("/"),
+        "the bank/the buyer/our accountant/the investor/the market/the landlord",
+        "raised the price/paid the bill/lowered the interest/asked for a loan/saved two hundred dollars",
     ),
     "health": (
-        "the nurse/a tired patient/the dentist/the hospital/the pharmacist/the surgeon".split("/"),
-        "measured the fever/checked the blood pressure/treated the cough/wrote a prescription/cured the headache".split("/"),
+        "the nurse/a tired patient/the dentist/the hospital/the pharmacist/the surgeon",
+        "measured the fever/checked the blood pressure/treated the cough/wrote a prescription/cured the headache",
     ),
     "gardening": (
-        "the gardener/the rose bush/our lawn/the tomato plant/the old hedge/the seedling".split("/"),
-        "needs water and soil/was pruned in spring/grows beside the greenhouse/lost its petals/was planted in a pot".split("/"),
+        "the gardener/the rose bush/our lawn/the tomato plant/the old hedge/the seedling",
+        "needs water and soil/was pruned in spring/grows beside the greenhouse/lost its petals/was planted in a pot",
     ),
 }
+TOPIC_WORDS = {topic: (subjects.split("/"), ends.split("/")) for topic, (subjects, ends) in _TOPICS.items()}
+"""Subjects and predicates of sentences, by topic; any of either gives the topic away."""
 
 INTENT_PHRASES: dict[str, list[str]] = {
     "complaint": (
@@ -257,7 +266,9 @@ REASONS: dict[str, str] = {
     "patient lessons": "your patient lessons",
 }
 EVENTS = (
-    "a birthday party/a picnic/a concert/a chess evening/a garden party/a film night/a cooking class/a walk by the river/"
-    "a street festival/a school play/a tea party/a football match"
+    "a birthday party/a picnic/a concert/a chess evening/a garden party/a film night/a cooking class/a walk by "
+    "the river/a street festival/a school play/a tea party/a football match"
 ).split("/")
-OCCASIONS = "the morning/the evening/a birthday/the new year/the first day of work/the first day of school/a wedding/a holiday".split("/")
+OCCASIONS = (
+    "the morning/the evening/a birthday/the new year/the first day of work/the first day of school/a wedding/a holiday"
+).split("/")

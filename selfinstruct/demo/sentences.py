@@ -1,7 +1,7 @@
 """Simple sentences of the demo's world, and the words of interest in them.
 
-    >>> make(random.Random(2))
-    'Bianca packed three grey hats in Oslo.'
+>>> make(random.Random(2))
+'Bianca packed three grey hats in Oslo.'
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from selfinstruct.demo.lexicon import CITIES, COLOURS, DAYS, NAMES, NUMBERS, PLU
 
 Tense = Literal["past", "present", "future"]
 TENSES: tuple[Tense, ...] = ("past", "present", "future")
-Part = Literal["number", "colour", "city", "day"]
+PARTS = ("number", "colour", "city", "day")
+"""What a sentence may hold beside a person, a verb and a thing."""
 
 _SETS: dict[str, frozenset[str]] = {
     "person": frozenset(NAMES),
@@ -41,10 +42,10 @@ def conjugate(verb: Verb, tense: Tense) -> str:
     return {"past": verb.past, "present": verb.third, "future": f"will {verb.base}"}[tense]
 
 
-def make(rng: random.Random, *, with_parts: Sequence[Part] = (), tense: Tense | None = None) -> str:
-    """A sentence about who does what to which thing, with the parts asked for and perhaps others."""
+def make(rng: random.Random, *, with_parts: Sequence[str] = (), tense: Tense | None = None) -> str:
+    """A sentence about who does what to which thing, with the parts asked for (of `PARTS`) and perhaps others."""
     name, verb, thing = rng.choice(NAMES), rng.choice(VERBS), rng.choice(THINGS)
-    shown = {part for part in ("number", "colour", "city", "day") if part in with_parts or rng.random() < 0.3}
+    shown = {part for part in PARTS if part in with_parts or rng.random() < 0.3}
     colour = f"{rng.choice(COLOURS)} " if "colour" in shown else ""
     if "number" in shown:
         what = f"{rng.choice(NUMBERS[2:13])} {colour}{PLURALS[thing]}"
@@ -53,7 +54,11 @@ def make(rng: random.Random, *, with_parts: Sequence[Part] = (), tense: Tense | 
         what = f"{article} {colour}{thing}"
     where = f" in {rng.choice(CITIES)}" if "city" in shown else ""
     when = f" on {rng.choice(DAYS)}" if "day" in shown else ""
-    return f"{name} {conjugate(verb, tense or rng.choice(TENSES))} {what}{where}{when}."
+    return f"{name} {conjugate(verb, tense or _any_tense(rng))} {what}{where}{when}."
+
+
+def _any_tense(rng: random.Random) -> Tense:
+    return rng.choice(TENSES)
 
 
 def find(kind: str, text: str) -> str | None:

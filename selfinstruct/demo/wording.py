@@ -52,16 +52,20 @@ class Choice:
 
     @cached_property
     def pattern(self) -> str:
+        """See `Slot`."""
         longest_first = sorted(self.meanings, key=len, reverse=True)
         return "|".join(map(re.escape, longest_first))
 
     def pick(self, rng: random.Random) -> Any:
+        """See `Slot`."""
         return self.meanings[rng.choice(list(self.meanings))]
 
     def say(self, value: Any, rng: random.Random) -> str:
+        """See `Slot`."""
         return rng.choice([words for words, meaning in self.meanings.items() if meaning == value])
 
     def read(self, text: str) -> Any:
+        """See `Slot`."""
         return {words.casefold(): meaning for words, meaning in self.meanings.items()}[text.casefold()]
 
 
@@ -75,16 +79,20 @@ class Labels:
 
     @cached_property
     def pattern(self) -> str:
+        """See `Slot`."""
         one = "(?:" + "|".join(map(re.escape, self.options)) + ")"
         return f"{one}(?:, {one})*,? or {one}"
 
     def pick(self, rng: random.Random) -> tuple[str, ...]:
+        """See `Slot`."""
         return tuple(rng.sample(self.options, rng.randint(self.fewest, min(self.most, len(self.options)))))
 
     def say(self, value: tuple[str, ...], rng: random.Random) -> str:
+        """See `Slot`."""
         return f"{', '.join(value[:-1])} or {value[-1]}"
 
     def read(self, text: str) -> tuple[str, ...]:
+        """See `Slot`."""
         return tuple(re.split(r",? or |, ", text.lower()))
 
 

@@ -1,7 +1,9 @@
 """vLLM's processes end with the program that started them, also when that is killed with -9.
 
-vLLM loads the entry points of `vllm.general_plugins` in each of its processes, this one among them. Left alone, an
-engine core outlives its killed driver by minutes and keeps the GPU's memory.
+vLLM loads plugins in each of its processes. This one stands in two groups: `vllm.general_plugins` is meant for such
+things, but is read only after the engine core has heard from its driver, for which it would wait five minutes;
+`vllm.platform_plugins` is read as soon as vLLM is imported. Left alone, an engine core outlives its killed driver by
+minutes and keeps the GPU's memory.
 """
 
 from __future__ import annotations

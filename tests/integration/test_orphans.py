@@ -78,13 +78,13 @@ def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Pa
     try:
         watched = psutil.Process(process.pid)
         end = time.monotonic() + 60
-        while not _engine_cores(children) and time.monotonic() < end:
+        while not _spawned(children) and time.monotonic() < end:
             children = watched.children(recursive=True)
             time.sleep(0.02)
-        assert _engine_cores(children), "the engine was never started"
+        assert _spawned(children), "the engine was never started"
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        # It first has to import as far as the plugin.
+        # It first has to import as far as the plugin; without it, it would wait for its driver for five minutes.
         assert _gone(children, 30) == []
     finally:
         process.kill()
@@ -94,8 +94,8 @@ def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Pa
                 child.kill()
 
 
-def _engine_cores(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Children that multiprocessing spawned to work, its resource tracker aside."""
+def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Children that multiprocessing spawned to work; its resource tracker is none of them."""
     found = []
     for process in processes:
         try:

@@ -1,4 +1,4 @@
-"""What is in an output directory: same training or another, whole checkpoints or torn ones; losses from the trainer's log."""
+"""What lies in an output directory, the losses of a trainer's log, and what stops a training."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import re
 from selfinstruct.demo.families.base import Family
 from selfinstruct.demo.lexicon import BAD, COLOURS, DAYS, GOOD, INTENT_PHRASES, PLURALS, REVIEWED, THINGS, TOPIC_WORDS
 from selfinstruct.demo.sentences import words
-from selfinstruct.demo.wording import Choice, Labels, Params
+from selfinstruct.demo.wording import Choice, Labels, Params, one_article
 
 _TEXT = "[text|sentence|message|line]"
 _REVIEW = "[review|comment|sentence|message]"
@@ -31,18 +31,15 @@ def _draw_review(rng: random.Random, params: Params) -> str:
     good = rng.random() < 0.5
     one, two = rng.sample(GOOD if good else BAD, 2)
     first, second = rng.sample(REVIEWED, 2)
-    return _capital(
-        rng.choice(
-            (
-                f"the {first} was {one}.",
-                f"the {first} was {one} and {two}.",
-                f"the {first} was {one} and the {second} was {two}.",
-                f"what a {one} {first}!",
-                f"I think the {first} is {one}.",
-                f"we had a {one} {first} and a {two} {second}.",
-            )
-        )
-    ).replace(" a awful", " an awful").replace(" a excellent", " an excellent").replace(" a unfriendly", " an unfriendly")
+    forms = (
+        f"The {first} was {one}.",
+        f"The {first} was {one} and {two}.",
+        f"The {first} was {one} and the {second} was {two}.",
+        f"What a {one} {first}!",
+        f"I think the {first} is {one}.",
+        f"We had a {one} {first} and a {two} {second}.",
+    )
+    return one_article(rng.choice(forms))
 
 
 def _mood(params: Params, text: str) -> str | None:
@@ -57,7 +54,11 @@ def _draw_topic(rng: random.Random, params: Params) -> str:
 
 
 def _topic(params: Params, text: str) -> str | None:
-    found = {topic for topic, lists in TOPIC_WORDS.items() if any(phrase in text.lower() for part in lists for phrase in part)}
+    found = {
+        topic
+        for topic, phrases in TOPIC_WORDS.items()
+        if any(phrase in text.lower() for part in phrases for phrase in part)
+    }
     return found.pop() if len(found) == 1 and found <= set(params["topics"]) else None
 
 
@@ -65,7 +66,7 @@ def _draw_message(rng: random.Random, params: Params) -> str:
     thing = rng.choice(THINGS)
     phrase = rng.choice(INTENT_PHRASES[rng.choice(params["purposes"])])
     text = phrase.format(thing=thing, things=PLURALS[thing], colour=rng.choice(COLOURS), day=rng.choice(DAYS))
-    text = _capital(re.sub(r"\ba (?=[aeiou])", "an ", text))
+    text = _capital(one_article(text))
     return text if text.endswith("?") else f"{text}."
 
 
@@ -87,7 +88,10 @@ FAMILIES = (
             f"[say|decide|tell me|judge] whether the {_REVIEW} is {{moods}}",
             f"what is the [tone|mood|feeling] of the {_REVIEW}: {{moods}}?",
         ),
-        reserved=(f"how does the writer of the {_REVIEW} feel: {{moods}}?", f"sort the {_REVIEW} into one of two groups: {{moods}}"),
+        reserved=(
+            f"how does the writer of the {_REVIEW} feel: {{moods}}?",
+            f"sort the {_REVIEW} into one of two groups: {{moods}}",
+        ),
         given=("review", "comment", "short review", "message"),
         slots={"moods": _MOODS},
         draw=_draw_review,
@@ -102,7 +106,10 @@ FAMILIES = (
             f"[choose|pick|name|write] the [topic|subject] of the {_TEXT}: {{topics}}",
             f"[classify|label|sort] the {_TEXT} by [topic|subject] as {{topics}}",
         ),
-        reserved=(f"[which|what] [topic|subject] fits the {_TEXT} best: {{topics}}?", f"put the {_TEXT} under one of these headings: {{topics}}"),
+        reserved=(
+            f"[which|what] [topic|subject] fits the {_TEXT} best: {{topics}}?",
+            f"put the {_TEXT} under one of these headings: {{topics}}",
+        ),
         given=("sentence", "text", "headline", "message"),
         slots={"topics": _TOPICS},
         draw=_draw_topic,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 from selfinstruct.demo.families.base import Family
 from selfinstruct.demo.lexicon import NAMES, NUMBERS, PLURALS, THINGS
@@ -121,7 +122,7 @@ def _draw_row(rng: random.Random, params: Params) -> str:
 
 def _next(params: Params, text: str) -> str | None:
     found = numbers(text)
-    steps = {b - a for a, b in zip(found, found[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(found)}
     return str(found[-1] + steps.pop()) if len(found) >= 3 and len(steps) == 1 else None
 
 
@@ -270,7 +271,10 @@ FAMILIES = (
             f"[say|tell me|decide|write] whether the [given |]number is {_PARITY_LABELS}",
             f"[label|mark|classify] the [given |]number as {_PARITY_LABELS}",
         ),
-        reserved=(f"what is the number: {_PARITY_LABELS}?", f"sort the number into one of two groups, {_PARITY_LABELS}"),
+        reserved=(
+            f"what is the number: {_PARITY_LABELS}?",
+            f"sort the number into one of two groups, {_PARITY_LABELS}",
+        ),
         given=("number", "whole number"),
         draw=_draw_one,
         solve=on_one(lambda params, a: "odd" if a % 2 else "even"),

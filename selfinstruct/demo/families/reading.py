@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 import re
-from typing import get_args
 
 from selfinstruct.demo import sentences
 from selfinstruct.demo.families.base import Family
 from selfinstruct.demo.lexicon import CITIES, COLOURS, NAMES, PLURALS, THINGS, VERBS
-from selfinstruct.demo.sentences import Part, Tense
 from selfinstruct.demo.wording import Choice, Params
 
 TEXT = "[sentence|line|text]"
@@ -28,12 +26,19 @@ _PARTS = {
 }
 _PART = Choice(_PARTS)
 _MENTIONED = Choice(
-    {"a city": "city", "a place": "city", "a colour": "colour", "a number": "number", "a day of the week": "day", "a day": "day"}
+    {
+        "a city": "city",
+        "a place": "city",
+        "a colour": "colour",
+        "a number": "number",
+        "a day of the week": "day",
+        "a day": "day",
+    }
 )
 _YES_NO = "[Answer|Reply|Answer with|Reply with] yes or no"
 _BASE = {verb.third: verb.base for verb in VERBS}
 _THIRD = {verb.base: verb.third for verb in VERBS}
-_TENSE_OF: dict[str, Tense] = {verb.past: "past" for verb in VERBS} | {verb.third: "present" for verb in VERBS} | {"will": "future"}
+_TENSE_OF = {verb.past: "past" for verb in VERBS} | {verb.third: "present" for verb in VERBS} | {"will": "future"}
 _TENSE_LABELS = "[past, present or future|past, present, or future|present, past or future]"
 _KIND_LABELS = "[statement or question|question or statement]"
 
@@ -54,7 +59,7 @@ _FIELD_WORDS = {"name": NAMES, "city": CITIES, "colour": [c for c in COLOURS if 
 
 def _draw_with_part(rng: random.Random, params: Params) -> str:
     part = params["part"]
-    return sentences.make(rng, with_parts=[part] if part in get_args(Part) else [])
+    return sentences.make(rng, with_parts=[part] if part in sentences.PARTS else [])
 
 
 def _draw_mention(rng: random.Random, params: Params) -> str:
@@ -118,10 +123,6 @@ def _fill(params: Params, text: str) -> str | None:
     return re.sub(r"\ba (?=[aeiou])", "an ", filled)
 
 
-def _draw_thing(rng: random.Random, params: Params) -> str:
-    return sentences.make(rng)
-
-
 def _thing(params: Params, text: str) -> str | None:
     thing = sentences.find("thing", text)
     return {plural: one for one, plural in PLURALS.items()}.get(thing, thing) if thing else None
@@ -136,7 +137,10 @@ FAMILIES = (
             f"[which|what] {{part}} [does the {TEXT} mention|is in the {TEXT}]?".replace(TEXT, "text"),
             f"[take|pick|extract] the {{part}} [from|out of] the {TEXT}",
         ),
-        reserved=(f"look for the {{part}} in the {TEXT} and write it", f"the {TEXT} mentions one {{part}}: which one is it?"),
+        reserved=(
+            f"look for the {{part}} in the {TEXT} and write it",
+            f"the {TEXT} mentions one {{part}}: which one is it?",
+        ),
         given=_TEXT_NOUNS,
         slots={"part": _PART},
         draw=_draw_with_part,
@@ -152,7 +156,7 @@ FAMILIES = (
         ),
         reserved=(f"look for the [thing|object] in the {TEXT} and write its name",),
         given=_TEXT_NOUNS,
-        draw=_draw_thing,
+        draw=lambda rng, params: sentences.make(rng),
         solve=_thing,
         short=True,
     ),
@@ -161,7 +165,10 @@ FAMILIES = (
         asks=(
             f"does the {TEXT} [mention|contain|name] {{mentioned}}? {_YES_NO}",
             f"[say|decide|tell me] whether the {TEXT} [mentions|contains|names] {{mentioned}}, yes or no",
-            f"[answer|write] yes if the {TEXT} [mentions|contains|names] {{mentioned}}, and no [otherwise|if it does not]",
+            (
+                f"[answer|write] yes if the {TEXT} [mentions|contains|names] {{mentioned}}, "
+                "and no [otherwise|if it does not]"
+            ),
         ),
         reserved=(f"answer yes or no: is there {{mentioned}} in the {TEXT}?",),
         given=_TEXT_NOUNS,

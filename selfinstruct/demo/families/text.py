@@ -18,10 +18,23 @@ _LIST_NOUNS = ("list of words", "short list of words", "row of words")
 _NTH = Choice({"first": 0, "second": 1, "third": 2, "last": -1})
 _END = Choice({"first": 0, "last": -1})
 _CASE = Choice(
-    {"upper case": str.upper, "capital letters": str.upper, "capitals": str.upper, "lower case": str.lower, "small letters": str.lower}
+    {
+        "upper case": str.upper,
+        "capital letters": str.upper,
+        "capitals": str.upper,
+        "lower case": str.lower,
+        "small letters": str.lower,
+    }
 )
 _TIMES = Choice({"once": 1, "twice": 2, "two times": 2, "three times": 3})
-_ORDER = Choice({"alphabetical order": False, "order from A to Z": False, "reverse alphabetical order": True, "order from Z to A": True})
+_ORDER = Choice(
+    {
+        "alphabetical order": False,
+        "order from A to Z": False,
+        "reverse alphabetical order": True,
+        "order from Z to A": True,
+    }
+)
 _JOINER = Choice.of(("and", "or"))
 _MARK = Choice({"semicolons": "; ", "dashes": " - ", "spaces": " ", "slashes": " / ", "plus signs": " + "})
 _PLACE = Choice({"at the start of": 0, "at the beginning of": 0, "in front of": 0, "at the end of": 1, "after": 1})
@@ -139,7 +152,10 @@ FAMILIES = (
             f"what is the {{nth}} word of the {TEXT}?",
             f"[pick|take] the {{nth}} word [from|out of] the {TEXT}",
         ),
-        reserved=(f"[which|what] word [comes|stands] {{nth}} in the {TEXT}?", f"look for the {{nth}} word in the {TEXT} and write it"),
+        reserved=(
+            f"[which|what] word [comes|stands] {{nth}} in the {TEXT}?",
+            f"look for the {{nth}} word in the {TEXT} and write it",
+        ),
         given=_TEXT_NOUNS,
         slots={"nth": _NTH},
         draw=draw_sentence,
@@ -181,7 +197,10 @@ FAMILIES = (
             "how many [items|words] are [in|on] the list?",
             f"[say|tell me] how many [items|words] the {LIST} holds",
         ),
-        reserved=("what is the number of [items|words] [in|on] the list?", f"count how many [items|words] the {LIST} holds"),
+        reserved=(
+            "what is the number of [items|words] [in|on] the list?",
+            f"count how many [items|words] the {LIST} holds",
+        ),
         given=_LIST_NOUNS,
         draw=draw_list,
         solve=on_list(lambda params, found: str(len(found))),
@@ -233,7 +252,10 @@ FAMILIES = (
             "[write|turn] the list [as|into] a phrase with '{joiner}' before the last [word|item]",
             "[put|write] '{joiner}' [in place of|instead of] the last comma",
         ),
-        reserved=("use the word '{joiner}' before the last [word|item] of the list", "replace the last comma by '{joiner}'"),
+        reserved=(
+            "use the word '{joiner}' before the last [word|item] of the list",
+            "replace the last comma by '{joiner}'",
+        ),
         given=_LIST_NOUNS,
         slots={"joiner": _JOINER},
         draw=draw_list,
@@ -259,7 +281,10 @@ FAMILIES = (
             "[place|set] '{added}' {place} the [sentence|line|phrase]",
             "[extend|change] the [sentence|line|phrase] with the word '{added}' {place} it",
         ),
-        reserved=("let the word '{added}' stand {place} the [sentence|line|phrase]", "insert '{added}' {place} the [sentence|line|phrase]"),
+        reserved=(
+            "let the word '{added}' stand {place} the [sentence|line|phrase]",
+            "insert '{added}' {place} the [sentence|line|phrase]",
+        ),
         given=("sentence", "line", "phrase"),
         slots={"added": _ADDED, "place": _PLACE},
         draw=_draw_bare,
@@ -272,7 +297,10 @@ FAMILIES = (
             "[write|repeat|copy] the [sentence|line|phrase] without [its|the] {end} word",
             "leave out the {end} word of the [sentence|line|phrase]",
         ),
-        reserved=("take away the {end} word of the [sentence|line|phrase]", "what remains of the line without its {end} word?"),
+        reserved=(
+            "take away the {end} word of the [sentence|line|phrase]",
+            "what remains of the line without its {end} word?",
+        ),
         given=("sentence", "line", "phrase"),
         slots={"end": _END},
         draw=_draw_bare,
@@ -285,7 +313,10 @@ FAMILIES = (
             "[replace|swap] the [person's name|name of the person|person] in the [sentence|line] [with|by|for] {name}",
             "[rewrite|write] the [sentence|line] so that it is about {name}",
         ),
-        reserved=("use the name {name} in place of the name in the [sentence|line]", "[let|make] {name} the person in the [sentence|line]"),
+        reserved=(
+            "use the name {name} in place of the name in the [sentence|line]",
+            "[let|make] {name} the person in the [sentence|line]",
+        ),
         given=("sentence", "line", "line about a person"),
         slots={"name": _NAME},
         draw=draw_sentence,
@@ -298,7 +329,10 @@ FAMILIES = (
             "what is the {end} letter of the [given |]word?",
             "[which|what] letter does the [given |]word [start|begin] with?",
         ),
-        reserved=("[which|what] letter [comes|stands] {end} in the word?", "look at the word and write its {end} letter"),
+        reserved=(
+            "[which|what] letter [comes|stands] {end} in the word?",
+            "look at the word and write its {end} letter",
+        ),
         given=("word", "single word", "short word"),
         slots={"end": _END},
         draw=draw_word,

@@ -135,7 +135,10 @@ FAMILIES = (
             "[turn|change|put] the [verb|verbs] into the past[ tense|]",
             "[write|give] the past form of the [verb|verbs]",
         ),
-        reserved=("how do you say the verb [when it was yesterday|in the past]?", "write the verb as it is in the past"),
+        reserved=(
+            "how do you say the verb [when it was yesterday|in the past]?",
+            "write the verb as it is in the past",
+        ),
         given=("verb", "verb or list of verbs", "list of verbs"),
         lookup=True,
         draw=lambda rng, params: _some(rng, list(PAST)),
@@ -162,7 +165,10 @@ FAMILIES = (
             "which [word|item] does not [belong|fit] [in the list|with the others|to the group]?",
             "[write|name|find] the [word|item] that does not [belong|fit] [in the list|with the others|to the group]",
         ),
-        reserved=("which one of the words is not like the others?", "one word is of a different kind: which one is it?"),
+        reserved=(
+            "which one of the words is not like the others?",
+            "one word is of a different kind: which one is it?",
+        ),
         given=("list of words", "group of words", "short list of words"),
         draw=_draw_odd,
         solve=_odd,
@@ -186,7 +192,10 @@ FAMILIES = (
         asks=(
             f"does the [given |]word [contain|have] the letter {{letter}}? {_YES_NO}",
             "[say|decide|tell me] whether the letter {letter} is in the [given |]word, yes or no",
-            "[answer|write] yes if the [given |]word [contains|has] the letter {letter}, and no [otherwise|if it does not]",
+            (
+                "[answer|write] yes if the [given |]word [contains|has] the letter {letter}, "
+                "and no [otherwise|if it does not]"
+            ),
         ),
         reserved=("answer yes or no: is there [a letter|the letter] {letter} in the word?",),
         given=("word", "single word", "short word"),
@@ -206,7 +215,6 @@ FAMILIES = (
         reserved=("what kind of thing is it: {kinds}?", "put the word into one of these groups: {kinds}"),
         given=("word", "single word", "thing"),
         slots={"kinds": _LIKENESS},
-        lookup=True,
         draw=_draw_member,
         solve=_kind,
         is_classification=True,

@@ -5,21 +5,27 @@ from __future__ import annotations
 import random
 import re
 
-from selfinstruct.demo import sentences
 from selfinstruct.demo.families.base import Family
 from selfinstruct.demo.lexicon import CATEGORIES, DESCRIPTIONS, EVENTS, NAMES, OCCASIONS, PEOPLE, REASONS, THINGS
 from selfinstruct.demo.wording import Choice, Params, one_article
 
 _COUNTS = Choice({"two": 2, "three": 3, "four": 4, "five": 5})
 _CATEGORY = Choice.of([name for name in CATEGORIES if name not in ("clothes", "furniture")])
-_LAYOUT = Choice({"with commas": ", ", "on one line": ", ", "one per line": "\n", "each on its own line": "\n", "joined by dashes": " - "})
+_LAYOUT = Choice(
+    {
+        "with commas": ", ",
+        "on one line": ", ",
+        "one per line": "\n",
+        "each on its own line": "\n",
+        "joined by dashes": " - ",
+    }
+)
 _THING = Choice.of(tuple(DESCRIPTIONS))
 _NAME = Choice.of(NAMES)
 _REASON = Choice.of(tuple(REASONS))
 _PERSON = Choice.of(PEOPLE)
 _EVENT = Choice.of(EVENTS)
 _OCCASION = Choice.of(OCCASIONS)
-_ACTS = ("try", "see", "buy", "take", "choose", "enjoy")
 
 
 def is_sentence(text: str, *needed: str) -> bool:
@@ -62,7 +68,9 @@ def _greeting(rng: random.Random, params: Params, text: str) -> str:
         "a wedding": "Best wishes for your wedding",
         "a holiday": "Have a lovely holiday",
     }.get(params["occasion"], "Good luck on your first day")
-    return rng.choice((f"{wish}, {params['name']}!", f"{wish}, dear {params['name']}!", f"Hello {params['name']}! {wish}!"))
+    return rng.choice(
+        (f"{wish}, {params['name']}!", f"{wish}, dear {params['name']}!", f"Hello {params['name']}! {wish}!")
+    )
 
 
 def _invitation(rng: random.Random, params: Params, text: str) -> str:
@@ -78,12 +86,18 @@ def _invitation(rng: random.Random, params: Params, text: str) -> str:
 
 def _advert(rng: random.Random, params: Params, text: str) -> str:
     thing = params["thing"]
-    what, does = DESCRIPTIONS[thing]
-    return rng.choice((f"Come and see our {thing}: it {does}!", f"Our {thing} {does}, every day!", f"Every home needs a good {thing}!"))
+    _, does = DESCRIPTIONS[thing]
+    return rng.choice(
+        (
+            f"Come and see our {thing}: it {does}!",
+            f"Our {thing} {does}, every day!",
+            f"Every home needs a good {thing}!",
+        )
+    )
 
 
 def _sentence_with(rng: random.Random, params: Params, text: str) -> str:
-    return sentences.make(rng, with_parts=[]) if not text else one_article(
+    return one_article(
         rng.choice(
             (
                 f"{rng.choice(NAMES)} has a {text} at home.",
@@ -93,10 +107,6 @@ def _sentence_with(rng: random.Random, params: Params, text: str) -> str:
             )
         )
     )
-
-
-def _reasons(rng: random.Random, params: Params, text: str) -> str:
-    return f"{_describe(rng, params, text)} That is why people like it."
 
 
 FAMILIES = (

@@ -1,0 +1,166 @@
+"""Evaluation with the real vLLM: the demo model and a LoRA adapter on it, against transformers' own numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.demo import model_path
+from tuning import templates
+
+pytestmark = pytest.mark.integration
+
+MAX_TOKENS = 12
+HELD_OUT = [("Name a colour.", "", "Blue is one, and so is a deep red."), ("Repeat the words.", "one two", "one two")]
+
+
+def adapter(folder: Path) -> Path:
+    """An adapter that changes what the model says, with the tokenizer that tuning would save beside it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.float32)
+    options = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    get_peft_model(model, options).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
+    templates.prepare(tokenizer)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("evaluation") / "run"
+    (run / "dataset").mkdir(parents=True)
+    tasks = [
+        {
+            "id": f"e{k}",
+            "instruction": f"Write the word {word}.",
+            "instances": [{"input": "", "output": word}],
+            "is_classification": k % 2 == 0,
+        }
+        for k, word in enumerate("apple river stone cloud garden bread".split())
+    ]
+    (run / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    rows = [
+        {"id": f"p{k}-0", "instruction": text, "input": given, "output": output, "is_classification": False}
+        for k, (text, given, output) in enumerate(HELD_OUT)
+    ]
+    (run / "dataset" / "validation_unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {
+        "model": "demo",
+        "engine": {"dtype": "float32", "max_model_len": 1024},
+        "evaluate": {"tasks": [str(run / "tasks.jsonl")], "max_tokens": MAX_TOKENS, "num_examples": 3},
+    }
+    (run / "config.yaml").write_text(json.dumps(config))
+    adapter(run / "model")
+    done = evaluate(run)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def evaluate(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run), *arguments]
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def saved(run: Path, arm: str) -> list[dict[str, Any]]:
+    lines = (run / "evaluation" / f"predictions-{arm}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def model_of(arm: str, run: Path) -> tuple[Any, Any]:
+    """The arm's model and tokenizer in transformers."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.float32)
+    if arm == "tuned":
+        model = PeftModel.from_pretrained(model, str(run / "model"))
+    return model.eval(), AutoTokenizer.from_pretrained(model_path())
+
+
+@pytest.mark.parametrize("arm", ["base", "tuned"])
+def test_reference_logprobs_are_those_of_transformers(run: Path, arm: str) -> None:
+    import torch
+
+    model, tokenizer = model_of(arm, run)
+    rows = [row for row in saved(run, arm) if row["set"] == "validation_unseen"]
+    assert len(rows) == len(HELD_OUT)
+    for row, (text, given, output) in zip(rows, HELD_OUT, strict=True):
+        asked = f"{text}\n\n{given}" if given else text
+        bos = tokenizer.bos_token if tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else ""
+        assert row["prompt"] == f"{bos}<|user|>\n{asked}\n<|assistant|>\n"
+        prompt = tokenizer(row["prompt"], add_special_tokens=False)["input_ids"]
+        response = [*tokenizer(output, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            logprobs = model(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+        expected = sum(logprobs[len(prompt) - 1 + k, token].item() for k, token in enumerate(response))
+        assert row["reference_tokens"] == len(response)
+        assert row["reference_logprob"] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("arm", ["base", "base-few-shot", "tuned"])
+def test_answers_are_those_of_transformers(run: Path, arm: str) -> None:
+    import torch
+
+    model, tokenizer = model_of(arm, run)
+    for row in [row for row in saved(run, arm) if row["set"] == "tasks"][:3]:
+        ids = tokenizer(row["prompt"], add_special_tokens=arm == "base-few-shot", return_tensors="pt")
+        with torch.no_grad():
+            out = model.generate(**ids, max_new_tokens=MAX_TOKENS, do_sample=False)
+        text = tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert text.strip().startswith(row["response"])
+        assert row["finish_reason"] in ("stop", "length")
+        if arm != "base-few-shot":
+            assert text.strip() == row["response"]
+
+
+def test_the_adapter_answers_otherwise_than_its_base(run: Path) -> None:
+    base, tuned = saved(run, "base"), saved(run, "tuned")
+    assert [row["prompt"] for row in base] == [row["prompt"] for row in tuned]
+    assert all(a["reference_logprob"] != b["reference_logprob"] for a, b in zip(base[:2], tuned[:2], strict=True))
+
+
+def test_scores_are_written(run: Path) -> None:
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    assert {arm: about["prompting"] for arm, about in scores["arms"].items()} == {
+        "base": "zero_shot",
+        "base-few-shot": "few_shot",
+        "tuned": "zero_shot",
+    }
+    assert all(about["sets"]["tasks"]["n"] == 6 for about in scores["arms"].values())
+    rows = saved(run, "tuned")[: len(HELD_OUT)]
+    loss = -sum(r["reference_logprob"] for r in rows) / sum(r["reference_tokens"] for r in rows)
+    assert scores["arms"]["tuned"]["sets"]["validation_unseen"]["loss"] == pytest.approx(loss, abs=1e-5)
+    assert {(c["a"], c["b"]) for c in scores["comparisons"]} == {("tuned", "base"), ("tuned", "base-few-shot")}
+    assert "on the 6 tasks of tasks" in scores["verdict"]
+
+
+def test_a_second_run_starts_no_engine(run: Path) -> None:
+    before = (run / "evaluation" / "scores.json").read_bytes()
+    began = time.monotonic()
+    done = evaluate(run)
+    assert done.returncode == 0
+    assert done.stderr.count("is up to date") == 3
+    assert "starting the engine" not in done.stderr
+    assert time.monotonic() - began < 10
+    assert (run / "evaluation" / "scores.json").read_bytes() == before
+
+
+def test_a_model_that_is_not_there_is_one_message(run: Path) -> None:
+    done = evaluate(run, "--model", "other=./no/such/model")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: model './no/such/model': no such model")
+    assert "Traceback" not in done.stderr
