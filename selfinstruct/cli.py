@@ -80,7 +80,9 @@ class _Message(click.ClickException):
         self.exit_code = getattr(error, "exit_code", 1)  # type: ignore[misc]
 
 
-@click.group(cls=_Edge, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "selfinstruct", cls=_Edge, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="selfinstruct")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 def cli(debug: bool) -> None:
@@ -134,11 +136,12 @@ def init(path: Path, model: str | None) -> None:
     Example:
         selfinstruct init night.yaml --model Qwen/Qwen3-8B-Base
     """
+    from selfinstruct import jsonl
     from selfinstruct.starter import starter_yaml
 
     if path.exists():
         raise ConfigError(f"{path} exists; choose another name, or remove it first")
-    path.write_text(starter_yaml(model, path.stem), encoding="utf-8")
+    jsonl.write_text(path, starter_yaml(model, path.stem))
     click.echo(f"wrote {path}; next: selfinstruct run {path}", err=True)
 
 

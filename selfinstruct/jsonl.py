@@ -36,9 +36,12 @@ def parse(raw: bytes) -> dict[str, Any]:
         ValueError: says what is wrong with the line: no UTF-8, no JSON, no object.
     """
     try:
-        row = next(iter(jsonlines.Reader([raw], loads=_loads)))
+        row = jsonlines.Reader([raw], loads=_loads).read(allow_none=True)
     except jsonlines.InvalidLineError as error:
-        raise ValueError(f"not valid JSON: {error.__cause__ or error}; the line begins {raw[:80]!r}") from error
+        why = error.__cause__ or error
+        if isinstance(why, json.JSONDecodeError):
+            why = ValueError(f"{why.msg} at column {why.colno}")
+        raise ValueError(f"not valid JSON: {why}; the line begins {raw[:80]!r}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(row, dict):

@@ -137,8 +137,8 @@ def encode_proposal(examples: Sequence[str], num_new: int, style: Style) -> Prom
             "role": "user",
             "content": f"{_PROPOSAL_HEADER}\n\n{listed}\n\nContinue the list with {num_new} new tasks. Each asks for "
             "something else than those above and than each other, differs in subject, form and length, and can be done "
-            "by reading and writing alone. Where a task works on given material, describe the task without the material "
-            f"itself. Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
+            "by reading and writing alone. Where a task works on given material, describe the task without the "
+            f"material itself. Write one task per line, from 'Task {first}:' to 'Task {last}:', and nothing else.",
         }
     ]
 
@@ -338,7 +338,7 @@ def _fields(text: str) -> list[tuple[str, str]]:
     ]
     # Either all fields are items of a bulleted list, or bullets are part of their text.
     bulleted = next((bool(m["bullet"]) for m in marks if m["name"] in ("Input", "Output", "Label")), False)
-    marks = [m for m in marks if bool(m["bullet"]) == bulleted or m["name"].startswith("Example")]
+    marks = [m for m in marks if bool(m["bullet"]) == (bulleted and not m["name"].startswith(("Example", "Task")))]
     names = ["label" if m["name"].lower().endswith("label") else m["name"].split()[0].lower() for m in marks]
     fields = []
     for k, (mark, name) in enumerate(zip(marks, names, strict=True)):

@@ -122,10 +122,9 @@ def _problems(row: dict[str, Any]) -> list[str]:
     for k, instance in enumerate(read.instances):
         if not instance.output.strip():
             found.append(f"`instances.{k}.output`: is empty")
-    for name, text in [
-        ("instruction", read.instruction),
-        *((f"instances.{k}", i.input + i.output) for k, i in enumerate(read.instances)),
-    ]:
+    texts = {name: getattr(read, name) for name in ("id", "name", "category", "instruction")}
+    texts |= {f"instances.{k}": i.input + i.output for k, i in enumerate(read.instances)}
+    for name, text in texts.items():
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:

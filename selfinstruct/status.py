@@ -29,7 +29,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     Returns:
         What `RunState.summary` returns, and
         `run`: the directory; `proposals`: committed so far; `pending`: follow-up requests still to make;
-        `stages`: for each of generate, export, tune, evaluate, report {"done": bool, "note": why not, or what there is};
+        `stages`: for each of generate, export, tune, evaluate, report {"done": bool, "note": why not, if known};
         `writer`: {"pid", "host", "alive": true | false | null where it cannot be known} of the process that holds the
         directory, or null;
         `rates`: the last measurements of a generation that is going on, with `eta_s`, or null.
@@ -146,7 +146,8 @@ def _lives(pid: int, note: Path) -> bool:
     try:
         process = psutil.Process(pid)
         began, noted = process.create_time(), note.stat().st_mtime
-        return process.status() != psutil.STATUS_ZOMBIE and began <= noted + 2.0  # Clocks of kernel and file system differ a little.
+        # The clocks of kernel and file system differ a little.
+        return process.status() != psutil.STATUS_ZOMBIE and began <= noted + 2.0
     except (psutil.NoSuchProcess, OSError):
         return False
     except psutil.AccessDenied:
@@ -197,26 +198,28 @@ def render(found: dict[str, Any]) -> RenderableType:
     filled = round(done * 30)
     table.add_row("run", escape(found["run"]))
     table.add_row("writer", escape(_writer_text(found["writer"])))
-    table.add_row("accepted", f"[green]{'━' * filled}[/green]{'╌' * (30 - filled)} {candidates['accepted']:,} of {found['target']:,}")
+    bar = f"[green]{'━' * filled}[/green]{'╌' * (30 - filled)}"
+    table.add_row("accepted", f"{bar} {candidates['accepted']:,} of {found['target']:,}")
     table.add_row("candidates", f"{candidates['total']:,} from {found['proposals']:,} proposals")
     table.add_row("rejected", f"{candidates['rejected']:,}{_reasons(candidates['reasons'])}")
     waiting = f", {classified['pending']:,} waiting" if classified["pending"] else ""
     failed = f", {classified['failed']:,} unclear" if classified["failed"] else ""
     table.add_row("classification", f"{classified['yes']:,} yes, {classified['no']:,} no{failed}{waiting}")
-    kept = f"{instances['accepted']:,} kept of {instances['total']:,}, for {found['instructions_with_instances']:,} instructions"
-    table.add_row("instances", f"{kept}{_reasons(instances['reasons'])}")
+    kept = f"{instances['accepted']:,} kept of {instances['total']:,}"
+    some = f"for {found['instructions_with_instances']:,} instructions"
+    table.add_row("instances", f"{kept}, {some}{_reasons(instances['reasons'])}")
     if found["failures"]:
         table.add_row("failed", escape(", ".join(f"{name} {n:,}" for name, n in found["failures"].items())))
     table.add_row("tokens", f"{found['tokens']['completion']:,} written, {found['tokens']['prompt']:,} read in prompts")
     if found["rates"]:
         rates = found["rates"]
         left = f", about {duration(rates['eta_s'])} left" if rates["eta_s"] else ""
-        table.add_row("speed", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {rates['accepted_per_s'] * 60:,.1f} accepted/min{left}")
+        accepted = f"{rates['accepted_per_s'] * 60:,.1f} accepted/min"
+        table.add_row("speed", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {accepted}{left}")
     if found["stopped"] and candidates["accepted"] < found["target"]:
         stop = found["stopped"]
-        table.add_row(
-            "stopped", f"{stop['event']}: {stop.get('accepted', 0):,} of the last {stop.get('candidates', 0):,} candidates were new"
-        )
+        new = f"{stop.get('accepted', 0):,} of the last {stop.get('candidates', 0):,} candidates were new"
+        table.add_row("stopped", f"{escape(stop['event'])}: {new}")
     stages = Table.grid(padding=(0, 2))
     for name, stage in found["stages"].items():
         mark = "[green]done[/green]" if stage["done"] else "[dim]not yet[/dim]"

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from selfinstruct.config import Config
@@ -16,6 +17,10 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generate import generate
 from selfinstruct.records import Completion
 from selfinstruct.state import RunState
+
+# Other work on the machine must not fail a property.
+hypothesis.settings.register_profile("selfinstruct", deadline=None)
+hypothesis.settings.load_profile("selfinstruct")
 
 VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()
 THINGS = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -214,16 +214,26 @@ async def answer(
             progress.advance(row["completion_tokens"])
             return row
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(question)) for question in asked]
-        except ExceptionGroup as errors:  # An engine that dies fails all of them alike.
-            raise errors.exceptions[0] from None
-    rows = [task.result() for task in tasks]
+        rows = await _all(one(question) for question in asked)
+    if arm.prompting == "zero_shot":
+        held_out = [k for k, question in enumerate(asked) if question.set == GENERATED_SET]
+        measured = await _all(_reference_logprob(engine, asked[k]) for k in held_out)
+        for k, found in zip(held_out, measured, strict=True):
+            rows[k] |= found
     failed = [row for row in rows if row["finish_reason"] == "failed"]
     if failed:
         console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0]['failed']}")
     return rows
+
+
+async def _all(waiting: Iterable[Coroutine[Any, Any, Row]]) -> list[Row]:
+    """The results of everything at once, in order. An engine that dies fails all of them alike: one error says it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in waiting]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _settle_template(engine: EvaluationEngine, prompt_format: templates.PromptFormat) -> None:
@@ -256,8 +266,6 @@ async def _answer_one(
     row["response"] = parse(completion.text)
     row["finish_reason"] = completion.finish_reason
     row["completion_tokens"] = completion.completion_tokens
-    if question.set == GENERATED_SET and not few_shot:
-        row |= await _reference_logprob(engine, prompt, question.references[0])
     return row
 
 
@@ -275,14 +283,15 @@ def _few_shot(engine: Engine, question: Question, shown: Sequence[SeedTask], max
     return fitted[0]
 
 
-async def _reference_logprob(engine: EvaluationEngine, prompt: Prompt, reference: str) -> Row:
+async def _reference_logprob(engine: EvaluationEngine, question: Question) -> Row:
     """Log-probability and number of tokens of the reference answer, the token that ends it included.
 
     Nothing where they do not fit the context.
     """
-    ids = [*engine.tokenizer(reference.strip(), add_special_tokens=False)["input_ids"], engine.end_token_id]
+    reference = question.references[0].strip()
+    ids = [*engine.tokenizer(reference, add_special_tokens=False)["input_ids"], engine.end_token_id]
     try:
-        logprob = await engine.response_logprob(engine.encode(prompt), ids)
+        logprob = await engine.response_logprob(engine.encode(question.messages), ids)
     except RequestFailed:
         return {}
     return {"reference_logprob": round(logprob, 6), "reference_tokens": len(ids)}

@@ -73,6 +73,9 @@ def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
         ConfigError: an argument is unknown, missing or refused by its owner.
     """
     parser = _Parser((TuneArguments, SFTConfig, ModelConfig), prog="python -m tuning.sft", allow_abbrev=False)
+    if {"-h", "--help"} & set(argv):
+        parser.set_defaults_with_config(**defaults({}, machine or Machine.here()))
+        parser.parse_args(["--help"])  # ends the program
     argv, in_file = _without_config(argv)
     given = in_file | parser.given(argv)
     unknown = [name for name in given if name not in parser.names]
@@ -90,7 +93,7 @@ def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
 
 
 def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Our defaults where they differ from TRL's, for the arguments that were not given.
+    """Our defaults where they differ from TRL's; what was given goes before them.
 
     The learning rate and `max_length` also depend on the model: see `learning_rate` and `sft.py`.
     """
@@ -129,7 +132,7 @@ def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
             ours["dtype"] = "bfloat16"  # the frozen weights need no more; PEFT keeps the adapter's in float32
     else:
         ours |= {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-    return {name: value for name, value in ours.items() if name not in given}
+    return ours
 
 
 def learning_rate(num_parameters: int, *, lora: bool) -> float:

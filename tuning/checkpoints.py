@@ -28,19 +28,27 @@ _NO_MATTER = frozenset(
 """Arguments that do not change what is learnt."""
 
 
-def identity(given: dict[str, Any], dataset: str, versions: dict[str, str]) -> dict[str, Any]:
-    """What makes two trainings the same one: the arguments that matter and the dataset's fingerprint.
+def identity(
+    given: dict[str, Any], *, dataset: str, model: list[tuple[str, int, int]], versions: dict[str, str]
+) -> dict[str, Any]:
+    """What makes two trainings the same one: the arguments that matter, the data, the base model, the libraries.
 
     Args:
         given: the arguments that the user gave.
         dataset: fingerprint of what is learnt.
+        model: files of the base model.
         versions: of the libraries that train.
     """
     arguments = {name: value for name, value in sorted(given.items()) if name not in _NO_MATTER}
     trainers = {name: versions[name] for name in ("torch", "transformers", "trl", "peft") if name in versions}
-    return json.loads(
-        json.dumps({"arguments": arguments, "dataset_sha256": dataset, "versions": trainers}, default=str)
-    )
+    found = {"arguments": arguments, "dataset_sha256": dataset, "model_files": model, "versions": trainers}
+    return json.loads(json.dumps(found, default=str))
+
+
+def files_of(model: Path) -> list[tuple[str, int, int]]:
+    """Name, size in bytes and modification time in ns of a local model's files; a model on the Hub has a revision."""
+    found = [path for path in sorted(model.glob("*")) if path.suffix in (".safetensors", ".bin", ".json", ".jinja")]
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
 def record(output_dir: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class ShowProgress(TrainerCallback):
         if console.is_terminal:
             columns = (
                 TextColumn("tune"),
-                BarColumn(),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.description}"),
                 TimeRemainingColumn(),

@@ -9,40 +9,18 @@ training that was stopped. Files: see `checkpoints.py`; what was done: see `reco
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import sys
-import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from selfinstruct import jsonl
-from selfinstruct.engines.vllm import resolve_model
-from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
-from selfinstruct.progress import console, duration
-from tuning import checkpoints, data, preflight, record
-from tuning.data import IGNORED, TokenRow
-from tuning.templates import Template, prepare
-
-if TYPE_CHECKING:
-    from tuning.arguments import Parsed
-
-_STARTED = time.monotonic()
-
-
-class Interrupted(StoppedError):
-    """A signal stopped the training; a checkpoint holds it. The exit code is 128 + the signal's number."""
-
-    def __init__(self, number: int, step: int) -> None:
-        name = signal.Signals(number).name
-        super().__init__(f"tune: stopped by {name} at step {step}; the same command continues from there")
-        self.exit_code = 128 + number
+from selfinstruct.errors import SelfInstructError
+from selfinstruct.progress import console
+from tuning import data, preflight
+from tuning.training import Training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,12 +57,13 @@ def tune(argv: Sequence[str]) -> None:
     from tuning.arguments import parse
 
     parsed = parse(argv)
-    job = _Job(parsed)
+    job = Training(parsed)
     splits = data.load(Path(parsed.tune.dataset_dir))
     job.notes["rows"] = {split: len(rows) for split, rows in splits.items()}
-    identity = checkpoints.identity(parsed.given, data.fingerprint(splits), record.versions())
+    identity = job.identity(splits)
     if job.is_done(identity):
-        console.print(f"tune: {job.output_dir} is already tuned with these settings (--overwrite tunes anew)")
+        if job.main:
+            console.print(f"tune: {job.output_dir} is already tuned with these settings (--overwrite tunes anew)")
         return
     tokenizer, template = job.tokenizer()
     tokens = {split: job.tokenize(rows, tokenizer) for split, rows in splits.items()}
@@ -102,328 +81,6 @@ def tune(argv: Sequence[str]) -> None:
 
         save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load)
     job.finish(trainer)
-
-
-class _Job:
-    """One training: where it comes from, where it goes, and what is noted about it."""
-
-    def __init__(self, parsed: Parsed) -> None:
-        self.parsed = parsed
-        self.training = parsed.training
-        self.output_dir = Path(self.training.output_dir)
-        self.main = self.training.process_index == 0
-        self.source = resolve_model(str(parsed.model.model_name_or_path))
-        self.load = {"revision": parsed.model.model_revision, "trust_remote_code": self.training.trust_remote_code}
-        self.checkpoint: Path | None = None
-        self.training.output_dir = str(self.output_dir / checkpoints.FOLDER)
-        self.notes: dict[str, Any] = {
-            "model": self.source,
-            "method": "lora" if parsed.model.use_peft else "full",
-            "dataset_dir": parsed.tune.dataset_dir,
-        }
-
-    def is_done(self, identity: dict[str, Any]) -> bool:
-        """Whether the finished model is there.
-
-        Else finds the checkpoint to continue from, and discards those of another training.
-        """
-        found = checkpoints.record(self.output_dir)
-        same = found.get("identity") == identity and not self.parsed.tune.overwrite
-        if same and found.get("state") == "finished":
-            return True
-        folder = self.output_dir / checkpoints.FOLDER
-        if self.training.resume_from_checkpoint not in (None, "true", "True", True):
-            self.checkpoint = Path(str(self.training.resume_from_checkpoint))
-        elif same:
-            self.checkpoint = checkpoints.last_complete(folder)
-        elif self.main and folder.exists():
-            if not self.parsed.tune.overwrite and any(folder.iterdir()):
-                console.print("tune: the checkpoints here are of other settings or another dataset; starting anew")
-            checkpoints.discard(self.output_dir)
-        return False
-
-    def tokenizer(self) -> tuple[Any, Template]:
-        """The model's tokenizer, with the template and special tokens to tune with."""
-        from transformers import AutoTokenizer
-
-        with _loading(self.source):
-            tokenizer = AutoTokenizer.from_pretrained(self.source, **self.load)
-        template = prepare(
-            tokenizer, self.parsed.tune.prompt_format, self.training.eos_token, self.training.chat_template_path
-        )
-        # The trainer is to take them from the tokenizer: `eos_token` also tells it to set the model's.
-        self.training.eos_token = tokenizer.eos_token
-        self.training.chat_template_path = None
-        return tokenizer, template
-
-    def tokenize(self, rows: Sequence[data.Row], tokenizer: Any) -> list[TokenRow]:
-        """Rows as the model will see them; which labels count follows TRL's own arguments."""
-        marked = None
-        if self.training.assistant_only_loss:
-            from trl import get_training_chat_template
-
-            try:
-                marked = get_training_chat_template(tokenizer) or tokenizer.chat_template
-            except ValueError as error:
-                raise ConfigError(
-                    f"--assistant_only_loss: {error}; leave it out, the loss is on the response alone anyway"
-                ) from error
-        completion_only = self.training.completion_only_loss is not False
-        return data.tokenize(rows, tokenizer, completion_only=completion_only, assistant_template=marked)
-
-    def inspect(
-        self, splits: dict[str, list[data.Row]], tokens: dict[str, list[TokenRow]], tokenizer: Any
-    ) -> list[preflight.Finding]:
-        """The pre-flight's findings; stops here when there is nothing to learn, before the model is loaded."""
-        self._fit_context()
-        training = self.training
-        rule = preflight.Rule(tokenizer.eos_token_id, tokenizer.eos_token, training.max_length, training.packing)
-        findings = preflight.inspect(tokens["train"], rule)
-        findings += preflight.leaked(splits["train"], splits["validation_unseen"])
-        findings += preflight.settings(lora_rank=self.parsed.model.lora_r if self.parsed.model.use_peft else None)
-        preflight.require(findings)
-        if self.parsed.tune.show_row and self.main:
-            for line in preflight.show_row(tokens["train"][0], tokenizer):
-                console.print(line, markup=False, style="green" if "learnt '" in line else None)
-        return findings
-
-    def trainer(self, tokenizer: Any, tokens: dict[str, list[TokenRow]], splits: dict[str, list[data.Row]]) -> Any:
-        """TRL's trainer, with our callbacks in place of the printing ones."""
-        from transformers import EarlyStoppingCallback, PrinterCallback
-        from trl import SFTTrainer, get_peft_config, get_quantization_config
-
-        from tuning.monitor import ShowProgress, StopWhenDiverged
-
-        training, model = self.training, self.parsed.model
-        # The labels are made; the trainer refuses these two for rows that are already tokenized.
-        training.completion_only_loss, training.assistant_only_loss = None, False
-        training.model_init_kwargs = {
-            "revision": model.model_revision,
-            "attn_implementation": model.attn_implementation,
-            "dtype": model.dtype,
-            **(training.model_init_kwargs or {}),
-        }
-        evaluated = self._validation(tokens)
-        callbacks: list[Any] = [StopWhenDiverged()]
-        if self.parsed.tune.early_stopping_patience is not None:
-            callbacks.append(EarlyStoppingCallback(self.parsed.tune.early_stopping_patience))
-        self.progress = ShowProgress()
-        with _loading(self.source), _refusing():
-            trainer = SFTTrainer(
-                model=self.source,
-                args=training,
-                train_dataset=data.to_dataset(
-                    [row for row in tokens["train"] if any(x != IGNORED for x in row.labels)]
-                ),
-                eval_dataset=evaluated or None,
-                processing_class=tokenizer,
-                quantization_config=get_quantization_config(model),
-                peft_config=get_peft_config(model),
-                callbacks=[*callbacks, self.progress],
-            )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
-
-    def begin(self, trainer: Any, template: Template, findings: list[preflight.Finding], rows: list[TokenRow]) -> None:
-        """Fix what depends on the model, and note what is about to be done."""
-        from tuning.arguments import learning_rate
-
-        total = sum(p.numel() for p in trainer.model.parameters())
-        trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        if "learning_rate" not in self.parsed.given:
-            trainer.args.learning_rate = learning_rate(total, lora=self.parsed.model.use_peft)
-        if self.checkpoint is not None:
-            trainer.args.eval_on_start = False
-        device = _device(trainer.args.device)
-        tokens = {
-            "train": sum(len(row.input_ids) for row in rows),
-            "learnt": sum(label != IGNORED for row in rows for label in row.labels),
-        }
-        self.notes |= {
-            "template": asdict(template),
-            "findings": [asdict(found) for found in findings],
-            "arguments": {**asdict(self.parsed.tune), **_plain(self.parsed.model), **trainer.args.to_sanitized_dict()},
-            "given": sorted(self.parsed.given),
-            "versions": record.versions(),
-            "machine": {"device": device, "num_processes": trainer.args.world_size},
-            "parameters": {"total": total, "trainable": trainable},
-            "tokens": tokens,
-            "resumed_from_step": int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else None,
-        }
-        self.notes["rows"]["trained_on"] = len(trainer.train_dataset)
-        if self.main:
-            method = (
-                f"LoRA, {trainable:,} of {total:,} parameters" if trainable < total else f"full, {total:,} parameters"
-            )
-            console.print(
-                f"tune: {len(rows)} rows, {tokens['learnt']:,} of {tokens['train']:,} tokens learnt · {method} · "
-                f"learning rate {trainer.args.learning_rate:g} · template: {template.source} · {device}"
-                + (f" · continuing from step {self.notes['resumed_from_step']}" if self.checkpoint else "")
-            )
-
-    def train(self, trainer: Any) -> None:
-        """Train to the end, from the checkpoint when there is one.
-
-        Raises:
-            Interrupted: a signal came.
-        """
-        import torch
-
-        from tuning.monitor import StopOnSignal
-
-        self.notes["runtime"] = {"startup_s": round(time.monotonic() - _STARTED, 1)}
-        began = time.monotonic()
-        first = self.notes["resumed_from_step"] or 0
-        try:
-            with StopOnSignal(trainer.args.world_size) as stopper:
-                trainer.add_callback(stopper)
-                trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(error) from error
-        finally:
-            self.progress.close()
-            seconds = max(time.monotonic() - began, 1e-6)
-            tokens = next((row["num_tokens"] for row in reversed(trainer.state.log_history) if "num_tokens" in row), 0)
-            self.notes["runtime"] |= {
-                "train_s": round(seconds, 1),
-                "steps_per_s": round((trainer.state.global_step - first) / seconds, 3),
-                "tokens_per_s": round(tokens / seconds, 1),
-            }
-        if stopper.received is not None:
-            raise Interrupted(stopper.received, trainer.state.global_step)
-        evaluated = {row["step"] for row in trainer.state.log_history if any(name.startswith("eval_") for name in row)}
-        if trainer.eval_dataset is not None and trainer.state.global_step not in evaluated:
-            trainer.evaluate()
-
-    @contextlib.contextmanager
-    def recorded(self, identity: dict[str, Any], trainer: Any) -> Iterator[None]:
-        """Keep `training.json` true: running, then how the block ended."""
-        self.notes["identity"] = identity
-        self._write("running", trainer)
-        try:
-            yield
-        except SelfInstructError as error:
-            state = "stopped" if isinstance(error, StoppedError) else "failed"
-            self._write(state, trainer, exit_code=error.exit_code, error=str(error))
-            raise
-        self._write("finished", trainer)
-
-    def finish(self, trainer: Any) -> None:
-        """Tidy up and say what came of it."""
-        if not self.main:
-            return
-        folder = self.output_dir / checkpoints.FOLDER
-        if not any(name.startswith("save_") for name in self.parsed.given) or not any(folder.iterdir()):
-            checkpoints.discard(self.output_dir)
-        runtime, loss = self.notes["runtime"], self.notes["loss"]
-        change = [
-            f"{split} loss {loss['base'].get(split, float('nan')):.3f} -> {x:.3f}" for split, x in loss["final"].items()
-        ]
-        console.print(
-            f"tune: {trainer.state.global_step} steps in {duration(runtime['train_s'])} "
-            f"({runtime['steps_per_s']:.2f} steps/s, {runtime['tokens_per_s']:,.0f} tokens/s, "
-            f"startup {duration(runtime['startup_s'])})" + "".join(f" · {text}" for text in change)
-        )
-        console.print(f"tune: {self.output_dir}")
-
-    # ------------------------------------------------------------------------------------------- helpers
-
-    def _fit_context(self) -> None:
-        """Without a word from the user, train on no more than the model's context holds."""
-        from transformers import AutoConfig
-
-        with _loading(self.source):
-            config = AutoConfig.from_pretrained(self.source, **self.load).get_text_config()
-        context = getattr(config, "max_position_embeddings", None)
-        if context and "max_length" not in self.parsed.given and self.training.max_length:
-            self.training.max_length = min(self.training.max_length, context)
-
-    def _validation(self, tokens: dict[str, list[TokenRow]]) -> dict[str, Any]:
-        """The validation splits that hold rows the loss can be measured on; without any, evaluation is switched off."""
-        training = self.training
-        limit = training.max_length
-        found = {}
-        for split in data.SPLITS[1:]:
-            rows = [row for row in tokens[split] if any(x != IGNORED for x in row.labels[:limit])]
-            if rows and training.eval_strategy != "no":
-                found[split] = data.to_dataset(rows)
-        metric = training.metric_for_best_model
-        if (
-            training.load_best_model_at_end
-            and (not metric or metric == "eval_validation_unseen_loss")
-            and "validation_unseen" not in found
-        ):
-            raise InputError(
-                "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
-                "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
-            )
-        if not found:
-            training.eval_strategy, training.eval_on_start, training.do_eval = "no", False, False
-        return found
-
-    def _write(self, state: str, trainer: Any, exit_code: int = 0, error: str | None = None) -> None:
-        if not self.main:
-            return
-        self.notes |= {"state": state, "exit_code": exit_code, "error": error}
-        self.notes |= {"steps": trainer.state.global_step, "epochs": round(trainer.state.epoch or 0.0, 3)}
-        best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
-        self.notes["loss"] = record.losses(trainer.state.log_history, best)
-        self.notes.setdefault("runtime", {})["total_s"] = round(time.monotonic() - _STARTED, 1)
-        jsonl.write_json(self.output_dir / checkpoints.RECORD, _finite(self.notes))
-
-
-@contextlib.contextmanager
-def _loading(source: str) -> Iterator[None]:
-    """Say plainly that a model cannot be loaded."""
-    try:
-        yield
-    except (OSError, KeyError) as error:
-        raise ConfigError(f"model {source!r} cannot be loaded: {error}") from error
-
-
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """TRL and transformers validate some arguments only against the model, the data and what is installed."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(error) from error
-    except (ValueError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"TRL refuses: {error}") from error
-
-
-def _out_of_memory(error: Exception) -> StoppedError:
-    return StoppedError(
-        f"tune: out of GPU memory: {str(error).splitlines()[0]}\nLower --per_device_train_batch_size (and raise "
-        "--gradient_accumulation_steps), lower --max_length, or tune with --use_peft"
-    )
-
-
-def _plain(model: Any) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in asdict(model).items()
-        if value is None or isinstance(value, (str, int, float, bool, list))
-    }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: what is no number becomes its name."""
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _device(device: Any) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _is_main_process() -> bool:
@@ -453,7 +110,7 @@ def _set_environment(debug: bool) -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning)
-    for name in ("trl", "accelerate", "datasets", "torch.distributed"):
+    for name in ("trl", "accelerate", "datasets", "huggingface_hub", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

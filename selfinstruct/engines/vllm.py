@@ -60,6 +60,12 @@ def adapter_arguments(name: str) -> dict[str, Any]:
     return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
 
 
+def _adapts_output(folder: str) -> bool:
+    """Whether the adapter in a folder changes the output layer."""
+    adapter = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+    return "lm_head" in str(adapter.get("target_modules"))
+
+
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The sizes in which vLLM keeps room for adapters."""
 
@@ -72,7 +78,6 @@ def prepare_environment(verbose: bool = False) -> None:
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
         # A forked engine would inherit the lock on the run directory, and open files with it.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        vllm_plugin.SWITCH: "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
@@ -81,6 +86,7 @@ def prepare_environment(verbose: bool = False) -> None:
         defaults |= {"PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    vllm_plugin.watch_children()
 
 
 def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_heads: int) -> dict[str, int]:
@@ -178,6 +184,8 @@ class VLLMEngine:
     def __init__(self, llm: Any, tokenizer: Any, context_length: int, adapter: str | None = None) -> None:
         self._llm = llm
         self._adapter = adapter
+        # With an adapter, vLLM dies of prompt log-probabilities whose request is not alone in its batch (its issue 16668).
+        self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
@@ -269,9 +277,14 @@ class VLLMEngine:
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
         """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens.
 
+        With an adapter, ask it when nothing else is in flight.
+
         Raises:
-            RequestFailed: both together leave no room in the context for the one token that vLLM generates after them.
+            RequestFailed: both together leave no room in the context for the one token that vLLM generates after them;
+                or an adapter changes the output layer, which vLLM would leave out of account (its issue 51594).
         """
+        if self._adapter and _adapts_output(self._adapter):
+            raise RequestFailed("adapted_output_layer", "vLLM would measure the output layer without its adapter")
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -285,7 +298,8 @@ class VLLMEngine:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        outcome = await self._complete(prompt_ids + response_ids, sampling)
+        async with self._measuring:
+            outcome = await self._complete(prompt_ids + response_ids, sampling)
         places = outcome.prompt_logprobs[len(prompt_ids) :]
         return float(sum(place[token].logprob for place, token in zip(places, response_ids, strict=True)))
 

@@ -1,9 +1,9 @@
 """vLLM's processes end with the program that started them, also when that is killed with -9.
 
-vLLM loads plugins in each of its processes. This one stands in two groups: `vllm.general_plugins` is meant for such
-things, but is read only after the engine core has heard from its driver, for which it would wait five minutes;
-`vllm.platform_plugins` is read as soon as vLLM is imported. Left alone, an engine core outlives its killed driver by
-minutes and keeps the GPU's memory.
+Left alone, an engine core outlives its killed driver by minutes and keeps the GPU's memory. vLLM calls plugins in each
+of its processes, and this one stands in two groups: `vllm.general_plugins` is meant for such things, but comes after
+the engine core has heard from its driver, for which it may wait five minutes; `vllm.platform_plugins` comes as soon as
+vLLM is imported.
 """
 
 from __future__ import annotations
@@ -12,16 +12,25 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 
-SWITCH = "SELFINSTRUCT_ENGINE_ENDS_WITH_DRIVER"
-"""Environment variable, inherited by the engine's processes: only engines that this program starts are concerned."""
+PARENT = "SELFINSTRUCT_ENGINE_PARENT"
+"""Environment variable: the process (its id) whose children are to end with it. Without it nothing is done."""
+
+
+def watch_children() -> None:
+    """Let the engine processes that this one starts end with it."""
+    os.environ[PARENT] = str(os.getpid())
 
 
 def end_with_parent() -> None:
-    """In a child process of a `multiprocessing` parent: have Linux kill it when the parent dies."""
-    parent = multiprocessing.parent_process()
-    if not os.environ.get(SWITCH) or parent is None:
+    """In a process that `multiprocessing` started for vLLM: have Linux kill it when its parent dies."""
+    parent = os.environ.get(PARENT)
+    # `parent_process()` is not known yet while the child unpickles its work; others (Ray's) are not ours to end.
+    spawned = "--multiprocessing-fork" in sys.orig_argv or multiprocessing.parent_process() is not None
+    if parent in (None, str(os.getpid())) or not spawned:
         return
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent.pid:  # It died before it could be watched.
+    if str(os.getppid()) != parent:  # It died before it could be watched.
         os._exit(1)
+    watch_children()  # An engine core has workers of its own.

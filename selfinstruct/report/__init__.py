@@ -4,14 +4,13 @@
     plots.py     its figures, as inline SVG
     template.html
 
-What models wrote is hostile until shown otherwise: jinja2 escapes every value, `text.py` makes it showable and short, and the
-page forbids scripts and outside resources by its own policy.
+What models wrote is hostile until shown otherwise: jinja2 escapes every value, `text.py` makes it showable and short,
+and the page forbids scripts and outside resources by its own policy.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from selfinstruct import jsonl
 from selfinstruct.report.collect import Report, collect
@@ -34,7 +33,7 @@ def render(report: Report) -> str:
     from markupsafe import Markup
 
     from selfinstruct.report import outcome, text
-    from selfinstruct.report.collect import REAL_MODEL
+    from selfinstruct.report.collect import REAL_RUN
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "report"),
@@ -45,9 +44,9 @@ def render(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(text.FILTERS)
-    figures = {name: Markup(svg) for name, svg in _figures(report).items()}  # noqa: S704 - our own SVG
+    figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment.get_template("template.html")
-    return page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_model=REAL_MODEL) + "\n"
+    return page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN) + "\n"
 
 
 def _figures(report: Report) -> dict[str, str]:

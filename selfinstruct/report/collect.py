@@ -23,8 +23,8 @@ from selfinstruct.report.growth import Growth, Part, Step, grow
 from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.state import RunState
 
-REAL_MODEL = "Qwen/Qwen3-8B-Base"
-"""Named in the next command after a demo."""
+REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
+"""The next command after a demo."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,12 @@ def collect(run_dir: Path) -> Report:
     ]
     evaluation = outcome.evaluation(run.evaluation)
     identity = header.get("identity") or {}
+    is_demo = identity.get("model") == DEMO_MODEL
+    dataset_is_current = dataset is not None and is_current(dataset, growth.state)
     return Report(
         name=run_dir.resolve().name,
         path=str(run_dir),
-        is_demo=identity.get("model") == DEMO_MODEL,
+        is_demo=is_demo,
         unfinished=_unfinished(growth.state),
         facts=_facts(header, config, seeds, growth),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
@@ -124,11 +126,18 @@ def collect(run_dir: Path) -> Report:
         growth=growth,
         rows=_rows(dataset) if dataset else None,
         dataset=dataset,
-        dataset_is_old=bool(dataset) and not is_current(dataset or {}, growth.state),
+        dataset_is_old=dataset is not None and not dataset_is_current,
         trainings=trainings,
         evaluation=evaluation,
         files=_files(run),
-        next=_next(run, growth.state, identity.get("model") == DEMO_MODEL, dataset, bool(trainings), evaluation),
+        next=_next(
+            run,
+            growth.state,
+            is_demo=is_demo,
+            dataset_is_current=dataset_is_current,
+            tuned=bool(trainings),
+            evaluated=evaluation is not None,
+        ),
     )
 
 
@@ -176,18 +185,21 @@ def _unfinished(state: RunState) -> str:
     )
 
 
-def _facts(header: dict[str, Any], config: Config | None, seeds: list[SeedTask], growth: Growth) -> list[tuple[str, str]]:
+def _facts(
+    header: dict[str, Any], config: Config | None, seeds: list[SeedTask], growth: Growth
+) -> list[tuple[str, str]]:
     identity, resolved = header.get("identity") or {}, header.get("resolved") or {}
     model, revision = str(identity.get("model", "unknown")), identity.get("revision")
     facts = [("Generator", f"{model} at {revision}" if revision else model)]
     if seeds:
         source = ", ".join(config.seeds) if config else ""
-        facts.append(("Seeds", f"{len(seeds)} tasks, {sum(s.is_classification for s in seeds)} of them classification ({source})"))
+        classification = sum(seed.is_classification for seed in seeds)
+        facts.append(("Seeds", f"{len(seeds)} tasks, {classification} of them classification ({source})"))
     elif config:
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
     facts.append(("Target", f"{growth.state.target:,} instructions"))
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
-    style = {"completion": "text completion", "chat": "chat template"}.get(str(resolved.get("style")), str(resolved.get("style")))
+    style = "chat template" if resolved.get("style") == "chat" else "text completion"
     facts.append(("Prompting", f"{style}, context of {resolved.get('context_length', 0):,} tokens"))
     if config and config.tune.model:
         facts.append(("Model tuned", config.tune.model))
@@ -196,19 +208,18 @@ def _facts(header: dict[str, Any], config: Config | None, seeds: list[SeedTask],
         sittings = f" in {len(pace.sittings)} sittings" if len(pace.sittings) > 1 else ""
         when = pace.began if pace.began == pace.ended else f"{pace.began} to {pace.ended}"
         facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sittings}"))
-    facts.append(("Tokens", f"{growth.state.completion_tokens:,} written, {growth.state.prompt_tokens:,} read in prompts"))
+    tokens = growth.state.completion_tokens, growth.state.prompt_tokens
+    facts.append(("Tokens", f"{tokens[0]:,} written, {tokens[1]:,} read in prompts"))
     return facts
 
 
 def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
     """Beside table 1 of the paper."""
     state, words = growth.state, growth.mean_words
+    classification = sum(seed.is_classification for seed in seeds)
+    known = [Compared("seed tasks", len(seeds), 175), Compared("of them classification", classification, 25)]
     return [
-        *(
-            [Compared("seed tasks", len(seeds), 175), Compared("of them classification", sum(s.is_classification for s in seeds), 25)]
-            if seeds
-            else []
-        ),
+        *(known if seeds else []),
         Compared("instructions accepted", len(state.pool), 52_445),
         Compared("of them classification", sum(state.is_classification.values()), 11_584),
         Compared("instances kept", state.num_instances, 82_439),
@@ -220,11 +231,12 @@ def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
 
 
 def _rows(dataset: dict[str, Any]) -> Step:
-    """From kept instances to rows. Seed tasks, where they are included, are in the training split and not counted here."""
+    """From kept instances to rows. Seed tasks, which may stand in the training split, are not counted."""
     rows = dict(dataset["rows"])
     rows["train"] -= dataset.get("origins", {}).get("seed", 0)
     left_out = [Part(name, n) for name, n in dataset["instances"]["left_out"].items()]
-    return Step("Instances at the export", dataset["instances"]["accepted"], [*(Part(k, n, True) for k, n in rows.items()), *left_out])
+    splits = [Part(name, n, True) for name, n in rows.items()]
+    return Step("Instances at the export", dataset["instances"]["accepted"], [*splits, *left_out])
 
 
 _WHAT = {
@@ -242,36 +254,34 @@ _WHAT = {
 
 
 def _files(run: RunDirectory) -> list[Kept]:
-    there = [(name, run.path / name, what) for name, what in _WHAT.items()]
-    predictions = [
-        (f"evaluation/{path.name}", path, "questions and answers of one arm") for path in sorted(run.evaluation.glob("predictions-*.jsonl"))
-    ]
-    return [
-        Kept(name, path.stat().st_size if path.is_file() else None, what) for name, path, what in [*there, *predictions] if path.exists()
-    ]
+    what = dict(_WHAT)
+    for path in sorted(run.evaluation.glob("predictions-*.jsonl")):
+        what[f"evaluation/{path.name}"] = "questions and answers of one arm"
+    there = [(name, run.path / name) for name in what if (run.path / name).exists()]
+    return [Kept(name, path.stat().st_size if path.is_file() else None, what[name]) for name, path in there]
 
 
 def _next(
-    run: RunDirectory, state: RunState, is_demo: bool, dataset: dict[str, Any] | None, tuned: bool, evaluation: Evaluation | None
+    run: RunDirectory, state: RunState, *, is_demo: bool, dataset_is_current: bool, tuned: bool, evaluated: bool
 ) -> list[Next]:
     """What to do now, the most useful first."""
     path = shlex.quote(str(run.path))
+    generate = f"selfinstruct generate --output-dir {path}"
     found = []
     if state.stopped is not None and len(state.pool) < state.target:
-        found.append(Next("go on in spite of saturation", f"selfinstruct generate --output-dir {path} --saturation.min-acceptance 0"))
+        found.append(Next("go on in spite of saturation", f"{generate} --saturation.min-acceptance 0"))
     elif not state.complete:
-        found.append(Next("finish generation", f"selfinstruct generate --output-dir {path}"))
-    if dataset is None or not is_current(dataset, state):
+        found.append(Next("finish generation", generate))
+    if not dataset_is_current:
         found.append(Next("write the dataset", f"selfinstruct export {path}"))
     if not tuned:
         found.append(Next("tune a model on it", f"selfinstruct tune {path}"))
-    if evaluation is None:
+    if not evaluated:
         found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
         found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
     if state.complete:
-        more = f"selfinstruct generate --output-dir {path} --num-instructions {2 * state.target}"
-        found.append(Next("grow the run further", more))
+        found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:
-        found.append(Next("do the same with a real model", f"selfinstruct demo --model {REAL_MODEL} --output-dir runs/real"))
+        found.append(Next("do the same with a real model", REAL_RUN))
     return found

@@ -120,7 +120,8 @@ class _Sample:
         self._found: list[tuple[bytes, str, Any]] = []
 
     def offer(self, name: str, item: Any) -> None:
-        bisect.insort(self._found, (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest(), name, item), key=lambda f: f[:2])
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+        bisect.insort(self._found, (digest, name, item), key=lambda found: found[:2])
         del self._found[self._size :]
 
     def items(self) -> list[Any]:
@@ -156,16 +157,22 @@ def grow(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) -> Growth:
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     growth.similarity = [near["score"] for near in nearest.values()]
     growth.accepted = _accepted_samples(state, nearest)
-    by_count = [name for name, _ in sorted(state.rejected.items(), key=lambda r: (-r[1], r[0]))]
-    growth.rejected = {name: [_rejected(c, texts) for c in rejected[name].items()] for name in by_count if name != "target_reached"}
-    by_count = [name for name, _ in sorted(state.instances_rejected.items(), key=lambda r: (-r[1], r[0]))]
-    growth.rejected_instances = {name: [_rejected_instance(*c, texts) for c in instances[name].items()] for name in by_count}
+    for name, _ in sorted(state.rejected.items(), key=_by_count):
+        if name != "target_reached":
+            growth.rejected[name] = [_rejected(candidate, texts) for candidate in rejected[name].items()]
+    for name, _ in sorted(state.instances_rejected.items(), key=_by_count):
+        growth.rejected_instances[name] = [_rejected_instance(of, c, texts) for of, c in instances[name].items()]
     growth.openings = [_openings(state, words) for words in (1, 2)]
     growth.mean_words = _mean_words(state)
     growth.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
     growth.funnel = _funnel(state)
     growth.pace = _pace(read_metrics(metrics))
     return growth
+
+
+def _by_count(item: tuple[str, int]) -> tuple[int, str]:
+    """The most frequent first; ties by name."""
+    return -item[1], item[0]
 
 
 def _accepted_samples(state: RunState, nearest: dict[str, Any]) -> list[Accepted]:
@@ -190,8 +197,9 @@ def _rejected(candidate: dict[str, Any], texts: dict[str, str]) -> Rejected:
     evidence = dict(candidate.get("evidence") or {})
     near = evidence.pop("nearest", None) or {}
     shown = {shorten(name, 40): shorten(value, 120) for name, value in list(evidence.items())[:6]}
-    near_text = shorten(texts.get(near.get("id", ""), ""))
-    return Rejected(candidate["id"], shorten(candidate["instruction"]), shown, near.get("id", ""), near_text, near.get("score"))
+    near_id = near.get("id", "")
+    near_text = shorten(texts.get(near_id, ""))
+    return Rejected(candidate["id"], shorten(candidate["instruction"]), shown, near_id, near_text, near.get("score"))
 
 
 def _rejected_instance(instruction_id: str, candidate: dict[str, Any], texts: dict[str, str]) -> Rejected:
@@ -200,10 +208,11 @@ def _rejected_instance(instruction_id: str, candidate: dict[str, Any], texts: di
 
 
 def _openings(state: RunState, words: int) -> Openings:
-    found = Counter(
-        " ".join(word.strip(".,:;!?\"'()*").lower() for word in instruction.text.split(maxsplit=words)[:words]) for instruction in state.pool
-    )
-    common = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:_MOST_FREQUENT]
+    def opening(text: str) -> str:
+        return " ".join(word.strip(".,:;!?\"'()*").lower() for word in text.split(maxsplit=words)[:words])
+
+    found = Counter(opening(instruction.text) for instruction in state.pool)
+    common = sorted(found.items(), key=_by_count)[:_MOST_FREQUENT]
     return Openings(words, len(found), [(shorten(opening, 40), count) for opening, count in common])
 
 
@@ -222,7 +231,11 @@ def _funnel(state: RunState) -> list[Step]:
     """The way from proposals to instances. The parts of each step sum up to its total."""
 
     def failed(kind: str) -> list[Part]:
-        return [Part(name, n) for (k, name), n in sorted(state.failures.items(), key=lambda f: (-f[1], f[0])) if k == kind]
+        of_kind = [(name, n) for (k, name), n in state.failures.items() if k == kind]
+        return [Part(name, n) for name, n in sorted(of_kind, key=_by_count)]
+
+    def lost(reasons: dict[str, int]) -> list[Part]:
+        return [Part(name, n) for name, n in reasons.items()]
 
     counts = state.summary()
     accepted, classified = counts["candidates"]["accepted"], counts["classification"]
@@ -233,12 +246,12 @@ def _funnel(state: RunState) -> list[Step]:
         Step(
             "Proposals asked for",
             state.proposals,
-            [Part("answered with a list of candidates", counts["requests"]["proposal"]["committed"], True), *failed("proposal")],
+            [Part("answered with candidates", counts["requests"]["proposal"]["committed"], True), *failed("proposal")],
         ),
         Step(
             "Candidate instructions",
             counts["candidates"]["total"],
-            [Part("accepted", accepted, True), *(Part(name, n) for name, n in counts["candidates"]["reasons"].items())],
+            [Part("accepted", accepted, True), *lost(counts["candidates"]["reasons"])],
         ),
         Step(
             "Accepted instructions",
@@ -263,7 +276,7 @@ def _funnel(state: RunState) -> list[Step]:
         Step(
             "Instances written",
             counts["instances"]["total"],
-            [Part("kept", counts["instances"]["accepted"], True), *(Part(n, c) for n, c in counts["instances"]["reasons"].items())],
+            [Part("kept", counts["instances"]["accepted"], True), *lost(counts["instances"]["reasons"])],
         ),
     ]
 

@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from selfinstruct import jsonl
 from selfinstruct.errors import InputError
@@ -25,7 +25,7 @@ ARMS = {
     TUNED: "tuned on the generated data",
 }
 """How the known arms are called; others go by their own name."""
-_SHORT = ARMS | {SEEDS_ONLY: "tuned on seeds", TUNED: "tuned"}
+_SHORT = {BASE: "base", FEW_SHOT: "few-shot base", SEEDS_ONLY: "seeds alone", TUNED: "tuned"}
 METRICS = {"rouge_l": "ROUGE-L", "exact_match": "exact match"}
 _ANSWERS_PER_SET = 4
 _MOST_CATEGORIES = 40
@@ -44,8 +44,8 @@ class Curve:
 class Training:
     """A tuning run.
 
-    `state` is `running`, `stopped`, `failed` or `finished`, with its `error`; `arguments` are (name, value, whether it was
-    given); `findings` what was found wrong with data or settings before training.
+    `state` is `running`, `stopped`, `failed` or `finished`, with its `error`; `arguments` are (name, value, whether it
+    was given); `findings` what was found wrong with data or settings before training.
     """
 
     state: str
@@ -125,9 +125,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}; make it again with the stage that writes it") from error
+        raise InputError(f"{path}: cannot be read as JSON: {error}; repeat the stage that writes it") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}; make it again with the stage that writes it")
+        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}; repeat the stage that writes it")
     return value
 
 
@@ -162,22 +162,22 @@ def _set(name: str, arms: dict[str, Any]) -> Set:
         for category, found in (scores.get("per_category") or {}).items():
             sizes[category] = max(sizes.get(category, 0), found.get("n") or 0)
     largest = sorted(sizes, key=lambda c: (-sizes[c], c))[:_MOST_CATEGORIES]
-    categories = [
-        (c, sizes[c], [((s.get("per_category") or {}).get(c) or {}).get("rouge_l") for s in there.values()]) for c in sorted(largest)
-    ]
+    by_arm = [_section(scores, "per_category") for scores in there.values()]
+    categories = [(c, sizes[c], [_section(arm, c).get("rouge_l") for arm in by_arm]) for c in sorted(largest)]
     return Set(name, name == _GENERATED_SET, rows, categories)
 
 
-def _comparisons(found: list[dict[str, Any]], sets: list[str]) -> dict[str, list[Interval]]:
+def _comparisons(made: list[dict[str, Any]], sets: list[str]) -> dict[str, list[Interval]]:
     """By metric; the sets in their order."""
     by_metric: dict[str, list[Interval]] = {}
-    for c in sorted(found, key=lambda c: sets.index(c["set"]) if c.get("set") in sets else len(sets)):
-        numbers = [c.get(name) for name in ("difference", "low", "high")]
-        if not all(_is_number(n) for n in numbers):
+    for c in sorted(made, key=lambda c: sets.index(c["set"]) if c.get("set") in sets else len(sets)):
+        difference, low, high = (c.get(name) for name in ("difference", "low", "high"))
+        if not (_is_number(difference) and _is_number(low) and _is_number(high)):
             continue
-        label = f"{c.get('set')}: {_SHORT.get(c.get('a'), c.get('a'))} over {_SHORT.get(c.get('b'), c.get('b'))}"
-        interval = Interval(label, *map(float, numbers), bool(c.get("shown")), c.get("n_tasks"), c.get("confidence"))  # type: ignore[arg-type]
-        by_metric.setdefault(str(c.get("metric")), []).append(interval)
+        a, b = str(c.get("a")), str(c.get("b"))
+        label = f"{c.get('set')}: {_SHORT.get(a, a)} over {_SHORT.get(b, b)}"
+        found = Interval(label, difference, low, high, bool(c.get("shown")), c.get("n_tasks"), c.get("confidence"))
+        by_metric.setdefault(str(c.get("metric")), []).append(found)
     return by_metric
 
 
@@ -219,8 +219,9 @@ def _hash(name: str) -> bytes:
 # ------------------------------------------------------------------------------------------------ training
 
 _TOLD = (
-    "learning_rate lr_scheduler_type num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps max_length "
-    "packing completion_only_loss assistant_only_loss use_peft lora_r lora_alpha bf16 optim weight_decay seed"
+    "learning_rate lr_scheduler_type num_train_epochs max_steps per_device_train_batch_size "
+    "gradient_accumulation_steps max_length packing completion_only_loss assistant_only_loss "
+    "use_peft lora_r lora_alpha bf16 optim seed"
 ).split()
 """Arguments worth reading even where they are the defaults; all of them are in training.json."""
 
@@ -269,18 +270,24 @@ def _training_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("Tokens", f"{number(tokens.get('learnt'))} learnt of {number(tokens.get('train'))} read" if tokens else ""),
         ("Took", took),
         ("Device", " × ".join(str(part) for part in (machine.get("num_processes"), machine.get("device")) if part)),
-        *(
-            (f"Loss on {split}", f"{number(base.get(split), 3)} before, {number(final[split], 3)} after" if split in base else number(final[split], 3))
-            for split in final
-        ),
+        *((f"Loss on {split}", _before_and_after(base.get(split), final[split])) for split in final),
     ]
+
+
+def _before_and_after(base: Any, final: Any) -> str:
+    return f"{number(base, 3)} before, {number(final, 3)} after" if _is_number(base) else number(final, 3)
 
 
 def _curves(loss: dict[str, Any]) -> list[Curve]:
     """Every loss that the trainer logged, by step."""
     logged = {"training": loss.get("train"), **_section(loss, "evaluation")}
-    curves = [Curve(name, [(r["step"], r["loss"]) for r in rows or [] if _is_number(r.get("step")) and _is_number(r.get("loss"))]) for name, rows in logged.items()]
+    curves = [Curve(name, [point for row in rows or [] if (point := _point(row))]) for name, rows in logged.items()]
     return [curve for curve in curves if curve.points]
+
+
+def _point(row: dict[str, Any]) -> tuple[float, float] | None:
+    step, loss = row.get("step"), row.get("loss")
+    return (step, loss) if _is_number(step) and _is_number(loss) else None
 
 
 def _section(found: dict[str, Any], name: str) -> dict[str, Any]:
@@ -288,5 +295,5 @@ def _section(found: dict[str, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

@@ -1,7 +1,7 @@
 """Figures as inline SVG: the same bytes for the same numbers, and the page's own colours, in light and dark.
 
-matplotlib draws with stand-in colours that are then replaced by the page's CSS variables. Text stays text, in the page's
-own font. Sizes are in points at a figure width that a phone shows almost unscaled.
+matplotlib draws with stand-in colours that are then replaced by the page's CSS variables. Text stays text, in the
+page's own font. Sizes are in points at a figure width that a phone shows almost unscaled.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def similarity(scores: Sequence[float], threshold: float) -> str:
     def draw(axes: Axes) -> None:
         axes.hist(scores, bins=[k / 20 for k in range(21)], color=ACCENT, rwidth=0.9)
         axes.axvline(threshold, color=WARM, linestyle=(0, (4, 3)), linewidth=1.2)
-        axes.text(threshold + 0.01, 0.97, "rejected\nabove this", color=WARM, va="top", transform=axes.get_xaxis_transform())
+        across = axes.get_xaxis_transform()
+        axes.text(threshold + 0.01, 0.97, "rejected\nabove this", color=WARM, va="top", transform=across)
         axes.set_xlim(0, 1)
         axes.set_xlabel("ROUGE-L F to the nearest seed")
         axes.set_ylabel("accepted instructions")
@@ -158,7 +159,8 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
             axes.plot([found.difference], [place], color=colour, marker="o", markersize=5)
             # On paper of its own, so that the line at 0 does not cross it.
             paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-            axes.text(0.0, place + 0.27, _label(found.label, 70), va="bottom", transform=axes.get_yaxis_transform(), bbox=paper)
+            along = axes.get_yaxis_transform()
+            axes.text(0.0, place + 0.27, _label(found.label, 70), va="bottom", transform=along, bbox=paper)
         axes.set_ylim(-0.5, len(intervals) - 0.2)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -182,7 +184,8 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> st
 
     style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # The browser has the fonts; only widths are guessed here.
+        # The browser has the fonts; only widths are guessed here.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         mpl.rcdefaults()  # Whatever the user's matplotlibrc says.
         mpl.rcParams.update(style)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -199,7 +202,7 @@ def _inlined(document: str, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     opening, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening)
-    svg = f"<svg {box.group() if box else ''} aria-hidden=\"true\">{rest}"
+    svg = f'<svg {box.group() if box else ""} aria-hidden="true">{rest}'
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"'DejaVu Sans'(?:, '[^']*')*(?:, [\w-]+)*", "var(--sans)", svg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -107,9 +108,12 @@ def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_the_plugin_leaves_other_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the driver itself, and in engines that this program did not start, it does nothing."""
-    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("the plugin ended this process"))
-    monkeypatch.setenv(vllm_plugin.SWITCH, "1")
+    """In the driver itself, in a process that somebody else's vLLM runs in, and in one that Ray started."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("the plugin wants to watch this process"))
+    monkeypatch.delenv(vllm_plugin.PARENT, raising=False)
     vllm_plugin.end_with_parent()
-    monkeypatch.delenv(vllm_plugin.SWITCH)
+    monkeypatch.setenv(vllm_plugin.PARENT, "1")
+    vllm_plugin.end_with_parent()
+    monkeypatch.setattr(sys, "orig_argv", ["python", "--multiprocessing-fork"])
+    monkeypatch.setenv(vllm_plugin.PARENT, str(os.getpid()))
     vllm_plugin.end_with_parent()

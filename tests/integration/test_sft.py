@@ -203,6 +203,14 @@ def test_the_record_says_what_was_done(full, lora):
     assert training(lora)["method"] == "lora"
 
 
+def test_the_card_says_where_the_model_comes_from(full, lora):
+    text = (full / "README.md").read_text()
+    before = training(full)["loss"]["base"]["validation_seen"]
+    assert "16 rows of" in text and "all parameters" in text
+    assert f"| validation_seen | {before:.3f} |" in text
+    assert "LoRA, merged" in (lora / "README.md").read_text()
+
+
 def test_a_model_comes_back_in_the_precision_that_it_came_in(model, dataset, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,7 @@
-"""A run with every stage done, for the tests of report and status: generation is real (scripted engine), the rest made by hand."""
+"""A run with every stage done, for the tests of report and status.
+
+Generation is real (on the scripted engine), the rest is made by hand.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from selfinstruct.export import export
 from selfinstruct.records import Completion
 from tests.conftest import THINGS, run_scripted, script
 
-HOSTILE = "</script></style><img src=http://evil.example/x.png onerror=alert(1)>\x00\ud800\u202e{{ 7*7 }} $x$ &amp; " + "long" * 20_000
+HOSTILE = "</script></style><img src=http://evil.example/x.png onerror=alert(1)>\x00\ud800\u202e{{ 7*7 }} $x$ &amp; "
+HOSTILE += "long" * 20_000
 
 
 def hostile_script(request: Request) -> Completion:
@@ -65,8 +69,15 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
         "model": "demo",
         "method": "full",
         "rows": {"train": 190, "validation_seen": 8, "validation_unseen": 11, "trained_on": 190},
-        "findings": [{"name": "leak", "message": "2 training rows <b>have</b> the prompt of a validation row", "count": 2}],
-        "arguments": {"learning_rate": 0.001, "num_train_epochs": 3.0, "per_device_train_batch_size": 8, "packing": False},
+        "findings": [
+            {"name": "leak", "message": "2 training rows <b>have</b> the prompt of a validation row", "count": 2}
+        ],
+        "arguments": {
+            "learning_rate": 0.001,
+            "num_train_epochs": 3.0,
+            "per_device_train_batch_size": 8,
+            "packing": False,
+        },
         "given": ["learning_rate", "num_train_epochs"],
         "parameters": {"total": 3_500_000, "trainable": 3_500_000},
         "machine": {"device": "cpu", "num_processes": 1},
@@ -75,7 +86,9 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
         "epochs": 3.0,
         "runtime": {"startup_s": 4.0, "train_s": 127.0, "total_s": 131.0, "steps_per_s": 2.36, "tokens_per_s": 4100.0},
         "loss": {
-            "train": [{"step": s, "epoch": s / 100, "loss": 1.2 + 2.6 / (1 + s / 40), "learning_rate": 0.001} for s in steps],
+            "train": [
+                {"step": s, "epoch": s / 100, "loss": 1.2 + 2.6 / (1 + s / 40), "learning_rate": 0.001} for s in steps
+            ],
             "evaluation": {
                 "validation_seen": [{"step": s, "loss": 1.5 + 2.4 / (1 + s / 40)} for s in (0, 100, 200, 300)],
                 "validation_unseen": [{"step": s, "loss": 1.7 + 2.3 / (1 + s / 40)} for s in (0, 100, 200, 300)],

@@ -158,7 +158,7 @@ def test_the_parts_of_each_step_add_up(make_config: Any) -> None:
     report = collect(finished_run.complete(config))
     steps = [*report.growth.funnel, report.rows]
     assert all(step and step.total == sum(part.count for part in step.parts) for step in steps)
-    proposals, candidates, accepted, asked, written, exported = steps
+    _, _, accepted, asked, _, exported = steps
     kept = [sum(part.count for part in step.parts if part.kept) for step in steps if step]
     assert (kept[1], kept[2], kept[4]) == (accepted.total, asked.total, exported.total)
     assert not report.dataset_is_old

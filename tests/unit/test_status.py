@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from selfinstruct import status as statuses
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, StoppedError
 from selfinstruct.export import export
-from selfinstruct.journal import RunDirectory
 from selfinstruct.report import write_report
 from tests.conftest import run_scripted, script
 from tests.unit import finished_run
@@ -107,20 +107,20 @@ def test_saturation(make_config: Any) -> None:
     assert statuses.next_command(found) == f"selfinstruct export {config.output_dir}"
 
 
-def _hold(path: Path, held: Any, release: Any) -> None:
-    with RunDirectory(path).locked():
-        held.set()
-        release.wait(60)
+HOLD = """
+import pathlib, sys
+from selfinstruct.journal import RunDirectory
+with RunDirectory(pathlib.Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_the_writer_is_seen_without_touching_its_lock(make_config: Any) -> None:
     run = finished_run.generated(make_config())
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(run, held, release))
-    process.start()
-    try:
-        assert held.wait(60)
+    command = [sys.executable, "-c", HOLD, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
         lock = (run / ".lock").stat()
         found = statuses.status(run)
         assert found["writer"] == {"pid": process.pid, "host": socket.gethostname(), "alive": True}
@@ -128,12 +128,9 @@ def test_the_writer_is_seen_without_touching_its_lock(make_config: Any) -> None:
         after = (run / ".lock").stat()
         assert (lock.st_mtime_ns, lock.st_atime_ns) == (after.st_mtime_ns, after.st_atime_ns)
         process.kill()
-        process.join()
-        assert statuses.status(run)["writer"]["alive"] is False
-        assert "is gone" in shown(statuses.status(run))
-    finally:
-        release.set()
-        process.join()
+        process.wait()
+    assert statuses.status(run)["writer"]["alive"] is False
+    assert "is gone" in shown(statuses.status(run))
 
 
 def test_a_later_process_with_the_same_number_is_not_the_writer(make_config: Any) -> None:

@@ -98,6 +98,15 @@ def test_bad_arguments_are_named(argv, message):
     assert caught.value.exit_code == 2
 
 
+def test_help_shows_the_defaults_that_hold(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], CPU)
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--dataset_dir DATASET_DIR" in shown
+    assert "(default: cosine)" in shown
+
+
 def test_unknown_key_of_a_config_file_is_named(tmp_path: Path):
     path = tmp_path / "tune.yaml"
     path.write_text("lora_alfa: 4\n")

@@ -40,15 +40,24 @@ def test_no_checkpoint_at_all(tmp_path):
 
 
 def test_identity_follows_what_changes_the_result():
-    def of(dataset="d", versions=VERSIONS, **given):
-        return checkpoints.identity(given, dataset, versions)
+    def of(dataset="d", model=(("model.safetensors", 5, 7),), versions=VERSIONS, **given):
+        return checkpoints.identity(given, dataset=dataset, model=list(model), versions=versions)
 
     same = of(learning_rate=1e-3)
     assert of(learning_rate=1e-3, output_dir="elsewhere", report_to=["wandb"], save_steps=5, overwrite=True) == same
     assert of(learning_rate=1e-4) != same
     assert of(learning_rate=1e-3, dataset="e") != same
+    assert of(learning_rate=1e-3, model=(("model.safetensors", 5, 8),)) != same
     assert of(learning_rate=1e-3, versions={**VERSIONS, "trl": "2"}) != same
     assert json.loads(json.dumps(same)) == same
+
+
+def test_files_of_a_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"12345")
+    (tmp_path / "README.md").write_text("no matter")
+    ((name, size, _),) = checkpoints.files_of(tmp_path)
+    assert (name, size) == ("model.safetensors", 5)
+    assert checkpoints.files_of(tmp_path / "organisation/name-on-the-hub") == []
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{"])

@@ -134,7 +134,7 @@ FAMILIES = (
         asks=(
             f"[find|write|give|name|copy] the {{part}} [in|from] the {TEXT}",
             f"what is the {{part}} in the {TEXT}?",
-            f"[which|what] {{part}} [does the {TEXT} mention|is in the {TEXT}]?".replace(TEXT, "text"),
+            "[which|what] {part} [does the text mention|is in the text]?",
             f"[take|pick|extract] the {{part}} [from|out of] the {TEXT}",
         ),
         reserved=(

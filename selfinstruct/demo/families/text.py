@@ -166,7 +166,7 @@ FAMILIES = (
         "counting words",
         asks=(
             f"count the words [in|of] the {TEXT}",
-            f"how many words [does the {TEXT} have|are there in the {TEXT}]?".replace(TEXT, "sentence"),
+            "how many words [does the sentence have|are there in the sentence]?",
             f"[write|give|find] the number of words in the {TEXT}",
             f"[say|tell me] how many words the {TEXT} has",
         ),
@@ -223,7 +223,7 @@ FAMILIES = (
     Family(
         "sorting words",
         asks=(
-            f"[sort|arrange] the [words|{LIST[1:-1].split('|')[0]}] in {{order}}",
+            "[sort|arrange] the [words|list] in {order}",
             "[put|write|list] the [given |]words in {order}",
             "[put|bring] the [items|entries] of the list [in|into] {order}",
         ),
