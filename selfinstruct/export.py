@@ -27,7 +27,7 @@ from selfinstruct.config import Config, Export
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, self_instruct
 from selfinstruct.journal import RunDirectory, read_lines
-from selfinstruct.novelty import NoveltyIndex
+from selfinstruct.novelty import NoveltyIndex, tokenize
 from selfinstruct.prompts import user_message
 from selfinstruct.records import SeedTask, Task
 from selfinstruct.state import RunState, replay
@@ -175,7 +175,7 @@ def _mean_words(splits: Iterable[list[Row]], name: str) -> float | None:
     """Mean words of the non-empty texts of one field of generated rows; each instruction counts once."""
     rows = [row for rows in splits for row in rows if row["origin"] == "generated"]
     texts = {row["instruction"] for row in rows} if name == "instruction" else [row[name] for row in rows if row[name]]
-    return round(sum(len(t.split()) for t in texts) / len(texts), 1) if texts else None
+    return round(sum(len(tokenize(t)) for t in texts) / len(texts), 1) if texts else None
 
 
 def require_dataset(run: RunDirectory) -> None:

@@ -52,7 +52,7 @@ class RunDirectory:
         self.evaluation = path / "evaluation"
         self.report = path / "report.html"
         self._lock = path / ".lock"
-        self._owner = path / ".lock.owner"
+        self.owner = path / ".lock.owner"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,15 +72,15 @@ class RunDirectory:
                 f"{self.path} is being written by {self._owner_text()}; wait for it or stop it"
             ) from error
         try:
-            jsonl.write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
+            jsonl.write_json(self.owner, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
-            self._owner.unlink(missing_ok=True)
+            self.owner.unlink(missing_ok=True)
             lock.release()
 
     def _owner_text(self) -> str:
         try:
-            owner = json.loads(self._owner.read_text())
+            owner = json.loads(self.owner.read_text())
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError):
             return "another process"

@@ -194,8 +194,8 @@ class Pipeline:
                 "event": "saturated",
                 "after_proposal": self.state.proposals - 1,
                 "window": rule.window,
-                "candidates": candidates,
-                "accepted": accepted,
+                "window_candidates": candidates,
+                "window_accepted": accepted,
             }
         )
 

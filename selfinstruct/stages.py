@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 
 from selfinstruct import export as exports
 from selfinstruct import jsonl
-from selfinstruct.config import Config, dump_yaml
+from selfinstruct.config import Config, Tune, dump_yaml
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import closing_table, console, duration, stage
@@ -73,20 +74,34 @@ def tune(config: Config) -> None:
 
     run = RunDirectory(Path(str(config.output_dir)))
     exports.require_dataset(run)
-    jobs = [(run.dataset, run.model)]
-    if config.evaluate.seeds_baseline:
-        seeds_only = run.path / "dataset-seeds"
-        exports.export_seeds(config, seeds_only)
-        jobs.append((seeds_only, run.path / SEEDS_MODEL))
-    for dataset, output in jobs:
-        model = config.tune.model or config.model
-        command = tune_command(config.tune, model=model, dataset_dir=dataset, output_dir=output)
-        done = _Mark(output, [*sorted(dataset.glob("*.jsonl"))], [model, *command[1:]])
+    model = config.tune.model or config.model
+
+    def tune_on(dataset: Path, output: Path, options: Tune) -> None:
+        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output)
+        done = _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
         if done.stands():
             console.print(f"tune: {output} is up to date")
-            continue
+            return
         _call(command, "tune")
         done.set()
+
+    tune_on(run.dataset, run.model, config.tune)
+    if config.evaluate.seeds_baseline:
+        dataset = run.path / "dataset-seeds"
+        rows = exports.export_seeds(config, dataset)
+        console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
+        tune_on(dataset, run.path / SEEDS_MODEL, _no_longer(config.tune, rows, run.model / "training.json"))
+
+
+def _no_longer(tune: Tune, rows: int, record: Path) -> Tune:
+    """The options of a tuning on `rows` rows that takes at most the steps of the one that `record` tells of.
+
+    Without this the arm with more rows would be trained longer, and the comparison would be about that.
+    """
+    trained = json.loads(record.read_text())
+    if rows <= trained["rows"]["trained_on"]:
+        return tune
+    return tune.model_copy(update={"max_steps": trained["steps"]})
 
 
 def evaluate(config: Config, models: Sequence[str] = ()) -> None:

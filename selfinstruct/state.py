@@ -65,7 +65,7 @@ class RunState:
     @property
     def complete(self) -> bool:
         """Whether the target is reached and every accepted instruction has had its turn."""
-        return len(self.pool) >= self.target and not self.pending()
+        return bool(self.header) and len(self.pool) >= self.target and not self.pending()
 
     def pending(self) -> list[tuple[str, Instruction]]:
         """Follow-up requests still to make, as (kind, instruction), in order of acceptance."""

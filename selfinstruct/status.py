@@ -45,17 +45,12 @@ def status(run_dir: Path) -> dict[str, Any]:
     return {
         "run": str(run_dir),
         **state.summary(),
-        "complete": _complete(state),
         "proposals": state.proposals,
         "pending": len(state.pending()),
         "stages": _stages(run, state, going),
         "writer": writer,
         "rates": _rates(run.metrics, state) if going else None,
     }
-
-
-def _complete(state: RunState) -> bool:
-    return bool(state.header) and state.complete
 
 
 # -------------------------------------------------------------------------------------------------- stages
@@ -76,7 +71,7 @@ def _stage(done: bool, note: str = "") -> dict[str, Any]:
 
 
 def _generate(state: RunState, going: bool) -> dict[str, Any]:
-    if _complete(state):
+    if state.complete:
         return _stage(True)
     if going:
         return _stage(False, "going on")
@@ -131,7 +126,7 @@ def _writer(run: RunDirectory) -> dict[str, Any] | None:
 
     To try the lock itself could make a writer fail that starts at this moment.
     """
-    note = run.path / ".lock.owner"
+    note = run.owner
     owner = _json(note)
     if owner is None or not isinstance(owner.get("pid"), int):
         return None

@@ -174,8 +174,8 @@ def _unfinished(state: RunState) -> str:
     if stopped is not None and accepted < state.target:
         return (
             f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: it was saturated. Of the "
-            f"{stopped.get('candidates', 0):,} candidates of the last {stopped.get('window', 0):,} proposals, "
-            f"{stopped.get('accepted', 0):,} were new."
+            f"{stopped.get('window_candidates', 0):,} candidates of the last {stopped.get('window', 0):,} proposals, "
+            f"{stopped.get('window_accepted', 0):,} were new."
         )
     if state.complete:
         return ""

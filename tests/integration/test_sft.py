@@ -249,9 +249,11 @@ def test_a_stopped_training_continues_to_the_very_same_weights(model, dataset, t
         if state.global_step == 3:
             signal.raise_signal(signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     with monkeypatch.context() as patch:
         patch.setattr(ShowProgress, "on_step_begin", interrupt)
         assert tune(model, dataset, tmp_path / "stopped", *options) == 130
+    signal.signal(signal.SIGINT, before)
     found = training(tmp_path / "stopped")
     assert (found["state"], found["exit_code"], found["steps"]) == ("stopped", 130, 4)
     assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0]

@@ -130,7 +130,12 @@ def test_an_option_that_vllm_does_not_know_may_be_ours_misspelt(monkeypatch: pyt
 
 def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr("selfinstruct.engines.vllm.parse_arguments", lambda words: seen.append(words) or {})
+
+    def note(words: list[str]) -> dict[str, Any]:
+        seen.append(words)
+        return {}
+
+    monkeypatch.setattr("selfinstruct.engines.vllm.parse_arguments", note)
     result = invoke("run", write(tmp_path / "c.yaml", ""), "--dry-run", "--tune.max-steps", "-1", "--engine.x", "-2.5")
     assert result.exit_code == 0, result.output
     assert "max_steps: -1" in result.stdout

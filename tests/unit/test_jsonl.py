@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     with pytest.raises(ValueError):
         jsonl.write(path, [{"a": 2}, {"a": float("inf")}])
     assert path.read_bytes() == b'{"a":1}\n'
-    assert os.listdir(tmp_path) == ["x.jsonl"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_write_replaces_and_counts(tmp_path: Path) -> None:

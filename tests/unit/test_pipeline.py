@@ -279,7 +279,7 @@ def test_saturation_stops_with_a_control_line_and_exit_code_3(make_config: Any, 
     controls = [line for line in lines if line["kind"] == "control"]
     assert [c["event"] for c in controls] == ["saturated"]
     assert controls[0]["after_proposal"] == proposals(lines)[-1]["n"] == len(proposals(lines)) - 1
-    assert controls[0]["accepted"] < 0.1 * controls[0]["candidates"]
+    assert controls[0]["window_accepted"] < 0.1 * controls[0]["window_candidates"]
     # What was accepted has its instances all the same.
     assert replay(lines).pending() == []
 

@@ -35,7 +35,9 @@ def test_proposal_prompt_of_a_base_model_is_a_list_to_continue() -> None:
 
 
 def test_proposal_prompt_of_a_chat_model_names_the_numbers_wanted() -> None:
-    (message,) = prompts.encode_proposal(["Name a river.", "Sort words."], 8, "chat")
+    prompt = prompts.encode_proposal(["Name a river.", "Sort words."], 8, "chat")
+    assert isinstance(prompt, list)
+    (message,) = prompt
     assert message["role"] == "user"
     assert "Task 2: Sort words.\n\nContinue the list with 8 new tasks." in message["content"]
     assert "from 'Task 3:' to 'Task 10:'" in message["content"]

@@ -27,6 +27,7 @@ def test_last_complete_checkpoint_is_the_highest_whole_one(tmp_path):
     checkpoint(tmp_path, 9)
     whole = checkpoint(tmp_path, 10)
     torn = checkpoint(tmp_path, 20, '{"global_step": 2')
+    checkpoint(tmp_path, 25, '{"global_step": 24}')
     missing = tmp_path / "checkpoint-30"
     missing.mkdir()
     assert checkpoints.last_complete(tmp_path) == whole
@@ -131,7 +132,15 @@ def test_a_spoilt_weight_stops_before_the_checkpoint():
         watch.on_step_end(ARGS, state, control, model=model)
 
 
-def test_a_signal_asks_for_a_checkpoint_and_the_handlers_come_back():
+@pytest.fixture
+def interruptible():
+    """A shell that starts the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_asks_for_a_checkpoint_and_the_handlers_come_back(interruptible):
     before = signal.getsignal(signal.SIGTERM)
     control = SimpleNamespace(should_save=False, should_training_stop=False)
     with StopOnSignal(num_processes=1) as stopper:
