@@ -140,7 +140,8 @@ def _stop_is_lifted(config: Config, state: RunState) -> bool:
     """Whether the recorded stop would not happen under the options given now."""
     stopped, rule = state.stopped, config.saturation
     return stopped is not None and (
-        stopped["window"] != rule.window or stopped["window_accepted"] >= rule.min_acceptance * max(stopped["window_candidates"], 1)
+        stopped["window"] != rule.window
+        or stopped["window_accepted"] >= rule.min_acceptance * max(stopped["window_candidates"], 1)
     )
 
 
@@ -236,8 +237,8 @@ def _say_when_stopped(state: RunState) -> None:
     if stopped is not None and len(state.pool) < state.target:
         raise StoppedError(
             f"saturated: of the {stopped['window_candidates']} candidates of the last {stopped['window']} proposals "
-            f"{stopped['window_accepted']} were new. {len(state.pool)} of {state.target} instructions were accepted, and the "
-            "dataset can be exported as it is.\n"
+            f"{stopped['window_accepted']} were new. {len(state.pool)} of {state.target} instructions were accepted, "
+            "and the dataset can be exported as it is.\n"
             "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, "
             "a stronger model"
         )

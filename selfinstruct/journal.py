@@ -204,7 +204,6 @@ class JournalWriter:
         if self._handle < 0:
             return
         self._closing.set()
-        self._dirty.set()
         if self._syncer is not None:
             self._syncer.join()
         handle, self._handle = self._handle, -1
@@ -219,10 +218,10 @@ class JournalWriter:
             os.close(handle)
 
     def _sync_loop(self) -> None:
-        while True:
-            self._dirty.wait()
-            if self._closing.wait(self._interval):
-                return
+        # It waits for one thing alone: waiting for `_dirty` too would lose a `close` that comes before its `clear`.
+        while not self._closing.wait(self._interval):
+            if not self._dirty.is_set():
+                continue
             self._dirty.clear()
             try:
                 os.fsync(self._handle)

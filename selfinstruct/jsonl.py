@@ -30,7 +30,7 @@ def dumps(row: Any) -> str:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """The JSON object of one line.
+    """The JSON object of one line; a BOM before it is accepted.
 
     Raises:
         ValueError: says what is wrong with the line: no UTF-8, no JSON, no object.
@@ -66,8 +66,6 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with path.open("rb") as stream:
             for number, raw in enumerate(stream, 1):
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if raw.strip():
                     try:
                         row = parse(raw)

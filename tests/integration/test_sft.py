@@ -221,7 +221,8 @@ def test_a_model_comes_back_in_the_precision_that_it_came_in(model, dataset, tmp
     assert {w.dtype for w in weights(tmp_path / "out").values()} == {torch.bfloat16}
 
 
-def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path):
+@pytest.mark.parametrize("method", [[], ["--use_peft"]], ids=["full", "lora"])
+def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path, method):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = tiny_model.save(tmp_path / "base")
@@ -231,7 +232,7 @@ def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset,
         "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
     )
     tokenizer.save_pretrained(base)
-    assert tune(base, dataset, tmp_path / "out", *QUICK) == 0
+    assert tune(base, dataset, tmp_path / "out", *QUICK, *method) == 0
     tuned = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert (tuned.chat_template, tuned.eos_token) == (tokenizer.chat_template, "<pad>")
     generation = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config

@@ -482,11 +482,12 @@ def test_strip_thinking(text: str, expected: str) -> None:
 
 def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
     long = SeedTask("long", "Write.", (Instance("", "word " * 500),), False)
-    broken = SeedTask("broken", "Write.", (Instance("", "Input: of a field"),), False)
+    broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
     tasks = [long, broken, *seed_files.load([seed_file])]
     shown = questions.few_shot_examples(tasks, 4, seed=1)
     assert len(shown) == 4
-    assert not {"long", "broken"} & {task.id for task in shown}
+    for seed in range(20):
+        assert not {"long", "broken"} & {task.id for task in questions.few_shot_examples(tasks, 4, seed)}
     assert shown == questions.few_shot_examples(tasks, 4, seed=1)
     assert shown != questions.few_shot_examples(tasks, 4, seed=2)
     assert len(questions.few_shot_examples(tasks, 99, seed=1)) == 11

@@ -192,6 +192,18 @@ def test_closing_does_not_wait_for_the_interval(run: RunDirectory) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_closing_at_any_moment_of_the_interval_ends(run: RunDirectory) -> None:
+    """Also just between the syncer's waiting and its taking note of what was written."""
+    for k in range(300):
+        journal = JournalWriter(run.journal, fsync_interval=0.002)
+        journal.append(LINES[0])
+        time.sleep(0.0015 + 0.001 * (k % 50) / 50)
+        ended = threading.Thread(target=journal.close, daemon=True)
+        ended.start()
+        ended.join(20)
+        assert not ended.is_alive(), "close waits for a thread that waits for it"
+
+
 def test_a_failed_background_fsync_is_raised_by_the_next_append_and_by_close(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -296,6 +296,22 @@ def test_a_saturated_run_stays_stopped_without_starting_an_engine(make_config: A
     assert not engine.history and not engine._closed
 
 
+def test_a_raised_target_alone_lifts_no_stop(make_config: Any, tmp_path: Path) -> None:
+    rule = {"window": 10, "min_acceptance": 0.1}
+    with pytest.raises(StoppedError):
+        run_scripted(make_config(saturation=rule), ScriptedEngine(dull))
+    journal = tmp_path / "run" / "journal.jsonl"
+    # Follow-ups that were cut off are still made, and nothing is proposed beside them.
+    lines = journal.read_bytes().split(b"\n")
+    lines.pop(next(k for k, line in enumerate(lines) if line.startswith(b'{"kind":"instances"')))
+    journal.write_bytes(b"\n".join(lines))
+    engine = ScriptedEngine(dull)
+    with pytest.raises(StoppedError, match="saturated"):
+        run_scripted(make_config(saturation=rule, num_instructions=40), engine)
+    assert {request.key.partition("/")[0] for request in engine.history} == {"instances"}
+    assert not [line for line in journal_lines(tmp_path / "run") if line.get("event") == "resumed"]
+
+
 def test_loosened_options_lift_the_stop(make_config: Any, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         run_scripted(make_config(saturation={"window": 10, "min_acceptance": 0.1}), ScriptedEngine(dull))

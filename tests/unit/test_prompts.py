@@ -129,6 +129,10 @@ def test_surplus_items_are_candidates_too() -> None:
     assert len(texts("\n".join(f"Task {n}: Name river {n}." for n in range(9, 31)))) == 22
 
 
+def test_bold_that_is_never_closed() -> None:
+    assert texts("**9. Name a river.\n**10. Name a lake.") == ["Name a river.", "Name a lake."]
+
+
 def test_a_list_that_begins_again_at_one() -> None:
     assert texts("1. Name a river.\n2. Name a lake.") == ["Name a river.", "Name a lake."]
 

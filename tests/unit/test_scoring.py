@@ -68,12 +68,10 @@ def test_other_scripts_are_measured(reference: str, response: str, expected: flo
 
 
 def test_the_reference_alone_decides_how_words_are_cut() -> None:
-    # rouge_score's tokens: "caf" and "r", "sum". A Cyrillic answer does not change how this reference is read.
-    judge = RougeScorer(["rougeL"])
-    response = "café résumé по-русски и по-русски"
-    expected = judge.score("café résumé", response)["rougeL"].fmeasure
-    assert expected == 1
-    assert scoring.rouge_l(["café résumé"], response) == 100
+    # To rouge_score the reference is the word "caf". An answer mostly in Cyrillic does not change how it is read.
+    response = "кафе по-русски caf"
+    assert RougeScorer(["rougeL"]).score("café", response)["rougeL"].fmeasure == 1
+    assert scoring.rouge_l(["café"], response) == 100
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""The novelty filter: is an instruction too close, by ROUGE-L F-measure, to any earlier one?
+
+    >>> index = NoveltyIndex(["Write a poem about the sea.", "List three fruits."], threshold=0.7)
+    >>> index.accept("Write a poem about the moon.")
+    Verdict(accepted=False, reason='near_duplicate', nearest=Neighbour(index=0, score=0.8333333333333334))
+    >>> index.accept("Explain how tides work.")
+    Verdict(accepted=True, reason=None, nearest=Neighbour(index=0, score=0.0))
+
+The decision is that of `rouge_score`, float arithmetic included: a candidate is rejected when the float
+2PR / (P + R) exceeds the threshold, with P = LCS / len(candidate) and R = LCS / len(earlier). Tokens are
+`rouge_score`'s for text it can see; other text is cut into Unicode words (see `tokenize`).
+
+    tokens.py     what a word is
+    verdict.py    the answer, and the arithmetic behind it
+    index.py      NoveltyIndex: the interface; compiles in the background and scans meanwhile
+    scan.py       the plain way, RapidFuzz over the whole pool
+    compiled.py   the fast way: arrays that grow, given to
+    kernels.py    what numba compiles: inverted lists, signatures, bit-parallel LCS
+"""
+
+from __future__ import annotations
+
+from selfinstruct.novelty.index import NoveltyIndex, warm_up
+from selfinstruct.novelty.tokens import tokenize
+from selfinstruct.novelty.verdict import Decisions, Neighbour, Verdict, rouge_l
+
+__all__ = ["Decisions", "Neighbour", "NoveltyIndex", "Verdict", "rouge_l", "tokenize", "warm_up"]

@@ -1,0 +1,326 @@
+"""The index as it is at full speed: arrays that grow, given to the kernels.
+
+Memory per text of 16 words: 64 bytes of words, 32 of signature, 8 of offset, about 100 of postings; and about 40 bytes
+per word of the vocabulary. Nothing here ever takes longer than adding one text to the lists: arrays grow by realloc
+(for large ones the kernel of the operating system moves pages, nothing is copied), the vocabulary by one bucket at a
+time, and when the words are ranked anew, the new lists catch up a few texts at a time behind the old ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from selfinstruct.novelty import kernels
+from selfinstruct.novelty.tokens import encode, text_key
+from selfinstruct.novelty.verdict import Decisions, Neighbour
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_CHUNK_TEXTS = 1024  # Candidates searched for together; those accepted are compared with each other one by one.
+_CHUNK_BYTES = 1 << 17
+_PARALLEL_TEXTS = 256  # Below, handing out work costs more than it saves.
+_FIRST_RANKING = 1024  # Texts; ranked anew at every eightfold, up to:
+_LAST_RANKING = 1 << 16
+_SEED_COUNTS = 1 << 25  # Bytes.
+_CATCH_UP = 16  # Texts put into the new lists per text added.
+
+
+class CompiledIndex:
+    """Earlier texts as words, their inverted lists, and the decisions.
+
+    Args:
+        threshold: reject when ROUGE-L F is greater.
+        num_seeds: how many of the first texts are seeds.
+        threads: for large batches; by default as many as the process has cores.
+    """
+
+    def __init__(self, threshold: float, num_seeds: int = 0, threads: int | None = None) -> None:
+        self.threshold = threshold
+        self.num_seeds = num_seeds
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._workers: ThreadPoolExecutor | None = None
+        self._table = np.empty((kernels.TABLE, kernels.TABLE), np.int64)
+        kernels.fill_least_table(threshold, self._table)
+        self._prefixes = np.zeros(kernels.TABLE, np.int64)
+        self._one: kernels.Query | None = None  # For single candidates.
+        self._seeds: kernels.Seeds | None = None
+        self._words = kernels.Words(
+            heads=np.zeros(2048, np.uint32),
+            follow=np.zeros(1024, np.uint32),
+            key=np.zeros(1024, np.uint64),
+            at=np.zeros(1024, np.uint32),
+            letters=np.zeros(8192, np.uint8),
+            size=np.array([0, 0, 1024, 0], np.int64),
+        )
+        self._docs = kernels.Docs(
+            tokens=np.zeros(4096, np.uint32),
+            start=np.zeros(257, np.int64),
+            sign=np.zeros(4 * 256, np.uint64),
+            size=np.zeros(2, np.int64),
+        )
+        self._blank: dict[str, int] = {}  # Texts without words.
+        self._lists = _new_lists(np.zeros(0, np.uint32), 1024)
+        self._next_lists: kernels.Lists | None = None
+        self._next_ranking = _FIRST_RANKING
+
+    def __len__(self) -> int:
+        return int(self._docs.size[0])
+
+    # ------------------------------------------------------------------------------------------ what is asked
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Append texts without deciding on them."""
+        sign = np.empty(4, np.uint64)
+        for chunk in _chunks(texts):
+            tokens, start = self._split(chunk, insert=True)
+            for k in np.flatnonzero(np.diff(start) == 0).tolist():
+                self._blank.setdefault(text_key(chunk[k]), len(self) + k)
+            done = 0
+            while True:
+                done = kernels.append(tokens, start, done, self._docs, sign)
+                if done == len(chunk):
+                    break
+                self._grow_docs(int(start[-1] - start[done]), len(chunk) - done)
+            self._index(added=len(chunk))
+
+    def decide(self, texts: Sequence[str]) -> Decisions:
+        """Decide on candidates in order, each compared with all before it; the accepted ones are appended."""
+        chunks = [self._decide(chunk) for chunk in _chunks(texts)]
+        return Decisions(*map(np.concatenate, zip(*chunks, strict=True))) if len(chunks) != 1 else chunks[0]
+
+    def nearest(self, texts: Sequence[str], k: int, before: Sequence[int]) -> list[list[Neighbour]]:
+        """For each text the k nearest of the first `before` texts, best first, ties: the earliest."""
+        tokens, start = self._split(texts, insert=False)
+        count = len(texts)
+        scores, found = np.empty((count, k), np.float64), np.empty((count, k), np.int64)
+        limits = np.asarray(before, np.int64)
+
+        def work(first: int, last: int) -> None:
+            query = self._query(tokens, start, k)
+            kernels.nearest(query, start, first, last, limits, self._docs, scores, found)
+
+        self._share(count, 1, work)
+        return [
+            [Neighbour(text, score) for text, score in zip(*pair, strict=True) if text >= 0]
+            for pair in zip(found.tolist(), scores.tolist(), strict=True)
+        ]
+
+    # ----------------------------------------------------------------------------------------------- deciding
+
+    def _decide(self, texts: Sequence[str]) -> Decisions:
+        tokens, start = self._split(texts, insert=True)
+        count, new = len(texts), len(self)
+        scores, seed_scores = np.empty(count), np.empty(count)
+        found, seed_found = np.empty(count, np.int64), np.empty(count, np.int64)
+        taken, refused = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        blanks = self._blanks(texts, start, refused)
+
+        def work(first: int, last: int) -> None:
+            query = self._query(tokens, start, 1)
+            fixed = (self._docs, self._lists, self._seed_counts(), self.threshold, self._table)
+            kernels.search(query, start, first, last, *fixed, scores, found, seed_scores, seed_found)
+
+        self._share(count, _PARALLEL_TEXTS, work)
+        query, done = self._query(tokens, start, 1), 0
+        while True:
+            done = kernels.commit(query, start, done, new, refused, self._docs, scores, found, taken)
+            if done == count:
+                break
+            self._grow_docs(int(start[-1] - start[done]), count - done)
+        places = new - 1 + np.cumsum(taken) if blanks else taken
+        for k, key in blanks:
+            if taken[k]:
+                self._blank[key] = int(places[k])
+            else:
+                found[k], scores[k] = self._blank[key], 1.0
+        self._index(added=len(self) - new)
+        return Decisions(taken, np.where(taken, seed_found, found), np.where(taken, seed_scores, scores))
+
+    def _blanks(self, texts: Sequence[str], start: Array, refused: Array) -> list[tuple[int, str]]:
+        """(place, key) of the candidates without words; those whose key is there already are marked as refused."""
+        empty = start[1:] == start[:-1]
+        if not empty.any():
+            return []
+        there, blanks = set(self._blank), [(k, text_key(texts[k])) for k in np.flatnonzero(empty).tolist()]
+        for k, key in blanks:
+            refused[k] = key in there
+            there.add(key)
+        return blanks
+
+    def _query(self, tokens: Array, start: Array, k: int) -> kernels.Query:
+        """Room to work on candidates one after the other; one per thread."""
+        longest = int(np.max(start[1:] - start[:-1])) if start.size != 2 else int(start[1])
+        if k == 1 and start.size == 2 and longest <= kernels.TABLE and self._one is not None:
+            return self._one._replace(tokens=tokens)
+        is_long = longest > kernels.TABLE
+        room = kernels.SLOTS * -(-max(longest, 1) // kernels.TABLE)
+        counted = 1 << (2 * longest).bit_length() if is_long else 1
+        query = kernels.Query(
+            tokens=tokens,
+            order=np.empty(max(longest, kernels.TABLE), np.int64),
+            sign=np.empty(4, np.uint64),
+            keys=np.empty(room, np.uint32),
+            masks=np.empty(room, np.uint64),
+            carry=np.empty(max(longest, int(self._docs.size[1])) if is_long else 1, np.uint8),
+            counted=np.empty(counted, np.uint32),
+            counts=np.empty(counted, np.int64),
+            span=np.zeros(4, np.int64),
+            window=np.empty(5, np.int64),
+            distance=np.empty(kernels.TABLE, np.int64),
+            reach=np.empty(kernels.TABLE, np.int64),
+            seen=np.full(kernels.SEEN, -1, np.int64),
+            scores=np.empty(k, np.float64),
+            texts=np.empty(k, np.int64),
+            shared=np.empty(self.num_seeds, np.uint8),
+            bounds=np.empty(self.num_seeds, np.float64),
+        )
+        if k == 1 and start.size == 2 and not is_long:
+            self._one = query
+        return query
+
+    def _seed_counts(self) -> kernels.Seeds:
+        if self._seeds is None:
+            seeds = min(self.num_seeds, len(self))
+            bounds = self._docs.start[: seeds + 1].tolist()
+            words = int(self._docs.tokens[: bounds[-1]].max(initial=0)) + 1
+            counts = np.zeros((words if words * seeds <= _SEED_COUNTS else 0, seeds), np.uint8)
+            for seed, (first, last) in enumerate(pairwise(bounds if len(counts) else [])):
+                for token in self._docs.tokens[first:last].tolist():
+                    counts[token, seed] += counts[token, seed] < 255
+            seed_counts = kernels.Seeds(counts, np.diff(np.array(bounds, np.float64)))
+            if seeds < self.num_seeds:
+                return seed_counts
+            self._seeds = seed_counts
+        return self._seeds
+
+    def _share(self, count: int, least: int, work: Callable[[int, int], object]) -> None:
+        """Call `work(first, last)` for parts of range(count), on several threads when it holds more than `least`."""
+        if self._threads == 1 or count <= least:
+            work(0, count)
+            return
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="novelty")
+        bounds = np.linspace(0, count, min(count, 4 * self._threads) + 1).astype(int).tolist()
+        for done in [self._workers.submit(work, first, last) for first, last in pairwise(bounds)]:
+            done.result()
+
+    # ------------------------------------------------------------------------------------------------ growing
+
+    def _split(self, texts: Sequence[str], *, insert: bool) -> tuple[Array, Array]:
+        """(words of all texts, where each text's words begin)."""
+        joined = "\n".join(texts)
+        if joined.isascii():
+            data = joined.encode("ascii")
+            lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        else:
+            parts = [encode(text) for text in texts]
+            data = b"\n".join(parts)
+            lengths = np.fromiter(map(len, parts), np.int64, len(texts))
+        bounds = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum(lengths + 1, out=bounds[1:])
+        tokens = np.empty(len(data) // 2 + len(texts) + 1, np.uint32)
+        start = np.zeros(len(texts) + 1, np.int64)
+        letters = np.frombuffer(data or b"\n", np.uint8)
+        done = 0
+        while True:
+            done = kernels.split_texts(letters, bounds, done, insert, self._words, tokens, start)
+            if done == len(texts):
+                return tokens, start
+            self._grow_words(int(lengths[done]))
+
+    def _grow_words(self, length: int) -> None:
+        words = self._words
+        number, used = words.size[:2].tolist()
+        number, used = _more(number, length // 2 + 2), _more(used, 2 * length + 2)
+        for array, size in ((words.follow, number), (words.key, number), (words.at, number), (words.letters, used)):
+            _resize(array, size)
+        _resize(words.heads, 1024 + number)
+
+    def _grow_docs(self, tokens: int, texts: int) -> None:
+        docs = self._docs
+        number = int(docs.size[0])
+        _resize(docs.tokens, _more(int(docs.start[number]), tokens))
+        _resize(docs.start, _more(number, texts) + 2)
+        _resize(docs.sign, 4 * (docs.start.size - 1))
+
+    def _index(self, added: int) -> None:
+        """Put the texts that are not in the lists yet into them; rank the words anew when it is time."""
+        self._lists = self._fill(self._lists, len(self))
+        if self._next_lists is not None:
+            done = int(self._next_lists.size[1])
+            self._next_lists = self._fill(self._next_lists, min(len(self), done + _CATCH_UP * added))
+            if self._next_lists.size[1] == len(self):
+                self._lists, self._next_lists = self._next_lists, None
+        elif len(self) >= self._next_ranking:
+            while self._next_ranking <= len(self):
+                self._next_ranking = 8 * self._next_ranking if 8 * self._next_ranking <= _LAST_RANKING else 1 << 62
+            self._next_lists = _new_lists(self.ranking(), self._words.key.size)
+
+    def ranking(self) -> Array:
+        """The order of the words known now: the fewer occurrences, the rarer; of equal ones the newer."""
+        counts = np.zeros(int(self._words.size[0]), np.int64)
+        kernels.count_words(self._docs, counts)
+        rank = np.empty(counts.size, np.uint32)
+        newest_first = np.argsort(counts[::-1], kind="stable")
+        rank[counts.size - 1 - newest_first] = kernels.NEWEST + np.arange(counts.size)
+        return rank
+
+    def _fill(self, lists: kernels.Lists, last: int) -> kernels.Lists:
+        if lists.at.size < self._words.size[0]:
+            _resize(lists.at, self._words.key.size)
+            _resize(lists.count, self._words.key.size)
+        order = np.empty(max(int(self._docs.size[1]), 1), np.int64)
+        while not kernels.index_texts(self._docs, lists, last, self.threshold, order, self._prefixes):
+            _resize(lists.arena, _more(int(lists.size[0]), 2 * kernels.ROOM))
+            lists = _with_arena(lists, lists.arena)
+        return lists
+
+
+def _new_lists(rank: Array, words: int) -> kernels.Lists:
+    nothing = np.zeros(0, np.uint64)
+    lists = kernels.Lists(
+        rank=rank,
+        at=np.zeros(words, np.uint32),
+        count=np.zeros(words, np.uint32),
+        arena=nothing,
+        arena32=nothing,
+        arena8=nothing,
+        free=np.zeros(3 * kernels.SIZES, np.int64),
+        size=np.array([1, 0, 0], np.int64),  # Cell 0 stays unused: 0 means "no block".
+    )
+    return _with_arena(lists, np.zeros(2 * kernels.ROOM, np.uint64))
+
+
+def _with_arena(lists: kernels.Lists, arena: Array) -> kernels.Lists:
+    """The views are made anew whenever the arena has moved."""
+    return lists._replace(arena=arena, arena32=arena.view(np.uint32), arena8=arena.view(np.uint8))
+
+
+def _chunks(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Parts of at most `_CHUNK_TEXTS` texts and about `_CHUNK_BYTES` characters."""
+    chunks, first, size = [], 0, 0
+    for k, text in enumerate(texts):
+        size += len(text)
+        if k + 1 - first == _CHUNK_TEXTS or size > _CHUNK_BYTES:
+            chunks.append(texts[first : k + 1])
+            first, size = k + 1, 0
+    if first < len(texts):
+        chunks.append(texts[first:])
+    return chunks
+
+
+def _more(used: int, needed: int) -> int:
+    """A new size with room for `needed`: an eighth more than is used, at least."""
+    return used + max(needed, used >> 3)
+
+
+def _resize(array: Array, size: int) -> None:
+    """Grow in place (realloc); new elements are 0. There must be no view of the array."""
+    if array.size < size:
+        array.resize(size, refcheck=False)
