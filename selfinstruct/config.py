@@ -364,7 +364,9 @@ class _Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5`, a string to YAML 1.1, as a float, and refuses a key that stands twice."""
+    """SafeLoader that reads `1e-5` as a float and `no` as text, as YAML 1.2 has it (`save_strategy: no` is TRL's own
+    spelling), and refuses a key that stands twice.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -375,6 +377,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not (tag.endswith(":bool") and first in "yYnNoO")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

@@ -25,7 +25,7 @@ from selfinstruct.journal import (
 from selfinstruct.pipeline import Pipeline
 from selfinstruct.progress import GenerationProgress, console
 from selfinstruct.prompts import PROMPTS_VERSION, Style
-from selfinstruct.records import SeedTask
+from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.signals import leave, on_signals, until_signal
 from selfinstruct.state import RunState, replay
 from selfinstruct.steps import Steps
@@ -222,14 +222,21 @@ def _borrowed(tasks: list[SeedTask]) -> list[SeedTask]:
 
 
 def _check_fit(steps: Steps) -> None:
-    """Refuse to start when not even a typical prompt fits: every request would fail."""
-    try:
-        steps.proposal_request(0, [], 0)
-    except RequestFailed as failure:
-        raise ConfigError(
-            f"a proposal prompt cannot fit: {failure.detail}; "
-            "lower --proposal.max-tokens, or use a model with a longer context"
-        ) from failure
+    """Refuse to start when not even an ordinary prompt of some step fits: every request of its kind would fail."""
+    ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
+    asks: dict[str, Callable[[], Any]] = {
+        "proposal": lambda: steps.proposal_request(0, [], 0),
+        "classification": lambda: steps.classification_request(ordinary),
+        "instances": lambda: steps.instances_request(ordinary, is_classification=False),
+    }
+    for kind, ask in asks.items():
+        try:
+            ask()
+        except RequestFailed as failure:
+            raise ConfigError(
+                f"a prompt cannot fit: {failure.detail}; "
+                f"lower --{kind}.max-tokens, or use a model with a longer context"
+            ) from failure
 
 
 def _say_when_stopped(state: RunState) -> None:

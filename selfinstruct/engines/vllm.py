@@ -83,7 +83,11 @@ def prepare_environment(verbose: bool = False) -> None:
     }
     if not verbose:
         # The engine's processes inherit this; torch and triton warn there of what no user can change.
-        defaults |= {"PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        defaults |= {
+            "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+            "TORCH_LOGS": "-torch._library.triton",
+        }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     vllm_plugin.watch_children()

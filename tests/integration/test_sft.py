@@ -137,6 +137,21 @@ def test_batches_hold_labels_for_the_response_and_its_end_alone(model, dataset, 
     assert sorted(answers) == sorted(wanted)
 
 
+@pytest.mark.parametrize(
+    ("options", "everything"),
+    [
+        (["--assistant_only_loss"], False),
+        (["--completion_only_loss", "true"], False),
+        (["--completion_only_loss", "false"], True),
+        (["--packing", "--max_length", "128"], False),
+    ],
+)
+def test_trls_own_arguments_decide_what_is_learnt(model, dataset, tmp_path, options, everything):
+    assert tune(model, dataset, tmp_path, *QUICK, *options) == 0
+    tokens = training(tmp_path)["tokens"]
+    assert (tokens["learnt"] == tokens["train"]) is everything
+
+
 def test_the_tuned_model_has_learnt_its_rows_and_stops_by_itself(full, dataset):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -200,3 +200,9 @@ def test_what_only_paces_a_run_or_follows_it_is_no_part_of_its_identity(changes:
 )
 def test_what_decides_the_data_is_part_of_the_identity(changes: dict[str, Any]) -> None:
     assert Config.model_validate(changes).identity() != Config().identity()
+
+
+def test_no_is_text_and_true_is_true(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("tune: {save_strategy: no, packing: true, learning_rate: 1e-5}\n")
+    assert load(path, {}).tune.arguments == {"save_strategy": "no", "packing": True, "learning_rate": 1e-5}

@@ -481,7 +481,7 @@ def test_strip_thinking(text: str, expected: str) -> None:
 
 
 def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
-    long = SeedTask("long", "Write.", (Instance("", "word " * 500),), False)
+    long = SeedTask("long", "Write.", (Instance("", ("word " * 500).strip()),), False)
     broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
     tasks = [long, broken, *seed_files.load([seed_file])]
     shown = questions.few_shot_examples(tasks, 4, seed=1)

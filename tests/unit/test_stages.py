@@ -110,6 +110,11 @@ def test_a_terminal_s_interrupt_reaches_the_stage_through_us_alone(tmp_path: Pat
     assert log.read_text() == f"ready\n{int(signal.SIGINT)}\n"
 
 
+def test_a_stage_has_a_process_group_of_its_own(tmp_path: Path) -> None:
+    """Signals of the same number melt into one, so that the test above alone might overlook a second one."""
+    stages._call(child("import os; assert os.getpgrp() == os.getpid()"), "tune")
+
+
 def test_an_ignored_hangup_is_ignored_by_the_stage_too(tmp_path: Path) -> None:
     code = "import signal, sys; sys.exit(0 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 9)"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
