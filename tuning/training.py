@@ -95,9 +95,7 @@ class Training:
         template = prepare(
             tokenizer, self.parsed.tune.prompt_format, self.training.eos_token, self.training.chat_template_path
         )
-        # The trainer is to take them from the tokenizer: `eos_token` also tells it to set the model's.
-        self.training.eos_token = tokenizer.eos_token
-        self.training.chat_template_path = None
+        self.training.chat_template_path = None  # the tokenizer has it
         return tokenizer, template
 
     def tokenize(self, rows: Sequence[data.Row], tokenizer: Any) -> list[TokenRow]:

@@ -29,7 +29,7 @@ class Request:
     choices: tuple[str, ...] | None = None
 
 
-class RequestFailed(Exception):  # noqa: N818 - an outcome that is journaled, not a fault of the program
+class RequestFailed(Exception):
     """This request cannot be answered (too long, refused, timed out); others can. `reason` goes into the journal."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config import DEMO_MODEL, Sampling
+from selfinstruct.config import DEMO_MODEL
 from selfinstruct.engines import vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError
@@ -165,8 +165,8 @@ def parse_arguments(arguments: list[str]) -> dict[str, Any]:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    class Refusing(FlexibleArgumentParser):  # type: ignore[misc]
-        def error(self, message: str) -> None:  # type: ignore[override]
+    class Refusing(FlexibleArgumentParser):
+        def error(self, message: str) -> None:
             raise ConfigError(f"vLLM's engine arguments: {message}")
 
     parser = AsyncEngineArgs.add_cli_args(Refusing(add_help=False, argument_default=argparse.SUPPRESS))
@@ -266,17 +266,16 @@ class VLLMEngine:
         """Answer one request; see `Engine.generate`."""
         ids = self.encode(request.prompt)
         if len(ids) + request.sampling.max_tokens > self.context_length:
-            raise RequestFailed("prompt_too_long", f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}")
+            detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
+            raise RequestFailed("prompt_too_long", detail)
         by_token = self._first_tokens(request.choices) if request.choices else None
         outcome = await self._complete(ids, self._sampling(request, by_token))
         answer = outcome.outputs[0]
-        text = answer.text
-        if by_token is not None:
-            text = by_token[answer.token_ids[0]]
         if answer.finish_reason not in ("stop", "length"):
             raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
-        reason = "stop" if by_token is not None else answer.finish_reason
-        return Completion(text, reason, len(ids), len(answer.token_ids))
+        if by_token is not None:
+            return Completion(by_token[answer.token_ids[0]], "stop", len(ids), len(answer.token_ids))
+        return Completion(answer.text, answer.finish_reason, len(ids), len(answer.token_ids))
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
         """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens.
@@ -362,7 +361,7 @@ class VLLMEngine:
     def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:
         """The choice that each first token decides, or None when two choices begin with the same token.
 
-        Allowing these tokens alone holds the model to the choices at no cost; a compiled grammar takes vLLM on CPU 25 s.
+        Allowing these tokens alone holds the model to the choices at no cost; compiling a grammar takes 25 s on CPU.
         """
         if choices not in self._choice_tokens:
             firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}

@@ -234,6 +234,8 @@ def test_a_model_comes_back_in_the_precision_that_it_came_in(model, dataset, tmp
     AutoTokenizer.from_pretrained(model).save_pretrained(base)
     assert tune(base, dataset, tmp_path / "out", *QUICK) == 0
     assert {w.dtype for w in weights(tmp_path / "out").values()} == {torch.bfloat16}
+    assert training(tmp_path / "out")["arguments"]["learning_rate"] == 1e-3  # by the model's size; TRL's is 2e-5
+    assert training(tmp_path / "out")["arguments"]["max_length"] == 512  # the model's context; TRL's is 1024
 
 
 @pytest.mark.parametrize("method", [[], ["--use_peft"]], ids=["full", "lora"])
