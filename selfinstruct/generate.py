@@ -188,10 +188,14 @@ def _difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = 
 
 def _anchored(config: Config) -> Config:
     """The configuration with local paths made absolute, so that a run directory means the same from anywhere."""
-    seeds = tuple(name if name in seed_files.PACKAGED else str(Path(name).resolve()) for name in config.seeds)
+
+    def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name in seed_files.PACKAGED else str(Path(name).resolve()) for name in names)
+
+    evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
     local = Path(config.model).expanduser()
     model = str(local.resolve()) if (local / "config.json").exists() else config.model
-    return config.model_copy(update={"seeds": seeds, "model": model})
+    return config.model_copy(update={"seeds": absolute(config.seeds), "model": model, "evaluate": evaluation})
 
 
 def _discard(run: RunDirectory) -> None:
@@ -200,7 +204,7 @@ def _discard(run: RunDirectory) -> None:
 
     for path in (run.journal, run.torn, run.metrics, run.config, run.report):
         path.unlink(missing_ok=True)
-    for folder in (run.dataset, run.model, run.evaluation):
+    for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
         shutil.rmtree(folder, ignore_errors=True)
 
 

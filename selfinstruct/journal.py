@@ -49,6 +49,8 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.dataset = path / "dataset"
         self.model = path / "model"
+        self.seeds_dataset = path / "dataset-seeds"
+        self.seeds_model = path / "model-seeds"
         self.evaluation = path / "evaluation"
         self.report = path / "report.html"
         self._lock = path / ".lock"

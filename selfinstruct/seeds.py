@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 
 from selfinstruct import jsonl
+from selfinstruct.demo import heldout_path
 from selfinstruct.errors import InputError
 from selfinstruct.records import Instance, SeedTask
 
-PACKAGED = ("seed_tasks", "eval_tasks")
+PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
 """Names under which the packaged files go wherever a seed file is asked for."""
 
 
@@ -45,6 +46,8 @@ def packaged_folder(name: str = "seeds") -> Path:
 
 def resolve(name: str) -> Path:
     """A seed file's path from what the user wrote: a path, or the name of a packaged file."""
+    if name == "demo_heldout":
+        return heldout_path()
     return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
 
 

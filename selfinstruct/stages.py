@@ -29,8 +29,6 @@ from selfinstruct.signals import on_signals
 from selfinstruct.state import RunState, replay
 
 _ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}
-SEEDS_MODEL = "model-seeds"
-"""Folder, beside `model/`, of the baseline that is tuned on the seeds alone."""
 
 
 def run_all(config: Config, *, overwrite: bool = False) -> None:
@@ -87,10 +85,9 @@ def tune(config: Config) -> None:
 
     tune_on(run.dataset, run.model, config.tune)
     if config.evaluate.seeds_baseline:
-        dataset = run.path / "dataset-seeds"
-        rows = exports.export_seeds(config, dataset)
+        rows = exports.export_seeds(config, run.seeds_dataset)
         console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
-        tune_on(dataset, run.path / SEEDS_MODEL, _no_longer(config.tune, rows, run.model / "training.json"))
+        tune_on(run.seeds_dataset, run.seeds_model, _no_longer(config.tune, rows, run.model / "training.json"))
 
 
 def _no_longer(tune: Tune, rows: int, record: Path) -> Tune:
@@ -201,8 +198,9 @@ class _Mark:
         self._hash = digest.hexdigest()
 
     def stands(self) -> bool:
-        """Whether the stage has finished with exactly these inputs."""
-        return self._path.exists() and self._path.read_text().strip() == self._hash
+        """Whether the stage has finished with exactly these inputs, and what it made is still there."""
+        made = any(self._path.parent.glob("*.safetensors"))
+        return made and self._path.exists() and self._path.read_text().strip() == self._hash
 
     def set(self) -> None:
         """Note that it has."""

@@ -74,7 +74,7 @@ def arms_of(config: Config, run: RunDirectory, given: Sequence[str] = ()) -> lis
     base = config.tune.model or config.model
     revision = config.revision if base == config.model else None
     arms = {BASE: Arm(BASE, base, revision=revision), FEW_SHOT: Arm(FEW_SHOT, base, "few_shot", revision)}
-    for name, folder in ((TUNED, run.model), (SEEDS_ONLY, run.path / "model-seeds")):
+    for name, folder in ((TUNED, run.model), (SEEDS_ONLY, run.seeds_model)):
         if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
             arms[name] = Arm(name, str(folder.resolve()))
     seen: set[str] = set()

@@ -152,7 +152,7 @@ def _machine_parallelism(model: str, revision: str | None, trust_remote_code: bo
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, Any]:
-    """Command-line arguments as vLLM's own parser reads them (`--max-model-len 4096`), by the names of `AsyncEngineArgs`.
+    """Command-line arguments as vLLM's own parser reads them (`--max-model-len 4096`), named as in `AsyncEngineArgs`.
 
     Only what is given is returned, so that vLLM's defaults stay vLLM's.
 
@@ -188,7 +188,7 @@ class VLLMEngine:
     def __init__(self, llm: Any, tokenizer: Any, context_length: int, adapter: str | None = None) -> None:
         self._llm = llm
         self._adapter = adapter
-        # With an adapter, vLLM dies of prompt log-probabilities whose request is not alone in its batch (its issue 16668).
+        # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
         self.tokenizer = tokenizer
         self.context_length = context_length
@@ -238,8 +238,8 @@ class VLLMEngine:
             raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
         except Exception as error:
             raise EngineError(
-                f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). Too little "
-                "memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
+                f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). "
+                "Too little memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
             ) from error
         engine = cls(llm, tokenizer, int(llm.model_config.max_model_len), name if lora else None)
         # Something that vLLM imports keeps this frame for good, and would keep the engine with it (see `close`).
@@ -323,7 +323,7 @@ class VLLMEngine:
         outcome = None
         try:
             asked = self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}", lora_request=lora)
-            async for outcome in asked:
+            async for outcome in asked:  # noqa: B007 - the last one is wanted
                 pass
         except EngineDeadError as error:
             raise EngineError("vLLM's engine died; what was committed is safe, give the same command again") from error
@@ -338,14 +338,14 @@ class VLLMEngine:
         from vllm.sampling_params import RequestOutputKind
 
         asked = request.sampling
-        common = dict(
-            temperature=asked.temperature,
-            top_p=asked.top_p if asked.temperature > 0 else 1.0,
-            top_k=asked.top_k,
-            min_p=asked.min_p,
-            seed=_stable_seed(request.key) if asked.sampling_seed else None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        common = {
+            "temperature": asked.temperature,
+            "top_p": asked.top_p if asked.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
+            "top_k": asked.top_k,
+            "min_p": asked.min_p,
+            "seed": _stable_seed(request.key) if asked.sampling_seed else None,
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+        }
         if by_token is not None:
             return SamplingParams(**common, max_tokens=1, allowed_token_ids=sorted(by_token))
         return SamplingParams(

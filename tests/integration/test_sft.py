@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import tiny_model
-from tuning import data, sft, templates
+from tuning import data, preflight, sft, templates
 from tuning.monitor import ShowProgress
 
 pytestmark = pytest.mark.integration
@@ -63,16 +63,7 @@ def answer(model, tokenizer, question: str, max_new_tokens: int = 12) -> list[in
 def full(model, dataset, tmp_path_factory) -> Path:
     """A full fine-tuning long enough to learn its few rows by heart."""
     output = tmp_path_factory.mktemp("full")
-    options = [
-        "--num_train_epochs",
-        "50",
-        "--learning_rate",
-        "1e-2",
-        "--eval_strategy",
-        "steps",
-        "--eval_steps",
-        "1000",
-    ]
+    options = ["--num_train_epochs", "50", "--learning_rate", "1e-2", "--eval_delay", "1000"]
     assert tune(model, dataset, output, *options) == 0
     return output
 
@@ -359,6 +350,14 @@ def test_nothing_to_learn(model, tmp_path, capfd):
     assert tune(model, tmp_path / "long", tmp_path / "out", "--max_length", "32") == 4
     assert "every prompt fills max_length 32" in capfd.readouterr().err
     assert not (tmp_path / "out/training.json").exists()
+
+
+def test_a_fatal_finding_about_batches_stops_before_training(model, dataset, tmp_path, monkeypatch, capfd):
+    fault = preflight.Finding("end_masked_by_padding", "padding masks the end token", fatal=True)
+    monkeypatch.setattr(preflight, "padding", lambda *_: [fault])
+    assert tune(model, dataset, tmp_path) == 4
+    assert "padding masks the end token" in capfd.readouterr().err
+    assert not (tmp_path / "training.json").exists()
 
 
 def test_validation_files_may_be_missing_or_empty(model, tmp_path):

@@ -13,7 +13,7 @@ from selfinstruct import prompts, seeds
 from selfinstruct.prompts import ParsedInstance, Style
 from selfinstruct.records import Instance, SeedTask
 
-PACKAGED = [task for name in seeds.PACKAGED for task in seeds.load([seeds.resolve(name)])]
+PACKAGED = [task for name in ("seed_tasks", "eval_tasks") for task in seeds.load([seeds.resolve(name)])]
 
 
 def texts(answer: str, style: Style = "chat", *, truncated: bool = False) -> list[str]:

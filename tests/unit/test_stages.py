@@ -155,8 +155,15 @@ def dataset(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def made(output: Path) -> Path:
+    """What a finished stage leaves."""
+    output.mkdir()
+    (output / "model.safetensors").touch()
+    return output
+
+
 def test_a_mark_stands_for_the_same_inputs_and_arguments(tmp_path: Path, dataset: list[Path]) -> None:
-    output = tmp_path / "model"
+    output = made(tmp_path / "model")
     assert not stages._Mark(output, dataset, ["--lr", "1"]).stands()
     stages._Mark(output, dataset, ["--lr", "1"]).set()
     assert stages._Mark(output, dataset, ["--lr", "1"]).stands()
@@ -164,7 +171,7 @@ def test_a_mark_stands_for_the_same_inputs_and_arguments(tmp_path: Path, dataset
 
 
 def test_a_mark_notices_changes(tmp_path: Path, dataset: list[Path]) -> None:
-    output = tmp_path / "model"
+    output = made(tmp_path / "model")
     stages._Mark(output, dataset, ["--lr", "1"]).set()
     assert not stages._Mark(output, dataset, ["--lr", "2"]).stands()
     assert not stages._Mark(output, dataset[:1], ["--lr", "1"]).stands()
@@ -174,6 +181,14 @@ def test_a_mark_notices_changes(tmp_path: Path, dataset: list[Path]) -> None:
     assert stages._Mark(output, dataset, ["--lr", "1"]).stands()
     dataset[1].rename(tmp_path / "renamed.jsonl")
     assert not stages._Mark(output, [dataset[0], tmp_path / "renamed.jsonl"], ["--lr", "1"]).stands()
+
+
+def test_a_mark_without_a_model_does_not_stand(tmp_path: Path, dataset: list[Path]) -> None:
+    output = made(tmp_path / "model")
+    stages._Mark(output, dataset, []).set()
+    assert stages._Mark(output, dataset, []).stands()
+    (output / "model.safetensors").unlink()
+    assert not stages._Mark(output, dataset, []).stands()
 
 
 def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, dataset: list[Path]) -> None:
