@@ -246,10 +246,12 @@ def _check_fit(steps: Steps) -> None:
 def _say_when_stopped(state: RunState) -> None:
     stopped = state.stopped
     if stopped is not None and len(state.pool) < state.target:
+        why = [f"{reason} {n}" for reason, n in state.rejected.most_common(3)]
+        why += [f"{kind} requests failed ({reason}) {n}" for (kind, reason), n in state.failures.most_common(2)]
         raise StoppedError(
             f"saturated: of the {stopped['window_candidates']} candidates of the last {stopped['window']} proposals "
-            f"{stopped['window_accepted']} were new. {len(state.pool)} of {state.target} instructions were accepted, "
-            "and the dataset can be exported as it is.\n"
+            f"{stopped['window_accepted']} were accepted; over the whole run: {', '.join(why) or 'nothing rejected'}. "
+            f"{len(state.pool)} of {state.target} instructions were accepted, and can be exported as they are.\n"
             "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, "
             "a stronger model"
         )

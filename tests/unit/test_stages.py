@@ -193,7 +193,8 @@ def test_a_mark_without_a_model_does_not_stand(tmp_path: Path, dataset: list[Pat
 
 def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, dataset: list[Path]) -> None:
     """An input that changes while a stage works must not look as if the stage had seen the change."""
-    mark = stages._Mark(tmp_path / "model", dataset, [])
+    output = made(tmp_path / "model")
+    mark = stages._Mark(output, dataset, [])
     dataset[0].write_text("changed meanwhile")
     mark.set()
-    assert not stages._Mark(tmp_path / "model", dataset, []).stands()
+    assert not stages._Mark(output, dataset, []).stands()
