@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -42,7 +43,13 @@ WARMUP = 0.03
 LAST_LEARNING_RATE = 0.02
 """Share of the peak at the end of the cosine."""
 
-Row = tuple[list[int], list[bool]]
+ANSWER_WEIGHT = 5.0
+"""Weight of an answer's tokens in the loss. Most of a document is free choice (which words to sort, whom to thank), and
+only these tokens, one in ten, say what a task means."""
+_ANSWER = re.compile(r"^(?:Output|Classification): (.+)$", re.M)
+
+Row = tuple[list[int], list[float]]
+"""Token ids, and the weight of each in the loss."""
 
 
 @dataclass
@@ -59,8 +66,10 @@ class Log:
     hardware: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    loss: list[tuple[int, float]] = field(default_factory=list)
-    """(step, mean loss since the last entry)"""
+    loss: list[tuple[int, float, float]] = field(default_factory=list)
+    """(step, mean weighted loss since the last entry, the same of answers alone)"""
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    """Logs of the trainings that the weights came from, oldest first."""
 
 
 def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) -> PreTrainedTokenizerFast:
@@ -96,18 +105,23 @@ def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) 
 
 
 def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int) -> Iterator[Row]:
-    """Rows of `length` + 1 tokens, each beginning with a new document, and whether each token is learnt."""
+    """Rows of `length` + 1 tokens, each beginning with a new document, with the tokens' weights in the loss."""
     eos = tokenizer.eos_token_id
     while True:
         ids: list[int] = []
-        learnt: list[bool] = []
+        weights: list[float] = []
         while len(ids) <= length:
             document = next(documents)
             encoded = tokenizer.backend_tokenizer.encode(document.text)
-            start = len(document.prompt)
             ids += [*encoded.ids, eos]
-            learnt += [end > start for _, end in encoded.offsets] + [True]
-        yield ids[: length + 1], learnt[: length + 1]
+            by_character = bytearray(len(document.prompt)) + bytearray([1]) * (
+                len(document.text) - len(document.prompt)
+            )
+            for answer in _ANSWER.finditer(document.text, len(document.prompt)):
+                by_character[slice(*answer.span(1))] = bytes([2]) * len(answer[1])
+            weight = (0.0, 1.0, ANSWER_WEIGHT)
+            weights += [weight[by_character[end - 1]] if end else 0.0 for _, end in encoded.offsets] + [1.0]
+        yield ids[: length + 1], weights[: length + 1]
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -151,17 +165,32 @@ def new_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def loss_of(model: LlamaForCausalLM, batch: list[Row], device: torch.device) -> torch.Tensor:
-    """Mean cross entropy of the learnt tokens. Logits are computed for these alone: they cost a third of a step."""
+def loss_of(model: LlamaForCausalLM, batch: list[Row], device: torch.device) -> tuple[torch.Tensor, float]:
+    """Weighted mean cross entropy, and the plain mean over the tokens of answers.
+
+    Logits are computed for tokens with a weight alone: they cost a third of a step.
+    """
     ids = torch.tensor([row[0] for row in batch], device=device)  # (rows, length + 1)
-    learnt = torch.tensor([row[1] for row in batch], device=device)[:, 1:]  # (rows, length)
+    weights = torch.tensor([row[1] for row in batch], device=device)[:, 1:]  # (rows, length)
+    learnt = weights > 0
     with torch.autocast(device.type, torch.bfloat16):
         hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[learnt])
-    return F.cross_entropy(logits.float(), ids[:, 1:][learnt])
+    losses = F.cross_entropy(logits.float(), ids[:, 1:][learnt], reduction="none")
+    weights = weights[learnt]
+    return (losses * weights).sum() / weights.sum(), losses.detach()[weights > 1].mean().item()
 
 
-def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: bool, save_minutes: float) -> Log:
+def train(
+    output: Path,
+    *,
+    max_minutes: float,
+    seed: int,
+    threads: int,
+    resume: bool = False,
+    save_minutes: float = 5.0,
+    start_from: Path | None = None,
+) -> Log:
     """Train within a time budget and save the model; the schedule follows the clock, so that it always ends."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
@@ -170,9 +199,13 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
     corpus = Corpus(training_seeds(), seed)
     if resume and checkpoint.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
+    elif start_from is not None:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start_from)
     else:
         tokenizer = train_tokenizer(corpus.documents("tokenizer"))
     model = new_model(tokenizer).to(device)
+    if start_from is not None:
+        model.load_state_dict(LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
     optimizers = new_optimizers(model)
     log = Log(
         command=f"python -m selfinstruct.demo.build --max-minutes {max_minutes:g} --seed {seed}",
@@ -195,6 +228,10 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
         },
     )
     log.hardware["threads"] = threads
+    if start_from is not None:
+        log.command += f" --start-from {start_from.name}"
+        before_log = json.loads((start_from / "build_log.json").read_text())
+        log.earlier = [*before_log.pop("earlier", []), before_log]
     if resume and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
         model.load_state_dict(state["model"])
@@ -203,10 +240,10 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
         log = Log(**state["log"])
         click.echo(f"resumed at step {log.steps}, {log.minutes:.1f} min")
     # A resumed run continues with other documents of the same corpus rather than replaying those it has seen.
-    stream = f"train {log.steps}"
+    stream = f"train {len(log.earlier)} {log.steps}"
     short = rows(corpus.documents(stream), tokenizer, SHORT_ROW)
     long = rows(corpus.documents(stream, long=True), tokenizer, LONG_ROW)
-    before, since, saved, recent = log.minutes, time.monotonic(), time.monotonic(), list[float]()
+    before, since, saved, recent = log.minutes, time.monotonic(), time.monotonic(), list[tuple[float, float]]()
     save(output, model, tokenizer, log)
     while (progress := log.minutes / max_minutes) < 1:
         is_long = log.steps % LONG_STEPS == LONG_STEPS - 1
@@ -215,7 +252,7 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress)
-        loss = loss_of(model, batch, device)
+        loss, answer_loss = loss_of(model, batch, device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -223,14 +260,16 @@ def train(output: Path, *, max_minutes: float, seed: int, threads: int, resume: 
             optimizer.zero_grad(set_to_none=True)
         log.steps += 1
         log.tokens += length * len(batch)
-        log.tokens_with_loss += sum(sum(learnt[1:]) for _, learnt in batch)
+        log.tokens_with_loss += sum(weight > 0 for _, weights in batch for weight in weights[1:])
         log.minutes = before + (time.monotonic() - since) / 60
-        recent.append(loss.item())
+        recent.append((loss.item(), answer_loss))
         if log.steps % 20 == 0:
-            log.loss.append((log.steps, round(sum(recent[-20:]) / len(recent[-20:]), 4)))
+            mean, mean_answer = (round(sum(values) / len(values), 4) for values in zip(*recent, strict=True))
+            log.loss.append((log.steps, mean, mean_answer))
+            recent.clear()
             speed = log.tokens / log.minutes / 60
             click.echo(
-                f"step {log.steps}  loss {log.loss[-1][1]:.3f}  {log.tokens / 1e6:.2f} M tokens  "
+                f"step {log.steps}  loss {mean:.3f}  answers {mean_answer:.3f}  {log.tokens / 1e6:.2f} M tokens  "
                 f"{speed:,.0f} tokens/s  {log.minutes:.1f} of {max_minutes:g} min"
             )
         if time.monotonic() - saved > 60 * save_minutes:
@@ -260,9 +299,15 @@ def save(output: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFa
     scratch.rmdir()
 
 
+_COUNTS = ("tokens", "tokens_with_loss", "steps", "minutes")
+
+
 def card(log: Log) -> str:
     """The model card."""
-    last = f"{log.loss[-1][1]:.3f}" if log.loss else "none yet"
+    last = f"{log.loss[-1][1]:.3f}, {log.loss[-1][2]:.3f}" if log.loss else "none yet"
+    parts = [*log.earlier, asdict(log)]
+    tokens, learnt, steps, minutes = (sum(part[key] for part in parts) for key in _COUNTS)
+    commands = "\n".join(f"    {part['command']}" for part in parts)
     return f"""---
 library_name: transformers
 license: apache-2.0
@@ -281,14 +326,14 @@ model: it has seen no dialogue and does not follow a bare instruction.
 Built from text that the project generates ({log.distinct_instructions:,} different instructions of the families; the
 seed tasks appear only in prompts, without loss) by
 
-    {log.command}
+{commands}
 
 | | |
 | --- | --- |
-| tokens seen, of these learnt | {log.tokens / 1e6:.1f} M, {log.tokens_with_loss / 1e6:.1f} M |
-| steps | {log.steps:,} |
-| minutes | {log.minutes:.0f} |
-| last loss | {last} |
+| tokens seen, of these learnt | {tokens / 1e6:.1f} M, {learnt / 1e6:.1f} M |
+| steps | {steps:,} |
+| minutes | {minutes:.0f} |
+| last loss, of answers | {last} |
 | hardware | {", ".join(f"{key} {value}" for key, value in log.hardware.items())} |
 | versions | {", ".join(f"{key} {value}" for key, value in log.versions.items())} |
 
@@ -302,13 +347,30 @@ seed tasks appear only in prompts, without loss) by
 @click.option("--save-minutes", default=5.0, show_default=True, help="Time between checkpoints.")
 @click.option("--threads", default=torch.get_num_threads(), show_default="all cores", help="CPU threads.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the corpus and of the weights.")
+@click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Model directory to train further.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
-def main(output: Path, max_minutes: float, save_minutes: float, threads: int, seed: int, resume: bool) -> None:
+def main(
+    output: Path,
+    max_minutes: float,
+    save_minutes: float,
+    threads: int,
+    seed: int,
+    start_from: Path | None,
+    resume: bool,
+) -> None:
     """Build the embedded demo model.
 
     Example: python -m selfinstruct.demo.build --max-minutes 60
     """
-    log = train(output, max_minutes=max_minutes, seed=seed, threads=threads, resume=resume, save_minutes=save_minutes)
+    log = train(
+        output,
+        max_minutes=max_minutes,
+        seed=seed,
+        threads=threads,
+        resume=resume,
+        save_minutes=save_minutes,
+        start_from=start_from,
+    )
     click.echo(f"done: {log.tokens / 1e6:.1f} M tokens in {log.minutes:.1f} min, saved to {output}")
 
 

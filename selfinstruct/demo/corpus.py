@@ -19,7 +19,7 @@ from selfinstruct import seeds as seed_files
 from selfinstruct.demo import sentences
 from selfinstruct.demo.families import FAMILIES
 from selfinstruct.demo.instructions import Request, compose
-from selfinstruct.demo.lexicon import DESCRIPTIONS, NAMES
+from selfinstruct.demo.lexicon import DESCRIPTIONS, NAMES, PLAIN_WORDS
 from selfinstruct.demo.wording import one_article
 from selfinstruct.prompts import (
     can_be_shown,
@@ -94,6 +94,7 @@ class Corpus:
             self._output_first: 0.2 if long else 0.13,
             self._classification: 0.15 if long else 0.09,
             self._prose: 0.0 if long else 0.03,
+            self._echo: 0.1,
         }
         while True:
             (kind,) = rng.choices(list(kinds), list(kinds.values()))
@@ -138,6 +139,18 @@ class Corpus:
             lines.append(one_article(f"{rng.choice(NAMES)} has a {thing}. It is {what}, and it {does}."))
         rng.shuffle(lines)
         return Document("", " ".join(lines))
+
+    def _echo(self, rng: random.Random, long: bool) -> Document:
+        """Random words and sentences, each passage said again later: nothing teaches a small model to copy as fast.
+
+        Without it the model wrote well-formed examples whose outputs ignored their inputs.
+        """
+        passages = []
+        for _ in range(rng.randint(3, 5)):
+            words = [rng.choice((rng.choice(PLAIN_WORDS), str(rng.randint(1, 99)))) for _ in range(rng.randint(4, 20))]
+            passages.append(rng.choice((", ", " ")).join(words) if rng.random() < 0.7 else sentences.make(rng))
+        again = [*passages, *rng.sample(passages, len(passages))]
+        return Document("", "\n".join(again))
 
     # ------------------------------------------------------------------------------------------ their parts
 

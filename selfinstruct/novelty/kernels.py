@@ -5,8 +5,7 @@ another file would leave stale code behind. Traps of numba that shape the code: 
 signed integer silently becomes float64 (hence `_U`); a signed index costs a test for negative values, which keeps LLVM
 from vectorising (hence unsigned indices in the two scans that matter).
 
-Arrays belong to the caller (`compiled.py`). A kernel that runs out of room returns how far it came, and is called again
-from there when the caller has made room.
+Arrays belong to the caller (`compiled.py`). A kernel that runs out of room returns how far it came.
 """
 
 # mypy: ignore-errors
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -79,13 +79,12 @@ class Lists(NamedTuple):
     """
 
     rank: Array  # (ranked words,) uint32
-    at: Array  # (words,) uint32: offset of the word's block, or of its directory
-    count: Array  # (words,) uint32: postings; _DIVIDED for a divided list
+    heads: Array  # (words,) uint64: offset of the word's block << 32 | postings; of its directory << 32 | _DIVIDED
     arena: Array  # (cells,) uint64
     arena32: Array  # the same memory as uint32 and as uint8
     arena8: Array
     free: Array  # (3 * SIZES,) int64: first unused block of each kind and size, 0 for none
-    size: Array  # (3,) int64: cells in use, texts in the lists, postings of the next text that are in already
+    size: Array  # (2,) int64: cells in use, texts in the lists
 
 
 _U = np.uint64
@@ -100,10 +99,10 @@ NEWEST = np.int64(1 << 30)  # Ranks below it belong to words that came after the
 TABLE = 64  # Lengths below have exact table entries and a length class of their own.
 _CLASSES = 128
 _LONG = 256
-_DIVIDED = np.uint32(0xFFFFFFFF)
+_DIVIDED = np.int64(0xFFFFFFFF)
 SIZES = 64
 _SMALL, _BUCKET, _DIRECTORY = 0, 1, 2
-ROOM = 4096  # Cells that are surely enough for any step except a growing bucket.
+_ROOM = 4096  # Cells that are surely enough for any step except a growing bucket.
 SLOTS = 128  # Of the table that finds a word in a block of 64 words of a text.
 SEEN = 256
 _SLACK = 1e-9  # Bounds computed as floats are loosened by this; the decision itself is never computed from a bound.
@@ -123,6 +122,23 @@ def _popcount(typing_context: Any, word: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index] (uint64) without waiting for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        flag = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
+        )
+        builder.call(function, [pointer, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 # ------------------------------------------------------------------------------------------------ ROUGE-L arithmetic
@@ -252,16 +268,16 @@ def _word(words, data, begin, end, key, insert):
 
 
 @_kernel
-def split_texts(data, bounds, first, insert, words, tokens, start):
+def split_texts(data, bounds, insert, words, tokens, start):
     """Write the words of the texts data[bounds[i] : bounds[i + 1] - 1] to tokens[start[i] : start[i + 1]].
 
-    Returns the number of texts done: fewer than all when the vocabulary might not hold the next one's new words.
+    Returns the number of texts done: fewer than all when the vocabulary might not hold the words of the next.
     """
-    for i in range(first, bounds.size - 1):
+    for i in range(bounds.size - 1):
         at, end = bounds[i], bounds[i + 1] - 1
         length = end - at
         if insert and (
-            words.size[0] + length // 2 + 2 > words.key.size or words.size[1] + 2 * length + 2 > words.letters.size
+            words.size[0] + length // 2 + 2 > words.key.size or words.size[1] + 2 * length > words.letters.size
         ):
             return i
         out = start[i]
@@ -465,18 +481,17 @@ def _append_to_bucket(lists, entry, text, position, sign):
 @_inner
 def _append(lists, token, text, length_class, position, sign):
     """Add a posting to a word's list; False, and nothing done, when the arena might lack the room."""
-    room = lists.arena.size - lists.size[0]
-    if room < ROOM:
-        return False
-    if lists.count[token] == _DIVIDED:
-        entry = np.int64(lists.at[token]) + length_class
-        count = np.int64(lists.arena[entry] & _LOW32)
-        if room < _cells(_BUCKET, _size(count + 1)[1]):
+    count = np.int64(lists.heads[token] & _LOW32)
+    block = np.int64(lists.heads[token] >> _U(32))
+    room = lists.arena.size - lists.size[0] - _ROOM
+    if count == _DIVIDED:
+        entry = block + length_class
+        if room < _cells(_BUCKET, _size(np.int64(lists.arena[entry] & _LOW32) + 1)[1]):
             return False
         _append_to_bucket(lists, entry, text, position, sign)
         return True
-    count = np.int64(lists.count[token])
-    block = np.int64(lists.at[token])
+    if room < 0:
+        return False
     if count == _LONG:
         directory = _allocate(lists, _DIRECTORY, 0, 0)
         for k in range(_CLASSES):
@@ -488,25 +503,21 @@ def _append(lists, token, text, length_class, position, sign):
             _append_to_bucket(lists, entry, old_text, old_position, lists.arena[block + 2 * k])
         _release(lists, _SMALL, _size(count)[0], block)
         _append_to_bucket(lists, directory + length_class, text, position, sign)
-        lists.at[token] = directory
-        lists.count[token] = _DIVIDED
+        lists.heads[token] = (_U(directory) << _U(32)) | _U(_DIVIDED)
         return True
+    number, capacity = _size(max(count, 1))
     if count == 0:
-        block = _allocate(lists, _SMALL, 0, 1)
-        lists.at[token] = block
-    else:
-        number, capacity = _size(count)
-        if count == capacity:
-            new_number, new_capacity = _size(count + 1)
-            new = _allocate(lists, _SMALL, new_number, new_capacity)
-            for k in range(2 * count):
-                lists.arena[new + k] = lists.arena[block + k]
-            _release(lists, _SMALL, number, block)
-            block = new
-            lists.at[token] = block
+        block = _allocate(lists, _SMALL, number, capacity)
+    elif count == capacity:
+        new_number, new_capacity = _size(count + 1)
+        new = _allocate(lists, _SMALL, new_number, new_capacity)
+        for k in range(2 * count):
+            lists.arena[new + k] = lists.arena[block + k]
+        _release(lists, _SMALL, number, block)
+        block = new
     lists.arena[block + 2 * count] = sign
     lists.arena[block + 2 * count + 1] = _U(text) | (_U(length_class) << _U(32)) | (_U(position) << _U(40))
-    lists.count[token] = count + 1
+    lists.heads[token] = (_U(block) << _U(32)) | _U(count + 1)
     return True
 
 
@@ -536,7 +547,7 @@ def _order(tokens, begin, end, rank, order):
 
 @_kernel
 def index_texts(docs, lists, last, threshold, order, prefixes):
-    """Put the texts up to `last` into the lists; returns False when more room is needed to go on.
+    """Put the texts up to `last` into the lists; returns False when there is no room to go on.
 
     `order`: int64, as long as the longest text. `prefixes`: (TABLE,) int64, zeros, keeps `_prefix` of short texts.
     """
@@ -554,15 +565,19 @@ def index_texts(docs, lists, last, threshold, order, prefixes):
             _order(docs.tokens, begin, end, lists.rank, order)
             sign = docs.sign[4 * text] | docs.sign[4 * text + 1] | docs.sign[4 * text + 2] | docs.sign[4 * text + 3]
             length_class = _class(n)
-            for k in range(lists.size[2], prefix):
+            for k in range(prefix):
+                _prefetch(lists.heads, order[k] & 0xFFFFFFFF)
+            for k in range(prefix):
+                head = lists.heads[order[k] & 0xFFFFFFFF]
+                count, block = np.int64(head & _LOW32), np.int64(head >> _U(32))
+                _prefetch(lists.arena, block + (length_class if count == _DIVIDED else 2 * count))
+            for k in range(prefix):
                 # Only the first occurrence of a repeated word: an earlier place in both texts is found anyway.
                 if (k == 0 or order[k] != order[k - 1]) and not _append(
                     lists, order[k] & 0xFFFFFFFF, text, length_class, min(k, 255), sign
                 ):
-                    lists.size[2] = k
                     return False
         lists.size[1] += 1
-        lists.size[2] = 0
     return True
 
 
@@ -787,10 +802,9 @@ def _consider(query, docs, text, threshold, table):
 
 
 @_inner
-def _search_list(query, docs, lists, token, merged, threshold, table):
+def _search_list(query, docs, lists, block, count, merged, threshold, table):
     """Consider the texts of an undivided list."""
-    block = np.int64(lists.at[token])
-    for at in range(block, block + 2 * np.int64(lists.count[token]), 2):
+    for at in range(block, block + 2 * count, 2):
         posting = lists.arena[at + 1]
         m = np.int64((posting >> _U(32)) & _U(255))
         if m < TABLE:
@@ -825,7 +839,7 @@ def _search_bucket(query, docs, lists, entry, length_class, merged, threshold, t
     if length_class < TABLE:
         limit = query.distance[length_class]
         positions = 8 * (block + capacity + ((capacity + 1) >> 1))
-        if lists.arena8[positions + count - 1] > query.reach[length_class]:
+        if count > 64 and lists.arena8[positions + count - 1] > query.reach[length_class]:
             low = 0  # The first position that is too far.
             while low < count:
                 middle = (low + count) >> 1
@@ -861,28 +875,47 @@ def _search(query, docs, lists, threshold, table):
     for m in range(TABLE):
         reach[m] = -1
     _limits(query, threshold, table)
+    # Most of the time goes into waiting for memory, so everything is asked for well before it is read.
+    for place in range(window[4] + 1):
+        token = query.order[place] & 0xFFFFFFFF
+        if token < lists.heads.size:
+            _prefetch(lists.heads, token)
+    for place in range(window[4] + 1):
+        token = query.order[place] & 0xFFFFFFFF
+        if token < lists.heads.size:
+            divided = np.int64(lists.heads[token] & _LOW32) == _DIVIDED
+            block = np.int64(lists.heads[token] >> _U(32)) + (shortest if divided and shortest < TABLE else 0)
+            _prefetch(lists.arena, block)
+            _prefetch(lists.arena, block + 8)
+            if divided:
+                _prefetch(lists.arena, block + 16)
     place = -1
     while place < window[4]:
         place += 1
         token = query.order[place] & 0xFFFFFFFF
-        if (place > 0 and query.order[place] == query.order[place - 1]) or token >= lists.count.size:
+        if (place > 0 and query.order[place] == query.order[place - 1]) or token >= lists.heads.size:
             continue
-        count = lists.count[token]
+        count = np.int64(lists.heads[token] & _LOW32)
+        block = np.int64(lists.heads[token] >> _U(32))
         if count == 0:
             continue
         # Longer texts need a larger overlap, which begins earlier: their time is over first.
         while window[1] >= window[0] and place > n - window[1] + reach[window[1]]:
             window[1] -= 1
         if count != _DIVIDED:
-            _search_list(query, docs, lists, token, merged, threshold, table)
+            _search_list(query, docs, lists, block, count, merged, threshold, table)
             continue
-        directory = np.int64(lists.at[token])
         for length_class in range(window[0], window[1] + 1):
-            entry = lists.arena[directory + length_class]
+            entry = lists.arena[block + length_class]
+            if entry & _LOW32:
+                _prefetch(lists.arena, np.int64(entry >> _U(32)))
+                _prefetch(lists.arena, np.int64(entry >> _U(32)) + 8)
+        for length_class in range(window[0], window[1] + 1):
+            entry = lists.arena[block + length_class]
             if entry & _LOW32 and reach[length_class] >= 0:
                 _search_bucket(query, docs, lists, entry, length_class, merged, threshold, table)
         for length_class in range(window[2], window[3] + 1):
-            entry = lists.arena[directory + length_class]
+            entry = lists.arena[block + length_class]
             if entry & _LOW32:
                 _search_bucket(query, docs, lists, entry, length_class, merged, threshold, table)
 
@@ -909,14 +942,14 @@ def search(query, start, first, last, docs, lists, seeds, threshold, table, scor
 
 
 @_kernel
-def commit(query, start, first, new, refused, docs, scores, texts, accepted):
-    """Compare the candidates from `first` on with the texts from `new` on, accepted since `search`; append what is new.
+def commit(query, start, new, refused, docs, scores, texts, accepted):
+    """Compare the candidates with the texts from `new` on, accepted since `search`, and append those that are new.
 
     scores[i], texts[i] come from `search` and are brought up to date; accepted[i] is the decision. refused[i] rejects a
     candidate unseen (a text without words that is there already). Returns the number of candidates done: fewer than all
     when `docs` has no room for the next.
     """
-    for i in range(first, start.size - 1):
+    for i in range(start.size - 1):
         begin, end = start[i], start[i + 1]
         text = docs.size[0]
         if docs.start[text] + end - begin > docs.tokens.size or text + 2 > docs.start.size:
@@ -948,9 +981,9 @@ def _append_text(docs, tokens, begin, end, sign):
 
 
 @_kernel
-def append(tokens, start, first, docs, sign):
+def append(tokens, start, docs, sign):
     """Append texts without deciding on them; returns the number done."""
-    for i in range(first, start.size - 1):
+    for i in range(start.size - 1):
         begin, end = start[i], start[i + 1]
         if docs.start[docs.size[0]] + end - begin > docs.tokens.size or docs.size[0] + 2 > docs.start.size:
             return i

@@ -46,7 +46,8 @@ def render(report: Report) -> str:
     environment.filters.update(text.FILTERS)
     figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment.get_template("template.html")
-    return page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN) + "\n"
+    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN)
+    return text_of_page.strip() + "\n"
 
 
 def _figures(report: Report) -> dict[str, str]:

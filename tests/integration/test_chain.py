@@ -97,13 +97,17 @@ def test_status_adds_up(finished: tuple[Path, str]) -> None:
     assert counts["total"] == counts["accepted"] + sum(counts["reasons"].values())
 
 
-def test_the_tuned_model_loads_and_ends_its_answers(finished: tuple[Path, str]) -> None:
+def test_the_tuned_model_loads_with_its_template_and_end_token(finished: tuple[Path, str]) -> None:
     run, _ = finished
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(run / "model")
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
-    assert tokenizer.chat_template and "{% generation %}" in tokenizer.chat_template
+    messages = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": "The Volta."}]
+    marked = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
+    learnt = [i for i, m in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if m]
+    assert tokenizer.decode(learnt, skip_special_tokens=True).strip() == "The Volta."
+    assert tokenizer.eos_token_id in learnt
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
 
 
