@@ -225,6 +225,7 @@ def train(
             "tokens_per_step": TOKENS_PER_STEP,
             "rows": [SHORT_ROW, LONG_ROW],
             "peak_learning_rate": PEAK_LEARNING_RATE,
+            "answer_weight": ANSWER_WEIGHT,
         },
     )
     log.hardware["threads"] = threads

@@ -94,7 +94,7 @@ class Corpus:
             self._output_first: 0.2 if long else 0.13,
             self._classification: 0.15 if long else 0.09,
             self._prose: 0.0 if long else 0.03,
-            self._echo: 0.1,
+            self._echo: 0.04,
         }
         while True:
             (kind,) = rng.choices(list(kinds), list(kinds.values()))
@@ -147,7 +147,7 @@ class Corpus:
         """
         passages = []
         for _ in range(rng.randint(3, 5)):
-            words = [rng.choice((rng.choice(PLAIN_WORDS), str(rng.randint(1, 99)))) for _ in range(rng.randint(4, 20))]
+            words = rng.sample(PLAIN_WORDS, rng.randint(4, 20))
             passages.append(rng.choice((", ", " ")).join(words) if rng.random() < 0.7 else sentences.make(rng))
         again = [*passages, *rng.sample(passages, len(passages))]
         return Document("", "\n".join(again))
