@@ -49,10 +49,11 @@ def measured(command: list[str], folder: Path, show: bool = False) -> tuple[floa
     watcher = threading.Thread(target=peak_memory, args=(process, found))
     watcher.start()
     code = process.wait()
+    seconds = time.monotonic() - began
     watcher.join()
     if code:
         sys.exit(f"{' '.join(command)} ended with exit code {code}")
-    return time.monotonic() - began, found[0]
+    return seconds, found[0]
 
 
 def main() -> None:

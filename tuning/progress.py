@@ -65,7 +65,8 @@ def show_scores(scores: Mapping[str, Any]) -> None:
         console.print(_table(name, {arm: about["sets"][name] for arm, about in arms.items() if name in about["sets"]}))
         for found in scores["comparisons"]:
             if found["set"] == name and found["metric"] == "rouge_l":
-                shown = "" if found["shown"] else "  no difference shown"
+                apart = found["low"] > 0 or found["high"] < 0
+                shown = "" if found["shown"] else "  too few tasks to say" if apart else "  no difference shown"
                 points = f"{found['difference']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]"
                 console.print(f"  {found['a']} - {found['b']}: {points} ROUGE-L{shown}", markup=False)
     console.print(f"\n{scores['verdict']}", markup=False)

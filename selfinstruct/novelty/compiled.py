@@ -34,6 +34,9 @@ _LAST_RANKING = 1 << 16
 _MOST_TEXTS = _MOST_WORDS = 1 << 28
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Named by Python from 3.13 on.
 _SEED_COUNTS = 1 << 25  # Bytes.
+_LARGEST_MATRIX = 1 << 20  # Of 64-bit words: texts of up to 8,000 words.
+_SEEN = 256  # Of the table of texts that were compared already; a long text meets the same ones many times.
+_SEEN_BY_LONG = 1 << 16
 _CATCH_UP = 16  # Texts put into the new lists per text added.
 
 
@@ -168,22 +171,27 @@ class CompiledIndex:
         if k == 1 and start.size == 2 and longest <= kernels.TABLE and self._one is not None:
             return self._one._replace(tokens=tokens)
         is_long = longest > kernels.TABLE
-        room = kernels.SLOTS * -(-max(longest, 1) // kernels.TABLE)
+        blocks = -(-max(longest, 1) // kernels.TABLE)
+        longest_text = max(longest, int(self._docs.size[1]))
         counted = 1 << (2 * longest).bit_length() if is_long else 1
         query = kernels.Query(
             tokens=tokens,
             order=np.empty(max(longest, kernels.TABLE), np.int64),
             sign=np.empty(4, np.uint64),
-            keys=np.empty(room, np.uint32),
-            masks=np.empty(room, np.uint64),
-            carry=np.empty(max(longest, int(self._docs.size[1])) if is_long else 1, np.uint8),
+            keys=np.empty(kernels.SLOTS * blocks, np.uint32),
+            masks=np.empty(kernels.SLOTS * blocks, np.uint64),
+            carry=np.empty(longest_text if is_long else 1, np.uint8),
             counted=np.empty(counted, np.uint32),
             counts=np.empty(counted, np.int64),
+            rows=np.empty(counted, np.int64),
+            matrix=np.empty(longest * blocks if is_long and longest * blocks <= _LARGEST_MATRIX else 0, np.uint64),
+            state=np.empty(blocks, np.uint64),
+            places=np.empty(longest_text if is_long else 1, np.int64),
             span=np.zeros(4, np.int64),
             window=np.empty(5, np.int64),
             distance=np.empty(kernels.TABLE, np.int64),
             reach=np.empty(kernels.TABLE, np.int64),
-            seen=np.full(kernels.SEEN, -1, np.int64),
+            seen=np.full(_SEEN_BY_LONG if is_long else _SEEN, -1, np.int64),
             scores=np.empty(k, np.float64),
             texts=np.empty(k, np.int64),
             shared=np.empty(self.num_seeds, np.uint8),

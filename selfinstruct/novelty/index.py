@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
     from selfinstruct.novelty.verdict import Decisions
 
-_SMALL = 256  # Texts; below, scanning takes less time than importing numba.
+_SMALL = 1024  # Texts; below, scanning takes a millisecond at most, and a short run never compiles anything.
 _SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time than scanning on.
 _MANY = 4096  # Texts that are appended together.
 _BATCH = 64  # Candidates decided by scanning before looking again whether the kernels are there.

@@ -104,7 +104,6 @@ SIZES = 64
 _SMALL, _BUCKET, _DIRECTORY = 0, 1, 2
 _ROOM = 4096  # Cells that are surely enough for any step except a growing bucket.
 SLOTS = 128  # Of the table that finds a word in a block of 64 words of a text.
-SEEN = 256
 _SLACK = 1e-9  # Bounds computed as floats are loosened by this; the decision itself is never computed from a bound.
 
 # What a byte is to the splitter: ASCII lower-cased, parts of non-ASCII characters themselves, 0 for what is no word.
@@ -600,8 +599,13 @@ class Query(NamedTuple):
     keys: Array  # masks of its words for the LCS: made when first needed
     masks: Array
     carry: Array
-    counted: Array  # uint32: its words as a bag, for more than 64 words
-    counts: Array
+    # For more than 64 words:
+    counted: Array  # uint32: its words as a bag, by hash
+    counts: Array  # int64: how often each stands in it
+    rows: Array  # int64: the row of each in `matrix`
+    matrix: Array  # uint64: for each word a row of bits, its places; empty when it would be too large
+    state: Array  # uint64: a row
+    places: Array  # int64, as long as the longest text: where each of a text's words is in `counted`, -1 for nowhere
     span: Array  # (4,) int64: begin, end, whether masks are made, number
     window: Array  # (5,) int64: shortest and longest length below 64, length classes above it, last place to look at
     distance: Array  # (64,) int64: by length, how many bits of the signatures may differ, -1 for none
@@ -639,32 +643,93 @@ def _prepare(query):
     """Make the tables with which texts are compared."""
     begin, end = query.span[0], query.span[1]
     query.span[2] = 1
-    _mask_words(query.tokens, begin, end, query.keys, query.masks)
-    if end - begin > TABLE:
-        for slot in range(query.counted.size):
-            query.counted[slot] = UNKNOWN
-        for k in range(begin, end):
-            slot = _counted_at(query.counted, query.tokens[k])
-            if query.counted[slot] == UNKNOWN:
-                query.counted[slot] = query.tokens[k]
-                query.counts[slot] = 0
-            query.counts[slot] += 1
+    if end - begin <= TABLE or query.matrix.size == 0:
+        _mask_words(query.tokens, begin, end, query.keys, query.masks)
+    if end - begin <= TABLE:
+        return
+    for slot in range(query.counted.size):
+        query.counted[slot] = UNKNOWN
+    width = (end - begin + 63) >> 6
+    used = 0
+    for k in range(begin, end):
+        token = query.tokens[k]
+        slot = _counted_at(query.counted, token)
+        if query.counted[slot] == UNKNOWN:
+            query.counted[slot] = token
+            query.counts[slot] = 0
+            query.rows[slot] = used * width
+            used += token != UNKNOWN
+            if query.matrix.size:
+                for word in range(query.rows[slot], query.rows[slot] + width):
+                    query.matrix[word] = _U(0)
+        query.counts[slot] += 1
+        if query.matrix.size and token != UNKNOWN:
+            query.matrix[query.rows[slot] + ((k - begin) >> 6)] |= _ONE << _U((k - begin) & 63)
 
 
 @_inner
 def _common_words(query, tokens, begin, end):
-    """Size of the common bag of words: an upper bound of the LCS, at a fraction of its cost for long texts."""
-    common = 0
+    """(size of the common bag of words, words of the text that stand in the candidate at all); sets `places`.
+
+    The first bounds the LCS at a fraction of its cost.
+    """
+    common, present = 0, 0
     for k in range(begin, end):
         slot = _counted_at(query.counted, tokens[k])
-        if query.counted[slot] != UNKNOWN:
+        if query.counted[slot] == UNKNOWN:
+            query.places[k - begin] = -1
+        else:
+            query.places[k - begin] = slot
             query.counts[slot] -= 1
             common += query.counts[slot] >= 0
-    for k in range(begin, end):
-        slot = _counted_at(query.counted, tokens[k])
-        if query.counted[slot] != UNKNOWN:
-            query.counts[slot] += 1
-    return common
+            present += 1
+    for k in range(end - begin):
+        if query.places[k] >= 0:
+            query.counts[query.places[k]] += 1
+    return common, present
+
+
+@_inner
+def _lcs_of_long(query, m, n, left, needed):
+    """`_lcs` for more than 64 words, after `_common_words`: a word of the text at a time, against a row of the matrix.
+
+    A common subsequence of `needed` words skips at most m - needed words of the text and n - needed of the candidate,
+    so its pairs of places lie in a band about the diagonal; matches outside are not looked at. What they could give is
+    less than `needed`. `left` words of the text are still to come: that bounds what can be added.
+    """
+    width = (n + 63) >> 6
+    for word in range(width):
+        query.state[word] = _ALL
+    for k in range(m):
+        if query.places[k] < 0:
+            continue
+        if left & 63 == 0:
+            lcs = np.int64(0)
+            for word in range(width):
+                lcs += _popcount(~query.state[word])
+            if lcs + left < needed:
+                return np.int64(-1)
+        left -= 1
+        row = query.rows[query.places[k]]
+        first = max(k - (m - needed), 0) >> 6
+        last = min(k + (n - needed), n - 1) >> 6
+        carry = _U(0)
+        for word in range(first, last + 1):
+            state = query.state[word]
+            common = state & query.matrix[row + word]
+            plus = state + common
+            total = plus + carry
+            carry = _U(plus < state) | _U(total < plus)
+            query.state[word] = total | (state - common)
+        word = last + 1
+        while carry and word < width:  # A row of ones hands the carry on.
+            carry = _U(query.state[word] == _ALL)
+            query.state[word] |= query.state[word] + _ONE
+            word += 1
+    lcs = np.int64(0)
+    for word in range(width):
+        lcs += _popcount(~query.state[word])
+    return lcs if lcs >= needed else np.int64(-1)
 
 
 @_inner
@@ -679,10 +744,16 @@ def _score(query, docs, text):
         return -1.0
     if not query.span[2]:
         _prepare(query)
-    needed = np.int64(np.ceil(0.5 * bound))
-    if n > TABLE and _common_words(query, docs.tokens, begin, end) < needed:
-        return -1.0
-    lcs = _lcs(docs.tokens, begin, end, n, query.keys, query.masks, query.carry, needed)
+    needed = max(np.int64(np.ceil(0.5 * bound)), 0)
+    present = 0
+    if n > TABLE:
+        common, present = _common_words(query, docs.tokens, begin, end)
+        if common < needed:
+            return -1.0
+    if n > TABLE and query.matrix.size:
+        lcs = _lcs_of_long(query, m, n, present, needed)
+    else:
+        lcs = _lcs(docs.tokens, begin, end, n, query.keys, query.masks, query.carry, needed)
     return _f_measure(lcs, m, n) if lcs >= 0 else -1.0
 
 
@@ -757,13 +828,12 @@ def _nearest_seed(query, docs, seeds):
         if query.bounds[seed] > query.bounds[first]:
             first = seed
     query.scores[0], query.texts[0] = 0.0, 0
-    if query.shared[first]:
-        query.scores[0], query.texts[0] = _score(query, docs, first), first
-        for seed in range(number):
-            if query.bounds[seed] >= query.scores[0] - _SLACK and seed != first:
-                score = _score(query, docs, seed)
-                if score > query.scores[0] or (score == query.scores[0] and seed < query.texts[0]):
-                    query.scores[0], query.texts[0] = score, seed
+    for k in range(-1 if query.shared[first] else number, number):  # The most promising one first.
+        seed = first if k < 0 else k
+        if query.bounds[seed] >= query.scores[0] - _SLACK:
+            score = _score(query, docs, seed)
+            if score > query.scores[0] or (score == query.scores[0] and seed < query.texts[0]):
+                query.scores[0], query.texts[0] = score, seed
 
 
 # ------------------------------------------------------------------------------------------- searching by the lists
@@ -786,9 +856,9 @@ def _limits(query, threshold, table):
 def _consider(query, docs, text, threshold, table):
     """Compare with one text, unless that was done lately; equal scores go to the earlier text."""
     mark = (query.span[3] << 40) | text
-    if query.seen[text & (SEEN - 1)] == mark:
+    if query.seen[text & (query.seen.size - 1)] == mark:
         return
-    query.seen[text & (SEEN - 1)] = mark
+    query.seen[text & (query.seen.size - 1)] = mark
     score = _score(query, docs, text)
     if score > query.scores[0]:
         query.scores[0] = score
@@ -838,6 +908,8 @@ def _search_bucket(query, docs, lists, entry, length_class, merged, threshold, t
     limit = np.int64(64)
     if length_class < TABLE:
         limit = query.distance[length_class]
+        if limit < 0:
+            return
         positions = 8 * (block + capacity + ((capacity + 1) >> 1))
         if count > 64 and lists.arena8[positions + count - 1] > query.reach[length_class]:
             low = 0  # The first position that is too far.
@@ -870,7 +942,7 @@ def _search(query, docs, lists, threshold, table):
     window[0] = shortest
     window[1] = min(longest, TABLE - 1)
     window[2] = _class(max(shortest, TABLE))
-    window[3] = _class(longest)  # Below 64 when there is no such class.
+    window[3] = _class(longest) if longest >= TABLE else 0  # Then there is no such class.
     window[4] = n - _least(shortest, n, threshold)
     for m in range(TABLE):
         reach[m] = -1
@@ -910,14 +982,15 @@ def _search(query, docs, lists, threshold, table):
             if entry & _LOW32:
                 _prefetch(lists.arena, np.int64(entry >> _U(32)))
                 _prefetch(lists.arena, np.int64(entry >> _U(32)) + 8)
-        for length_class in range(window[0], window[1] + 1):
-            entry = lists.arena[block + length_class]
-            if entry & _LOW32 and reach[length_class] >= 0:
-                _search_bucket(query, docs, lists, entry, length_class, merged, threshold, table)
-        for length_class in range(window[2], window[3] + 1):
+        length_class = window[0]
+        while length_class <= max(window[1], window[3]):
+            if window[1] < length_class < window[2]:
+                length_class = window[2]
+                continue
             entry = lists.arena[block + length_class]
             if entry & _LOW32:
                 _search_bucket(query, docs, lists, entry, length_class, merged, threshold, table)
+            length_class += 1
 
 
 @_kernel

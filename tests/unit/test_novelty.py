@@ -153,15 +153,17 @@ SHAPES = {
     "few words": {"words": 4, "lengths": (1, 12)},
     "around 64 words": {"words": 400, "lengths": (55, 75)},
     "long": {"words": 300, "lengths": (100, 400)},
+    "thousands": {"words": 900, "lengths": (900, 2500)},
     "all lengths": {"words": 100, "lengths": (1, 140)},
 }
+COUNTS = {"ordinary": 1500, "few words": 1500, "thousands": 25}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 0.7, 0.95])
 def test_batches_equal_one_by_one_and_the_plain_scan(shape: str, threshold: float) -> None:
     draw = random.Random(f"{shape}/{threshold}")
-    texts = corpus(draw, 1500 if shape in ("ordinary", "few words") else 150, **SHAPES[shape])  # type: ignore[arg-type]
+    texts = corpus(draw, COUNTS.get(shape, 150), **SHAPES[shape])  # type: ignore[arg-type]
     scanned = ScanIndex(threshold, 12)
     scanned.extend(texts[:12])
     expected = as_rows(scanned, texts[12:])
@@ -373,6 +375,17 @@ def test_added_texts_count_as_earlier_ones_but_not_as_seeds() -> None:
 def test_a_threshold_outside_0_and_1_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="threshold"):
         NoveltyIndex((), threshold)
+
+
+def test_texts_too_long_for_the_bit_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond 8,000 words the LCS goes by blocks of 64 words, as for short texts; here from 65 words on."""
+    from selfinstruct.novelty import compiled as module
+
+    monkeypatch.setattr(module, "_LARGEST_MATRIX", 1)
+    texts = corpus(random.Random(3), 100, words=300, lengths=(60, 400))
+    scanned = ScanIndex(0.6, 5)
+    scanned.extend(texts[:5])
+    assert as_rows(compiled(texts[:5], 0.6), texts[5:]) == as_rows(scanned, texts[5:])
 
 
 @pytest.mark.parametrize("threshold", [1e-9, 0.01, 0.999, 1 - 1e-12])
