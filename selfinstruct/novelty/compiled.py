@@ -60,9 +60,9 @@ class CompiledIndex:
         self._one: kernels.Query | None = None  # For single candidates.
         self._seeds: kernels.Seeds | None = None
         self._words = kernels.Words(
-            heads=_reserve(np.uint32, 1024 + _MOST_WORDS),
-            follow=_reserve(np.uint32, _MOST_WORDS),
-            key=_reserve(np.uint64, _MOST_WORDS),
+            heads=_reserve(np.uint32, 1024 + _MOST_WORDS, huge=True),
+            follow=_reserve(np.uint32, _MOST_WORDS, huge=True),
+            key=_reserve(np.uint64, _MOST_WORDS, huge=True),
             at=_reserve(np.uint32, _MOST_WORDS),
             letters=_reserve(np.uint8, 1 << 32),
             size=np.array([0, 0, 1024, 0], np.int64),
@@ -287,7 +287,7 @@ def _new_lists(rank: Array) -> kernels.Lists:
     arena = _reserve(np.uint64, 1 << 32, huge=True)
     return kernels.Lists(
         rank=rank,
-        heads=_reserve(np.uint64, _MOST_WORDS),
+        heads=_reserve(np.uint64, _MOST_WORDS, huge=True),
         arena=arena,
         arena32=arena.view(np.uint32),
         arena8=arena.view(np.uint8),

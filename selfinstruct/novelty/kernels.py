@@ -26,7 +26,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # Reference counts (`_nrt`) are switched off: the kernels keep no array, and an atomic count at every access to a field
 # takes a third of the time. For the same reason they allocate nothing.
 _OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
-_inner = njit(**_OPTIONS)
+# Whatever is called often is inlined: a call hands over every field of every array, some 150 machine words.
+_inner = njit(forceinline=True, **_OPTIONS)
+_apart = njit(**_OPTIONS)
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +155,7 @@ def _f_measure(lcs, m, n):
     return 2 * precision * recall / (precision + recall)
 
 
-@_inner
+@_apart
 def _least(m, n, threshold):
     """Lmin[m][n]: the smallest LCS whose float F exceeds the threshold; min(m, n) + 1 when none does."""
     most = min(m, n)
@@ -165,7 +167,7 @@ def _least(m, n, threshold):
     return lcs
 
 
-@_inner
+@_apart
 def _shortest(n, threshold):
     """The smallest m whose texts can exceed the threshold with a text of n words (all m words common)."""
     m = max(int(threshold * n / (2.0 - threshold)) - 1, 1)
@@ -182,7 +184,7 @@ def fill_least_table(threshold, table):
             table[n, m] = _least(m, n, threshold) if m and n else 1
 
 
-@_inner
+@_apart
 def _prefix(n, threshold):
     """How many words of a text of n words, rarest first, must be looked at.
 
@@ -212,7 +214,7 @@ def _bucket(key, size):
     return bucket
 
 
-@_inner
+@_apart
 def _split(words):
     """Divide the next bucket in two; after a whole round the number of buckets has doubled."""
     old = words.size[3]
@@ -442,7 +444,7 @@ def _release(lists, kind, number, block):
     lists.free[place] = block
 
 
-@_inner
+@_apart
 def _append_to_bucket(lists, entry, text, position, sign):
     """Insert a posting into the bucket of a directory entry, ordered by position."""
     word = lists.arena[entry]
@@ -667,7 +669,7 @@ def _prepare(query):
             query.matrix[query.rows[slot] + ((k - begin) >> 6)] |= _ONE << _U((k - begin) & 63)
 
 
-@_inner
+@_apart
 def _common_words(query, tokens, begin, end):
     """(size of the common bag of words, words of the text that stand in the candidate at all); sets `places`.
 
@@ -689,7 +691,7 @@ def _common_words(query, tokens, begin, end):
     return common, present
 
 
-@_inner
+@_apart
 def _lcs_of_long(query, m, n, left, needed):
     """`_lcs` for more than 64 words, after `_common_words`: a word of the text at a time, against a row of the matrix.
 
