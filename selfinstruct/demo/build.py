@@ -2,7 +2,8 @@
 
     python -m selfinstruct.demo.build --max-minutes 60
 
-One process, plain torch: rows of packed documents, warm-up and cosine decay, bfloat16 autocast on CPU and GPU alike.
+One process, plain torch: rows of packed documents, warm-up and cosine decay, bfloat16 where the hardware multiplies it
+faster than float32 (GPUs, CPUs with AMX: without it 2 cores took a third longer), compiled where there is a compiler.
 Matrices are trained with Muon, embeddings and norms with AdamW: in a trial over the first 100 steps on 2 cores the loss
 came to 2.08, with AdamW alone to 2.73. A checkpoint is written every few minutes, and `--resume` goes on from it.
 """
@@ -15,12 +16,13 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import tokenizers
 import torch
 import torch.nn.functional as F
@@ -34,11 +36,11 @@ from selfinstruct.demo.corpus import Corpus, Document, instructions, training_se
 VOCABULARY = 4096
 CONTEXT = 2048
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-TOKENS_PER_STEP = 8192
+TOKENS_PER_STEP = 4096
 SHORT_ROW, LONG_ROW = 768, 2048
 LONG_STEPS = 4
 """Every fourth step trains on long rows: they cost more, and only teach to work behind a long prompt."""
-PEAK_LEARNING_RATE = 3e-3
+PEAK_LEARNING_RATE = 2.5e-3
 WARMUP = 0.03
 LAST_LEARNING_RATE = 0.02
 """Share of the peak at the end of the cosine."""
@@ -117,8 +119,9 @@ def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, leng
             by_character = bytearray(len(document.prompt)) + bytearray([1]) * (
                 len(document.text) - len(document.prompt)
             )
-            for answer in _ANSWER.finditer(document.text, len(document.prompt)):
-                by_character[slice(*answer.span(1))] = bytes([2]) * len(answer[1])
+            found = [answer.span(1) for answer in _ANSWER.finditer(document.text, len(document.prompt))]
+            for start, end in (*found, *document.answers):
+                by_character[start:end] = bytes([2]) * (end - start)
             weight = (0.0, 1.0, ANSWER_WEIGHT)
             weights += [weight[by_character[end - 1]] if end else 0.0 for _, end in encoded.offsets] + [1.0]
         yield ids[: length + 1], weights[: length + 1]
@@ -165,16 +168,25 @@ def new_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def loss_of(model: LlamaForCausalLM, batch: list[Row], device: torch.device) -> tuple[torch.Tensor, float]:
+def loss_of(
+    model: LlamaForCausalLM, body: Callable[..., Any], batch: list[Row], device: torch.device
+) -> tuple[torch.Tensor, float]:
     """Weighted mean cross entropy, and the plain mean over the tokens of answers.
 
     Logits are computed for tokens with a weight alone: they cost a third of a step.
+
+    Args:
+        model: for its head.
+        body: `model.model`, or a compiled form of it.
+        batch: rows of one length.
+        device: where the model is.
     """
     ids = torch.tensor([row[0] for row in batch], device=device)  # (rows, length + 1)
     weights = torch.tensor([row[1] for row in batch], device=device)[:, 1:]  # (rows, length)
     learnt = weights > 0
-    with torch.autocast(device.type, torch.bfloat16):
-        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+        hidden = body(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[learnt])
     losses = F.cross_entropy(logits.float(), ids[:, 1:][learnt], reduction="none")
     weights = weights[learnt]
@@ -204,6 +216,8 @@ def train(
     else:
         tokenizer = train_tokenizer(corpus.documents("tokenizer"))
     model = new_model(tokenizer).to(device)
+    # Compiled, short rows take three quarters of the time on a CPU; long ones gain nothing.
+    compiled = torch.compile(model.model) if shutil.which("g++") or device.type == "cuda" else model.model
     if start_from is not None:
         model.load_state_dict(LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
     optimizers = new_optimizers(model)
@@ -253,7 +267,7 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress)
-        loss, answer_loss = loss_of(model, batch, device)
+        loss, answer_loss = loss_of(model, model.model if is_long else compiled, batch, device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -265,7 +279,8 @@ def train(
         log.minutes = before + (time.monotonic() - since) / 60
         recent.append((loss.item(), answer_loss))
         if log.steps % 20 == 0:
-            mean, mean_answer = (round(sum(values) / len(values), 4) for values in zip(*recent, strict=True))
+            # A step of proposals alone has no answers, and no mean of them.
+            mean, mean_answer = (round(float(np.nanmean(values)), 4) for values in zip(*recent, strict=True))
             log.loss.append((log.steps, mean, mean_answer))
             recent.clear()
             speed = log.tokens / log.minutes / 60

@@ -4,8 +4,9 @@ A document is a prompt and its continuation. The prompt is what a run would show
 continuation what it hopes for (tasks of the families, with right instances). Only continuations are learnt: a model
 of this size would otherwise spend itself on knowing the seeds by heart.
 
-Documents come in the four forms of the prompts, as lists and blocks one after another, and as plain prose. There is no
-chat format and no bare instruction with its answer.
+Documents come in the four forms of the prompts, as lists and blocks one after another, as worksheets (lists of tasks
+with their answers, in labels that change from document to document), and as plain prose. There is no chat format, and no
+bare instruction with its answer.
 """
 
 from __future__ import annotations
@@ -37,12 +38,33 @@ LONGEST_PROMPT_CHARACTERS = 5500
 """About 1,600 tokens: leaves room for new tasks in a context of 2,048."""
 
 
+_QUESTION = (
+    "Exercise/Question/Q/Assignment/Job/Request/Problem/To do/What to do/Item/Puzzle/Order/[question]/[exercise]/<q>/"
+    "<item>/## Exercise/## Question/* Question/(question)/=== Problem/Please/Challenge/No./"
+).split("/")
+_INPUT = "/Given/Material/Text/Data/With/Source/Here/[given]/[text]/<given>/<text>/Words/About/## Given/(given)".split(
+    "/"
+)
+_ANSWER = (
+    "Answer/A/Solution/Result/Reply/Done/Correct/Key/Solved/[answer]/[solution]/<a>/<answer>/## Answer/## Solution/"
+    "* Answer/(answer)/=== Solution/->/=>/Yours/Written"
+).split("/")
+"""Labels of worksheets. Every pair is as good as another, so that an answer does not depend on a particular word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A training document; loss is taken on the text after the prompt only."""
+    """A training document; loss is taken on the text after the prompt only.
+
+    Attributes:
+        prompt: the beginning of `text` that is not learnt.
+        text: the whole document.
+        answers: (start, end) of the answers in `text` that its layout does not give away (see `build.py`).
+    """
 
     prompt: str
     text: str
+    answers: tuple[tuple[int, int], ...] = ()
 
 
 @cache
@@ -90,7 +112,8 @@ class Corpus:
         rng = random.Random(f"documents {self._seed} {stream} {long}")
         kinds: dict[Callable[[random.Random, bool], Document], float] = {
             self._proposals: 0.1 if long else 0.25,
-            self._input_first: 0.55 if long else 0.5,
+            self._input_first: 0.4 if long else 0.35,
+            self._worksheet: 0.15,
             self._output_first: 0.2 if long else 0.13,
             self._classification: 0.15 if long else 0.09,
             self._prose: 0.0 if long else 0.03,
@@ -131,6 +154,24 @@ class Corpus:
         rng.shuffle(shown)
         tasks = [SeedTask("", text, (), request.family.is_classification) for text, request in self._pick(rng, 12)]
         return _document(lambda examples: encode_classification("", examples, "completion"), shown, tasks)
+
+    def _worksheet(self, rng: random.Random, long: bool) -> Document:
+        """Tasks with one instance each, in labels that only this document has; the first two show them, unlearnt."""
+        label, given, answer = rng.choice(_QUESTION), rng.choice(_INPUT), rng.choice(_ANSWER)
+        after, between = rng.choice((": ", ":\n", "\n", " ")), rng.choice(("\n", "\n\n"))
+        apart = rng.choice(("\n\n", "\n\n\n", "\n---\n", "\n* * *\n"))
+        text, prompt, answers = "", "", list[tuple[int, int]]()
+        for k, picked in enumerate(self._pick(rng, 24 if long else 12)):
+            (instance, *_) = self._task(rng, *picked).instances
+            text += (label + after if label else "") + picked[0]
+            if instance.input:
+                text += between + (given + after if given else "") + instance.input
+            text += "\n" + answer + after
+            answers.append((len(text), len(text) + len(instance.output)))
+            text += instance.output + apart
+            if k == 1:
+                prompt = text
+        return Document(prompt, text.removesuffix(apart), tuple(span for span in answers if span[0] >= len(prompt)))
 
     def _prose(self, rng: random.Random, long: bool) -> Document:
         lines = [sentences.make(rng) for _ in range(rng.randint(4, 10))]

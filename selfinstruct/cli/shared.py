@@ -1,0 +1,77 @@
+"""Arguments and helpers that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.config import Config, did_you_mean, dump_yaml
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.options import resolve_config, split_passed_on, tune_arguments
+
+RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+CONFIG = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML configuration; `-` reads stdin.",
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Start anew: discard the run in the directory.")
+PASSES_ON = {"ignore_unknown_options": True}
+"""Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
+
+
+def extra_arguments(shown: str) -> Any:
+    """The arguments that are handed on, as the usage line shows them."""
+    return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)
+
+
+def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
+    """The configuration of a run directory, with what was given now on top; kept there for the stages that follow."""
+    from selfinstruct import jsonl
+    from selfinstruct.journal import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.require_journal()
+    if not directory.config.exists():
+        raise InputError(
+            f"{directory.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
+        )
+    config = resolve_config(directory.config, given, {"output_dir": str(run)} | (passed_on or {}))
+    jsonl.write_text(directory.config, dump_yaml(config))
+    return config
+
+
+def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:
+    """`--engine.dtype float32 --tune.packing` as values by dotted name; vLLM's are checked by vLLM at once."""
+    sections = split_passed_on(arguments, _own_options())
+    values = {f"tune.{name}": value for name, value in tune_arguments(sections["tune"]).items()}
+    engine = vllm_arguments(tuple(sections["engine"]))
+    return values | {f"engine.{name}": value for name, value in engine.items()}
+
+
+def vllm_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:
+    """vLLM's engine arguments by name, as vLLM reads them; a misspelt option of ours gets a suggestion too."""
+    if not arguments:
+        return {}
+    if not arguments[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {arguments[0]!r}; every value belongs to an option, seed files to --seeds"
+        )
+    from selfinstruct.engines.vllm import parse_arguments
+
+    try:
+        return parse_arguments(list(arguments))
+    except ConfigError as error:
+        known = _own_options()
+        hints = (did_you_mean(a.partition("=")[0], known, cutoff=0.75) for a in arguments if a.startswith("--"))
+        raise ConfigError(f"{error}{next(filter(None, hints), '')}") from error
+
+
+def _own_options() -> list[str]:
+    """The long options of the command that is running."""
+    parameters = click.get_current_context().command.params
+    return [option for p in parameters for option in (*p.opts, *p.secondary_opts) if option.startswith("--")]

@@ -1,0 +1,133 @@
+"""The stages one by one: generate, export, tune, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import CONFIG, OVERWRITE, PASSES_ON, RUN, config_of, extra_arguments, vllm_arguments
+from selfinstruct.config import STANDARD_INPUT
+from selfinstruct.options import config_options, resolve_config, tune_arguments
+
+
+@cli.command(context_settings=PASSES_ON)
+@CONFIG
+@config_options("", "proposal", "classification", "instances", "filters", "saturation")
+@OVERWRITE
+@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+@extra_arguments("VLLM OPTION")
+def generate(
+    config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+) -> None:
+    """Grow instructions and instances out of seed tasks.
+
+    The same command again continues the run. Any vLLM engine argument can be given by its own name,
+    for example --tensor-parallel-size or --max-model-len.
+
+    \b
+    Example:
+        selfinstruct generate --model Qwen/Qwen3-8B-Base --output-dir runs/first --num-instructions 2000
+        selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
+    """
+    from selfinstruct.engines.base import Engine
+    from selfinstruct.generate import generate as run_generation
+    from selfinstruct.progress import closing_table
+
+    output_dir = given["output_dir"]
+    if config_file is None and output_dir and (Path(output_dir) / "config.yaml").exists() and not overwrite:
+        config_file = Path(output_dir) / "config.yaml"
+    passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
+    config = resolve_config(config_file, given, passed_on)
+
+    async def start_engine() -> Engine:
+        from selfinstruct.engines.vllm import VLLMEngine
+
+        return await VLLMEngine.start(config.model, revision=config.revision, arguments=config.engine, verbose=verbose)
+
+    state = run_generation(config, start_engine, overwrite=overwrite)
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which says what comes next.
+        rows = [
+            ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
+            ("journal", config.output_dir),
+        ]
+        closing_table("generation is complete", rows, f"selfinstruct export {config.output_dir}")
+
+
+@cli.command()
+@RUN
+@config_options("export")
+def export(run: Path, **given: Any) -> None:
+    """Write the dataset of a run.
+
+    Training and validation splits, a dataset card, and the same in Alpaca's and Self-Instruct's own formats.
+
+    \b
+    Example:
+        selfinstruct export runs/first --include-seeds
+    """
+    from selfinstruct import stages
+    from selfinstruct.progress import closing_table
+
+    stages.export(config_of(run, given))
+    closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
+
+
+@cli.command(context_settings=PASSES_ON)
+@RUN
+@click.option("--model", "tune__model", default=None, help="Model to tune.  [default: the generator]")
+@click.option("--num-processes", "tune__num_processes", type=int, default=None, help="Processes; default: one per GPU.")
+@extra_arguments("TRL OPTION")
+def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
+    """Tune a model on the exported dataset with TRL.
+
+    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
+    name, for example --learning-rate, --use-peft or --packing.
+
+    \b
+    Example:
+        selfinstruct tune runs/first --use-peft --lora-r 16 --learning-rate 2e-4 --num-train-epochs 2
+    """
+    from selfinstruct import stages
+    from selfinstruct.progress import closing_table
+
+    passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
+    stages.tune(config_of(run, given, passed_on))
+    closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
+
+
+@cli.command()
+@RUN
+@click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
+@config_options("evaluate")
+def evaluate(run: Path, models: tuple[str, ...], **given: Any) -> None:
+    """Compare the base and the tuned model on unseen tasks.
+
+    Both answer the tasks through vLLM; differences come with a paired bootstrap interval.
+
+    \b
+    Example:
+        selfinstruct evaluate runs/first --model other=Qwen/Qwen3-8B
+    """
+    from selfinstruct import stages
+    from selfinstruct.progress import closing_table
+
+    stages.evaluate(config_of(run, given), models)
+    closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
+
+
+@cli.command()
+@RUN
+def report(run: Path) -> None:
+    """Write RUN/report.html from whatever stages have run.
+
+    \b
+    Example:
+        selfinstruct report runs/first
+    """
+    from selfinstruct import stages
+    from selfinstruct.journal import RunDirectory
+
+    stages.report(RunDirectory(run))
