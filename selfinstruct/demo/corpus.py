@@ -5,8 +5,8 @@ continuation what it hopes for (tasks of the families, with right instances). On
 of this size would otherwise spend itself on knowing the seeds by heart.
 
 Documents come in the four forms of the prompts, as lists and blocks one after another, as worksheets (lists of tasks
-with their answers, in labels that change from document to document), and as plain prose. There is no chat format, and no
-bare instruction with its answer.
+with their answers, in labels that change from document to document), and as plain prose. There is no chat format, and
+no bare instruction with its answer.
 """
 
 from __future__ import annotations
