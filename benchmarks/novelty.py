@@ -229,15 +229,19 @@ def rates(texts: Sequence[str], sizes: Sequence[int]) -> None:
             step = min(BATCH, max(1000, size - len(made)))
             made.decide(texts[at : at + step])
             at += step
-        sample = min(20_000, max(1000, size // 5))
-        batch, at = texts[at : at + sample], at + sample
-        with Clock() as clock:
-            made.decide(batch)
+        pool, sample = len(made), min(20_000, max(1000, size // 5))
+        walls, users = [], []
+        for _ in range(3):
+            with Clock() as clock:
+                made.decide(texts[at : at + sample])
+            walls.append(clock.wall)
+            users.append(clock.user)
+            at += sample
         calls = single_calls(made, texts[at : at + sample // 4])
         at += sample // 4
         single = [microseconds(found) for found in (statistics.mean(calls), statistics.median(calls), max(calls))]
-        rate = [f"{len(batch) / clock.wall:,.0f}", microseconds(clock.user / len(batch))]
-        rows.append([f"{len(made):,}", *rate, *single, f"{resident() - before:,.0f} MB"])
+        rate = [f"{sample / statistics.median(walls):,.0f}", microseconds(statistics.median(users) / sample)]
+        rows.append([f"{pool:,}", *rate, *single, f"{resident() - before:,.0f} MB"])
     table(
         "As the pool grows",
         ["pool", "candidates/s in batches", "user CPU each", "one per call: mean", "median", "slowest", "memory"],

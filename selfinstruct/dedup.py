@@ -45,6 +45,12 @@ class Summary:
         """For `--json`."""
         return {**asdict(self), "rejected": self.rejected}
 
+    def progress(self) -> str:
+        """For a person who waits."""
+        if not self.candidates:
+            return f"dedup: {self.against:,} rows of the pool read"
+        return f"dedup: {self.candidates:,} rows read, {self.kept:,} kept, {self.rejected:,} rejected"
+
     def sentence(self) -> str:
         """For a person."""
         pool = f", compared with a pool of {self.against:,} and with each other" if self.against else ""

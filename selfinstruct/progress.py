@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -139,6 +140,26 @@ class GenerationProgress:
             table.add_row("failed", ", ".join(failures))
         table.add_row("elapsed", duration(time.monotonic() - self._started))
         return table
+
+
+@contextlib.contextmanager
+def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
+    """For work on a stream whose end is not known: show the latest state, as told in a sentence.
+
+    On a terminal it is one line that changes; elsewhere a line per `interval` seconds, and none for short work.
+    """
+    last = time.monotonic()
+
+    def tell(sentence: str) -> None:
+        nonlocal last
+        if status is not None:
+            status.update(sentence)
+        elif time.monotonic() - last >= interval:
+            last = time.monotonic()
+            console.print(sentence, markup=False)
+
+    with console.status("") if console.is_terminal else contextlib.nullcontext() as status:
+        yield tell
 
 
 def stage(title: str) -> None:

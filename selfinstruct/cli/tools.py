@@ -90,8 +90,18 @@ def dedup(
         selfinstruct dedup new.jsonl --against pool.jsonl -o kept.jsonl --rejected rejected.jsonl
     """
     from selfinstruct import dedup as library
+    from selfinstruct.progress import reading
 
-    summary = library.dedup(candidates, against, threshold=threshold, field=field, kept=kept, rejected=rejected)
+    with reading() as tell:
+        summary = library.dedup(
+            candidates,
+            against,
+            threshold=threshold,
+            field=field,
+            kept=kept,
+            rejected=rejected,
+            progress=lambda so_far: tell(so_far.progress()),
+        )
     click.echo(json.dumps(summary.as_dict()) if as_json else summary.sentence(), err=True)
 
 

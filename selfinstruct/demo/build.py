@@ -146,16 +146,17 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def learning_rate(progress: float) -> float:
+def learning_rate(progress: float, peak: float = PEAK_LEARNING_RATE) -> float:
     """Warm-up, then cosine.
 
     Args:
         progress: share of the budget used, in [0, 1].
+        peak: the highest rate.
     """
     if progress < WARMUP:
-        return PEAK_LEARNING_RATE * (progress + 1e-4) / WARMUP
+        return peak * (progress + 1e-4) / WARMUP
     cosine = (1 + math.cos(math.pi * min(1.0, (progress - WARMUP) / (1 - WARMUP)))) / 2
-    return PEAK_LEARNING_RATE * (LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * cosine)
+    return peak * (LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * cosine)
 
 
 def new_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -202,6 +203,7 @@ def train(
     resume: bool = False,
     save_minutes: float = 5.0,
     start_from: Path | None = None,
+    peak_learning_rate: float = PEAK_LEARNING_RATE,
 ) -> Log:
     """Train within a time budget and save the model; the schedule follows the clock, so that it always ends."""
     torch.manual_seed(seed)
@@ -238,13 +240,13 @@ def train(
         settings={
             "tokens_per_step": TOKENS_PER_STEP,
             "rows": [SHORT_ROW, LONG_ROW],
-            "peak_learning_rate": PEAK_LEARNING_RATE,
+            "peak_learning_rate": peak_learning_rate,
             "answer_weight": ANSWER_WEIGHT,
         },
     )
     log.hardware["threads"] = threads
     if start_from is not None:
-        log.command += f" --start-from {start_from.name}"
+        log.command += f" --start-from {start_from.name} --learning-rate {peak_learning_rate:g}"
         before_log = json.loads((start_from / "build_log.json").read_text())
         log.earlier = [*before_log.pop("earlier", []), before_log]
     if resume and checkpoint.exists():
@@ -266,7 +268,7 @@ def train(
         batch = [next(long if is_long else short) for _ in range(TOKENS_PER_STEP // length)]
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress)
+                group["lr"] = learning_rate(progress, peak_learning_rate)
         loss, answer_loss = loss_of(model, model.model if is_long else compiled, batch, device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -363,6 +365,7 @@ seed tasks appear only in prompts, without loss) by
 @click.option("--save-minutes", default=5.0, show_default=True, help="Time between checkpoints.")
 @click.option("--threads", default=torch.get_num_threads(), show_default="all cores", help="CPU threads.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the corpus and of the weights.")
+@click.option("--learning-rate", "peak", default=PEAK_LEARNING_RATE, show_default=True, help="Highest learning rate.")
 @click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Model directory to train further.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint.")
 def main(
@@ -371,6 +374,7 @@ def main(
     save_minutes: float,
     threads: int,
     seed: int,
+    peak: float,
     start_from: Path | None,
     resume: bool,
 ) -> None:
@@ -386,6 +390,7 @@ def main(
         resume=resume,
         save_minutes=save_minutes,
         start_from=start_from,
+        peak_learning_rate=peak,
     )
     click.echo(f"done: {log.tokens / 1e6:.1f} M tokens in {log.minutes:.1f} min, saved to {output}")
 

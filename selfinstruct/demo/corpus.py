@@ -111,12 +111,12 @@ class Corpus:
         """
         rng = random.Random(f"documents {self._seed} {stream} {long}")
         kinds: dict[Callable[[random.Random, bool], Document], float] = {
-            self._proposals: 0.1 if long else 0.25,
-            self._input_first: 0.4 if long else 0.35,
-            self._worksheet: 0.15,
-            self._output_first: 0.2 if long else 0.13,
-            self._classification: 0.15 if long else 0.09,
-            self._prose: 0.0 if long else 0.03,
+            self._proposals: 0.1 if long else 0.2,
+            self._input_first: 0.35 if long else 0.28,
+            self._worksheet: 0.25 if long else 0.3,
+            self._output_first: 0.15 if long else 0.1,
+            self._classification: 0.11 if long else 0.06,
+            self._prose: 0.0 if long else 0.02,
             self._echo: 0.04,
         }
         while True:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from selfinstruct import progress
 from selfinstruct.dedup import Summary, dedup
 from selfinstruct.errors import ConfigError, InputError
 
@@ -152,6 +153,19 @@ def test_progress_is_told_of_every_batch(tmp_path: Path) -> None:
     assert [(s.against, s.candidates) for s in told] == [(3, 0), (3, 1024), (3, 2048), (3, 2500)]
     assert told[-1] == summary
     assert summary.kept == 2497
+
+
+def test_a_person_who_waits_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.reading(interval=0) as tell:
+        tell(Summary(5, 3, 1, 1, 9, 0.7).progress())
+        tell(Summary(0, 0, 0, 0, 9, 0.7).progress())
+    assert capsys.readouterr().err.splitlines() == [
+        "dedup: 5 rows read, 3 kept, 2 rejected",
+        "dedup: 9 rows of the pool read",
+    ]
+    with progress.reading(interval=1e9) as tell:
+        tell("not yet")
+    assert capsys.readouterr().err == ""
 
 
 def test_rows_are_streamed(tmp_path: Path) -> None:
