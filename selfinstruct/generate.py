@@ -36,6 +36,7 @@ from selfinstruct.steps import Steps
 StartEngine = Callable[[], Awaitable[Engine]]
 
 _METRICS_INTERVAL_S = 5.0
+_FIRST_RESTART_DELAY_S = 2.0
 
 
 def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
@@ -96,6 +97,7 @@ async def _grow(
         max_restarts=config.max_engine_restarts,
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
+        first_delay=_FIRST_RESTART_DELAY_S,
         on_death=_say_death,
         on_restart=lambda restart: _note_restart(restart, metrics),
         on_processes=lambda found: processes.remember(run.engine, found),
@@ -136,7 +138,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _say_death(cause: str, delay: float) -> None:
-    console.print(f"the engine ended: {cause}; starting another one in {delay:g} s")
+    console.print(f"the engine ended: {' '.join(cause.split())}; another one starts in {delay:g} s", markup=False)
 
 
 def _note_restart(restart: Restart, metrics: MetricsWriter) -> None:

@@ -6,12 +6,14 @@ GPU's memory for nothing, so the run directory says which they are, and the next
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -71,16 +73,18 @@ def lives(process: psutil.Process) -> bool:
 
 def remember(path: Path, processes: Iterable[psutil.Process]) -> None:
     """Write down which processes belong to the engine; with none, there is no file."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for process in processes:
         try:
             rows.append({"pid": process.pid, "started": process.create_time(), "name": process.name()})
         except psutil.Error:
             continue
-    if rows:
-        jsonl.write_json(path, {"host": socket.gethostname(), "processes": sorted(rows, key=lambda row: row["pid"])})
-    else:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # A full disk is the journal's matter.
+        if rows:
+            rows.sort(key=lambda row: row["pid"])
+            jsonl.write_json(path, {"host": socket.gethostname(), "processes": rows})
+        else:
+            path.unlink(missing_ok=True)
 
 
 def end_leftovers(path: Path) -> tuple[Sequence[int], Sequence[int]]:

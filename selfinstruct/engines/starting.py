@@ -27,7 +27,7 @@ class LastWords:
     """The file into which the engine's processes write their errors. Make it before they are started."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="selfinstruct-engine-", suffix=".log")
+        self._file = tempfile.NamedTemporaryFile(prefix="selfinstruct-engine-", suffix=".log")  # noqa: SIM115
         os.environ[vllm_plugin.LAST_WORDS] = self._file.name
 
     def text(self) -> str:

@@ -2,11 +2,12 @@
 
 When the driven engine dies (`EngineError`) or makes no progress, what is left of its processes is ended, another one is
 started, and the requests that were in flight are sent again. Requests that were in flight at two deaths are suspects:
-they are sent one at a time, with nothing beside them, and only one that kills an engine alone is marked failed.
+they are sent one at a time, with nothing beside them, and only one that kills a fresh engine alone is marked failed:
+an engine that has answered others may have died of something else, so such a request is asked once more, first.
 
     waiting ──> in flight ──> answered
        ^            │ the engine dies
-       └────────────┘ second death: alone ──> killed it alone: condemned ──> failed once another engine answers others
+       └────────────┘ second death: alone ──> kills a fresh engine: condemned ──> failed once another engine answers
 
 Whoever called `generate` waits through all of it and gets exactly one answer.
 """
@@ -102,7 +103,7 @@ class SupervisedEngine:
         max_restarts: int,
         stall_timeout: float,
         request_timeout: float,
-        first_delay: float = 2.0,
+        first_delay: float,
         on_death: Callable[[str, float], None] = lambda cause, delay: None,
         on_restart: Callable[[Restart], None] = lambda restart: None,
         on_processes: Callable[[Iterable[psutil.Process]], None] = lambda found: None,
@@ -125,6 +126,7 @@ class SupervisedEngine:
         self._ended: BaseException | None = None
         self._failures = 0
         self._answers = 0
+        self._answers_before = 0  # this engine was started
         self._quiet = 0.0
         self._watching: asyncio.Task[None] | None = None
         self._reviving: asyncio.Task[None] | None = None
@@ -267,11 +269,11 @@ class SupervisedEngine:
         self._running = False
         # Answers that came before the end are answers; they land at the next turn of the loop.
         lost = [flight for flight in self._in_flight if not _answered(flight)]
-        alone = len(self._in_flight) == 1
+        guilty = len(self._in_flight) == 1 and self._answers == self._answers_before
         for flight in lost:
             del self._in_flight[flight]
             self._take_back(flight)
-            if flight.suspect and alone:
+            if flight.suspect and guilty:
                 self._condemned[flight] = RequestFailed("killed_engine", str(cause))
             flight.deaths += 1
         resent = [flight for flight in lost if flight not in self._condemned]
@@ -304,7 +306,7 @@ class SupervisedEngine:
                 f"the restarted engine differs: context length {engine.context_length}, was {self.context_length}; "
                 "set --max-model-len so that it does not depend on free memory"
             )
-        self._engine, self._quiet = engine, 0.0
+        self._engine, self._quiet, self._answers_before = engine, 0.0, self._answers
         seconds = asyncio.get_running_loop().time() - began
         self._on_restart(Restart(str(first), self._failures, resent, round(seconds, 1)))
         self._running = True
