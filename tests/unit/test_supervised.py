@@ -113,6 +113,11 @@ async def ask(engine: SupervisedEngine, names: Iterable[str]) -> dict[str, Compl
     return dict(zip(names, answers, strict=True))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+
+
 def right(answers: dict[str, Any]) -> bool:
     return all(answer == echo(request(name)) for name, answer in answers.items())
 
@@ -138,8 +143,7 @@ async def test_requests_asked_between_two_engines_wait_for_the_next() -> None:
     factory = Factory(Mortal(answers=0))
     engine = await factory.launch(first_delay=0.05)
     first = asyncio.ensure_future(engine.generate(request("first")))
-    while engine._running:
-        await asyncio.sleep(0)
+    await until(lambda: not engine._running)
     assert engine.count_tokens("a b c") == 3
     assert right(await ask(engine, NAMES)) and await first == echo(request("first"))
     await engine.close()
@@ -248,8 +252,7 @@ async def test_suspects_have_nothing_beside_them() -> None:
     factory = Factory(Mortal(answers=0), Mortal(answers=0), Watched(echo))
     engine = await factory.launch()
     asked = asyncio.ensure_future(ask(engine, NAMES))
-    while not beside:
-        await asyncio.sleep(0)
+    await until(lambda: bool(beside))
     late = await ask(engine, ["late"])
     assert right(await asked) and right(late)
     assert beside == [1] * 21
@@ -383,7 +386,7 @@ async def test_cancelling_a_call_aborts_it_in_the_engine() -> None:
     factory = Factory(engine_below)
     engine = await factory.launch()
     call = asyncio.ensure_future(engine.generate(request("r0")))
-    await asyncio.sleep(0.02)
+    await engine_below.dead.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -392,9 +395,10 @@ async def test_cancelling_a_call_aborts_it_in_the_engine() -> None:
 
 
 async def test_closing_while_an_engine_starts_ends_the_start() -> None:
-    ended = asyncio.Event()
+    began, ended = asyncio.Event(), asyncio.Event()
 
     async def start() -> Engine:
+        began.set()
         try:
             await asyncio.sleep(NEVER)
         finally:
@@ -406,9 +410,7 @@ async def test_closing_while_an_engine_starts_ends_the_start() -> None:
         lambda: next(starts)(), max_restarts=3, stall_timeout=NEVER, request_timeout=NEVER, first_delay=0.0
     ).launch()
     call = asyncio.ensure_future(engine.generate(request("r0")))
-    while engine._reviving is None:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.05)
+    await began.wait()
     await engine.close()
     assert ended.is_set()
     with pytest.raises(EngineError, match="closed"):
@@ -420,7 +422,7 @@ async def test_the_processes_of_an_engine_are_told_and_ended() -> None:
 
     def start_with_a_child(engine: Engine) -> Callable[[], Any]:
         async def start() -> Engine:
-            children.append(subprocess.Popen(["sleep", "600"]))
+            children.append(subprocess.Popen(["sleep", "600"]))  # noqa: ASYNC220 - it returns at once
             children[-1].send_signal(19)  # SIGSTOP: one that hears no SIGTERM
             return engine
 
