@@ -41,25 +41,15 @@ def explain(text: str, holders: Sequence[Holder] = ()) -> str | None:
         text: the engine's error, or its log.
         holders: who holds memory of the GPUs now, besides the engine that has just ended.
     """
-    advice = _advice(text)
-    if advice is None:
-        return None
-    on_gpu = "CPU memory" not in text and "DefaultCPUAllocator" not in text
-    return "\n".join([advice, *(_held(holders) if on_gpu else [])])
+    if advice := _on_gpu(text):
+        return "\n".join([advice, *_held(holders)])
+    return _in_main_memory(text)
 
 
-def _advice(text: str) -> str | None:
+def _on_gpu(text: str) -> str | None:
     if found := re.search(r"Free memory on device \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
         free, total = float(found[1]), float(found[2])
         return f"The GPU has {free:g} of {total:g} GiB free: {_fitting(free, total, 'end what holds the rest')}."
-    if found := re.search(r"Available memory on node \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
-        free, total = float(found[1]), float(found[2])
-        fitting = _fitting(free, total, "end other programs")
-        return f"{free:g} of {total:g} GiB of main memory are free: {fitting} (on CPU it is a share of main memory)."
-    if "DefaultCPUAllocator" in text or "kv cache allocation is less than requested memory" in text:
-        return (
-            "Main memory is too small: lower the environment variable VLLM_CPU_KVCACHE_SPACE (GiB) or --max-num-seqs."
-        )
     if "larger than the available KV cache memory" in text or "larger than the maximum number of tokens" in text:
         found = re.search(r"estimated maximum model length is (\d+)", text)
         length = f"--max-model-len {found[1]}" if found else "a smaller --max-model-len"
@@ -68,9 +58,21 @@ def _advice(text: str) -> str | None:
         return f"The weights leave no memory for the cache: {_MORE_ROOM}, or a smaller model."
     if re.search(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|ALLOC_FAILED", text):
         return (
-            "The GPU's memory ran out: lower --gpu-memory-utilization (default 0.9), --max-num-seqs or "
-            "--max-model-len, spread the model with --tensor-parallel-size, or choose a smaller one."
+            "The GPU's memory ran out: lower --gpu-memory-utilization, --max-num-seqs or --max-model-len, "
+            "spread the model with --tensor-parallel-size, or choose a smaller one."
         )
+    return None
+
+
+def _in_main_memory(text: str) -> str | None:
+    if found := re.search(r"Available memory on node \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
+        free, total = float(found[1]), float(found[2])
+        fitting = _fitting(free, total, "end other programs")
+        return f"{free:g} of {total:g} GiB of main memory are free: {fitting} (on CPU it is a share of main memory)."
+    if "DefaultCPUAllocator" in text or "allocation is less than requested memory for kv" in text:
+        return "Main memory is too small: lower VLLM_CPU_KVCACHE_SPACE (environment, GiB), or end other programs."
+    if re.search(r"Failed core proc\(s\): .*: -9\b", text):
+        return "The engine's process was killed, which Linux does when main memory runs out (see dmesg)."
     return None
 
 
