@@ -24,7 +24,7 @@ import psutil
 
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, Request, RequestFailed
-from selfinstruct.errors import EngineError
+from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion
 
@@ -93,7 +93,7 @@ class SupervisedEngine:
         on_processes: called with the engine's processes whenever they change; with none at the end.
 
     Raises of `generate`: `RequestFailed` as the driven engine does, and with reason `timeout` or `killed_engine`;
-        `EngineError` once the engine is given up; what `start` raises when it is no `EngineError`.
+        `EngineError` once the engine is given up; what `start` raises when it is no error of ours.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class SupervisedEngine:
         self._waiting = dict.fromkeys([*resent, *self._waiting])
         self._reviving = self._in_background(self._revive(cause, len(resent)))
 
-    async def _revive(self, cause: EngineError, resent: int) -> None:
+    async def _revive(self, cause: SelfInstructError, resent: int) -> None:
         """Start engines until one is there, or give up."""
         began = asyncio.get_running_loop().time()
         first = cause
@@ -296,7 +296,7 @@ class SupervisedEngine:
             await asyncio.sleep(delay)
             try:
                 engine = await self._started()
-            except EngineError as error:
+            except (EngineError, ConfigError) as error:  # The configuration was good for the first engine.
                 cause = error
                 continue
             break
@@ -312,7 +312,7 @@ class SupervisedEngine:
         self._running = True
         self._send()
 
-    def _given_up(self, cause: EngineError) -> EngineError:
+    def _given_up(self, cause: SelfInstructError) -> EngineError:
         times = f"{self._max_restarts + 1} times without an answer in between, the last time: "
         return EngineError(
             f"the engine ended {times if self._max_restarts else ''}{cause}\n"

@@ -31,14 +31,18 @@ TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
         ("RuntimeError: CUDA error: out of memory", ["--gpu-memory-utilization"]),
         ("ValueError: No available memory for the cache blocks. Try increasing", ["higher --gpu-memory-utilization"]),
         (
-            "ValueError: To serve at least one request with the model's max seq len (40960), (5.62 GiB KV cache is "
-            "needed, which is larger than the available KV cache memory (2.1 GiB). Based on the available memory, the "
-            "estimated maximum model length is 15296. Try increasing `gpu_memory_utilization`",
+            (
+                "ValueError: To serve at least one request with the model's max seq len (40960), (5.62 GiB KV cache is "
+                "needed, which is larger than the available KV cache memory (2.1 GiB). Based on the available memory, "
+                "the estimated maximum model length is 15296. Try increasing `gpu_memory_utilization`"
+            ),
             ["--max-model-len 15296"],
         ),
         (
-            "ValueError: Available memory on node 0 (8.5/24.0 GiB) on startup is less than desired CPU memory "
-            "utilization (0.9, 21.6 GiB).",
+            (
+                "ValueError: Available memory on node 0 (8.5/24.0 GiB) on startup is less than desired CPU memory "
+                "utilization (0.9, 21.6 GiB)."
+            ),
             ["8.5 of 24 GiB of main memory", "--gpu-memory-utilization 0.33"],
         ),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", ["VLLM_CPU_KVCACHE_SPACE"]),

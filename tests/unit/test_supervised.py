@@ -150,7 +150,7 @@ async def test_requests_asked_between_two_engines_wait_for_the_next() -> None:
 
 
 async def test_an_engine_that_does_not_start_again_is_tried_again() -> None:
-    factory = Factory(Mortal(answers=2), EngineError("no memory"), EngineError("no memory"))
+    factory = Factory(Mortal(answers=2), EngineError("no memory"), ConfigError("the Hub cannot be reached"))
     engine = await factory.launch()
     assert right(await ask(engine, NAMES))
     assert [r.attempt for r in factory.restarts] == [3]
@@ -185,11 +185,11 @@ async def test_an_answer_between_deaths_resets_the_count() -> None:
     await engine.close()
 
 
-async def test_an_error_that_is_no_death_ends_it_for_everybody() -> None:
-    factory = Factory(Mortal(answers=2), ConfigError("the model is gone"))
+async def test_a_defect_ends_it_for_everybody() -> None:
+    factory = Factory(Mortal(answers=2), ZeroDivisionError("a defect"))
     engine = await factory.launch()
     answers = await ask(engine, NAMES)
-    assert Counter(type(answer) for answer in answers.values()) == {Completion: 2, ConfigError: 18}
+    assert Counter(type(answer) for answer in answers.values()) == {Completion: 2, ZeroDivisionError: 18}
     await engine.close()
 
 
