@@ -102,7 +102,7 @@ async def _grow(
         on_restart=lambda restart: _note_restart(restart, metrics),
         on_processes=lambda found: processes.remember(run.engine, found),
     )
-    async with _closing(await supervised.launch()) as engine:
+    async with _closing(await until_signal(supervised.launch())) as engine:
         steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
         _check_fit(steps)
         if steps.borrows:

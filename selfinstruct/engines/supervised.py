@@ -126,7 +126,7 @@ class SupervisedEngine:
         self._ended: BaseException | None = None
         self._failures = 0
         self._answers = 0
-        self._answers_before = 0  # this engine was started
+        self._fresh = True
         self._quiet = 0.0
         self._watching: asyncio.Task[None] | None = None
         self._reviving: asyncio.Task[None] | None = None
@@ -210,6 +210,7 @@ class SupervisedEngine:
             self._died(error)
             return
         del self._in_flight[flight]
+        self._fresh = False
         if error is None:
             self._answers += 1
             self._failures = 0
@@ -269,7 +270,7 @@ class SupervisedEngine:
         self._running = False
         # Answers that came before the end are answers; they land at the next turn of the loop.
         lost = [flight for flight in self._in_flight if not _answered(flight)]
-        guilty = len(self._in_flight) == 1 and self._answers == self._answers_before
+        guilty = len(self._in_flight) == 1 and self._fresh
         for flight in lost:
             del self._in_flight[flight]
             self._take_back(flight)
@@ -289,7 +290,7 @@ class SupervisedEngine:
                 await self._put_down()
                 self._end_with(self._given_up(cause))
                 return
-            delay = min(self._first_delay * 2**self._failures, _LONGEST_DELAY_S)
+            delay = min(self._first_delay * 2 ** min(self._failures, 30), _LONGEST_DELAY_S)
             self._failures += 1
             self._on_death(str(cause), delay)
             await self._put_down()
@@ -306,7 +307,7 @@ class SupervisedEngine:
                 f"the restarted engine differs: context length {engine.context_length}, was {self.context_length}; "
                 "set --max-model-len so that it does not depend on free memory"
             )
-        self._engine, self._quiet, self._answers_before = engine, 0.0, self._answers
+        self._engine, self._fresh, self._quiet = engine, True, 0.0
         seconds = asyncio.get_running_loop().time() - began
         self._on_restart(Restart(str(first), self._failures, resent, round(seconds, 1)))
         self._running = True

@@ -14,7 +14,7 @@ from typing import Any
 from selfinstruct.config import DEMO_MODEL
 from selfinstruct.engines import memory, starting, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion
 
@@ -228,26 +228,17 @@ class VLLMEngine:
         """
         prepare_environment(verbose)
         name = resolve_model(model)
-        try:
-            from vllm import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise EngineError(
-                f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
-            ) from error
         lora = adapter_arguments(name)
-        given = engine_arguments(lora.pop("model", name), revision, lora | dict(arguments or {}))
-        try:
-            engine_args = AsyncEngineArgs(**given)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
         last_words = starting.LastWords()
         try:
             llm, release = await starting.in_lasting_thread(
-                lambda: AsyncLLM.from_engine_args(engine_args), lambda unwanted: unwanted.shutdown()
+                lambda: _start_llm(lora.get("model", name), revision, lora | dict(arguments or {})),
+                lambda unwanted: unwanted.shutdown(),
             )
             tokenizer = llm.get_tokenizer()
             tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
+        except SelfInstructError:
+            raise
         except Exception as error:
             # pydantic's ValidationError is a ValueError; TimeoutError, an OSError, is about the engine's processes.
             if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
@@ -409,6 +400,23 @@ class VLLMEngine:
             firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
             self._choice_tokens[choices] = firsts if len(firsts) == len(choices) else None
         return self._choice_tokens[choices]
+
+
+def _start_llm(model: str, revision: str | None, given: dict[str, Any]) -> Any:
+    """vLLM's own engine; blocks for as long as the model loads."""
+    try:
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise EngineError(
+            f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
+        ) from error
+    arguments = engine_arguments(model, revision, given)
+    try:
+        engine_args = AsyncEngineArgs(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
+    return AsyncLLM.from_engine_args(engine_args)
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:
