@@ -259,6 +259,27 @@ async def test_suspects_have_nothing_beside_them() -> None:
     await engine.close()
 
 
+async def test_what_is_asked_while_the_last_suspect_is_alone_waits() -> None:
+    class Slow(Mortal):
+        now = most = 0
+
+        async def generate(self, request: Request) -> Completion:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            self.now -= 1
+            return await super().generate(request)
+
+    slow = Slow()
+    engine = await Factory(Mortal(answers=0), Mortal(answers=0), slow).launch()
+    asked = asyncio.ensure_future(ask(engine, ["r0"]))
+    await until(lambda: slow.now == 1)
+    assert right(await ask(engine, ["late"])) and right(await asked)
+    assert slow.most == 1
+    await engine.close()
+
+
 @settings(max_examples=30)
 @given(
     stillborn=st.booleans(),
