@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,7 +23,7 @@ from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
-from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.errors import ConfigError, EngineError, Interrupted
 from selfinstruct.generate import generate
 from selfinstruct.records import Completion
 from tests.conftest import journal_lines, run_scripted, script
@@ -444,7 +446,7 @@ async def test_the_processes_of_an_engine_are_told_and_ended() -> None:
     def start_with_a_child(engine: Engine) -> Callable[[], Any]:
         async def start() -> Engine:
             children.append(subprocess.Popen(["sleep", "600"]))  # noqa: ASYNC220 - it returns at once
-            children[-1].send_signal(19)  # SIGSTOP: one that hears no SIGTERM
+            children[-1].send_signal(signal.SIGSTOP)  # one that hears no SIGTERM
             return engine
 
         return start
@@ -516,6 +518,35 @@ def test_a_run_whose_engine_cannot_be_revived_continues_later(
     with pytest.raises(EngineError, match="3 times without an answer") as caught:
         generate(make_config(max_engine_restarts=2), start)
     assert caught.value.exit_code == 3
+    assert run_scripted(make_config()).complete
+    assert sorted(map(json.dumps, journal_lines(tmp_path / "run"))) == sorted(
+        map(json.dumps, journal_lines(tmp_path / "whole"))
+    )
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_signal_while_an_engine_starts_is_heard_at_once(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    monkeypatch.setattr("selfinstruct.generate._FIRST_RESTART_DELAY_S", 0.0)
+    whole = make_config(output_dir=str(tmp_path / "whole"))
+    run_scripted(whole)
+    started, ended = 0, False
+
+    async def start() -> Engine:
+        nonlocal started, ended
+        started += 1
+        if started == which:
+            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                await asyncio.sleep(NEVER)
+            finally:
+                ended = True
+        return Mortal(script, answers=9)
+
+    with pytest.raises(Interrupted) as caught:
+        generate(make_config(max_engine_restarts=2), start)
+    assert caught.value.exit_code == 143 and started == which and ended
     assert run_scripted(make_config()).complete
     assert sorted(map(json.dumps, journal_lines(tmp_path / "run"))) == sorted(
         map(json.dumps, journal_lines(tmp_path / "whole"))
