@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from selfinstruct.errors import ConfigError
 
@@ -216,6 +216,15 @@ class Config(Section):
     )
     max_in_flight: int = Field(512, ge=1, description="Requests given to the engine at once.")
     fsync_interval: float = Field(1.0, ge=0, description="Seconds between fsyncs of the journal; 0 syncs every line.")
+    max_engine_restarts: int = Field(
+        5, ge=0, description="Restarts of an engine that dies or hangs, in a row without an answer between them."
+    )
+    stall_timeout: float = Field(
+        300.0, gt=0, description="Seconds without a token, with requests in flight, after which the engine hangs."
+    )
+    request_timeout: float = Field(
+        3600.0, gt=0, description="Seconds the engine may take over one request; more than stall_timeout."
+    )
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     classification: Classification = Classification()
@@ -230,6 +239,14 @@ class Config(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("request_timeout")
+    @classmethod
+    def _a_hang_is_noticed_first(cls, value: float, others: ValidationInfo) -> float:
+        """Else every request that an engine has when it hangs would be marked failed for good."""
+        if value <= others.data.get("stall_timeout", 0):
+            raise ValueError(f"must be greater than stall_timeout ({others.data['stall_timeout']:g}), got {value:g}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -254,6 +271,9 @@ class Config(Section):
             "output_dir",
             "max_in_flight",
             "fsync_interval",
+            "max_engine_restarts",
+            "stall_timeout",
+            "request_timeout",
             "saturation",
             "export",
             "tune",

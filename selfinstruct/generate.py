@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, dump_yaml
+from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, RequestFailed
+from selfinstruct.engines.supervised import Restart, SupervisedEngine
 from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.journal import (
     VERSION,
@@ -33,6 +36,7 @@ from selfinstruct.steps import Steps
 StartEngine = Callable[[], Awaitable[Engine]]
 
 _METRICS_INTERVAL_S = 5.0
+_FIRST_RESTART_DELAY_S = 2.0
 
 
 def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
@@ -40,7 +44,7 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
 
     Args:
         config: the configuration; `output_dir` must be set.
-        start_engine: starts the engine; called only when there is something to ask it.
+        start_engine: starts the engine; called only when there is something to ask it, and again when it dies.
         overwrite: discard the run that is there.
 
     Returns:
@@ -61,6 +65,7 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
     tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     with on_signals(leave), run.locked():
+        _end_leftovers(run)
         if overwrite:
             _discard(run)
         state = _recover(run)
@@ -86,7 +91,18 @@ async def _grow(
     start_engine: StartEngine,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
-    async with _closing(await start_engine()) as engine:
+    metrics = MetricsWriter(run.metrics)
+    supervised = SupervisedEngine(
+        start_engine,
+        max_restarts=config.max_engine_restarts,
+        stall_timeout=config.stall_timeout,
+        request_timeout=config.request_timeout,
+        first_delay=_FIRST_RESTART_DELAY_S,
+        on_death=_say_death,
+        on_restart=lambda restart: _note_restart(restart, metrics),
+        on_processes=lambda found: processes.remember(run.engine, found),
+    )
+    async with _closing(await until_signal(supervised.launch())) as engine:
         steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
         _check_fit(steps)
         if steps.borrows:
@@ -100,12 +116,34 @@ async def _grow(
             pipeline = Pipeline(steps, engine, state, journal.append)
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
-                metering = asyncio.ensure_future(_meter(MetricsWriter(run.metrics), state, progress))
+                metering = asyncio.ensure_future(_meter(metrics, state, progress))
                 try:
                     await until_signal(pipeline.run())
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
+
+
+def _end_leftovers(run: RunDirectory) -> None:
+    """End engine processes that a run left behind when it was killed; they would hold the GPU's memory."""
+    ended, left = processes.end_leftovers(run.engine)
+    if ended:
+        console.print(f"ended engine processes that the last start of this run left behind: {_listed(ended)}")
+    if left:
+        console.print(f"engine processes of the last start of this run cannot be ended: {_listed(left)}")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _say_death(cause: str, delay: float) -> None:
+    console.print(f"the engine ended: {' '.join(cause.split())}; another one starts in {delay:g} s", markup=False)
+
+
+def _note_restart(restart: Restart, metrics: MetricsWriter) -> None:
+    console.print(f"the engine is back after {restart.seconds:g} s; {restart.resent} requests are sent again")
+    metrics.append(event="engine_restarted", **dataclasses.asdict(restart))
 
 
 def _opening_lines(

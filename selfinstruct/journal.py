@@ -55,6 +55,7 @@ class RunDirectory:
         self.report = path / "report.html"
         self._lock = path / ".lock"
         self.owner = path / ".lock.owner"
+        self.engine = path / ".engine.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

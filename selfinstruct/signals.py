@@ -10,9 +10,11 @@ import contextlib
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from selfinstruct.errors import EngineError, Interrupted
+
+Result = TypeVar("Result")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,8 +43,10 @@ def leave(number: int) -> None:
     raise Interrupted(number)
 
 
-async def until_signal(work: Awaitable[None]) -> None:
+async def until_signal(work: Awaitable[Result]) -> Result:
     """Await `work`, which a signal cancels, so that it can finish the line that it is writing.
+
+    What `leave` raises could be lost here: an event loop only reports what a callback raises.
 
     Raises:
         Interrupted: a signal came before `work` was done.
@@ -57,7 +61,7 @@ async def until_signal(work: Awaitable[None]) -> None:
 
     with on_signals(stop):
         try:
-            await task
+            return await task
         except (asyncio.CancelledError, EngineError):
             # A Ctrl-C in a terminal reaches the engine's processes too, and their death may be heard of first.
             if received:

@@ -150,7 +150,7 @@ def _lives(pid: int, note: Path) -> bool:
 
 
 def _rates(metrics: Path, state: RunState) -> dict[str, Any] | None:
-    """The last row of `metrics.jsonl`, when it is recent."""
+    """The last measurement in `metrics.jsonl`, when it is recent."""
     row = _last_row(metrics)
     if row is None or time.time() - row.get("time", 0) > _FRESH_S:
         return None
@@ -171,7 +171,7 @@ def _last_row(path: Path) -> dict[str, Any] | None:
             row = json.loads(raw)
         except ValueError:
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and "event" not in row:
             return row
     return None
 

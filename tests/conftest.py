@@ -115,6 +115,7 @@ def make_config(tmp_path: Path, seed_file: Path) -> Any:
             "window": 5,
             "max_in_flight": 12,
             "fsync_interval": 0.05,
+            "max_engine_restarts": 0,
         }
         return Config.model_validate(given | values)
 

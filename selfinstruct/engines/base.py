@@ -58,6 +58,10 @@ class Engine(Protocol):
         """Answer one request. Cancelling the call aborts the request in the engine."""
         ...
 
+    def progress(self) -> int:
+        """Changes while the requests under way get on (a count of their tokens); constant where that cannot be seen."""
+        ...
+
     async def close(self) -> None:
-        """Give back memory and processes; the engine cannot be used afterwards."""
+        """Give back memory and processes; the engine cannot be used afterwards. Harmless when called twice."""
         ...

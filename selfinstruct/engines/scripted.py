@@ -68,6 +68,10 @@ class ScriptedEngine:
             raise answer
         return answer
 
+    def progress(self) -> int:
+        """Nothing can be seen but answers."""
+        return 0
+
     async def close(self) -> None:
         """Refuse further requests."""
         self._closed = True

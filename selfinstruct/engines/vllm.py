@@ -7,13 +7,14 @@ import contextlib
 import gc
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selfinstruct.config import DEMO_MODEL
-from selfinstruct.engines import vllm_plugin
+from selfinstruct.engines import memory, starting, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion
 
@@ -185,8 +186,19 @@ class VLLMEngine:
             that its chat template writes.
     """
 
-    def __init__(self, llm: Any, tokenizer: Any, context_length: int, adapter: str | None = None) -> None:
+    def __init__(
+        self,
+        llm: Any,
+        tokenizer: Any,
+        context_length: int,
+        adapter: str | None = None,
+        *,
+        release: Callable[[], None],
+        last_words: starting.LastWords,
+    ) -> None:
         self._llm = llm
+        self._release = release
+        self._last_words = last_words
         self._adapter = adapter
         # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
@@ -212,36 +224,34 @@ class VLLMEngine:
 
         Raises:
             ConfigError: the model does not exist, or vLLM refuses an argument.
-            EngineError: vLLM could not start; the message holds its reason.
+            EngineError: vLLM could not start; the message holds its reason, and for want of memory who holds it.
         """
         prepare_environment(verbose)
         name = resolve_model(model)
-        try:
-            from vllm import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise EngineError(
-                f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
-            ) from error
         lora = adapter_arguments(name)
-        given = engine_arguments(lora.pop("model", name), revision, lora | dict(arguments or {}))
+        last_words = starting.LastWords()
         try:
-            engine_args = AsyncEngineArgs(**given)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
-        try:
-            # Blocks for as long as the model loads; nothing else waits for the event loop yet.
-            llm = AsyncLLM.from_engine_args(engine_args)
+            llm, release = await starting.in_lasting_thread(
+                lambda: _start_llm(lora.get("model", name), revision, lora | dict(arguments or {})),
+                lambda unwanted: unwanted.shutdown(),
+            )
             tokenizer = llm.get_tokenizer()
             tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
-        except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-            raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
+        except SelfInstructError:
+            raise
         except Exception as error:
-            raise EngineError(
-                f"vLLM did not start with model {model!r}: {error}\nSee its log above (--verbose shows all of it). "
-                "Too little memory? Lower --gpu-memory-utilization or --max-model-len, or free the GPU."
-            ) from error
-        engine = cls(llm, tokenizer, int(llm.model_config.max_model_len), name if lora else None)
+            # pydantic's ValidationError is a ValueError; TimeoutError, an OSError, is about the engine's processes.
+            if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
+                raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
+            raise EngineError(_did_not_start(model, error, last_words.text())) from error
+        engine = cls(
+            llm,
+            tokenizer,
+            int(llm.model_config.max_model_len),
+            name if lora else None,
+            release=release,
+            last_words=last_words,
+        )
         # Something that vLLM imports keeps this frame for good, and would keep the engine with it (see `close`).
         del llm
         return engine
@@ -271,6 +281,8 @@ class VLLMEngine:
         by_token = self._first_tokens(request.choices) if request.choices else None
         outcome = await self._complete(ids, self._sampling(request, by_token))
         answer = outcome.outputs[0]
+        if answer.finish_reason == "abort":  # Nobody who waits has asked for that: the engine is shutting down.
+            raise EngineError("vLLM's engine was told to end")
         if answer.finish_reason not in ("stop", "length"):
             raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
         if by_token is not None:
@@ -306,11 +318,21 @@ class VLLMEngine:
         places = outcome.prompt_logprobs[len(prompt_ids) :]
         return float(sum(place[token].logprob for place, token in zip(places, response_ids, strict=True)))
 
+    def progress(self) -> int:
+        """Tokens generated so far for the requests under way."""
+        states = getattr(getattr(self._llm, "output_processor", None), "request_states", {})
+        detokenizers = [state.detokenizer for state in list(states.values())]
+        return sum(d.num_output_tokens() for d in detokenizers if d is not None)
+
     async def close(self) -> None:
         """Shut the engine down, its processes included."""
+        if self._llm is None:
+            return
         self._llm.shutdown()
         # vLLM's own __del__ would shut down once more, at the interpreter's end, where it fails noisily.
         self._llm = None
+        self._release()
+        self._last_words.discard()
         gc.collect()
 
     async def _complete(self, ids: list[int], sampling: Any) -> Any:
@@ -326,12 +348,23 @@ class VLLMEngine:
             async for outcome in asked:  # noqa: B007 - the last one is wanted
                 pass
         except EngineDeadError as error:
-            raise EngineError("vLLM's engine died; what was committed is safe, give the same command again") from error
+            raise self._dead() from error
         except (ValueError, EngineGenerateError) as error:
+            if self._llm is None or self._llm.errored:  # Any error may be the first that is heard of the end.
+                raise self._dead() from error
             raise RequestFailed("refused", str(error)[:500]) from error
         if outcome is None or not outcome.outputs:
             raise RequestFailed("no_output")
         return outcome
+
+    def _dead(self) -> EngineError:
+        log = self._last_words.text()
+        resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
+        processes = getattr(getattr(resources, "engine_manager", None), "processes", [])
+        codes = [code for process in processes if (code := process.exitcode)]
+        cause = starting.last_cause(log) or starting.exit_text(codes[0] if codes else None)
+        advice = memory.explain(log)
+        return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
 
     def _sampling(self, request: Request, by_token: dict[int, str] | None) -> Any:
         from vllm import SamplingParams
@@ -367,6 +400,29 @@ class VLLMEngine:
             firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
             self._choice_tokens[choices] = firsts if len(firsts) == len(choices) else None
         return self._choice_tokens[choices]
+
+
+def _start_llm(model: str, revision: str | None, given: dict[str, Any]) -> Any:
+    """vLLM's own engine; blocks for as long as the model loads."""
+    try:
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise EngineError(
+            f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
+        ) from error
+    arguments = engine_arguments(model, revision, given)
+    try:
+        engine_args = AsyncEngineArgs(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
+    return AsyncLLM.from_engine_args(engine_args)
+
+
+def _did_not_start(model: str, error: Exception, log: str) -> str:
+    cause = starting.first_cause(log) or str(error)
+    advice = memory.explain(f"{log}\n{error}", memory.holders()) or "Its log is above; --verbose shows all of it."
+    return f"vLLM did not start with model {model!r}: {cause}\n{advice}"
 
 
 def _stable_seed(key: str) -> int:

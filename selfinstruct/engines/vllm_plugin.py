@@ -1,14 +1,18 @@
-"""vLLM's processes end with the program that started them, also when that is killed with -9.
+"""vLLM's processes end with the program that started them, also when that is killed with -9, and say why they failed.
 
 Left alone, an engine core outlives its killed driver by minutes and keeps the GPU's memory. vLLM calls plugins in each
 of its processes, and this one stands in two groups: `vllm.general_plugins` is meant for such things, but comes after
 the engine core has heard from its driver, for which it may wait five minutes; `vllm.platform_plugins` comes as soon as
 vLLM is imported.
+
+What goes wrong in an engine core is in its log alone. So that its driver can name the cause, errors are also written
+into a file of the driver's choice.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +20,9 @@ import sys
 
 PARENT = "SELFINSTRUCT_ENGINE_PARENT"
 """Environment variable: the process (its id) whose children are to end with it. Without it nothing is done."""
+
+LAST_WORDS = "SELFINSTRUCT_ENGINE_LAST_WORDS"
+"""Environment variable: the file to which the engine's processes append the errors of vLLM's log."""
 
 
 def watch_children() -> None:
@@ -34,3 +41,13 @@ def end_with_parent() -> None:
     if str(os.getppid()) != parent:  # It died before it could be watched.
         os._exit(1)
     watch_children()  # An engine core has workers of its own.
+    _write_down_errors()
+
+
+def _write_down_errors() -> None:
+    path, logger = os.environ.get(LAST_WORDS), logging.getLogger("vllm")
+    # The plugin is called twice, and vLLM may set its loggers up anew in between.
+    if path and not any(getattr(handler, "baseFilename", None) == path for handler in logger.handlers):
+        handler = logging.FileHandler(path, delay=True)
+        handler.setLevel(logging.ERROR)
+        logger.addHandler(handler)

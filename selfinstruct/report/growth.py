@@ -293,7 +293,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             row = json.loads(raw)
         except ValueError:
             continue
-        if isinstance(row, dict) and isinstance(row.get("time"), int | float):
+        # A row with an event tells of a restart of the engine, not of a pace.
+        if isinstance(row, dict) and isinstance(row.get("time"), int | float) and "event" not in row:
             rows.append(row)
     return rows
 

@@ -1,0 +1,377 @@
+"""An engine that survives the death and the hang of the one it drives.
+
+When the driven engine dies (`EngineError`) or makes no progress, what is left of its processes is ended, another one is
+started, and the requests that were in flight are sent again. Requests that were in flight at two deaths are suspects:
+they are sent one at a time, with nothing beside them, and only one that kills a fresh engine alone is marked failed:
+an engine that has answered others may have died of something else, so such a request is asked once more, first.
+
+    waiting ──> in flight ──> answered
+       ^            │ the engine dies
+       └────────────┘ second death: alone ──> kills a fresh engine: condemned ──> failed once another engine answers
+
+Whoever called `generate` waits through all of it and gets exactly one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import psutil
+
+from selfinstruct.engines import processes
+from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
+from selfinstruct.prompts import Prompt
+from selfinstruct.records import Completion
+
+_DEATHS_OF_A_SUSPECT = 2
+_LONGEST_DELAY_S = 60.0
+_LONGEST_FAREWELL_S = 5.0
+"""How long a request that was taken back may take to leave the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """One restart that succeeded.
+
+    Attributes:
+        cause: how the engine before it ended.
+        attempt: restarts since an engine last answered anything, this one included.
+        resent: requests that were in flight and are asked again.
+        seconds: from the end of the old engine to the new one.
+    """
+
+    cause: str
+    attempt: int
+    resent: int
+    seconds: float
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A request and whoever waits for its answer."""
+
+    request: Request
+    answer: asyncio.Future[Completion]
+    task: asyncio.Task[Completion] | None = None
+    age: float = 0.0
+    """Seconds that the present engine has had it."""
+    deaths: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        return self.deaths >= _DEATHS_OF_A_SUSPECT
+
+    def tell(self, outcome: Completion | BaseException) -> None:
+        """Hand the outcome to whoever waits; in vain when that has just been cancelled."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+
+class SupervisedEngine:
+    """Drives the engine that `start` starts, and starts another one when it ends. Make it with `launch`.
+
+    Time is counted in ticks of a task of this event loop, not by the clock, so that a program that was itself stopped
+    for an hour (Ctrl-Z, a laptop asleep) takes nothing for a hang.
+
+    Args:
+        start: starts an engine; the processes that appear meanwhile among our children are the engine's.
+        max_restarts: restarts in a row, without any answer between them, after which it is given up.
+        stall_timeout: seconds without progress, while requests are in flight, that count as a hang.
+        request_timeout: seconds that an engine may take over one request.
+        first_delay: seconds between a death and the first restart; doubled for each that follows, up to a minute.
+        on_death: called when the engine has ended, with the cause and the seconds until another one is started.
+        on_restart: called after each restart.
+        on_processes: called with the engine's processes whenever they change; with none at the end.
+
+    Raises of `generate`: `RequestFailed` as the driven engine does, and with reason `timeout` or `killed_engine`;
+        `EngineError` once the engine is given up; what `start` raises when it is no error of ours.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[Engine]],
+        *,
+        max_restarts: int,
+        stall_timeout: float,
+        request_timeout: float,
+        first_delay: float,
+        on_death: Callable[[str, float], None] = lambda cause, delay: None,
+        on_restart: Callable[[Restart], None] = lambda restart: None,
+        on_processes: Callable[[Iterable[psutil.Process]], None] = lambda found: None,
+    ) -> None:
+        self._start = start
+        self._max_restarts = max_restarts
+        self._stall_timeout = stall_timeout
+        self._request_timeout = request_timeout
+        self._first_delay = first_delay
+        self._on_death = on_death
+        self._on_restart = on_restart
+        self._on_processes = on_processes
+        self._engine: Engine
+        self._processes: set[psutil.Process] = set()
+        self._waiting: dict[_Flight, None] = {}  # dictionaries as sets that keep their order
+        self._in_flight: dict[_Flight, None] = {}
+        self._condemned: dict[_Flight, RequestFailed] = {}
+        self._leaving: set[asyncio.Task[Completion]] = set()
+        self._running = False
+        self._ended: BaseException | None = None
+        self._failures = 0
+        self._answers = 0
+        self._fresh = True
+        self._quiet = 0.0
+        self._watching: asyncio.Task[None] | None = None
+        self._reviving: asyncio.Task[None] | None = None
+
+    async def launch(self) -> SupervisedEngine:
+        """Start the first engine. Its errors are not survived: somebody may still be there to mend their cause."""
+        self._engine = await self._started()
+        self.context_length = self._engine.context_length
+        self.has_chat_template = self._engine.has_chat_template
+        self._running = True
+        self._watching = self._in_background(self._watch())
+        return self
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the prompt as the model will see it; works between two engines too."""
+        return self._engine.count_tokens(prompt)
+
+    def progress(self) -> int:
+        """See `Engine.progress`."""
+        return self._engine.progress()
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request, by whichever engine lives to do so."""
+        if self._ended is not None:
+            raise self._ended
+        flight = _Flight(request, asyncio.get_running_loop().create_future())
+        self._waiting[flight] = None
+        self._send()
+        try:
+            return await flight.answer
+        finally:
+            if not flight.answer.done() or flight.answer.cancelled():
+                self._withdraw(flight)
+            else:
+                flight.answer.exception()  # Heard, also where the caller was cancelled in the same turn.
+
+    async def close(self) -> None:
+        """End the engine and its processes; requests under way are cancelled."""
+        if self._ended is None:
+            self._end_with(EngineError("the engine is closed"))
+        background = [task for task in (self._watching, self._reviving) if task is not None]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=_LONGEST_FAREWELL_S)
+        await self._engine.close()
+        await asyncio.to_thread(processes.end, self._processes)
+        self._note_processes(set())
+
+    # ---------------------------------------------------------------------------------------------- requests
+
+    def _send(self) -> None:
+        """Give the engine what waits: suspects first and each alone, then all the others."""
+        if not self._running:
+            return
+        suspects = [flight for flight in self._waiting if flight.suspect]
+        alone = any(flight.suspect for flight in islice(self._in_flight, 1))  # It has nothing beside it.
+        if suspects and not self._in_flight:
+            self._send_one(suspects[0])
+        elif not suspects and not alone:
+            for flight in list(self._waiting):
+                self._send_one(flight)
+        if not self._in_flight and not self._waiting:
+            self._fail_condemned()  # Nobody is left whose answer could clear them.
+
+    def _send_one(self, flight: _Flight) -> None:
+        del self._waiting[flight]
+        self._in_flight[flight] = None
+        flight.age = 0.0
+        flight.task = asyncio.ensure_future(self._engine.generate(flight.request))
+        flight.task.add_done_callback(lambda task: self._landed(flight, task))
+
+    def _landed(self, flight: _Flight, task: asyncio.Task[Completion]) -> None:
+        """An engine is done with a request: an answer, a failure of the request, or the engine's end."""
+        self._leaving.discard(task)
+        error = EngineError("the engine dropped a request") if task.cancelled() else task.exception()
+        if flight.task is not task or flight not in self._in_flight:
+            return  # Taken back, timed out, or sent again meanwhile.
+        if isinstance(error, EngineError):
+            self._died(error)
+            return
+        del self._in_flight[flight]
+        self._fresh = False
+        if error is None:
+            self._answers += 1
+            self._failures = 0
+            self._fail_condemned()
+        flight.tell(task.result() if error is None else error)
+        self._send()
+
+    def _withdraw(self, flight: _Flight) -> None:
+        """Forget a request that nobody waits for any more; the engine aborts it."""
+        self._waiting.pop(flight, None)
+        self._condemned.pop(flight, None)
+        if flight in self._in_flight:
+            del self._in_flight[flight]
+            self._take_back(flight)
+        self._send()
+
+    def _take_back(self, flight: _Flight) -> None:
+        if flight.task is not None and not flight.task.done():
+            self._leaving.add(flight.task)
+            flight.task.cancel()
+
+    def _fail_condemned(self) -> None:
+        for flight, failure in self._condemned.items():
+            flight.tell(failure)
+        self._condemned.clear()
+
+    # --------------------------------------------------------------------------------------- death and revival
+
+    async def _watch(self) -> None:
+        """Notice hangs and requests that take too long."""
+        tick = min(1.0, self._stall_timeout / 10, self._request_timeout / 10)
+        seen = None
+        while True:
+            await asyncio.sleep(tick)
+            now = (self._answers, self._engine.progress())
+            if not self._running or not self._in_flight or now != seen:
+                self._quiet = 0.0
+            else:
+                self._quiet += tick
+            seen = now
+            if self._quiet >= self._stall_timeout:
+                self._died(EngineError(f"no progress for {self._stall_timeout:g} s (--stall-timeout)"))
+                continue
+            for flight in list(self._in_flight) if self._running else ():
+                flight.age += tick
+                if flight.age >= self._request_timeout and flight in self._in_flight:
+                    del self._in_flight[flight]
+                    self._take_back(flight)
+                    detail = f"no answer within {self._request_timeout:g} s (--request-timeout)"
+                    flight.tell(RequestFailed("timeout", detail))
+                    self._send()
+
+    def _died(self, cause: EngineError) -> None:
+        """The engine is gone, or as good as that: what it had in flight waits for the next one."""
+        if not self._running:
+            return
+        self._running = False
+        # Answers that came before the end are answers; they land at the next turn of the loop.
+        lost = [flight for flight in self._in_flight if not _answered(flight)]
+        guilty = len(self._in_flight) == 1 and self._fresh
+        for flight in lost:
+            del self._in_flight[flight]
+            self._take_back(flight)
+            if flight.suspect and guilty:
+                self._condemned[flight] = RequestFailed("killed_engine", str(cause))
+            flight.deaths += 1
+        resent = [flight for flight in lost if flight not in self._condemned]
+        self._waiting = dict.fromkeys([*resent, *self._waiting])
+        self._reviving = self._in_background(self._revive(cause, len(resent)))
+
+    async def _revive(self, cause: SelfInstructError, resent: int) -> None:
+        """Start engines until one is there, or give up."""
+        began = asyncio.get_running_loop().time()
+        first = cause
+        while True:
+            if self._failures >= self._max_restarts:
+                await self._put_down()
+                self._end_with(self._given_up(cause))
+                return
+            delay = min(self._first_delay * 2 ** min(self._failures, 30), _LONGEST_DELAY_S)
+            self._failures += 1
+            self._on_death(str(cause), delay)
+            await self._put_down()
+            await asyncio.sleep(delay)
+            try:
+                engine = await self._started()
+            except (EngineError, ConfigError) as error:  # The configuration was good for the first engine.
+                cause = error
+                continue
+            break
+        if (engine.context_length, engine.has_chat_template) != (self.context_length, self.has_chat_template):
+            self._engine = engine
+            raise EngineError(
+                f"the restarted engine differs: context length {engine.context_length}, was {self.context_length}; "
+                "set --max-model-len so that it does not depend on free memory"
+            )
+        self._engine, self._fresh, self._quiet = engine, True, 0.0
+        seconds = asyncio.get_running_loop().time() - began
+        self._on_restart(Restart(str(first), self._failures, resent, round(seconds, 1)))
+        self._running = True
+        self._send()
+
+    def _given_up(self, cause: SelfInstructError) -> EngineError:
+        times = f"{self._max_restarts + 1} times without an answer in between, the last time: "
+        return EngineError(
+            f"the engine ended {times if self._max_restarts else ''}{cause}\n"
+            "What was committed is safe; the same command continues (--max-engine-restarts allows for more)"
+        )
+
+    def _end_with(self, error: BaseException) -> None:
+        """There will be no engine any more: say so to everybody who waits."""
+        self._running = False
+        self._ended = error
+        for flight in [*self._in_flight, *self._waiting, *self._condemned]:
+            self._take_back(flight)
+            flight.tell(error)
+        self._in_flight, self._waiting, self._condemned = {}, {}, {}
+
+    # ------------------------------------------------------------------------------------- engines and processes
+
+    async def _started(self) -> Engine:
+        """A new engine; its processes are noted while they come, since loading takes minutes."""
+        before = processes.children()
+        starting = asyncio.ensure_future(self._start())
+        try:
+            while not (await asyncio.wait([starting], timeout=1.0))[0]:
+                self._note_processes(processes.children() - before)
+            engine = starting.result()
+            self._note_processes(processes.children() - before)
+            return engine
+        except BaseException:
+            starting.cancel()
+            await asyncio.to_thread(processes.end, processes.children() - before)
+            await asyncio.gather(starting, return_exceptions=True)
+            self._note_processes(set())
+            raise
+
+    async def _put_down(self) -> None:
+        """End what is left of the engine: first its processes, so that closing it waits for nothing."""
+        await asyncio.to_thread(processes.end, self._processes)
+        self._note_processes(set())
+        await self._engine.close()
+
+    def _note_processes(self, found: set[psutil.Process]) -> None:
+        if found != self._processes:
+            self._processes = found
+            self._on_processes(found)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a part of the supervision; should it fail, everybody who waits hears of it."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._end_with(error)
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        return task
+
+
+def _answered(flight: _Flight) -> bool:
+    """Whether an engine has answered, although nobody has heard of it yet."""
+    task = flight.task
+    return task is not None and task.done() and not task.cancelled() and not isinstance(task.exception(), EngineError)
