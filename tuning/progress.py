@@ -18,8 +18,9 @@ _INTERVAL_S = 10.0
 class AnswerProgress:
     """Counts an arm's answers; a context manager around their making."""
 
-    def __init__(self, name: str, total: int, interval: float = _INTERVAL_S) -> None:
+    def __init__(self, name: str, total: int, what: str = "answers", interval: float = _INTERVAL_S) -> None:
         self._name = name
+        self._what = what
         self._total = total
         self._interval = interval
         self._done = self._tokens = 0
@@ -30,7 +31,7 @@ class AnswerProgress:
         if console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(f"answers of {self._name}", total=self._total)
+            self._task = self._bar.add_task(f"{self._what} of {self._name}", total=self._total)
             self._bar.start()
         return self
 
@@ -55,7 +56,7 @@ class AnswerProgress:
         """How far it is, in one line."""
         seconds = time.monotonic() - self._started
         rate = self._tokens / max(seconds, 1e-6)
-        return f"{self._name}: {self._done}/{self._total} answers in {duration(seconds)}, {rate:,.0f} tokens/s"
+        return f"{self._name}: {self._done}/{self._total} {self._what} in {duration(seconds)}, {rate:,.0f} tokens/s"
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:

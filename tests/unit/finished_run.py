@@ -102,7 +102,8 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
 
 def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     """Predictions made up, scores as `tuning.evaluation` makes them of these."""
-    from tuning.evaluation import Arm, score
+    from tuning.answers import Arm
+    from tuning.scores import PREDICTIONS, score
 
     draw = random.Random(2)
     words = "the tram was late again and nobody knew why it had stopped near the old bridge".split()
@@ -135,7 +136,7 @@ def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
     for arm, rows in predictions.items():
         jsonl.write(run / "evaluation" / f"predictions-{arm}.jsonl", rows)
-    jsonl.write_json(run / "evaluation" / "scores.json", score(arms, predictions, config))
+    jsonl.write_json(run / "evaluation" / "scores.json", score(arms, {PREDICTIONS: predictions}, config))
 
 
 def complete(config: Config, *, hostile: bool = False) -> Path:
