@@ -66,6 +66,11 @@ def evaluate(
         EngineError: an engine did not start or died; answers of the arms before it are kept.
     """
     arms = arms_of(config, run, models)
+    judged = bool(config.evaluate.judge or config.evaluate.judge_endpoint)
+    if judged:
+        judge.check(config)
+    if config.evaluate.lm_eval:
+        lm_eval_tasks.check(config)
     if all(arm.name != TUNED for arm in arms):
         console.print(f"{run.model} holds no tuned model yet: the base is evaluated alone")
     folder = Folder(run.evaluation)
@@ -75,7 +80,7 @@ def evaluate(
     found: Rows = dict(Asking(config, folder, parts, shown, start).of(arms))
     if config.evaluate.lm_eval:
         found[lm_eval_tasks.PART] = lm_eval_tasks.run(config, folder, arms)
-    if config.evaluate.judge or config.evaluate.judge_endpoint:
+    if judged:
         found[judge.PART] = judge.judge(config, folder, found[PREDICTIONS], start_judge)
     scores = score(arms, found, config)
     jsonl.write_json(run.evaluation / "scores.json", scores)

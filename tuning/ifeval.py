@@ -16,8 +16,12 @@ concerns the constraints on the number of sentences and of words in capitals.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -146,7 +150,8 @@ def _checks() -> tuple[Any, Any]:
         raise _missing(error) from error
     find, nltk.data.find = nltk.data.find, lambda *_, **__: ""  # What is found is not downloaded.
     try:
-        from lm_eval.tasks.ifeval import instructions_registry, instructions_util, utils
+        with _bare_lm_eval():
+            from lm_eval.tasks.ifeval import instructions_registry, instructions_util, utils
     except ImportError as error:
         raise _missing(error) from error
     finally:
@@ -157,6 +162,30 @@ def _checks() -> tuple[Any, Any]:
     if not has_punkt():
         instructions_util.nltk = _WithoutPunkt(nltk, tokenizer)
     return instructions_registry, utils
+
+
+@contextlib.contextmanager
+def _bare_lm_eval() -> Iterator[None]:
+    """Let modules of lm-eval be imported without its packages' own code: that takes in torch and half a minute.
+
+    Raises:
+        ImportError: lm-eval is not installed.
+    """
+    found = importlib.util.find_spec("lm_eval")
+    if found is None or found.origin is None:
+        raise ImportError("No module named 'lm_eval'")
+    root = Path(found.origin).parent
+    paths = {"lm_eval": root, "lm_eval.tasks": root / "tasks", "lm_eval.tasks.ifeval": root / "tasks" / "ifeval"}
+    new = [name for name in paths if name not in sys.modules]
+    for name in new:
+        package = types.ModuleType(name)
+        package.__path__ = [str(paths[name])]
+        sys.modules[name] = package
+    try:
+        yield
+    finally:
+        for name in new:  # Whoever imports the real ones later gets them.
+            del sys.modules[name]
 
 
 def _missing(error: ImportError) -> ConfigError:

@@ -134,6 +134,11 @@ def judge(
     return {arm: folder.rows(PART, arm) for arm in others}
 
 
+def check(config: Config) -> None:
+    """Raise `ConfigError` unless the judge, where it is a local model, is there."""
+    _identity(config)
+
+
 def _identity(config: Config) -> list[Any]:
     options = config.evaluate
     if options.judge_endpoint:

@@ -54,6 +54,13 @@ def run(config: Config, folder: Folder, arms: Sequence[Arm]) -> dict[str, list[R
     return found
 
 
+def check(config: Config) -> None:
+    """Raise `ConfigError` unless lm-eval is installed and the local files of its tasks are there."""
+    _version()
+    for name in config.evaluate.lm_eval:
+        _files(name)
+
+
 def _key(config: Config, arm: Arm) -> str:
     return key_of(
         {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,85 +12,16 @@ import pytest
 
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
-from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.base import RequestFailed
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.journal import RunDirectory
-from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion, Instance, SeedTask
+from tests.unit.evaluation_fakes import Model, Starter, says
 from tuning import evaluation, questions, templates
 from tuning.answers import Arm, answer
 from tuning.evaluation import arms_of, evaluate, main, score_saved
 from tuning.questions import Question, encode_answer, parse_answer, strip_thinking
 from tuning.saved import engine_arguments, model_fingerprint
-
-
-class Words:
-    """A tokenizer of whitespace-separated words, as far as evaluation needs one."""
-
-    eos_token = "</s>"
-    pad_token = "<pad>"
-    bos_token_id = None
-    chat_template: str | None = "its own"
-
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-        return {"input_ids": [len(word) for word in text.split()]}
-
-    def convert_tokens_to_ids(self, token: str) -> int:
-        return {"</s>": 1000, "<end>": 2000}[token]
-
-
-class Model(ScriptedEngine):
-    """A scripted engine with the further methods that evaluation asks for."""
-
-    def __init__(self, answers: Callable[[Request], Any], *, has_chat_template: bool = True, **options: Any) -> None:
-        super().__init__(answers, has_chat_template=has_chat_template, **options)
-        self.tokenizer: Any = Words()
-        self.chat_template: str | None = None
-        self.end_token_id: int | None = None
-        self.measured: list[list[int]] = []
-        self.closed = False
-
-    def render(self, prompt: Prompt) -> str:
-        return prompt if isinstance(prompt, str) else "".join(f"<{m['role']}>{m['content']}" for m in prompt)
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        return [0] * self.count_tokens(prompt)
-
-    async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
-        self.measured.append(response_ids)
-        return -2.0 * len(response_ids)
-
-    async def close(self) -> None:
-        await super().close()
-        self.closed = True
-
-
-def says(text: str, reason: Any = "stop") -> Callable[[Request], Completion]:
-    return lambda request: Completion(text, reason, 5, 3)
-
-
-class Starter:
-    """Starts scripted engines by model, and remembers them."""
-
-    def __init__(self, **by_model: Any) -> None:
-        self.by_model = by_model
-        self.started: list[tuple[str, Model]] = []
-        self.arguments: list[dict[str, Any]] = []
-
-    async def __call__(self, arm: Arm, arguments: dict[str, Any]) -> Model:
-        assert all(engine.closed for _, engine in self.started), "two engines at once do not fit a GPU"
-        answers = self.by_model.get(Path(arm.model).name, says("the answer"))
-        if isinstance(answers, Exception):
-            raise answers
-        engine = Model(answers)
-        self.started.append((Path(arm.model).name, engine))
-        self.arguments.append(arguments)
-        return engine
-
-    @property
-    def models(self) -> list[str]:
-        return [model for model, _ in self.started]
 
 
 def held_out(name: str, output: str, given: str = "") -> dict[str, Any]:
@@ -484,12 +414,6 @@ def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: 
     assert engine.end_token_id == 2000
     assert engine.chat_template is None
     assert engine.measured == [[4, 2000]]
-
-
-@pytest.fixture(autouse=True)
-def own_template_has_no_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Words` renders nothing."""
-    monkeypatch.setattr(templates, "ending", lambda tokenizer: None)
 
 
 def test_a_question_that_cannot_be_asked_is_an_empty_answer(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
