@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from selfinstruct.progress import console, duration
+from selfinstruct.report.measures import Table as Measures
+from selfinstruct.report.measures import tables
 
 _INTERVAL_S = 10.0
 
@@ -60,7 +63,7 @@ class AnswerProgress:
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:
-    """A table for each set of tasks, the differences, and the verdict."""
+    """A table for each set of tasks, the differences, whatever else was measured, and the verdict."""
     arms = scores["arms"]
     for name in dict.fromkeys(name for arm in arms.values() for name in arm["sets"]):
         console.print(_table(name, {arm: about["sets"][name] for arm, about in arms.items() if name in about["sets"]}))
@@ -70,7 +73,19 @@ def show_scores(scores: Mapping[str, Any]) -> None:
                 shown = "" if found["shown"] else "  too few tasks to say" if apart else "  no difference shown"
                 points = f"{found['difference']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]"
                 console.print(f"  {found['a']} - {found['b']}: {points} ROUGE-L{shown}", markup=False)
+    for table in tables(scores, str):
+        if table.title != "Format errors":  # There is some of it in the tables above, the rest is in the report.
+            console.print(_measures(table))
     console.print(f"\n{scores['verdict']}", markup=False)
+
+
+def _measures(found: Measures) -> Table:
+    table = Table(title=found.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for k, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if k else "left")
+    for row in found.rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _table(name: str, by_arm: Mapping[str, Mapping[str, Any]]) -> Table:

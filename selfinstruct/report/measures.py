@@ -79,7 +79,8 @@ def _gap(arms: Scores, label: Name) -> Table:
         rows,
         "Seen: further instances of tasks that the training split holds. Unseen: tasks held out as a whole. Both were "
         "written by the generator, and the base, which was trained on neither, shows how far they differ by "
-        "themselves. What is gained on seen tasks alone was fitted; what is gained on both is the following of instructions.",
+        "themselves. What is gained on seen tasks alone was fitted; what is gained on both is the following of "
+        "instructions.",
     )
 
 
@@ -99,8 +100,8 @@ def _judge(judge: Scores, label: Name) -> Table:
     if place.get("judgements"):
         note += (
             f" The judge chose the answer shown first in {percent(place.get('first'))} of its judgements and the "
-            f"second in {percent(place.get('second'))}; in {percent(place.get('turned'))} of the pairs its choice turned with "
-            "their order."
+            f"second in {percent(place.get('second'))}; in {percent(place.get('turned'))} of the pairs its choice "
+            "turned with their order."
         )
     return Table("Judged in pairs", ["", "wins", "ties", "losses", "failed", "win rate, %", ""], rows, note)
 
@@ -143,8 +144,8 @@ def _forgetting(arms: Scores, compared: Any, label: Name) -> Table:
         "Plain text",
         ["", "perplexity", "bits per byte", "tuned minus this", "chunks"],
         rows,
-        "How surprised each model is by text that is no instruction. More after tuning is forgetting. Perplexity is per "
-        "token and only comparable between models with the same tokenizer; bits per byte always are.",
+        "How surprised each model is by text that is no instruction. More after tuning is forgetting. Perplexity is "
+        "per token and only comparable between models with the same tokenizer; bits per byte always are.",
     )
 
 
