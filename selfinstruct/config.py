@@ -207,6 +207,7 @@ class Evaluate(Section):
     ifeval: str | None = Field(
         None, description="File of IFEval's shape (JSON Lines); constraints are checked by lm-eval's own code."
     )
+    ifeval_max_tokens: int = Field(1280, ge=1, description="Longest answer to a prompt of IFEval, in tokens.")
     lm_eval: tuple[str, ...] = Field(
         (), description="lm-eval tasks, by name or as a local YAML file, run for base and tuned model. Repeatable."
     )

@@ -76,6 +76,7 @@ async def answer(
     shown: Sequence[SeedTask],
     config: Config,
     temperature: float = 0.0,
+    limit: str = "max_tokens",
     what: str = "answers",
 ) -> list[Row]:
     """An arm's answers, in the order of the questions; all are given to the engine at once.
@@ -89,16 +90,17 @@ async def answer(
         shown: the seeds that a few-shot prompt shows.
         config: the run's configuration.
         temperature: of the sampling; 0 is greedy.
+        limit: the option of `evaluate` that limits the answers' tokens.
         what: the answers are called while they come.
 
     Raises:
         ConfigError: no question can be asked.
         EngineError: the engine died.
     """
-    max_tokens = config.evaluate.max_tokens
+    max_tokens: int = getattr(config.evaluate, limit)
     if engine.context_length <= max_tokens:
         raise ConfigError(
-            f"`evaluate.max_tokens`: {max_tokens} tokens of answer leave no room for a question in the context of "
+            f"`evaluate.{limit}`: {max_tokens} tokens of answer leave no room for a question in the context of "
             f"{arm.model!r}, {engine.context_length} tokens; lower it"
         )
     if arm.prompting == "zero_shot":

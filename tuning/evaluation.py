@@ -178,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.config is None and not run.config.exists():
             raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
+        if options.score_only and options.model:
+            raise ConfigError("--score-only scores the arms that are saved; leave out --model")
         config = configuration.load(options.config or run.config, {})
         show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
     except SelfInstructError as error:

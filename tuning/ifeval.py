@@ -74,10 +74,13 @@ def part(config: Config, shown: Sequence[SeedTask]) -> Part:
     ]
 
     async def make(engine: EvaluationEngine, arm: Arm) -> list[Row]:
-        rows = await answer(engine, arm, asked, shown, config, what="answers to IFEval")
+        rows = await answer(
+            engine, arm, asked, shown, config, limit="ifeval_max_tokens", what="answers under constraints"
+        )
         return [row | check(lines[row["id"]], row["response"]) for row in rows]
 
-    return Part(PART, [line.model_dump() for line in lines.values()], make)
+    content = [line.model_dump() for line in lines.values()]
+    return Part(PART, [config.evaluate.ifeval_max_tokens, content], make)
 
 
 def read(path: Path) -> dict[str, _Line]:

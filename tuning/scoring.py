@@ -10,6 +10,7 @@ alone decides, so that all models' answers to a question are measured alike.
 from __future__ import annotations
 
 import functools
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -176,13 +177,14 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         `n` answers to `n_tasks` tasks; `rouge_l` and `exact_match` in [0, 100] (None where no row has such a metric);
         as shares in [0, 1]: `stopped` (ended by themselves, at an end token or stop string), `failed` (not asked, being
         too long for the model's context for example; scored as empty) and the format errors (see `FORMAT_ERRORS`);
-        `mean_tokens` per answer; with reference log-probabilities also `loss`, the mean negative one per token; and all
-        but that in `per_category`.
+        `mean_tokens` per answer; with reference log-probabilities also `loss`, the mean negative one per token, and its
+        `perplexity`; and all but these two in `per_category`.
     """
     summary = _means(rows)
     loss = validation_loss(rows)
     if loss is not None:
         summary["loss"] = loss
+        summary["perplexity"] = round(math.exp(min(loss, 700.0)), 6)  # beyond, it is no number that JSON knows
     categories = sorted({row["category"] for row in rows if row["category"]})
     summary["per_category"] = {name: _means([r for r in rows if r["category"] == name]) for name in categories}
     return summary

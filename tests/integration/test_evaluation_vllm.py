@@ -77,6 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "num_samples": 2,
             "plain_text": [str(run / "plain.txt")],
             "ifeval": str(run / "ifeval.jsonl"),
+            "ifeval_max_tokens": 32,
             "judge": "demo",
             "judge_max_tokens": 24,
         },

@@ -277,6 +277,12 @@ def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path) ->
     assert "ifeval" not in scores["verdict"]
 
 
+def test_an_answer_to_ifeval_may_be_longer(config: Config, run: RunDirectory, constraints: Path) -> None:
+    start = Starter()
+    evaluate(changed(config, ifeval=str(constraints), ifeval_max_tokens=77), run, start=start)
+    assert {r.sampling.max_tokens for r in start.started[0][1].history} == {20, 77}
+
+
 def test_strict_and_loose() -> None:
     line = ifeval._Line.model_validate(
         CONSTRAINTS[0] | {"instruction_id_list": ["change_case:english_lowercase"], "kwargs": [{}]}

@@ -210,6 +210,7 @@ def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
         row(),
     ]
     assert scoring.summarise(rows)["loss"] == 0.7
+    assert scoring.summarise(rows)["perplexity"] == pytest.approx(2.013753)
     assert "loss" not in scoring.summarise([row()])
 
 
