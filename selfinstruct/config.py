@@ -181,13 +181,55 @@ class Evaluate(Section):
     """Comparing the tuned model with its base."""
 
     tasks: tuple[str, ...] = Field(
-        ("eval_tasks",), description="Files of evaluation tasks in the seed schema; `eval_tasks` is the packaged set."
+        ("eval_tasks",),
+        description="Evaluation tasks: files in the seed schema, Self-Instruct's user-oriented tasks, files or folders "
+        "of Super-NaturalInstructions; `eval_tasks` is the packaged set.",
+    )
+    num_positive_examples: int = Field(
+        2, ge=0, description="Positive examples in the prompt of a Super-NaturalInstructions task; 0 is zero-shot."
     )
     seeds_baseline: bool = Field(False, description="Whether to tune on the seeds alone too, as a baseline.")
     max_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
     num_examples: int = Field(6, ge=1, description="Seeds shown to the base model in its few-shot form.")
     num_resamples: int = Field(10_000, ge=100, description="Bootstrap resamples of each interval.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence of each interval.")
+    consistency: bool = Field(
+        False, description="Whether to measure how far answers to paraphrases, and sampled answers, agree."
+    )
+    num_paraphrases: int = Field(
+        3, ge=0, description="Most paraphrases of an instruction: the file's, then by template."
+    )
+    num_samples: int = Field(4, ge=2, description="Answers sampled to each question to see whether they agree.")
+    sample_temperature: float = Field(0.7, gt=0, description="Temperature of these samples.")
+    plain_text: tuple[str, ...] = Field(
+        (), description="Text files (UTF-8) whose perplexity shows what was forgotten. Repeatable."
+    )
+    ifeval: str | None = Field(
+        None, description="File of IFEval's shape (JSON Lines); constraints are checked by lm-eval's own code."
+    )
+    ifeval_max_tokens: int = Field(1280, ge=1, description="Longest answer to a prompt of IFEval, in tokens.")
+    lm_eval: tuple[str, ...] = Field(
+        (), description="lm-eval tasks, by name or as a local YAML file, run for base and tuned model. Repeatable."
+    )
+    lm_eval_limit: int | None = Field(None, ge=1, description="Most documents of each lm-eval task.")
+    judge: str | None = Field(
+        None, description="Model that judges pairs of answers: as for --model, or its name at --judge-endpoint."
+    )
+    judge_endpoint: str | None = Field(
+        None, description="OpenAI-compatible URL of the judge (.../v1); its key is read from OPENAI_API_KEY."
+    )
+    judge_limit: int | None = Field(None, ge=1, description="Most questions of each set that are judged.")
+    judge_max_tokens: int = Field(512, ge=8, description="Longest judgement, in tokens.")
+
+    @field_validator("judge_endpoint")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        """The configuration is written into the run directory."""
+        if value is not None and ("@" in value or not value.startswith(("http://", "https://"))):
+            raise ValueError(
+                "must be a URL that begins with http:// or https:// and holds no key; keys go into OPENAI_API_KEY"
+            )
+        return value
 
 
 class Config(Section):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl
+from selfinstruct import evaluation_tasks, jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Export
 from selfinstruct.errors import InputError
@@ -53,11 +53,11 @@ def export(config: Config) -> dict[str, Any]:
     """
     run = RunDirectory(Path(str(config.output_dir)))
     run.require_journal()
-    evaluation = seed_files.load([seed_files.resolve(name) for name in config.evaluate.tasks])
+    evaluation = evaluation_tasks.instructions(config.evaluate.tasks)
     state = replay(read_lines(run.journal, live=True))
     seeds = _seeds_of(config, state) if config.export.include_seeds else []
     generated = list(generated_tasks(state))
-    dataset = split(generated, seeds, [t.instruction for t in evaluation], config.export)
+    dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
     for name, rows in dataset.rows.items():
         jsonl.write(run.dataset / f"{name}.jsonl", rows)

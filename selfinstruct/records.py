@@ -21,9 +21,16 @@ class Instance:
     output: str
 
 
+WrittenBy = Literal["person", "program", "model"]
+
+
 @dataclass(frozen=True, slots=True)
 class SeedTask:
-    """A task written by a person, in the Self-Instruct schema plus `category`."""
+    """A task in the Self-Instruct schema plus `category`, and what evaluation wants to know of it.
+
+    `written_by` is a person unless the file says otherwise; a verdict rests on no other tasks. `paraphrases` say the
+    instruction in other words: answers to them should agree.
+    """
 
     id: str
     instruction: str
@@ -31,6 +38,8 @@ class SeedTask:
     is_classification: bool
     name: str = ""
     category: str = ""
+    written_by: WrittenBy = "person"
+    paraphrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationErr
 from selfinstruct import jsonl
 from selfinstruct.demo import heldout_path
 from selfinstruct.errors import InputError
-from selfinstruct.records import Instance, SeedTask
+from selfinstruct.records import Instance, SeedTask, WrittenBy
 
 PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
 """Names under which the packaged files go wherever a seed file is asked for."""
@@ -26,7 +26,7 @@ class _InstanceRow(BaseModel):
 
 
 class _TaskRow(BaseModel):
-    """The Self-Instruct schema; `category` is ours, other keys are left alone."""
+    """The Self-Instruct schema; `category`, `written_by` and `paraphrases` are ours, other keys are left alone."""
 
     model_config = ConfigDict(extra="ignore")
     id: StrictStr
@@ -35,6 +35,8 @@ class _TaskRow(BaseModel):
     is_classification: StrictBool
     name: StrictStr = ""
     category: StrictStr = ""
+    written_by: WrittenBy = "person"
+    paraphrases: list[StrictStr] = []
 
 
 def packaged_folder(name: str = "seeds") -> Path:
@@ -51,8 +53,14 @@ def resolve(name: str) -> Path:
     return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
 
 
-def load(paths: Sequence[Path]) -> list[SeedTask]:
+def load(
+    paths: Sequence[Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+) -> list[SeedTask]:
     """The tasks of one or more files, in order.
+
+    Args:
+        paths: the files.
+        as_seed: turns a row of another shape into one of the schema.
 
     Raises:
         InputError: lists every problem of every file, each with file, line and field.
@@ -64,6 +72,7 @@ def load(paths: Sequence[Path]) -> list[SeedTask]:
         before = len(tasks) + len(problems)
         for number, row, problem in _rows(path):
             where = f"{path}, line {number}"
+            row = as_seed(row)
             found = [problem] if problem else _problems(row)
             task_id = str(row.get("id"))
             if not found and task_id in seen:
@@ -107,6 +116,8 @@ def _task(row: dict[str, Any]) -> SeedTask:
         is_classification=read.is_classification,
         name=read.name,
         category=read.category,
+        written_by=read.written_by,
+        paraphrases=tuple(text.strip() for text in read.paraphrases),
     )
 
 
@@ -114,7 +125,7 @@ def _problems(row: dict[str, Any]) -> list[str]:
     try:
         read = _TaskRow.model_validate(row)
     except ValidationError as error:
-        return [f"`{'.'.join(map(str, e['loc']))}`: {_readable(e)}" for e in error.errors()]
+        return [f"`{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
     found = []
     if not read.id.strip():
         found.append("`id`: is empty")
@@ -127,17 +138,25 @@ def _problems(row: dict[str, Any]) -> list[str]:
             found.append(f"`instances.{k}.output`: is empty")
     texts = {name: getattr(read, name) for name in ("id", "name", "category", "instruction")}
     texts |= {f"instances.{k}": i.input + i.output for k, i in enumerate(read.instances)}
-    for name, text in texts.items():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            found.append(f"`{name}`: holds a lone surrogate, which no text file can; remove it")
-        if "\0" in text:
-            found.append(f"`{name}`: holds a NUL character; remove it")
+    texts |= {f"paraphrases.{k}": text for k, text in enumerate(read.paraphrases)}
+    found += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
+    return found + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
+
+
+def unfit(text: str) -> list[str]:
+    """What a text holds that neither a file nor a prompt should."""
+    found = []
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        found.append("holds a lone surrogate, which no text file can; remove it")
+    if "\0" in text:
+        found.append("holds a NUL character; remove it")
     return found
 
 
-def _readable(error: Any) -> str:
+def readable(error: Any) -> str:
+    """One of pydantic's errors, with the value at fault."""
     if error["type"] == "missing":
         return "is missing"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {repr(error['input'])[:80]}"

@@ -101,12 +101,17 @@ def _no_longer(tune: Tune, rows: int, record: Path) -> Tune:
     return tune.model_copy(update={"max_steps": trained["steps"]})
 
 
-def evaluate(config: Config, models: Sequence[str] = ()) -> None:
-    """Score the base and the tuned model (and further ones, as NAME=PATH), into `evaluation/`."""
+def evaluate(config: Config, models: Sequence[str] = (), *, score_only: bool = False) -> None:
+    """Score the base and the tuned model (and further ones, as NAME=PATH), into `evaluation/`.
+
+    With `score_only`, what is saved there is scored again, and no engine starts.
+    """
     run = RunDirectory(Path(str(config.output_dir)))
     command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run.path)]
     for model in models:
         command += ["--model", model]
+    if score_only:
+        command.append("--score-only")
     _call(command, "evaluate")
 
 

@@ -1,4 +1,4 @@
-"""Did the data help? Differences between arms with paired bootstrap intervals, and the sentence they support.
+"""Did the data help? Differences between arms, and between sets, with bootstrap intervals. `verdict.py` words them.
 
 The tasks are what is sampled from a world of tasks, not the prompts: instances of one task rise and fall together. So
 whole tasks are resampled, and for both arms the same ones.
@@ -17,12 +17,6 @@ _CHUNK = 4_000_000
 
 BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
 """The arms that the verdict knows; others are compared with the tuned model and shown."""
-
-_BASELINES = {
-    BASE: "the base model",
-    FEW_SHOT: "the base model with examples in its prompt",
-    SEEDS_ONLY: "the model tuned on the seeds alone",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +60,23 @@ def interval(
         confidence: in (0, 1).
         seed: of the resampling; the same seed resamples the same tasks.
     """
+    return _bounds(_resampled(totals, counts, num_resamples, np.random.default_rng(seed)), confidence)
+
+
+def _resampled(
+    totals: Sequence[float], counts: Sequence[int], num_resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(num_resamples,) means over instances, each of as many tasks drawn with replacement."""
     values, weights = np.asarray(totals, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    generator = np.random.default_rng(seed)
     means, chunk = [], max(1, _CHUNK // len(values))
     for start in range(0, num_resamples, chunk):
         drawn = generator.integers(len(values), size=(min(chunk, num_resamples - start), len(values)))
         means.append(values[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return np.concatenate(means)
+
+
+def _bounds(means: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -115,7 +119,7 @@ def compare(
         seed: of the resampling.
     """
     (name_a, scores_a), (name_b, scores_b) = a, b
-    pairs = [(s.task, s.value - scores_b[question].value) for question, s in scores_a.items() if question in scores_b]
+    pairs = [(score.task, score.value) for score in less(scores_a, scores_b).values()]
     if not pairs:
         return None
     totals, counts = _by_task(pairs)
@@ -135,6 +139,52 @@ def compare(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Mean score on seen tasks minus that on unseen ones, with a two-sided interval; both sets are resampled."""
+
+    seen: float
+    unseen: float
+    difference: float
+    low: float
+    high: float
+    seen_tasks: int
+    unseen_tasks: int
+
+
+def gap(
+    seen: Mapping[str, Score], unseen: Mapping[str, Score], *, num_resamples: int, confidence: float, seed: int
+) -> Gap | None:
+    """How much better an arm is on tasks it was trained on than on tasks it never saw; None where a set is empty.
+
+    The two sets differ in difficulty too: the gap of a model that was trained on neither shows by how much. Scores may
+    be differences between two arms, question by question: that is then the gain on seen tasks over that on unseen ones.
+    """
+    if not seen or not unseen:
+        return None
+    generator = np.random.default_rng(seed)
+    sides = [_by_task([(score.task, score.value) for score in scores.values()]) for scores in (seen, unseen)]
+    of_seen, of_unseen = (_resampled(totals, counts, num_resamples, generator) for totals, counts in sides)
+    low, high = _bounds(of_seen - of_unseen, confidence)
+    means = [sum(totals) / sum(counts) for totals, counts in sides]
+    return Gap(
+        seen=round(means[0], 6),
+        unseen=round(means[1], 6),
+        difference=round(means[0] - means[1], 6),
+        low=round(low, 6),
+        high=round(high, 6),
+        seen_tasks=len(sides[0][0]),
+        unseen_tasks=len(sides[1][0]),
+    )
+
+
+def less(a: Mapping[str, Score], b: Mapping[str, Score]) -> dict[str, Score]:
+    """a - b, question by question, where both have an answer."""
+    return {
+        question: Score(score.task, score.value - b[question].value) for question, score in a.items() if question in b
+    }
+
+
 def _by_task(values: Sequence[tuple[str, float]]) -> tuple[list[float], list[int]]:
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -142,54 +192,3 @@ def _by_task(values: Sequence[tuple[str, float]]) -> tuple[list[float], list[int
         totals[task] = totals.get(task, 0.0) + value
         counts[task] = counts.get(task, 0) + 1
     return list(totals.values()), list(counts.values())
-
-
-def verdict(comparisons: Sequence[Comparison], sets: Sequence[str], arms: Sequence[str]) -> str:
-    """What may be said about the tuned model, and no more: one sentence for each set of tasks, by ROUGE-L.
-
-    Args:
-        comparisons: all that were made.
-        sets: the sets that it may rest on: tasks that neither the generator wrote nor the training used.
-        arms: the arms that were evaluated.
-    """
-    if TUNED not in arms:
-        return "No verdict: there is no tuned model."
-    if not sets:
-        return "No verdict: there are no evaluation tasks but those that the generator wrote."
-    if not any(arm in _BASELINES for arm in arms):
-        return "No verdict: there is no baseline to compare the tuned model with."
-    relevant = [c for c in comparisons if c.metric == "rouge_l" and c.a == TUNED and c.b in _BASELINES]
-    return " ".join(_sentence([c for c in relevant if c.set == name]) for name in sets)
-
-
-def _sentence(found: Sequence[Comparison]) -> str:
-    """The verdict on one set."""
-    first = found[0]
-    where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set}"
-    confidence = f"{100 * first.confidence:g} %"
-    if first.n_tasks < (needed := least_tasks(first.confidence)):
-        return f"No difference shown {where}: {confidence} confidence needs at least {needed} tasks."
-    better = [c for c in found if c.shown and c.difference > 0]
-    worse = [c for c in found if c.shown and c.difference < 0]
-    if len(better) == len(found):
-        # Only a model tuned on the seeds alone can tell what the data did from what any tuning would have done.
-        subject = "The generated data" if any(c.b == SEEDS_ONLY for c in found) else "Tuning on the generated data"
-        headline = f"{subject} helped {where}"
-    elif worse and better:
-        headline = f"The tuned model is better than some baselines and worse than others {where}"
-    elif worse:
-        headline = f"The tuned model is worse {where}"
-    elif better:
-        headline = f"The tuned model is better than some baselines, not than all, {where}"
-    else:
-        headline = f"No difference shown {where}"
-    return f"{headline}: {'; '.join(_clause(c) for c in found)} (ROUGE-L, {confidence} intervals)."
-
-
-def _clause(found: Comparison) -> str:
-    relation = "against" if found.shown and found.difference < 0 else "over"
-    return f"{_points(found)} {relation} {_BASELINES[found.b]}{'' if found.shown else ', which includes 0'}"
-
-
-def _points(found: Comparison) -> str:
-    return f"{found.difference:+.1f} [{found.low:.1f}, {found.high:.1f}]"

@@ -1,12 +1,18 @@
 """The evaluation stage: did the data help? Arms answer questions; scores, differences and a verdict come of it.
 
 An arm is a model and a way to prompt it. By default: `base` (bare instructions), `base-few-shot` (the base in its best
-form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained. What is written:
+form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained. What is written, in `evaluation/`:
 
-    evaluation/predictions-<arm>.jsonl   see `answers.py`
-    evaluation/scores.json               see `score`
+    predictions-<arm>.jsonl    answers to the questions, see `answers.py`
+    consistency-<arm>.jsonl    answers to paraphrases, and sampled ones, see `consistency.py`
+    ifeval-<arm>.jsonl         answers under constraints that a program checks, see `ifeval.py`
+    plain-text-<arm>.jsonl     log-probabilities of the user's text, see `forgetting.py`
+    judgements-<arm>.jsonl     the tuned model's answers against the arm's, see `judge.py`
+    lm-eval-<arm>.jsonl        results of lm-eval's tasks, see `lm_eval_tasks.py`
+    scores.json                see `score`
 
-Runs in a process of its own: `python -m tuning.evaluation --run-dir RUN [--model NAME=MODEL]...`
+All but the first are there when asked for. Runs in a process of its own:
+`python -m tuning.evaluation --run-dir RUN [--model NAME=MODEL]... [--score-only]`
 """
 
 from __future__ import annotations
@@ -15,28 +21,36 @@ import argparse
 import re
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from selfinstruct import config as configuration
 from selfinstruct import jsonl
+from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.journal import RunDirectory
 from selfinstruct.progress import console
-from tuning import compare, questions, scoring
-from tuning.answers import Answers, Arm, Row, StartEngine, start_vllm
-from tuning.compare import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Score
+from tuning import consistency, forgetting, ifeval, judge, lm_eval_tasks, questions
+from tuning.answers import Arm, EvaluationEngine, Row, answer
+from tuning.compare import BASE, FEW_SHOT, SEEDS_ONLY, TUNED
 from tuning.progress import show_scores
-from tuning.questions import GENERATED_SET
+from tuning.questions import Question
+from tuning.saved import Asking, Folder, Part, StartEngine, start_vllm
+from tuning.scores import PREDICTIONS, Rows, score
 
-SCORES_VERSION = 1
 _KNOWN = (BASE, FEW_SHOT, TUNED, SEEDS_ONLY)
+_PARTS = (PREDICTIONS, consistency.PART, ifeval.PART, forgetting.PART, judge.PART, lm_eval_tasks.PART)
 
 
-def evaluate(config: Config, run: RunDirectory, models: Sequence[str] = (), start: StartEngine = start_vllm) -> Row:
+def evaluate(
+    config: Config,
+    run: RunDirectory,
+    models: Sequence[str] = (),
+    start: StartEngine = start_vllm,
+    start_judge: judge.StartJudge = judge.start,
+) -> Row:
     """Answer, score and compare; returns what `scores.json` holds. Answers that are up to date are reused.
 
     Args:
@@ -44,19 +58,71 @@ def evaluate(config: Config, run: RunDirectory, models: Sequence[str] = (), star
         run: the run directory: its dataset and models are read, its `evaluation/` is written.
         models: further arms beside the default ones, see `arms_of`.
         start: starts an engine.
+        start_judge: starts the judge's.
 
     Raises:
         ConfigError: a model cannot be loaded, or there is nothing to evaluate.
         InputError: a task file is broken.
         EngineError: an engine did not start or died; answers of the arms before it are kept.
     """
-    asked = questions.load(config, run.dataset)
     arms = arms_of(config, run, models)
+    judged = bool(config.evaluate.judge or config.evaluate.judge_endpoint)
+    if judged:
+        judge.check(config)
+    if config.evaluate.lm_eval:
+        lm_eval_tasks.check(config)
     if all(arm.name != TUNED for arm in arms):
         console.print(f"{run.model} holds no tuned model yet: the base is evaluated alone")
-    scores = score(arms, Answers(config, run.evaluation, asked, start).of(arms), config)
+    folder = Folder(run.evaluation)
+    seeds = seed_files.load([seed_files.resolve(name) for name in config.seeds])
+    shown = questions.few_shot_examples(seeds, config.evaluate.num_examples, config.seed)
+    parts = _parts(config, questions.load(config, run.dataset), shown)
+    found: Rows = dict(Asking(config, folder, parts, shown, start).of(arms))
+    if config.evaluate.lm_eval:
+        found[lm_eval_tasks.PART] = lm_eval_tasks.run(config, folder, arms)
+    if judged:
+        found[judge.PART] = judge.judge(config, folder, found[PREDICTIONS], start_judge)
+    scores = score(arms, found, config)
     jsonl.write_json(run.evaluation / "scores.json", scores)
     return scores
+
+
+def score_saved(config: Config, run: RunDirectory) -> Row:
+    """Scores from what is kept, whatever it was made from; no engine, no model, no task file is needed.
+
+    Raises:
+        InputError: there are no predictions, or a file is broken.
+    """
+    folder = Folder(run.evaluation)
+    names = sorted(folder.arms(PREDICTIONS), key=lambda name: (*_KNOWN, name).index(name))
+    if not names:
+        raise InputError(f"{run.evaluation}: holds no predictions to score; run `selfinstruct evaluate {run.path}`")
+    found: Rows = {part: {arm: rows for arm in names if (rows := folder.rows(part, arm))} for part in _PARTS}
+    scores = score([_described(name, folder) for name in names], found, config)
+    jsonl.write_json(run.evaluation / "scores.json", scores)
+    return scores
+
+
+def _described(name: str, folder: Folder) -> Arm:
+    """An arm as the last evaluation described it."""
+    about = folder.scores().get("arms", {}).get(name, {})
+    return Arm(name, about.get("model", ""), about.get("prompting", "few_shot" if name == FEW_SHOT else "zero_shot"))
+
+
+def _parts(config: Config, asked: Sequence[Question], shown: Sequence[Any]) -> list[Part]:
+    """What every arm is asked; measuring comes last (see `VLLMEngine.response_logprob`)."""
+
+    async def make(engine: EvaluationEngine, arm: Arm) -> list[Row]:
+        return await answer(engine, arm, asked, shown, config)
+
+    parts = [Part(PREDICTIONS, [{**q.row(), "message": q.message} for q in asked], make)]
+    if config.evaluate.consistency:
+        parts.append(consistency.part(config, asked, shown))
+    if config.evaluate.ifeval:
+        parts.append(ifeval.part(config, shown))
+    if config.evaluate.plain_text:
+        parts.append(forgetting.part(config))
+    return parts
 
 
 def arms_of(config: Config, run: RunDirectory, given: Sequence[str] = ()) -> list[Arm]:
@@ -97,87 +163,13 @@ def arms_of(config: Config, run: RunDirectory, given: Sequence[str] = ()) -> lis
     return list(arms.values())
 
 
-def score(arms: Sequence[Arm], predictions: Mapping[str, Sequence[Row]], config: Config) -> Row:
-    """Everything that `scores.json` holds, from saved answers alone.
-
-        {"version": 1,
-         "arms": {ARM: {"model", "prompting", "sets": {SET: {"n", "n_tasks",
-             "rouge_l", "rouge_l_interval": [low, high], "exact_match", "exact_match_interval",
-             "stopped", "empty", "failed", "mean_tokens", "loss" (validation_unseen, zero-shot arms),
-             "per_category": {CATEGORY: {the same without intervals and loss}}}}}},
-         "comparisons": [{"set", "metric", "a", "b", "difference", "low", "high", "confidence", "n", "n_tasks",
-             "shown"}],
-         "verdict": "...", "settings": {...}}
-
-    ROUGE-L and exact match are in [0, 100], shares in [0, 1], loss in nats per token. What there is none of (exact
-    match without classification tasks) is null.
-    """
-    options = config.evaluate
-    bootstrap = {"num_resamples": options.num_resamples, "confidence": options.confidence, "seed": config.seed}
-    sets = list(dict.fromkeys(row["set"] for rows in predictions.values() for row in rows))
-    described: Row = {
-        arm.name: {
-            "model": arm.model,
-            "prompting": arm.prompting,
-            "sets": {
-                name: _summary([r for r in predictions[arm.name] if r["set"] == name], bootstrap) for name in sets
-            },
-        }
-        for arm in arms
-    }
-    comparisons = list(_comparisons(predictions, sets, bootstrap))
-    return {
-        "version": SCORES_VERSION,
-        "arms": described,
-        "comparisons": [asdict(comparison) for comparison in comparisons],
-        "verdict": compare.verdict(comparisons, [s for s in sets if s != GENERATED_SET], list(predictions)),
-        "settings": {
-            **options.model_dump(mode="json"),
-            "seed": config.seed,
-            "stemmer": False,
-            "interval": "percentile bootstrap over tasks, paired for differences",
-        },
-    }
-
-
-def _summary(rows: Sequence[Row], bootstrap: Mapping[str, Any]) -> Row:
-    summary = scoring.summarise(rows)
-    for metric in scoring.METRICS:
-        found = _scores(rows, metric)
-        bounds = compare.mean_interval(found, **bootstrap) if found else None
-        summary[f"{metric.name}_interval"] = bounds and [round(bound, 6) for bound in bounds]
-    return summary
-
-
-def _comparisons(
-    predictions: Mapping[str, Sequence[Row]], sets: Sequence[str], bootstrap: Mapping[str, Any]
-) -> Iterable[compare.Comparison]:
-    """The tuned model against every other arm, on each set, by each metric."""
-    if TUNED not in predictions:
-        return
-    for name in sets:
-        for metric in scoring.METRICS:
-            by_arm = {
-                arm: _scores([row for row in rows if row["set"] == name], metric) for arm, rows in predictions.items()
-            }
-            for other in predictions:
-                tuned, against = (TUNED, by_arm[TUNED]), (other, by_arm[other])
-                found = compare.compare(name, metric.name, tuned, against, **bootstrap) if other != TUNED else None
-                if found is not None:
-                    yield found
-
-
-def _scores(rows: Iterable[Row], metric: scoring.Metric) -> dict[str, Score]:
-    """Scores of one set's rows by question."""
-    return {row["id"]: Score(row["task"], metric.of(row)) for row in rows if metric.applies(row)}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate the run of a directory; returns the exit code."""
     parser = argparse.ArgumentParser("python -m tuning.evaluation", description="Answer, score and compare.")
     parser.add_argument("--run-dir", type=Path, required=True, help="run directory")
     parser.add_argument("--config", type=Path, help="configuration (YAML); default: the run's; - reads stdin")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=MODEL", help="a further arm; repeatable")
+    parser.add_argument("--score-only", action="store_true", help="score what is saved; start no engine")
     options = parser.parse_args(arguments)
     run = RunDirectory(options.run_dir)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -186,8 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.config is None and not run.config.exists():
             raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
+        if options.score_only and options.model:
+            raise ConfigError("--score-only scores the arms that are saved; leave out --model")
         config = configuration.load(options.config or run.config, {})
-        show_scores(evaluate(config, run, options.model))
+        show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
     except SelfInstructError as error:
         console.print(f"error: {error}", markup=False)
         return error.exit_code

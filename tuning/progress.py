@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from selfinstruct.progress import console, duration
+from selfinstruct.report.measures import Table as Measures
+from selfinstruct.report.measures import tables
 
 _INTERVAL_S = 10.0
 
@@ -18,8 +21,9 @@ _INTERVAL_S = 10.0
 class AnswerProgress:
     """Counts an arm's answers; a context manager around their making."""
 
-    def __init__(self, name: str, total: int, interval: float = _INTERVAL_S) -> None:
+    def __init__(self, name: str, total: int, what: str = "answers", interval: float = _INTERVAL_S) -> None:
         self._name = name
+        self._what = what
         self._total = total
         self._interval = interval
         self._done = self._tokens = 0
@@ -30,7 +34,7 @@ class AnswerProgress:
         if console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task(f"answers of {self._name}", total=self._total)
+            self._task = self._bar.add_task(f"{self._what} of {self._name}", total=self._total)
             self._bar.start()
         return self
 
@@ -55,11 +59,11 @@ class AnswerProgress:
         """How far it is, in one line."""
         seconds = time.monotonic() - self._started
         rate = self._tokens / max(seconds, 1e-6)
-        return f"{self._name}: {self._done}/{self._total} answers in {duration(seconds)}, {rate:,.0f} tokens/s"
+        return f"{self._name}: {self._done}/{self._total} {self._what} in {duration(seconds)}, {rate:,.0f} tokens/s"
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:
-    """A table for each set of tasks, the differences, and the verdict."""
+    """A table for each set of tasks, the differences, whatever else was measured, and the verdict."""
     arms = scores["arms"]
     for name in dict.fromkeys(name for arm in arms.values() for name in arm["sets"]):
         console.print(_table(name, {arm: about["sets"][name] for arm, about in arms.items() if name in about["sets"]}))
@@ -69,7 +73,19 @@ def show_scores(scores: Mapping[str, Any]) -> None:
                 shown = "" if found["shown"] else "  too few tasks to say" if apart else "  no difference shown"
                 points = f"{found['difference']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]"
                 console.print(f"  {found['a']} - {found['b']}: {points} ROUGE-L{shown}", markup=False)
+    for table in tables(scores, str):
+        if table.title != "Format errors":  # There is some of it in the tables above, the rest is in the report.
+            console.print(_measures(table))
     console.print(f"\n{scores['verdict']}", markup=False)
+
+
+def _measures(found: Measures) -> Table:
+    table = Table(title=found.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for k, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if k else "left")
+    for row in found.rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _table(name: str, by_arm: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -12,27 +12,31 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from selfinstruct import jsonl, prompts
+from selfinstruct import evaluation_tasks, jsonl, prompts
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.records import SeedTask
+from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
+from selfinstruct.records import SeedTask, WrittenBy
 
 Prompting = Literal["zero_shot", "few_shot"]
 
-GENERATED_SET = "validation_unseen"
-"""The set that the generator wrote: shown, never part of the verdict."""
+SEEN_SET, UNSEEN_SET = "validation_seen", "validation_unseen"
+GENERATED_SETS = (UNSEEN_SET, SEEN_SET)
+"""The sets that the generator wrote (other instances of tasks trained on; tasks held out as a whole). Training may have
+stopped by them. They are shown, and never part of the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One instance of a task as it is asked: the instances of a task that share their input are one question.
 
-    `id` is unique within `set`; `task` names what is resampled as a whole.
+    `id` is unique within `set`; `task` names what is resampled as a whole. `message`, where there is one, is the user's
+    message as a benchmark has it; `stemmer` says that the benchmark scores by stems.
     """
 
     id: str
@@ -43,32 +47,46 @@ class Question:
     instruction: str
     input: str
     references: tuple[str, ...]
+    written_by: WrittenBy = "person"
+    paraphrases: tuple[str, ...] = ()
+    message: str = ""
+    stemmer: bool = False
 
     @property
     def messages(self) -> list[prompts.Message]:
         """The question as a conversation."""
-        return [{"role": "user", "content": prompts.user_message(self.instruction, self.input)}]
+        return [{"role": "user", "content": self.message or prompts.user_message(self.instruction, self.input)}]
+
+    def row(self) -> dict[str, Any]:
+        """What is saved of it with an answer."""
+        row = asdict(self)
+        del row["paraphrases"], row["message"]  # The one is not asked here, the other stands in the prompt.
+        return row
 
 
 def load(config: Config, dataset: Path) -> list[Question]:
-    """All questions of a run: its held-out tasks, then each file of `config.evaluate.tasks` as a set of its name.
+    """All questions of a run: its held-out rows, then each name in `config.evaluate.tasks` as a set.
 
     Args:
         config: the run's configuration.
-        dataset: the exported dataset; its `validation_unseen.jsonl` may be missing or empty.
+        dataset: the exported dataset; its `validation_*.jsonl` may be missing or empty.
 
     Raises:
         InputError: a file is missing or broken.
         ConfigError: two files have the same name.
     """
-    questions = from_rows(dataset / f"{GENERATED_SET}.jsonl")
-    names = {GENERATED_SET}
+    questions = [question for name in GENERATED_SETS for question in from_rows(dataset / f"{name}.jsonl")]
+    names = set(GENERATED_SETS)
     for name in config.evaluate.tasks:
         path = seed_files.resolve(name)
         if path.stem in names:
             raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
         names.add(path.stem)
-        questions += from_tasks(path.stem, seed_files.load([path]))
+        for task in evaluation_tasks.load(name):
+            if isinstance(task, BenchmarkTask):
+                questions += from_benchmark(path.stem, task, config.evaluate.num_positive_examples)
+            else:
+                questions += from_tasks(path.stem, [task])
     if not questions:
         raise ConfigError("nothing to evaluate on: `evaluate.tasks` is empty and the run holds out no tasks")
     return questions
@@ -91,10 +109,31 @@ def from_tasks(set_name: str, tasks: Sequence[SeedTask]) -> list[Question]:
                 instruction=task.instruction,
                 input=given,
                 references=tuple(references),
+                written_by=task.written_by,
+                paraphrases=task.paraphrases,
             )
             for k, (given, references) in enumerate(outputs.items())
         ]
     return questions
+
+
+def from_benchmark(set_name: str, task: BenchmarkTask, num_examples: int) -> list[Question]:
+    """The instances of a task of Super-NaturalInstructions, prompted and scored as the benchmark does."""
+    return [
+        Question(
+            id=f"{task.id}-{k}",
+            task=task.id,
+            set=set_name,
+            category=task.category,
+            is_classification=task.is_exact_match,
+            instruction=task.definition,
+            input=instance.input,
+            references=instance.outputs,
+            message=tk_instruct_prompt(task, instance.input, num_examples),
+            stemmer=True,
+        )
+        for k, instance in enumerate(task.instances)
+    ]
 
 
 def from_rows(path: Path) -> list[Question]:
@@ -118,6 +157,7 @@ def from_rows(path: Path) -> list[Question]:
                 instruction=row["instruction"],
                 input=row["input"],
                 references=(row["output"],),
+                written_by="model",
             )
         )
     return questions
@@ -133,6 +173,9 @@ def from_rows(path: Path) -> list[Question]:
 
 ANSWER_STOP = ("\nExample 2", "\nTask:")
 """Where the answer is over: at the next example or the next task."""
+
+BENCHMARK_STOP = ("\nInput:", "\nDefinition:", "\nNow complete", "\n Positive Example")
+"""The same for the benchmark's own prompt, which brings its examples with it."""
 
 _NEXT_FIELD = re.compile(r"\n[ \t]*(?:Example[ \t]+\d+[ \t]*:?[ \t]*(?:\n|\Z)|(?:Task|Input|Output)[ \t]*:)")
 

@@ -10,6 +10,7 @@ alone decides, so that all models' answers to a question are measured alike.
 from __future__ import annotations
 
 import functools
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,12 @@ class Metric:
 
 
 METRICS = (
-    Metric("rouge_l", "ROUGE-L", lambda row: rouge_l(row["references"], row["response"]), lambda row: True),
+    Metric(
+        "rouge_l",
+        "ROUGE-L",
+        lambda row: rouge_l(row["references"], row["response"], stemmer=row.get("stemmer", False)),
+        lambda row: True,
+    ),
     Metric(
         "exact_match",
         "exact match",
@@ -122,19 +128,63 @@ METRICS = (
 """What arms are compared by. Exact match is for classification tasks: others can be answered in many words."""
 
 
+FORMAT_ERRORS = {
+    "empty": "no text",
+    "no_eos": "did not end by itself within the tokens it had",
+    "repeats": "says the same words over and over",
+    "truncated": "breaks off: cut while not repeating, or ends at a colon, a comma or inside a code block",
+}
+"""What can be wrong with an answer's form, whatever it says; one answer can have several."""
+
+_LOOP_REPEATS, _LOOP_WORDS, _LOOP_LONGEST = 4, 12, 60
+
+
+def format_errors(response: str, finish_reason: str) -> set[str]:
+    """The names of the format errors of an answer. One that was never asked (`failed`) is empty and no more.
+
+    >>> sorted(format_errors("The steps are:", "stop")), sorted(format_errors("no, " * 20, "length"))
+    (['truncated'], ['no_eos', 'repeats', 'truncated'])
+    """
+    if not response.strip():
+        return {"empty", "no_eos"} if finish_reason == "length" else {"empty"}
+    cut, loops = finish_reason == "length", repeats(response)
+    breaks_off = response.rstrip().endswith((":", ",", "：", "，", "、")) or response.count("```") % 2 == 1
+    found = {"no_eos": cut, "repeats": loops, "truncated": breaks_off or (cut and not loops)}
+    return {name for name, there in found.items() if there}
+
+
+def repeats(text: str) -> bool:
+    """Whether a stretch of at most 60 words is said four times in a row or more, 12 words or more in all.
+
+    >>> repeats("very " * 12), repeats("row, row, row your boat"), repeats("the end and the end and the end and " * 2)
+    (True, False, True)
+    """
+    words = unicode_words(text)
+    for length in range(1, min(_LOOP_LONGEST, len(words) // _LOOP_REPEATS) + 1):
+        needed = max((_LOOP_REPEATS - 1) * length, _LOOP_WORDS - length)
+        run = 0  # Words in a row that equal the one `length` before them.
+        for k in range(length, len(words)):
+            run = run + 1 if words[k] == words[k - length] else 0
+            if run >= needed:
+                return True
+    return False
+
+
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     """Means over saved predictions (see `evaluation` for their fields), those of each category included.
 
     Returns:
         `n` answers to `n_tasks` tasks; `rouge_l` and `exact_match` in [0, 100] (None where no row has such a metric);
-        as shares in [0, 1]: `stopped` (ended by themselves, at an end token or stop string), `empty`, `failed` (not
-        asked, being too long for the model's context for example; scored as empty); `mean_tokens` per answer; with
-        reference log-probabilities also `loss`, the mean negative one per token; and all but that in `per_category`.
+        as shares in [0, 1]: `stopped` (ended by themselves, at an end token or stop string), `failed` (not asked, being
+        too long for the model's context for example; scored as empty) and the format errors (see `FORMAT_ERRORS`);
+        `mean_tokens` per answer; with reference log-probabilities also `loss`, the mean negative one per token, and its
+        `perplexity`; and all but these two in `per_category`.
     """
     summary = _means(rows)
     loss = validation_loss(rows)
     if loss is not None:
         summary["loss"] = loss
+        summary["perplexity"] = round(math.exp(min(loss, 700.0)), 6)  # beyond, it is no number that JSON knows
     categories = sorted({row["category"] for row in rows if row["category"]})
     summary["per_category"] = {name: _means([r for r in rows if r["category"] == name]) for name in categories}
     return summary
@@ -145,8 +195,10 @@ def _means(rows: Sequence[Row]) -> dict[str, Any]:
     for metric in METRICS:
         summary[metric.name] = _mean(metric.of(row) for row in rows if metric.applies(row))
     summary["stopped"] = _mean(row["finish_reason"] == "stop" for row in rows)
-    summary["empty"] = _mean(not row["response"] for row in rows)
     summary["failed"] = _mean(row["finish_reason"] == "failed" for row in rows)
+    found = [format_errors(row["response"], row["finish_reason"]) for row in rows]
+    for name in FORMAT_ERRORS:
+        summary[name] = _mean(name in errors for errors in found)
     summary["mean_tokens"] = _mean(row["completion_tokens"] for row in rows)
     return summary
 

@@ -101,20 +101,25 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
 @cli.command()
 @RUN
 @click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
+@click.option("--score-only", is_flag=True, help="Score the saved answers again; starts no engine.")
 @config_options("evaluate")
-def evaluate(run: Path, models: tuple[str, ...], **given: Any) -> None:
+def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any) -> None:
     """Compare the base and the tuned model on unseen tasks.
 
-    Both answer the tasks through vLLM; differences come with a paired bootstrap interval.
+    Both answer the tasks through vLLM; differences come with a paired bootstrap interval. Whatever was answered before
+    is not asked again.
 
     \b
     Example:
         selfinstruct evaluate runs/first --model other=Qwen/Qwen3-8B
+        selfinstruct evaluate runs/first --judge Qwen/Qwen3-32B --consistency --plain-text notes.txt
+        selfinstruct evaluate runs/first --ifeval input_data.jsonl --lm-eval arc_easy --lm-eval my_task.yaml
+        selfinstruct evaluate runs/first --score-only --confidence 0.99
     """
     from selfinstruct import stages
     from selfinstruct.progress import closing_table
 
-    stages.evaluate(config_of(run, given), models)
+    stages.evaluate(config_of(run, given), models, score_only=score_only)
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 
 

@@ -49,6 +49,7 @@ def tasks(seed: int = SEED) -> list[SeedTask]:
                 is_classification=family.is_classification,
                 name=f"{name}_{k + 1}",
                 category=family.name,
+                written_by="program",
             )
     return list(found.values())
 
@@ -108,6 +109,7 @@ def row(task: SeedTask) -> dict[str, Any]:
         "instruction": task.instruction,
         "instances": [asdict(instance) for instance in task.instances],
         "is_classification": task.is_classification,
+        "written_by": task.written_by,
     }
 
 

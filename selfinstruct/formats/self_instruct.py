@@ -5,6 +5,10 @@
     all_generated_instances.jsonl         {"instruction", "input", "output"}
     finetuning.jsonl                      {"prompt", "completion"}, plain text
 
+and its 252 tasks for evaluation, written by experts after the applications that people use:
+
+    user_oriented_instructions.jsonl      {"id", "motivation_app", "instruction", "instances": [{"input", "output"}]}
+
 `most_similar` and `avg_similarity_score` are left out where the run did not compute them: the novelty filter does not
 score what lies far under its threshold.
 """
@@ -13,10 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from selfinstruct import jsonl
+from selfinstruct import seeds as seed_files
 from selfinstruct.prompts import user_message
-from selfinstruct.records import Task
+from selfinstruct.records import SeedTask, Task
 from selfinstruct.state import RunState
 
 
@@ -46,3 +52,23 @@ def write(folder: Path, state: RunState, tasks: Sequence[Task]) -> None:
             for i in t.instances
         ),
     )
+
+
+def is_user_oriented(row: dict[str, Any]) -> bool:
+    """Whether a row is of the shape of `user_oriented_instructions.jsonl`."""
+    return "motivation_app" in row and "instances" in row
+
+
+def read_user_oriented(path: Path) -> list[SeedTask]:
+    """The tasks of `user_oriented_instructions.jsonl`; their category is the application that each was written after.
+
+    None counts as classification: the file does not say.
+
+    Raises:
+        InputError: lists every problem, with line and field.
+    """
+    return seed_files.load([path], as_seed=_as_seed)
+
+
+def _as_seed(row: dict[str, Any]) -> dict[str, Any]:
+    return {"is_classification": False, "category": row.get("motivation_app", "")} | row

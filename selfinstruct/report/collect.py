@@ -253,10 +253,21 @@ _WHAT = {
 }
 
 
+_PARTS = {
+    "predictions": "questions and answers of one arm",
+    "consistency": "its answers to paraphrases, and sampled ones",
+    "ifeval": "its answers under constraints that a program checks",
+    "plain-text": "its log-probabilities of plain text",
+    "judgements": "the tuned model's answers judged against this arm's",
+    "lm-eval": "its results in lm-eval's tasks",
+}
+
+
 def _files(run: RunDirectory) -> list[Kept]:
     what = dict(_WHAT)
-    for path in sorted(run.evaluation.glob("predictions-*.jsonl")):
-        what[f"evaluation/{path.name}"] = "questions and answers of one arm"
+    for part, content in _PARTS.items():
+        for path in sorted(run.evaluation.glob(f"{part}-*.jsonl")):
+            what[f"evaluation/{path.name}"] = content
     there = [(name, run.path / name) for name in what if (run.path / name).exists()]
     return [Kept(name, path.stat().st_size if path.is_file() else None, what[name]) for name, path in there]
 

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from selfinstruct import jsonl
 from selfinstruct.errors import InputError
 from selfinstruct.progress import duration
+from selfinstruct.report.measures import Table, tables
 from selfinstruct.report.text import number, shorten
 
 BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
@@ -29,7 +30,7 @@ _SHORT = {BASE: "base", FEW_SHOT: "few-shot base", SEEDS_ONLY: "seeds alone", TU
 METRICS = {"rouge_l": "ROUGE-L", "exact_match": "exact match"}
 _ANSWERS_PER_SET = 4
 _MOST_CATEGORIES = 40
-_GENERATED_SET = "validation_unseen"
+_GENERATED_SETS = ("validation_unseen", "validation_seen")
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Set:
-    """One set of tasks; `categories` are (name, n, ROUGE-L of each arm), in the order of `arms`."""
+    """One set of tasks, by a `person`, a `program` or the generator (`model`).
+
+    `categories` are (name, n, ROUGE-L of each arm), in the order of `arms`.
+    """
 
     name: str
-    written_by_generator: bool
+    written_by: str
     arms: list[Arm]
     categories: list[tuple[str, int, list[float | None]]]
 
@@ -110,6 +114,7 @@ class Evaluation:
     verdict: str
     sets: list[Set]
     comparisons: dict[str, list[Interval]]
+    measures: list[Table]
     answers: list[Answers]
     settings: dict[str, Any]
 
@@ -141,11 +146,12 @@ def evaluation(folder: Path) -> Evaluation | None:
         return None
     arms = scores.get("arms") or {}
     sets = list(dict.fromkeys(name for arm in arms.values() for name in arm.get("sets") or {}))
-    sets.sort(key=lambda name: name == _GENERATED_SET)  # Tasks that people wrote come first.
+    sets.sort(key=lambda name: name in _GENERATED_SETS)  # What the generator wrote comes last.
     return Evaluation(
         verdict=str(scores.get("verdict") or ""),
         sets=[_set(name, arms) for name in sets],
         comparisons=_comparisons(scores.get("comparisons") or [], sets),
+        measures=tables(scores, lambda arm: shorten(ARMS.get(arm, arm), 60)),
         answers=_answers(folder, list(arms), sets),
         settings=scores.get("settings") or {},
     )
@@ -164,7 +170,8 @@ def _set(name: str, arms: dict[str, Any]) -> Set:
     largest = sorted(sizes, key=lambda c: (-sizes[c], c))[:_MOST_CATEGORIES]
     by_arm = [_section(scores, "per_category") for scores in there.values()]
     categories = [(c, sizes[c], [_section(arm, c).get("rouge_l") for arm in by_arm]) for c in sorted(largest)]
-    return Set(name, name == _GENERATED_SET, rows, categories)
+    author = "model" if name in _GENERATED_SETS else str(next(iter(there.values())).get("written_by") or "person")
+    return Set(name, author, rows, categories)
 
 
 def _comparisons(made: list[dict[str, Any]], sets: list[str]) -> dict[str, list[Interval]]:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,16 @@ from tuning import templates
 pytestmark = pytest.mark.integration
 
 MAX_TOKENS = 12
+PLAIN = "The market is open. Mary sold a red cup and a green plate to Oskar. " * 40
+CONSTRAINTS = [
+    {"key": 1, "prompt": "Name a river.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    {
+        "key": 2,
+        "prompt": "Write at least two sentences in capitals.",
+        "instruction_id_list": ["length_constraints:number_sentences", "change_case:english_capital"],
+        "kwargs": [{"relation": "at least", "num_sentences": 2}, {}],
+    },
+]
 HELD_OUT = [("Name a colour.", "", "Blue is one, and so is a deep red."), ("Repeat the words.", "one two", "one two")]
 
 
@@ -59,8 +68,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {
         "model": "demo",
         "engine": {"dtype": "float32", "max_model_len": 1024},
-        "evaluate": {"tasks": [str(run / "tasks.jsonl")], "max_tokens": MAX_TOKENS, "num_examples": 3},
+        "evaluate": {
+            "tasks": [str(run / "tasks.jsonl")],
+            "max_tokens": MAX_TOKENS,
+            "num_examples": 3,
+            "consistency": True,
+            "num_paraphrases": 2,
+            "num_samples": 2,
+            "plain_text": [str(run / "plain.txt")],
+            "ifeval": str(run / "ifeval.jsonl"),
+            "ifeval_max_tokens": 32,
+            "judge": "demo",
+            "judge_max_tokens": 24,
+        },
     }
+    (run / "plain.txt").write_text(PLAIN)
+    (run / "ifeval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CONSTRAINTS))
     (run / "config.yaml").write_text(json.dumps(config))
     adapter(run / "model")
     done = evaluate(run)
@@ -71,11 +94,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run), *arguments]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
 
 
-def saved(run: Path, arm: str) -> list[dict[str, Any]]:
-    lines = (run / "evaluation" / f"predictions-{arm}.jsonl").read_text().splitlines()
+def saved(run: Path, arm: str, part: str = "predictions") -> list[dict[str, Any]]:
+    lines = (run / "evaluation" / f"{part}-{arm}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -150,13 +173,96 @@ def test_scores_are_written(run: Path) -> None:
 
 def test_a_second_run_starts_no_engine(run: Path) -> None:
     before = (run / "evaluation" / "scores.json").read_bytes()
-    began = time.monotonic()
     done = evaluate(run)
     assert done.returncode == 0
-    assert done.stderr.count("is up to date") == 3
+    assert done.stderr.count("is up to date") == 3 * 3 + 2, "predictions, consistency, IFEval; plain text of two models"
+    assert "all judgements are up to date" in done.stderr
     assert "starting the engine" not in done.stderr
-    assert time.monotonic() - began < 10
     assert (run / "evaluation" / "scores.json").read_bytes() == before
+
+
+def test_scoring_alone_comes_to_the_same(run: Path) -> None:
+    before = (run / "evaluation" / "scores.json").read_bytes()
+    done = evaluate(run, "--score-only")
+    assert done.returncode == 0, done.stderr
+    assert (run / "evaluation" / "scores.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("arm", ["base", "tuned"])
+def test_perplexity_of_plain_text_is_that_of_transformers(run: Path, arm: str) -> None:
+    import torch
+
+    model, tokenizer = model_of(arm, run)
+    rows = saved(run, arm, "plain-text")
+    assert sum(row["bytes"] for row in rows) == len(PLAIN.strip())
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    ids = tokenizer(PLAIN.strip()[: rows[0]["bytes"]], add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logprobs = model(torch.tensor([[begin, *ids]])).logits[0].log_softmax(-1)
+    expected = sum(logprobs[k, token].item() for k, token in enumerate(ids))
+    assert rows[0]["tokens"] == len(ids)
+    assert rows[0]["logprob"] == pytest.approx(expected, abs=0.05)
+
+
+def test_consistency_on_the_real_engine(run: Path) -> None:
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    for arm, about in scores["arms"].items():
+        found = about["consistency"]
+        assert (found["paraphrase"]["n"], found["sample"]["n"]) == (6, 6), arm
+        assert 0 <= found["paraphrase"]["rouge_l"] <= 100
+    rows = saved(run, "base", "consistency")
+    plain = {row["of"]: row["response"] for row in rows if row["kind"] == "asked"}
+    answers = {row["id"]: row["response"] for row in saved(run, "base") if row["set"] == "tasks"}
+    assert plain == answers, "the instruction as it stands is answered as before"
+
+
+def test_constraints_on_the_real_engine(run: Path) -> None:
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    assert {about["ifeval"]["n_instructions"] for about in scores["arms"].values()} == {3}
+
+
+def test_a_real_judge(run: Path) -> None:
+    """The demo model has no idea; what it says is kept, counted, and adds up."""
+    judge = json.loads((run / "evaluation" / "scores.json").read_text())["judge"]
+    assert {(pair["a"], pair["b"], pair["n"]) for pair in judge["pairs"]} == {
+        ("tuned", "base", 6),
+        ("tuned", "base-few-shot", 6),
+    }
+    for pair in judge["pairs"]:
+        assert pair["wins"] + pair["ties"] + pair["losses"] + pair["failed"] == 6
+        rows = saved(run, pair["b"], "judgements")
+        assert len(rows) == 12
+        assert all(row["text"] or not row["asked"] or row["finish_reason"] == "stop" for row in rows)
+
+
+@pytest.mark.long
+def test_an_lm_eval_task_on_local_data_for_base_and_tuned(run: Path) -> None:
+    rows = [{"text": f"Is a {name} a colour? Answer:", "label": k % 2} for k, name in enumerate(["cup", "red"] * 5)]
+    (run / "yes_no.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "yes_no_of_colours",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(run / "yes_no.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{text}}",
+        "doc_to_choice": [" no", " yes"],
+        "doc_to_target": "label",
+        "metric_list": [{"metric": "acc"}],
+    }
+    (run / "yes_no.yaml").write_text(json.dumps(task))
+    config = json.loads((run / "config.yaml").read_text())
+    config["evaluate"]["lm_eval"] = [str(run / "yes_no.yaml")]
+    (run / "with-lm-eval.yaml").write_text(json.dumps(config))
+    done = evaluate(run, "--config", str(run / "with-lm-eval.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert "starting the engine" not in done.stderr
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    for arm in ("base", "tuned"):
+        found = scores["arms"][arm]["lm_eval"]["yes_no_of_colours"]["acc"]
+        assert (found["n"], found["higher_is_better"]) == (10, True)
+        assert 0 <= found["value"] <= 1
+    assert "lm_eval" not in scores["arms"]["base-few-shot"]
 
 
 def test_a_model_that_is_not_there_is_one_message(run: Path) -> None:

@@ -102,13 +102,14 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
 
 def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     """Predictions made up, scores as `tuning.evaluation` makes them of these."""
-    from tuning.evaluation import Arm, score
+    from tuning.answers import Arm
+    from tuning.scores import PREDICTIONS, score
 
     draw = random.Random(2)
     words = "the tram was late again and nobody knew why it had stopped near the old bridge".split()
     quality = {"base": 0.15, "base-few-shot": 0.35, "seeds-only": 0.45, "tuned": 0.75}
     predictions: dict[str, list[dict[str, Any]]] = {arm: [] for arm in quality}
-    for name, tasks in (("validation_unseen", 12), ("eval_tasks", 60)):
+    for name, tasks in (("validation_unseen", 12), ("validation_seen", 9), ("eval_tasks", 60)):
         for k in range(tasks):
             reference = " ".join(draw.choices(words, k=8)) if k % 3 else draw.choice(["yes", "no"])
             for arm, good in quality.items():
@@ -133,9 +134,37 @@ def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
                     }
                 )
     arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
-    for arm, rows in predictions.items():
-        jsonl.write(run / "evaluation" / f"predictions-{arm}.jsonl", rows)
-    jsonl.write_json(run / "evaluation" / "scores.json", score(arms, predictions, config))
+    found = {PREDICTIONS: predictions, **measured(list(quality), hostile=hostile)}
+    for part, by_arm in found.items():
+        for arm, rows in by_arm.items():
+            jsonl.write(run / "evaluation" / f"{part}-{arm}.jsonl", rows)
+    jsonl.write_json(run / "evaluation" / "scores.json", score(arms, found, config))
+
+
+def measured(arms: list[str], *, hostile: bool = False) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Rows of everything else that an evaluation can measure."""
+    text = HOSTILE if hostile else "yes"
+    answer = {"set": "eval_tasks", "finish_reason": "stop", "response": text}
+    consistent = [
+        answer | {"of": f"q{k}", "task": f"t{k}", "kind": kind} for k in range(8) for kind in ("asked", "paraphrase")
+    ]
+    kept = {"instructions": ["punctuation:no_comma"], "strict": [False], "loose": [True], "sentences_by": "punkt_tab"}
+    judged = {"set": "eval_tasks", "asked": True, "question": text, "text": text, "a": text, "b": text}
+    judgements = [
+        judged | {"id": f"q{k}", "task": f"t{k}", "first": first, "choice": "a" if k else None}
+        for k in range(8)
+        for first in "ab"
+    ]
+    result = {"task": "yes_no", "metric": "acc", "filter": "none", "value": 0.75, "stderr": 0.1, "n": 20}
+    return {
+        "consistency": dict.fromkeys(arms, consistent),
+        "ifeval": {arm: [kept | {"id": f"i{k}", "task": f"i{k}"} for k in range(3)] for arm in arms},
+        "plain-text": {
+            arm: [{"id": f"c{k}", "logprob": -900.0, "tokens": 300, "bytes": 2000} for k in range(7)] for arm in arms
+        },
+        "judgements": {arm: judgements for arm in arms if arm != "tuned"},
+        "lm-eval": {arm: [result | {"higher_is_better": True}] for arm in arms},
+    }
 
 
 def complete(config: Config, *, hostile: bool = False) -> Path:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against independent computations, and every branch of the verdict."""
+"""Bootstrap intervals against independent computations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from tuning import compare
-from tuning.compare import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison, Score
+from tuning.compare import Comparison, Score
 
 OPTIONS: dict[str, Any] = {"num_resamples": 20_000, "confidence": 0.95, "seed": 3}
 
@@ -125,94 +125,42 @@ def test_a_few_tasks_show_nothing_however_large(confidence: float, least: int) -
     assert compared(scores([90.0] * least), scores([0.0] * least), confidence=confidence).shown
 
 
-# ----------------------------------------------------------------------------------------------- verdict
+# --------------------------------------------------------------------------------------------------- gap
 
 
-def difference(b: str, low: float, high: float, name: str = "eval_tasks", **values: Any) -> Comparison:
-    given: dict[str, Any] = {
-        "set": name,
-        "metric": "rouge_l",
-        "a": TUNED,
-        "b": b,
-        "difference": (low + high) / 2,
-        "low": low,
-        "high": high,
-        "confidence": 0.95,
-        "n": 90,
-        "n_tasks": 60,
-        "shown": not low <= 0 <= high,
-    }
-    return Comparison(**(given | values))
+def test_gap_agrees_with_scipy() -> None:
+    """Two independent samples."""
+    generator = np.random.default_rng(4)
+    seen, unseen = generator.normal(30, 9, size=50), generator.normal(22, 9, size=70)
+    expected = stats.bootstrap(
+        (seen, unseen),
+        lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
+        vectorized=True,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    found = compare.gap(scores(list(seen)), scores(list(unseen)), **OPTIONS)
+    assert found is not None
+    assert found.difference == pytest.approx(seen.mean() - unseen.mean(), abs=1e-6)
+    assert (found.seen_tasks, found.unseen_tasks) == (50, 70)
+    assert found.low == pytest.approx(expected.low, abs=0.03 * (expected.high - expected.low))
+    assert found.high == pytest.approx(expected.high, abs=0.03 * (expected.high - expected.low))
 
 
-def verdict(*found: Comparison, sets: tuple[str, ...] = ("eval_tasks",)) -> str:
-    return compare.verdict(found, sets, [TUNED, *dict.fromkeys(c.b for c in found)])
+def test_the_two_sets_of_a_gap_are_resampled_apart() -> None:
+    """Equal values in both would cancel if the same tasks were drawn for both."""
+    values = [float(k) for k in range(40)]
+    found = compare.gap(scores(values), scores(values), **OPTIONS)
+    assert found is not None
+    assert found.difference == 0
+    assert found.high - found.low > 5
 
 
-def test_verdict_better_than_all() -> None:
-    assert verdict(difference(BASE, 6, 10), difference(FEW_SHOT, 1, 2), difference(SEEDS_ONLY, 6.9, 9.8)) == (
-        "The generated data helped on the 60 tasks of eval_tasks: +8.0 [6.0, 10.0] over the base model; "
-        "+1.5 [1.0, 2.0] over the base model with examples in its prompt; "
-        "+8.4 [6.9, 9.8] over the model tuned on the seeds alone (ROUGE-L, 95 % intervals)."
-    )
+def test_no_gap_without_both_sets() -> None:
+    assert compare.gap({}, scores([1.0]), **OPTIONS) is None
+    assert compare.gap(scores([1.0]), {}, **OPTIONS) is None
 
 
-def test_verdict_without_the_seeds_baseline_says_tuning() -> None:
-    assert verdict(difference(BASE, 6, 10), difference(FEW_SHOT, 1, 2)).startswith(
-        "Tuning on the generated data helped "
-    )
-
-
-def test_verdict_no_difference() -> None:
-    assert verdict(difference(BASE, -1, 3), difference(FEW_SHOT, -2, 0)) == (
-        "No difference shown on the 60 tasks of eval_tasks: +1.0 [-1.0, 3.0] over the base model, which includes 0; "
-        "-1.0 [-2.0, 0.0] over the base model with examples in its prompt, which includes 0 (ROUGE-L, 95 % intervals)."
-    )
-
-
-def test_verdict_worse() -> None:
-    text = verdict(difference(BASE, -3, -1), difference(FEW_SHOT, -2, 2))
-    assert text.startswith(
-        "The tuned model is worse on the 60 tasks of eval_tasks: -2.0 [-3.0, -1.0] against the base model;"
-    )
-
-
-def test_verdict_better_than_some() -> None:
-    text = verdict(difference(BASE, 1, 3), difference(FEW_SHOT, -2, 2))
-    assert text.startswith("The tuned model is better than some baselines, not than all, on the 60 tasks")
-    assert "helped" not in text
-
-
-def test_verdict_mixed() -> None:
-    text = verdict(difference(BASE, 1, 3), difference(FEW_SHOT, -5, -2))
-    assert text.startswith("The tuned model is better than some baselines and worse than others on the 60 tasks")
-
-
-def test_verdict_on_too_few_tasks() -> None:
-    few = difference(BASE, 80, 90, n_tasks=5, shown=False)
-    assert verdict(few) == "No difference shown on the 5 tasks of eval_tasks: 95 % confidence needs at least 6 tasks."
-    one = difference(BASE, 80, 90, n_tasks=1, shown=False)
-    assert "on the 1 task of eval_tasks" in verdict(one)
-
-
-def test_verdict_has_a_sentence_for_each_set() -> None:
-    text = verdict(difference(BASE, 1, 3), difference(BASE, -1, 3, "mine"), sets=("eval_tasks", "mine"))
-    assert text.count("helped on the 60 tasks of eval_tasks") == 1
-    assert text.count("No difference shown on the 60 tasks of mine") == 1
-
-
-def test_verdict_rests_on_nothing_else() -> None:
-    """Neither other sets nor other metrics nor other arms can turn it."""
-    decoys = [
-        difference(BASE, 50, 60, "validation_unseen"),
-        difference(BASE, 50, 60, metric="exact_match"),
-        difference("other", 50, 60),
-        difference(BASE, 50, 60, a="other"),
-    ]
-    assert verdict(difference(BASE, -1, 3), *decoys) == verdict(difference(BASE, -1, 3))
-
-
-def test_no_verdict() -> None:
-    assert compare.verdict([], ["eval_tasks"], [BASE, FEW_SHOT]) == "No verdict: there is no tuned model."
-    assert "but those that the generator wrote" in compare.verdict([], [], [BASE, TUNED])
-    assert "no baseline" in compare.verdict([], ["eval_tasks"], [TUNED, "other"])
+def test_less_keeps_what_both_answered() -> None:
+    assert compare.less(scores([3.0, 4.0]), scores([1.0])) == {"q0": Score("t0", 2.0)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,84 +12,16 @@ import pytest
 
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
-from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.base import RequestFailed
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.journal import RunDirectory
-from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion, Instance, SeedTask
+from tests.unit.evaluation_fakes import Model, Starter, says
 from tuning import evaluation, questions, templates
-from tuning.answers import Arm, answer, engine_arguments, model_fingerprint
-from tuning.evaluation import arms_of, evaluate, main
+from tuning.answers import Arm, answer
+from tuning.evaluation import arms_of, evaluate, main, score_saved
 from tuning.questions import Question, encode_answer, parse_answer, strip_thinking
-
-
-class Words:
-    """A tokenizer of whitespace-separated words, as far as evaluation needs one."""
-
-    eos_token = "</s>"
-    pad_token = "<pad>"
-    bos_token_id = None
-    chat_template: str | None = "its own"
-
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-        return {"input_ids": [len(word) for word in text.split()]}
-
-    def convert_tokens_to_ids(self, token: str) -> int:
-        return {"</s>": 1000, "<end>": 2000}[token]
-
-
-class Model(ScriptedEngine):
-    """A scripted engine with the further methods that evaluation asks for."""
-
-    def __init__(self, answers: Callable[[Request], Any], *, has_chat_template: bool = True, **options: Any) -> None:
-        super().__init__(answers, has_chat_template=has_chat_template, **options)
-        self.tokenizer: Any = Words()
-        self.chat_template: str | None = None
-        self.end_token_id: int | None = None
-        self.measured: list[list[int]] = []
-        self.closed = False
-
-    def render(self, prompt: Prompt) -> str:
-        return prompt if isinstance(prompt, str) else "".join(f"<{m['role']}>{m['content']}" for m in prompt)
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        return [0] * self.count_tokens(prompt)
-
-    async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
-        self.measured.append(response_ids)
-        return -2.0 * len(response_ids)
-
-    async def close(self) -> None:
-        await super().close()
-        self.closed = True
-
-
-def says(text: str, reason: Any = "stop") -> Callable[[Request], Completion]:
-    return lambda request: Completion(text, reason, 5, 3)
-
-
-class Starter:
-    """Starts scripted engines by model, and remembers them."""
-
-    def __init__(self, **by_model: Any) -> None:
-        self.by_model = by_model
-        self.started: list[tuple[str, Model]] = []
-        self.arguments: list[dict[str, Any]] = []
-
-    async def __call__(self, arm: Arm, arguments: dict[str, Any]) -> Model:
-        assert all(engine.closed for _, engine in self.started), "two engines at once do not fit a GPU"
-        answers = self.by_model.get(Path(arm.model).name, says("the answer"))
-        if isinstance(answers, Exception):
-            raise answers
-        engine = Model(answers)
-        self.started.append((Path(arm.model).name, engine))
-        self.arguments.append(arguments)
-        return engine
-
-    @property
-    def models(self) -> list[str]:
-        return [model for model, _ in self.started]
+from tuning.saved import engine_arguments, model_fingerprint
 
 
 def held_out(name: str, output: str, given: str = "") -> dict[str, Any]:
@@ -165,7 +96,9 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
     assert found["mine", "rouge_l", "tuned", "base"]["difference"] == pytest.approx(100 * 3 / 9)
     assert found["mine", "exact_match", "tuned", "base-few-shot"]["n_tasks"] == 2
     assert ("validation_unseen", "exact_match", "tuned", "base") not in found, "it has no classification task"
-    assert scores["verdict"].startswith("Tuning on the generated data helped on the 8 tasks of mine: +33.3 [")
+    assert scores["verdict"].startswith(
+        "Tuning on the generated data helped on the 8 tasks of mine (written by people): +33.3 ["
+    )
     assert "validation_unseen" not in scores["verdict"]
 
 
@@ -180,6 +113,8 @@ def test_saved_predictions(config: Config, run: RunDirectory) -> None:
         "instruction": "Do the held-out thing p1.",
         "input": "",
         "references": ["a b c"],
+        "written_by": "model",
+        "stemmer": False,
         "prompt": "<user>Do the held-out thing p1.",
         "response": "the answer",
         "finish_reason": "stop",
@@ -233,10 +168,88 @@ def test_on_held_out_rows_alone_there_is_no_verdict(config: Config, run: RunDire
     alone = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"tasks": ()})})
     scores = evaluate(alone, run, start=Starter())
     assert scores["comparisons"]
-    assert scores["verdict"] == "No verdict: there are no evaluation tasks but those that the generator wrote."
+    assert scores["verdict"] == "No verdict: there are no evaluation tasks that people wrote."
     (run.dataset / "validation_unseen.jsonl").unlink()
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
         evaluate(alone, run, start=Starter())
+
+
+def test_tasks_that_a_program_wrote_are_no_part_of_the_verdict(config: Config, run: RunDirectory, tasks: Path) -> None:
+    rows = [json.loads(line) for line in tasks.read_text().splitlines()]
+    made = tasks.with_name("made.jsonl")
+    made.write_text("".join(json.dumps(row | {"written_by": "program"}) + "\n" for row in rows))
+    both = changed(config, tasks=(*config.evaluate.tasks, str(made)))
+    scores = evaluate(both, run, start=Starter(scripted=says("no")))
+    assert scores["arms"]["tuned"]["sets"]["made"]["written_by"] == "program"
+    before, beside, after = scores["verdict"].partition(" Beside the verdict: ")
+    assert ("mine" in before, "made" in before) == (True, False)
+    assert beside and "on the 8 tasks of made (written by a program)" in after
+    rows[3]["written_by"] = "program"
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate(config, run, start=Starter())["verdict"].startswith("No verdict"), "one such task spoils a set"
+
+
+def test_the_gap_between_seen_and_unseen_tasks(config: Config, run: RunDirectory) -> None:
+    seen = [held_out(f"s{k}-1", "the answer") for k in range(4)]
+    (run.dataset / "validation_seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
+    scores = evaluate(config, run, start=Starter(scripted=says("no")))
+    gap = scores["arms"]["tuned"]["gap"]
+    assert (gap["rouge_l"]["seen"], gap["rouge_l"]["seen_tasks"]) == (100.0, 4)
+    assert gap["rouge_l"]["unseen"] == pytest.approx(100 / 3)
+    assert gap["rouge_l_over_base"]["difference"] == pytest.approx(200 / 3)
+    assert gap["loss"] == {"seen": 2.0, "unseen": 2.0, "difference": 0.0}
+    base = scores["arms"]["base"]["gap"]
+    assert base["rouge_l"]["difference"] == 0
+    assert "rouge_l_over_base" not in base
+    assert "loss" not in scores["arms"]["base-few-shot"]["gap"]
+    assert "validation_seen" not in scores["verdict"]
+
+
+def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
+    config: Config, run: RunDirectory, tasks: Path
+) -> None:
+    first = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no")))
+    tasks.unlink()
+    shutil.rmtree(run.model)
+    shutil.rmtree(run.dataset)
+    assert score_saved(config, run) == first
+    assert score_saved(changed(config, confidence=0.5), run)["settings"]["confidence"] == 0.5
+    (run.evaluation / "scores.json").unlink()
+    alone = score_saved(config, run)
+    assert alone["verdict"] == first["verdict"]
+    assert list(alone["arms"]) == ["base", "base-few-shot", "tuned", "other"]
+
+
+def test_scoring_alone_without_predictions(config: Config, run: RunDirectory) -> None:
+    with pytest.raises(InputError, match="holds no predictions to score; run `selfinstruct evaluate"):
+        score_saved(config, run)
+
+
+def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "task1.json"
+    task = {
+        "Definition": ["Name the plural"],
+        "Categories": ["Word Analogy"],
+        "Positive Examples": [{"input": "cat", "output": "cats"}],
+        "Instances": [{"id": f"i{k}", "input": f"dog {k}", "output": ["running", "dogs"]} for k in range(7)],
+    }
+    path.write_text(json.dumps(task))
+    start = Starter(scripted=says("runs\nInput: more"), model=says("runs"))
+    scores = evaluate(changed(config, tasks=(str(path),)), run, start=start)
+    prompt = (
+        "Definition: Name the plural.\n\n Positive Example 1 -\nInput: cat.\n Output: cats.\n\n"
+        "Now complete the following example -\nInput: dog 0.\nOutput:"
+    )
+    rows = {arm: next(row for row in saved(run, arm) if row["set"] == "task1") for arm in scores["arms"]}
+    assert rows["tuned"]["prompt"] == f"<user>{prompt} "
+    assert rows["base-few-shot"]["prompt"] == prompt
+    assert rows["base-few-shot"]["response"] == "runs"
+    few_shot = [r for r in start.started[0][1].history if r.key.startswith("base-few-shot/task1")]
+    assert "\nInput:" in few_shot[0].stop
+    found = scores["arms"]["tuned"]["sets"]["task1"]
+    assert (found["rouge_l"], found["exact_match"], found["n_tasks"]) == (100.0, 0.0, 1), "scored by stems"
+    assert scores["settings"]["stemmer"] == ["task1"]
+    assert again(changed(config, tasks=(str(path),), num_positive_examples=0), run) == ["scripted", "model"]
 
 
 def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
@@ -401,12 +414,6 @@ def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: 
     assert engine.end_token_id == 2000
     assert engine.chat_template is None
     assert engine.measured == [[4, 2000]]
-
-
-@pytest.fixture(autouse=True)
-def own_template_has_no_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Words` renders nothing."""
-    monkeypatch.setattr(templates, "ending", lambda tokenizer: None)
 
 
 def test_a_question_that_cannot_be_asked_is_an_empty_answer(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -582,6 +589,18 @@ def test_main_shows_the_scores(
     assert "tuned - more: +0.0 [0.0, 0.0] ROUGE-L  no difference shown" in shown.err
     assert "Tuning on the generated data helped" in shown.err
     assert on_scripted.models == ["scripted", "model", "model"]
+
+
+def test_main_scores_alone(
+    config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    assert main(["--run-dir", str(run.path)]) == 0
+    before = list(on_scripted.models)
+    assert main(["--run-dir", str(run.path), "--score-only"]) == 0
+    assert on_scripted.models == before
+    assert main(["--run-dir", str(run.path), "--score-only", "--model", "x=y"]) == 2
+    assert "leave out --model" in capsys.readouterr().err
 
 
 def test_main_without_a_run(tmp_path: Path, on_scripted: Starter, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,8 @@ def test_a_complete_run(make_config: Any) -> None:
     assert "52,445" in words and "82,439" in words
     assert "10 tasks, 3 of them classification" in words
     assert "in 2 sittings" in words
+    assert "Judged in pairs" in words and "tuned on the generated data against base, few-shot, eval_tasks" in words
+    assert "evaluation/judgements-base.jsonl" in words
     assert f"vllm serve {run / 'model'}" in words
     assert "yet" not in words.partition("Limits")[0].replace("not seen yet", "")
 

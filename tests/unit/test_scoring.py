@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.errors import InputError
@@ -146,13 +148,59 @@ def test_summarise() -> None:
         "rouge_l": 62.5,
         "exact_match": 50.0,
         "stopped": 0.5,
-        "empty": 0.25,
         "failed": 0.25,
+        "empty": 0.25,
+        "no_eos": 0.25,
+        "repeats": 0.0,
+        "truncated": 0.25,
         "mean_tokens": 2,
     }
     assert found["per_category"]["x"]["rouge_l"] == 75
     assert found["per_category"]["x"]["exact_match"] is None
     assert found["per_category"]["y"]["n_tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "errors"),
+    [
+        ("Paris.", "stop", set()),
+        ("", "stop", {"empty"}),
+        (" \n", "length", {"empty", "no_eos"}),
+        ("", "failed", {"empty"}),
+        ("The first of the seven reasons", "length", {"no_eos", "truncated"}),
+        ("It is so. " * 9, "length", {"no_eos", "repeats"}),
+        ("It is so. " * 9, "stop", {"repeats"}),
+        ("It is so. " * 8 + "It is", "length", {"no_eos", "repeats"}),
+        ("The steps:", "stop", {"truncated"}),
+        ("apples, pears,", "stop", {"truncated"}),
+        ("```python\nx = 1", "stop", {"truncated"}),
+        ("```python\nx = 1\n```", "stop", set()),
+        ("重复的话。" * 6, "stop", {"repeats"}),
+    ],
+)
+def test_format_errors(response: str, finish_reason: str, errors: set[str]) -> None:
+    assert scoring.format_errors(response, finish_reason) == errors
+
+
+WORDS = st.lists(st.sampled_from(["a", "b"]), max_size=6)
+
+
+@given(WORDS, WORDS, st.integers(1, 14), WORDS)
+def test_repeats_is_what_it_says(before: list[str], unit: list[str], times: int, after: list[str]) -> None:
+    """Against the definition, word for word."""
+    words = before + unit * times + after
+    said = any(
+        words[start : start + n * times] == words[start : start + n] * times
+        for n in range(1, 61)
+        for times in [max(4, -(-12 // n))]
+        for start in range(len(words) - n * times + 1)
+    )
+    assert scoring.repeats(" ".join(words)) is said
+
+
+def test_the_stemmer_is_the_rows_own() -> None:
+    rows = [row(references=["runs"], response="running", stemmer=True), row(references=["runs"], response="running")]
+    assert [scoring.METRICS[0].of(each) for each in rows] == [100, 0]
 
 
 def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
@@ -162,6 +210,7 @@ def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
         row(),
     ]
     assert scoring.summarise(rows)["loss"] == 0.7
+    assert scoring.summarise(rows)["perplexity"] == pytest.approx(2.013753)
     assert "loss" not in scoring.summarise([row()])
 
 

@@ -263,3 +263,19 @@ def test_the_datasheets_numbers_are_those_of_the_file(name: str, tasks: list[See
 def test_the_datasheet_is_complete() -> None:
     headings = re.findall(r"^## (.+)$", DATASHEET, re.M)
     assert headings == ["Motivation", "Composition", "Collection", "Checks", "Schema", "Uses", "Limits", "Licence"]
+
+
+def test_paraphrases_and_who_wrote_a_task(tmp_path: Path) -> None:
+    row = {"id": "a", "instruction": "Say it.", "instances": [{"output": "it"}], "is_classification": False}
+    path = tmp_path / "s.jsonl"
+    path.write_text(json.dumps(row | {"paraphrases": ["Utter it.", " Tell it. "], "written_by": "program"}) + "\n")
+    task = seeds.load([path])[0]
+    assert (task.paraphrases, task.written_by) == (("Utter it.", "Tell it."), "program")
+    path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"], "written_by": "nobody"}) + "\n")
+    with pytest.raises(InputError, match="`written_by`: input should be 'person', 'program' or 'model', got 'nobody'"):
+        seeds.load([path])
+    path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"]}) + "\n")
+    with pytest.raises(InputError) as error:
+        seeds.load([path])
+    assert "`paraphrases.0`: is empty" in str(error.value)
+    assert "`paraphrases.1`: holds a NUL" in str(error.value)

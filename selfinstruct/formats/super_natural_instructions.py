@@ -1,0 +1,167 @@
+"""Super-NaturalInstructions (Wang et al. 2022, arXiv 2204.07705): one JSON file per task.
+
+    {"Categories": ["Data to Text"],
+     "Definition": ["Turn the list into a sentence."],
+     "Positive Examples": [{"input": "tea, hot", "output": "The tea is hot.", "explanation": "..."}],
+     "Negative Examples": [...],
+     "Instances": [{"id": "task9-1", "input": "snow, cold", "output": ["The snow is cold.", "Snow is cold."]}]}
+
+Older releases have plain strings where this one has lists; both are read. The protocol of the benchmark: the first 100
+instances of each task, the prompt of Tk-Instruct, ROUGE-L with stemmer and the best of several references, exact match
+for categories with short fixed answers.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
+
+from selfinstruct.errors import InputError
+from selfinstruct.seeds import readable, unfit
+
+MOST_INSTANCES = 100
+"""Of each task, as in the benchmark."""
+
+_EXACT_MATCH = frozenset(
+    (
+        "Textual Entailment",
+        "Cause Effect Classification",
+        "Coreference Resolution",
+        "Dialogue Act Recognition",
+        "Answerability Classification",
+        "Word Analogy",
+    )
+)
+"""Categories that the benchmark scores by exact match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A worked example of a task."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkInstance:
+    """An input with its accepted outputs."""
+
+    id: str
+    input: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkTask:
+    """One task file; `id` is the file's name without its ending, `instances` are at most the first 100."""
+
+    id: str
+    category: str
+    definition: str
+    positive_examples: tuple[Example, ...]
+    instances: tuple[BenchmarkInstance, ...]
+
+    @property
+    def is_exact_match(self) -> bool:
+        """Whether the benchmark scores its category by exact match."""
+        return self.category in _EXACT_MATCH
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_Texts = Annotated[list[StrictStr], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class _Example(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    input: StrictStr
+    output: _Texts
+
+
+class _Instance(_Example):
+    id: StrictStr = ""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    definition: _Texts = Field(alias="Definition")
+    categories: Annotated[list[StrictStr], BeforeValidator(_listed)] = Field([], alias="Categories")
+    positive_examples: list[_Example] = Field([], alias="Positive Examples")
+    instances: list[_Instance] = Field(alias="Instances", min_length=1)
+
+
+def is_task_file(path: Path) -> bool:
+    """Whether a file is of this shape, judged by what stands in it."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "Definition" in value and "Instances" in value
+
+
+def read(path: Path) -> BenchmarkTask:
+    """One task file.
+
+    Raises:
+        InputError: the file cannot be read, is no JSON, or lacks a field or holds something else in it (all named).
+    """
+    try:
+        found = _File.model_validate(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        problems = [f"  `{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
+        raise InputError(f"{path}: no Super-NaturalInstructions task:\n" + "\n".join(problems[:20])) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from error
+    task = BenchmarkTask(
+        id=path.stem,
+        category=found.categories[0] if found.categories else "",
+        definition="\n".join(found.definition).strip(),
+        positive_examples=tuple(Example(e.input.strip(), e.output[0].strip()) for e in found.positive_examples),
+        instances=tuple(
+            BenchmarkInstance(i.id or str(k), i.input.strip(), tuple(text.strip() for text in i.output))
+            for k, i in enumerate(found.instances[:MOST_INSTANCES])
+        ),
+    )
+    _check(path, task)
+    return task
+
+
+def _check(path: Path, task: BenchmarkTask) -> None:
+    texts = {"Definition": task.definition, "Categories": task.category}
+    texts |= {f"Positive Examples.{k}": e.input + e.output for k, e in enumerate(task.positive_examples)}
+    texts |= {f"Instances.{k}": i.id + i.input + "".join(i.outputs) for k, i in enumerate(task.instances)}
+    problems = [f"  `{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
+    problems += [] if task.definition else ["  `Definition`: is empty"]
+    if problems:
+        raise InputError(f"{path}: cannot be used:\n" + "\n".join(problems[:20]))
+
+
+def tk_instruct_prompt(task: BenchmarkTask, given: str, num_examples: int) -> str:
+    """Tk-Instruct's prompt, letter for letter: the definition, positive examples, then the instance.
+
+    Args:
+        task: the task.
+        given: the instance's input.
+        num_examples: positive examples shown, as far as there are any; Tk-Instruct shows 2, zero-shot evaluation none.
+    """
+    parts = [f"Definition: {_closed(task.definition)}\n\n"]
+    for number, example in enumerate(task.positive_examples[:num_examples], 1):
+        parts.append(f" Positive Example {number} -\nInput: {_closed(example.input)}\n")
+        parts.append(f" Output: {_closed(example.output)}\n\n")
+    return "".join(parts) + f"Now complete the following example -\nInput: {_closed(given)}\nOutput: "
+
+
+def _closed(text: str) -> str:
+    """With a full stop where it ends in no punctuation."""
+    stripped = text.strip()
+    return stripped if stripped.endswith(tuple(string.punctuation)) else f"{stripped}."
