@@ -79,7 +79,7 @@ def tune(argv: Sequence[str]) -> None:
         job.train(trainer)
         from tuning.output import save
 
-        save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load)
+        save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load, merge=parsed.tune.merge)
     job.finish(trainer)
 
 

@@ -14,8 +14,7 @@ from selfinstruct import jsonl
 from selfinstruct.engines.vllm import resolve_model
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.progress import console, duration
-from tuning import checkpoints, data, preflight, record
-from tuning.card import card
+from tuning import card, checkpoints, data, preflight, record
 from tuning.data import IGNORED, TokenRow
 from tuning.templates import Template, prepare
 
@@ -49,6 +48,7 @@ class Training:
         self.notes: dict[str, Any] = {
             "model": self.source,
             "method": "lora" if parsed.model.use_peft else "full",
+            "merge": parsed.tune.merge if parsed.model.use_peft else None,
             "dataset_dir": parsed.tune.dataset_dir,
         }
 
@@ -233,7 +233,11 @@ class Training:
         if stopper.received is not None:
             raise Interrupted(stopper.received, trainer.state.global_step)
         evaluated = {row["step"] for row in trainer.state.log_history if any(name.startswith("eval_") for name in row)}
-        if trainer.eval_dataset is not None and trainer.state.global_step not in evaluated:
+        if (
+            trainer.eval_dataset is not None
+            and trainer.state.global_step not in evaluated
+            and not trainer.args.load_best_model_at_end  # another step's model is loaded by now
+        ):
             trainer.evaluate()
 
     @contextlib.contextmanager
@@ -253,7 +257,7 @@ class Training:
         """Tidy up and say what came of it."""
         if not self.main:
             return
-        jsonl.write_text(self.output_dir / "README.md", card(self.output_dir.resolve().name, self.notes))
+        card.write(self.output_dir)
         folder = self.output_dir / checkpoints.FOLDER
         if not any(name.startswith("save_") for name in self.parsed.given) or not any(folder.iterdir()):
             checkpoints.discard(self.output_dir)
@@ -266,6 +270,17 @@ class Training:
             f"({runtime['steps_per_s']:.2f} steps/s, {runtime['tokens_per_s']:,.0f} tokens/s, "
             f"startup {duration(runtime['startup_s'])})" + "".join(f" · {text}" for text in change)
         )
+        if found := self.notes["overfitting"]:
+            best = trainer.args.load_best_model_at_end
+            console.print(
+                f"tune: overfitting: the loss on validation_unseen was lowest at step {found['lowest_step']} "
+                f"({found['lowest']:.3f}) and {found['last']:.3f} at the end; "
+                + (
+                    "the model of that step is kept"
+                    if best
+                    else "train for fewer epochs, or give --load_best_model_at_end"
+                )
+            )
         console.print(f"tune: {self.output_dir}")
 
     # ------------------------------------------------------------------------------------------- helpers
@@ -282,6 +297,8 @@ class Training:
 
     def _validation(self, tokens: dict[str, list[TokenRow]]) -> dict[str, Any]:
         """The validation splits that hold rows the loss can be measured on; without any, evaluation is switched off."""
+        from tuning.arguments import BEST
+
         training = self.training
         limit = training.max_length
         found = {}
@@ -289,16 +306,13 @@ class Training:
             rows = [row for row in tokens[split] if any(x != IGNORED for x in row.labels[:limit])]
             if rows and training.eval_strategy != "no":
                 found[split] = data.to_dataset(rows)
-        metric = training.metric_for_best_model
-        if (
-            training.load_best_model_at_end
-            and (not metric or metric == "eval_validation_unseen_loss")
-            and "validation_unseen" not in found
-        ):
-            raise InputError(
-                "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
-                "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
-            )
+        if training.load_best_model_at_end and training.metric_for_best_model == BEST and BEST[5:-5] not in found:
+            if {"load_best_model_at_end", "early_stopping_patience"} & self.parsed.given.keys():
+                raise InputError(
+                    "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
+                    "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
+                )
+            training.load_best_model_at_end, training.metric_for_best_model = False, None
         if not found:
             training.eval_strategy, training.eval_on_start, training.do_eval = "no", False, False
         return found
@@ -310,6 +324,7 @@ class Training:
         self.notes |= {"steps": trainer.state.global_step, "epochs": round(trainer.state.epoch or 0.0, 3)}
         best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
         self.notes["loss"] = record.losses(trainer.state.log_history, best)
+        self.notes["overfitting"] = record.overfitting(self.notes["loss"]["evaluation"])
         self.notes.setdefault("runtime", {})["total_s"] = round(time.monotonic() - _STARTED, 1)
         jsonl.write_json(self.output_dir / checkpoints.RECORD, _finite(self.notes))
 
