@@ -9,6 +9,7 @@
  "runtime": {"startup_s", "train_s", "total_s", "steps_per_s", "tokens_per_s"}, "resumed_from_step": null | n,
  "loss": {"train": [{"step", "epoch", "loss", "learning_rate"}], "evaluation": {split: [{"step", "loss"}]},
           "base": {split: x}, "final": {split: x}},
+ "memory": {"estimate": {"weights", "gradients", ..., "total"}, "free", "total", "peak"} (bytes on one device),
  "overfitting": null | {"lowest_step", "lowest", "last"}}
 """
 

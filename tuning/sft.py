@@ -19,7 +19,7 @@ from pathlib import Path
 
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.progress import console
-from tuning import data, preflight
+from tuning import data, inspection, preflight
 from tuning.training import Training
 
 
@@ -69,7 +69,7 @@ def tune(argv: Sequence[str]) -> None:
     tokens = {split: job.tokenize(rows, tokenizer) for split, rows in splits.items()}
     findings = job.inspect(splits, tokens, tokenizer)
     trainer = job.trainer(tokenizer, tokens, splits)
-    findings += preflight.padding(trainer.data_collator, tokens["train"], tokenizer.eos_token_id)
+    findings += inspection.after_loading(trainer, tokens["train"], tokenizer.eos_token_id)
     if job.main:
         for found in findings:
             console.print(f"tune: {found}", markup=False)

@@ -212,7 +212,8 @@ def test_the_record_says_what_was_done(full, lora):
 def test_the_card_says_where_the_model_comes_from(full, lora):
     text = (full / "README.md").read_text()
     before = training(full)["loss"]["base"]["validation_seen"]
-    assert "16 rows of" in text and "all parameters" in text
+    assert "16 of `" in text and "all parameters" in text
+    assert "| `learning_rate` | 0.01 |" in text
     assert f"| validation_seen | {before:.3f} |" in text
     assert "LoRA, merged" in (lora / "README.md").read_text()
 
@@ -396,8 +397,12 @@ def test_an_unexpected_error_ends_with_1_and_a_traceback_only_when_wanted(model,
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_show_row_prints_a_row_and_its_learnt_tokens(model, dataset, tmp_path, capfd):
-    assert tune(model, dataset, tmp_path, *QUICK, "--show_row") == 0
+def test_a_row_is_shown_with_its_learnt_tokens(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
     shown = capfd.readouterr().err
     assert "row p000000-00/0:" in shown
-    assert "learnt '</s>'" in shown
+    assert "│</s>\n" in shown.split("  learnt ")[1]
+    assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "full") == 0
+    assert "learnt '</s>'" in capfd.readouterr().err
+    assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "no") == 0
+    assert "row p000000-00/0:" not in capfd.readouterr().err
