@@ -11,9 +11,11 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +23,17 @@ from typing import Any
 
 from selfinstruct import export as exports
 from selfinstruct import jsonl
+from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Tune, dump_yaml
-from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.errors import (
+    EXIT_CODE_FILE,
+    ConfigError,
+    InputError,
+    Interrupted,
+    RunLockedError,
+    SelfInstructError,
+    StoppedError,
+)
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import closing_table, console, duration, stage
 from selfinstruct.signals import on_signals
@@ -75,7 +86,8 @@ def tune(config: Config) -> None:
     model = config.tune.model or config.model
 
     def tune_on(dataset: Path, output: Path, options: Tune) -> None:
-        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output)
+        tasks = [seed_files.resolve(name) for name in config.evaluate.tasks]
+        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
         done = _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
         if done.stands():
             console.print(f"tune: {output} is up to date")
@@ -108,6 +120,11 @@ def evaluate(config: Config, models: Sequence[str] = ()) -> None:
     for model in models:
         command += ["--model", model]
     _call(command, "evaluate")
+    scores = run.evaluation / "scores.json"
+    if (run.model / "training.json").exists() and "tuned" in json.loads(scores.read_text())["arms"]:
+        from tuning import card
+
+        card.write(run.model, scores)
 
 
 def report(run: RunDirectory) -> Path:
@@ -144,6 +161,7 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
     It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
     """
     ends_with_us = _end_with(os.getpid())
+    own_code = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
 
@@ -158,12 +176,14 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
             stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
             process_group=0,
             preexec_fn=ends_with_us,
+            env=os.environ | {EXIT_CODE_FILE: str(own_code)},
             text=True,
         )
         for number in received:  # It came before there was a process to tell.
             process.send_signal(number)
         process.communicate(standard_input)
-    code = process.returncode
+    code = int(own_code.read_text()) if process.returncode and own_code.exists() else process.returncode
+    shutil.rmtree(own_code.parent)
     if received or code > 128:
         raise Interrupted(received[0] if received else code - 128)
     if code < 0:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.errors import SelfInstructError
+from selfinstruct.errors import EXIT_CODE_FILE, SelfInstructError
 from selfinstruct.progress import console
 from tuning import data, inspection, preflight
 from tuning.training import Training
@@ -33,14 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SelfInstructError as error:
         if debug:
             traceback.print_exc()
-        if _is_main_process():
+        if _is_first(error.exit_code):
             console.print(str(error), markup=False, style="red")
         return error.exit_code
     except KeyboardInterrupt:
+        _is_first(130)
         return 130
     except Exception as error:  # noqa: BLE001 - the edge of the program: a traceback only when it is wanted
         if debug:
             traceback.print_exc()
+        _is_first(1)
         console.print(f"tune: {type(error).__name__}: {error}\n--debug shows where", markup=False, style="red")
         return 1
     return 0
@@ -83,8 +85,19 @@ def tune(argv: Sequence[str]) -> None:
     job.finish(trainer)
 
 
-def _is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+def _is_first(code: int) -> bool:
+    """Whether this process is the one that says what is wrong: of several, the first to fail.
+
+    It leaves the exit code for whoever launched the launcher. Without such a file the main process speaks.
+    """
+    if (path := os.environ.get(EXIT_CODE_FILE)) is None:
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        with Path(path).open("x") as stream:
+            stream.write(str(code))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _debug(arguments: list[str]) -> bool:

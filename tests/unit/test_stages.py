@@ -66,6 +66,12 @@ def test_exit_codes_of_a_stage_are_those_of_the_chain(code: int, error: type[Exc
     assert caught.value.exit_code == exit_code  # type: ignore[attr-defined]
 
 
+def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> None:
+    code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4'); raise SystemExit(1)"
+    with pytest.raises(InputError, match="exit code 4"):
+        stages._call(child(code), "tune")
+
+
 def test_a_stage_that_was_killed_is_said_so_and_can_be_continued() -> None:
     with pytest.raises(StoppedError, match="tune: its process was killed by SIGKILL"):
         stages._call(child("import os; os.kill(os.getpid(), 9)"), "tune")

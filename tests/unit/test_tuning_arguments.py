@@ -185,6 +185,28 @@ def test_several_processes_are_launched_by_accelerate(tmp_path):
     assert "--num_processes=2" in command(tmp_path, num_processes=4, section=Tune(num_processes=2))
 
 
+def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
+    path = tmp_path / "fsdp.yaml"
+    path.write_text("distributed_type: FSDP\n")
+    found = command(tmp_path, num_processes=4, accelerate_config=str(path))
+    assert found[2:5] == ["accelerate.commands.launch", f"--config_file={path}", "--module"]
+    section = Tune(accelerate_config=str(path), num_processes=2)
+    assert "--num_processes=2" in command(tmp_path, section=section)
+    assert not any("accelerate_config" in word for word in found)
+    with pytest.raises(ConfigError, match=r"tune\.accelerate_config: no such file: nowhere\.yaml"):
+        command(tmp_path, accelerate_config="nowhere.yaml")
+
+
+def test_evaluation_tasks_are_handed_on(tmp_path):
+    command(tmp_path)
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    places = {"model": str(tmp_path / "base"), "dataset_dir": tmp_path, "output_dir": tmp_path / "out"}
+    found = tune_command(Tune(), **places, eval_tasks=files, num_processes=1, overwrite=True)
+    parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
+    assert parsed.tune.eval_tasks == [str(file) for file in files]
+    assert parsed.tune.overwrite
+
+
 def test_every_kind_of_value_comes_back_from_the_parser(tmp_path):
     options = {
         "learning_rate": 0.0003,
