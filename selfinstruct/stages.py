@@ -23,7 +23,6 @@ from typing import Any
 
 from selfinstruct import export as exports
 from selfinstruct import jsonl
-from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Tune, dump_yaml
 from selfinstruct.errors import (
     EXIT_CODE_FILE,
@@ -86,7 +85,7 @@ def tune(config: Config) -> None:
     model = config.tune.model or config.model
 
     def tune_on(dataset: Path, output: Path, options: Tune) -> None:
-        tasks = [seed_files.resolve(name) for name in config.evaluate.tasks]
+        tasks = config.evaluate.tasks
         command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
         done = _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
         if done.stands():

@@ -26,7 +26,7 @@ def tune_command(
     model: str,
     dataset_dir: Path,
     output_dir: Path,
-    eval_tasks: Sequence[Path] = (),
+    eval_tasks: Sequence[str] = (),
     overwrite: bool = False,
     num_processes: int | None = None,
 ) -> list[str]:
@@ -37,7 +37,7 @@ def tune_command(
         model: a path, a name on the Hub, or `demo`; `tune.model` goes before it.
         dataset_dir: the exported dataset.
         output_dir: where the tuned model goes.
-        eval_tasks: files of the tasks that it will be evaluated on, which training rows are held against.
+        eval_tasks: what it will be evaluated on, as `evaluate.tasks` names it: training rows are held against it.
         overwrite: start anew, whatever is there.
         num_processes: where neither `tune.num_processes` nor `tune.accelerate_config` says it; default: one per GPU,
             or one.
@@ -55,7 +55,7 @@ def tune_command(
     for name, value in tune.arguments.items():
         command += _argument(name, value)
     if eval_tasks:
-        command += ["--eval_tasks", *map(str, eval_tasks)]
+        command += ["--eval_tasks", *eval_tasks]
     return [*command, "--overwrite"] if overwrite else command
 
 

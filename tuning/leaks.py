@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from selfinstruct import seeds as seed_files
 from selfinstruct.errors import InputError
@@ -24,17 +23,17 @@ def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding
     )
 
 
-def of_evaluation(train: Sequence[Row], files: Sequence[str]) -> list[Finding]:
+def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
     """Rows whose instruction is that of an evaluation task, or close to it.
 
     Args:
         train: the rows; one without an instruction of its own is compared by the text of its last user message.
-        files: task files in the seed schema. One that cannot be read so is a finding of its own.
+        names: task files, or names of packaged ones. One that cannot be read is a finding of its own.
     """
     findings, instructions = [], []
-    for name in files:
+    for name in names:
         try:
-            instructions += [task.instruction for task in seed_files.load([Path(name)])]
+            instructions += [task.instruction for task in seed_files.load([seed_files.resolve(name)])]
         except (InputError, OSError) as error:
             message = f"{name} cannot be read as a task file, so training rows were not held against it: {error}"
             findings.append(Finding("evaluation_unread", message))

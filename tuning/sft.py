@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Tune as `argv` says; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = _debug(arguments)
-    _set_environment(debug)
+    set_environment(debug)
     try:
         tune(arguments)
     except SelfInstructError as error:
@@ -109,7 +109,7 @@ def _debug(arguments: list[str]) -> bool:
     return os.environ.get("SELFINSTRUCT_DEBUG", "") not in ("", "0")
 
 
-def _set_environment(debug: bool) -> None:
+def set_environment(debug: bool) -> None:
     """What the libraries read when they are imported; leaves stderr to what a person can act on."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

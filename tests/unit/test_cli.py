@@ -92,7 +92,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
 from selfinstruct.cli import cli
-for command in [], ["generate"], ["tune"], ["run"]:
+for command in [], ["generate"], ["tune"], ["run"], ["chat"]:
     cli.main([*command, "--help"], standalone_mode=False)
 heavy = "torch vllm transformers trl datasets numba matplotlib peft accelerate ray rouge_score rapidfuzz rich numpy"
 print([name for name in heavy.split() if name in sys.modules], file=sys.stderr)

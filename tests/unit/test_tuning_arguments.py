@@ -199,11 +199,11 @@ def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
 
 def test_evaluation_tasks_are_handed_on(tmp_path):
     command(tmp_path)
-    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    names = ["eval_tasks", "mine/tasks.jsonl"]
     places = {"model": str(tmp_path / "base"), "dataset_dir": tmp_path, "output_dir": tmp_path / "out"}
-    found = tune_command(Tune(), **places, eval_tasks=files, num_processes=1, overwrite=True)
+    found = tune_command(Tune(), **places, eval_tasks=names, num_processes=1, overwrite=True)
     parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
-    assert parsed.tune.eval_tasks == [str(file) for file in files]
+    assert parsed.tune.eval_tasks == names
     assert parsed.tune.overwrite
 
 
