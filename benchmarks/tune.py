@@ -5,9 +5,10 @@
                                                     # LoRA and full fine-tuning, packed to 2,048 tokens
 
 Both get a prepared copy of the model (template, end token), the rows of the packaged seed tasks, repeated, and the
-same arguments; evaluation and checkpoints are off, weights are in bfloat16 on a GPU and in float32 on CPU. They take turns, `--repeats` times; medians are shown. Steps/s are
-TRL's own `train_steps_per_second`, and for ours steps over the whole of `trainer.train`, which is a little more than
-TRL counts. Startup is the rest of the process's time, with the model saved at its end.
+same arguments; evaluation and checkpoints are off; weights are in bfloat16 on a GPU, in float32 on CPU. They take turns,
+`--repeats` times; medians are shown. Steps/s are TRL's own `train_steps_per_second`, and for ours steps over the whole
+of `trainer.train`, which is a little more than TRL counts. Startup is the rest of the process's time, with the model
+saved at its end.
 
 The matrix rate is measured: the best of some products of two 8,192 x 8,192 matrices in bfloat16. Its share counts
 6 operations per parameter and token (4 with LoRA, whose frozen weights get no gradients) and attention over the mean

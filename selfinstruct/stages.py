@@ -236,4 +236,6 @@ def _closing(run: RunDirectory, seconds: float) -> None:
         ("report", run.report),
         ("time", duration(seconds)),
     ]
-    closing_table(f"{run.path} is complete", rows, f"vllm serve {run.model}")
+    alone = (run.model / "adapter_config.json").exists()  # its card says how it is served
+    following = f"selfinstruct chat {run.path}" if alone else f"vllm serve {run.model}"
+    closing_table(f"{run.path} is complete", rows, following)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from selfinstruct import stages
+from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 
 CHILD = """
@@ -204,3 +206,17 @@ def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, da
     dataset[0].write_text("changed meanwhile")
     mark.set()
     assert not stages._Mark(output, dataset, []).stands()
+
+
+def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.unit.test_tuning_card import NOTES, SCORES
+
+    def evaluated(*_: object) -> None:
+        (tmp_path / "evaluation").mkdir()
+        (tmp_path / "evaluation/scores.json").write_text(json.dumps(SCORES))
+
+    monkeypatch.setattr(stages, "_call", evaluated)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/training.json").write_text(json.dumps(NOTES))
+    stages.evaluate(Config(output_dir=str(tmp_path)))
+    assert SCORES["verdict"] in (tmp_path / "model/README.md").read_text()
