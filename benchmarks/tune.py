@@ -5,7 +5,7 @@
                                                     # LoRA and full fine-tuning, packed to 2,048 tokens
 
 Both get a prepared copy of the model (template, end token), the rows of the packaged seed tasks, repeated, and the
-same arguments; evaluation and checkpoints are off; weights are in bfloat16 on a GPU, in float32 on CPU. They take turns,
+same arguments; evaluation and checkpoints are off; weights are in bfloat16 on a GPU, float32 on CPU. They take turns,
 `--repeats` times; medians are shown. Steps/s are TRL's own `train_steps_per_second`, and for ours steps over the whole
 of `trainer.train`, which is a little more than TRL counts. Startup is the rest of the process's time, with the model
 saved at its end.
