@@ -97,6 +97,9 @@ def tune(config: Config) -> None:
     tune_on(run.dataset, run.model, config.tune)
     if config.evaluate.seeds_baseline:
         rows = exports.export_seeds(config, run.seeds_dataset)
+        for split in exports.SPLITS[1:]:  # so that both keep their best checkpoint by the same rows
+            if (run.dataset / f"{split}.jsonl").exists():
+                shutil.copyfile(run.dataset / f"{split}.jsonl", run.seeds_dataset / f"{split}.jsonl")
         console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
         tune_on(run.seeds_dataset, run.seeds_model, _no_longer(config.tune, rows, run.model / "training.json"))
 

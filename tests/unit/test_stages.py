@@ -220,3 +220,26 @@ def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monk
     (tmp_path / "model/training.json").write_text(json.dumps(NOTES))
     stages.evaluate(Config(output_dir=str(tmp_path)))
     assert SCORES["verdict"] in (tmp_path / "model/README.md").read_text()
+
+
+def test_the_seeds_baseline_chooses_its_checkpoint_by_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests import tiny_model
+
+    def tuned(command: list[str], _: str) -> None:
+        output = Path(next(word for word in command if word.startswith("--output_dir=")).partition("=")[2])
+        output.mkdir()
+        (output / "training.json").write_text(json.dumps({"rows": {"trained_on": 5}, "steps": 7}))
+        calls.append(command)
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(stages, "_call", tuned)
+    tiny_model.dataset(tmp_path / "dataset")
+    stages.tune(Config.model_validate({"output_dir": str(tmp_path), "evaluate": {"seeds_baseline": True}}))
+    for split in ("validation_seen", "validation_unseen"):
+        same = [(tmp_path / folder / f"{split}.jsonl").read_text() for folder in ("dataset", "dataset-seeds")]
+        assert same[0] == same[1] != ""
+    assert len(calls) == 2
+    assert "--max_steps=7" in calls[1]  # it has more rows, and may take no more steps
+    assert all(command[command.index("--eval_tasks") + 1] == "eval_tasks" for command in calls)
