@@ -2,7 +2,7 @@
 
 {"state": "running" | "stopped" | "failed" | "finished", "identity": {...}, "exit_code": 0, "error": null,
  "model": ..., "method": "full" | "lora", "merge": null | "adapter" | "merged" | "both", "dataset_dir": ...,
- "rows": {"train": n, "trained_on": n, ...},
+ "rows": {"train": n, "trained_on": n, ...} (with packing also "blocks"),
  "template": {"source", "end_token", "pad_token"}, "findings": [{"name", "message", "fatal", "count", "examples"}],
  "arguments": {...}, "versions": {...}, "machine": {"device", "num_processes"},
  "parameters": {"total", "trainable"}, "tokens": {"train", "learnt"}, "steps", "epochs",

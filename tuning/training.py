@@ -182,7 +182,11 @@ class Training:
             "tokens": tokens,
             "resumed_from_step": int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else None,
         }
-        self.notes["rows"]["trained_on"] = len(trainer.train_dataset)
+        sequences = len(trainer.train_dataset)
+        self.notes["rows"]["trained_on"] = sequences
+        if trainer.args.packing:
+            learnt = sum(any(label != IGNORED for label in row.labels) for row in rows)
+            self.notes["rows"] |= {"trained_on": learnt, "blocks": sequences}
         if self.main:
             estimate = self.notes["memory"].get("estimate")
             method = (

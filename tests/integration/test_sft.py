@@ -436,6 +436,7 @@ def test_packed_documents_that_would_see_each_other_stop_it(model, dataset, tmp_
     monkeypatch.undo()
     assert tune(model, dataset, tmp_path, *packed) == 0
     assert training(tmp_path)["findings"] == []
+    assert training(tmp_path)["rows"]["trained_on"] == 16 > training(tmp_path)["rows"]["blocks"]
 
 
 def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, capfd, monkeypatch):
@@ -453,7 +454,8 @@ def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, c
     shown = capfd.readouterr().err
     for wanted in (
         "row a: ",
-        "error: nothing to learn: no token",
+        "error: the end token '</s>' is never learnt",
+        "1 rows are left out: their prompts alone fill max_length 40",
         "error: the chat template has no {% generation %} markers",
         "have the prompt of a validation_unseen row",
         "have the instruction of an evaluation task",
