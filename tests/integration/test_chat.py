@@ -18,12 +18,12 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A run directory with an adapter that has learnt its rows."""
+    """A run directory with a model that has learnt its rows."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "journal.jsonl").write_text("{}\n")
-    base, dataset = tiny_model.save(folder / "base", hidden_size=64), tiny_model.dataset(folder / "dataset", num_rows=4)
+    base, dataset = tiny_model.save(folder / "base"), tiny_model.dataset(folder / "dataset", num_rows=4)
     given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", folder / "model"]
-    learn = ["--use_peft", "--merge=adapter", "--max_steps=60", "--learning_rate=2e-2", "--eval_strategy=no"]
+    learn = ["--max_steps=60", "--learning_rate=1e-2", "--eval_strategy=no", "--save_strategy=no"]
     assert sft.main([*map(str, given), *learn]) == 0
     return folder
 
@@ -72,6 +72,16 @@ def test_a_conversation_is_remembered_and_forgotten(run):
     with pytest.raises(InputError, match="do not fit the 512 of tuned"):
         next(speaker.answer("word " * 300, max_tokens=12))
     assert len(speaker.messages) == 2
+
+
+def test_an_adapter_answers_beside_its_base(run, tmp_path):
+    given = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
+    quick = ["--use_peft", "--merge=adapter", "--max_steps=2", "--eval_strategy=no", "--save_strategy=no"]
+    assert sft.main([*map(str, given), *quick]) == 0
+    tuned, base = chat.load(chat.models(str(tmp_path)))
+    assert (tuned.name, base.name) == ("tuned", "base")
+    answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
+    assert all(answers)
 
 
 def test_an_answer_may_be_given_up_in_the_middle(run):

@@ -397,7 +397,7 @@ def test_a_loss_that_goes_wrong_keeps_the_checkpoint_before_it(model, dataset, t
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", faulty)
     assert tune(model, dataset, tmp_path, "--max_steps=8", "--per_device_train_batch_size=4") == 4
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*"))
     assert kept == ["checkpoint-2", "checkpoint-4"]
     for path in (tmp_path / "checkpoints").glob("*/model.safetensors"):
         assert all(w.isfinite().all() for w in load_file(path).values())
