@@ -24,6 +24,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -90,14 +91,18 @@ class Bench:
         templates.prepare(tokenizer)
         tokenizer.save_pretrained(self.model)
         if model == "random-7b":
+            torch.set_default_dtype(torch.bfloat16)
             with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-                loaded = LlamaForCausalLM(LlamaConfig(dtype="bfloat16", eos_token_id=1, pad_token_id=2)).bfloat16()
+                loaded = LlamaForCausalLM(LlamaConfig(dtype="bfloat16", eos_token_id=1, pad_token_id=2))
+            torch.set_default_dtype(torch.float32)
         else:
             loaded = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
         loaded.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         self.config = loaded.config
         self.parameters = sum(parameter.numel() for parameter in loaded.parameters())
         loaded.save_pretrained(self.model)
+        del loaded
+        torch.cuda.empty_cache()  # the runs are other processes
 
     def _prepare_dataset(self, repeats: int = 8) -> list[int]:
         """Rows of the seed tasks; returns their lengths in tokens."""
@@ -170,6 +175,7 @@ class Bench:
         ]
         seconds, _ = self._run([*command, f"--model_name_or_path={self.model}", *arguments])
         notes = json.loads((output / "training.json").read_text())
+        shutil.rmtree(output)
         runtime = notes["runtime"]
         return {
             "steps_per_s": notes["steps"] / runtime["train_s"],
@@ -181,8 +187,10 @@ class Bench:
 
     def theirs(self, arguments: list[str]) -> Figures:
         """One run of `trl.scripts.sft`."""
-        command = ["-m", "trl.scripts.sft", f"--dataset_name={self.dataset}", f"--output_dir={self._output()}"]
+        output = self._output()
+        command = ["-m", "trl.scripts.sft", f"--dataset_name={self.dataset}", f"--output_dir={output}"]
         seconds, said = self._run([*command, f"--model_name_or_path={self.model}", *arguments])
+        shutil.rmtree(output)
         last = ast.literal_eval(re.findall(r"\{[^{}]*'train_runtime'[^{}]*\}", said)[-1])
         return {
             "steps_per_s": float(last["train_steps_per_second"]),
