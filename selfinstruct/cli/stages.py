@@ -99,7 +99,14 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
     SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
-    name, for example --learning-rate, --use-peft or --packing.
+    name, for example --learning-rate, --use-peft or --packing. Beside them:
+
+    \b
+        --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
+        --merge both|merged|adapter                       what is kept of a LoRA
+        --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
+        --show-row short|full|no                          how a training row is shown before
+        --overwrite                                       start anew
 
     \b
     Example:
