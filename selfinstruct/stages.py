@@ -76,8 +76,11 @@ def export(config: Config) -> dict[str, Any]:
     return counts
 
 
-def tune(config: Config) -> None:
-    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline."""
+def tune(config: Config, *, overwrite: bool = False) -> None:
+    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline.
+
+    With `overwrite`, whatever models are there are made anew.
+    """
     from tuning.launch import tune_command
 
     run = RunDirectory(Path(str(config.output_dir)))
@@ -88,10 +91,10 @@ def tune(config: Config) -> None:
         tasks = config.evaluate.tasks
         command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
         done = _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
-        if done.stands():
+        if done.stands() and not overwrite:
             console.print(f"tune: {output} is up to date")
             return
-        _call(command, "tune")
+        _call([*command, "--overwrite"] if overwrite else command, "tune")
         done.set()
 
     tune_on(run.dataset, run.model, config.tune)

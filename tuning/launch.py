@@ -17,6 +17,7 @@ _OURS = {
     "dataset_dir": "the run's dataset",
     "output_dir": "the run's model folder",
     "eval_tasks": "evaluate.tasks",
+    "overwrite": "--overwrite of the command",
 }
 
 
@@ -27,7 +28,6 @@ def tune_command(
     dataset_dir: Path,
     output_dir: Path,
     eval_tasks: Sequence[str] = (),
-    overwrite: bool = False,
     num_processes: int | None = None,
 ) -> list[str]:
     """The argument vector that tunes `model`.
@@ -38,7 +38,6 @@ def tune_command(
         dataset_dir: the exported dataset.
         output_dir: where the tuned model goes.
         eval_tasks: what it will be evaluated on, as `evaluate.tasks` names it: training rows are held against it.
-        overwrite: start anew, whatever is there.
         num_processes: where neither `tune.num_processes` nor `tune.accelerate_config` says it; default: one per GPU,
             or one.
 
@@ -56,7 +55,7 @@ def tune_command(
         command += _argument(name, value)
     if eval_tasks:
         command += ["--eval_tasks", *eval_tasks]
-    return [*command, "--overwrite"] if overwrite else command
+    return command
 
 
 def _launcher(tune: Tune, num_processes: int | None) -> list[str]:

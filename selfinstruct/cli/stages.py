@@ -94,8 +94,9 @@ def export(run: Path, **given: Any) -> None:
     default=None,
     help="File of `accelerate config`: FSDP, DeepSpeed, several machines.",
 )
+@click.option("--overwrite", is_flag=True, help="Tune anew, whatever model is there.")
 @extra_arguments("TRL OPTION")
-def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
+def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
     SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
@@ -106,7 +107,6 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
         --merge both|merged|adapter                       what is kept of a LoRA
         --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
         --show-row short|full|no                          how a training row is shown before
-        --overwrite                                       start anew
 
     \b
     Example:
@@ -117,7 +117,7 @@ def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
     from selfinstruct.progress import closing_table
 
     passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
-    stages.tune(config_of(run, given, passed_on))
+    stages.tune(config_of(run, given, passed_on), overwrite=overwrite)
     closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
 
 

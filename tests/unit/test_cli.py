@@ -346,7 +346,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 
 def test_run_may_stand_behind_arguments_that_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr("selfinstruct.stages.tune", lambda config: seen.append(config.tune.arguments))
+    monkeypatch.setattr("selfinstruct.stages.tune", lambda config, overwrite: seen.append(config.tune.arguments))
     run = tmp_path / "run"
     run.mkdir()
     write(run / "journal.jsonl", "{}\n")

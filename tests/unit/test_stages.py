@@ -243,3 +243,17 @@ def test_the_seeds_baseline_chooses_its_checkpoint_by_the_same_rows(
     assert len(calls) == 2
     assert "--max_steps=7" in calls[1]  # it has more rows, and may take no more steps
     assert all(command[command.index("--eval_tasks") + 1] == "eval_tasks" for command in calls)
+
+
+def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import tiny_model
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(stages, "_call", lambda command, _: calls.append(command))
+    tiny_model.dataset(tmp_path / "dataset")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").touch()
+    config = Config(output_dir=str(tmp_path))
+    for overwrite in (False, False, True, False):
+        stages.tune(config, overwrite=overwrite)
+    assert ["--overwrite" in command for command in calls] == [False, True]

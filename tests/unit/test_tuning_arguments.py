@@ -201,10 +201,9 @@ def test_evaluation_tasks_are_handed_on(tmp_path):
     command(tmp_path)
     names = ["eval_tasks", "mine/tasks.jsonl"]
     places = {"model": str(tmp_path / "base"), "dataset_dir": tmp_path, "output_dir": tmp_path / "out"}
-    found = tune_command(Tune(), **places, eval_tasks=names, num_processes=1, overwrite=True)
+    found = tune_command(Tune(), **places, eval_tasks=names, num_processes=1)
     parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
     assert parsed.tune.eval_tasks == names
-    assert parsed.tune.overwrite
 
 
 def test_every_kind_of_value_comes_back_from_the_parser(tmp_path):
@@ -237,12 +236,6 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
         tune_command(
             Tune(model="./nothing/here"), model="x", dataset_dir=tmp_path, output_dir=tmp_path, num_processes=1
         )
-
-
-def test_overwrite(tmp_path):
-    section = {"dataset_dir": tmp_path, "output_dir": tmp_path, "num_processes": 1}
-    command(tmp_path)
-    assert "--overwrite" in tune_command(Tune(), model=str(tmp_path / "base"), overwrite=True, **section)
 
 
 def test_launching_imports_nothing_heavy():
