@@ -13,7 +13,7 @@ from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
 from tuning import chat, sft
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

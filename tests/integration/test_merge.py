@@ -15,7 +15,7 @@ from selfinstruct.engines.base import Request
 from tests import tiny_model
 from tuning import sft
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 LEARN = ["--use_peft", "--lora_r", "4", "--num_train_epochs", "25", "--learning_rate", "1e-2", "--eval_strategy", "no"]
 MAX_TOKENS = 12
 
@@ -38,10 +38,7 @@ def tune(model: Path, dataset: Path, output: Path, *options: str) -> int:
 @pytest.fixture(scope="module")
 def both(model, dataset, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("both")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert tune(model, dataset, output, *LEARN) == 0
-    torch.set_num_threads(threads)
     return output
 
 

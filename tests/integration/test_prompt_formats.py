@@ -10,7 +10,7 @@ from selfinstruct.engines.vllm import VLLMEngine
 from tests import tiny_model
 from tuning import answers, data, sft, templates
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 OWN = (
     "{%- for m in messages -%}{{- '[' + m['role'] + '] ' + m['content'] + eos_token -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '[assistant] ' -}}{%- endif -%}"

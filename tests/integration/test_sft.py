@@ -15,17 +15,8 @@ from tests import tiny_model
 from tuning import data, preflight, sft, templates
 from tuning.monitor import ShowProgress
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
