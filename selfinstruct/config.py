@@ -170,6 +170,9 @@ class Tune(BaseModel):
 
     model: str | None = Field(None, description="Model to tune; default: the generator.")
     num_processes: int | None = Field(None, ge=1, description="Processes of `accelerate launch`; default: one per GPU.")
+    accelerate_config: str | None = Field(
+        None, description="File of `accelerate config` to launch by: FSDP, DeepSpeed, several machines."
+    )
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +24,15 @@ from typing import Any
 from selfinstruct import export as exports
 from selfinstruct import jsonl
 from selfinstruct.config import Config, Tune, dump_yaml
-from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.errors import (
+    EXIT_CODE_FILE,
+    ConfigError,
+    InputError,
+    Interrupted,
+    RunLockedError,
+    SelfInstructError,
+    StoppedError,
+)
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import closing_table, console, duration, stage
 from selfinstruct.signals import on_signals
@@ -66,8 +76,11 @@ def export(config: Config) -> dict[str, Any]:
     return counts
 
 
-def tune(config: Config) -> None:
-    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline."""
+def tune(config: Config, *, overwrite: bool = False) -> None:
+    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline.
+
+    With `overwrite`, whatever models are there are made anew.
+    """
     from tuning.launch import tune_command
 
     run = RunDirectory(Path(str(config.output_dir)))
@@ -75,17 +88,21 @@ def tune(config: Config) -> None:
     model = config.tune.model or config.model
 
     def tune_on(dataset: Path, output: Path, options: Tune) -> None:
-        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output)
+        tasks = config.evaluate.tasks
+        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
         done = _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
-        if done.stands():
+        if done.stands() and not overwrite:
             console.print(f"tune: {output} is up to date")
             return
-        _call(command, "tune")
+        _call([*command, "--overwrite"] if overwrite else command, "tune")
         done.set()
 
     tune_on(run.dataset, run.model, config.tune)
     if config.evaluate.seeds_baseline:
         rows = exports.export_seeds(config, run.seeds_dataset)
+        for split in exports.SPLITS[1:]:  # so that both keep their best checkpoint by the same rows
+            if (run.dataset / f"{split}.jsonl").exists():
+                shutil.copyfile(run.dataset / f"{split}.jsonl", run.seeds_dataset / f"{split}.jsonl")
         console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
         tune_on(run.seeds_dataset, run.seeds_model, _no_longer(config.tune, rows, run.model / "training.json"))
 
@@ -113,6 +130,11 @@ def evaluate(config: Config, models: Sequence[str] = (), *, score_only: bool = F
     if score_only:
         command.append("--score-only")
     _call(command, "evaluate")
+    scores = run.evaluation / "scores.json"
+    if (run.model / "training.json").exists() and "tuned" in json.loads(scores.read_text())["arms"]:
+        from tuning import card
+
+        card.write(run.model, scores)
 
 
 def report(run: RunDirectory) -> Path:
@@ -149,6 +171,7 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
     It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
     """
     ends_with_us = _end_with(os.getpid())
+    own_code = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
 
@@ -163,12 +186,14 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
             stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
             process_group=0,
             preexec_fn=ends_with_us,
+            env=os.environ | {EXIT_CODE_FILE: str(own_code)},
             text=True,
         )
         for number in received:  # It came before there was a process to tell.
             process.send_signal(number)
         process.communicate(standard_input)
-    code = process.returncode
+    code = int(own_code.read_text()) if process.returncode and own_code.exists() else process.returncode
+    shutil.rmtree(own_code.parent)
     if received or code > 128:
         raise Interrupted(received[0] if received else code - 128)
     if code < 0:
@@ -222,4 +247,6 @@ def _closing(run: RunDirectory, seconds: float) -> None:
         ("report", run.report),
         ("time", duration(seconds)),
     ]
-    closing_table(f"{run.path} is complete", rows, f"vllm serve {run.model}")
+    alone = (run.model / "adapter_config.json").exists()  # its card says how it is served
+    following = f"selfinstruct chat {run.path}" if alone else f"vllm serve {run.model}"
+    closing_table(f"{run.path} is complete", rows, following)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,14 @@ def run_scripted(config: Config, engine: Engine | None = None, **options: Any) -
 
 def journal_lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "journal.jsonl").read_bytes().split(b"\n") if line]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For models as small as `tiny_model`'s: more threads only wait for each other over their matrices."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -20,6 +20,9 @@ from trl import ModelConfig, SFTConfig, TrlParser
 
 from selfinstruct.errors import ConfigError
 
+BEST = "eval_validation_unseen_loss"
+"""The metric by which the checkpoint that is kept is chosen."""
+
 
 @dataclass
 class TuneArguments:
@@ -30,8 +33,19 @@ class TuneArguments:
         default="auto",
         metadata={"help": "Chat template: the model's own, or one of this package; auto: its own when it has one."},
     )
-    show_row: bool = field(
-        default=False, metadata={"help": "Print a training row token by token, with what is learnt marked."}
+    merge: Literal["adapter", "merged", "both"] = field(
+        default="both",
+        metadata={"help": "What is kept of a LoRA: the adapter, whole weights with the adapter in them, or both."},
+    )
+    eval_tasks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Files of the tasks that the model will be evaluated on: training rows are held against them."
+        },
+    )
+    show_row: Literal["short", "full", "no"] = field(
+        default="short",
+        metadata={"help": "Print a training row with what is learnt marked; full: every token on a line of its own."},
     )
     early_stopping_patience: int | None = field(
         default=None,
@@ -89,6 +103,8 @@ def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
     for name, value in (("output_dir", given.get("output_dir")), ("model_name_or_path", model.model_name_or_path)):
         if not value:
             raise ConfigError(f"--{name} is missing; give it")
+    if "merge" in given and not model.use_peft:
+        raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; give --use_peft, or leave it out")
     return Parsed(tune, training, model, given)
 
 
@@ -98,17 +114,17 @@ def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     The learning rate and `max_length` also depend on the model: see `learning_rate` and `sft.py`.
     """
     cuda = machine.cuda and not given.get("use_cpu")
-    patience = given.get("early_stopping_patience") is not None
-    best = bool(given.get("load_best_model_at_end", patience))
-    evaluation = str(given.get("eval_strategy", "epoch"))
+    evaluation = str(given.get("eval_strategy", "steps"))
+    interval = given.get("eval_steps", given.get("save_steps", 0.2))  # of all steps
     ours: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,  # of all steps
         "lora_target_modules": ["all-linear"],
         "eval_strategy": evaluation,
+        "eval_steps": interval,
         "eval_on_start": evaluation != "no",  # so that the base model's loss is known
-        "save_strategy": "steps",
-        "save_steps": 0.2,  # of all steps
+        "save_strategy": "steps" if evaluation == "no" else evaluation,
+        "save_steps": interval,
         "save_total_limit": 2,
         "logging_steps": 5,
         "logging_first_step": True,
@@ -116,15 +132,8 @@ def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
         "disable_tqdm": True,  # progress is shown by `monitor.py`
         "report_to": "none",
     }
-    if best:
-        # The trainer can only go back to a checkpoint of a step that it has evaluated.
-        ours |= {
-            "load_best_model_at_end": True,
-            "save_strategy": evaluation,
-            "metric_for_best_model": "eval_validation_unseen_loss",
-        }
-        if evaluation == "steps":
-            ours["save_steps"] = given.get("eval_steps", 500)
+    if given.get("load_best_model_at_end", _can_keep_best(given, ours)):
+        ours |= {"load_best_model_at_end": True, "metric_for_best_model": BEST}
     if cuda:
         precise = given.get("fp16") or not machine.bf16
         ours["bf16"] = not precise
@@ -133,6 +142,21 @@ def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     else:
         ours |= {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     return ours
+
+
+def _can_keep_best(given: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether every checkpoint is of a step that is evaluated: the trainer can only go back to such a one."""
+    value = {
+        name: given.get(name, ours[name]) for name in ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
+    }
+    if value["eval_strategy"] == "no" or value["save_strategy"] not in (value["eval_strategy"], "best"):
+        return False
+    try:
+        save, evaluate = float(value["save_steps"]), float(value["eval_steps"])
+        multiple = round(save / evaluate, 6)
+    except (ValueError, TypeError, ZeroDivisionError):
+        return True  # TRL says what is wrong with it.
+    return value["eval_strategy"] != "steps" or (multiple.is_integer() and (save < 1) == (evaluate < 1))
 
 
 def learning_rate(num_parameters: int, *, lora: bool) -> float:

@@ -1,7 +1,6 @@
 """What lies in the output directory: a finished model, or checkpoints to continue from.
 
-model/                 the finished model, as transformers and vLLM load it
-model/adapter/         with LoRA: the adapter alone
+model/                 the finished model, as transformers and vLLM load it (see `output.py`)
 model/training.json    what was done; written at the start, and again at the end
 model/checkpoints/     while training runs: checkpoint-N/, to continue from
 """
@@ -18,8 +17,8 @@ FOLDER = "checkpoints"
 RECORD = "training.json"
 
 _NO_MATTER = frozenset(
-    """dataset_dir output_dir overwrite show_row report_to run_name project disable_tqdm debug config ddp_timeout
-    log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step
+    """dataset_dir output_dir eval_tasks overwrite show_row report_to run_name project disable_tqdm debug config
+    ddp_timeout log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step
     logging_nan_inf_filter resume_from_checkpoint save_steps save_strategy save_total_limit save_on_each_node
     push_to_hub hub_token hub_model_id hub_strategy hub_private_repo hub_always_push hub_revision dataset_num_proc
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor

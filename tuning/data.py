@@ -31,11 +31,12 @@ _MAX_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A conversation and the answer to learn."""
+    """A conversation and the answer to learn; `instruction` is empty where the dataset does not name it."""
 
     id: str
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
+    instruction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,15 @@ def _read(path: Path, problems: list[str]) -> list[Row]:
                 f'[{{"role": "user", "content": "..."}}], got {str(row.get(found[0]))[:80]!r}'
             )
         else:
-            rows.append(Row(str(row.get("id", number)), tuple(row["prompt"]), tuple(row["completion"])))
+            instruction = row.get("instruction")
+            rows.append(
+                Row(
+                    str(row.get("id", number)),
+                    tuple(row["prompt"]),
+                    tuple(row["completion"]),
+                    instruction if isinstance(instruction, str) else "",
+                )
+            )
     return rows
 
 

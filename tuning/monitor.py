@@ -119,7 +119,8 @@ class StopWhenDiverged(TrainerCallback):
             InputError: one is NaN or infinite.
         """
         for name, weight in model.named_parameters():
-            if weight.requires_grad and not weight.isfinite().all():
+            part = weight.to_local() if hasattr(weight, "to_local") else weight  # under FSDP2: this process's
+            if weight.requires_grad and not part.isfinite().all():
                 raise _diverged(f"weight {name} holds a value that is no finite number", step, args)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:

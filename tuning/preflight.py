@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Literal, Protocol
 
+from selfinstruct.engines.vllm import LORA_RANKS
 from selfinstruct.errors import InputError
 from tuning.data import IGNORED, Row, TokenRow
 
 _MAX_EXAMPLES = 5
-_VLLM_MAX_LORA_RANK = 512
+_SHOWN_TOKENS = 30
+"""Tokens at either end of a stretch that `show_row` does not cut."""
+_BETWEEN = "│"
+"""Stands between tokens; a line that hardly any text holds."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,20 @@ class Rule:
     Attributes:
         end_id: id of `end_token`, which is to end every answer.
         end_token: as text.
-        max_length: longest sequence that is trained on; the rest is cut from its end. None: nothing is cut.
-        packing: rows are joined to blocks of `max_length`.
+        max_length: longest sequence that is trained on. None: nothing is cut.
+        keeps: which part of a longer sequence is kept; `all` where packing splits it into several.
     """
 
     end_id: int
     end_token: str
     max_length: int | None
-    packing: bool = False
+    keeps: Literal["start", "end", "all"] = "start"
+
+    def kept(self, labels: Sequence[int]) -> Sequence[int]:
+        """The labels that are left of a row's."""
+        if self.max_length is None or self.keeps == "all":
+            return labels
+        return labels[: self.max_length] if self.keeps == "start" else labels[-self.max_length :]
 
 
 def inspect(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
@@ -68,22 +79,73 @@ def inspect(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     return [found for check in _CHECKS for found in check(rows, rule)]
 
 
-def leaked(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
-    """Training rows whose prompt stands in the validation split of unseen tasks, too."""
-    prompts = {_text(row) for row in held_out}
-    return _found(
-        "leak",
-        [row for row in train if _text(row) in prompts],
-        lambda n: f"{n} training rows have the prompt of a validation_unseen row: its loss will look better than it is",
+def of_rows(name: str, rows: Sequence[TokenRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:
+    """A finding about rows, none where there are none; `message` is given their number."""
+    if not rows:
+        return []
+    return [Finding(name, message(len(rows)), count=len(rows), examples=tuple(row.id for row in rows[:_MAX_EXAMPLES]))]
+
+
+class _Adapter(Protocol):
+    """What of TRL's `ModelConfig` says what kind of adapter is trained."""
+
+    use_peft: bool
+    lora_r: int
+    use_dora: bool
+    lora_modules_to_save: list[str] | None
+
+
+def settings(model: _Adapter, *, merge: str = "both", packing: str | None = None) -> list[Finding]:
+    """What is wrong with the settings, whatever the data.
+
+    Args:
+        model: TRL's `ModelConfig`.
+        merge: what is kept of an adapter.
+        packing: the strategy by which rows are packed, or None.
+    """
+    findings = []
+    if packing == "wrapped":
+        message = (
+            "--packing_strategy wrapped cuts rows wherever a block ends, and lets the documents of a block attend to "
+            "each other; give --packing_strategy bfd"
+        )
+        findings.append(Finding("documents_attend", message))
+    if model.use_peft and merge != "merged":
+        can = "the merged weights can be served" if merge == "both" else "keep the merged weights, too: --merge both"
+        if model.lora_r > max(LORA_RANKS):
+            message = f"lora_r {model.lora_r} is above {max(LORA_RANKS)}, the highest that vLLM serves as an adapter"
+            findings.append(Finding("lora_rank", f"{message}; {can}"))
+        for name, given in (("use_dora", model.use_dora), ("lora_modules_to_save", model.lora_modules_to_save)):
+            if given:
+                findings.append(Finding("adapter_kind", f"vLLM serves no adapter made with --{name}; {can}"))
+    return findings
+
+
+def template(rows: Sequence[Row], *, has_markers: bool, marked: bool) -> list[Finding]:
+    """A template without `{% generation %}` markers, where these would decide what is learnt.
+
+    Args:
+        rows: what is trained on.
+        has_markers: of the template that the rows are rendered through.
+        marked: the loss is on what the template marks (`--assistant_only_loss`).
+    """
+    if has_markers:
+        return []
+    if marked:
+        message = (
+            "the chat template has no {% generation %} markers, so --assistant_only_loss would learn nothing; leave it "
+            "out (the loss is on the response alone anyway), or give --prompt_format default"
+        )
+        return [Finding("no_generation_markers", message, fatal=True)]
+    mixed = [row for row in rows if any(message["role"] != "assistant" for message in row.completion)]
+    return of_rows(
+        "no_generation_markers",
+        mixed,
+        lambda n: (
+            f"in {n} rows the completion holds turns of others than the assistant, which are learnt like its own: the "
+            "chat template has no {% generation %} markers to tell them apart"
+        ),
     )
-
-
-def settings(*, lora_rank: int | None) -> list[Finding]:
-    """What is wrong with the settings, whatever the data."""
-    if lora_rank is not None and lora_rank > _VLLM_MAX_LORA_RANK:
-        message = f"lora_r {lora_rank} is above {_VLLM_MAX_LORA_RANK}, the highest that vLLM serves as an adapter"
-        return [Finding("lora_rank", f"{message}; the merged model can be served")]
-    return []
 
 
 def padding(collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[TokenRow], end_id: int) -> list[Finding]:
@@ -110,6 +172,43 @@ def padding(collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[Token
     return [Finding("end_masked_by_padding", message, fatal=True)]
 
 
+def documents_apart(
+    logits: Callable[[dict[str, Any]], Any],
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    rows: Sequence[TokenRow],
+    tolerance: float,
+    num_ids: int,
+) -> list[Finding]:
+    """Whether a packed document's predictions depend on the one before it in its block: tried on the model itself.
+
+    Args:
+        logits: the model's predictions for a batch, (1, sequence, vocabulary).
+        collate: makes a batch of packed rows.
+        rows: two short ones are packed together.
+        tolerance: relative to the largest prediction; differences below are rounding.
+        num_ids: ids below this one may stand in place of the first document's.
+    """
+    short = sorted((row for row in rows if len(row.input_ids) > 1), key=lambda row: len(row.input_ids))
+    if len(short) < 2:
+        return []
+    first, second = short[0].input_ids, short[1].input_ids
+    other = [(token + 1 + place) % num_ids for place, token in enumerate(first)]
+
+    def after(earlier: list[int]) -> Any:
+        ids = [*earlier, *second]
+        packed = {"input_ids": ids, "labels": ids, "seq_lengths": [len(earlier), len(second)]}
+        return logits(collate([packed]))[0, len(earlier) :].float()
+
+    one, two = after(first), after(other)
+    if float((one - two).abs().max()) <= tolerance * float(one.abs().max()):
+        return []
+    message = (
+        "packed documents attend to each other: the attention of this model has no kernel that keeps them apart; "
+        "install flash-attention and give --attn_implementation flash_attention_2, or tune without --packing"
+    )
+    return [Finding("documents_attend", message, fatal=True)]
+
+
 def require(findings: Sequence[Finding]) -> None:
     """Raise when a finding is fatal; the message holds all of them.
 
@@ -120,11 +219,30 @@ def require(findings: Sequence[Finding]) -> None:
         raise InputError("\n".join(map(str, findings)))
 
 
-def show_row(row: TokenRow, tokenizer: Any) -> Iterator[str]:
-    """A row token by token, one line each: place, id, text, and `learnt` where its label counts."""
+def show_row(row: TokenRow, tokenizer: Any, *, full: bool = False) -> Iterator[str]:
+    """A row token by token, with what is learnt marked.
+
+    Args:
+        row: to be shown.
+        tokenizer: whose tokens these are.
+        full: every token on a line of its own, with its place and id; else a line per stretch, long ones cut.
+    """
     yield f"row {row.id}: {len(row.input_ids)} tokens, {sum(label != IGNORED for label in row.labels)} of them learnt"
-    for place, (token, label) in enumerate(zip(row.input_ids, row.labels, strict=True)):
-        yield f"{place:5} {token:7} {'learnt' if label != IGNORED else '      '} {tokenizer.decode([token])!r}"
+    texts = [tokenizer.decode([token]) for token in row.input_ids]
+    if full:
+        for place, (token, label) in enumerate(zip(row.input_ids, row.labels, strict=True)):
+            yield f"{place:5} {token:7} {_mark(label)} {texts[place]!r}"
+        return
+    for mark, places in groupby(range(len(texts)), key=lambda place: _mark(row.labels[place])):
+        shown = [repr(texts[place])[1:-1] for place in places]
+        if len(shown) > 2 * _SHOWN_TOKENS:
+            left_out = f"... {len(shown) - 2 * _SHOWN_TOKENS} tokens ..."
+            shown = [*shown[:_SHOWN_TOKENS], left_out, *shown[-_SHOWN_TOKENS:]]
+        yield f"  {mark} {_BETWEEN.join(shown)}"
+
+
+def _mark(label: int) -> str:
+    return "learnt" if label != IGNORED else "      "
 
 
 # ----------------------------------------------------------------------------------------------------- checks
@@ -135,7 +253,7 @@ def _masked(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     if len(masked) == len(rows):
         message = f"nothing to learn: no token of the {len(rows)} rows counts; are there answers in `completion`?"
         return [Finding("all_masked", message, fatal=True, count=len(rows))]
-    return _found("masked", masked, lambda n: f"{n} rows have no token to learn; they are left out")
+    return of_rows("masked", masked, lambda n: f"{n} rows have no token to learn; they are left out")
 
 
 def _end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
@@ -148,47 +266,52 @@ def _end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
             "ends a turn: --eos_token"
         )
         return [Finding("end_not_learnt", message, fatal=True, count=len(without))]
-    return _found("end_not_learnt", without, lambda n: f"in {n} rows the end token {rule.end_token!r} is not learnt")
+    return of_rows("end_not_learnt", without, lambda n: f"in {n} rows the end token {rule.end_token!r} is not learnt")
 
 
 def _inner_end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     inner = [row for row in rows if row.labels.count(rule.end_id) > 1]
     text = f"rows hold the end token {rule.end_token!r} inside their answers: the model learns to stop there"
-    return _found("end_in_text", inner, lambda n: f"{n} {text}")
+    return of_rows("end_in_text", inner, lambda n: f"{n} {text}")
 
 
 def _length(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
     limit = rule.max_length
-    if limit is None or rule.packing:
+    if limit is None:
         return []
     learnt = [row for row in rows if _learnt(row.labels)]
     longer = [row for row in learnt if len(row.input_ids) > limit]
     longest = max((len(row.input_ids) for row in longer), default=0)
-    lost = [row for row in longer if not _learnt(row.labels[:limit])]
+    lost = [row for row in longer if not _learnt(rule.kept(row.labels))]
     if lost and len(lost) == len(learnt):
         message = f"nothing to learn: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
         return [Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))]
-    cut = [row for row in longer if _learnt(row.labels[:limit])]
+    cut = [row for row in longer if _learnt(rule.kept(row.labels))]
     tokens = sum(len(row.input_ids) - limit for row in cut)
+    what = {
+        "start": f"{tokens} tokens at the ends of their answers are cut, the end token with them",
+        "end": f"{tokens} tokens at the beginnings of their prompts are cut",
+        "all": "they are split, and the parts learnt without what came before",
+    }
     return [
-        *_found(
+        *of_rows(
             "too_long",
             lost,
             lambda n: f"{n} rows are left out: their prompts alone fill max_length {limit}; raise --max_length",
         ),
-        *_found(
+        *of_rows(
             "cut",
             cut,
             lambda n: (
-                f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): {tokens} tokens at "
-                "the ends of their answers are cut, the end token with them; raise --max_length"
+                f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): {what[rule.keeps]}; "
+                "raise --max_length"
             ),
         ),
     ]
 
 
 def _prompt(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    return _found(
+    return of_rows(
         "prompt_differs",
         [row for row in rows if row.lost_prompt],
         lambda n: (
@@ -201,15 +324,5 @@ def _prompt(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
 _CHECKS: tuple[Callable[[Sequence[TokenRow], Rule], list[Finding]], ...] = (_masked, _end, _inner_end, _length, _prompt)
 
 
-def _found(name: str, rows: Sequence[TokenRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:
-    if not rows:
-        return []
-    return [Finding(name, message(len(rows)), count=len(rows), examples=tuple(row.id for row in rows[:_MAX_EXAMPLES]))]
-
-
 def _learnt(labels: Sequence[int]) -> bool:
     return any(label != IGNORED for label in labels)
-
-
-def _text(row: Row) -> tuple[tuple[str, str], ...]:
-    return tuple((message["role"], message["content"].strip()) for message in row.prompt)

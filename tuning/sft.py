@@ -17,9 +17,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.errors import SelfInstructError
+from selfinstruct.errors import EXIT_CODE_FILE, SelfInstructError
 from selfinstruct.progress import console
-from tuning import data, preflight
+from tuning import data, inspection, preflight
 from tuning.training import Training
 
 
@@ -27,20 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Tune as `argv` says; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = _debug(arguments)
-    _set_environment(debug)
+    set_environment(debug)
     try:
         tune(arguments)
     except SelfInstructError as error:
         if debug:
             traceback.print_exc()
-        if _is_main_process():
+        if _is_first(error.exit_code):
             console.print(str(error), markup=False, style="red")
         return error.exit_code
     except KeyboardInterrupt:
+        _is_first(130)
         return 130
     except Exception as error:  # noqa: BLE001 - the edge of the program: a traceback only when it is wanted
         if debug:
             traceback.print_exc()
+        _is_first(1)
         console.print(f"tune: {type(error).__name__}: {error}\n--debug shows where", markup=False, style="red")
         return 1
     return 0
@@ -69,7 +71,7 @@ def tune(argv: Sequence[str]) -> None:
     tokens = {split: job.tokenize(rows, tokenizer) for split, rows in splits.items()}
     findings = job.inspect(splits, tokens, tokenizer)
     trainer = job.trainer(tokenizer, tokens, splits)
-    findings += preflight.padding(trainer.data_collator, tokens["train"], tokenizer.eos_token_id)
+    findings += inspection.after_loading(trainer, tokens["train"], tokenizer.eos_token_id)
     if job.main:
         for found in findings:
             console.print(f"tune: {found}", markup=False)
@@ -79,12 +81,23 @@ def tune(argv: Sequence[str]) -> None:
         job.train(trainer)
         from tuning.output import save
 
-        save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load)
+        save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load, merge=parsed.tune.merge)
     job.finish(trainer)
 
 
-def _is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+def _is_first(code: int) -> bool:
+    """Whether this process is the one that says what is wrong: of several, the first to fail.
+
+    It leaves the exit code for whoever launched the launcher. Without such a file the main process speaks.
+    """
+    if (path := os.environ.get(EXIT_CODE_FILE)) is None:
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        with Path(path).open("x") as stream:
+            stream.write(str(code))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _debug(arguments: list[str]) -> bool:
@@ -96,7 +109,7 @@ def _debug(arguments: list[str]) -> bool:
     return os.environ.get("SELFINSTRUCT_DEBUG", "") not in ("", "0")
 
 
-def _set_environment(debug: bool) -> None:
+def set_environment(debug: bool) -> None:
     """What the libraries read when they are imported; leaves stderr to what a person can act on."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

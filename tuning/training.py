@@ -14,8 +14,7 @@ from selfinstruct import jsonl
 from selfinstruct.engines.vllm import resolve_model
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.progress import console, duration
-from tuning import checkpoints, data, preflight, record
-from tuning.card import card
+from tuning import card, checkpoints, data, inspection, memory, preflight, record
 from tuning.data import IGNORED, TokenRow
 from tuning.templates import Template, prepare
 
@@ -49,6 +48,7 @@ class Training:
         self.notes: dict[str, Any] = {
             "model": self.source,
             "method": "lora" if parsed.model.use_peft else "full",
+            "merge": parsed.tune.merge if parsed.model.use_peft else None,
             "dataset_dir": parsed.tune.dataset_dir,
         }
 
@@ -100,33 +100,24 @@ class Training:
 
     def tokenize(self, rows: Sequence[data.Row], tokenizer: Any) -> list[TokenRow]:
         """Rows as the model will see them; which labels count follows TRL's own arguments."""
-        marked = None
-        if self.training.assistant_only_loss:
-            from trl import get_training_chat_template
-
-            try:
-                marked = get_training_chat_template(tokenizer) or tokenizer.chat_template
-            except ValueError as error:
-                raise ConfigError(
-                    f"--assistant_only_loss: {error}; leave it out, the loss is on the response alone anyway"
-                ) from error
+        marked = self._marking_template(tokenizer) if self.training.assistant_only_loss else None
         completion_only = self.training.completion_only_loss is not False
         return data.tokenize(rows, tokenizer, completion_only=completion_only, assistant_template=marked)
 
     def inspect(
         self, splits: dict[str, list[data.Row]], tokens: dict[str, list[TokenRow]], tokenizer: Any
     ) -> list[preflight.Finding]:
-        """The pre-flight's findings; stops here when there is nothing to learn, before the model is loaded."""
-        self._fit_context()
-        training = self.training
-        rule = preflight.Rule(tokenizer.eos_token_id, tokenizer.eos_token, training.max_length, training.packing)
-        findings = preflight.inspect(tokens["train"], rule)
-        findings += preflight.leaked(splits["train"], splits["validation_unseen"])
-        findings += preflight.settings(lora_rank=self.parsed.model.lora_r if self.parsed.model.use_peft else None)
+        """The findings before the model is loaded; prints a row, and stops here when training would be for nothing."""
+        config = self._fit_context()
+        shown = inspection.example(tokens["train"])
+        if self.parsed.tune.show_row != "no" and self.main and shown is not None:
+            for line in preflight.show_row(shown, tokenizer, full=self.parsed.tune.show_row == "full"):
+                console.print(line, markup=False, style="green" if " learnt " in line else None)
+        has_markers = self._marking_template(tokenizer) is not None
+        findings, self.notes["memory"] = inspection.before_loading(
+            self.parsed, splits, tokens["train"], tokenizer, config, has_markers=has_markers
+        )
         preflight.require(findings)
-        if self.parsed.tune.show_row and self.main:
-            for line in preflight.show_row(tokens["train"][0], tokenizer):
-                console.print(line, markup=False, style="green" if "learnt '" in line else None)
         return findings
 
     def trainer(self, tokenizer: Any, tokens: dict[str, list[TokenRow]], splits: dict[str, list[data.Row]]) -> Any:
@@ -145,7 +136,7 @@ class Training:
             "dtype": model.dtype,
             **(training.model_init_kwargs or {}),
         }
-        evaluated = self._validation(tokens)
+        evaluated = self._validation(tokens, tokenizer)
         callbacks: list[Any] = [StopWhenDiverged()]
         if self.parsed.tune.early_stopping_patience is not None:
             callbacks.append(EarlyStoppingCallback(self.parsed.tune.early_stopping_patience))
@@ -191,14 +182,20 @@ class Training:
             "tokens": tokens,
             "resumed_from_step": int(self.checkpoint.name.rpartition("-")[2]) if self.checkpoint else None,
         }
-        self.notes["rows"]["trained_on"] = len(trainer.train_dataset)
+        sequences = len(trainer.train_dataset)
+        self.notes["rows"]["trained_on"] = sequences
+        if trainer.args.packing:
+            learnt = sum(any(label != IGNORED for label in row.labels) for row in rows)
+            self.notes["rows"] |= {"trained_on": learnt, "blocks": sequences}
         if self.main:
+            estimate = self.notes["memory"].get("estimate")
             method = (
                 f"LoRA, {trainable:,} of {total:,} parameters" if trainable < total else f"full, {total:,} parameters"
             )
             console.print(
                 f"tune: {len(rows)} rows, {tokens['learnt']:,} of {tokens['train']:,} tokens learnt · {method} · "
                 f"learning rate {trainer.args.learning_rate:g} · template: {template.source} · {device}"
+                + (f" · memory about {estimate['total'] / memory.GIB:.1f} GiB" if estimate else "")
                 + (f" · continuing from step {self.notes['resumed_from_step']}" if self.checkpoint else "")
             )
 
@@ -230,10 +227,15 @@ class Training:
                 "steps_per_s": round((trainer.state.global_step - first) / seconds, 3),
                 "tokens_per_s": round(tokens / seconds, 1),
             }
+            self.notes["memory"]["peak"] = memory.peak(trainer.args.device)
         if stopper.received is not None:
             raise Interrupted(stopper.received, trainer.state.global_step)
         evaluated = {row["step"] for row in trainer.state.log_history if any(name.startswith("eval_") for name in row)}
-        if trainer.eval_dataset is not None and trainer.state.global_step not in evaluated:
+        if (
+            trainer.eval_dataset is not None
+            and trainer.state.global_step not in evaluated
+            and not trainer.args.load_best_model_at_end  # another step's model is loaded by now
+        ):
             trainer.evaluate()
 
     @contextlib.contextmanager
@@ -253,7 +255,7 @@ class Training:
         """Tidy up and say what came of it."""
         if not self.main:
             return
-        jsonl.write_text(self.output_dir / "README.md", card(self.output_dir.resolve().name, self.notes))
+        card.write(self.output_dir)
         folder = self.output_dir / checkpoints.FOLDER
         if not any(name.startswith("save_") for name in self.parsed.given) or not any(folder.iterdir()):
             checkpoints.discard(self.output_dir)
@@ -266,39 +268,60 @@ class Training:
             f"({runtime['steps_per_s']:.2f} steps/s, {runtime['tokens_per_s']:,.0f} tokens/s, "
             f"startup {duration(runtime['startup_s'])})" + "".join(f" · {text}" for text in change)
         )
+        if found := self.notes["overfitting"]:
+            best = trainer.args.load_best_model_at_end
+            console.print(
+                f"tune: overfitting: the loss on validation_unseen was lowest at step {found['lowest_step']} "
+                f"({found['lowest']:.3f}) and {found['last']:.3f} at the end; "
+                + (
+                    "the model of that step is kept"
+                    if best
+                    else "train for fewer epochs, or give --load_best_model_at_end"
+                )
+            )
         console.print(f"tune: {self.output_dir}")
 
     # ------------------------------------------------------------------------------------------- helpers
 
-    def _fit_context(self) -> None:
-        """Without a word from the user, train on no more than the model's context holds."""
+    def _fit_context(self) -> Any:
+        """Without a word from the user, train on no more than the model's context holds; returns its configuration."""
         from transformers import AutoConfig
 
         with _loading(self.source):
-            config = AutoConfig.from_pretrained(self.source, **self.load).get_text_config()
-        context = getattr(config, "max_position_embeddings", None)
+            config = AutoConfig.from_pretrained(self.source, **self.load)
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
         if context and "max_length" not in self.parsed.given and self.training.max_length:
             self.training.max_length = min(self.training.max_length, context)
+        return config
 
-    def _validation(self, tokens: dict[str, list[TokenRow]]) -> dict[str, Any]:
+    @staticmethod
+    def _marking_template(tokenizer: Any) -> str | None:
+        """The tokenizer's template with generation markers, its own or those that TRL knows; None without any."""
+        from trl import get_training_chat_template
+
+        try:
+            return get_training_chat_template(tokenizer) or tokenizer.chat_template
+        except ValueError:
+            return None
+
+    def _validation(self, tokens: dict[str, list[TokenRow]], tokenizer: Any) -> dict[str, Any]:
         """The validation splits that hold rows the loss can be measured on; without any, evaluation is switched off."""
+        from tuning.arguments import BEST
+
         training = self.training
-        limit = training.max_length
+        rule = inspection.rule_of(training, tokenizer)
         found = {}
         for split in data.SPLITS[1:]:
-            rows = [row for row in tokens[split] if any(x != IGNORED for x in row.labels[:limit])]
+            rows = [row for row in tokens[split] if any(x != IGNORED for x in rule.kept(row.labels))]
             if rows and training.eval_strategy != "no":
                 found[split] = data.to_dataset(rows)
-        metric = training.metric_for_best_model
-        if (
-            training.load_best_model_at_end
-            and (not metric or metric == "eval_validation_unseen_loss")
-            and "validation_unseen" not in found
-        ):
-            raise InputError(
-                "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
-                "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
-            )
+        if training.load_best_model_at_end and training.metric_for_best_model == BEST and BEST[5:-5] not in found:
+            if {"load_best_model_at_end", "early_stopping_patience"} & self.parsed.given.keys():
+                raise InputError(
+                    "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
+                    "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
+                )
+            training.load_best_model_at_end, training.metric_for_best_model = False, None
         if not found:
             training.eval_strategy, training.eval_on_start, training.do_eval = "no", False, False
         return found
@@ -310,6 +333,7 @@ class Training:
         self.notes |= {"steps": trainer.state.global_step, "epochs": round(trainer.state.epoch or 0.0, 3)}
         best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
         self.notes["loss"] = record.losses(trainer.state.log_history, best)
+        self.notes["overfitting"] = record.overfitting(self.notes["loss"]["evaluation"])
         self.notes.setdefault("runtime", {})["total_s"] = round(time.monotonic() - _STARTED, 1)
         jsonl.write_json(self.output_dir / checkpoints.RECORD, _finite(self.notes))
 

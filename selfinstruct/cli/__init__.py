@@ -7,15 +7,16 @@ Whatever a command does, the library does; heavy imports stay inside functions.
     chain.py    demo · init · run
     stages.py   generate · export · tune · evaluate · report
     looking.py  status
+    talking.py  chat
     tools.py    seeds check · dedup · score
 """
 
 from __future__ import annotations
 
-from selfinstruct.cli import chain, looking, stages, tools
+from selfinstruct.cli import chain, looking, stages, talking, tools
 from selfinstruct.cli.edge import cli
 
-__all__ = ["chain", "cli", "looking", "main", "stages", "tools"]
+__all__ = ["chain", "cli", "looking", "main", "stages", "talking", "tools"]
 
 
 def main() -> None:

@@ -24,6 +24,20 @@ PASSES_ON = {"ignore_unknown_options": True}
 """Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
 
 
+class RunAnywhere(click.Command):
+    """A command whose RUN may also stand behind arguments that are handed on.
+
+    Click cannot know which of these take a value, and would read the first one's as RUN.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the first word that is a run directory first."""
+        runs = (place for place, word in enumerate(args) if (Path(word) / "journal.jsonl").is_file())
+        if (place := next(runs, None)) is not None:
+            args = [args[place], *args[:place], *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
 def extra_arguments(shown: str) -> Any:
     """The arguments that are handed on, as the usage line shows them."""
     return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import CONFIG, OVERWRITE, PASSES_ON, RUN, config_of, extra_arguments, vllm_arguments
+from selfinstruct.cli.shared import (
+    CONFIG,
+    OVERWRITE,
+    PASSES_ON,
+    RUN,
+    RunAnywhere,
+    config_of,
+    extra_arguments,
+    vllm_arguments,
+)
 from selfinstruct.config import STANDARD_INPUT
 from selfinstruct.options import config_options, resolve_config, tune_arguments
 
@@ -75,26 +84,40 @@ def export(run: Path, **given: Any) -> None:
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
 
 
-@cli.command(context_settings=PASSES_ON)
+@cli.command(cls=RunAnywhere, context_settings=PASSES_ON)
 @RUN
 @click.option("--model", "tune__model", default=None, help="Model to tune.  [default: the generator]")
 @click.option("--num-processes", "tune__num_processes", type=int, default=None, help="Processes; default: one per GPU.")
+@click.option(
+    "--accelerate-config",
+    "tune__accelerate_config",
+    default=None,
+    help="File of `accelerate config`: FSDP, DeepSpeed, several machines.",
+)
+@click.option("--overwrite", is_flag=True, help="Tune anew, whatever model is there.")
 @extra_arguments("TRL OPTION")
-def tune(run: Path, arguments: tuple[str, ...], **given: Any) -> None:
+def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
     SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
-    name, for example --learning-rate, --use-peft or --packing.
+    name, for example --learning-rate, --use-peft or --packing. Beside them:
+
+    \b
+        --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
+        --merge both|merged|adapter                       what is kept of a LoRA
+        --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
+        --show-row short|full|no                          how a training row is shown before
 
     \b
     Example:
         selfinstruct tune runs/first --use-peft --lora-r 16 --learning-rate 2e-4 --num-train-epochs 2
+        selfinstruct tune runs/first --packing --accelerate-config fsdp.yaml
     """
     from selfinstruct import stages
     from selfinstruct.progress import closing_table
 
     passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
-    stages.tune(config_of(run, given, passed_on))
+    stages.tune(config_of(run, given, passed_on), overwrite=overwrite)
     closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
 
 

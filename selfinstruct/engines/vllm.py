@@ -55,7 +55,7 @@ def adapter_arguments(name: str) -> dict[str, Any]:
         base, rank = str(adapter["base_model_name_or_path"]), int(adapter["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not the configuration of a LoRA adapter: {error!r}") from error
-    room = next((most for most in _LORA_RANKS if most >= rank), rank)
+    room = next((most for most in LORA_RANKS if most >= rank), rank)
     arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": room}
     # The tuned tokenizer brings the chat template and the end token.
     return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
@@ -67,7 +67,7 @@ def _adapts_output(folder: str) -> bool:
     return "lm_head" in str(adapter.get("target_modules"))
 
 
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The sizes in which vLLM keeps room for adapters."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,8 @@ from tests import tiny_model
 from tuning import data, preflight, sft, templates
 from tuning.monitor import ShowProgress
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only wait for each other over matrices this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +82,33 @@ def test_lora_changes_the_linear_layers_alone(model, lora):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if "_proj.weight" in name}
     assert training(lora)["parameters"]["trainable"] < training(lora)["parameters"]["total"]
+
+
+def test_dora_learns_in_the_linear_layers_alone_and_is_merged(model, dataset, tmp_path):
+    assert tune(model, dataset, tmp_path, *QUICK, "--use_peft", "--use_dora", "--learning_rate", "1e-2") == 0
+    before, after = weights(model), weights(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "_proj.weight" in name}
+    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["use_dora"] is True
+    assert [found["name"] for found in training(tmp_path)["findings"]] == ["adapter_kind"]
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_qlora_without_bitsandbytes_says_what_to_install(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK, "--use_peft", "--load_in_4bit") == 2
+    assert "bitsandbytes" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_qlora_learns_an_adapter(model, dataset, tmp_path):
+    assert tune(model, dataset, tmp_path, *QUICK, "--use_peft", "--load_in_4bit") == 0
+    assert training(tmp_path)["parameters"]["trainable"] > 0
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_a_tracker_that_is_not_installed_is_named(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK, "--report_to", "tensorboard") == 2
+    assert "tensorboard" in capfd.readouterr().err.lower()
 
 
 def test_what_is_learnt_is_what_trl_would_learn_from_the_exported_rows(model, dataset, tmp_path):
@@ -212,7 +231,8 @@ def test_the_record_says_what_was_done(full, lora):
 def test_the_card_says_where_the_model_comes_from(full, lora):
     text = (full / "README.md").read_text()
     before = training(full)["loss"]["base"]["validation_seen"]
-    assert "16 rows of" in text and "all parameters" in text
+    assert "16 of `" in text and "all parameters" in text
+    assert "| `learning_rate` | 0.01 |" in text
     assert f"| validation_seen | {before:.3f} |" in text
     assert "LoRA, merged" in (lora / "README.md").read_text()
 
@@ -265,7 +285,7 @@ def test_a_stopped_training_continues_to_the_very_same_weights(model, dataset, t
     signal.signal(signal.SIGINT, before)
     found = training(tmp_path / "stopped")
     assert (found["state"], found["exit_code"], found["steps"]) == ("stopped", 130, 4)
-    assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0]
+    assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0, 2, 4]
     assert (tmp_path / "stopped/checkpoints/checkpoint-4").is_dir()
     assert not (tmp_path / "stopped/model.safetensors").exists()
 
@@ -341,6 +361,42 @@ def test_a_diverged_training_ends_with_4_and_leaves_no_spoilt_checkpoint(model, 
         assert all(w.isfinite().all() for w in load_file(path).values())
 
 
+def test_a_model_whose_loss_is_no_number_stops_before_the_first_step(model, dataset, tmp_path, capfd):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spoilt = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        spoilt.model.norm.weight[0] = float("nan")
+    spoilt.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "base")
+    assert tune(tmp_path / "base", dataset, tmp_path / "out", *QUICK) == 4
+    assert "loss is nan after step 0" in capfd.readouterr().err
+    assert not list((tmp_path / "out").rglob("checkpoint-*"))
+    assert training(tmp_path / "out")["state"] == "failed"
+
+
+def test_a_loss_that_goes_wrong_keeps_the_checkpoint_before_it(model, dataset, tmp_path, monkeypatch):
+    """The fault comes at step 6 of 8; checkpoints are written after steps 2, 4 and 6."""
+    from trl import SFTTrainer
+
+    compute = SFTTrainer.compute_loss
+
+    def faulty(self, model, inputs, *args, **options):
+        loss = compute(self, model, inputs, *args, **options)
+        wrong = self.state.global_step >= 5 and model.training
+        return loss * float("nan") if wrong else loss
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", faulty)
+    assert tune(model, dataset, tmp_path, "--max_steps=8", "--per_device_train_batch_size=4") == 4
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("checkpoint-*"))
+    assert kept == ["checkpoint-2", "checkpoint-4"]
+    for path in (tmp_path / "checkpoints").glob("*/model.safetensors"):
+        assert all(w.isfinite().all() for w in load_file(path).values())
+    monkeypatch.undo()
+    assert tune(model, dataset, tmp_path, "--max_steps=8", "--per_device_train_batch_size=4") == 0
+    assert training(tmp_path)["resumed_from_step"] == 4
+
+
 def test_nothing_to_learn(model, tmp_path, capfd):
     tiny_model.write(tmp_path / "empty", train=[])
     assert tune(model, tmp_path / "empty", tmp_path / "out") == 4
@@ -358,6 +414,47 @@ def test_a_fatal_finding_about_batches_stops_before_training(model, dataset, tmp
     assert tune(model, dataset, tmp_path) == 4
     assert "padding masks the end token" in capfd.readouterr().err
     assert not (tmp_path / "training.json").exists()
+
+
+def test_packed_documents_that_would_see_each_other_stop_it(model, dataset, tmp_path, monkeypatch, capfd):
+    """Without the mask that transformers makes of the positions, attention runs over the whole block."""
+    from transformers import masking_utils
+
+    packed = [*QUICK, "--packing", "--max_length", "128"]
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", lambda _: None)
+    assert tune(model, dataset, tmp_path, *packed) == 4
+    assert "packed documents attend to each other" in capfd.readouterr().err
+    monkeypatch.undo()
+    assert tune(model, dataset, tmp_path, *packed) == 0
+    assert training(tmp_path)["findings"] == []
+    assert training(tmp_path)["rows"]["trained_on"] == 16 > training(tmp_path)["rows"]["blocks"]
+
+
+def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, capfd, monkeypatch):
+    tasks = tmp_path / "tasks.jsonl"
+    task = {"id": "t", "instruction": "Name a colour, please.", "instances": [{"input": "", "output": "red"}]}
+    tasks.write_text(json.dumps(task | {"is_classification": False}) + "\n")
+    rows = [tiny_model.row("a", "Name a colour, please.", "red"), tiny_model.row("b", "word " * 60, "blue")]
+    tiny_model.write(tmp_path / "data", train=rows, validation_unseen=rows[:1])
+    monkeypatch.setattr(sft.Training, "trainer", lambda *_: pytest.fail("the model was loaded"))
+    template = tmp_path / "no_end.jinja"
+    template.write_text("{%- for m in messages -%}{{- m['role'] + ':' + m['content'] -}}{%- endfor -%}")
+    options = ["--chat_template_path", template, "--max_length", "40", "--eval_tasks", tasks, "--assistant_only_loss"]
+    options += ["--use_peft", "--use_dora", "--lora_r", "1024"]
+    assert tune(model, tmp_path / "data", tmp_path / "out", *options) == 4
+    shown = capfd.readouterr().err
+    for wanted in (
+        "row a: ",
+        "error: the end token '</s>' is never learnt",
+        "1 rows are left out: their prompts alone fill max_length 40",
+        "error: the chat template has no {% generation %} markers",
+        "have the prompt of a validation_unseen row",
+        "have the instruction of an evaluation task",
+        "lora_r 1024 is above 512",
+        "vLLM serves no adapter made with --use_dora",
+    ):
+        assert wanted in shown
+    assert not (tmp_path / "out/training.json").exists()
 
 
 def test_validation_files_may_be_missing_or_empty(model, tmp_path):
@@ -396,8 +493,12 @@ def test_an_unexpected_error_ends_with_1_and_a_traceback_only_when_wanted(model,
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_show_row_prints_a_row_and_its_learnt_tokens(model, dataset, tmp_path, capfd):
-    assert tune(model, dataset, tmp_path, *QUICK, "--show_row") == 0
+def test_a_row_is_shown_with_its_learnt_tokens(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
     shown = capfd.readouterr().err
     assert "row p000000-00/0:" in shown
-    assert "learnt '</s>'" in shown
+    assert "│</s>\n" in shown.split("  learnt ")[1]
+    assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "full") == 0
+    assert "learnt '</s>'" in capfd.readouterr().err
+    assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "no") == 0
+    assert "row p000000-00/0:" not in capfd.readouterr().err

@@ -92,7 +92,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
 from selfinstruct.cli import cli
-for command in [], ["generate"], ["tune"], ["run"]:
+for command in [], ["generate"], ["tune"], ["run"], ["chat"]:
     cli.main([*command, "--help"], standalone_mode=False)
 heavy = "torch vllm transformers trl datasets numba matplotlib peft accelerate ray rouge_score rapidfuzz rich numpy"
 print([name for name in heavy.split() if name in sys.modules], file=sys.stderr)
@@ -342,3 +342,16 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_run_may_stand_behind_arguments_that_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("selfinstruct.stages.tune", lambda config, overwrite: seen.append(config.tune.arguments))
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run / "journal.jsonl", "{}\n")
+    write(run / "config.yaml", "")
+    given = ["--packing", "--learning-rate", "1e-4"]
+    for place in (0, 1, 3):
+        assert invoke("tune", *given[:place], run, *given[place:]).exit_code == 0
+    assert seen == [{"packing": True, "learning_rate": 1e-4}] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from selfinstruct import stages
+from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 
 CHILD = """
@@ -64,6 +66,12 @@ def test_exit_codes_of_a_stage_are_those_of_the_chain(code: int, error: type[Exc
         stages._call(child(f"raise SystemExit({code})"), "tune")
     assert caught.type is error
     assert caught.value.exit_code == exit_code  # type: ignore[attr-defined]
+
+
+def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> None:
+    code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4'); raise SystemExit(1)"
+    with pytest.raises(InputError, match="exit code 4"):
+        stages._call(child(code), "tune")
 
 
 def test_a_stage_that_was_killed_is_said_so_and_can_be_continued() -> None:
@@ -198,3 +206,54 @@ def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, da
     dataset[0].write_text("changed meanwhile")
     mark.set()
     assert not stages._Mark(output, dataset, []).stands()
+
+
+def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.unit.test_tuning_card import NOTES, SCORES
+
+    def evaluated(*_: object) -> None:
+        (tmp_path / "evaluation").mkdir()
+        (tmp_path / "evaluation/scores.json").write_text(json.dumps(SCORES))
+
+    monkeypatch.setattr(stages, "_call", evaluated)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/training.json").write_text(json.dumps(NOTES))
+    stages.evaluate(Config(output_dir=str(tmp_path)))
+    assert SCORES["verdict"] in (tmp_path / "model/README.md").read_text()
+
+
+def test_the_seeds_baseline_chooses_its_checkpoint_by_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests import tiny_model
+
+    def tuned(command: list[str], _: str) -> None:
+        output = Path(next(word for word in command if word.startswith("--output_dir=")).partition("=")[2])
+        output.mkdir()
+        (output / "training.json").write_text(json.dumps({"rows": {"trained_on": 5}, "steps": 7}))
+        calls.append(command)
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(stages, "_call", tuned)
+    tiny_model.dataset(tmp_path / "dataset")
+    stages.tune(Config.model_validate({"output_dir": str(tmp_path), "evaluate": {"seeds_baseline": True}}))
+    for split in ("validation_seen", "validation_unseen"):
+        same = [(tmp_path / folder / f"{split}.jsonl").read_text() for folder in ("dataset", "dataset-seeds")]
+        assert same[0] == same[1] != ""
+    assert len(calls) == 2
+    assert "--max_steps=7" in calls[1]  # it has more rows, and may take no more steps
+    assert all(command[command.index("--eval_tasks") + 1] == "eval_tasks" for command in calls)
+
+
+def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import tiny_model
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(stages, "_call", lambda command, _: calls.append(command))
+    tiny_model.dataset(tmp_path / "dataset")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").touch()
+    config = Config(output_dir=str(tmp_path))
+    for overwrite in (False, False, True, False):
+        stages.tune(config, overwrite=overwrite)
+    assert ["--overwrite" in command for command in calls] == [False, True]

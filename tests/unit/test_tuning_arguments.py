@@ -31,7 +31,7 @@ def test_arguments_of_every_owner_go_to_their_owner():
 def test_defaults_stand_only_where_nothing_was_said():
     silent = parse(NEEDED, CPU).training
     assert (silent.use_cpu, silent.bf16, silent.gradient_checkpointing, silent.report_to) == (True, False, False, [])
-    assert (silent.eval_strategy, silent.eval_on_start, silent.logging_nan_inf_filter) == ("epoch", True, False)
+    assert (silent.eval_strategy, silent.eval_on_start, silent.logging_nan_inf_filter) == ("steps", True, False)
     said = parse(
         [*NEEDED, "--gradient_checkpointing", "true", "--eval_strategy", "no", "--report_to", "tensorboard", "wandb"],
         CPU,
@@ -50,13 +50,42 @@ def test_defaults_follow_the_machine_and_the_method():
     assert "gradient_checkpointing" not in defaults({}, GPU)  # TRL's default
 
 
-def test_early_stopping_brings_what_it_needs():
-    ours = defaults({"early_stopping_patience": 2}, CPU)
+def test_the_best_checkpoint_is_kept_by_the_loss_on_unseen_tasks():
+    ours = defaults({}, CPU)
     assert ours["load_best_model_at_end"] is True
     assert ours["metric_for_best_model"] == "eval_validation_unseen_loss"
-    assert ours["save_strategy"] == ours["eval_strategy"] == "epoch"
-    stepped = defaults({"early_stopping_patience": 2, "eval_strategy": "steps", "eval_steps": 7}, CPU)
-    assert (stepped["save_strategy"], stepped["save_steps"]) == ("steps", 7)
+    assert ours["save_strategy"] == ours["eval_strategy"] == "steps"
+    assert ours["save_steps"] == ours["eval_steps"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "strategy", "interval"),
+    [
+        ({"eval_steps": 7}, True, "steps", 7),
+        ({"save_steps": 7}, True, "steps", 7),
+        ({"eval_strategy": "epoch"}, True, "epoch", 0.2),
+        ({"eval_strategy": "no"}, False, "steps", 0.2),
+        ({"save_strategy": "no"}, False, "no", 0.2),
+        ({"save_strategy": "epoch"}, False, "epoch", 0.2),  # of another step than the evaluations
+        ({"save_strategy": "best"}, True, "best", 0.2),
+        ({"eval_steps": 10, "save_steps": 20}, True, "steps", 20),
+        ({"eval_steps": 10, "save_steps": 25}, False, "steps", 25),
+        ({"eval_steps": 0.1, "save_steps": 100}, False, "steps", 100),
+        ({"eval_steps": 0.1, "save_steps": 0.3}, True, "steps", 0.3),
+        ({"load_best_model_at_end": False}, False, "steps", 0.2),
+    ],
+)
+def test_the_best_is_kept_wherever_checkpoints_are_evaluated(given, kept, strategy, interval):
+    options = [f"--{name}={value}" for name, value in given.items()]
+    training = parse([*NEEDED, *options], CPU).training  # transformers raises where the two do not go together
+    assert training.load_best_model_at_end is kept
+    assert (training.save_strategy, training.save_steps) == (strategy, interval)
+
+
+def test_merge_is_for_adapters():
+    assert parse([*NEEDED, "--use_peft", "--merge", "adapter"], CPU).tune.merge == "adapter"
+    with pytest.raises(ConfigError, match="--merge merged: full fine-tuning makes no adapter"):
+        parse([*NEEDED, "--merge", "merged"], CPU)
 
 
 def test_none_is_absence_except_where_it_is_a_name():
@@ -156,6 +185,27 @@ def test_several_processes_are_launched_by_accelerate(tmp_path):
     assert "--num_processes=2" in command(tmp_path, num_processes=4, section=Tune(num_processes=2))
 
 
+def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
+    path = tmp_path / "fsdp.yaml"
+    path.write_text("distributed_type: FSDP\n")
+    found = command(tmp_path, num_processes=4, accelerate_config=str(path))
+    assert found[2:5] == ["accelerate.commands.launch", f"--config_file={path}", "--module"]
+    section = Tune(accelerate_config=str(path), num_processes=2)
+    assert "--num_processes=2" in command(tmp_path, section=section)
+    assert not any("accelerate_config" in word for word in found)
+    with pytest.raises(ConfigError, match=r"tune\.accelerate_config: no such file: nowhere\.yaml"):
+        command(tmp_path, accelerate_config="nowhere.yaml")
+
+
+def test_evaluation_tasks_are_handed_on(tmp_path):
+    command(tmp_path)
+    names = ["eval_tasks", "mine/tasks.jsonl"]
+    places = {"model": str(tmp_path / "base"), "dataset_dir": tmp_path, "output_dir": tmp_path / "out"}
+    found = tune_command(Tune(), **places, eval_tasks=names, num_processes=1)
+    parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
+    assert parsed.tune.eval_tasks == names
+
+
 def test_every_kind_of_value_comes_back_from_the_parser(tmp_path):
     options = {
         "learning_rate": 0.0003,
@@ -186,12 +236,6 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
         tune_command(
             Tune(model="./nothing/here"), model="x", dataset_dir=tmp_path, output_dir=tmp_path, num_processes=1
         )
-
-
-def test_overwrite(tmp_path):
-    section = {"dataset_dir": tmp_path, "output_dir": tmp_path, "num_processes": 1}
-    command(tmp_path)
-    assert "--overwrite" in tune_command(Tune(), model=str(tmp_path / "base"), overwrite=True, **section)
 
 
 def test_launching_imports_nothing_heavy():

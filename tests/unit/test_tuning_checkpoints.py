@@ -100,6 +100,18 @@ def test_without_a_first_evaluation_there_is_no_base_loss():
     assert record.losses(HISTORY[2:])["base"] == {}
 
 
+def test_overfitting_is_a_loss_on_unseen_tasks_that_rises_again():
+    def of(*losses: float):
+        return record.overfitting({"validation_unseen": [{"step": 5 * k, "loss": x} for k, x in enumerate(losses)]})
+
+    assert of(4.0, 3.0, 2.0, 2.5) == {"lowest_step": 10, "lowest": 2.0, "last": 2.5}
+    assert of(4.0, 3.0, 2.0, 2.03) is None  # within what chance does
+    assert of(4.0, 3.0, 2.0) is None
+    assert of(1.0, 3.0, 2.0) is None  # the base model's own is no checkpoint
+    assert of(1.0) is None
+    assert record.overfitting({"validation_seen": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 9.0}]}) is None
+
+
 def test_versions_name_what_trains():
     assert {"python", "torch", "transformers", "trl", "peft"} <= set(record.versions())
 

@@ -35,7 +35,7 @@ def test_load_reads_the_splits_and_takes_missing_validation_for_empty(tmp_path):
     tiny_model.write(tmp_path, train=[tiny_model.row("a", "Q?", "A.")])
     splits = data.load(tmp_path)
     assert splits == {
-        "train": [data.Row("a", ({"role": "user", "content": "Q?"},), ({"role": "assistant", "content": "A."},))],
+        "train": [data.Row("a", ({"role": "user", "content": "Q?"},), ({"role": "assistant", "content": "A."},), "Q?")],
         "validation_seen": [],
         "validation_unseen": [],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -54,9 +56,29 @@ def test_length_counts_rows_tokens_and_names_them():
     assert "2 rows are longer than max_length 10 (the longest has 21 tokens): 14 tokens" in found.message
 
 
-@pytest.mark.parametrize("rule", [Rule(END, "</s>", None), Rule(END, "</s>", 10, packing=True)])
-def test_nothing_is_cut_without_a_limit_or_with_packing(rule):
-    assert preflight.inspect([token_row(answer=30)], rule) == []
+def test_nothing_is_cut_without_a_limit():
+    assert preflight.inspect([token_row(answer=30)], Rule(END, "</s>", None)) == []
+
+
+@pytest.mark.parametrize(
+    ("keeps", "text"),
+    [
+        ("start", "24 tokens at the ends of their answers are cut, the end token with them"),
+        ("end", "24 tokens at the beginnings of their prompts are cut"),
+        ("all", "they are split, and the parts learnt without what came before"),
+    ],
+)
+def test_what_is_cut_follows_what_trl_keeps(keeps, text):
+    """Packing by `bfd` keeps the start, by `bfd_split` every part; `--truncation_mode keep_end` the end."""
+    (found,) = preflight.inspect([token_row(prompt=3, answer=30), token_row()], Rule(END, "</s>", 10, keeps))
+    assert (found.name, found.count) == ("cut", 1)
+    assert text in found.message
+
+
+def test_a_prompt_that_fills_the_limit_costs_nothing_where_the_end_is_kept():
+    rows = [token_row(prompt=20), token_row()]
+    assert names(preflight.inspect(rows, Rule(END, "</s>", 10))) == [("too_long", False, 1)]
+    assert names(preflight.inspect(rows, Rule(END, "</s>", 10, "end"))) == [("cut", False, 1)]
 
 
 def test_all_findings_come_at_once_and_fatal_ones_stop():
@@ -71,16 +93,6 @@ def test_all_findings_come_at_once_and_fatal_ones_stop():
 
 def test_warnings_do_not_stop():
     preflight.require(preflight.inspect([token_row(answer=8), token_row()], RULE))
-
-
-def test_leak_is_found_whatever_the_spacing():
-    def row(name: str, text: str) -> Row:
-        return Row(name, ({"role": "user", "content": text},), ({"role": "assistant", "content": name},))
-
-    train = [row("a", "Name a colour.\n"), row("b", "Name a fruit.")]
-    (found,) = preflight.leaked(train, [row("c", "Name a colour.")])
-    assert (found.name, found.count, found.examples) == ("leak", 1, ("a",))
-    assert preflight.leaked(train, [row("c", "Name a town.")]) == []
 
 
 def test_padding_that_masks_by_token_id_is_found():
@@ -99,17 +111,100 @@ def test_padding_that_masks_by_token_id_is_found():
     assert names(preflight.padding(by_token_id, rows, END)) == [("end_masked_by_padding", True, 0)]
 
 
-def test_rank_above_what_vllm_serves():
-    assert preflight.settings(lora_rank=512) == preflight.settings(lora_rank=None) == []
-    assert names(preflight.settings(lora_rank=1024)) == [("lora_rank", False, 0)]
+def adapter(**values):
+    given = {"use_peft": True, "lora_r": 16, "use_dora": False, "lora_modules_to_save": None} | values
+    return SimpleNamespace(**given)
 
 
-def test_show_row_marks_what_is_learnt():
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"lora_r": 512}, []),
+        ({"lora_r": 1024}, ["lora_rank"]),
+        ({"lora_r": 1024, "use_peft": False}, []),
+        ({"use_dora": True}, ["adapter_kind"]),
+        ({"lora_modules_to_save": ["lm_head"]}, ["adapter_kind"]),
+    ],
+)
+def test_adapters_that_vllm_does_not_serve(values, expected):
+    assert [found.name for found in preflight.settings(adapter(**values))] == expected
+    assert [found.name for found in preflight.settings(adapter(**values), merge="adapter")] == expected
+    assert preflight.settings(adapter(**values), merge="merged") == []
+
+
+def test_remedy_for_such_an_adapter_follows_what_is_kept():
+    alone, both = (preflight.settings(adapter(lora_r=1024), merge=merge)[0] for merge in ("adapter", "both"))
+    assert "--merge both" in alone.message
+    assert "the merged weights can be served" in both.message
+
+
+def test_packing_that_joins_documents_by_design():
+    assert preflight.settings(adapter(), packing="bfd") == preflight.settings(adapter(), packing=None) == []
+    assert names(preflight.settings(adapter(), packing="wrapped")) == [("documents_attend", False, 0)]
+
+
+class Mixing(torch.nn.Module):
+    """Predicts from the mean of what it sees: of a document alone, or of everything before it in the block."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(16, 8)
+        self.apart = apart
+
+    def __call__(self, batch):
+        parts = batch["ids"].split(batch["lengths"]) if self.apart else [batch["ids"]]
+        means = [self.embedding(ids).cumsum(0) / torch.arange(1, len(ids) + 1)[:, None] for ids in parts]
+        return torch.cat(means)[None].detach()
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_packed_documents_that_see_each_other_are_found(apart):
+    def collate(rows):
+        (row,) = rows
+        return {"ids": torch.tensor(row["input_ids"]), "lengths": row["seq_lengths"]}
+
+    rows = [token_row("a"), token_row("b", answer=7), token_row("c", answer=5)]
+    found = preflight.documents_apart(Mixing(apart), collate, rows, tolerance=1e-5, num_ids=16)
+    assert names(found) == ([] if apart else [("documents_attend", True, 0)])
+    assert preflight.documents_apart(Mixing(apart), collate, rows[:1], tolerance=1e-5, num_ids=16) == []
+
+
+def conversation(name: str, *completion: str) -> Row:
+    turns = [{"role": role, "content": "text"} for role in completion]
+    return Row(name, ({"role": "user", "content": "Q"},), tuple(turns))
+
+
+def test_a_template_without_generation_markers_matters_where_they_decide():
+    plain, mixed = conversation("a", "assistant"), conversation("b", "assistant", "user", "assistant")
+    assert preflight.template([plain, mixed], has_markers=True, marked=True) == []
+    assert preflight.template([plain], has_markers=False, marked=False) == []
+    assert names(preflight.template([plain, mixed], has_markers=False, marked=False)) == [
+        ("no_generation_markers", False, 1)
+    ]
+    assert names(preflight.template([plain], has_markers=False, marked=True)) == [("no_generation_markers", True, 0)]
+
+
+@pytest.fixture
+def shown_row():
     tokenizer = tiny_model.tokenizer()
     templates.prepare(tokenizer)
-    rows = [Row("a", ({"role": "user", "content": "Q"},), ({"role": "assistant", "content": "A"},))]
+    rows = [Row("a", ({"role": "user", "content": "Q" * 200},), ({"role": "assistant", "content": "A"},))]
     (row,) = data.tokenize(rows, tokenizer)
-    head, *lines = preflight.show_row(row, tokenizer)
+    return row, tokenizer
+
+
+def test_show_row_marks_what_is_learnt(shown_row):
+    row, tokenizer = shown_row
+    head, masked, learnt = preflight.show_row(row, tokenizer)
     assert head == f"row a: {len(row.input_ids)} tokens, 2 of them learnt"
+    assert learnt == "  learnt A│</s>"
+    assert masked.strip().startswith("<s>│<|│user│|>")
+    assert f"│... {len(row.input_ids) - 2 - 60} tokens ...│" in masked
+
+
+def test_show_row_in_full_holds_every_token(shown_row):
+    row, tokenizer = shown_row
+    _, *lines = preflight.show_row(row, tokenizer, full=True)
     assert len(lines) == len(row.input_ids)
     assert [line.split("learnt ")[1] for line in lines if "learnt" in line] == ["'A'", "'</s>'"]

@@ -1,0 +1,98 @@
+"""`selfinstruct chat`: a tuned model beside its base, a conversation, and what scripts read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from selfinstruct.cli import cli
+from selfinstruct.errors import ConfigError, InputError
+from tests import tiny_model
+from tuning import chat, sft
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run directory with a model that has learnt its rows."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "journal.jsonl").write_text("{}\n")
+    base, dataset = tiny_model.save(folder / "base"), tiny_model.dataset(folder / "dataset", num_rows=4)
+    given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", folder / "model"]
+    learn = ["--max_steps=60", "--learning_rate=1e-2", "--eval_strategy=no", "--save_strategy=no"]
+    assert sft.main([*map(str, given), *learn]) == 0
+    return folder
+
+
+def test_a_run_is_its_tuned_model_beside_its_base(run):
+    base = str((run / "base").resolve())
+    assert chat.models(str(run)) == [chat.Named("tuned", str(run / "model")), chat.Named("base", base)]
+    assert chat.models(str(run), "none") == [chat.Named("tuned", str(run / "model"))]
+    assert chat.models(str(run / "model"), base)[1] == chat.Named("base", base)
+    assert chat.models(base) == [chat.Named("base", base)]
+    assert chat.models(base, "org/other") == [chat.Named("base", base), chat.Named("other", "org/other")]
+
+
+def test_a_run_without_a_model_says_how_to_tune_one(tmp_path):
+    (tmp_path / "journal.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match="selfinstruct tune"):
+        chat.models(str(tmp_path))
+
+
+def test_prompts_are_answered_side_by_side(run):
+    rows = [json.loads(line) for line in (run / "dataset/train.jsonl").read_text().splitlines()]
+    asked = "".join(f"{row['instruction']}\n" for row in rows)
+    done = CliRunner().invoke(cli, ["chat", str(run), "--json", "--max-tokens", "12"], input=asked)
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["prompt"] for line in found] == [row["instruction"] for row in rows]
+    assert [line["answers"]["tuned"] for line in found] == [row["output"] for row in rows]
+    assert all(line["answers"]["base"] != row["output"] for line, row in zip(found, rows, strict=True))
+
+    one = CliRunner().invoke(cli, ["chat", str(run), "--against", "none", "--prompt", rows[0]["instruction"]])
+    assert one.stdout == f"{rows[0]['output']}\n"
+    two = CliRunner().invoke(cli, ["chat", str(run), "--max-tokens", "5", "--prompt", rows[0]["instruction"]])
+    lines = two.stdout.split("\n")
+    assert lines[:3] == [f"> {rows[0]['instruction']}", "[tuned]", rows[0]["output"]]
+    assert lines[3] == "[base]" and " ..." in two.stdout  # the base does not know where to stop
+
+
+def test_a_conversation_is_remembered_and_forgotten(run):
+    (speaker,) = chat.load(chat.models(str(run), "none"))
+    first = "".join(speaker.answer("apple 0", max_tokens=12))
+    list(speaker.answer("again", max_tokens=12))
+    assert [message["role"] for message in speaker.messages] == ["user", "assistant"] * 2
+    assert speaker.messages[1]["content"] == first.strip()
+    speaker.forget()
+    assert "".join(speaker.answer("apple 0", max_tokens=12)) == first
+    with pytest.raises(InputError, match="do not fit the 512 of tuned"):
+        next(speaker.answer("word " * 300, max_tokens=12))
+    assert len(speaker.messages) == 2
+
+
+def test_an_adapter_answers_beside_its_base(run, tmp_path):
+    given = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
+    quick = ["--use_peft", "--merge=adapter", "--max_steps=2", "--eval_strategy=no", "--save_strategy=no"]
+    assert sft.main([*map(str, given), *quick]) == 0
+    tuned, base = chat.load(chat.models(str(tmp_path)))
+    assert (tuned.name, base.name) == ("tuned", "base")
+    answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
+    assert all(answers)
+
+
+def test_an_answer_may_be_given_up_in_the_middle(run):
+    (speaker,) = chat.load(chat.models(str(run / "base")))
+    pieces = speaker.answer("apple 0", max_tokens=400)
+    next(pieces)
+    pieces.close()
+    assert len(speaker.messages) == 2
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    done = CliRunner().invoke(cli, ["chat", str(tmp_path / "nothing"), "--prompt", "Hello"])
+    assert done.exit_code == 2
+    assert "no such model" in done.stderr

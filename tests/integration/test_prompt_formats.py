@@ -1,0 +1,51 @@
+"""Each prompt format: what is trained on is what evaluation asks, of the tuned model and of its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfinstruct.engines.vllm import VLLMEngine
+from tests import tiny_model
+from tuning import answers, data, sft, templates
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+OWN = (
+    "{%- for m in messages -%}{{- '[' + m['role'] + '] ' + m['content'] + eos_token -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '[assistant] ' -}}{%- endif -%}"
+)
+PROMPTS = {
+    "model": "[user] apple 0</s>[assistant] ",
+    "default": "<s><|user|>\napple 0\n<|assistant|>\n",
+    "alpaca": "<s>Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\napple 0\n\n### Response:\n",
+    "plain": "<s>apple 0\n\n",
+}
+
+
+@pytest.mark.parametrize("prompt_format", PROMPTS)
+def test_evaluation_asks_in_the_form_that_was_trained_on(prompt_format, tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    base = tiny_model.save(tmp_path / "base")
+    if prompt_format == "model":
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.chat_template = OWN
+        tokenizer.save_pretrained(base)
+    dataset = tiny_model.dataset(tmp_path / "data", num_rows=4)
+    given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", tmp_path / "out"]
+    quick = ["--prompt_format", prompt_format, "--max_steps", "1", "--eval_strategy", "no"]
+    assert sft.main([*map(str, given), *quick]) == 0
+
+    prepared = AutoTokenizer.from_pretrained(base)
+    end = templates.prepare(prepared, prompt_format).end_token
+    row = data.load(dataset)["train"][0]
+    (trained,) = data.tokenize([row], prepared)
+    prompt = trained.input_ids[: trained.labels.count(data.IGNORED)]
+    assert prepared.decode(prompt) == PROMPTS[prompt_format]
+    for folder in (tmp_path / "out", base):
+        engine = VLLMEngine(None, AutoTokenizer.from_pretrained(folder), 512)  # renders without a model
+        answers._settle_template(engine, prompt_format)
+        assert engine.encode(list(row.prompt)) == prompt
+        assert engine.end_token_id == prepared.convert_tokens_to_ids(end) == 1

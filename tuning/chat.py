@@ -1,0 +1,167 @@
+"""A quick look at models: they answer by transformers, which starts in seconds where an engine takes a minute."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.engines.vllm import resolve_model
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.journal import RunDirectory
+from tuning import templates
+from tuning.checkpoints import record
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A model and the name that its answers go by."""
+
+    name: str
+    model: str
+
+
+def models(model: str, against: str | None = None) -> list[Named]:
+    """The models to ask: the given one, and the one to compare it with.
+
+    Args:
+        model: a path (of a model, an adapter or a run), a name on the Hub, or `demo`.
+        against: likewise; `none` for nobody. Where it is None, a tuned model is put beside the one it was tuned from.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    path = Path(model)
+    if (path / "journal.jsonl").is_file():
+        run = RunDirectory(path)
+        if not any((run.model / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise ConfigError(f"{path}: holds no tuned model yet; tune one with `selfinstruct tune {path}`")
+        path = run.model
+        model = str(path)
+    base = record(path).get("model") if path.is_dir() else None
+    if against is None and base is None:
+        return [Named(Path(model).name, model)]
+    name = "tuned" if base else Path(model).name
+    if against is None:
+        return [Named(name, model), Named("base", str(base))]
+    if against == "none":
+        return [Named(name, model)]
+    other = "base" if base and resolve_model(against) == base else Path(against).name
+    return [Named(name, model), Named(other if other != name else against, against)]
+
+
+class Speaker:
+    """A loaded model, and what has been said so far.
+
+    Args:
+        named: the model.
+        like: a tuned model's speaker: a base model without a chat template is asked in the same form.
+
+    Raises:
+        ConfigError: the model cannot be loaded.
+    """
+
+    def __init__(self, named: Named, like: Speaker | None = None) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.name = named.name
+        source = resolve_model(named.model)
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(f"model {named.model!r} cannot be loaded: {error}") from error
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        if not self._tokenizer.chat_template and like is not None:
+            self._tokenizer.chat_template = like._tokenizer.chat_template
+        templates.prepare(self._tokenizer)
+        self.messages: list[dict[str, str]] = []
+        self.cut = False
+
+    def answer(self, text: str, *, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
+        """The answer in pieces, as they come. Afterwards `cut` says whether it ended for want of tokens.
+
+        Args:
+            text: the user's next message.
+            max_tokens: longest answer.
+            temperature: of sampling; 0 is greedy.
+
+        Raises:
+            InputError: the conversation and the answer do not fit the model's context.
+        """
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
+
+        self.messages.append({"role": "user", "content": text})
+        inputs = self._tokenizer.apply_chat_template(
+            self.messages, add_generation_prompt=True, return_dict=True, return_tensors="pt", enable_thinking=False
+        ).to(self._model.device)
+        length = inputs["input_ids"].shape[1]
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        if context and length + max_tokens > context:
+            self.messages.pop()
+            raise InputError(
+                f"{length} tokens of conversation and {max_tokens} of answer do not fit the {context} of {self.name}; "
+                "begin a new conversation, or lower --max-tokens"
+            )
+        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        given_up = threading.Event()
+        outcome: dict[str, Any] = {}
+
+        def generate() -> None:
+            try:
+                outcome["ids"] = self._model.generate(
+                    **inputs,
+                    max_new_tokens=max_tokens,
+                    do_sample=temperature > 0,
+                    temperature=temperature if temperature > 0 else None,
+                    top_p=None,
+                    top_k=None,
+                    eos_token_id=self._ends(),
+                    pad_token_id=self._tokenizer.pad_token_id,
+                    streamer=streamer,
+                    stopping_criteria=StoppingCriteriaList([lambda *_: given_up.is_set()]),
+                )
+            except Exception as error:  # noqa: BLE001 - raised again by the reader, who would wait for ever
+                outcome["error"] = error
+                streamer.end()
+
+        thread = threading.Thread(target=generate, daemon=True)
+        thread.start()
+        pieces = []
+        try:
+            for piece in streamer:
+                pieces.append(piece)
+                yield piece
+        finally:  # Also when the reader stops in the middle.
+            given_up.set()
+            thread.join()
+            self.messages.append({"role": "assistant", "content": "".join(pieces).strip()})
+        if "error" in outcome:
+            raise outcome["error"]
+        self.cut = int(outcome["ids"][0, -1]) not in self._ends()
+
+    def forget(self) -> None:
+        """Begin a new conversation."""
+        self.messages.clear()
+
+    def _ends(self) -> list[int]:
+        """Every token that ends an answer: the tokenizer's and the model's own."""
+        own = self._model.generation_config.eos_token_id
+        return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
+
+
+def load(named: list[Named]) -> list[Speaker]:
+    """Load the models, the first one's form of prompts lent to a base model beside it."""
+    speakers: list[Speaker] = []
+    for one in named:
+        speakers.append(Speaker(one, speakers[0] if speakers else None))
+    return speakers
+
+
+def as_json(prompt: str, answers: dict[str, str]) -> str:
+    """One exchange as a line."""
+    return json.dumps({"prompt": prompt, "answers": answers}, ensure_ascii=False)
