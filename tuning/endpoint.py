@@ -67,6 +67,10 @@ class Endpoint:
         """Words of the prompt."""
         return sum(len(message["content"].split()) for message in _messages(prompt))
 
+    def progress(self) -> int:
+        """Nothing can be seen but answers."""
+        return 0
+
     async def generate(self, request: Request) -> Completion:
         """The server's answer. What it refuses for this request alone is `RequestFailed`."""
         import openai
