@@ -39,7 +39,8 @@ def parse(line: str) -> click.Command:
     command: click.Command = cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
-    command.make_parser(click.Context(command, **command.context_settings)).parse_args(words)
+    settings = cli.context_settings | command.context_settings  # Click remembers the names of a command's help option.
+    command.make_parser(click.Context(command, **settings)).parse_args(words)
     return command
 
 
