@@ -70,6 +70,8 @@ class Log:
     settings: dict[str, Any] = field(default_factory=dict)
     loss: list[tuple[int, float, float]] = field(default_factory=list)
     """(step, mean weighted loss since the last entry, the same of answers alone)"""
+    note: str = ""
+    """Whatever the numbers do not tell; written by hand."""
     earlier: list[dict[str, Any]] = field(default_factory=list)
     """Logs of the trainings that the weights came from, oldest first."""
 
@@ -326,6 +328,7 @@ def card(log: Log) -> str:
     parts = [*log.earlier, asdict(log)]
     tokens, learnt, steps, minutes = (sum(part[key] for part in parts) for key in _COUNTS)
     commands = "\n".join(f"    {part['command']}" for part in parts)
+    notes = "".join(f"\n- `{part['command'].split('build ')[1]}`: {part['note']}" for part in parts if part.get("note"))
     return f"""---
 library_name: transformers
 license: apache-2.0
@@ -345,6 +348,7 @@ Built from text that the project generates ({log.distinct_instructions:,} differ
 seed tasks appear only in prompts, without loss) by
 
 {commands}
+{notes}
 
 | | |
 | --- | --- |
