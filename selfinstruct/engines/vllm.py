@@ -365,7 +365,7 @@ class VLLMEngine:
         log = self._last_words.text()
         resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
         processes = getattr(getattr(resources, "engine_manager", None), "processes", [])
-        codes = [code for process in processes if (code := process.exitcode)]
+        codes = sorted(code for process in processes if (code := process.exitcode) is not None)  # signals first
         cause = starting.last_cause(log) or starting.exit_text(codes[0] if codes else None)
         advice = memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
