@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,7 @@ def prepare_environment(verbose: bool = False) -> None:
     """Set what vLLM reads from the environment before it is imported; what the user has set stays."""
     defaults = {
         "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
         # A forked engine would inherit the lock on the run directory, and open files with it.
@@ -83,6 +85,8 @@ def prepare_environment(verbose: bool = False) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     if not verbose:
+        # Of a death it tells, at length, only that it happened; the reason is in the log of the engine's process.
+        logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
         # The engine's processes inherit this; torch and triton warn there of what no user can change.
         defaults |= {
             "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning",
@@ -361,7 +365,7 @@ class VLLMEngine:
         log = self._last_words.text()
         resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
         processes = getattr(getattr(resources, "engine_manager", None), "processes", [])
-        codes = [code for process in processes if (code := process.exitcode)]
+        codes = sorted(code for process in processes if (code := process.exitcode) is not None)  # signals first
         cause = starting.last_cause(log) or starting.exit_text(codes[0] if codes else None)
         advice = memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
