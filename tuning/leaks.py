@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfinstruct import seeds as seed_files
+from selfinstruct import evaluation_tasks
 from selfinstruct.errors import InputError
 from tuning.data import Row
 from tuning.preflight import Finding, of_rows
@@ -28,12 +28,12 @@ def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
 
     Args:
         train: the rows; one without an instruction of its own is compared by the text of its last user message.
-        names: task files, or names of packaged ones. One that cannot be read is a finding of its own.
+        names: as in `evaluate.tasks`. What cannot be read is a finding of its own.
     """
     findings, instructions = [], []
     for name in names:
         try:
-            instructions += [task.instruction for task in seed_files.load([seed_files.resolve(name)])]
+            instructions += evaluation_tasks.instructions([name])
         except (InputError, OSError) as error:
             message = f"{name} cannot be read as a task file, so training rows were not held against it: {error}"
             findings.append(Finding("evaluation_unread", message))
