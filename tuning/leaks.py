@@ -28,7 +28,7 @@ def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
 
     Args:
         train: the rows; one without an instruction of its own is compared by the text of its last user message.
-        names: task files, or names of packaged ones. One that cannot be read is a finding of its own.
+        names: as in `evaluate.tasks`. What cannot be read is a finding of its own.
     """
     findings, instructions = [], []
     for name in names:

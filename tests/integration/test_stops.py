@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from selfinstruct import prompts, seeds
+from selfinstruct.config import Tune
 from selfinstruct.records import Instance, SeedTask
 from selfinstruct.seeds import resolve
 from tests import tiny_model
-from tuning import sft
+from tuning.launch import tune_command
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 MAX_TOKENS = 64
 
 
@@ -49,15 +51,9 @@ def test_the_tuned_demo_model_stops_by_itself(tmp_path):
         for k, instance in enumerate(task.instances)
     ]
     tiny_model.write(tmp_path / "data", train=rows)
-    given = ["--model_name_or_path=" + str(demo_model()), f"--dataset_dir={tmp_path / 'data'}"]
-    options = [f"--output_dir={tmp_path / 'out'}", "--num_train_epochs=6", "--learning_rate=1e-3"]
-    assert sft.main([*given, *options]) == 0
+    section = Tune(num_train_epochs=6, learning_rate=1e-3)
+    command = tune_command(section, model="demo", dataset_dir=tmp_path / "data", output_dir=tmp_path / "out")
+    subprocess.run(command, check=True)
     questions = [question(task, task.instances[0]) for task in asked]
     assert len(questions) > 40
     assert stopped(tmp_path / "out", questions) > 0.95
-
-
-def demo_model() -> Path:
-    from selfinstruct.demo import model_path
-
-    return model_path()
