@@ -20,6 +20,7 @@ _CLOSING_S = 2.0
 """For the last fsync and the engine's end."""
 _LATENCIES = 64
 """Latest answers looked at for how long one takes."""
+_FOLLOW_UPS = ("classification", "instances")
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,16 @@ class Limits:
         """Whether the budgets allow one more beside `under_way` proposals that are not committed yet."""
         return self._exhausted(under_way) is None
 
-    def stop(self, under_way: int) -> Line | None:
-        """The control line that ends proposing now, or None."""
+    def stop(self, *, idle: bool) -> Line | None:
+        """The control line that ends proposing now, or None.
+
+        Args:
+            idle: nothing is under way. Until then a budget only holds proposals back: what is under way is paid for, and
+                what it brings may turn out cheaper than expected.
+        """
         if self.finish_by is not None and self.clock() + self._drain_s() >= self._cutoff(self._instances_expected()):
             return self._control("deadline", finish_by=deadlines.iso(self.finish_by))
-        if under_way:  # They are paid for: what they bring is taken.
-            return None
-        budget = self._exhausted(0)
+        budget = self._exhausted(0) if idle else None
         if budget is None:
             return None
         return self._control("budget", limit=budget, value=self._budget(budget), used=self._spent().of(budget))
@@ -146,14 +150,16 @@ class Limits:
         return (self._state.completion_tokens - self._tokens_before) / seconds if seconds > 0 else 0.0
 
     def _drain_s(self) -> float:
-        """Seconds that the follow-ups of what was accepted will take."""
-        owed = self._owed()
-        if not owed.requests:
+        """Seconds that the follow-ups of what was accepted will take.
+
+        They go first, so that the engine has most of them already; each instruction needs two answers after one
+        another, and on the way out they take no longer than they did beside proposals.
+        """
+        owed = self._owed().requests
+        if not owed:
             return _CLOSING_S
-        by_rate = owed.tokens / rate if (rate := self._tokens_per_s()) > 0 else 0.0
-        # However few they are, each instruction needs two answers after one another.
-        in_turn = sum(max(self._latencies.get(kind, [0.0])) for kind in ("classification", "instances"))
-        return deadlines.SLACK * max(by_rate, in_turn) + _CLOSING_S
+        in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in _FOLLOW_UPS)
+        return deadlines.SLACK * in_turn * max(1.0, owed / 2 / self._config.max_in_flight) + _CLOSING_S
 
     def _instances_expected(self) -> float:
         """Instances at the end, when what was accepted has had its turn."""

@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selfinstruct import stopping
@@ -139,7 +139,7 @@ class Pipeline:
             and self._next_proposal < self.state.proposals + self._config.window
             and self._limits.allow_proposal(self._uncommitted)
         ):
-            self._ask(_Flight("proposal", n=self._next_proposal))
+            self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._limits.clock()))
             self._next_proposal += 1
 
     def _ask(self, flight: _Flight) -> None:
@@ -158,7 +158,7 @@ class Pipeline:
             seen = flight.n - self._config.window
             visible = self.state.pool_after[seen] if seen >= 0 else 0
             request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
-            return _Flight("proposal", flight.n, tuple(examples)), request
+            return replace(flight, examples=tuple(examples)), request
         if flight.kind == "classification":
             return flight, self.steps.classification_request(flight.instruction)
         known = self.state.is_classification[flight.instruction.id]
@@ -167,8 +167,8 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ committing
 
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+        self._limits.answered(flight.kind, self._limits.clock() - flight.asked_at)
         if flight.instruction is not None:
-            self._limits.answered(flight.kind, self._limits.clock() - flight.asked_at)
             self._commit_follow_up(flight, flight.instruction, outcome)
             return
         self._arrived[flight.n] = (flight, outcome)
@@ -207,7 +207,7 @@ class Pipeline:
 
     def _stop_at_a_limit(self) -> None:
         """Stop proposing when a budget is used up, or the time left is needed for what was accepted."""
-        if self.wants_proposals and (stop := self._limits.stop(self._uncommitted)):
+        if self.wants_proposals and (stop := self._limits.stop(idle=not self._flights and not self._follow_ups)):
             self._commit(stop)
             self._drop_proposals()
 

@@ -40,8 +40,8 @@ def generate(
     """Grow instructions and instances out of seed tasks.
 
     The same command again continues the run. A run that stops before its target (a budget or the deadline, saturation,
-    an engine that is lost) ends with exit code 3 and says how to go on. Any vLLM engine argument can be given by its own
-    name, for example --tensor-parallel-size or --max-model-len.
+    an engine that is lost) ends with exit code 3 and says how to go on. Any vLLM engine argument can be given by its
+    own name, for example --tensor-parallel-size or --max-model-len.
 
     \b
     Example:
