@@ -22,6 +22,8 @@ _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 SLACK = 1.2
 """Estimates are taken so many times as long: what comes after them cannot be moved."""
+RESERVE_SLACK = 1.3
+"""Generation leaves more than that, so that rows longer than the probe's need not be paid for with steps."""
 
 
 def parse_duration(text: str) -> float:
@@ -93,17 +95,20 @@ class Reserve:
         seconds_per_instance: of tuning, for each generated instance.
         engine_starts: engines that the evaluation starts; how long one takes is measured when generation starts.
         tokens: completion tokens that the evaluation takes; their rate is measured while generating.
+        most: seconds that are left in any case at most; None: as many as it comes to.
     """
 
     seconds: float = 0.0
     seconds_per_instance: float = 0.0
     engine_starts: int = 0
     tokens: int = 0
+    most: float | None = None
 
     def after(self, instances: float, engine_start_s: float = 0.0, tokens_per_s: float = 0.0) -> float:
         """Seconds to keep free when generation ends with so many instances."""
         evaluation = self.engine_starts * engine_start_s + (self.tokens / tokens_per_s if tokens_per_s > 0 else 0.0)
-        return self.seconds + instances * self.seconds_per_instance + evaluation
+        seconds = self.seconds + instances * self.seconds_per_instance + evaluation
+        return seconds if self.most is None else min(seconds, self.most)
 
     def to_json(self) -> str:
         """As `from_json` reads it."""

@@ -87,8 +87,8 @@ class Limits:
         """The control line that ends proposing now, or None.
 
         Args:
-            idle: nothing is under way. Until then a budget only holds proposals back: what is under way is paid for, and
-                what it brings may turn out cheaper than expected.
+            idle: nothing is under way. Until then a budget only holds proposals back: what is under way is paid for,
+                and what it brings may turn out cheaper than expected.
         """
         if self.finish_by is not None and self.clock() + self._drain_s() >= self._cutoff(self._instances_expected()):
             return self._control("deadline", finish_by=deadlines.iso(self.finish_by))

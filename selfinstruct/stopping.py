@@ -158,8 +158,11 @@ def _option(name: str) -> str:
 
 
 def record(run: RunDirectory, message: str) -> None:
-    """Keep, for report and status, why generation ended where the journal does not say: an engine was lost."""
+    """Keep, for report and status, why generation ended where the journal does not say: an engine was lost.
+
+    Of an error's message that is the first line; what follows it says what to do.
+    """
     from selfinstruct import jsonl
 
-    body: dict[str, Any] = {"message": message}
+    body: dict[str, Any] = {"message": message.partition("\n")[0]}
     jsonl.write_json(run.stopped, body)
