@@ -15,12 +15,14 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from selfinstruct import deadline
 from selfinstruct.errors import ConfigError
 
 STANDARD_INPUT = Path("-")
@@ -36,6 +38,10 @@ CONVENTIONAL_NAMES = {
     "top_p": "proposal.top_p",
     "max_tokens": "proposal.max_tokens",
     "threshold": "filters.threshold",
+    "finish_by": "limits.finish_by",
+    "time_limit": "limits.time_limit",
+    "max_tokens_total": "limits.max_tokens_total",
+    "max_requests": "limits.max_requests",
 }
 """Short names of options on the command line, besides their full ones."""
 
@@ -148,6 +154,62 @@ class Saturation(Section):
     min_acceptance: float = Field(
         0.02, ge=0, le=1, description="Stop when a smaller share of the window's candidates is accepted; 0 never stops."
     )
+    max_degenerate: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Stop when a greater share of the window's completions is empty, repeated (itself or an earlier "
+        "one), or truncated with nothing accepted from it; 1 never stops.",
+    )
+
+
+class Limits(Section):
+    """When to stop before the target. A run that was stopped so goes on under later or larger limits."""
+
+    finish_by: str | None = Field(
+        None,
+        description="Be done by this local time (07:00: the next one) or date with time (2026-11-25T07:00): stop "
+        "proposing in time, and finish what was accepted. `run` also keeps time free for export, tuning and "
+        "evaluation, shortens the tuning where it must, and says what was cut. Holds for one call.",
+    )
+    time_limit: str | None = Field(
+        None,
+        description="The same as a length of time from now: 8h, 90m, 1h30m. With both, the earlier counts. Holds for "
+        "one call.",
+    )
+    max_tokens_total: int | None = Field(
+        None,
+        ge=1,
+        description="Completion tokens of the whole run, follow-ups included, after which it stops; prompt tokens, "
+        "which are mostly cached prefixes, are not counted. Stops early enough to finish what was accepted.",
+    )
+    max_requests: int | None = Field(
+        None, ge=1, description="The same, counted in requests: proposals, classifications and instances."
+    )
+    min_rows: int = Field(
+        32,
+        ge=1,
+        description="`run` goes on to tuning after a generation that stopped early when there are so many training "
+        "rows.",
+    )
+
+    @field_validator("finish_by", mode="before")
+    @classmethod
+    def _date_with_time(cls, value: Any) -> Any:
+        # YAML has a type for these.
+        return value.isoformat() if isinstance(value, datetime) else value
+
+    @field_validator("finish_by")
+    @classmethod
+    def _is_a_moment(cls, value: str | None) -> str | None:
+        deadline.earliest(value, None, 0.0)
+        return value
+
+    @field_validator("time_limit")
+    @classmethod
+    def _is_a_duration(cls, value: str | None) -> str | None:
+        deadline.earliest(None, value, 0.0)
+        return value
 
 
 class Export(Section):
@@ -276,6 +338,7 @@ class Config(Section):
     instances: Instances = Instances()
     filters: Filters = Filters()
     saturation: Saturation = Saturation()
+    limits: Limits = Limits()
     export: Export = Export()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
@@ -309,7 +372,8 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run; a run directory never mixes two of these.
 
-        Left out is what only paces a run (parallelism, memory, target, saturation) and what happens after generation.
+        Left out is what only paces a run (parallelism, memory, target, saturation, limits) and what happens after
+        generation.
         """
         paced = {
             "num_instructions",
@@ -320,6 +384,7 @@ class Config(Section):
             "stall_timeout",
             "request_timeout",
             "saturation",
+            "limits",
             "export",
             "tune",
             "evaluate",
@@ -327,6 +392,12 @@ class Config(Section):
         identity = self.model_dump(mode="json", exclude=paced | {"seeds", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
         return identity
+
+    def kept(self) -> Config:
+        """The configuration as a run directory keeps it: without what holds for one call alone."""
+        return self.model_copy(
+            update={"limits": self.limits.model_copy(update={"finish_by": None, "time_limit": None})}
+        )
 
 
 ENGINE_IDENTITY = frozenset(
@@ -429,9 +500,14 @@ class _Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5` as a float and `no` as text, as YAML 1.2 has it (`save_strategy: no` is TRL's own
-    spelling), and refuses a key that stands twice.
+    """SafeLoader that reads `1e-5` as a float, `no` and `19:30` as text, as YAML 1.2 has it, and refuses a key that
+    stands twice. (`save_strategy: no` is TRL's own spelling; YAML 1.1 takes `19:30` for the number 1170.)
     """
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode and implicit[0] and ":" in value and "-" not in value:
+            implicit = (False, True)
+        return super().resolve(kind, value, implicit)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl
+from selfinstruct import deadline, jsonl, stopping
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, dump_yaml
+from selfinstruct.deadline import Clock, Reserve
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
-from selfinstruct.errors import ConfigError, StoppedError
+from selfinstruct.errors import ConfigError, EngineError, StoppedError
 from selfinstruct.journal import (
     VERSION,
     JournalWriter,
@@ -25,6 +27,7 @@ from selfinstruct.journal import (
     read_lines,
     set_torn_tail_aside,
 )
+from selfinstruct.limits import Limits
 from selfinstruct.pipeline import Pipeline
 from selfinstruct.progress import GenerationProgress, console
 from selfinstruct.prompts import PROMPTS_VERSION, Style
@@ -39,13 +42,22 @@ _METRICS_INTERVAL_S = 5.0
 _FIRST_RESTART_DELAY_S = 2.0
 
 
-def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
+def generate(
+    config: Config,
+    start_engine: StartEngine,
+    *,
+    overwrite: bool = False,
+    reserve: Reserve | None = None,
+    clock: Clock = time.time,
+) -> RunState:
     """Run generation to its target in `config.output_dir`, continuing what is there.
 
     Args:
         config: the configuration; `output_dir` must be set.
         start_engine: starts the engine; called only when there is something to ask it, and again when it dies.
         overwrite: discard the run that is there.
+        reserve: time to leave before the deadline, for the stages that follow.
+        clock: tells the time.
 
     Returns:
         The state at the end.
@@ -54,13 +66,14 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
         ConfigError: the directory holds a run made with other settings (the message lists the differences), or a prompt
             cannot fit the model's context.
         InputError: broken seed files; a damaged journal.
-        StoppedError: saturated, or the engine died; the same command continues.
+        StoppedError: saturated, a limit was reached, or the engine died; the same command continues.
         Interrupted: by a signal; likewise.
         RunLockedError: another process writes the directory.
     """
     if config.output_dir is None:
         raise ConfigError("give a run directory: --output-dir RUN")
     run = RunDirectory(Path(config.output_dir))
+    finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
     config = _anchored(config)
     tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
@@ -71,14 +84,21 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
         state = _recover(run)
         if state.header:
             _refuse_other_run(run, state.header["identity"], identity)
-            jsonl.write_text(run.config, dump_yaml(config))
+            jsonl.write_text(run.config, dump_yaml(config.kept()))
+        run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:
             console.print(
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
             )
-        if _anything_to_ask(config, state):
-            asyncio.run(_grow(config, run, state, tasks, identity, start_engine))
-    _say_when_stopped(state)
+        limits = Limits(config, state, clock, finish_by, reserve)
+        if not limits.overdue() and _anything_to_ask(config, state, finish_by):
+            try:
+                asyncio.run(_grow(config, run, state, tasks, identity, start_engine, limits))
+            except EngineError as error:
+                if state.header:  # Else there is no run yet.
+                    stopping.record(run, str(error))
+                raise
+    _say_when_stopped(state, limits)
     return state
 
 
@@ -89,9 +109,11 @@ async def _grow(
     tasks: list[SeedTask],
     identity: dict[str, Any],
     start_engine: StartEngine,
+    limits: Limits,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
     metrics = MetricsWriter(run.metrics)
+    began = limits.clock()
     supervised = SupervisedEngine(
         start_engine,
         max_restarts=config.max_engine_restarts,
@@ -103,20 +125,21 @@ async def _grow(
         on_processes=lambda found: processes.remember(run.engine, found),
     )
     async with _closing(await until_signal(supervised.launch())) as engine:
+        limits.engine_started(limits.clock() - began)
         steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
         _check_fit(steps)
         if steps.borrows:
             console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
         resolved = {"style": style, "context_length": engine.context_length}
         with JournalWriter(run.journal, config.fsync_interval) as journal:
-            for line in _opening_lines(config, state, identity, resolved):
+            for line in _opening_lines(config, state, identity, resolved, limits.finish_by):
                 journal.append(line)
                 state.apply(line)
-            jsonl.write_text(run.config, dump_yaml(config))
-            pipeline = Pipeline(steps, engine, state, journal.append)
+            jsonl.write_text(run.config, dump_yaml(config.kept()))
+            pipeline = Pipeline(steps, engine, state, journal.append, limits=limits)
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
-                metering = asyncio.ensure_future(_meter(metrics, state, progress))
+                metering = asyncio.ensure_future(_meter(metrics, state, progress, limits))
                 try:
                     await until_signal(pipeline.run())
                 finally:
@@ -147,7 +170,7 @@ def _note_restart(restart: Restart, metrics: MetricsWriter) -> None:
 
 
 def _opening_lines(
-    config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any]
+    config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any], finish_by: float | None
 ) -> Iterator[Line]:
     """The lines that this start of the run adds before anything is asked; none for a plain continuation."""
     if not state.header:
@@ -170,24 +193,15 @@ def _opening_lines(
             "after_proposal": state.proposals - 1,
             "num_instructions": config.num_instructions,
         }
-    if _stop_is_lifted(config, state):
+    if state.stopped is not None and stopping.is_lifted(state.stopped, config, finish_by):
         yield {"kind": "control", "event": "resumed", "after_proposal": state.proposals - 1}
 
 
-def _stop_is_lifted(config: Config, state: RunState) -> bool:
-    """Whether the recorded stop would not happen under the options given now."""
-    stopped, rule = state.stopped, config.saturation
-    return stopped is not None and (
-        stopped["window"] != rule.window
-        or stopped["window_accepted"] >= rule.min_acceptance * max(stopped["window_candidates"], 1)
-    )
-
-
-def _anything_to_ask(config: Config, state: RunState) -> bool:
+def _anything_to_ask(config: Config, state: RunState, finish_by: float | None) -> bool:
     """Whether an engine is needed: loading one takes minutes."""
     if not state.header or state.pending():
         return True
-    stopped = state.stopped is not None and not _stop_is_lifted(config, state)
+    stopped = state.stopped is not None and not stopping.is_lifted(state.stopped, config, finish_by)
     return len(state.pool) < max(state.target, config.num_instructions) and not stopped
 
 
@@ -240,7 +254,7 @@ def _discard(run: RunDirectory) -> None:
     """Remove what a run leaves behind, and nothing else that may lie in the directory."""
     import shutil
 
-    for path in (run.journal, run.torn, run.metrics, run.config, run.report):
+    for path in (run.journal, run.torn, run.metrics, run.config, run.report, run.schedule, run.stopped):
         path.unlink(missing_ok=True)
     for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
         shutil.rmtree(folder, ignore_errors=True)
@@ -281,30 +295,42 @@ def _check_fit(steps: Steps) -> None:
             ) from failure
 
 
-def _say_when_stopped(state: RunState) -> None:
-    stopped = state.stopped
-    if stopped is not None and len(state.pool) < state.target:
+def _say_when_stopped(state: RunState, limits: Limits) -> None:
+    """Raise `StoppedError` when generation ended before its target, or before all that was accepted had its turn."""
+    stop = state.stopped if len(state.pool) < state.target else None
+    if stop is not None:
         why = [f"{reason} {n}" for reason, n in state.rejected.most_common(3)]
         why += [f"{kind} requests failed ({reason}) {n}" for (kind, reason), n in state.failures.most_common(2)]
+        whole = f"; over the whole run: {', '.join(why) or 'nothing rejected'}" if stop["event"] == "saturated" else ""
         raise StoppedError(
-            f"saturated: of the {stopped['window_candidates']} candidates of the last {stopped['window']} proposals "
-            f"{stopped['window_accepted']} were accepted; over the whole run: {', '.join(why) or 'nothing rejected'}. "
-            f"{len(state.pool)} of {state.target} instructions were accepted, and can be exported as they are.\n"
-            "To go on: --saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, "
-            "a stronger model"
+            f"{stopping.sentence(stop)}{whole}. {stopping.left_over(state)}.\nTo go on: {stopping.remedy(stop)}"
+        )
+    if not state.complete and limits.finish_by is not None:
+        what = stopping.left_over(state) if state.header else "Nothing has been generated"
+        raise StoppedError(
+            f"the deadline, {deadline.clock_text(limits.finish_by)}, has come. {what}.\n"
+            "To go on: give the same command with a later deadline, or none"
         )
 
 
-async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress) -> None:
-    while True:
-        await asyncio.sleep(_METRICS_INTERVAL_S)
-        metrics.append(
-            accepted=len(state.pool),
-            candidates=state.candidates()[2],
-            proposals=state.proposals,
-            completion_tokens=state.completion_tokens,
-            **progress.rates(),
-        )
+async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress, limits: Limits) -> None:
+    try:
+        while True:
+            await asyncio.sleep(_METRICS_INTERVAL_S)
+            metrics.append(**_measured(state, progress, limits))
+    finally:
+        metrics.append(**_measured(state, progress, limits))
+
+
+def _measured(state: RunState, progress: GenerationProgress, limits: Limits) -> dict[str, Any]:
+    return {
+        "accepted": len(state.pool),
+        "candidates": state.candidates()[2],
+        "proposals": state.proposals,
+        "completion_tokens": state.completion_tokens,
+        **progress.rates(),
+        **limits.measured(),
+    }
 
 
 @contextlib.asynccontextmanager

@@ -12,9 +12,11 @@ identifies the run; every other line is the outcome of one request with everythi
     {"kind": "instances", "id": ..., "form": "input_first", "completion": {...}, "candidates": [{"input", "output",
         "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
     {"kind": any of the three, ..., "failed": {"reason", "detail"}}
-    {"kind": "control", "event": "target_raised" | "saturated" | "resumed", "after_proposal": n, ...}
+    {"kind": "control", "event": "target_raised" | "resumed", "after_proposal": n, ...}
+    {"kind": "control", "event": "saturated" | "budget" | "deadline", ...}: a stop, see `stopping.py`
 
-Nothing in it depends on the clock or on latencies; those go into `metrics.jsonl`, which no decision reads.
+Nothing in it depends on latencies, nor on the clock but a stop that it decided; wall-clock measurements go into
+`metrics.jsonl`, which no decision of replay reads.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ class RunDirectory:
         self.seeds_model = path / "model-seeds"
         self.evaluation = path / "evaluation"
         self.report = path / "report.html"
+        self.schedule = path / "schedule.json"
+        self.stopped = path / "stopped.json"
         self._lock = path / ".lock"
         self.owner = path / ".lock.owner"
         self.engine = path / ".engine.json"

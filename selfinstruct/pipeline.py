@@ -13,17 +13,23 @@ between stages.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from selfinstruct import stopping
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.journal import Line
+from selfinstruct.limits import Limits
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction
 from selfinstruct.state import RunState
 from selfinstruct.steps import Steps
+
+_TICK_S = 1.0
+"""Seconds between looks at the clock while nothing arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,11 @@ class _Flight:
     n: int = -1
     examples: tuple[str, ...] = ()
     instruction: Instruction | None = None
+    asked_at: float = 0.0
 
 
 class Pipeline:
-    """Grows one run until its target, or until it is saturated.
+    """Grows one run until its target, until it is saturated, or up to a limit.
 
     Args:
         steps: the method.
@@ -45,6 +52,7 @@ class Pipeline:
         state: where the run stands; brought up to date as lines are committed.
         commit: makes one line durable; called before `state` takes it into account.
         on_commit: called after each committed line; for progress displays and tests.
+        limits: budgets and deadline; without them the run ends at its target or when it is saturated.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Pipeline:
         state: RunState,
         commit: Callable[[Line], None],
         on_commit: Callable[[Line], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.steps = steps
         self.engine = engine
@@ -61,8 +70,9 @@ class Pipeline:
         self._config = steps.config
         self._write = commit
         self.on_commit = on_commit
+        self._limits = limits or Limits(steps.config, state, time.time)
         self._flights: dict[asyncio.Task[Completion], _Flight] = {}
-        self._finished: asyncio.Queue[asyncio.Task[Completion]] = asyncio.Queue()
+        self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
         self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
         self._follow_ups: deque[tuple[str, Instruction]] = deque(state.pending())
@@ -72,27 +82,34 @@ class Pipeline:
             self._index.add(instruction.text)
 
     async def run(self) -> None:
-        """Run to the target or to saturation, follow-ups included. Cancelling leaves a state that can be continued.
+        """Run to the target, to saturation or to a limit, follow-ups included.
+
+        Past the deadline follow-ups are left for another time. Cancelling leaves a state that can be continued.
 
         Raises:
             EngineError: the engine is gone.
         """
         # The run may have been killed between the proposal that saturated it and the line that says so.
         self._stop_when_saturated()
+        ticking = asyncio.ensure_future(self._tick())
         try:
             while True:
+                self._stop_at_a_limit()
+                if self._limits.overdue():
+                    return
                 self._fill()
                 if not self._flights:
                     return
                 task = await self._finished.get()
-                flight = self._flights.pop(task, None)
-                if flight is not None:  # Else it was dropped.
+                flight = self._flights.pop(task, None) if task is not None else None
+                if task is not None and flight is not None:  # Else it was dropped, or the clock only ticked.
                     self._arrive(flight, _outcome(task))
                 # However many answers are waiting: the engine lives on this event loop too.
                 await asyncio.sleep(0)
         finally:
+            ticking.cancel()
             self._drop(lambda flight: True)
-            await asyncio.gather(*self._dropped, return_exceptions=True)
+            await asyncio.gather(ticking, *self._dropped, return_exceptions=True)
 
     @property
     def in_flight(self) -> int:
@@ -104,19 +121,25 @@ class Pipeline:
         """Whether more instructions are wanted."""
         return len(self.state.pool) < self.state.target and self.state.stopped is None
 
+    @property
+    def _uncommitted(self) -> int:
+        """Proposals that were asked for and are not committed yet."""
+        return self._next_proposal - self.state.proposals
+
     # ---------------------------------------------------------------------------------------------- asking
 
     def _fill(self) -> None:
         """Give the engine as much as it may have: follow-ups first, then proposals inside the window."""
         while self._follow_ups and len(self._flights) < self._config.max_in_flight:
             kind, instruction = self._follow_ups.popleft()
-            self._ask(_Flight(kind, instruction=instruction))
+            self._ask(_Flight(kind, instruction=instruction, asked_at=self._limits.clock()))
         while (
             self.wants_proposals
             and len(self._flights) < self._config.max_in_flight
             and self._next_proposal < self.state.proposals + self._config.window
+            and self._limits.allow_proposal(self._uncommitted)
         ):
-            self._ask(_Flight("proposal", n=self._next_proposal))
+            self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._limits.clock()))
             self._next_proposal += 1
 
     def _ask(self, flight: _Flight) -> None:
@@ -135,7 +158,7 @@ class Pipeline:
             seen = flight.n - self._config.window
             visible = self.state.pool_after[seen] if seen >= 0 else 0
             request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
-            return _Flight("proposal", flight.n, tuple(examples)), request
+            return replace(flight, examples=tuple(examples)), request
         if flight.kind == "classification":
             return flight, self.steps.classification_request(flight.instruction)
         known = self.state.is_classification[flight.instruction.id]
@@ -144,6 +167,7 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ committing
 
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+        self._limits.answered(flight.kind, self._limits.clock() - flight.asked_at)
         if flight.instruction is not None:
             self._commit_follow_up(flight, flight.instruction, outcome)
             return
@@ -163,8 +187,7 @@ class Pipeline:
         self._follow_ups.extend(("classification", instruction) for instruction in self.state.pool[before:])
         self._stop_when_saturated()
         if not self.wants_proposals:
-            self._arrived.clear()
-            self._drop(lambda other: other.kind == "proposal")
+            self._drop_proposals()
 
     def _commit_follow_up(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
         if isinstance(outcome, RequestFailed):
@@ -178,32 +201,31 @@ class Pipeline:
             self._commit(self.steps.decide_instances(instruction, known, outcome))
 
     def _stop_when_saturated(self) -> None:
-        """Stop proposing when hardly anything of the last proposals was new: a function of the journal alone."""
-        rule = self._config.saturation
-        # A resumed run is given a whole window before it is judged again.
-        looked_at = self.state.acceptance[-rule.window :]
-        since = self.state.proposals - self.state.resumed_after
-        if since < rule.window or not self.wants_proposals:
-            return
-        candidates, accepted = sum(c for c, _ in looked_at), sum(a for _, a in looked_at)
-        if accepted >= rule.min_acceptance * max(candidates, 1):
-            return
-        self._commit(
-            {
-                "kind": "control",
-                "event": "saturated",
-                "after_proposal": self.state.proposals - 1,
-                "window": rule.window,
-                "window_candidates": candidates,
-                "window_accepted": accepted,
-            }
-        )
+        """Stop proposing when the last proposals brought hardly anything."""
+        if self.wants_proposals and (stop := stopping.saturated(self.state, self._config.saturation)):
+            self._commit(stop)
+
+    def _stop_at_a_limit(self) -> None:
+        """Stop proposing when a budget is used up, or the time left is needed for what was accepted."""
+        if self.wants_proposals and (stop := self._limits.stop(idle=not self._flights and not self._follow_ups)):
+            self._commit(stop)
+            self._drop_proposals()
+
+    async def _tick(self) -> None:
+        """Wake the loop now and then: a deadline comes also while no answer does."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._finished.put_nowait(None)
 
     def _commit(self, line: Line) -> None:
         self._write(line)
         self.state.apply(line)
         if self.on_commit is not None:
             self.on_commit(line)
+
+    def _drop_proposals(self) -> None:
+        self._arrived.clear()
+        self._drop(lambda flight: flight.kind == "proposal")
 
     def _drop(self, which: Callable[[_Flight], bool]) -> None:
         """Cancel requests under way; the engine aborts them. None of them is journaled: they can be asked again."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfinstruct.degeneration import degenerate
 from selfinstruct.errors import InputError
 from selfinstruct.journal import VERSION, Line
 from selfinstruct.records import Instance, Instruction
@@ -34,9 +35,12 @@ class RunState:
         instances_rejected: instance candidates by reason.
         failures: failed requests by (kind, reason).
         prompt_tokens, completion_tokens: over all completions.
+        tokens_of: completion tokens by kind of request.
         acceptance: per proposal, (candidates, accepted).
+        degenerate: per proposal, what is wrong with its completion (`degeneration.degenerate`); mostly nothing.
+        completions_seen: digests of the proposals' completions.
         stopped: the control line of the stop that is in force, or None.
-        resumed_after: proposals committed when the last stop was lifted; 0 when there was none.
+        resumed_after: proposals committed when the last stop for saturation was lifted; 0 when there was none.
     """
 
     header: Line = field(default_factory=dict)
@@ -53,7 +57,10 @@ class RunState:
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    tokens_of: Counter[str] = field(default_factory=Counter)
     acceptance: list[tuple[int, int]] = field(default_factory=list)
+    degenerate: list[str] = field(default_factory=list)
+    completions_seen: set[bytes] = field(default_factory=set)
     stopped: Line | None = None
     resumed_after: int = 0
 
@@ -94,6 +101,7 @@ class RunState:
         completion = line.get("completion") or {}
         self.prompt_tokens += completion.get("prompt_tokens", 0)
         self.completion_tokens += completion.get("completion_tokens", 0)
+        self.tokens_of[kind] += completion.get("completion_tokens", 0)
         failed = line.get("failed")
         self.requests[kind, "failed" if failed else "committed"] += 1
         if failed:
@@ -128,12 +136,16 @@ class RunState:
                 self.rejected[candidate["reason"]] += 1
         self.pool_after.append(len(self.pool))
         self.acceptance.append((len(candidates), accepted))
+        self.degenerate.append(degenerate(line, self.completions_seen))
 
     def _control(self, line: Line) -> None:
         if line["event"] == "target_raised":
             self.target = line["num_instructions"]
         elif line["event"] == "resumed":
-            self.stopped, self.resumed_after = None, self.proposals
+            # What the clock or a budget decided leaves no trace: the run goes on as if it had not been stopped.
+            if self.stopped is not None and self.stopped["event"] == "saturated":
+                self.resumed_after = self.proposals
+            self.stopped = None
         else:
             self.stopped = line
 

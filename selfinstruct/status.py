@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfinstruct import stopping
 from selfinstruct.journal import RunDirectory, read_lines
+from selfinstruct.schedule import cut_by_deadline
 from selfinstruct.state import RunState, replay
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def status(run_dir: Path) -> dict[str, Any]:
     Returns:
         What `RunState.summary` returns, and
         `run`: the directory; `proposals`: committed so far; `pending`: follow-up requests still to make;
+        `reason`: why generation ended before its target, in a sentence, or null;
+        `cut`: what the last `run` with a deadline left out or shortened, in sentences;
         `stages`: for each of generate, export, tune, evaluate, report {"done": bool, "note": why not, if known};
         `writer`: {"pid", "host", "alive": true | false | null where it cannot be known} of the process that holds the
         directory, or null;
@@ -45,6 +49,8 @@ def status(run_dir: Path) -> dict[str, Any]:
     return {
         "run": str(run_dir),
         **state.summary(),
+        "reason": (None if going else stopping.reason(run, state)) or None,
+        "cut": cut_by_deadline(run),
         "proposals": state.proposals,
         "pending": len(state.pending()),
         "stages": _stages(run, state, going),
@@ -75,8 +81,9 @@ def _generate(state: RunState, going: bool) -> dict[str, Any]:
         return _stage(True)
     if going:
         return _stage(False, "going on")
-    stopped = state.stopped is not None and len(state.pool) < state.target
-    return _stage(False, "saturated" if stopped else "interrupted: the same command continues it")
+    if state.stopped is not None and len(state.pool) < state.target:
+        return _stage(False, stopping.note(state.stopped))
+    return _stage(False, "interrupted: the same command continues it")
 
 
 def _export(run: RunDirectory, state: RunState) -> dict[str, Any]:
@@ -211,10 +218,10 @@ def render(found: dict[str, Any]) -> RenderableType:
         left = f", about {duration(rates['eta_s'])} left" if rates["eta_s"] else ""
         accepted = f"{rates['accepted_per_s'] * 60:,.1f} accepted/min"
         table.add_row("speed", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {accepted}{left}")
-    if found["stopped"] and candidates["accepted"] < found["target"]:
-        stop = found["stopped"]
-        new = f"{stop.get('accepted', 0):,} of the last {stop.get('candidates', 0):,} candidates were new"
-        table.add_row("stopped", f"{escape(stop['event'])}: {new}")
+    if found["reason"]:
+        table.add_row("stopped", escape(found["reason"]))
+    for sentence in found["cut"]:
+        table.add_row("cut", escape(sentence))
     stages = Table.grid(padding=(0, 2))
     for name, stage in found["stages"].items():
         mark = "[green]done[/green]" if stage["done"] else "[dim]not yet[/dim]"
@@ -230,7 +237,8 @@ def next_command(found: dict[str, Any]) -> str | None:
     path = shlex.quote(found["run"])
     if found["writer"] and found["writer"]["alive"]:
         return None
-    if not found["stages"]["generate"]["done"] and found["stages"]["generate"]["note"] != "saturated":
+    stopped = found["stopped"] and found["candidates"]["accepted"] < found["target"]
+    if not found["stages"]["generate"]["done"] and not (stopped and found["stopped"]["event"] != "deadline"):
         return f"selfinstruct generate --output-dir {path}"
     for name in ("export", "tune", "evaluate", "report"):
         if not found["stages"][name]["done"]:

@@ -59,18 +59,20 @@ def init(path: Path, model: str | None) -> None:
 
 @cli.command(context_settings=PASSES_ON)
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
-@config_options("", "proposal", "classification", "instances", "filters", "saturation", "export", "evaluate")
+@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits", "export", "evaluate")
 @OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Generate, export, tune, evaluate and report, one after the other.
 
-    The same command again continues where it stopped. vLLM's engine arguments are given as --engine.NAME,
-    TRL's as --tune.NAME.
+    The same command again continues where it stopped. Generation that stops before its target (a budget or the
+    deadline, saturation, an engine that is lost) is followed by the other stages all the same, when there are rows
+    enough. vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
 
     \b
     Example:
+        selfinstruct run night.yaml --num-instructions 20000 --finish-by 07:00
         selfinstruct run night.yaml --num-instructions 5000 --engine.gpu-memory-utilization 0.85 --tune.packing
     """
     config = resolve_config(config_file, given, passed_on_sections(arguments))

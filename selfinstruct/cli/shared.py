@@ -55,7 +55,7 @@ def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None
             f"{directory.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
         )
     config = resolve_config(directory.config, given, {"output_dir": str(run)} | (passed_on or {}))
-    jsonl.write_text(directory.config, dump_yaml(config))
+    jsonl.write_text(directory.config, dump_yaml(config.kept()))
     return config
 
 

@@ -24,23 +24,32 @@ from selfinstruct.options import config_options, resolve_config, tune_arguments
 
 @cli.command(context_settings=PASSES_ON)
 @CONFIG
-@config_options("", "proposal", "classification", "instances", "filters", "saturation")
+@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits")
 @OVERWRITE
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+@click.option("--reserve", default=None, hidden=True, help="Time to leave before the deadline, as `run` says it.")
 @extra_arguments("VLLM OPTION")
 def generate(
-    config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+    config_file: Path | None,
+    overwrite: bool,
+    verbose: bool,
+    reserve: str | None,
+    arguments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Grow instructions and instances out of seed tasks.
 
-    The same command again continues the run. Any vLLM engine argument can be given by its own name,
-    for example --tensor-parallel-size or --max-model-len.
+    The same command again continues the run. A run that stops before its target (a budget or the deadline, saturation,
+    an engine that is lost) ends with exit code 3 and says how to go on. Any vLLM engine argument can be given by its
+    own name, for example --tensor-parallel-size or --max-model-len.
 
     \b
     Example:
         selfinstruct generate --model Qwen/Qwen3-8B-Base --output-dir runs/first --num-instructions 2000
         selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
+        selfinstruct generate --output-dir runs/first --num-instructions 9000 --finish-by 07:00
     """
+    from selfinstruct.deadline import Reserve
     from selfinstruct.engines.base import Engine
     from selfinstruct.generate import generate as run_generation
     from selfinstruct.progress import closing_table
@@ -56,7 +65,8 @@ def generate(
 
         return await VLLMEngine.start(config.model, revision=config.revision, arguments=config.engine, verbose=verbose)
 
-    state = run_generation(config, start_engine, overwrite=overwrite)
+    left_free = Reserve.from_json(reserve) if reserve else None
+    state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)
     if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which says what comes next.
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfinstruct import config as configs
 from selfinstruct import seeds as seed_files
+from selfinstruct import stopping
 from selfinstruct.config import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.journal import RunDirectory, read_lines
@@ -21,6 +22,7 @@ from selfinstruct.records import SeedTask
 from selfinstruct.report import outcome
 from selfinstruct.report.growth import Growth, Part, Step, grow
 from selfinstruct.report.outcome import Evaluation, Training
+from selfinstruct.schedule import cut_by_deadline
 from selfinstruct.state import RunState
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
@@ -63,6 +65,7 @@ class Report:
         path: of the run directory, as given.
         is_demo: whether the embedded demo model wrote the data.
         unfinished: why generation ended before its target; empty when it did not.
+        cut: what a deadline left out or shortened, in sentences.
         facts: what was done, as (name, value).
         threshold: of the novelty filter.
         paper: numbers beside the paper's.
@@ -80,6 +83,7 @@ class Report:
     path: str
     is_demo: bool
     unfinished: str
+    cut: list[str]
     facts: list[tuple[str, str]]
     threshold: float
     paper: list[Compared]
@@ -119,7 +123,8 @@ def collect(run_dir: Path) -> Report:
         name=run_dir.resolve().name,
         path=str(run_dir),
         is_demo=is_demo,
-        unfinished=_unfinished(growth.state),
+        unfinished=_unfinished(run, growth.state),
+        cut=cut_by_deadline(run),
         facts=_facts(header, config, seeds, growth),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
         paper=_paper(growth, seeds),
@@ -166,17 +171,13 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
     return tasks if seed_files.fingerprint(tasks) == wanted else []
 
 
-def _unfinished(state: RunState) -> str:
+def _unfinished(run: RunDirectory, state: RunState) -> str:
     """Why generation is not at its target; empty when it is."""
-    accepted, stopped = len(state.pool), state.stopped
+    accepted = len(state.pool)
     if not state.header:
         return "Generation has not begun: the journal is empty."
-    if stopped is not None and accepted < state.target:
-        return (
-            f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: it was saturated. Of the "
-            f"{stopped.get('window_candidates', 0):,} candidates of the last {stopped.get('window', 0):,} proposals, "
-            f"{stopped.get('window_accepted', 0):,} were new."
-        )
+    if why := stopping.reason(run, state):
+        return f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: {why.rstrip('.')}."
     if state.complete:
         return ""
     left = len(state.pending())
@@ -272,6 +273,17 @@ def _files(run: RunDirectory) -> list[Kept]:
     return [Kept(name, path.stat().st_size if path.is_file() else None, what[name]) for name, path in there]
 
 
+def _going_on(stop: dict[str, Any], generate: str) -> Next:
+    """The command that lifts a stop."""
+    if stop["event"] == "deadline":
+        return Next("go on without the deadline", generate)
+    if stop["event"] == "budget":
+        option = stop["limit"].replace("_", "-")
+        return Next("go on with a larger budget", f"{generate} --{option} {2 * stop['value']}")
+    loosened = "min-acceptance 0" if stop["cause"] == "acceptance" else "max-degenerate 1"
+    return Next("go on in spite of saturation", f"{generate} --saturation.{loosened}")
+
+
 def _next(
     run: RunDirectory, state: RunState, *, is_demo: bool, dataset_is_current: bool, tuned: bool, evaluated: bool
 ) -> list[Next]:
@@ -280,7 +292,7 @@ def _next(
     generate = f"selfinstruct generate --output-dir {path}"
     found = []
     if state.stopped is not None and len(state.pool) < state.target:
-        found.append(Next("go on in spite of saturation", f"{generate} --saturation.min-acceptance 0"))
+        found.append(_going_on(state.stopped, generate))
     elif not state.complete:
         found.append(Next("finish generation", generate))
     if not dataset_is_current:
