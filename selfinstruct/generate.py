@@ -240,7 +240,8 @@ def _discard(run: RunDirectory) -> None:
     """Remove what a run leaves behind, and nothing else that may lie in the directory."""
     import shutil
 
-    for path in (run.journal, run.torn, run.metrics, run.config, run.report):
+    damaged = run.path.glob(f"{run.damaged.name}-*")
+    for path in (run.journal, run.torn, *damaged, run.metrics, run.config, run.report):
         path.unlink(missing_ok=True)
     for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
         shutil.rmtree(folder, ignore_errors=True)
