@@ -10,12 +10,14 @@ import click
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     CONFIG,
+    DRY_RUN,
     OVERWRITE,
     PASSES_ON,
     RUN,
     RunAnywhere,
     config_of,
     extra_arguments,
+    preflight,
     vllm_arguments,
 )
 from selfinstruct.config import STANDARD_INPUT
@@ -26,10 +28,16 @@ from selfinstruct.options import config_options, resolve_config, tune_arguments
 @CONFIG
 @config_options("", "proposal", "classification", "instances", "filters", "saturation")
 @OVERWRITE
+@DRY_RUN
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
 @extra_arguments("VLLM OPTION")
 def generate(
-    config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+    config_file: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    verbose: bool,
+    arguments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Grow instructions and instances out of seed tasks.
 
@@ -40,6 +48,7 @@ def generate(
     Example:
         selfinstruct generate --model Qwen/Qwen3-8B-Base --output-dir runs/first --num-instructions 2000
         selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
+        selfinstruct generate --model ./model --output-dir runs/mine --dry-run
     """
     from selfinstruct.engines.base import Engine
     from selfinstruct.generate import generate as run_generation
@@ -50,6 +59,10 @@ def generate(
         config_file = Path(output_dir) / "config.yaml"
     passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(config_file, given, passed_on)
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which has checked.
+        preflight(config, tuned=False, dry_run=dry_run)
+    if dry_run:
+        return
 
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
