@@ -235,7 +235,7 @@ def train(
             else platform.processor() or platform.machine()
         },
         versions={
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a class of its own, which a checkpoint must not hold
             "transformers": transformers.__version__,
             "tokenizers": tokenizers.__version__,
         },
@@ -252,7 +252,7 @@ def train(
         before_log = json.loads((start_from / "build_log.json").read_text())
         log.earlier = [*before_log.pop("earlier", []), before_log]
     if resume and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
