@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -131,34 +131,48 @@ def _parse(raw: bytes) -> Line:
 
 
 def set_torn_tail_aside(run: RunDirectory) -> int:
-    """Move what follows the last newline to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
+    """Move a torn last line to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
 
-    A write that a crash cut short leaves such a tail, possibly in the middle of a character. What it recorded was not
-    committed and is done again.
+    A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
+    zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
+    NUL otherwise. What such a tail recorded was not committed and is done again. All that is kept is fsynced: a process
+    that was killed may not have lived to do so.
     """
-    size = run.journal.stat().st_size
     with run.journal.open("r+b") as stream:
-        end = size
-        while end > 0:
-            start = max(0, end - 65536)
-            stream.seek(start)
-            found = stream.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
+        end = size = stream.seek(0, os.SEEK_END)
+        if not _ends_with_newline(stream, end):
+            end = _start_of_line(stream, end)
+        while end > 0 and b"\0" in _bytes(stream, start := _start_of_line(stream, end - 1), end):
             end = start
-        if end == size:
-            return 0
-        stream.seek(end)
-        tail = stream.read()
-        with run.torn.open("ab") as torn:
-            torn.write(tail + b"\n")
-            torn.flush()
-            os.fsync(torn.fileno())
-        stream.truncate(end)
-        stream.flush()
+        if end < size:
+            with run.torn.open("ab") as torn:
+                torn.write(_bytes(stream, end, size) + b"\n")
+                torn.flush()
+                os.fsync(torn.fileno())
+            jsonl.fsync_directory(run.path)
+            stream.truncate(end)
         os.fsync(stream.fileno())
-    return len(tail)
+    return size - end
+
+
+def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
+    return end == 0 or _bytes(stream, end - 1, end) == b"\n"
+
+
+def _start_of_line(stream: BinaryIO, end: int) -> int:
+    """Where the line begins that the bytes before `end` belong to."""
+    while end > 0:
+        start = max(0, end - 65536)
+        found = _bytes(stream, start, end).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(end - start)
 
 
 class JournalWriter:
@@ -172,11 +186,10 @@ class JournalWriter:
     """
 
     def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
-        existed = path.exists()
         self._path = path
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if not existed:
-            jsonl.fsync_directory(path.parent)
+        # Also when it was there: who made it may have been killed before this.
+        jsonl.fsync_directory(path.parent)
         self._interval = fsync_interval
         self._dirty = threading.Event()
         self._closing = threading.Event()
