@@ -22,11 +22,13 @@ import jsonlines
 from selfinstruct.errors import InputError
 
 _PARTIAL = ".partial"
+# `json.dumps` would make a new encoder for every row.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def dumps(row: Any) -> str:
     """One line of JSON, without its newline: compact, keys in their order, readable where UTF-8 allows it."""
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _encode(row)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
