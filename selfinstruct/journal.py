@@ -147,6 +147,9 @@ def set_torn_tail_aside(run: RunDirectory) -> int:
     zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
     NUL otherwise. What such a tail recorded was not committed and is done again. All that is kept is fsynced: a process
     that was killed may not have lived to do so.
+
+    Raises:
+        SelfInstructError: the disk refuses (full, for example); nothing is changed.
     """
     with run.journal.open("r+b") as stream:
         end = size = stream.seek(0, os.SEEK_END)
@@ -155,14 +158,24 @@ def set_torn_tail_aside(run: RunDirectory) -> int:
         while end > 0 and b"\0" in _bytes(stream, start := _start_of_line(stream, end - 1), end):
             end = start
         if end < size:
-            with run.torn.open("ab") as torn:
-                torn.write(_bytes(stream, end, size) + b"\n")
-                torn.flush()
-                os.fsync(torn.fileno())
+            try:
+                with run.torn.open("ab") as torn:
+                    torn.write(_bytes(stream, end, size) + b"\n")
+                    torn.flush()
+                    os.fsync(torn.fileno())
+            except OSError as error:
+                raise _refused(run.torn, error) from error
             jsonl.fsync_directory(run.path)
             stream.truncate(end)
         os.fsync(stream.fileno())
     return size - end
+
+
+def _refused(path: Path, error: OSError) -> SelfInstructError:
+    return SelfInstructError(
+        f"{path}: cannot be written: {error.strerror}. What was written before is kept; "
+        "make room or mend the disk, then give the same command again"
+    )
 
 
 def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
@@ -212,7 +225,7 @@ class JournalWriter:
     def append(self, line: Line) -> None:
         """Commit one line."""
         if self._error is not None:
-            raise self._refused(self._error)
+            raise _refused(self._path, self._error)
         data = jsonl.dumps(line).encode("utf-8") + b"\n"
         try:
             written = os.write(self._handle, data)
@@ -222,7 +235,7 @@ class JournalWriter:
                 os.fsync(self._handle)
         except OSError as error:
             self._error = error
-            raise self._refused(error) from error
+            raise _refused(self._path, error) from error
         self._dirty.set()
 
     def close(self) -> None:
@@ -239,7 +252,7 @@ class JournalWriter:
                 raise self._error
             os.fsync(handle)
         except OSError as error:
-            raise self._refused(error) from error
+            raise _refused(self._path, error) from error
         finally:
             os.close(handle)
 
@@ -254,12 +267,6 @@ class JournalWriter:
             except OSError as error:
                 self._error = error
                 return
-
-    def _refused(self, error: OSError) -> SelfInstructError:
-        return SelfInstructError(
-            f"{self._path}: cannot be written: {error.strerror}. What was written before is kept; "
-            "make room or mend the disk, then give the same command again"
-        )
 
     def __enter__(self) -> JournalWriter:
         return self

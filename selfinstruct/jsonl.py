@@ -103,6 +103,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
         fsync_directory(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # A full disk says no name by itself.
+        raise
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)

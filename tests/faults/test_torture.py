@@ -98,7 +98,8 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
             number = None
             if k < VLLM_KILLS:
                 number = draw.choice(SIGNALS)
-                _watch(process, family, until=lambda: _lines(run) > before.count(b"\n") + draw.randint(0, 60))
+                least = before.count(b"\n") + draw.randint(0, 60)
+                _watch(process, family, until=lambda least=least: _lines(run) > least)
                 if draw.random() < 0.8:
                     time.sleep(draw.random())
                 process.send_signal(number)
