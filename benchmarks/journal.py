@@ -31,7 +31,6 @@ from selfinstruct import jsonl
 from selfinstruct.config import Config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.errors import EngineError
 from selfinstruct.generate import generate
 from selfinstruct.journal import JournalWriter, Line
 
@@ -158,7 +157,7 @@ def commits(count: int, repetitions: int, folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ resume
 
 
-class _Reached(EngineError):
+class _Reached(Exception):
     """The engine was asked for the first time."""
 
 
