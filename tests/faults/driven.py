@@ -18,6 +18,12 @@ ROOT = Path(__file__).parents[2]
 ENDED_BY_SIGNAL = {-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 130, 143, 129}
 
 
+def listen() -> None:
+    """For a child process to call: tests that run in a shell's background would hand down an ignored SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Driven:
     """A run of the scripted engine; see `driver.py` for what may be given besides the configuration."""
 
@@ -31,7 +37,8 @@ class Driven:
     def start(self, latency_seed: int = 0, **options: Any) -> subprocess.Popen[str]:
         """Start (or continue) the run."""
         command = [sys.executable, "-m", "tests.faults.driver", str(self._file), str(latency_seed)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        pipes["preexec_fn"] = listen
         return subprocess.Popen(command, cwd=ROOT, text=True, **pipes | options)
 
     def finish(self, latency_seed: int = 0) -> str:

@@ -24,7 +24,7 @@ from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.state import replay
 from selfinstruct.status import status
 from tests.conftest import run_scripted
-from tests.faults.driven import ENDED_BY_SIGNAL, ROOT, Driven, kill_until_done
+from tests.faults.driven import ENDED_BY_SIGNAL, ROOT, Driven, kill_until_done, listen
 from tests.faults.same import assert_same, exported
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
@@ -93,7 +93,9 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
         before = run.journal.read_bytes() if run.journal.exists() else b""
         with (tmp_path / "said.txt").open("w+") as said:
             command = [sys.executable, "-m", "selfinstruct", "generate", "--config", str(file)]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=said, stderr=said, stdin=subprocess.DEVNULL, preexec_fn=listen
+            )
             family: dict[int, psutil.Process] = {}
             number = None
             if k < VLLM_KILLS:
