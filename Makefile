@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # gpu where an NVIDIA GPU answers, else cpu; `make install ACCELERATOR=cpu` overrides.
 ACCELERATOR ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo gpu || echo cpu)
 LOCK := requirements/$(ACCELERATOR).txt
+# Of `make torture`.
+KILLS ?= 200
+VLLM_KILLS ?= 10
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
 # torch's CPU builds are not on PyPI. Only torch is looked up here.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -16,7 +19,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 EVERYTHING := --no-deps -r $(LOCK) --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long lint format lock clean
+.PHONY: help install demo test test-long torture lint format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,7 +55,11 @@ test: install ## all tests that need neither a GPU nor much time
 	@$(BIN)/python -m pytest -m "not long and not gpu"
 
 test-long: install ## what does not fit into `make test`
-	@$(BIN)/python -m pytest -m "long and not gpu"
+	@$(BIN)/python -m pytest -m "long and not gpu" --ignore tests/faults/test_torture.py
+
+torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILLS=1000 VLLM_KILLS=50 does it more often
+	@TORTURE_KILLS=$(KILLS) TORTURE_VLLM_KILLS=$(VLLM_KILLS) $(BIN)/python -m pytest -s --timeout 0 -m long \
+	  tests/faults/test_torture.py
 
 lint: install ## ruff (rules and format) and mypy
 	@$(BIN)/ruff check .

@@ -29,8 +29,9 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from selfinstruct import jsonl
@@ -38,6 +39,8 @@ from selfinstruct.errors import InputError, RunLockedError, SelfInstructError
 
 VERSION = 1
 Line = dict[str, Any]
+
+_decode = msgspec.json.Decoder().decode
 
 
 class RunDirectory:
@@ -136,43 +139,74 @@ def parse_line(raw: bytes) -> Line:
         ValueError: it is not even the form of one.
     """
     try:
-        line = json.loads(raw)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        line = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # msgspec is three times as fast, and reads neither lone surrogates nor what is damaged; json has the last word.
+        try:
+            line = json.loads(raw)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
     if not isinstance(line, dict) or "kind" not in line:
         raise ValueError(f"not a journal line: {raw[:60]!r}")
     return line
 
 
 def set_torn_tail_aside(run: RunDirectory) -> int:
-    """Move what follows the last newline to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
+    """Move a torn last line to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
 
-    A write that a crash cut short leaves such a tail, possibly in the middle of a character. What it recorded was not
-    committed and is done again.
+    A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
+    zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
+    NUL otherwise. What such a tail recorded was not committed and is done again. All that is kept is fsynced: a process
+    that was killed may not have lived to do so.
+
+    Raises:
+        SelfInstructError: the disk refuses (full, for example); nothing is changed.
     """
-    size = run.journal.stat().st_size
     with run.journal.open("r+b") as stream:
-        end = size
-        while end > 0:
-            start = max(0, end - 65536)
-            stream.seek(start)
-            found = stream.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
+        end = size = stream.seek(0, os.SEEK_END)
+        if not _ends_with_newline(stream, end):
+            end = _start_of_line(stream, end)
+        while end > 0 and b"\0" in _bytes(stream, start := _start_of_line(stream, end - 1), end):
             end = start
-        if end == size:
-            return 0
-        stream.seek(end)
-        tail = stream.read()
-        with run.torn.open("ab") as torn:
-            torn.write(tail + b"\n")
-            torn.flush()
-            os.fsync(torn.fileno())
-        stream.truncate(end)
-        stream.flush()
+        if end < size:
+            try:
+                with run.torn.open("ab") as torn:
+                    torn.write(_bytes(stream, end, size) + b"\n")
+                    torn.flush()
+                    os.fsync(torn.fileno())
+            except OSError as error:
+                raise _refused(run.torn, error) from error
+            jsonl.fsync_directory(run.path)
+            stream.truncate(end)
         os.fsync(stream.fileno())
-    return len(tail)
+    return size - end
+
+
+def _refused(path: Path, error: OSError) -> SelfInstructError:
+    return SelfInstructError(
+        f"{path}: cannot be written: {error.strerror}. What was written before is kept; "
+        "make room or mend the disk, then give the same command again"
+    )
+
+
+def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
+    return end == 0 or _bytes(stream, end - 1, end) == b"\n"
+
+
+def _start_of_line(stream: BinaryIO, end: int) -> int:
+    """Where the line begins that the bytes before `end` belong to."""
+    while end > 0:
+        start = max(0, end - 65536)
+        found = _bytes(stream, start, end).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(end - start)
 
 
 class JournalWriter:
@@ -186,11 +220,10 @@ class JournalWriter:
     """
 
     def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
-        existed = path.exists()
         self._path = path
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if not existed:
-            jsonl.fsync_directory(path.parent)
+        # Also when it was there: who made it may have been killed before this.
+        jsonl.fsync_directory(path.parent)
         self._interval = fsync_interval
         self._dirty = threading.Event()
         self._closing = threading.Event()
@@ -203,7 +236,7 @@ class JournalWriter:
     def append(self, line: Line) -> None:
         """Commit one line."""
         if self._error is not None:
-            raise self._refused(self._error)
+            raise _refused(self._path, self._error)
         data = jsonl.dumps(line).encode("utf-8") + b"\n"
         try:
             written = os.write(self._handle, data)
@@ -213,7 +246,7 @@ class JournalWriter:
                 os.fsync(self._handle)
         except OSError as error:
             self._error = error
-            raise self._refused(error) from error
+            raise _refused(self._path, error) from error
         self._dirty.set()
 
     def close(self) -> None:
@@ -230,7 +263,7 @@ class JournalWriter:
                 raise self._error
             os.fsync(handle)
         except OSError as error:
-            raise self._refused(error) from error
+            raise _refused(self._path, error) from error
         finally:
             os.close(handle)
 
@@ -245,12 +278,6 @@ class JournalWriter:
             except OSError as error:
                 self._error = error
                 return
-
-    def _refused(self, error: OSError) -> SelfInstructError:
-        return SelfInstructError(
-            f"{self._path}: cannot be written: {error.strerror}. What was written before is kept; "
-            "make room or mend the disk, then give the same command again"
-        )
 
     def __enter__(self) -> JournalWriter:
         return self

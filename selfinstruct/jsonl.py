@@ -7,6 +7,9 @@ UTF-8: text that UTF-8 cannot hold (lone surrogates in a model's output) is writ
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import glob
 import json
 import os
 import tempfile
@@ -18,10 +21,14 @@ import jsonlines
 
 from selfinstruct.errors import InputError
 
+_PARTIAL = ".partial"
+# `json.dumps` would make a new encoder for every row.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 
 def dumps(row: Any) -> str:
     """One line of JSON, without its newline: compact, keys in their order, readable where UTF-8 allows it."""
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _encode(row)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -78,20 +85,36 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it, fsynced, when the block ends well; else nothing changes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    """A temporary path beside `path` that replaces it, fsynced, when the block ends well; else nothing changes.
+
+    What a killed process left of an earlier attempt is removed.
+    """
+    make_directory(path.parent)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
+        _remove_unless_held(leftover)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
     temporary = Path(name)
     try:
+        with contextlib.suppress(OSError):  # Not every network file system has locks.
+            fcntl.flock(handle, fcntl.LOCK_SH)  # It ends with its process: that is how others know of its use.
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
         fsync_directory(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # A full disk says no name by itself.
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _remove_unless_held(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def write(path: Path, rows: Iterable[Any]) -> int:
@@ -122,16 +145,24 @@ def write_json(path: Path, value: Any) -> None:
 
 def make_directory(path: Path) -> None:
     """Make a directory, with its parents, that survives power loss."""
+    path = path.absolute()
     missing = [p for p in (path, *path.parents) if not p.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for made in missing:
+    # The last one that is there may have been made by a process that was killed before it could do this.
+    there = missing[-1].parent if missing else path
+    with contextlib.suppress(PermissionError):
+        fsync_directory(there.parent)
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
         fsync_directory(made.parent)
 
 
 def fsync_directory(path: Path) -> None:
-    """Make a rename or a new file in `path` survive power loss."""
+    """Make a rename or a new file in `path` survive power loss, where the file system is able to."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(handle)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfinstruct.collection import uncollected
 from selfinstruct.degeneration import degenerate
 from selfinstruct.errors import InputError
 from selfinstruct.journal import VERSION, Line
@@ -197,17 +198,18 @@ def replay(lines: Iterable[Line]) -> RunState:
         InputError: they are whole lines, but not those of one run: a line is missing, or there twice.
     """
     state = RunState()
-    for number, line in enumerate(lines, 1):
-        try:
-            if (number == 1) != (line["kind"] == "run"):
-                raise ValueError("the header must be the first line, and no other")
-            if number == 1 and line["version"] != VERSION:
-                raise ValueError(f"it is of version {line['version']}, this program reads version {VERSION}")
-            state.apply(line)
-        except (ValueError, KeyError, TypeError) as error:
-            said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(
-                f"journal, line {number}: {said}; restore the journal from a copy, or let `selfinstruct repair RUN` "
-                "take out what is out of order"
-            ) from error
+    with uncollected():
+        for number, line in enumerate(lines, 1):
+            try:
+                if (number == 1) != (line["kind"] == "run"):
+                    raise ValueError("the header must be the first line, and no other")
+                if number == 1 and line["version"] != VERSION:
+                    raise ValueError(f"it is of version {line['version']}, this program reads version {VERSION}")
+                state.apply(line)
+            except (ValueError, KeyError, TypeError) as error:
+                said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+                raise InputError(
+                    f"journal, line {number}: {said}; restore the journal from a copy, or let `selfinstruct repair RUN` "
+                    "take out what is out of order"
+                ) from error
     return state

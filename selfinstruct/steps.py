@@ -6,6 +6,7 @@ keeps state, waits or does I/O; `pipeline.py` decides when to call what.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,6 +21,9 @@ from selfinstruct.journal import Line
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.prompts import ParsedInstance, Prompt, ProposedText, Style
 from selfinstruct.records import Completion, Instruction, SeedTask
+
+_LEAST_BOUND = 65_536  # Characters.
+_KEPT = 1000
 
 
 class Steps:
@@ -104,7 +108,10 @@ class Steps:
             pool: the same accepted instructions, in the index's order.
             room: instructions still wanted; candidates past it are recorded as `target_reached`.
         """
-        line: Line = {"kind": "proposal", "n": n, "examples": examples, "completion": asdict(completion)}
+        line: Line = {"kind": "proposal", "n": n, "examples": examples}
+        if (failed := _too_long(completion, self.config.proposal.max_tokens)) is not None:
+            return line | failed
+        line["completion"] = asdict(completion)
         parsed = prompts.parse_proposal(
             completion.text,
             truncated=completion.finish_reason != "stop",
@@ -184,7 +191,10 @@ class Steps:
 
     def decide_classification(self, instruction: Instruction, completion: Completion) -> Line:
         """The journal line of a classification; an answer that is neither yes nor no is a failure, not a "no"."""
-        line: Line = {"kind": "classification", "id": instruction.id, "completion": asdict(completion)}
+        line: Line = {"kind": "classification", "id": instruction.id}
+        if (failed := _too_long(completion, self.config.classification.max_tokens)) is not None:
+            return line | failed
+        line["completion"] = asdict(completion)
         answer = prompts.parse_classification(completion.text)
         if answer is None:
             return {**line, "failed": {"reason": "unparsable_classification", "detail": completion.text[:200]}}
@@ -205,7 +215,10 @@ class Steps:
     def decide_instances(self, instruction: Instruction, is_classification: bool, completion: Completion) -> Line:
         """The journal line of an instance request."""
         form = "output_first" if is_classification else "input_first"
-        line: Line = {"kind": "instances", "id": instruction.id, "form": form, "completion": asdict(completion)}
+        line: Line = {"kind": "instances", "id": instruction.id, "form": form}
+        if (failed := _too_long(completion, self.config.instances.max_tokens)) is not None:
+            return line | failed
+        line["completion"] = asdict(completion)
         parse = prompts.parse_output_first if is_classification else prompts.parse_input_first
         parsed = parse(completion.text, truncated=completion.finish_reason != "stop")
         if not parsed:
@@ -253,6 +266,23 @@ class Steps:
                 f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
+
+
+def _too_long(completion: Completion, max_tokens: int) -> Line | None:
+    """What stands in the journal for a completion longer than any that a model writes in `max_tokens`; else None.
+
+    64 characters a token is sixteen times ordinary text. The journal keeps the beginning and a hash.
+    """
+    most = max(_LEAST_BOUND, 64 * max_tokens)
+    length = len(completion.text)
+    if length <= most:
+        return None
+    digest = hashlib.sha256(completion.text.encode("utf-8", "surrogatepass")).hexdigest()
+    detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
+    return {
+        "completion": asdict(completion) | {"text": completion.text[:_KEPT]},
+        "failed": {"reason": "completion_too_long", "detail": detail},
+    }
 
 
 def _mixed(yes: Sequence[SeedTask], no: Sequence[SeedTask], most: int, draw: random.Random) -> list[SeedTask]:

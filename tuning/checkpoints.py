@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def record(output_dir: Path) -> dict[str, Any]:
 def last_complete(folder: Path) -> Path | None:
     """The latest checkpoint that was written to its end; later ones that a crash cut short are removed.
 
-    The trainer writes `trainer_state.json` last.
+    The trainer writes `trainer_state.json` last, but fsyncs nothing: after a power loss it may be there and weights
+    before it not, so these are looked at too.
     """
     for path in sorted(_all(folder), key=_step, reverse=True):
         if _is_complete(path):
@@ -86,6 +88,20 @@ def _step(path: Path) -> int:
 
 def _is_complete(path: Path) -> bool:
     try:
-        return json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"] == _step(path)
+        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        return state["global_step"] == _step(path) and all(map(_is_whole, path.iterdir()))
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of tensors is as long as its own table of contents says; nothing is read but that."""
+    if path.suffix == ".safetensors":
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            table = json.loads(stream.read(min(size, 100_000_000)))
+            end = max((entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"), default=0)
+            return 8 + size + int(end) == stream.seek(0, 2)
+    if path.suffix in (".pt", ".pth", ".bin"):
+        return zipfile.is_zipfile(path)  # What torch.save writes; its table of contents is at the end.
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -45,6 +46,8 @@ class _Message(click.ClickException):
             text = str(error)
         elif isinstance(error, OSError) and error.filename is not None:
             text = f"{error.filename}: {error.strerror}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                text += "; make room, then give the same command again"
         else:
             text = f"{type(error).__name__}: {error}\nThis is a defect; --debug shows where it happened."
         super().__init__(text)

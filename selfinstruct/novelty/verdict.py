@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from selfinstruct.collection import uncollected
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,27 +64,13 @@ class Decisions(NamedTuple):
         """The same as rows. They are made without their constructors, which takes a third of the time."""
         scores, accepted = self.score.tolist(), self.accepted.tolist()
         reasons = [None if a else _REASONS[score == 1.0] for a, score in zip(accepted, scores, strict=True)]
-        with _uncollected():
+        with uncollected():
             near: Iterable[Neighbour | None] = map(
                 partial(tuple.__new__, Neighbour), zip(self.index.tolist(), scores, strict=True)
             )
             if self.index.min(initial=0) < 0:
                 near = [neighbour if neighbour and neighbour.index >= 0 else None for neighbour in near]
             return list(map(partial(tuple.__new__, Verdict), zip(accepted, reasons, near, strict=True)))
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No cyclic garbage collection: ten thousand new tuples would set it off, over and over, to walk through all that
-    numba has in memory, which takes six times as long as making them."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def verdict(accepted: bool, nearest: Neighbour) -> Verdict:

@@ -1,4 +1,4 @@
-"""Runs `generate` on the scripted engine as a process of its own, so that tests can do it harm.
+"""Runs `generate`, then `export`, on the scripted engine as a process of its own, so that tests can do it harm.
 
     python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from selfinstruct import cli
+from selfinstruct import cli, stages
 from selfinstruct.config import Config
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -40,6 +40,8 @@ def drive(config: str, latency_seed: int) -> None:
         return ScriptedEngine(script, latency=latency, seed=latency_seed)
 
     generate(Config.model_validate(given), start)
+    print("exporting", flush=True)
+    stages.export(Config.model_validate(given))
 
 
 if __name__ == "__main__":

@@ -2,121 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from selfinstruct import stages
-from selfinstruct.config import Config
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.state import replay
 from tests.conftest import journal_lines, run_scripted
-
-ROOT = Path(__file__).parents[2]
-
-
-class Driven:
-    """A run in processes of its own."""
-
-    def __init__(self, folder: Path, config: Config, **extra: Any) -> None:
-        self.path = Path(str(config.output_dir))
-        self.config = config
-        self.journal = self.path / "journal.jsonl"
-        self._file = folder / f"{self.path.name}.json"
-        self._file.write_text(json.dumps(config.model_dump(mode="json") | extra))
-
-    def start(self, latency_seed: int = 0, **options: Any) -> subprocess.Popen[str]:
-        """Start (or continue) the run."""
-        command = [sys.executable, "-m", "tests.faults.driver", str(self._file), str(latency_seed)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=ROOT, text=True, **pipes | options)
-
-    def finish(self, latency_seed: int = 0) -> str:
-        """Let it run to its end; returns what it said."""
-        process = self.start(latency_seed)
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        return said
-
-    def wait_for_lines(self, least: int, process: subprocess.Popen[str]) -> None:
-        """Until the journal holds so many lines, or the process has ended."""
-        while process.poll() is None:
-            if self.journal.exists() and self.journal.read_bytes().count(b"\n") >= least:
-                return
-            time.sleep(0.002)
-
-
-def assert_same(run: Path, whole: Path, config: Config) -> None:
-    """The promise: same proposals in the same order, same set of lines, identical exports."""
-    ours, theirs = journal_lines(run), journal_lines(whole)
-    assert ours[0] == theirs[0]
-    assert [x for x in ours if x["kind"] == "proposal"] == [x for x in theirs if x["kind"] == "proposal"]
-    assert sorted(map(json.dumps, ours)) == sorted(map(json.dumps, theirs))
-    files = []
-    for folder in (run, whole):
-        stages.export(config.model_copy(update={"output_dir": str(folder)}))
-        dataset = folder / "dataset"
-        files.append({str(p.relative_to(dataset)): p.read_bytes() for p in dataset.rglob("*") if p.is_file()})
-    assert files[0] == files[1]
-
-
-def kill_until_done(driven: Driven, draw: random.Random, signals: list[int], most_kills: int) -> tuple[int, int]:
-    """Start, kill at a random moment, start again ... until it is done; returns (kills, torn lines)."""
-    kills = torn = 0
-    while True:
-        process = driven.start(draw.randrange(10**6))
-        if kills < most_kills:
-            number = draw.choice(signals)
-            if number != signal.SIGKILL:
-                # While Python itself starts nobody listens: such a signal kills like any other program.
-                assert process.stdout is not None
-                process.stdout.readline()
-            done = driven.journal.read_bytes().count(b"\n") if driven.journal.exists() else 0
-            driven.wait_for_lines(done + draw.randint(0, 12), process)
-            time.sleep(draw.random() * 0.01)
-            process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-        torn += "bytes moved to" in said
-        if process.returncode == 0:
-            return kills, torn
-        assert process.returncode in (*(-number for number in SIGNALS), 130, 143, 129), said
-        assert "Traceback" not in said and "never retrieved" not in said, said
-        kills += 1
-
+from tests.faults.driven import Driven, kill_until_done
+from tests.faults.same import assert_same
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def test_random_kills(make_config: Any, tmp_path: Path) -> None:
-    _random_kills(make_config, tmp_path, runs=2, target=40)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_two_hundred_random_kills(make_config: Any, tmp_path: Path) -> None:
-    assert _random_kills(make_config, tmp_path, runs=20, target=60) >= 200
-
-
-def _random_kills(make_config: Any, tmp_path: Path, runs: int, target: int) -> int:
-    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=target)
+    """Some of very many; the others are `make torture`."""
+    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40)
     run_scripted(whole)
-    kills = 0
-    for number in range(runs):
-        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=target)
+    for number in range(2):
+        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40)
         driven = Driven(tmp_path, config, latency=0.02)
-        found, _ = kill_until_done(driven, random.Random(number), SIGNALS, most_kills=40)
-        assert found >= 3, "hardly ever killed, so this test shows nothing"
-        kills += found
-        assert_same(driven.path, tmp_path / "whole", whole)
-    return kills
+        found = kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
+        assert found["SIGKILL"] + found["SIGTERM"] >= 2, "hardly ever killed, so this test shows nothing"
+        assert_same(config, whole)
 
 
 # ----------------------------------------------------------------------------------------------------------- signals
@@ -200,11 +113,11 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing(make_config: Any, tmp_pat
     kept = driven.journal.read_bytes().split(b"\n")[:-1]
     said = Driven(tmp_path, make_config(), latency=0.005).finish()
     assert driven.journal.read_bytes().split(b"\n")[: len(kept)] == kept
-    assert_same(driven.path, tmp_path / "whole", whole)
+    assert_same(driven.config, whole)
 
 
 def test_two_processes_never_write_one_directory(make_config: Any, tmp_path: Path) -> None:
-    driven = Driven(tmp_path, make_config(num_instructions=300), latency=0.05)
+    driven = Driven(tmp_path, make_config(num_instructions=5000), latency=0.05)
     first = driven.start()
     driven.wait_for_lines(3, first)
     second = driven.start()

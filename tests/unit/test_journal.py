@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -138,6 +137,21 @@ def test_damage_at_the_very_end_is_no_damage_while_another_process_writes(run: R
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
+class Synced:
+    """Knows how much of each file was fsynced; tests/faults/disk.py takes the rest away too."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.size: Counter[Path] = Counter()
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            size = os.fstat(handle).st_size
+            real(handle)
+            self.size[Path(f"/proc/self/fd/{handle}").readlink()] = size
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
 def test_a_line_is_one_write_and_is_there_when_append_returns(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,19 +184,19 @@ def test_interval_zero_syncs_before_append_returns(run: RunDirectory, monkeypatc
 def test_what_was_appended_is_synced_after_the_interval_and_at_the_end(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = PowerLoss(monkeypatch)
+    synced = Synced(monkeypatch)
     journal = JournalWriter(run.journal, fsync_interval=0.05)
     for line in LINES:
         journal.append(line)
         time.sleep(0.02)
     deadline = time.monotonic() + 5
-    while disk.synced[run.journal] < run.journal.stat().st_size and time.monotonic() < deadline:
+    while synced.size[run.journal] < run.journal.stat().st_size and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert disk.synced[run.journal] == run.journal.stat().st_size
+    assert synced.size[run.journal] == run.journal.stat().st_size
     journal.append(LINES[0])
     journal.close()
     journal.close()
-    assert disk.synced[run.journal] == run.journal.stat().st_size
+    assert synced.size[run.journal] == run.journal.stat().st_size
     assert not [t for t in threading.enumerate() if t.name == "journal-fsync"]
 
 
@@ -260,67 +274,6 @@ def test_metrics_that_cannot_be_written_harm_nothing(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["accepted"] == 1
 
 
-# --------------------------------------------------------------------------------------------------------- power loss
-
-
-class PowerLoss:
-    """Knows how much of each file was fsynced, and can take the rest away."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.synced: Counter[Path] = Counter()
-        real = os.fsync
-
-        def fsync(handle: int) -> None:
-            size = os.fstat(handle).st_size
-            real(handle)
-            self.synced[Path(f"/proc/self/fd/{handle}").readlink()] = size
-
-        monkeypatch.setattr(os, "fsync", fsync)
-
-    def cut(self, path: Path, keep: int = 0) -> int:
-        """Lose what was not synced, `keep` bytes of it excepted; returns the bytes lost."""
-        size = path.stat().st_size
-        left = min(size, self.synced[path] + keep)
-        os.truncate(path, left)
-        return size - left
-
-
-def test_power_loss_costs_what_was_not_synced_and_the_run_ends_the_same(
-    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_scripted(make_config(output_dir=str(tmp_path / "whole")))
-    whole = (tmp_path / "whole" / "journal.jsonl").read_bytes()
-    disk, draw, journal = PowerLoss(monkeypatch), random.Random(1), tmp_path / "run" / "journal.jsonl"
-    lost: list[int] = []
-
-    class PowerFails(Exception):
-        pass
-
-    def outage(countdown: int) -> Any:
-        """A journal that stops in the middle of the run, as if the machine did."""
-        real = JournalWriter.append
-
-        def append(self: JournalWriter, line: dict[str, Any]) -> None:
-            nonlocal countdown
-            countdown -= 1
-            real(self, line)
-            if countdown == 0:
-                lost.append(disk.cut(journal, keep=draw.choice([0, 0, 7, 300])))
-                raise PowerFails
-
-        return append
-
-    for _ in range(6):
-        with monkeypatch.context() as patch:
-            patch.setattr(JournalWriter, "append", outage(draw.randint(5, 25)))
-            patch.setattr(JournalWriter, "close", lambda self: None)  # There is no orderly end.
-            with pytest.raises(PowerFails):
-                run_scripted(make_config(fsync_interval=0.005), ScriptedEngine(script, latency=0.004, seed=1))
-    run_scripted(make_config())
-    assert sum(lost) > 0, "nothing was ever lost, so this test shows nothing"
-    assert sorted(journal.read_bytes().split(b"\n")) == sorted(whole.split(b"\n"))
-
-
 # --------------------------------------------------------------------------------------------------------------- lock
 
 
@@ -373,9 +326,9 @@ def test_no_child_process_keeps_the_lock(run: RunDirectory) -> None:
 
 
 def test_a_new_run_directory_survives_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = PowerLoss(monkeypatch)
+    synced = Synced(monkeypatch)
     with RunDirectory(tmp_path / "runs" / "new").locked():
-        assert tmp_path in disk.synced and tmp_path / "runs" in disk.synced
+        assert tmp_path in synced.size and tmp_path / "runs" in synced.size
 
 
 def test_nothing_of_the_clock_gets_into_the_journal(make_config: Any, tmp_path: Path) -> None:

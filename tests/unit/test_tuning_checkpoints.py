@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from selfinstruct.errors import InputError
 from tuning import checkpoints, record
@@ -33,6 +34,27 @@ def test_last_complete_checkpoint_is_the_highest_whole_one(tmp_path):
     assert checkpoints.last_complete(tmp_path) == whole
     assert not torn.exists() and not missing.exists()
     assert (tmp_path / "checkpoint-9").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "training_args.bin"])
+@pytest.mark.parametrize("harm", ["empty", "half", "zeros", "one byte short"])
+def test_a_checkpoint_whose_tensors_a_power_loss_cut_short_is_passed_over(tmp_path, name, harm):
+    """The trainer's last file may have reached the disk before its first."""
+    earlier, later = checkpoint(tmp_path, 10), checkpoint(tmp_path, 20)
+    tensors = {"a": torch.arange(5000.0), "b": torch.zeros(3, 7, dtype=torch.bfloat16)}
+    for folder in (earlier, later):
+        for file in ("model.safetensors", "optimizer.pt", "rng_state.pth", "training_args.bin"):
+            if file.endswith("safetensors"):
+                save_file(tensors, folder / file, metadata={"format": "pt"})
+            else:
+                torch.save(tensors, folder / file)
+    assert checkpoints.last_complete(tmp_path) == later
+    data = (later / name).read_bytes()
+    size = len(data)
+    left = {"empty": b"", "half": data[: size // 2], "zeros": bytes(size), "one byte short": data[:-1]}[harm]
+    (later / name).write_bytes(left)
+    assert checkpoints.last_complete(tmp_path) == earlier
+    assert not later.exists()
 
 
 def test_no_checkpoint_at_all(tmp_path):
