@@ -247,6 +247,11 @@ class Config(Section):
         min_length=1,
         description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable.",
     )
+    earlier: tuple[str, ...] = Field(
+        (),
+        description="Earlier run directories to build on: new instructions are novel against theirs, prompts may show "
+        "them, and the dataset holds their rows too. Name all of them. Repeatable.",
+    )
     output_dir: str | None = Field(None, description="Run directory.")
     num_instructions: int = Field(
         1000, ge=1, description="Instructions to accept; more may be asked of a finished run."
@@ -280,7 +285,7 @@ class Config(Section):
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", "earlier", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -324,7 +329,7 @@ class Config(Section):
             "tune",
             "evaluate",
         }
-        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "engine"})
+        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "earlier", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
         return identity
 

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import Any
 
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, dump_yaml
+from selfinstruct.earlier import Earlier
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
@@ -64,6 +66,9 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
     config = _anchored(config)
     tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
+    earlier = earlier_runs.load(config.earlier)
+    if config.earlier:
+        identity["earlier_sha256"] = earlier_runs.fingerprint(earlier)
     with on_signals(leave), run.locked():
         _end_leftovers(run)
         if overwrite:
@@ -77,7 +82,7 @@ def generate(config: Config, start_engine: StartEngine, *, overwrite: bool = Fal
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
             )
         if _anything_to_ask(config, state):
-            asyncio.run(_grow(config, run, state, tasks, identity, start_engine))
+            asyncio.run(_grow(config, run, state, tasks, earlier, identity, start_engine))
     _say_when_stopped(state)
     return state
 
@@ -87,6 +92,7 @@ async def _grow(
     run: RunDirectory,
     state: RunState,
     tasks: list[SeedTask],
+    earlier: Earlier,
     identity: dict[str, Any],
     start_engine: StartEngine,
 ) -> None:
@@ -103,7 +109,7 @@ async def _grow(
         on_processes=lambda found: processes.remember(run.engine, found),
     )
     async with _closing(await until_signal(supervised.launch())) as engine:
-        steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
+        steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine), earlier.instructions)
         _check_fit(steps)
         if steps.borrows:
             console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
@@ -233,7 +239,10 @@ def _anchored(config: Config) -> Config:
     evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
     local = Path(config.model).expanduser()
     model = str(local.resolve()) if (local / "config.json").exists() else config.model
-    return config.model_copy(update={"seeds": absolute(config.seeds), "model": model, "evaluate": evaluation})
+    earlier = tuple(str(Path(name).resolve()) for name in config.earlier)
+    return config.model_copy(
+        update={"seeds": absolute(config.seeds), "earlier": earlier, "model": model, "evaluate": evaluation}
+    )
 
 
 def _discard(run: RunDirectory) -> None:

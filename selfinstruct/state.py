@@ -7,13 +7,13 @@ exactly where the interrupted one stood. It applies recorded decisions and never
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from selfinstruct.errors import InputError
 from selfinstruct.journal import VERSION, Line
-from selfinstruct.records import Instance, Instruction
+from selfinstruct.records import Instance, Instruction, Task
 
 
 @dataclass
@@ -76,6 +76,14 @@ class RunState:
             known = instruction.id in self.is_classification
             left.append(("instances" if known else "classification", instruction))
         return left
+
+    def tasks(self) -> Iterator[Task]:
+        """Accepted instructions that have instances, in order of acceptance."""
+        for instruction in self.pool:
+            instances = self.instances.get(instruction.id)
+            if instances:
+                is_classification = self.is_classification[instruction.id]
+                yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
 
     def candidates(self) -> tuple[int, int, int]:
         """(accepted, rejected, together) of instruction candidates."""

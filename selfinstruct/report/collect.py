@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import config as configs
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
@@ -104,7 +105,8 @@ def collect(run_dir: Path) -> Report:
     config = _config(run)
     header = next(read_lines(run.journal, live=True), {})
     seeds = _seeds(config, header)
-    growth = grow(read_lines(run.journal, live=True), {task.id: task.instruction for task in seeds}, run.metrics)
+    known = {task.id: task.instruction for task in seeds} | _earlier(config)
+    growth = grow(read_lines(run.journal, live=True), known, run.metrics)
     dataset = outcome.read_json(run.dataset / "export.json")
     trainings = [
         (title, found)
@@ -164,6 +166,14 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
         return []
     wanted = (header.get("identity") or {}).get("seeds_sha256")
     return tasks if seed_files.fingerprint(tasks) == wanted else []
+
+
+def _earlier(config: Config | None) -> dict[str, str]:
+    """Instructions of earlier runs by id; none when the runs are gone."""
+    try:
+        return {i.id: i.text for i in earlier_runs.load(config.earlier if config else ()).instructions}
+    except SelfInstructError:
+        return {}
 
 
 def _unfinished(state: RunState) -> str:
@@ -231,9 +241,11 @@ def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
 
 
 def _rows(dataset: dict[str, Any]) -> Step:
-    """From kept instances to rows. Seed tasks, which may stand in the training split, are not counted."""
+    """From kept instances to rows. Rows of seed tasks and of earlier runs are not counted."""
     rows = dict(dataset["rows"])
     rows["train"] -= dataset.get("origins", {}).get("seed", 0)
+    for name, n in dataset.get("earlier", {}).get("rows", {}).items():
+        rows[name] -= n
     left_out = [Part(name, n) for name, n in dataset["instances"]["left_out"].items()]
     splits = [Part(name, n, True) for name, n in rows.items()]
     return Step("Instances at the export", dataset["instances"]["accepted"], [*splits, *left_out])
