@@ -36,6 +36,7 @@ CONVENTIONAL_NAMES = {
     "top_p": "proposal.top_p",
     "max_tokens": "proposal.max_tokens",
     "threshold": "filters.threshold",
+    "regenerate_outputs": "regenerate.model",
 }
 """Short names of options on the command line, besides their full ones."""
 
@@ -148,6 +149,15 @@ class Saturation(Section):
     min_acceptance: float = Field(
         0.02, ge=0, le=1, description="Stop when a smaller share of the window's candidates is accepted; 0 never stops."
     )
+
+
+class Regenerate(Sampling):
+    """Rewriting the outputs of a run by another model."""
+
+    model: str | None = Field(
+        None, description="Model that writes the outputs anew: a local path, or a name on the Hub; default: none does."
+    )
+    engine: dict[str, Any] = Field({}, description="vLLM engine arguments for that model, over those of `engine`.")
 
 
 class Export(Section):
@@ -281,6 +291,7 @@ class Config(Section):
     instances: Instances = Instances()
     filters: Filters = Filters()
     saturation: Saturation = Saturation()
+    regenerate: Regenerate = Regenerate()
     export: Export = Export()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
@@ -325,6 +336,7 @@ class Config(Section):
             "stall_timeout",
             "request_timeout",
             "saturation",
+            "regenerate",
             "export",
             "tune",
             "evaluate",
@@ -339,6 +351,9 @@ ENGINE_IDENTITY = frozenset(
     "rope_scaling".split()
 )
 """vLLM engine arguments that change what the model answers; the others only pace it."""
+
+ENGINE_OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revision".split())
+"""vLLM engine arguments that belong to the generator's own files: no other model of the run is given them."""
 
 
 def load(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:

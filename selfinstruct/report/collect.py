@@ -189,6 +189,8 @@ def _unfinished(state: RunState) -> str:
         )
     if state.complete:
         return ""
+    if outputs := len(state.outputs_left()):
+        return f"{outputs:,} outputs still wait to be written anew."
     left = len(state.pending())
     return f"Generation has not finished: {accepted:,} of {state.target:,} instructions are accepted" + (
         f", and {left:,} of them still wait for their instances." if left else "."
@@ -207,6 +209,8 @@ def _facts(
         facts.append(("Seeds", f"{len(seeds)} tasks, {classification} of them classification ({source})"))
     elif config:
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
+    if rewriter := identity.get("regenerate"):
+        facts.append(("Outputs", f"written anew by {rewriter.get('model')}"))
     facts.append(("Target", f"{growth.state.target:,} instructions"))
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
     style = "chat template" if resolved.get("style") == "chat" else "text completion"
@@ -293,7 +297,7 @@ def _next(
     found = []
     if state.stopped is not None and len(state.pool) < state.target:
         found.append(Next("go on in spite of saturation", f"{generate} --saturation.min-acceptance 0"))
-    elif not state.complete:
+    elif not state.complete and not state.regenerates:
         found.append(Next("finish generation", generate))
     if not dataset_is_current:
         found.append(Next("write the dataset", f"selfinstruct export {path}"))
@@ -303,7 +307,7 @@ def _next(
         found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
         found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
-    if state.complete:
+    if state.complete and not state.regenerates:
         found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:
         found.append(Next("do the same with a real model", REAL_RUN))
