@@ -37,6 +37,8 @@ CONVENTIONAL_NAMES = {
     "max_tokens": "proposal.max_tokens",
     "threshold": "filters.threshold",
     "regenerate_outputs": "regenerate.model",
+    "rounds": "rounds.num_rounds",
+    "patience": "rounds.patience",
 }
 """Short names of options on the command line, besides their full ones."""
 
@@ -245,6 +247,18 @@ class Evaluate(Section):
         return value
 
 
+class Rounds(Section):
+    """Rounds, in each of which the model tuned in the round before is the generator (`selfinstruct iterate`)."""
+
+    num_rounds: int = Field(3, ge=1, description="Most rounds.")
+    patience: int = Field(
+        1,
+        ge=0,
+        description="Stop after so many rounds in succession that are not shown to be better on held-out tasks than "
+        "the best before them; 0 makes all rounds.",
+    )
+
+
 class Config(Section):
     """A run's whole configuration."""
 
@@ -295,6 +309,7 @@ class Config(Section):
     export: Export = Export()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
+    rounds: Rounds = Rounds()
 
     @field_validator("seeds", "earlier", mode="before")
     @classmethod
@@ -340,6 +355,7 @@ class Config(Section):
             "export",
             "tune",
             "evaluate",
+            "rounds",
         }
         identity = self.model_dump(mode="json", exclude=paced | {"seeds", "earlier", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}

@@ -166,7 +166,7 @@ def _metavar(kind: Any) -> str | None:
 def _help(info: FieldInfo) -> str:
     default = info.default
     if isinstance(default, tuple):
-        default = " ".join(map(str, default)) if len(default) < 3 else None
+        default = " ".join(map(str, default)) if 0 < len(default) < 3 else None
     shown = (
         ""
         if default is None or default is ...

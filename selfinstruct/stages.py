@@ -146,6 +146,17 @@ def report(run: RunDirectory) -> Path:
     return path
 
 
+def generate(config: Config) -> None:
+    """Grow the run of the configuration to its target, in a process of its own."""
+    _run_generate(config, overwrite=False)
+
+
+def regenerate(source: Path, config: Config) -> None:
+    """Write the outputs of the run in `source` anew, into the run of the configuration, in a process of its own."""
+    command = [sys.executable, "-m", "selfinstruct", "regenerate", str(source), "--config", "-"]
+    _call([*command, "--output-dir", str(config.output_dir)], "regenerate", standard_input=dump_yaml(config))
+
+
 def _run_generate(config: Config, overwrite: bool) -> None:
     run = RunDirectory(Path(str(config.output_dir)))
     if not overwrite and run.journal.exists():

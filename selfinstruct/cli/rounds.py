@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import CONFIG, OVERWRITE, PASSES_ON, RUN, extra_arguments, vllm_arguments
+from selfinstruct.cli.shared import (
+    AS_JSON,
+    CONFIG,
+    OVERWRITE,
+    PASSES_ON,
+    RUN,
+    extra_arguments,
+    passed_on_sections,
+    vllm_arguments,
+)
 from selfinstruct.config import STANDARD_INPUT
 from selfinstruct.errors import InputError
 from selfinstruct.options import config_options, resolve_config
@@ -65,3 +75,45 @@ def regenerate(
             ("run", config.output_dir),
         ]
         closing_table("the outputs are rewritten", rows, f"selfinstruct export {config.output_dir}")
+
+
+@cli.command(context_settings=PASSES_ON)
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@config_options(
+    "",
+    "rounds",
+    "regenerate",
+    "proposal",
+    "classification",
+    "instances",
+    "filters",
+    "saturation",
+    "export",
+    "evaluate",
+)
+@OVERWRITE
+@AS_JSON
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
+def iterate(config_file: Path, overwrite: bool, as_json: bool, arguments: tuple[str, ...], **given: Any) -> None:
+    """Run several rounds, each with the last tuned model.
+
+    The model tuned in one round generates in the next. Every round is a run directory below --output-dir; its dataset
+    holds the rounds before it, and the original model is tuned on that. Stops when held-out scores stop improving; the
+    link `best` names the best round. The same command again continues.
+
+    \b
+    Example:
+        selfinstruct iterate night.yaml --rounds 3 --output-dir runs/rounds
+        selfinstruct iterate night.yaml --rounds 2 --regenerate-outputs Qwen/Qwen3-32B --json
+    """
+    from selfinstruct.rounds import iterate as make_rounds
+
+    found = make_rounds(resolve_config(config_file, given, passed_on_sections(arguments)), overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+
+    from selfinstruct.report.rounds import table
+
+    Console(highlight=False).print(table(found))
