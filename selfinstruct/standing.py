@@ -87,7 +87,8 @@ def judge(scores: Sequence[Mapping[str, Score]], config: Config) -> Standing:
     from tuning.compare import compare
 
     bootstrap = _bootstrap(config)
-    against, gains = list[int](), list[Comparison | None]()
+    against: list[int] = []
+    gains: list[Comparison | None] = []
     best = without_gain = 0
     for k, found in enumerate(scores):
         before = best
