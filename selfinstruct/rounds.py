@@ -268,11 +268,11 @@ def _judged(output: RunDirectory, config: Config, found: Row) -> Row:
 def _ended(rounds: Sequence[Row], standing: Standing, config: Config) -> str | None:
     """Why there is no further round; None when there is."""
     patience, most = config.rounds.patience, config.rounds.num_rounds
-    if rounds and patience and standing.without_gain >= patience:
+    if len(rounds) >= most:
+        return "the only round is made" if len(rounds) == 1 else f"all {len(rounds)} rounds are made"
+    if patience and standing.without_gain >= patience:
         last = "the last round was" if patience == 1 else f"the last {standing.without_gain} rounds were"
         return f"{last} not shown to be better on held-out tasks"
-    if len(rounds) >= most:
-        return "the only round is made" if most == 1 else f"all {most} rounds are made"
     return None
 
 
