@@ -26,6 +26,9 @@ from selfinstruct.errors import ConfigError
 STANDARD_INPUT = Path("-")
 """As a configuration file: read it from stdin."""
 
+TUNED_MODEL = "tuned"
+"""As `regenerate.model` in rounds: the model that the round before tuned."""
+
 DEMO_MODEL = "demo"
 """The name under which the embedded demo model goes."""
 
@@ -157,7 +160,9 @@ class Regenerate(Sampling):
     """Rewriting the outputs of a run by another model."""
 
     model: str | None = Field(
-        None, description="Model that writes the outputs anew: a local path, or a name on the Hub; default: none does."
+        None,
+        description="Model that writes the outputs anew: a local path, or a name on the Hub; default: none does. In "
+        "rounds, `tuned` is the model of the round before, which rewrites the outputs of all earlier rounds.",
     )
     engine: dict[str, Any] = Field({}, description="vLLM engine arguments for that model, over those of `engine`.")
 

@@ -4,7 +4,8 @@
       config.yaml          the configuration
       rounds.json          what was done and what came of it, see `iterate`
       round-01/ ...        a run directory each, with every stage done
-      round-01-generated/  where outputs are written anew: the round as it was generated, before that
+      round-01-generated/  with `--regenerate-outputs MODEL`: the round as it was generated, before that
+      round-02-earlier/    with `--regenerate-outputs tuned`: the rounds before it, with outputs by the last tuned model
       best                 a symbolic link to the best round
       report.html          the rounds in a table
 
@@ -27,7 +28,7 @@ from typing import Any
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, dump_yaml
+from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config, dump_yaml
 from selfinstruct.errors import ConfigError, InputError, StoppedError
 from selfinstruct.generate import anchored, discard, refuse_other_run
 from selfinstruct.journal import RunDirectory, read_lines
@@ -37,6 +38,7 @@ from selfinstruct.standing import Standing, stand
 from selfinstruct.state import RunState, replay
 
 VERSION = 1
+_ROUND = re.compile(r"round-\d{2,}(-generated)?")
 Row = dict[str, Any]
 
 
@@ -125,13 +127,14 @@ def round_config(config: Config, output: Path, number: int) -> Config:
         return config.model_copy(update={"output_dir": str(output / run)})
     before = [RunDirectory(output / name_of(k)) for k in range(1, number)]
     style = next(read_lines(before[0].journal))["resolved"]["style"]
+    built_on = [output / f"{run}-earlier" / r.path.name if _by_tuned(config) else r.path for r in before]
     return config.model_copy(
         update={
             "output_dir": str(output / run),
             "model": str(before[-1].model.resolve()),
             "revision": None,
             "prompting": style,
-            "earlier": (*config.earlier, *(str(r.path.resolve()) for r in before)),
+            "earlier": (*config.earlier, *(str(path.resolve()) for path in built_on)),
             "engine": {name: value for name, value in config.engine.items() if name not in ENGINE_OF_GENERATOR},
             "tune": config.tune.model_copy(update={"model": config.tune.model or config.model}),
         }
@@ -155,12 +158,15 @@ def _make_round(config: Config, output: Path, number: int, chain: Chain) -> Row 
     this = round_config(config, output, number)
     run = RunDirectory(Path(str(this.output_dir)))
     title = f"round {number} of at most {config.rounds.num_rounds}"
-    generated = f"{run.path}-generated" if config.regenerate.model else str(run.path)
+    if _by_tuned(config):
+        _rewrite_earlier(config, output, this, number, title, chain)
+    rewrites = config.regenerate.model is not None and not _by_tuned(config)
+    generated = f"{run.path}-generated" if rewrites else str(run.path)
     stage(f"{title}: generate")
     state = _generate(this.model_copy(update={"output_dir": generated}), chain)
     if number > 1 and not any(state.instances.values()):
         return None
-    if config.regenerate.model:
+    if rewrites:
         stage(f"{title}: write the outputs anew")
         chain.regenerate(Path(generated), this)
     stage(f"{title}: export")
@@ -171,6 +177,24 @@ def _make_round(config: Config, output: Path, number: int, chain: Chain) -> Row 
     chain.evaluate(this)
     chain.report(run)
     return _told(run, this, number)
+
+
+def _by_tuned(config: Config) -> bool:
+    return config.regenerate.model == TUNED_MODEL
+
+
+def _rewrite_earlier(config: Config, output: Path, this: Config, number: int, title: str, chain: Chain) -> None:
+    """Let the last tuned model, which is this round's generator, write the outputs of all rounds before it anew.
+
+    Each time from what was generated: an output that is rejected is then at least the generator's, not a worse model's.
+    """
+    by = config.regenerate.model_copy(update={"model": this.model})
+    for earlier, rewritten in zip(range(1, number), this.earlier[len(config.earlier) :], strict=True):
+        stage(f"{title}: write the outputs of round {earlier} anew")
+        of_that = round_config(config, output, earlier)
+        chain.regenerate(
+            output / name_of(earlier), of_that.model_copy(update={"output_dir": rewritten, "regenerate": by})
+        )
 
 
 def _generate(config: Config, chain: Chain) -> RunState:
@@ -318,10 +342,13 @@ def _discard(output: RunDirectory) -> None:
     """Remove the rounds and what is said of them, and nothing else that may lie in the directory."""
     for path in (output.path / "rounds.json", output.path / "best", output.config, output.report):
         path.unlink(missing_ok=True)
-    for folder in sorted(output.path.glob("round-*")):
-        if re.fullmatch(r"round-\d{2,}(-generated)?", folder.name) and folder.is_dir():
-            run = RunDirectory(folder)
-            with run.locked():
-                discard(run)
-            if {path.name for path in folder.iterdir()} <= {".lock"}:
-                shutil.rmtree(folder)
+    found = [*output.path.glob("round-*-earlier/round-*"), *output.path.glob("round-*")]
+    for folder in [path for path in found if path.is_dir() and _ROUND.fullmatch(path.name)]:
+        run = RunDirectory(folder)
+        with run.locked():
+            discard(run)
+        if {path.name for path in folder.iterdir()} <= {".lock"}:
+            shutil.rmtree(folder)
+    for folder in output.path.glob("round-*-earlier"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
