@@ -64,7 +64,7 @@ def init(path: Path, model: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
-    """Generate, export, tune, evaluate and report, one after the other.
+    """Generate, export, tune, evaluate and report, in one go.
 
     The same command again continues where it stopped. vLLM's engine arguments are given as --engine.NAME,
     TRL's as --tune.NAME.
