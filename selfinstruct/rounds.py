@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
@@ -93,7 +95,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     output = RunDirectory(Path(str(config.output_dir)))
     identity = _identity(config)
     with output.locked():
-        if overwrite:
+        if overwrite and not output.journal.exists():
             _discard(output)
         found = _begin(output, config, identity)
         while True:
@@ -253,9 +255,13 @@ def _begin(output: RunDirectory, config: Config, identity: Row) -> Row:
     """What `rounds.json` holds; a new one when there is none.
 
     Raises:
-        ConfigError: it was made with other settings.
+        ConfigError: it was made with other settings, or the directory is that of a run.
         InputError: a round that it names is gone.
     """
+    if output.journal.exists():
+        raise ConfigError(
+            f"{output.path} holds a run; give the rounds a directory of their own: --output-dir DIRECTORY"
+        )
     path = output.path / "rounds.json"
     new: Row = {"version": VERSION, "identity": identity, "rounds": []}
     found = _read(path) if path.exists() else new
@@ -322,16 +328,21 @@ def _check(config: Config) -> None:
 
 def _identity(config: Config) -> Row:
     """What makes rounds comparable: everything but what paces the work, and how many rounds there may be."""
+
+    def given(section: BaseModel) -> Row:
+        # What stands at its default is left out, so that an option that a later version adds changes nothing.
+        return section.model_dump(mode="json", exclude_defaults=True)
+
     of_rewriter = {k: v for k, v in sorted(config.regenerate.engine.items()) if k in ENGINE_IDENTITY}
     identity = {
         **config.identity(),
         "num_instructions": config.num_instructions,
         "seeds_sha256": seed_files.fingerprint(seed_files.load([seed_files.resolve(name) for name in config.seeds])),
         "prompts_version": PROMPTS_VERSION,
-        "regenerate": {**config.regenerate.model_dump(mode="json"), "engine": of_rewriter},
-        "export": config.export.model_dump(mode="json"),
-        "tune": config.tune.model_dump(mode="json"),
-        "evaluate": config.evaluate.model_dump(mode="json"),
+        "regenerate": {**given(config.regenerate), "engine": of_rewriter},
+        "export": given(config.export),
+        "tune": given(config.tune),
+        "evaluate": given(config.evaluate),
     }
     if config.earlier:
         identity["earlier_sha256"] = earlier_runs.fingerprint(earlier_runs.load(config.earlier))

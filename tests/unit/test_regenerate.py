@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from selfinstruct.config import Config
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
-from selfinstruct.errors import ConfigError, EngineError, InputError
+from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupted
 from selfinstruct.export import SPLITS, export
 from selfinstruct.journal import read_lines
 from selfinstruct.records import Completion
@@ -153,6 +155,25 @@ def test_continuing_gives_the_same_as_going_through(source: Config, latency: flo
         rewrite(source, engine=engine)
         assert len(engine.history) == len(whole) - len(interrupted), "nothing is asked twice"
         assert sorted(map(json.dumps, journal_lines(run))) == sorted(map(json.dumps, whole))
+
+
+def test_a_signal_ends_it_in_good_order(source: Config) -> None:
+    asked = 0
+
+    def interrupted(request: Request) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return better(request)
+
+    with pytest.raises(Interrupted):
+        rewrite(source, engine=ScriptedEngine(interrupted, has_chat_template=True, latency=0.002))
+    done = len(journal_lines(Path(f"{source.output_dir}-new"))) - len(journal_lines(Path(str(source.output_dir))))
+    assert 0 < done < state_of(source).num_instances
+    engine = ScriptedEngine(better, has_chat_template=True)
+    assert rewrite(source, engine=engine).complete
+    assert len(engine.history) == state_of(source).num_instances - done
 
 
 def test_a_torn_line_is_asked_again(source: Config) -> None:

@@ -416,6 +416,12 @@ def test_what_cannot_be_done_is_said_before_anything_is(config: Config) -> None:
         iterate(but(config, output_dir=None), fake.chain())
     with pytest.raises(ConfigError, match="download the model at that revision"):
         iterate(but(config, revision="abc"), fake.chain())
+    run_scripted(but(config, num_instructions=3))
+    before = (Path(str(config.output_dir)) / "config.yaml").read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="holds a run; give the rounds a directory of their own"):
+            iterate(config, fake.chain(), overwrite=overwrite)
+    assert (Path(str(config.output_dir)) / "config.yaml").read_bytes() == before
     assert fake.calls == []
 
 
