@@ -358,7 +358,7 @@ def _discard(output: RunDirectory) -> None:
         run = RunDirectory(folder)
         with run.locked():
             discard(run)
-        if {path.name for path in folder.iterdir()} <= {".lock"}:
+        if all(path.name.startswith(".") for path in folder.iterdir()):
             shutil.rmtree(folder)
     for folder in output.path.glob("round-*-earlier"):
         if not any(folder.iterdir()):
