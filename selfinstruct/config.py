@@ -28,6 +28,9 @@ from selfinstruct.errors import ConfigError
 STANDARD_INPUT = Path("-")
 """As a configuration file: read it from stdin."""
 
+TUNED_MODEL = "tuned"
+"""As `regenerate.model` in rounds: the model that the round before tuned."""
+
 DEMO_MODEL = "demo"
 """The name under which the embedded demo model goes."""
 
@@ -42,6 +45,9 @@ CONVENTIONAL_NAMES = {
     "time_limit": "limits.time_limit",
     "max_tokens_total": "limits.max_tokens_total",
     "max_requests": "limits.max_requests",
+    "regenerate_outputs": "regenerate.model",
+    "rounds": "rounds.num_rounds",
+    "patience": "rounds.patience",
 }
 """Short names of options on the command line, besides their full ones."""
 
@@ -212,6 +218,17 @@ class Limits(Section):
         return value
 
 
+class Regenerate(Sampling):
+    """Rewriting the outputs of a run by another model."""
+
+    model: str | None = Field(
+        None,
+        description="Model that writes the outputs anew: a local path, or a name on the Hub; default: none does. In "
+        "rounds, `tuned` is the model of the round before, which rewrites the outputs of all earlier rounds.",
+    )
+    engine: dict[str, Any] = Field({}, description="vLLM engine arguments for that model, over those of `engine`.")
+
+
 class Export(Section):
     """How a run becomes a dataset."""
 
@@ -297,6 +314,18 @@ class Evaluate(Section):
         return value
 
 
+class Rounds(Section):
+    """Rounds, in each of which the model tuned in the round before is the generator (`selfinstruct iterate`)."""
+
+    num_rounds: int = Field(3, ge=1, description="Most rounds.")
+    patience: int = Field(
+        1,
+        ge=0,
+        description="Stop after so many rounds in succession that are not shown to be better on held-out tasks than "
+        "the best before them; 0 makes all rounds.",
+    )
+
+
 class Config(Section):
     """A run's whole configuration."""
 
@@ -308,6 +337,11 @@ class Config(Section):
         ("seed_tasks",),
         min_length=1,
         description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable.",
+    )
+    earlier: tuple[str, ...] = Field(
+        (),
+        description="Earlier run directories to build on: new instructions are novel against theirs, prompts may show "
+        "them, and the dataset holds their rows too. Name all of them. Repeatable.",
     )
     output_dir: str | None = Field(None, description="Run directory.")
     num_instructions: int = Field(
@@ -339,11 +373,13 @@ class Config(Section):
     filters: Filters = Filters()
     saturation: Saturation = Saturation()
     limits: Limits = Limits()
+    regenerate: Regenerate = Regenerate()
     export: Export = Export()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
+    rounds: Rounds = Rounds()
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", "earlier", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -397,11 +433,13 @@ class Config(Section):
             "request_timeout",
             "saturation",
             "limits",
+            "regenerate",
             "export",
             "tune",
             "evaluate",
+            "rounds",
         }
-        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "engine"})
+        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "earlier", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
         return identity
 
@@ -417,6 +455,9 @@ ENGINE_IDENTITY = frozenset(
     "rope_scaling".split()
 )
 """vLLM engine arguments that change what the model answers; the others only pace it."""
+
+ENGINE_OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revision".split())
+"""vLLM engine arguments that belong to the generator's own files: no other model of the run is given them."""
 
 
 _SECRET = re.compile(

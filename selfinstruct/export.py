@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import evaluation_tasks, jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Export
+from selfinstruct.earlier import Earlier
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, self_instruct
 from selfinstruct.journal import RunDirectory, read_lines
@@ -59,13 +61,20 @@ def export(config: Config) -> dict[str, Any]:
     if config.export.include_seeds:
         sha256 = state.header["identity"]["seeds_sha256"]
         seeds = seed_files.load_unchanged(config.seeds, sha256, ", or export without --include-seeds")
-    generated = list(generated_tasks(state))
+    earlier = _earlier_of(config, state)
+    generated = list(state.tasks())
     dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
+    if config.earlier:
+        before = split(earlier.tasks, [], evaluation, config.export)
+        counts |= _counts_of_earlier(earlier, before)
+        for name, rows in dataset.rows.items():
+            rows[:0] = before.rows[name]
+    counts |= _counts_of_rows(dataset)
     for name, rows in dataset.rows.items():
         jsonl.write(run.dataset / f"{name}.jsonl", rows)
     alpaca.write(run.dataset / "alpaca.json", dataset.rows["train"])
-    self_instruct.write(run.dataset / "self_instruct", state, generated)
+    self_instruct.write(run.dataset / "self_instruct", [*earlier.states, state], [*earlier.tasks, *generated])
     jsonl.write_json(run.dataset / "export.json", counts)
     jsonl.write_text(run.dataset / "README.md", card(config, state, counts))
     return counts
@@ -81,13 +90,15 @@ def export_seeds(config: Config, folder: Path) -> int:
     return len(rows)
 
 
-def generated_tasks(state: RunState) -> Iterator[Task]:
-    """Accepted instructions that have instances, in order of acceptance."""
-    for instruction in state.pool:
-        instances = state.instances.get(instruction.id)
-        if instances:
-            is_classification = state.is_classification[instruction.id]
-            yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
+def _earlier_of(config: Config, state: RunState) -> Earlier:
+    """The earlier runs that the run built on, as long as they are unchanged."""
+    earlier = earlier_runs.load(config.earlier)
+    if config.earlier and earlier_runs.fingerprint(earlier) != state.header["identity"].get("earlier_sha256"):
+        raise InputError(
+            f"{', '.join(config.earlier)}: not what this run was built on, or changed since; "
+            "restore them, or leave their rows out with an empty `earlier:` in the run's config.yaml"
+        )
+    return earlier
 
 
 def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence[str], options: Export) -> Dataset:
@@ -121,8 +132,9 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence
 
 
 def _share(task_id: str, purpose: str) -> float:
-    """A number in [0, 1) that belongs to the task for ever."""
-    return int.from_bytes(hashlib.sha256(f"{purpose}/{task_id}".encode()).digest()[:8], "big") / 2**64
+    """A number in [0, 1) that belongs to the task for ever: in the datasets of later runs too."""
+    own = earlier_runs.own_id(task_id)
+    return int.from_bytes(hashlib.sha256(f"{purpose}/{own}".encode()).digest()[:8], "big") / 2**64
 
 
 def _seed_task(seed: SeedTask) -> Task:
@@ -146,7 +158,7 @@ def _rows(task: Task) -> list[Row]:
 
 
 def _counts(state: RunState, dataset: Dataset, config: Config) -> dict[str, Any]:
-    rows = {name: len(found) for name, found in dataset.rows.items()}
+    """What is counted of the run itself."""
     with_instances = sum(1 for kept in state.instances.values() if kept)
     return {
         "instructions": {
@@ -156,16 +168,41 @@ def _counts(state: RunState, dataset: Dataset, config: Config) -> dict[str, Any]
             "left_out": dict(dataset.left_out_tasks),
         },
         "instances": {"accepted": state.num_instances, "left_out": dict(dataset.left_out_rows)},
-        "rows": rows,
-        "origins": dict(Counter(row["origin"] for found in dataset.rows.values() for row in found)),
         "include_seeds": config.export.include_seeds,
+    }
+
+
+def _counts_of_earlier(earlier: Earlier, dataset: Dataset) -> dict[str, Any]:
+    """What is counted of earlier runs."""
+    return {
+        "earlier": {
+            "runs": len(earlier.states),
+            "instructions": {
+                "accepted": len(earlier.instructions),
+                "with_instances": len(earlier.tasks),
+                "left_out": dict(dataset.left_out_tasks),
+            },
+            "instances": {
+                "accepted": sum(len(task.instances) for task in earlier.tasks),
+                "left_out": dict(dataset.left_out_rows),
+            },
+            "rows": {name: len(found) for name, found in dataset.rows.items()},
+        }
+    }
+
+
+def _counts_of_rows(dataset: Dataset) -> dict[str, Any]:
+    """What is counted of the dataset as a whole."""
+    return {
+        "rows": {name: len(found) for name, found in dataset.rows.items()},
+        "origins": dict(Counter(row["origin"] for found in dataset.rows.values() for row in found)),
         "mean_words": {name: _mean_words(dataset.rows.values(), name) for name in ("instruction", "input", "output")},
     }
 
 
 def _mean_words(splits: Iterable[list[Row]], name: str) -> float | None:
-    """Mean words of the non-empty texts of one field of generated rows; each instruction counts once."""
-    rows = [row for rows in splits for row in rows if row["origin"] == "generated"]
+    """Mean words of the non-empty texts of one field of machine-written rows; each instruction counts once."""
+    rows = [row for rows in splits for row in rows if row["origin"] != "seed"]
     texts = {row["instruction"] for row in rows} if name == "instruction" else [row[name] for row in rows if row[name]]
     return round(sum(len(tokenize(t)) for t in texts) / len(texts), 1) if texts else None
 
@@ -191,8 +228,13 @@ def card(config: Config, state: RunState, counts: dict[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     identity = state.header["identity"]
+    counted = [part for part in (counts, counts.get("earlier")) if part]
     return environment.get_template("dataset_card.md").render(
         counts=counts,
+        left_out={
+            "instructions": sum(sum(part["instructions"]["left_out"].values()) for part in counted),
+            "rows": sum(sum(part["instances"]["left_out"].values()) for part in counted),
+        },
         identity=identity,
         resolved=state.header["resolved"],
         refiltered_from=state.header.get("refiltered_from"),

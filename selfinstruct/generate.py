@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import deadline, jsonl, stopping
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, dump_yaml
 from selfinstruct.deadline import Clock, Reserve
+from selfinstruct.earlier import Earlier
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
@@ -74,16 +76,19 @@ def generate(
         raise ConfigError("give a run directory: --output-dir RUN")
     run = RunDirectory(Path(config.output_dir))
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    config = _anchored(config)
+    config = anchored(config)
     tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
     identity = {**config.identity(), "seeds_sha256": seed_files.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
+    earlier = earlier_runs.load(config.earlier)
+    if config.earlier:
+        identity["earlier_sha256"] = earlier_runs.fingerprint(earlier)
     with on_signals(leave), run.locked():
-        _end_leftovers(run)
+        end_leftovers(run)
         if overwrite:
-            _discard(run)
-        state = _recover(run)
+            discard(run)
+        state = recover(run)
         if state.header:
-            _refuse_other_run(run, state.header["identity"], identity)
+            refuse_other_run(run, state.header["identity"], identity)
             jsonl.write_text(run.config, dump_yaml(config.kept()))
         run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:
@@ -93,7 +98,7 @@ def generate(
         limits = Limits(config, state, clock, finish_by, reserve)
         if not limits.overdue() and _anything_to_ask(config, state, finish_by):
             try:
-                asyncio.run(_grow(config, run, state, tasks, identity, start_engine, limits))
+                asyncio.run(_grow(config, run, state, tasks, earlier, identity, start_engine, limits))
             except EngineError as error:
                 if state.header:  # Else there is no run yet.
                     stopping.record(run, str(error))
@@ -107,6 +112,7 @@ async def _grow(
     run: RunDirectory,
     state: RunState,
     tasks: list[SeedTask],
+    earlier: Earlier,
     identity: dict[str, Any],
     start_engine: StartEngine,
     limits: Limits,
@@ -114,19 +120,10 @@ async def _grow(
     console.print(f"starting the engine with model {config.model!r}")
     metrics = MetricsWriter(run.metrics)
     began = limits.clock()
-    supervised = SupervisedEngine(
-        start_engine,
-        max_restarts=config.max_engine_restarts,
-        stall_timeout=config.stall_timeout,
-        request_timeout=config.request_timeout,
-        first_delay=_FIRST_RESTART_DELAY_S,
-        on_death=_say_death,
-        on_restart=lambda restart: _note_restart(restart, metrics),
-        on_processes=lambda found: processes.remember(run.engine, found),
-    )
-    async with _closing(await until_signal(supervised.launch())) as engine:
+    async with closing(await until_signal(supervised(config, run, start_engine, metrics).launch())) as engine:
         limits.engine_started(limits.clock() - began)
-        steps = Steps(config, tasks, borrowed_seeds(tasks), engine, style := style_of(config, engine))
+        borrowed, style = borrowed_seeds(tasks), style_of(config, engine)
+        steps = Steps(config, tasks, borrowed, engine, style, earlier.instructions)
         check_fit(steps)
         if steps.borrows:
             console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
@@ -147,7 +144,23 @@ async def _grow(
                     await asyncio.gather(metering, return_exceptions=True)
 
 
-def _end_leftovers(run: RunDirectory) -> None:
+def supervised(
+    config: Config, run: RunDirectory, start_engine: StartEngine, metrics: MetricsWriter
+) -> SupervisedEngine:
+    """The engine of a run: another one is started when it dies or hangs, and its processes are remembered."""
+    return SupervisedEngine(
+        start_engine,
+        max_restarts=config.max_engine_restarts,
+        stall_timeout=config.stall_timeout,
+        request_timeout=config.request_timeout,
+        first_delay=_FIRST_RESTART_DELAY_S,
+        on_death=_say_death,
+        on_restart=lambda restart: _note_restart(restart, metrics),
+        on_processes=lambda found: processes.remember(run.engine, found),
+    )
+
+
+def end_leftovers(run: RunDirectory) -> None:
     """End engine processes that a run left behind when it was killed; they would hold the GPU's memory."""
     ended, left = processes.end_leftovers(run.engine)
     if ended:
@@ -205,7 +218,7 @@ def _anything_to_ask(config: Config, state: RunState, finish_by: float | None) -
     return len(state.pool) < max(state.target, config.num_instructions) and not stopped
 
 
-def _recover(run: RunDirectory) -> RunState:
+def recover(run: RunDirectory) -> RunState:
     """The state of what is there; a torn last line is set aside and reported."""
     if not run.journal.exists():
         return RunState()
@@ -217,7 +230,8 @@ def _recover(run: RunDirectory) -> RunState:
     return replay(read_lines(run.journal))
 
 
-def _refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+def refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
     if recorded != wanted:
         raise ConfigError(
             f"{run.path} holds a run made with other settings:\n{_difference(recorded, wanted)}\n"
@@ -238,19 +252,34 @@ def _difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = 
     return "\n".join(lines)
 
 
-def _anchored(config: Config) -> Config:
+def anchored(config: Config) -> Config:
     """The configuration with local paths made absolute, so that a run directory means the same from anywhere."""
 
     def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name if name in seed_files.PACKAGED else str(Path(name).resolve()) for name in names)
 
     evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
-    local = Path(config.model).expanduser()
-    model = str(local.resolve()) if (local / "config.json").exists() else config.model
-    return config.model_copy(update={"seeds": absolute(config.seeds), "model": model, "evaluate": evaluation})
+    rewriter = config.regenerate.model and _absolute_model(config.regenerate.model)
+    earlier = tuple(str(Path(name).resolve()) for name in config.earlier)
+    return config.model_copy(
+        update={
+            "seeds": absolute(config.seeds),
+            "earlier": earlier,
+            "model": _absolute_model(config.model),
+            "evaluate": evaluation,
+            "regenerate": config.regenerate.model_copy(update={"model": rewriter}),
+        }
+    )
 
 
-def _discard(run: RunDirectory) -> None:
+def _absolute_model(name: str) -> str:
+    """The path of a local model or adapter; other names as they are."""
+    local = Path(name).expanduser()
+    there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
+    return str(local.resolve()) if there else name
+
+
+def discard(run: RunDirectory) -> None:
     """Remove what a run leaves behind, and nothing else that may lie in the directory."""
     import shutil
 
@@ -340,7 +369,8 @@ def _measured(state: RunState, progress: GenerationProgress, limits: Limits) -> 
 
 
 @contextlib.asynccontextmanager
-async def _closing(engine: Engine) -> AsyncIterator[Engine]:
+async def closing(engine: Engine) -> AsyncIterator[Engine]:
+    """Close the engine at the end of the block, however that ends."""
     try:
         yield engine
     finally:

@@ -11,7 +11,8 @@ identifies the run; every other line is the outcome of one request with everythi
     {"kind": "classification", "id": ..., "completion": {...}, "is_classification": true}
     {"kind": "instances", "id": ..., "form": "input_first", "completion": {...}, "candidates": [{"input", "output",
         "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
-    {"kind": any of the three, ..., "failed": {"reason", "detail"}}
+    {"kind": "output", "id": ..., "instance": place, "completion": {...}, "candidates": [as for instances, one]}
+    {"kind": any of the four, ..., "failed": {"reason", "detail"}}
     {"kind": "control", "event": "target_raised" | "resumed", "after_proposal": n, ...}
     {"kind": "control", "event": "saturated" | "budget" | "deadline", ...}: a stop, see `stopping.py`
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from selfinstruct.config import CONVENTIONAL_NAMES, ENVIRONMENT_PREFIX, Config, did_you_mean, load, variable_of
+from selfinstruct.engines import vllm_plugin
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
@@ -139,8 +140,9 @@ def _is_section(info: FieldInfo) -> bool:
 
 def _option(name: str, info: FieldInfo, bare: bool) -> Callable[[Command], Command]:
     """One field as a Click option. Validation is pydantic's, so that a bound is stated once."""
-    short = next((short for short, full in CONVENTIONAL_NAMES.items() if full == name), None)
-    names = list(dict.fromkeys(filter(None, [short, name.rpartition(".")[2] if bare else None, name])))
+    conventional = next((short for short, full in CONVENTIONAL_NAMES.items() if full == name), None)
+    short = name.rpartition(".")[2] if bare else conventional
+    names = list(dict.fromkeys(filter(None, [short, name])))
     spelled = [f"--{n.replace('_', '-')}" for n in names]
     if name == "seeds":
         spelled.append("-s")
@@ -166,7 +168,7 @@ def _metavar(kind: Any) -> str | None:
 def _help(info: FieldInfo) -> str:
     default = info.default
     if isinstance(default, tuple):
-        default = " ".join(map(str, default)) if len(default) < 3 else None
+        default = " ".join(map(str, default)) if 0 < len(default) < 3 else None
     shown = (
         ""
         if default is None or default is ...
@@ -195,7 +197,7 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
     """
     known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
     for variable, value in os.environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == DEBUG_VARIABLE:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, vllm_plugin.PARENT):
             continue
         if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
             continue

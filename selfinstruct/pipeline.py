@@ -78,8 +78,7 @@ class Pipeline:
         self._follow_ups: deque[tuple[str, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
         self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._config.filters.threshold)
-        for instruction in state.pool:
-            self._index.add(instruction.text)
+        self._index.add_many(instruction.text for instruction in (*steps.earlier, *state.pool))
 
     async def run(self) -> None:
         """Run to the target, to saturation or to a limit, follow-ups included.

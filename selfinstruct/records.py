@@ -57,7 +57,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An instruction with its instances, wherever it comes from; `origin` is `generated` or `seed`."""
+    """An instruction with its instances, wherever it comes from; `origin` is `generated`, `earlier` or `seed`."""
 
     id: str
     instruction: str

@@ -217,6 +217,17 @@ def report(run: RunDirectory) -> Path:
     return path
 
 
+def generate(config: Config) -> None:
+    """Grow the run of the configuration to its target, in a process of its own."""
+    _run_generate(config, overwrite=False)
+
+
+def regenerate(source: Path, config: Config) -> None:
+    """Write the outputs of the run in `source` anew, into the run of the configuration, in a process of its own."""
+    command = [sys.executable, "-m", "selfinstruct", "regenerate", str(source), "--config", "-"]
+    _call([*command, "--output-dir", str(config.output_dir)], "regenerate", standard_input=dump_yaml(config))
+
+
 def _generate(config: Config, run: RunDirectory, overwrite: bool, plan: Schedule | None) -> StoppedError | None:
     """Generate; returns why it ended before its target, or None. Before a deadline, tuning is probed first."""
     options: list[str] = []

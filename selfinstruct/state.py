@@ -7,7 +7,7 @@ exactly where the interrupted one stood. It applies recorded decisions and never
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from selfinstruct.collection import uncollected
 from selfinstruct.degeneration import degenerate
 from selfinstruct.errors import InputError
 from selfinstruct.journal import VERSION, Line
-from selfinstruct.records import Instance, Instruction
+from selfinstruct.records import Instance, Instruction, Task
 
 
 @dataclass
@@ -40,6 +40,9 @@ class RunState:
         acceptance: per proposal, (candidates, accepted).
         degenerate: per proposal, what is wrong with its completion (`degeneration.degenerate`); mostly nothing.
         completions_seen: digests of the proposals' completions.
+        outputs_done: (instruction id, place of the instance) of those whose output was asked for anew.
+        outputs_kept: new outputs taken, "rewritten" or "unchanged".
+        outputs_rejected: new outputs by reason; the old ones stay.
         stopped: the control line of the stop that is in force, or None.
         resumed_after: proposals committed when the last stop for saturation was lifted; 0 when there was none.
     """
@@ -62,6 +65,9 @@ class RunState:
     acceptance: list[tuple[int, int]] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
     completions_seen: set[bytes] = field(default_factory=set)
+    outputs_done: set[tuple[str, int]] = field(default_factory=set)
+    outputs_kept: Counter[str] = field(default_factory=Counter)
+    outputs_rejected: Counter[str] = field(default_factory=Counter)
     stopped: Line | None = None
     resumed_after: int = 0
 
@@ -73,7 +79,13 @@ class RunState:
     @property
     def complete(self) -> bool:
         """Whether the target is reached and every accepted instruction has had its turn."""
-        return bool(self.header) and len(self.pool) >= self.target and not self.pending()
+        enough = bool(self.header) and len(self.pool) >= self.target
+        return enough and not self.pending() and not self.outputs_left()
+
+    @property
+    def regenerates(self) -> bool:
+        """Whether this is a run whose outputs are written anew (see `regenerate.py`)."""
+        return "regenerate" in self.header.get("identity", {})
 
     def pending(self) -> list[tuple[str, Instruction]]:
         """Follow-up requests still to make, as (kind, instruction), in order of acceptance."""
@@ -84,6 +96,25 @@ class RunState:
             known = instruction.id in self.is_classification
             left.append(("instances" if known else "classification", instruction))
         return left
+
+    def outputs_left(self) -> list[tuple[Instruction, int, Instance]]:
+        """Outputs still to be asked for anew, as (instruction, place of the instance, instance)."""
+        if not self.regenerates:
+            return []
+        return [
+            (instruction, place, instance)
+            for instruction in self.pool
+            for place, instance in enumerate(self.instances.get(instruction.id, ()))
+            if (instruction.id, place) not in self.outputs_done
+        ]
+
+    def tasks(self) -> Iterator[Task]:
+        """Accepted instructions that have instances, in order of acceptance."""
+        for instruction in self.pool:
+            instances = self.instances.get(instruction.id)
+            if instances:
+                is_classification = self.is_classification[instruction.id]
+                yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
 
     def candidates(self) -> tuple[int, int, int]:
         """(accepted, rejected, together) of instruction candidates."""
@@ -123,6 +154,8 @@ class RunState:
                     self.instances_rejected[candidate["reason"]] += 1
             self.instances[line["id"]] = kept
             self.num_instances += len(kept)
+        elif kind == "output":
+            self._output(line)
 
     def _proposal(self, line: Line) -> None:
         if line["n"] != self.proposals:
@@ -138,6 +171,19 @@ class RunState:
         self.pool_after.append(len(self.pool))
         self.acceptance.append((len(candidates), accepted))
         self.degenerate.append(degenerate(line, self.completions_seen))
+
+    def _output(self, line: Line) -> None:
+        known, place = self.instances[line["id"]], line["instance"]
+        if not 0 <= place < len(known) or (line["id"], place) in self.outputs_done:
+            raise ValueError(f"it rewrites instance {place} of {line['id']}, which is not there or is done")
+        self.outputs_done.add((line["id"], place))
+        for candidate in line.get("candidates", ()):
+            if candidate["accepted"]:
+                same = candidate["output"] == known[place].output
+                self.outputs_kept["unchanged" if same else "rewritten"] += 1
+                known[place] = Instance(known[place].input, candidate["output"])
+            else:
+                self.outputs_rejected[candidate["reason"]] += 1
 
     def _control(self, line: Line) -> None:
         if line["event"] == "target_raised":
@@ -160,7 +206,7 @@ class RunState:
             "complete": self.complete,
             "requests": {
                 kind: {how: self.requests[kind, how] for how in ("committed", "failed")}
-                for kind in ("proposal", "classification", "instances")
+                for kind in ("proposal", "classification", "instances", *(["output"] if self.regenerates else []))
             },
             "failures": {f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
             "candidates": {
@@ -181,8 +227,21 @@ class RunState:
                 "failed": len(self.classification_failed),
                 "pending": sum(kind == "classification" for kind, _ in self.pending()),
             },
+            "outputs": self._outputs() if self.regenerates else None,
             "instructions_with_instances": sum(1 for kept_instances in self.instances.values() if kept_instances),
             "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+        }
+
+    def _outputs(self) -> dict[str, Any]:
+        """total = rewritten + unchanged + rejected + failed + pending."""
+        return {
+            "total": self.num_instances,
+            "rewritten": self.outputs_kept["rewritten"],
+            "unchanged": self.outputs_kept["unchanged"],
+            "rejected": sum(self.outputs_rejected.values()),
+            "reasons": _by_count(self.outputs_rejected),
+            "failed": self.requests["output", "failed"],
+            "pending": len(self.outputs_left()),
         }
 
 

@@ -37,6 +37,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         `writer`: {"pid", "host", "alive": true | false | null where it cannot be known} of the process that holds the
         directory, or null;
         `refiltered_from`: {"run", "lines", "filters"} of the run that `refilter` made this one from, or null;
+        `regenerate`: {"model", "source"} of a run whose outputs are written anew, or null;
         `rates`: the last measurements of a generation that is going on, with `eta_s`, or null.
 
     Raises:
@@ -55,6 +56,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         "proposals": state.proposals,
         "pending": len(state.pending()),
         "stages": _stages(run, state, going),
+        "regenerate": _regenerate(state),
         "writer": writer,
         "refiltered_from": state.header.get("refiltered_from"),
         "rates": _rates(run.metrics, state) if going else None,
@@ -72,6 +74,12 @@ def _stages(run: RunDirectory, state: RunState, going: bool) -> dict[str, dict[s
         "evaluate": _stage((run.evaluation / "scores.json").exists()),
         "report": _report(run),
     }
+
+
+def _regenerate(state: RunState) -> dict[str, str] | None:
+    if not state.regenerates:
+        return None
+    return {"model": state.header["identity"]["regenerate"]["model"], "source": state.header["source"]}
 
 
 def _stage(done: bool, note: str = "") -> dict[str, Any]:
@@ -214,6 +222,12 @@ def render(found: dict[str, Any]) -> RenderableType:
     kept = f"{instances['accepted']:,} kept of {instances['total']:,}"
     some = f"for {found['instructions_with_instances']:,} instructions"
     table.add_row("instances", f"{kept}, {some}{_reasons(instances['reasons'])}")
+    if found["outputs"]:
+        outputs = found["outputs"]
+        waiting = f", {outputs['pending']:,} waiting" if outputs["pending"] else ""
+        taken = f"{outputs['rewritten']:,} rewritten, {outputs['unchanged']:,} came out the same"
+        kept = f", {outputs['rejected'] + outputs['failed']:,} old ones kept{waiting}"
+        table.add_row("outputs", f"{taken}{kept}{_reasons(outputs['reasons'])}")
     if found["failures"]:
         table.add_row("failed", escape(", ".join(f"{name} {n:,}" for name, n in found["failures"].items())))
     table.add_row("tokens", f"{found['tokens']['completion']:,} written, {found['tokens']['prompt']:,} read in prompts")
@@ -243,6 +257,9 @@ def next_command(found: dict[str, Any]) -> str | None:
         return None
     stopped = found["stopped"] and found["candidates"]["accepted"] < found["target"]
     if not found["stages"]["generate"]["done"] and not (stopped and found["stopped"]["event"] != "deadline"):
+        if again := found["regenerate"]:
+            of, model = shlex.quote(again["source"]), shlex.quote(again["model"])
+            return f"selfinstruct regenerate {of} --model {model} --output-dir {path}"
         return f"selfinstruct generate --output-dir {path}"
     for name in ("export", "tune", "evaluate", "report"):
         if not found["stages"][name]["done"]:

@@ -35,13 +35,21 @@ class Steps:
         borrowed: packaged seed tasks, used as examples of a kind that the user's own seeds do not hold.
         engine: asked for the context length and for token counts only.
         style: how the model is prompted.
+        earlier: what earlier runs accepted; it counts as if it stood at the beginning of the pool.
     """
 
     def __init__(
-        self, config: Config, seeds: Sequence[SeedTask], borrowed: Sequence[SeedTask], engine: Engine, style: Style
+        self,
+        config: Config,
+        seeds: Sequence[SeedTask],
+        borrowed: Sequence[SeedTask],
+        engine: Engine,
+        style: Style,
+        earlier: Sequence[Instruction] = (),
     ) -> None:
         self.config = config
         self.seeds = list(seeds)
+        self.earlier = list(earlier)
         self.style = style
         self._engine = engine
         self._accepts: InstructionFilter = heuristics(config.filters, [s.instruction for s in seeds])
@@ -74,12 +82,15 @@ class Steps:
             RequestFailed: not even one example fits the context.
         """
         step = self.config.proposal
-        draw = self._draw(f"proposal/{n}")
-        generated = draw.sample(range(visible), min(step.num_generated_examples, visible))
+        # A run that builds on others draws other examples than they did: it would ask much the same again.
+        draw = self._draw(f"proposal/{n}/{len(self.earlier)}" if self.earlier else f"proposal/{n}")
+        written = len(self.earlier) + visible
+        generated = draw.sample(range(written), min(step.num_generated_examples, written))
         wanted = step.num_seed_examples + step.num_generated_examples
         # Early prompts, with nothing generated yet, are filled up with seeds (paper, section 2.2).
         own = draw.sample(self.seeds, min(wanted - len(generated), len(self.seeds)))
-        examples = [(s.id, s.instruction) for s in own] + [(pool[k].id, pool[k].text) for k in generated]
+        shown_of_pool = [self.earlier[k] if k < len(self.earlier) else pool[k - len(self.earlier)] for k in generated]
+        examples = [(s.id, s.instruction) for s in own] + [(i.id, i.text) for i in shown_of_pool]
         draw.shuffle(examples)
 
         def encode(k: int) -> Prompt:
@@ -104,8 +115,8 @@ class Steps:
             n: the proposal's number.
             examples: ids of the examples its prompt showed.
             completion: the engine's answer.
-            index: seeds and everything accepted by earlier proposals.
-            pool: the same accepted instructions, in the index's order.
+            index: seeds, what earlier runs accepted, and everything accepted by earlier proposals.
+            pool: what this run's earlier proposals accepted, in the index's order.
             room: instructions still wanted; candidates past it are recorded as `target_reached`.
         """
         line: Line = {"kind": "proposal", "n": n, "examples": examples}
@@ -150,6 +161,9 @@ class Steps:
             if place < len(self.seeds):
                 return self.seeds[place].id
             place -= len(self.seeds)
+            if place < len(self.earlier):
+                return self.earlier[place].id
+            place -= len(self.earlier)
             return pool[place].id if place < len(pool) else added[place - len(pool)]
 
         for position, found in enumerate(proposed, first):

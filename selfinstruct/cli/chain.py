@@ -65,7 +65,7 @@ def init(path: Path, model: str | None) -> None:
 @DRY_RUN
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
-    """Generate, export, tune, evaluate and report, one after the other.
+    """Generate, export, tune, evaluate and report, in one go.
 
     The same command again continues where it stopped. Generation that stops before its target (a budget or the
     deadline, saturation, an engine that is lost) is followed by the other stages all the same, when there are rows

@@ -26,16 +26,17 @@ from selfinstruct.records import SeedTask, Task
 from selfinstruct.state import RunState
 
 
-def write(folder: Path, state: RunState, tasks: Sequence[Task]) -> None:
-    """Write all accepted instructions and the instances of `tasks` into `folder`."""
+def write(folder: Path, states: Sequence[RunState], tasks: Sequence[Task]) -> None:
+    """Write all instructions that the runs accepted and the instances of `tasks` into `folder`."""
     jsonl.write(
         folder / "machine_generated_instructions.jsonl",
-        ({"instruction": i.text, "request_idx": i.proposal} for i in state.pool),
+        ({"instruction": i.text, "request_idx": i.proposal} for state in states for i in state.pool),
     )
     jsonl.write(
         folder / "is_clf_or_not.jsonl",
         (
             {"instruction": i.text, "is_classification": " Yes" if state.is_classification[i.id] else " No"}
+            for state in states
             for i in state.pool
             if i.id in state.is_classification
         ),

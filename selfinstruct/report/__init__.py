@@ -3,6 +3,7 @@
     collect.py   everything it says, as plain data        growth.py (generation), outcome.py (tuning, evaluation)
     plots.py     its figures, as inline SVG
     template.html
+    rounds.py    the page of several rounds side by side    rounds.html
 
 What models wrote is hostile until shown otherwise: jinja2 escapes every value, `text.py` makes it showable and short,
 and the page forbids scripts and outside resources by its own policy.
@@ -11,9 +12,13 @@ and the page forbids scripts and outside resources by its own policy.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selfinstruct import jsonl
 from selfinstruct.report.collect import Report, collect
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def write_report(run_dir: Path) -> Path:
@@ -29,13 +34,24 @@ def write_report(run_dir: Path) -> Path:
 
 def render(report: Report) -> str:
     """The page."""
-    import jinja2
     from markupsafe import Markup
 
-    from selfinstruct.report import outcome, text
+    from selfinstruct.report import outcome
     from selfinstruct.report.collect import REAL_RUN
 
-    environment = jinja2.Environment(
+    figures = {name: Markup(svg) for name, svg in _figures(report).items()}
+    page = environment().get_template("template.html")
+    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN)
+    return text_of_page.strip() + "\n"
+
+
+def environment() -> jinja2.Environment:
+    """Where the templates of pages are: every value is escaped and made legible."""
+    import jinja2
+
+    from selfinstruct.report import text
+
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "report"),
         autoescape=True,
         finalize=text.legible,
@@ -43,11 +59,8 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(text.FILTERS)
-    figures = {name: Markup(svg) for name, svg in _figures(report).items()}
-    page = environment.get_template("template.html")
-    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN)
-    return text_of_page.strip() + "\n"
+    found.filters.update(text.FILTERS)
+    return found
 
 
 def _figures(report: Report) -> dict[str, str]:
@@ -71,4 +84,4 @@ def _figures(report: Report) -> dict[str, str]:
     return drawn
 
 
-__all__ = ["Report", "collect", "render", "write_report"]
+__all__ = ["Report", "collect", "environment", "render", "write_report"]

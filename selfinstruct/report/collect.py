@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import config as configs
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import seeds as seed_files
 from selfinstruct import stopping
 from selfinstruct.config import DEMO_MODEL, Config
@@ -108,7 +109,8 @@ def collect(run_dir: Path) -> Report:
     config = _config(run)
     header = next(read_lines(run.journal, live=True), {})
     seeds = _seeds(config, header)
-    growth = grow(read_lines(run.journal, live=True), {task.id: task.instruction for task in seeds}, run.metrics)
+    known = {task.id: task.instruction for task in seeds} | _earlier(config)
+    growth = grow(read_lines(run.journal, live=True), known, run.metrics)
     dataset = outcome.read_json(run.dataset / "export.json")
     trainings = [
         (title, found)
@@ -171,6 +173,14 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
     return tasks if seed_files.fingerprint(tasks) == wanted else []
 
 
+def _earlier(config: Config | None) -> dict[str, str]:
+    """Instructions of earlier runs by id; none when the runs are gone."""
+    try:
+        return {i.id: i.text for i in earlier_runs.load(config.earlier if config else ()).instructions}
+    except SelfInstructError:
+        return {}
+
+
 def _unfinished(run: RunDirectory, state: RunState) -> str:
     """Why generation is not at its target; empty when it is."""
     accepted = len(state.pool)
@@ -180,6 +190,8 @@ def _unfinished(run: RunDirectory, state: RunState) -> str:
         return f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: {why.rstrip('.')}."
     if state.complete:
         return ""
+    if outputs := len(state.outputs_left()):
+        return f"{outputs:,} outputs still wait to be written anew."
     left = len(state.pending())
     return f"Generation has not finished: {accepted:,} of {state.target:,} instructions are accepted" + (
         f", and {left:,} of them still wait for their instances." if left else "."
@@ -198,6 +210,8 @@ def _facts(
         facts.append(("Seeds", f"{len(seeds)} tasks, {classification} of them classification ({source})"))
     elif config:
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
+    if rewriter := identity.get("regenerate"):
+        facts.append(("Outputs", f"written anew by {rewriter.get('model')}"))
     facts.append(("Target", f"{growth.state.target:,} instructions"))
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
     style = "chat template" if resolved.get("style") == "chat" else "text completion"
@@ -232,9 +246,11 @@ def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
 
 
 def _rows(dataset: dict[str, Any]) -> Step:
-    """From kept instances to rows. Seed tasks, which may stand in the training split, are not counted."""
+    """From kept instances to rows. Rows of seed tasks and of earlier runs are not counted."""
     rows = dict(dataset["rows"])
     rows["train"] -= dataset.get("origins", {}).get("seed", 0)
+    for name, n in dataset.get("earlier", {}).get("rows", {}).items():
+        rows[name] -= n
     left_out = [Part(name, n) for name, n in dataset["instances"]["left_out"].items()]
     splits = [Part(name, n, True) for name, n in rows.items()]
     return Step("Instances at the export", dataset["instances"]["accepted"], [*splits, *left_out])
@@ -293,7 +309,7 @@ def _next(
     found = []
     if state.stopped is not None and len(state.pool) < state.target:
         found.append(_going_on(state.stopped, generate))
-    elif not state.complete:
+    elif not state.complete and not state.regenerates:
         found.append(Next("finish generation", generate))
     if not dataset_is_current:
         found.append(Next("write the dataset", f"selfinstruct export {path}"))
@@ -303,7 +319,7 @@ def _next(
         found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
         found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
-    if state.complete:
+    if state.complete and not state.regenerates:
         found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:
         found.append(Next("do the same with a real model", REAL_RUN))

@@ -9,7 +9,7 @@ import bisect
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from selfinstruct.journal import Line
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance
-from selfinstruct.report.text import shorten
+from selfinstruct.report.text import reason, shorten
 from selfinstruct.state import RunState
 
 SAMPLES = 8
@@ -278,6 +278,22 @@ def _funnel(state: RunState) -> list[Step]:
             counts["instances"]["total"],
             [Part("kept", counts["instances"]["accepted"], True), *lost(counts["instances"]["reasons"])],
         ),
+        *_outputs(counts["outputs"], lost, failed("output")),
+    ]
+
+
+def _outputs(
+    outputs: dict[str, Any] | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
+) -> list[Step]:
+    """What became of outputs that another model wrote anew. Where none was taken the old one stays."""
+    if outputs is None:
+        return []
+    taken = [Part("rewritten", outputs["rewritten"], True), Part("came out the same", outputs["unchanged"], True)]
+    kept = [
+        Part(f"old one kept: {reason(part.name)}", part.count, True) for part in [*lost(outputs["reasons"]), *failed]
+    ]
+    return [
+        Step("Outputs written anew", outputs["total"], [*taken, *kept, *_present(Part("waiting", outputs["pending"]))])
     ]
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.export import generated_tasks
 from selfinstruct.formats import alpaca, self_instruct
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.records import Instance, Task
@@ -33,9 +32,9 @@ def test_self_instruct_files_of_a_run(make_config: Any, tmp_path: Path) -> None:
     config = make_config()
     run_scripted(config)
     state = replay(read_lines(RunDirectory(Path(str(config.output_dir))).journal))
-    tasks = list(generated_tasks(state))
+    tasks = list(state.tasks())
     folder = tmp_path / "out"
-    self_instruct.write(folder, state, tasks)
+    self_instruct.write(folder, [state], tasks)
     written = lines(folder / "machine_generated_instructions.jsonl")
     assert written == [{"instruction": i.text, "request_idx": i.proposal} for i in state.pool]
     answers = lines(folder / "is_clf_or_not.jsonl")
@@ -49,7 +48,7 @@ def test_self_instruct_files_of_a_run(make_config: Any, tmp_path: Path) -> None:
 
 def test_self_instruct_finetuning_rows_are_plain_text(tmp_path: Path) -> None:
     made = Task("p000000-00", "Sort.", (Instance("b a", "a b"), Instance("", "x")), False, "generated")
-    self_instruct.write(tmp_path, RunState(), [made])
+    self_instruct.write(tmp_path, [RunState()], [made])
     assert lines(tmp_path / "finetuning.jsonl") == [
         {"prompt": "Sort.\n\nb a\n\n", "completion": " a b"},
         {"prompt": "Sort.\n\n", "completion": " x"},

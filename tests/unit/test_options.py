@@ -99,6 +99,7 @@ def test_order_command_line_environment_file_default(tmp_path: Path, monkeypatch
 
 def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFINSTRUCT_DEBUG", "0")
+    monkeypatch.setenv("SELFINSTRUCT_ENGINE_PARENT", "1")  # Set by ourselves, before vLLM reads its arguments.
     resolve_config(None, {})
     monkeypatch.setenv("SELFINSTRUCT_NUM_INSTRUCTION", "5")
     with pytest.raises(ConfigError) as caught:
