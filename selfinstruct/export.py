@@ -55,7 +55,10 @@ def export(config: Config) -> dict[str, Any]:
     run.require_journal()
     evaluation = evaluation_tasks.instructions(config.evaluate.tasks)
     state = replay(read_lines(run.journal, live=True))
-    seeds = _seeds_of(config, state) if config.export.include_seeds else []
+    seeds: list[SeedTask] = []
+    if config.export.include_seeds:
+        sha256 = state.header["identity"]["seeds_sha256"]
+        seeds = seed_files.load_unchanged(config.seeds, sha256, ", or export without --include-seeds")
     generated = list(generated_tasks(state))
     dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
@@ -85,17 +88,6 @@ def generated_tasks(state: RunState) -> Iterator[Task]:
         if instances:
             is_classification = state.is_classification[instruction.id]
             yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
-
-
-def _seeds_of(config: Config, state: RunState) -> list[SeedTask]:
-    """The seed tasks that the run grew from: those of its files, as long as they are unchanged."""
-    seeds = seed_files.load([seed_files.resolve(name) for name in config.seeds])
-    if seed_files.fingerprint(seeds) != state.header["identity"]["seeds_sha256"]:
-        raise InputError(
-            f"{', '.join(config.seeds)}: changed since the run began, so they are not the seeds of this dataset; "
-            "restore them, or export without --include-seeds"
-        )
-    return seeds
 
 
 def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence[str], options: Export) -> Dataset:

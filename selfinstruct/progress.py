@@ -34,6 +34,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def visible(text: str) -> str:
+    """Text of a model for a terminal: characters that are not printable are shown by their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class GenerationProgress:
     """Shows a generation run; a context manager around it.
 

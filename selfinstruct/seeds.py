@@ -171,6 +171,26 @@ def fingerprint(tasks: Sequence[SeedTask]) -> str:
     return digest.hexdigest()
 
 
+def load_unchanged(names: Sequence[str], sha256: str, otherwise: str = "") -> list[SeedTask]:
+    """The seed tasks that a run grew from: those of its files, as long as they are what they were.
+
+    Args:
+        names: as in the run's configuration.
+        sha256: their fingerprint, as the journal's header holds it.
+        otherwise: what else a user could do than to restore them.
+
+    Raises:
+        InputError: they have changed, or cannot be read.
+    """
+    tasks = load([resolve(name) for name in names])
+    if fingerprint(tasks) != sha256:
+        raise InputError(
+            f"{', '.join(names)}: changed since the run began, so they are not the seeds of this run; "
+            f"restore them{otherwise}"
+        )
+    return tasks
+
+
 def advice(tasks: Sequence[SeedTask]) -> list[str]:
     """What is allowed but worth knowing before a long run: remarks on the set as a whole and on single tasks."""
     from selfinstruct.config import Filters

@@ -8,15 +8,16 @@ Whatever a command does, the library does; heavy imports stay inside functions.
     stages.py   generate · export · tune · evaluate · report
     looking.py  status
     talking.py  chat
+    replay.py   explain
     tools.py    seeds check · dedup · score
 """
 
 from __future__ import annotations
 
-from selfinstruct.cli import chain, looking, stages, talking, tools
+from selfinstruct.cli import chain, looking, replay, stages, talking, tools
 from selfinstruct.cli.edge import cli
 
-__all__ = ["chain", "cli", "looking", "main", "stages", "talking", "tools"]
+__all__ = ["chain", "cli", "looking", "main", "replay", "stages", "talking", "tools"]
 
 
 def main() -> None:
