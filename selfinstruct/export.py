@@ -195,6 +195,7 @@ def card(config: Config, state: RunState, counts: dict[str, Any]) -> str:
         counts=counts,
         identity=identity,
         resolved=state.header["resolved"],
+        refiltered_from=state.header.get("refiltered_from"),
         summary=state.summary(),
         options=config.export,
     )

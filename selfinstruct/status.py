@@ -36,6 +36,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         `stages`: for each of generate, export, tune, evaluate, report {"done": bool, "note": why not, if known};
         `writer`: {"pid", "host", "alive": true | false | null where it cannot be known} of the process that holds the
         directory, or null;
+        `refiltered_from`: {"run", "lines", "filters"} of the run that `refilter` made this one from, or null;
         `rates`: the last measurements of a generation that is going on, with `eta_s`, or null.
 
     Raises:
@@ -55,6 +56,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         "pending": len(state.pending()),
         "stages": _stages(run, state, going),
         "writer": writer,
+        "refiltered_from": state.header.get("refiltered_from"),
         "rates": _rates(run.metrics, state) if going else None,
     }
 
@@ -200,6 +202,8 @@ def render(found: dict[str, Any]) -> RenderableType:
     filled = round(done * 30)
     table.add_row("run", escape(found["run"]))
     table.add_row("writer", escape(_writer_text(found["writer"])))
+    if found["refiltered_from"]:
+        table.add_row("filtered", f"again, from the candidates of {escape(found['refiltered_from']['run'])}")
     bar = f"[green]{'━' * filled}[/green]{'╌' * (30 - filled)}"
     table.add_row("accepted", f"{bar} {candidates['accepted']:,} of {found['target']:,}")
     table.add_row("candidates", f"{candidates['total']:,} from {found['proposals']:,} proposals")

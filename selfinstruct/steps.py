@@ -18,7 +18,7 @@ from selfinstruct.filters import InstructionFilter, heuristics
 from selfinstruct.filters.instances import check_instances
 from selfinstruct.journal import Line
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.prompts import Prompt, Style
+from selfinstruct.prompts import ParsedInstance, Prompt, ProposedText, Style
 from selfinstruct.records import Completion, Instruction, SeedTask
 
 
@@ -114,7 +114,29 @@ class Steps:
         )
         if not parsed:
             return {**line, "failed": {"reason": "no_candidates", "detail": ""}}
-        line["candidates"] = candidates = []
+        line["candidates"] = self.decide_candidates(n, parsed, index, pool, room)
+        return line
+
+    def decide_candidates(
+        self,
+        n: int,
+        proposed: Sequence[ProposedText],
+        index: NoveltyIndex,
+        pool: Sequence[Instruction],
+        room: int,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """The candidates of proposal n as its journal line holds them. Adds what is accepted to `index`.
+
+        Args:
+            n: the proposal's number.
+            proposed: candidates in order.
+            index: seeds and everything accepted before them.
+            pool: the same accepted instructions, in the index's order.
+            room: instructions still wanted.
+            first: position of the first of them among the proposal's candidates.
+        """
+        candidates: list[dict[str, Any]] = []
         added: list[str] = []
 
         def name_of(place: int) -> str:
@@ -123,17 +145,17 @@ class Steps:
             place -= len(self.seeds)
             return pool[place].id if place < len(pool) else added[place - len(pool)]
 
-        for position, proposed in enumerate(parsed):
-            candidate: dict[str, Any] = {"id": f"p{n:06d}-{position:02d}", "instruction": proposed.text}
+        for position, found in enumerate(proposed, first):
+            candidate: dict[str, Any] = {"id": f"p{n:06d}-{position:02d}", "instruction": found.text}
             verdict: dict[str, Any] = {"accepted": False}
             if room <= 0:
                 verdict.update(reason="target_reached", evidence={})
-            elif proposed.truncated:
+            elif found.truncated:
                 verdict.update(reason="truncated", evidence={})
-            elif (rejection := self._accepts(proposed.text)) is not None:
+            elif (rejection := self._accepts(found.text)) is not None:
                 verdict.update(reason=rejection.reason, evidence=rejection.evidence)
             else:
-                novelty = index.accept(proposed.text)
+                novelty = index.accept(found.text)
                 near = novelty.nearest
                 evidence = None if near is None else {"id": name_of(near.index), "score": near.score}
                 if novelty.accepted:
@@ -143,7 +165,7 @@ class Steps:
                 else:
                     verdict.update(reason=novelty.reason, evidence={"nearest": evidence})
             candidates.append(candidate | verdict)
-        return line
+        return candidates
 
     # ------------------------------------------------------------------------------------ classification
 
@@ -188,7 +210,13 @@ class Steps:
         parsed = parse(completion.text, truncated=completion.finish_reason != "stop")
         if not parsed:
             return {**line, "failed": {"reason": "no_instances", "detail": ""}}
-        line["candidates"] = [
+        line["candidates"] = self.decide_instance_candidates(parsed)
+        return line
+
+    def decide_instance_candidates(self, parsed: Sequence[ParsedInstance]) -> list[dict[str, Any]]:
+        """All instances of one instruction as its journal line holds them."""
+        decided = check_instances(parsed, max_instances=self.config.filters.max_instances)
+        return [
             {"input": p.input, "output": p.output, "accepted": True}
             if found is None
             else {
@@ -198,11 +226,8 @@ class Steps:
                 "reason": found.reason,
                 "evidence": found.evidence,
             }
-            for p, found in zip(
-                parsed, check_instances(parsed, max_instances=self.config.filters.max_instances), strict=True
-            )
+            for p, found in zip(parsed, decided, strict=True)
         ]
-        return line
 
     # ------------------------------------------------------------------------------------------- helpers
 

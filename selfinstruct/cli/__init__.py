@@ -8,7 +8,7 @@ Whatever a command does, the library does; heavy imports stay inside functions.
     stages.py   generate · export · tune · evaluate · report
     looking.py  status
     talking.py  chat
-    replay.py   explain
+    replay.py   explain · refilter
     tools.py    seeds check · dedup · score
 """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON, RUN
+from selfinstruct.options import config_options, resolve_config
 
 
 @cli.command()
@@ -60,3 +62,36 @@ def explain(
         return
     found = library.explain(run, str(query), top=top or 1)
     click.echo(json.dumps(found, indent=2) if as_json else library.render(found))
+
+
+@cli.command()
+@RUN
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new run directory."
+)
+@config_options("filters")
+@AS_JSON
+def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
+    """Decide again on every candidate of a run, under other filters.
+
+    In seconds and without a model, into a new run directory that status, export, explain and generate work on.
+    Instructions that only now enter have no instances: they are pending and left out of exports, and `generate` on the
+    new run fills them. It is not the run that these filters would have produced: filtering is order-dependent, and
+    the prompts drew on the recorded pool.
+
+    \b
+    Example:
+        selfinstruct refilter runs/first --threshold 0.6 -o runs/first-06
+        selfinstruct refilter runs/first --filters.max-words 80 --filters.min-words 3 -o runs/first-short --json
+    """
+    from selfinstruct import refilter as library
+    from selfinstruct.journal import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.require_journal()
+    # Of the environment's options only those of the filters count: everything else stays as it was recorded.
+    filters = resolve_config(directory.config if directory.config.exists() else None, given).filters
+    found = library.refilter(run, output, filters)
+    click.echo(json.dumps(found, indent=2) if as_json else library.render(found), err=not as_json)
+    if not as_json:
+        click.echo(f"wrote {output}; next: selfinstruct status {output}", err=True)
