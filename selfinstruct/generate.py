@@ -254,7 +254,9 @@ def _discard(run: RunDirectory) -> None:
     """Remove what a run leaves behind, and nothing else that may lie in the directory."""
     import shutil
 
-    for path in (run.journal, run.torn, run.metrics, run.config, run.report, run.schedule, run.stopped):
+    damaged = run.path.glob(f"{run.damaged.name}-*")
+    run_files = (run.journal, run.torn, run.metrics, run.config, run.report, run.schedule, run.stopped)
+    for path in (*run_files, *damaged):
         path.unlink(missing_ok=True)
     for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
         shutil.rmtree(folder, ignore_errors=True)

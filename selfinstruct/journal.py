@@ -48,6 +48,7 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.journal = path / "journal.jsonl"
         self.torn = path / "journal.jsonl.torn"
+        self.damaged = path / "journal.jsonl.damaged"
         self.metrics = path / "metrics.jsonl"
         self.dataset = path / "dataset"
         self.model = path / "model"
@@ -116,19 +117,28 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
             try:
                 if not raw.endswith(b"\n"):
                     return
-                yield _parse(raw)
+                yield parse_line(raw)
             except ValueError as error:
                 if live and not stream.read(1):
                     return
                 raise InputError(
                     f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are whole. "
-                    "Restore the journal from a copy, or move the damaged line away by hand"
+                    f"Restore the journal from a copy, or let `selfinstruct repair {path.parent}` take out the damage: "
+                    "it keeps a copy and says what is lost"
                 ) from error
             offset += len(raw)
 
 
-def _parse(raw: bytes) -> Line:
-    line = json.loads(raw)
+def parse_line(raw: bytes) -> Line:
+    """One line of a journal.
+
+    Raises:
+        ValueError: it is not even the form of one.
+    """
+    try:
+        line = json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(line, dict) or "kind" not in line:
         raise ValueError(f"not a journal line: {raw[:60]!r}")
     return line

@@ -206,5 +206,8 @@ def replay(lines: Iterable[Line]) -> RunState:
             state.apply(line)
         except (ValueError, KeyError, TypeError) as error:
             said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"journal, line {number}: {said}; restore the journal from a copy") from error
+            raise InputError(
+                f"journal, line {number}: {said}; restore the journal from a copy, or let `selfinstruct repair RUN` "
+                "take out what is out of order"
+            ) from error
     return state

@@ -95,3 +95,24 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else library.render(found), err=not as_json)
     if not as_json:
         click.echo(f"wrote {output}; next: selfinstruct status {output}", err=True)
+
+
+@cli.command()
+@RUN
+@AS_JSON
+def repair(run: Path, as_json: bool) -> None:
+    """Take the damage out of a run's journal, so that it can go on.
+
+    For a journal of which a line in the middle is damaged or missing. A copy is kept beside it. Damaged lines are taken
+    out, and what no longer stands in order without them: proposals after a missing one, and what belongs to these. Says
+    what is lost; where nothing is damaged, it changes nothing.
+
+    \b
+    Example:
+        selfinstruct repair runs/first
+        selfinstruct generate --output-dir runs/first
+    """
+    from selfinstruct import repair as library
+
+    found = library.repair(run)
+    click.echo(json.dumps(found, indent=2) if as_json else library.render(found))
