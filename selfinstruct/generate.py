@@ -126,8 +126,8 @@ async def _grow(
     )
     async with _closing(await until_signal(supervised.launch())) as engine:
         limits.engine_started(limits.clock() - began)
-        steps = Steps(config, tasks, _borrowed(tasks), engine, style := _style(config, engine))
-        _check_fit(steps)
+        steps = Steps(config, tasks, borrowed_seeds(tasks), engine, style := style_of(config, engine))
+        check_fit(steps)
         if steps.borrows:
             console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
         resolved = {"style": style, "context_length": engine.context_length}
@@ -262,7 +262,12 @@ def _discard(run: RunDirectory) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _style(config: Config, engine: Engine) -> Style:
+def style_of(config: Config, engine: Engine) -> Style:
+    """How this model is prompted.
+
+    Raises:
+        ConfigError: by a chat template that it does not have.
+    """
     if config.prompting == "chat" and not engine.has_chat_template:
         raise ConfigError(
             f"--prompting chat: the tokenizer of {config.model!r} has no chat template; use --prompting completion"
@@ -272,14 +277,14 @@ def _style(config: Config, engine: Engine) -> Style:
     return config.prompting
 
 
-def _borrowed(tasks: list[SeedTask]) -> list[SeedTask]:
+def borrowed_seeds(tasks: list[SeedTask]) -> list[SeedTask]:
     """Packaged seeds, when the user's own lack one of the two kinds of task."""
     if any(t.is_classification for t in tasks) and not all(t.is_classification for t in tasks):
         return []
     return seed_files.load([seed_files.resolve("seed_tasks")])
 
 
-def _check_fit(steps: Steps) -> None:
+def check_fit(steps: Steps) -> None:
     """Refuse to start when not even an ordinary prompt of some step fits: every request of its kind would fail."""
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
     asks: dict[str, Callable[[], Any]] = {

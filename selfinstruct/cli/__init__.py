@@ -8,16 +8,17 @@ Whatever a command does, the library does; heavy imports stay inside functions.
     stages.py   generate · export · tune · evaluate · report
     looking.py  status
     talking.py  chat
-    replay.py   explain · refilter
+    replay.py   explain · refilter · repair
+    machine.py  doctor
     tools.py    seeds check · dedup · score
 """
 
 from __future__ import annotations
 
-from selfinstruct.cli import chain, looking, replay, stages, talking, tools
+from selfinstruct.cli import chain, looking, machine, replay, stages, talking, tools
 from selfinstruct.cli.edge import cli
 
-__all__ = ["chain", "cli", "looking", "main", "replay", "stages", "talking", "tools"]
+__all__ = ["chain", "cli", "looking", "machine", "main", "replay", "stages", "talking", "tools"]
 
 
 def main() -> None:

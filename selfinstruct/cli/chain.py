@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import OVERWRITE, PASSES_ON, extra_arguments, passed_on_sections
-from selfinstruct.config import dump_yaml
+from selfinstruct.cli.shared import DRY_RUN, OVERWRITE, PASSES_ON, extra_arguments, passed_on_sections, preflight
 from selfinstruct.errors import ConfigError
 from selfinstruct.options import config_options, resolve_config
 
@@ -35,7 +34,9 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     from selfinstruct.seeds import packaged_folder
 
     path = packaged_folder("configs") / ("demo.yaml" if given["model"] is None else "demo-model.yaml")
-    stages.run_all(resolve_config(path, given, passed_on_sections(arguments)), overwrite=overwrite)
+    config = resolve_config(path, given, passed_on_sections(arguments))
+    preflight(config, tuned=True)
+    stages.run_all(config, overwrite=overwrite)
 
 
 @cli.command()
@@ -61,7 +62,7 @@ def init(path: Path, model: str | None) -> None:
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
 @config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits", "export", "evaluate")
 @OVERWRITE
-@click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
+@DRY_RUN
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Generate, export, tune, evaluate and report, one after the other.
@@ -76,8 +77,10 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
         selfinstruct run night.yaml --num-instructions 5000 --engine.gpu-memory-utilization 0.85 --tune.packing
     """
     config = resolve_config(config_file, given, passed_on_sections(arguments))
+    if config.output_dir is None:
+        raise ConfigError("give a run directory: `output_dir:` in the configuration, or --output-dir RUN")
+    preflight(config, tuned=True, dry_run=dry_run)
     if dry_run:
-        click.echo(dump_yaml(config), nl=False)
         return
     from selfinstruct import stages
 

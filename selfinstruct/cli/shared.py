@@ -20,6 +20,11 @@ CONFIG = click.option(
     help="YAML configuration; `-` reads stdin.",
 )
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Start anew: discard the run in the directory.")
+DRY_RUN = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, print the resolved configuration, the first prompts and what to expect, and stop.",
+)
 PASSES_ON = {"ignore_unknown_options": True}
 """Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
 
@@ -57,6 +62,22 @@ def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None
     config = resolve_config(directory.config, given, {"output_dir": str(run)} | (passed_on or {}))
     jsonl.write_text(directory.config, dump_yaml(config.kept()))
     return config
+
+
+def preflight(config: Config, *, tuned: bool, dry_run: bool = False) -> None:
+    """Check what the run needs, and on a dry run print what it would be.
+
+    Raises:
+        SelfInstructError: all problems at once.
+    """
+    from selfinstruct import preflight as checks
+
+    findings = checks.check(config, tuned=tuned)
+    if dry_run:
+        from selfinstruct import dry_run as dry_runs
+
+        click.echo(dry_runs.text(config, findings), nl=False)
+    findings.require()
 
 
 def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:

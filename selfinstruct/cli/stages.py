@@ -10,12 +10,14 @@ import click
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     CONFIG,
+    DRY_RUN,
     OVERWRITE,
     PASSES_ON,
     RUN,
     RunAnywhere,
     config_of,
     extra_arguments,
+    preflight,
     vllm_arguments,
 )
 from selfinstruct.config import STANDARD_INPUT
@@ -26,12 +28,14 @@ from selfinstruct.options import config_options, resolve_config, tune_arguments
 @CONFIG
 @config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits")
 @OVERWRITE
+@DRY_RUN
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
 @click.option("--reserve", default=None, hidden=True, help="Time to leave before the deadline, as `run` says it.")
 @extra_arguments("VLLM OPTION")
 def generate(
     config_file: Path | None,
     overwrite: bool,
+    dry_run: bool,
     verbose: bool,
     reserve: str | None,
     arguments: tuple[str, ...],
@@ -48,6 +52,7 @@ def generate(
         selfinstruct generate --model Qwen/Qwen3-8B-Base --output-dir runs/first --num-instructions 2000
         selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
         selfinstruct generate --output-dir runs/first --num-instructions 9000 --finish-by 07:00
+        selfinstruct generate --model ./model --output-dir runs/mine --dry-run
     """
     from selfinstruct.deadline import Reserve
     from selfinstruct.engines.base import Engine
@@ -59,6 +64,10 @@ def generate(
         config_file = Path(output_dir) / "config.yaml"
     passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(config_file, given, passed_on)
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which has checked.
+        preflight(config, tuned=False, dry_run=dry_run)
+    if dry_run:
+        return
 
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
