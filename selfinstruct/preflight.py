@@ -343,7 +343,7 @@ def _tuner(config: Config) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def _finish_tuner(process: subprocess.Popen[str]) -> None:

@@ -19,6 +19,7 @@ from selfinstruct.cli import cli
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.preflight import Findings
 from selfinstruct.records import Completion
 from tests.conftest import script
 
@@ -43,6 +44,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return ScriptedEngine(script, **options)
 
     monkeypatch.setattr(VLLMEngine, "start", start)
+    # There is no model `m` to look at beforehand.
+    monkeypatch.setattr("selfinstruct.preflight._check_generator", lambda *_: None)
     return options
 
 
@@ -136,7 +139,9 @@ def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.Monke
         return {}
 
     monkeypatch.setattr("selfinstruct.engines.vllm.parse_arguments", note)
-    result = invoke("run", write(tmp_path / "c.yaml", ""), "--dry-run", "--tune.max-steps", "-1", "--engine.x", "-2.5")
+    monkeypatch.setattr("selfinstruct.preflight.check", lambda *_, **__: Findings())
+    path = write(tmp_path / "c.yaml", f"output_dir: {tmp_path / 'run'}")
+    result = invoke("run", path, "--dry-run", "--tune.max-steps", "-1", "--engine.x", "-2.5")
     assert result.exit_code == 0, result.output
     assert "max_steps: -1" in result.stdout
     assert seen == [["--x", "-2.5"]]
@@ -172,7 +177,8 @@ def test_a_model_that_does_not_exist(tmp_path: Path, seed_file: Path) -> None:
     assert f"model '{model}': no such model" in said
 
 
-def test_init(tmp_path: Path) -> None:
+def test_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfinstruct.preflight.check", lambda *_, **__: Findings())
     path = tmp_path / "new" / "night.yaml"
     result = invoke("init", path, "--model", "demo")
     assert result.exit_code == 0, result.output
