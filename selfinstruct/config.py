@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +49,7 @@ CONVENTIONAL_NAMES = {
 class Section(BaseModel):
     """A group of options. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class Sampling(Section):
@@ -228,7 +228,7 @@ class Export(Section):
 class Tune(BaseModel):
     """The tuning stage. Any argument of TRL's `SFTConfig` and `ModelConfig` may stand here by its own name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     model: str | None = Field(None, description="Model to tune; default: the generator.")
     num_processes: int | None = Field(None, ge=1, description="Processes of `accelerate launch`; default: one per GPU.")
@@ -356,6 +356,18 @@ class Config(Section):
             raise ValueError(f"must be greater than stall_timeout ({others.data['stall_timeout']:g}), got {value:g}")
         return value
 
+    @field_validator("engine", "tune")
+    @classmethod
+    def _no_secrets(cls, value: Any) -> Any:
+        """Whatever stands here is written to files and command lines, where no key belongs."""
+        found = list(_secrets(value.arguments if isinstance(value, Tune) else value))
+        if found:
+            raise ValueError(
+                f"holds keys ({', '.join(found)}), which are taken from the environment alone, so that none is written "
+                "anywhere; leave them out, and set HF_TOKEN (or run `hf auth login`)"
+            )
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _sections_may_be_empty(cls, values: Any) -> Any:
@@ -405,6 +417,23 @@ ENGINE_IDENTITY = frozenset(
     "rope_scaling".split()
 )
 """vLLM engine arguments that change what the model answers; the others only pace it."""
+
+
+_SECRET = re.compile(
+    r"(?:^|[_-])(?:(?:hf|hub|auth|access|api|bearer|session|secret|private)[_-]?(?:token|key)|password|passwd|secret"
+    r"|credentials?|authorization)$|^token$",
+    re.I,
+)
+"""Names of options that hold a secret; `eos_token` and the like do not."""
+
+
+def _secrets(values: dict[str, Any], within: str = "") -> Iterator[str]:
+    """The dotted names of secrets in a section that is handed on, nested ones included; `hf_token: true` is none."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _secrets(value, f"{within}{name}.")
+        elif isinstance(value, str) and value and _SECRET.search(str(name)):
+            yield f"{within}{name}"
 
 
 def load(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:

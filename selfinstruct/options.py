@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from selfinstruct.config import CONVENTIONAL_NAMES, ENVIRONMENT_PREFIX, Config, did_you_mean, load, variable_of
+from selfinstruct.engines import vllm_plugin
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
@@ -193,7 +194,7 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
     """
     known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
     for variable, value in os.environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == DEBUG_VARIABLE:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, vllm_plugin.PARENT):
             continue
         if variable not in known:
             raise ConfigError(f"environment variable {variable}: unknown option{did_you_mean(variable, known)}")

@@ -252,7 +252,7 @@ def train(
         before_log = json.loads((start_from / "build_log.json").read_text())
         log.earlier = [*before_log.pop("earlier", []), before_log]
     if resume and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)

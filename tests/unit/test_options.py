@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.config import CONVENTIONAL_NAMES, Config, Section, variable_of
+from selfinstruct.engines.vllm_plugin import PARENT, watch_children
 from selfinstruct.errors import ConfigError
 from selfinstruct.options import config_options, resolve_config, split_passed_on, tune_arguments
 
@@ -164,3 +165,13 @@ def test_what_belongs_to_nobody(arguments: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         split_passed_on(arguments.split(), ["--num-instructions", "--seed"])
     assert said in str(caught.value)
+
+
+def test_variables_of_our_own_are_no_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading vLLM's arguments sets the second; the stages inherit both."""
+    monkeypatch.setenv("SELFINSTRUCT_DEBUG", "1")
+    watch_children()
+    try:
+        assert resolve_config(None, {}) == Config()
+    finally:
+        del os.environ[PARENT]

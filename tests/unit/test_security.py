@@ -1,0 +1,177 @@
+"""No key is ever written, no name in the data is a path, no file is code."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from selfinstruct import jsonl, stages
+from selfinstruct.cli import cli
+from selfinstruct.config import Filters, load
+from selfinstruct.engines.base import Request
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.vllm import engine_arguments
+from selfinstruct.errors import ConfigError
+from selfinstruct.explain import explain, similar_all
+from selfinstruct.journal import RunDirectory
+from selfinstruct.records import Completion
+from selfinstruct.refilter import refilter
+from selfinstruct.repair import repair
+from tests.conftest import run_scripted, script
+
+ROOT = Path(__file__).parents[2]
+CANARY = "hf_CanaryThatMustNotAppearAnywhere"
+
+
+# ------------------------------------------------------------------------------------------------------ keys
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ("engine", "hf_token"),
+        ("engine", "api_key"),
+        ("engine", "model_loader_extra_config.aws.secret_key"),
+        ("engine", "model_loader_extra_config.password"),
+        ("tune", "hub_token"),
+        ("tune", "push_to_hub_token"),
+        ("tune", "Authorization"),
+    ],
+)
+def test_keys_in_a_configuration_are_refused_without_showing_them(tmp_path: Path, section: str, name: str) -> None:
+    path = tmp_path / "c.yaml"
+    value: Any = CANARY
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    path.write_text("model: demo\n" + json.dumps({section: value})[1:-1] + "\n")
+    with pytest.raises(ConfigError, match=f"c.yaml, line 2: `{section}`: .*{name}.*set HF_TOKEN") as caught:
+        load(path, {})
+    assert CANARY not in str(caught.value) and CANARY not in str(caught.value.__cause__)
+    with pytest.raises(ConfigError, match="set HF_TOKEN"):
+        load(None, {f"{section}.{name.partition('.')[0]}": value[name.partition(".")[0]]})
+
+
+def test_other_tokens_are_no_keys() -> None:
+    tune = {"tune.eos_token": "<end>", "tune.pad_token": "<pad>", "tune.hub_token": None, "tune.token": ""}
+    config = load(None, {"engine.hf_token": True, "engine.tokenizer": "x", "engine.skip_tokenizer_init": False} | tune)
+    assert config.engine["hf_token"] is True and config.tune.arguments["eos_token"] == "<end>"
+
+
+def test_keys_on_a_command_line_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(f"output_dir: {tmp_path / 'run'}\n")
+    done = CliRunner().invoke(cli, ["run", str(tmp_path / "c.yaml"), "--tune.hub-token", CANARY, "--dry-run"])
+    assert done.exit_code == 2 and "set HF_TOKEN" in done.output and CANARY not in done.output
+
+
+def test_keys_of_the_environment_are_written_nowhere(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, CANARY)
+    config = make_config()
+    run_scripted(config)
+    stages.export(config)
+    stages.report(RunDirectory(tmp_path / "run"))
+    said = capfd.readouterr()
+    assert CANARY not in said.out + said.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"journal.jsonl", "config.yaml", "report.html", "README.md"} <= {path.name for path in files}
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
+
+
+# ----------------------------------------------------------------------------------------------------- paths
+
+
+def test_names_in_the_data_are_no_paths(
+    make_config: Any, tmp_path: Path, seed_rows: list[dict[str, Any]], seed_file: Path
+) -> None:
+    """Whatever seeds and answers call themselves, files appear inside the run directory alone, under fixed names."""
+    names = ["../../evil", "/tmp/evil-of-selfinstruct", "..\\evil", "a/b", ".lock", "~evil", "%2e%2e%2fevil"]
+    for row, name in zip(seed_rows, names, strict=False):
+        row |= {"id": name, "name": name, "category": name}
+    seed_file.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
+
+    def evil(request: Request) -> Completion:
+        answer = script(request)
+        if request.key.startswith("proposal"):
+            return Completion(f" Copy ../../evil to /etc/evil-{request.key[9:]} at once.\n{answer.text}", "stop")
+        return answer
+
+    base = tmp_path / "base"
+    config = make_config(output_dir=str(base / "run"), export={"include_seeds": True})
+    before = set(tmp_path.rglob("*"))
+    run_scripted(config, ScriptedEngine(evil))
+    stages.export(config)
+    stages.report(RunDirectory(base / "run"))
+    explain(base / "run", "Copy ../../evil to /etc/evil-0 at once.", top=3)
+    similar_all(base / "run", base / "similar.jsonl")
+    refilter(base / "run", base / "new", Filters(threshold=0.6))
+    repair(base / "run")
+    made = set(tmp_path.rglob("*")) - before
+    assert all(base in (path, *path.parents) for path in made)
+    assert not [path for path in made if "evil" in path.relative_to(tmp_path).as_posix()]
+    assert not Path("/tmp/evil-of-selfinstruct").exists()
+    rows = (json.loads(line) for line in (base / "run" / "dataset" / "train.jsonl").read_text().splitlines())
+    assert "../../evil-0" in {row["id"] for row in rows}, "the data itself is as it was"
+
+
+# ------------------------------------------------------------------------------------------------------ code
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """(file, dotted name, call) of every call in the package."""
+    for path in sorted([*(ROOT / "selfinstruct").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                yield str(path.relative_to(ROOT)), ast.unparse(node.func), node
+
+
+def keyword(call: ast.Call, name: str) -> Any:
+    found = next((k.value for k in call.keywords if k.arg == name), None)
+    return found.value if isinstance(found, ast.Constant) else found
+
+
+def test_nothing_that_is_read_is_code() -> None:
+    seen = []
+    for file, name, call in calls():
+        seen.append(name)
+        where = f"{file}, line {call.lineno}: {name}"
+        assert name not in ("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"), where
+        assert not name.endswith(("read_pickle", "jit.load", "package.PackageImporter")), where
+        if name == "torch.load":
+            assert keyword(call, "weights_only") is True, where
+        if name == "yaml.load":
+            assert keyword(call, "Loader").id == "_Loader" and file == "selfinstruct/config.py", where
+        if name.endswith("np.load"):
+            assert keyword(call, "allow_pickle") is None, where
+        assert keyword(call, "shell") is not True, where
+    assert {"torch.load", "yaml.load"} <= set(seen), "the walk finds what it looks for"
+
+
+def test_no_module_that_unpickles_is_imported() -> None:
+    forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    for path in [*(ROOT / "selfinstruct").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not forbidden & {name.partition(".")[0] for name in names}, f"{path}: {names}"
+
+
+def test_code_of_a_model_runs_by_its_flag_alone() -> None:
+    for file, name, call in calls():
+        assert keyword(call, "trust_remote_code") is not True, f"{file}, line {call.lineno}: {name}"
+    assert "trust_remote_code" not in engine_arguments("m", None, {})
+    assert engine_arguments("m", None, {"trust_remote_code": True})["trust_remote_code"] is True
+
+
+def test_journals_are_json_and_nothing_else(tmp_path: Path) -> None:
+    """A line that would be code elsewhere is text here."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"__reduce__": ["os.system", ["touch evil"]], "!!python/object/apply:os.system": ["x"]}\n')
+    assert [row["__reduce__"] for _, row in jsonl.read(path)] == [["os.system", ["touch evil"]]]
