@@ -19,7 +19,8 @@ from typing import Any
 
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
-from selfinstruct.engines.vllm import VLLMEngine, adapter_arguments, default_parallelism, resolve_model
+from selfinstruct.engines.tokens import TokenizedPrompts
+from selfinstruct.engines.vllm import adapter_arguments, default_parallelism, resolve_model
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.estimate import Estimate, estimate
 from selfinstruct.generate import borrowed_seeds, check_fit, style_of
@@ -59,7 +60,7 @@ class Findings:
 
     problems: list[SelfInstructError] = field(default_factory=list)
     hardware: Hardware = field(default_factory=lambda: Hardware((), 0, 0))
-    engine: VLLMEngine | None = None
+    engine: TokenizedPrompts | None = None
     steps: Steps | None = None
     weight_bytes: int = 0
     estimate: Estimate | None = None
@@ -233,7 +234,7 @@ def _weights_on_hub(model: str, revision: str | None) -> int:
     return sum(f.size or 0 for f in found.siblings or () if f.rfilename.endswith(".safetensors"))
 
 
-def _tokens(config: Config, model: str, tokenizer: str) -> VLLMEngine | None:
+def _tokens(config: Config, model: str, tokenizer: str) -> TokenizedPrompts | None:
     """The model's tokenizer and context length as an engine that counts and renders; None where they are not known.
 
     Raises:
@@ -251,7 +252,7 @@ def _tokens(config: Config, model: str, tokenizer: str) -> VLLMEngine | None:
         if length is None:
             return None
         own = options | {"revision": config.engine.get("tokenizer_revision", config.revision)}
-        return VLLMEngine(None, AutoTokenizer.from_pretrained(name, **own), length)
+        return TokenizedPrompts(AutoTokenizer.from_pretrained(name, **own), length)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         if "trust_remote_code" in str(error):
             raise ConfigError(

@@ -15,8 +15,8 @@ from typing import Any
 from selfinstruct.config import DEMO_MODEL
 from selfinstruct.engines import memory, starting, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.tokens import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
-from selfinstruct.prompts import Prompt
 from selfinstruct.records import Completion
 
 
@@ -180,7 +180,7 @@ def parse_arguments(arguments: list[str]) -> dict[str, Any]:
     return vars(parser.parse_args(arguments))
 
 
-class VLLMEngine:
+class VLLMEngine(TokenizedPrompts):
     """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`.
 
     Attributes:
@@ -200,16 +200,13 @@ class VLLMEngine:
         release: Callable[[], None],
         last_words: starting.LastWords,
     ) -> None:
+        super().__init__(tokenizer, context_length)
         self._llm = llm
         self._release = release
         self._last_words = last_words
         self._adapter = adapter
         # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
-        self.tokenizer = tokenizer
-        self.context_length = context_length
-        self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
-        self.chat_template: str | None = None
         self.end_token_id: int | None = None
         self._counter = 0
         self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
@@ -259,22 +256,6 @@ class VLLMEngine:
         # Something that vLLM imports keeps this frame for good, and would keep the engine with it (see `close`).
         del llm
         return engine
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt: the text with the tokenizer's own special tokens, or messages through its template."""
-        return list(self.tokenizer(self.render(prompt), add_special_tokens=isinstance(prompt, str)).input_ids)
-
-    def render(self, prompt: Prompt) -> str:
-        """The prompt as text: messages through the chat template."""
-        if isinstance(prompt, str):
-            return prompt
-        # Thinking would spend the answer's tokens before it begins; templates without the switch ignore it.
-        options = {"add_generation_prompt": True, "enable_thinking": False, "chat_template": self.chat_template}
-        return str(self.tokenizer.apply_chat_template(prompt, tokenize=False, **options))
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the prompt as the model will see it."""
-        return len(self.encode(prompt))
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request; see `Engine.generate`."""
