@@ -19,12 +19,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from selfinstruct.config import CONVENTIONAL_NAMES, ENVIRONMENT_PREFIX, Config, did_you_mean, load, variable_of
-from selfinstruct.engines import vllm_plugin
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
 """Set by `--debug`, also for the stages that run in processes of their own."""
+_ENGINES_OWN = f"{ENVIRONMENT_PREFIX}ENGINE_"
+"""What the engine's processes tell each other (`engines/`); an option of the section would have two underscores."""
 
 
 def config_options(*sections: str) -> Callable[[Command], Command]:
@@ -194,7 +195,9 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
     """
     known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
     for variable, value in os.environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, vllm_plugin.PARENT):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == DEBUG_VARIABLE:
+            continue
+        if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
             continue
         if variable not in known:
             raise ConfigError(f"environment variable {variable}: unknown option{did_you_mean(variable, known)}")

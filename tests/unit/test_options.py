@@ -168,10 +168,14 @@ def test_what_belongs_to_nobody(arguments: str, said: str) -> None:
 
 
 def test_variables_of_our_own_are_no_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading vLLM's arguments sets the second; the stages inherit both."""
+    """Reading vLLM's arguments sets those of the engine; the stages inherit all."""
     monkeypatch.setenv("SELFINSTRUCT_DEBUG", "1")
+    monkeypatch.setenv("SELFINSTRUCT_ENGINE_LAST_WORDS", "/tmp/x")
     watch_children()
     try:
         assert resolve_config(None, {}) == Config()
     finally:
         del os.environ[PARENT]
+    monkeypatch.setenv("SELFINSTRUCT_ENGINE__DTYPE", "float32")
+    with pytest.raises(ConfigError, match="SELFINSTRUCT_ENGINE__DTYPE: unknown option"):
+        resolve_config(None, {})
