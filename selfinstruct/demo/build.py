@@ -235,7 +235,7 @@ def train(
             else platform.processor() or platform.machine()
         },
         versions={
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a class of its own, which a checkpoint must not hold
             "transformers": transformers.__version__,
             "tokenizers": tokenizers.__version__,
         },
