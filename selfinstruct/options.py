@@ -201,6 +201,8 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
             continue
         if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
             continue
+        if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
+            continue
         if variable not in known:
             raise ConfigError(f"environment variable {variable}: unknown option{did_you_mean(variable, known)}")
         name, info = known[variable]
