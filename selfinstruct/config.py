@@ -477,23 +477,6 @@ def _secrets(values: dict[str, Any], within: str = "") -> Iterator[str]:
             yield f"{within}{name}"
 
 
-_SECRET = re.compile(
-    r"(?:^|[_-])(?:(?:hf|hub|auth|access|api|bearer|session|secret|private)[_-]?(?:token|key)|password|passwd|secret"
-    r"|credentials?|authorization)$|^token$",
-    re.I,
-)
-"""Names of options that hold a secret; `eos_token` and the like do not."""
-
-
-def _secrets(values: dict[str, Any], within: str = "") -> Iterator[str]:
-    """The dotted names of secrets in a section that is handed on, nested ones included; `hf_token: true` is none."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _secrets(value, f"{within}{name}.")
-        elif isinstance(value, str) and value and _SECRET.search(str(name)):
-            yield f"{within}{name}"
-
-
 def load(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:
     """The configuration of a file, with the environment's values and then `overrides` on top.
 

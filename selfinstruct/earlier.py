@@ -65,6 +65,25 @@ def load(names: Sequence[str]) -> Earlier:
     return found
 
 
+def load_unchanged(names: Sequence[str], identity: dict[str, Any], otherwise: str = "") -> Earlier:
+    """The earlier runs that a run built on, as long as they are what they were.
+
+    Args:
+        names: as in the run's configuration.
+        identity: of the run, from its journal's header.
+        otherwise: what else a user could do than to restore them.
+
+    Raises:
+        InputError: they have changed, or cannot be read.
+    """
+    earlier = load(names)
+    if names and fingerprint(earlier) != identity.get("earlier_sha256"):
+        raise InputError(
+            f"{', '.join(names)}: not what this run was built on, or changed since; restore them{otherwise}"
+        )
+    return earlier
+
+
 def fingerprint(earlier: Earlier) -> str:
     """SHA-256 of what they accepted, instances included: part of a run's identity."""
     digest = hashlib.sha256()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import config as configs
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Filters
@@ -68,7 +69,8 @@ class _Journal:
             if line["kind"] == "proposal":
                 self._proposal(number, line)
             elif line.get("id") in self.follow_ups:
-                self.follow_ups[line["id"]][line["kind"]] = (number, line)
+                kind = f"output {line['instance']}" if line["kind"] == "output" else line["kind"]
+                self.follow_ups[line["id"]][kind] = (number, line)
 
     def _proposal(self, number: int, line: Line) -> None:
         for position, candidate in enumerate(line.get("candidates", ())):
@@ -86,20 +88,25 @@ class _Pool:
         self.filters = Filters.model_validate(identity["filters"])
         self.seeds: list[SeedTask] = seed_files.load_unchanged(config.seeds, identity["seeds_sha256"])
         self.state = state
+        self.earlier = earlier_runs.load_unchanged(config.earlier, identity).instructions
         self.index = NoveltyIndex((s.instruction for s in self.seeds), self.filters.threshold)
-        self.index.add_many(i.text for i in state.pool)
+        self.index.add_many(i.text for i in (*self.earlier, *state.pool))
+        self.before = len(self.seeds) + len(self.earlier)
 
     def entry(self, place: int, score: float) -> dict[str, Any]:
         """A neighbour as JSON values."""
         if place < len(self.seeds):
             seed = self.seeds[place]
             return {"id": seed.id, "origin": "seed", "instruction": seed.instruction, "score": score}
-        own = self.state.pool[place - len(self.seeds)]
-        return {"id": own.id, "origin": "generated", "instruction": own.text, "score": score}
+        if place < self.before:
+            origin, found = earlier_runs.ORIGIN, self.earlier[place - len(self.seeds)]
+        else:
+            origin, found = "generated", self.state.pool[place - self.before]
+        return {"id": found.id, "origin": origin, "instruction": found.text, "score": score}
 
     def similar(self, text: str, top: int, earlier: int) -> list[dict[str, Any]]:
-        """The `top` nearest of the seeds and the first `earlier` accepted instructions."""
-        return [self.entry(*near) for near in self.index.nearest(text, top, before=len(self.seeds) + earlier)]
+        """The `top` nearest of the seeds, what earlier runs accepted, and the first `earlier` of this one."""
+        return [self.entry(*near) for near in self.index.nearest(text, top, before=self.before + earlier)]
 
 
 def explain(run_dir: Path, query: str, *, top: int = 1) -> dict[str, Any]:
@@ -114,7 +121,8 @@ def explain(run_dir: Path, query: str, *, top: int = 1) -> dict[str, Any]:
         `query`; `candidates`: those with this id or exactly this text, in order of proposal: `id`, `instruction`,
         `accepted`, `reason`, `evidence`, `journal_line`, `proposal`, `examples` (of its prompt), `similar` (the
         `top` nearest among all that was earlier, best first: `id`, `origin`, `instruction`, exact ROUGE-L F `score`),
-        and of an accepted one `classification` and `instances`, each with its `journal_line`, or null while pending;
+        and of an accepted one `classification` and `instances`, each with its `journal_line`, or null while pending,
+        and `outputs`, those written anew;
         `seed`: the seed task with this instruction or id, or null;
         `now`: for a text that no proposal wrote, what the filters would say to it now (`accepted`, `reason`,
         `evidence`, `similar`), else null.
@@ -171,7 +179,7 @@ def similar_all(run_dir: Path, output: Path, *, sample: int | None = None, top: 
         for start in range(0, len(places), _BATCH):
             batch = places[start : start + _BATCH]
             texts = [state.pool[place].text for place in batch]
-            earlier = [len(pool.seeds) + place for place in batch]
+            earlier = [pool.before + place for place in batch]
             for place, near in zip(batch, pool.index.nearest_many(texts, top, before=earlier), strict=True):
                 own = state.pool[place]
                 yield {"id": own.id, "instruction": own.text, "most_similar": [pool.entry(*n) for n in near]}
@@ -209,8 +217,12 @@ def _candidate(found: _Found, journal: _Journal, pool: _Pool, texts: dict[str, s
 
 
 def _follow_ups(lines: dict[str, tuple[int, Line]]) -> dict[str, Any]:
-    told: dict[str, Any] = {"classification": None, "instances": None}
+    told: dict[str, Any] = {"classification": None, "instances": None, "outputs": []}
     for kind, (number, line) in lines.items():
+        if line["kind"] == "output":
+            about = {"journal_line": number, "instance": line["instance"], "failed": line.get("failed")}
+            told["outputs"].append(about | {"answer": line.get("completion"), "candidates": line.get("candidates", [])})
+            continue
         told[kind] = {"journal_line": number, "failed": line.get("failed"), "answer": line.get("completion")}
         if kind == "classification":
             told[kind]["is_classification"] = line.get("is_classification")
@@ -226,7 +238,7 @@ def _example_texts(path: Path, journal: _Journal, pool: _Pool) -> dict[str, str]
     """
     wanted = {name for found in journal.found for name in found.line["examples"]}
     texts = {s.id: s.instruction for s in pool.seeds if s.id in wanted}
-    texts |= {i.id: i.text for i in journal.state.pool if i.id in wanted}
+    texts |= {i.id: i.text for i in (*pool.earlier, *journal.state.pool) if i.id in wanted}
     if wanted - texts.keys():
         for line in read_lines(path, live=True):
             for candidate in line.get("candidates", ()) if line["kind"] == "proposal" else ():
@@ -278,6 +290,7 @@ def _render_candidate(told: dict[str, Any]) -> str:
     ]
     if told["accepted"]:
         lines += [_render_classification(told["classification"]), *_render_instances(told["instances"])]
+        lines += [line for output in told["outputs"] for line in _render_output(output)]
     return "\n".join(lines)
 
 
@@ -308,7 +321,18 @@ def _render_instances(told: dict[str, Any] | None) -> list[str]:
         return ["  instances: none asked for yet"]
     if told["failed"]:
         return [f"  instances: failed: {_failure(told['failed'])} (journal line {told['journal_line']})"]
-    lines = [f"  instances (journal line {told['journal_line']}):"]
+    return [f"  instances (journal line {told['journal_line']}):", *_render_candidates(told)]
+
+
+def _render_output(told: dict[str, Any]) -> list[str]:
+    title = f"  output of instance {told['instance'] + 1} written anew (journal line {told['journal_line']})"
+    if told["failed"]:
+        return [f"{title}: failed: {_failure(told['failed'])}; the old one stays"]
+    return [f"{title}{'' if told['candidates'][0]['accepted'] else ': the old one stays'}", *_render_candidates(told)]
+
+
+def _render_candidates(told: dict[str, Any]) -> list[str]:
+    lines = []
     for candidate in told["candidates"]:
         verdict = "kept" if candidate["accepted"] else f"{candidate['reason']} {_values(candidate['evidence'])}".strip()
         lines.append(f"    [{verdict}]  {visible(candidate['input'])!s} -> {visible(candidate['output'])}")

@@ -61,7 +61,8 @@ def export(config: Config) -> dict[str, Any]:
     if config.export.include_seeds:
         sha256 = state.header["identity"]["seeds_sha256"]
         seeds = seed_files.load_unchanged(config.seeds, sha256, ", or export without --include-seeds")
-    earlier = _earlier_of(config, state)
+    otherwise = ", or leave their rows out with an empty `earlier:` in the run's config.yaml"
+    earlier = earlier_runs.load_unchanged(config.earlier, state.header["identity"], otherwise)
     generated = list(state.tasks())
     dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
@@ -88,17 +89,6 @@ def export_seeds(config: Config, folder: Path) -> int:
     for name in SPLITS[1:]:
         jsonl.write(folder / f"{name}.jsonl", [])
     return len(rows)
-
-
-def _earlier_of(config: Config, state: RunState) -> Earlier:
-    """The earlier runs that the run built on, as long as they are unchanged."""
-    earlier = earlier_runs.load(config.earlier)
-    if config.earlier and earlier_runs.fingerprint(earlier) != state.header["identity"].get("earlier_sha256"):
-        raise InputError(
-            f"{', '.join(config.earlier)}: not what this run was built on, or changed since; "
-            "restore them, or leave their rows out with an empty `earlier:` in the run's config.yaml"
-        )
-    return earlier
 
 
 def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence[str], options: Export) -> Dataset:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from selfinstruct import config as configs
+from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Filters, dump_yaml
@@ -83,10 +84,16 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
         raise InputError(
             f"{source.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
         )
+    if "regenerate" in header["identity"]:
+        raise InputError(
+            f"{run_dir}: its outputs were written anew; filter the run that it was made from again, "
+            f"{header.get('source')}, and then `selfinstruct regenerate` the result"
+        )
     tasks = seed_files.load_unchanged(recorded.seeds, header["identity"]["seeds_sha256"])
+    earlier = earlier_runs.load_unchanged(recorded.earlier, header["identity"]).instructions
     config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
     with new.locked():
-        again = _Again(config, tasks, header, source)
+        again = _Again(config, tasks, earlier, header, source)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
                 again.write(stream)
@@ -103,6 +110,7 @@ class _Again:
 
     config: Config
     tasks: list[SeedTask]
+    earlier: list[Instruction]
     header: Line
     source: RunDirectory
     old: RunState = field(default_factory=RunState)
@@ -115,8 +123,9 @@ class _Again:
 
     def __post_init__(self) -> None:
         style = self.header["resolved"]["style"]
-        self.steps = Steps(self.config, self.tasks, self.tasks, ScriptedEngine(_nobody_asks), style)
+        self.steps = Steps(self.config, self.tasks, self.tasks, ScriptedEngine(_nobody_asks), style, self.earlier)
         self.index = NoveltyIndex((t.instruction for t in self.tasks), self.config.filters.threshold)
+        self.index.add_many(i.text for i in self.earlier)
 
     def write(self, stream: BinaryIO) -> None:
         """Write the new journal, keeping `old` and `new` at what both journals add up to."""

@@ -14,14 +14,17 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.cli import cli
-from selfinstruct.config import Config
+from selfinstruct.config import Config, Filters
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupted
+from selfinstruct.explain import explain
+from selfinstruct.explain import render as render_explained
 from selfinstruct.export import SPLITS, export
 from selfinstruct.journal import read_lines
 from selfinstruct.records import Completion
+from selfinstruct.refilter import refilter
 from selfinstruct.regenerate import engine_arguments, regenerate
 from selfinstruct.report import write_report
 from selfinstruct.state import RunState, replay
@@ -269,6 +272,16 @@ def test_export_status_and_report_work_on_it(source: Config) -> None:
     assert not unfinished["complete"] and unfinished["outputs"]["pending"] == 3
     assert str(next_command(unfinished)).startswith("selfinstruct regenerate ")
     assert "3 outputs still wait" in write_report(run).read_text()
+
+
+def test_explain_tells_of_outputs_written_anew_and_refilter_of_their_source(source: Config, tmp_path: Path) -> None:
+    state, run = rewrite(source), Path(f"{source.output_dir}-new")
+    name = next(task.id for task in state.tasks() if len(task.instances) > 1)
+    (told,) = (found := explain(run, name))["candidates"]
+    assert [output["instance"] for output in told["outputs"]] == list(range(len(state.instances[name])))
+    assert "of instance 2 written anew" in render_explained(found)
+    with pytest.raises(InputError, match=f"filter the run that it was made from again, {source.output_dir}"):
+        refilter(run, tmp_path / "other", Filters(threshold=0.5))
 
 
 def test_a_damaged_journal_is_noticed(source: Config) -> None:
