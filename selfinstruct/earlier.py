@@ -13,9 +13,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from selfinstruct import jsonl
-from selfinstruct.errors import ConfigError
+from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.records import Instruction, Task
 from selfinstruct.state import RunState, replay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -195,7 +196,7 @@ def test_a_death_before_the_first_answer_leaves_nothing_or_a_whole_beginning(
 
     def break_off(*_: Any) -> Any:
         yield from list(read_lines(Path(str(source.output_dir)) / "journal.jsonl"))[:5]
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "read_lines", lambda path, **_: break_off() if not _ else read_lines(path, **_))
