@@ -42,7 +42,7 @@ def starter_yaml(model: str | None, name: str) -> str:
 
 
 def _option(name: str, info: FieldInfo, chosen: dict[str, Any], indent: str = "") -> str:
-    about = textwrap.indent(textwrap.fill(str(info.description, break_on_hyphens=False), 110), f"{indent}# ")
+    about = textwrap.indent(textwrap.fill(str(info.description), 110, break_on_hyphens=False), f"{indent}# ")
     value = chosen.get(name, info.default)
     flow = json.dumps(value) if isinstance(value, tuple) else yaml.safe_dump(value).removesuffix("...\n").strip()
     shown = f"{name}: {flow if value is not None else ''}".rstrip()
