@@ -76,7 +76,9 @@ async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], No
         discard: called with what was made, when nobody waits for it any more.
     """
     loop = asyncio.get_running_loop()
-    made: asyncio.Future[Any] = loop.create_future()
+    made: asyncio.Future[None] = loop.create_future()
+    # Not in the future, which lives for as long as the frame of `work`: something that vLLM imports keeps that for good.
+    box: list[Any] = []
     released = threading.Event()
 
     def deliver(value: Any, error: BaseException | None) -> None:
@@ -86,7 +88,8 @@ async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], No
         elif error is not None:
             made.set_exception(error)
         else:
-            made.set_result(value)
+            box.append(value)
+            made.set_result(None)
 
     def work() -> None:
         value, error = None, None
@@ -106,7 +109,8 @@ async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], No
     thread = threading.Thread(target=work, name="vllm-start", daemon=True)
     thread.start()
     try:
-        return await made, release
+        await made
+        return box.pop(), release
     except BaseException:
         released.set()
         raise
