@@ -68,10 +68,10 @@ def test_most_instructions_are_new_and_most_instances_right(run: Path) -> None:
 
 
 def test_the_generated_data_teaches_what_the_seeds_alone_do_not(scores: dict[str, Any]) -> None:
-    arms = {name: arm["sets"]["demo_heldout"] for name, arm in scores["arms"].items()}
+    arms = {name: arm["sets"]["heldout_tasks"] for name, arm in scores["arms"].items()}
     assert arms.keys() == {"base", "base-few-shot", "tuned", "seeds-only"}
     assert all(arm["n_tasks"] >= 100 for arm in arms.values())
-    shown = {c["b"]: c for c in scores["comparisons"] if c["set"] == "demo_heldout" and c["metric"] == "rouge_l"}
+    shown = {c["b"]: c for c in scores["comparisons"] if c["set"] == "heldout_tasks" and c["metric"] == "rouge_l"}
     for other in ("base", "seeds-only"):
         assert shown[other]["shown"]
         assert shown[other]["difference"] > 0
