@@ -77,7 +77,7 @@ async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], No
     """
     loop = asyncio.get_running_loop()
     made: asyncio.Future[None] = loop.create_future()
-    # Not in the future, which lives as long as the frame of `work` does: something that vLLM imports keeps that for good.
+    # Not in the future: it lives as long as the frame of `work`, which something that vLLM imports keeps for good.
     box: list[Any] = []
     released = threading.Event()
 

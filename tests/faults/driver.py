@@ -3,7 +3,7 @@
     python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
 
 CONFIG.json holds the configuration; `latency` in it are the seconds that an answer takes at most, `file_limit` a limit
-of the size of files in bytes, `load` seconds for which the engine blocks while it starts.
+of the size of files in bytes, `load` seconds for which the engine takes to start.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from selfinstruct import cli, stages
 from selfinstruct.config import Config
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.starting import in_lasting_thread
 from selfinstruct.generate import generate
 from tests.conftest import script
 
@@ -35,7 +36,9 @@ def drive(config: str, latency_seed: int) -> None:
 
     async def start() -> Engine:
         print("loading", flush=True)
-        time.sleep(load)  # noqa: ASYNC251 - as vLLM does
+        if load:
+            _, release = await in_lasting_thread(lambda: time.sleep(load), lambda _: None)  # as vLLM is started
+            release()
         print("started", flush=True)
         return ScriptedEngine(script, latency=latency, seed=latency_seed)
 
