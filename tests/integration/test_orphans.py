@@ -22,7 +22,7 @@ import asyncio, sys
 
 async def main():
     from selfinstruct.engines.vllm import VLLMEngine
-    await VLLMEngine.start("demo", arguments={"max_model_len": 256})
+    engine = await VLLMEngine.start("demo", arguments={"max_model_len": 256})
     print("started", flush=True)
     await asyncio.sleep(600)
 
