@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from selfinstruct.engines.starting import LastWords
 from selfinstruct.engines.vllm import VLLMEngine
 from tests import tiny_model
 from tuning import answers, data, sft, templates
@@ -45,7 +46,8 @@ def test_evaluation_asks_in_the_form_that_was_trained_on(prompt_format, tmp_path
     prompt = trained.input_ids[: trained.labels.count(data.IGNORED)]
     assert prepared.decode(prompt) == PROMPTS[prompt_format]
     for folder in (tmp_path / "out", base):
-        engine = VLLMEngine(None, AutoTokenizer.from_pretrained(folder), 512)  # renders without a model
+        tokenizer, none = AutoTokenizer.from_pretrained(folder), {"release": lambda: None, "last_words": LastWords()}
+        engine = VLLMEngine(None, tokenizer, 512, **none)  # renders without a model
         answers._settle_template(engine, prompt_format)
         assert engine.encode(list(row.prompt)) == prompt
         assert engine.end_token_id == prepared.convert_tokens_to_ids(end) == 1
