@@ -15,7 +15,7 @@ from selfinstruct.options import config_options, resolve_config
 
 @cli.command(context_settings=PASSES_ON)
 @click.option("--model", default=None, help="Generate with and tune this model instead of the embedded one.")
-@click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 240]")
+@click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160]")
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
