@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
-import time
 from pathlib import Path
 from typing import Any
 
@@ -105,28 +103,3 @@ def test_replay_changes_no_line(make_config: Any, tmp_path: Path) -> None:
 def test_lines_that_are_no_run_are_refused(lines: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replay(lines)
-
-
-def test_replay_takes_time_in_proportion_to_the_lines() -> None:
-    """No line costs more the more there are: a million committed candidates must be replayed in a minute."""
-
-    def seconds(proposals: int) -> float:
-        lines = [HEADER]
-        for n in range(proposals):
-            ids = [f"p{n:06d}-{k:02d}" for k in range(4)]
-            lines.append(proposal(n, *[yes(name) for name in ids], *[no(f"{name}x", "near_duplicate") for name in ids]))
-            for name in ids:
-                lines.append({"kind": "classification", "id": name, "is_classification": False})
-                lines.append({"kind": "instances", "id": name, "form": "input_first", "candidates": []})
-        began = time.perf_counter()
-        state = replay(lines)
-        assert not state.pending()
-        return (time.perf_counter() - began) / proposals
-
-    gc.disable()  # Its cost depends on whatever else lives in this process.
-    try:
-        small, large = min(seconds(500) for _ in range(3)), min(seconds(8000) for _ in range(2))
-    finally:
-        gc.enable()
-    assert large < 6 * small
-    assert large * 125_000 < 60, "a million candidates, eight to a proposal"
