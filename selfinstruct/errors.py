@@ -53,6 +53,6 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, number: int) -> None:
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name}; everything committed is safe, the same command continues the run")
+        self.signal = signal.Signals(number).name
+        super().__init__(f"stopped by {self.signal}; everything committed is safe, the same command continues the run")
         self.exit_code = 128 + number

@@ -19,7 +19,7 @@ from selfinstruct.earlier import Earlier
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
-from selfinstruct.errors import ConfigError, EngineError, StoppedError
+from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.journal import (
     VERSION,
     JournalWriter,
@@ -99,11 +99,11 @@ def generate(
         if not limits.overdue() and _anything_to_ask(config, state, finish_by):
             try:
                 asyncio.run(_grow(config, run, state, tasks, earlier, identity, start_engine, limits))
-            except EngineError as error:
+            except (EngineError, Interrupted) as ended:
                 if state.header:  # Else there is no run yet.
-                    stopping.record(run, str(error))
+                    stopping.record(run, str(ended))
                 raise
-    _say_when_stopped(state, limits)
+    _say_when_stopped(state, max(state.target, config.num_instructions), limits)
     return state
 
 
@@ -120,7 +120,13 @@ async def _grow(
     console.print(f"starting the engine with model {config.model!r}")
     metrics = MetricsWriter(run.metrics)
     began = limits.clock()
-    async with closing(await until_signal(supervised(config, run, start_engine, metrics).launch())) as engine:
+    try:
+        async with asyncio.timeout(limits.seconds_left()):
+            launched = await until_signal(supervised(config, run, start_engine, metrics).launch())
+    except TimeoutError:
+        console.print("the deadline came while the engine was still starting")
+        return
+    async with closing(launched) as engine:
         limits.engine_started(limits.clock() - began)
         borrowed, style = borrowed_seeds(tasks), style_of(config, engine)
         steps = Steps(config, tasks, borrowed, engine, style, earlier.instructions)
@@ -129,16 +135,21 @@ async def _grow(
             console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
         resolved = {"style": style, "context_length": engine.context_length}
         with JournalWriter(run.journal, config.fsync_interval) as journal:
-            for line in _opening_lines(config, state, identity, resolved, limits.finish_by):
+
+            def commit(line: Line) -> None:
                 journal.append(line)
                 state.apply(line)
+
+            for line in _opening_lines(config, state, identity, resolved, limits.finish_by):
+                commit(line)
             jsonl.write_text(run.config, dump_yaml(config.kept()))
             pipeline = Pipeline(steps, engine, state, journal.append, limits=limits)
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
                 metering = asyncio.ensure_future(_meter(metrics, state, progress, limits))
                 try:
-                    await until_signal(pipeline.run())
+                    with stopping.interruption_noted(commit, state):
+                        await until_signal(pipeline.run())
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
@@ -330,7 +341,7 @@ def check_fit(steps: Steps) -> None:
             ) from failure
 
 
-def _say_when_stopped(state: RunState, limits: Limits) -> None:
+def _say_when_stopped(state: RunState, target: int, limits: Limits) -> None:
     """Raise `StoppedError` when generation ended before its target, or before all that was accepted had its turn."""
     stop = state.stopped if len(state.pool) < state.target else None
     if stop is not None:
@@ -338,10 +349,10 @@ def _say_when_stopped(state: RunState, limits: Limits) -> None:
         why += [f"{kind} requests failed ({reason}) {n}" for (kind, reason), n in state.failures.most_common(2)]
         whole = f"; over the whole run: {', '.join(why) or 'nothing rejected'}" if stop["event"] == "saturated" else ""
         raise StoppedError(
-            f"{stopping.sentence(stop)}{whole}. {stopping.left_over(state)}.\nTo go on: {stopping.remedy(stop)}"
+            f"{stopping.sentence(stop)}{whole}. {stopping.left_over(state, target)}.\nTo go on: {stopping.remedy(stop)}"
         )
-    if not state.complete and limits.finish_by is not None:
-        what = stopping.left_over(state) if state.header else "Nothing has been generated"
+    if limits.finish_by is not None and (not state.complete or len(state.pool) < target):
+        what = stopping.left_over(state, target) if state.header else "Nothing has been generated"
         raise StoppedError(
             f"the deadline, {deadline.clock_text(limits.finish_by)}, has come. {what}.\n"
             "To go on: give the same command with a later deadline, or none"

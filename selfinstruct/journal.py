@@ -13,7 +13,7 @@ identifies the run; every other line is the outcome of one request with everythi
         "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
     {"kind": "output", "id": ..., "instance": place, "completion": {...}, "candidates": [as for instances, one]}
     {"kind": any of the four, ..., "failed": {"reason", "detail"}}
-    {"kind": "control", "event": "target_raised" | "resumed", "after_proposal": n, ...}
+    {"kind": "control", "event": "target_raised" | "resumed" | "interrupted", "after_proposal": n, ...}
     {"kind": "control", "event": "saturated" | "budget" | "deadline", ...}: a stop, see `stopping.py`
 
 Nothing in it depends on latencies, nor on the clock but a stop that it decided; wall-clock measurements go into

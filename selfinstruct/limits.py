@@ -101,6 +101,10 @@ class Limits:
         """Whether even what was accepted cannot be waited for any longer."""
         return self.finish_by is not None and self.clock() >= self._cutoff(self._state.num_instances)
 
+    def seconds_left(self) -> float | None:
+        """Until `overdue`; None without a deadline."""
+        return None if self.finish_by is None else self._cutoff(self._state.num_instances) - self.clock()
+
     # ----------------------------------------------------------------------------------------------- estimates
 
     def _exhausted(self, under_way: int) -> str | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import earlier as earlier_runs
-from selfinstruct import jsonl, prompts
+from selfinstruct import jsonl, prompts, stopping
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, dump_yaml
 from selfinstruct.earlier import Earlier
@@ -152,7 +152,8 @@ async def _rewrite(
                 journal.append(line)
                 state.apply(line)
 
-            await until_signal(_answer_all(rewriter, state, commit, config.max_in_flight))
+            with stopping.interruption_noted(commit, state):
+                await until_signal(_answer_all(rewriter, state, commit, config.max_in_flight))
 
 
 def _begin(run: RunDirectory, header: Line, source: Path, state: RunState) -> None:

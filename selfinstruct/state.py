@@ -193,7 +193,7 @@ class RunState:
             if self.stopped is not None and self.stopped["event"] == "saturated":
                 self.resumed_after = self.proposals
             self.stopped = None
-        else:
+        elif line["event"] != "interrupted":  # A person's stop decides nothing; see `stopping.py`.
             self.stopped = line
 
     def summary(self) -> dict[str, Any]:

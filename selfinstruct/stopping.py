@@ -8,19 +8,24 @@ A stop is a control line; replay applies it and decides nothing:
         "value": the option's, "used": so far}
     {"kind": "control", "event": "deadline", "after_proposal": n, "finish_by": ISO 8601}
 
-A later `resumed` lifts it.
+A later `resumed` lifts it. A stop by a person decides nothing: it is noted, and the next start simply goes on.
+
+    {"kind": "control", "event": "interrupted", "after_proposal": n, "signal": "SIGINT" | "SIGTERM" | "SIGHUP"}
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from selfinstruct import deadline
 from selfinstruct.config import Config, Saturation
 from selfinstruct.degeneration import KINDS
+from selfinstruct.errors import Interrupted
 from selfinstruct.journal import Line, RunDirectory
 from selfinstruct.state import RunState
 
@@ -57,6 +62,17 @@ def _too_few(stop: Line, rule: Saturation) -> bool:
 
 def _too_many(stop: Line, rule: Saturation) -> bool:
     return sum(stop[f"window_{kind}"] for kind in KINDS) > rule.max_degenerate * stop["window"]
+
+
+@contextlib.contextmanager
+def interruption_noted(commit: Callable[[Line], None], state: RunState) -> Iterator[None]:
+    """Commit the control line of a stop by signal; `Interrupted` passes on."""
+    try:
+        yield
+    except Interrupted as stopped:
+        after = state.proposals - 1
+        commit({"kind": "control", "event": "interrupted", "after_proposal": after, "signal": stopped.signal})
+        raise
 
 
 def is_lifted(stop: Line, config: Config, finish_by: float | None) -> bool:
@@ -140,10 +156,10 @@ _CHANGE = {
 """What to change when this kind of completion prevails."""
 
 
-def left_over(state: RunState) -> str:
+def left_over(state: RunState, target: int) -> str:
     """What there is in spite of the stop."""
     waiting = len(state.pending())
-    return f"{len(state.pool):,} of {state.target:,} instructions were accepted, and can be exported as they are" + (
+    return f"{len(state.pool):,} of {target:,} instructions were accepted, and can be exported as they are" + (
         f"; {waiting:,} of them still wait for their instances" if waiting else ""
     )
 
@@ -158,7 +174,7 @@ def _option(name: str) -> str:
 
 
 def record(run: RunDirectory, message: str) -> None:
-    """Keep, for report and status, why generation ended where the journal does not say: an engine was lost.
+    """Keep, for report and status, why generation ended where the state does not say: an engine lost, a signal.
 
     Of an error's message that is the first line; what follows it says what to do.
     """

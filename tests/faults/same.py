@@ -18,8 +18,9 @@ def exported(config: Config) -> dict[str, bytes]:
 
 
 def assert_same(interrupted: Config, whole: Config) -> None:
-    """Same proposals in the same order, same set of lines, identical exports."""
+    """Same proposals in the same order, same set of lines but for those that tell of a signal, identical exports."""
     ours, theirs = (journal_lines(Path(str(config.output_dir))) for config in (interrupted, whole))
+    ours = [line for line in ours if line.get("event") != "interrupted"]
     assert ours[0] == theirs[0]
     assert [x for x in ours if x["kind"] == "proposal"] == [x for x in theirs if x["kind"] == "proposal"]
     assert sorted(map(json.dumps, ours)) == sorted(map(json.dumps, theirs))

@@ -14,6 +14,7 @@ import pytest
 
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.state import replay
+from selfinstruct.status import status
 from tests.conftest import journal_lines, run_scripted
 from tests.faults.driven import Driven, kill_until_done
 from tests.faults.same import assert_same
@@ -48,6 +49,11 @@ def test_a_signal_leaves_in_good_order(make_config: Any, tmp_path: Path, number:
     assert f"stopped by {signal.Signals(number).name}" in said and "same command continues" in said
     assert "Traceback" not in said and "never retrieved" not in said
     assert driven.journal.read_bytes().endswith(b"\n")
+    *lines, last = journal_lines(driven.path)
+    done = sum(line["kind"] == "proposal" for line in lines)
+    name = signal.Signals(number).name
+    assert last == {"kind": "control", "event": "interrupted", "after_proposal": done - 1, "signal": name}
+    assert status(driven.path)["reason"].startswith(f"stopped by {name}")
     assert not list(driven.path.glob("*.owner"))
 
 

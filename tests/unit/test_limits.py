@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +206,6 @@ def test_a_deadline_comes_also_while_no_answer_does(
 
     class Hanging(ScriptedEngine):
         async def generate(self, request: Request) -> Completion:
-            import asyncio
-
             if len(self.history) < 8:
                 return await super().generate(request)
             clock.now += 10
@@ -225,6 +225,25 @@ def test_a_deadline_in_the_past_starts_no_engine(make_config: Any, tmp_path: Pat
     with pytest.raises(StoppedError, match=r"has come\. Nothing has been generated"):
         generate(make_config(limits=limits), refuse)
     assert not (tmp_path / "run" / "journal.jsonl").exists()
+
+
+def test_a_deadline_comes_also_while_the_engine_starts(make_config: Any, tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def start() -> Engine:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        pytest.fail("it was waited for")
+
+    began = time.monotonic()
+    with pytest.raises(StoppedError, match=r"has come\. Nothing has been generated"):
+        generate(make_config(limits={"time_limit": "1s"}), start)
+    assert ended.is_set() and time.monotonic() - began < 30
+    run_scripted(make_config(num_instructions=5))
+    with pytest.raises(StoppedError, match=r"has come\. 5 of 30 instructions were accepted"):
+        generate(make_config(limits={"time_limit": "1s"}), start)
 
 
 def test_a_later_deadline_or_none_continues_to_the_same_end(make_config: Any, tmp_path: Path) -> None:

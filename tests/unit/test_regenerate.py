@@ -173,7 +173,9 @@ def test_a_signal_ends_it_in_good_order(source: Config) -> None:
 
     with pytest.raises(Interrupted):
         rewrite(source, engine=ScriptedEngine(interrupted, has_chat_template=True, latency=0.002))
-    done = len(journal_lines(Path(f"{source.output_dir}-new"))) - len(journal_lines(Path(str(source.output_dir))))
+    *lines, last = journal_lines(Path(f"{source.output_dir}-new"))
+    assert (last["event"], last["signal"]) == ("interrupted", "SIGINT")
+    done = len(lines) - len(journal_lines(Path(str(source.output_dir))))
     assert 0 < done < state_of(source).num_instances
     engine = ScriptedEngine(better, has_chat_template=True)
     assert rewrite(source, engine=engine).complete
