@@ -22,8 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import config as configuration
-from selfinstruct import jsonl
+from selfinstruct import jsonl, sources
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.vllm import VLLMEngine, resolve_model
 from selfinstruct.journal import RunDirectory
@@ -109,7 +108,7 @@ def main() -> None:
         run = RunDirectory(Path(name) / "run")
         shutil.copytree(resolve_model(options.model), run.model)
         questions(run.path / "tasks.jsonl", options.prompts)
-        config = configuration.load(
+        config = sources.load(
             None,
             {
                 "model": options.model,

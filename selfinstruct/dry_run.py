@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfinstruct.config import Config, dump_yaml
+from selfinstruct.config import Config
 from selfinstruct.estimate import ACCEPTED_SHARE, tokens_per_s
 from selfinstruct.hardware import free_disk, size_text
 from selfinstruct.preflight import Findings, first_prompts
 from selfinstruct.progress import duration, visible
+from selfinstruct.sources import dump_yaml
 
 
 def text(config: Config, findings: Findings) -> str:

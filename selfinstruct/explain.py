@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import config as configs
 from selfinstruct import earlier as earlier_runs
-from selfinstruct import jsonl
+from selfinstruct import jsonl, sources
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Filters
 from selfinstruct.errors import InputError
@@ -194,7 +193,7 @@ def _open(run_dir: Path) -> tuple[Config, RunDirectory]:
         raise InputError(
             f"{run.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
         )
-    return configs.load(run.config, {}), run
+    return sources.load(run.config, {}), run
 
 
 def _candidate(found: _Found, journal: _Journal, pool: _Pool, texts: dict[str, str], top: int) -> dict[str, Any]:

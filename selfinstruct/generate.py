@@ -13,7 +13,7 @@ from typing import Any
 from selfinstruct import deadline, jsonl, stopping
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import Config, dump_yaml
+from selfinstruct.config import Config
 from selfinstruct.deadline import Clock, Reserve
 from selfinstruct.earlier import Earlier
 from selfinstruct.engines import processes
@@ -35,6 +35,7 @@ from selfinstruct.progress import GenerationProgress, console
 from selfinstruct.prompts import PROMPTS_VERSION, Style
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.signals import leave, on_signals, until_signal
+from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 from selfinstruct.steps import Steps
 

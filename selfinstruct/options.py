@@ -18,9 +18,10 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from selfinstruct.config import CONVENTIONAL_NAMES, ENVIRONMENT_PREFIX, Config, did_you_mean, load, variable_of
+from selfinstruct.config import CONVENTIONAL_NAMES, Config
 from selfinstruct.engines import vllm_plugin
 from selfinstruct.errors import ConfigError
+from selfinstruct.sources import ENVIRONMENT_PREFIX, did_you_mean, load, variable_of
 
 Command = Callable[..., Any]
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"

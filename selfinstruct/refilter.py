@@ -26,11 +26,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from selfinstruct import config as configs
 from selfinstruct import earlier as earlier_runs
-from selfinstruct import jsonl
+from selfinstruct import jsonl, sources
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import Config, Filters, dump_yaml
+from selfinstruct.config import Config, Filters
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -38,6 +37,7 @@ from selfinstruct.journal import Line, RunDirectory, read_lines
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.prompts import ParsedInstance, ProposedText, parse_proposal
 from selfinstruct.records import Instruction, SeedTask
+from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 from selfinstruct.steps import Steps
 
@@ -79,7 +79,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
     header = next(read_lines(source.journal, live=True), None)
     if header is None:
         raise InputError(f"{source.journal} is empty: there is nothing to decide again")
-    recorded = configs.load(source.config, {}) if source.config.exists() else None
+    recorded = sources.load(source.config, {}) if source.config.exists() else None
     if recorded is None:
         raise InputError(
             f"{source.config} is missing; give the `selfinstruct generate` command of this run again to restore it"

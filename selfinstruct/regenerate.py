@@ -25,7 +25,7 @@ from typing import Any
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl, prompts, stopping
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, dump_yaml
+from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config
 from selfinstruct.earlier import Earlier
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError, InputError
@@ -45,6 +45,7 @@ from selfinstruct.progress import console
 from selfinstruct.prompts import ParsedInstance, Prompt
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask
 from selfinstruct.signals import leave, on_signals, until_signal
+from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 
 

@@ -30,12 +30,13 @@ from pydantic import BaseModel
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import jsonl
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config, dump_yaml
+from selfinstruct.config import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.errors import ConfigError, InputError, StoppedError
 from selfinstruct.generate import anchored, discard, refuse_other_run
 from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import console, stage
 from selfinstruct.prompts import PROMPTS_VERSION
+from selfinstruct.sources import dump_yaml
 from selfinstruct.standing import Standing, stand
 from selfinstruct.state import RunState, replay
 

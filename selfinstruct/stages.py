@@ -25,7 +25,7 @@ from rich.markup import escape
 
 from selfinstruct import deadline, jsonl, schedule, stopping
 from selfinstruct import export as exports
-from selfinstruct.config import Config, Tune, dump_yaml
+from selfinstruct.config import Config, Tune
 from selfinstruct.deadline import Clock, Probe
 from selfinstruct.errors import (
     EXIT_CODE_FILE,
@@ -40,6 +40,7 @@ from selfinstruct.journal import RunDirectory, read_lines
 from selfinstruct.progress import closing_table, console, duration, stage
 from selfinstruct.schedule import NO_BASELINE, Schedule
 from selfinstruct.signals import on_signals
+from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 
 _ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}

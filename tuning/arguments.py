@@ -210,7 +210,7 @@ def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     found, rest = finder.parse_known_args(list(argv))
     if found.config is None:
         return rest, {}
-    from selfinstruct.config import load_yaml
+    from selfinstruct.sources import load_yaml
 
     return rest, load_yaml(Path(found.config))
 

@@ -25,8 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from selfinstruct import config as configuration
-from selfinstruct import jsonl
+from selfinstruct import jsonl, sources
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
@@ -180,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
         if options.score_only and options.model:
             raise ConfigError("--score-only scores the arms that are saved; leave out --model")
-        config = configuration.load(options.config or run.config, {})
+        config = sources.load(options.config or run.config, {})
         show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
     except SelfInstructError as error:
         console.print(f"error: {error}", markup=False)

@@ -19,9 +19,9 @@ from selfinstruct.cli.shared import (
     passed_on_sections,
     vllm_arguments,
 )
-from selfinstruct.config import STANDARD_INPUT
 from selfinstruct.errors import InputError
 from selfinstruct.options import config_options, resolve_config
+from selfinstruct.sources import STANDARD_INPUT
 
 
 @cli.command(context_settings=PASSES_ON)

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from selfinstruct.config import Config, did_you_mean, dump_yaml
+from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.options import resolve_config, split_passed_on, tune_arguments
+from selfinstruct.sources import did_you_mean, dump_yaml
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")

@@ -20,8 +20,8 @@ from selfinstruct.cli.shared import (
     preflight,
     vllm_arguments,
 )
-from selfinstruct.config import STANDARD_INPUT
 from selfinstruct.options import config_options, resolve_config, tune_arguments
+from selfinstruct.sources import STANDARD_INPUT
 
 
 @cli.command(context_settings=PASSES_ON)

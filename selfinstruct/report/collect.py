@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import config as configs
 from selfinstruct import earlier as earlier_runs
 from selfinstruct import seeds as seed_files
-from selfinstruct import stopping
+from selfinstruct import sources, stopping
 from selfinstruct.config import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.journal import RunDirectory, read_lines
@@ -156,7 +155,7 @@ def is_current(dataset: dict[str, Any], state: RunState) -> bool:
 
 def _config(run: RunDirectory) -> Config | None:
     try:
-        return configs.load(run.config, {}) if run.config.exists() else None
+        return sources.load(run.config, {}) if run.config.exists() else None
     except SelfInstructError:
         return None  # Damaged by hand, perhaps: the report says what it can without it.
 

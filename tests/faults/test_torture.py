@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from selfinstruct.config import dump_yaml
 from selfinstruct.journal import RunDirectory, read_lines
+from selfinstruct.sources import dump_yaml
 from selfinstruct.state import replay
 from selfinstruct.status import status
 from tests.conftest import run_scripted

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import config as configs
-from selfinstruct.config import Config, dump_yaml, load
+from selfinstruct import sources
+from selfinstruct.config import Config
 from selfinstruct.errors import ConfigError
+from selfinstruct.sources import dump_yaml, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,11 +158,11 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
 
     give(b"window: 7")
-    assert load(configs.STANDARD_INPUT, {"seed": 1}).window == 7
+    assert load(sources.STANDARD_INPUT, {"seed": 1}).window == 7
     give(b"seed: 1\nwindow: 0")
-    assert message(configs.STANDARD_INPUT).startswith("-, line 2: `window`: ")
+    assert message(sources.STANDARD_INPUT).startswith("-, line 2: `window`: ")
     give(b"window: \xff")
-    assert "not UTF-8" in message(configs.STANDARD_INPUT)
+    assert "not UTF-8" in message(sources.STANDARD_INPUT)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from selfinstruct import generate as module
-from selfinstruct.config import load
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.generate import generate
 from selfinstruct.journal import JournalWriter
+from selfinstruct.sources import load
 from tests.conftest import journal_lines, run_scripted, script
 
 

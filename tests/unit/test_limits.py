@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import pipeline, stages
-from selfinstruct.config import Config, dump_yaml, load
+from selfinstruct.config import Config
 from selfinstruct.deadline import Reserve
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
@@ -20,6 +20,7 @@ from selfinstruct.errors import EngineError, StoppedError
 from selfinstruct.generate import generate
 from selfinstruct.journal import Line, RunDirectory
 from selfinstruct.records import Completion
+from selfinstruct.sources import dump_yaml, load
 from selfinstruct.state import replay
 from selfinstruct.stopping import reason
 from tests.conftest import SYLLABLES, journal_lines, run_scripted, script

@@ -11,10 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct.config import CONVENTIONAL_NAMES, Config, Section, variable_of
+from selfinstruct.config import CONVENTIONAL_NAMES, Config, Section
 from selfinstruct.engines.vllm_plugin import PARENT, watch_children
 from selfinstruct.errors import ConfigError
 from selfinstruct.options import config_options, resolve_config, split_passed_on, tune_arguments
+from selfinstruct.sources import variable_of
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from selfinstruct import config as configs
 from selfinstruct import preflight as module
+from selfinstruct import sources
 from selfinstruct.cli import cli
 from selfinstruct.config import Config
 from selfinstruct.dry_run import text
@@ -272,7 +272,7 @@ def test_a_dry_run_is_a_configuration_with_comments(config: Any, tmp_path: Path)
     findings = check(wanted, tuned=False, hardware=HOST)
     shown = text(wanted, findings)
     (tmp_path / "again.yaml").write_text(shown)
-    assert configs.load(tmp_path / "again.yaml", {}) == wanted
+    assert sources.load(tmp_path / "again.yaml", {}) == wanted
     prompts = first_prompts(findings)
     assert list(prompts) == ["proposal", "classification", "instances"]
     for kind, (prompt, tokens) in prompts.items():
@@ -293,7 +293,7 @@ def test_hostile_seeds_stay_inside_their_comment(config: Any, seed_rows: Any, se
     shown = text(config(), check(config(), tuned=False, hardware=HOST))
     assert "evil" in shown and not {"\u2028", "\x85", "\x1b"} & set(shown)
     (tmp_path / "again.yaml").write_text(shown)
-    assert configs.load(tmp_path / "again.yaml", {}) == config()
+    assert sources.load(tmp_path / "again.yaml", {}) == config()
 
 
 def test_the_command(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from selfinstruct import config as configs
+from selfinstruct import sources
 from selfinstruct.cli import cli
 from selfinstruct.config import Config, Filters
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -98,7 +98,7 @@ def test_under_other_filters_the_sums_add_up_and_generate_goes_on(
         found = refilter(run, output, filters)
         adds_up(found, output)
         assert [c["id"] for c in candidates(output)] == [c["id"] for c in candidates(run)], "none is forgotten"
-        config = configs.load(output / "config.yaml", {"num_instructions": found["target"] + then})
+        config = sources.load(output / "config.yaml", {"num_instructions": found["target"] + then})
         engine = ScriptedEngine(script)
         with contextlib.suppress(StoppedError):
             assert run_scripted(config, engine).complete
@@ -148,7 +148,7 @@ def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, t
     assert found["candidates"]["left"] == 0 and found["target"] == found["candidates"]["accepted"] > 40
     old, new = (replay(read_lines(r / "journal.jsonl")) for r in (run, output))
     entered = {i.id for i in new.pool} - {i.id for i in old.pool}
-    config = configs.load(output / "config.yaml", {})
+    config = sources.load(output / "config.yaml", {})
     counts = export(config)
     rows = [json.loads(line) for f in (output / "dataset").glob("*.jsonl") for line in f.read_text().splitlines()]
     assert not entered & {row["id"].rpartition("-")[0] for row in rows}
@@ -249,7 +249,7 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["filters"] == {"threshold": [0.7, 0.6], "min_words": [4, 5]}
-    config: Config = configs.load(tmp_path / "a" / "config.yaml", {})
+    config: Config = sources.load(tmp_path / "a" / "config.yaml", {})
     assert (config.seed, config.filters.threshold, config.output_dir) == (42, 0.6, str(tmp_path / "a"))
     done = invoke("--filters.threshold", 0.8, "-o", tmp_path / "b")
     assert done.exit_code == 0 and done.stdout == ""

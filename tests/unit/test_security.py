@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from selfinstruct import jsonl, stages
 from selfinstruct.cli import cli
-from selfinstruct.config import Filters, load
+from selfinstruct.config import Filters
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import engine_arguments
@@ -23,6 +23,7 @@ from selfinstruct.journal import RunDirectory
 from selfinstruct.records import Completion
 from selfinstruct.refilter import refilter
 from selfinstruct.repair import repair
+from selfinstruct.sources import load
 from tests.conftest import run_scripted, script
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ def test_nothing_that_is_read_is_code() -> None:
         if name == "torch.load":
             assert keyword(call, "weights_only") is True, where
         if name == "yaml.load":
-            assert keyword(call, "Loader").id == "_Loader" and file == "selfinstruct/config.py", where
+            assert keyword(call, "Loader").id == "_Loader" and file == "selfinstruct/sources.py", where
         if name.endswith("np.load"):
             assert keyword(call, "allow_pickle") is None, where
         assert keyword(call, "shell") is not True, where

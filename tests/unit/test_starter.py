@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from selfinstruct.config import Config, load
+from selfinstruct.config import Config
+from selfinstruct.sources import load
 from selfinstruct.starter import starter_yaml
 
 
