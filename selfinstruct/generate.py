@@ -83,14 +83,7 @@ def generate(
     earlier = earlier_runs.load(config.earlier)
     if config.earlier:
         identity["earlier_sha256"] = earlier_runs.fingerprint(earlier)
-    with on_signals(leave), run.locked():
-        end_leftovers(run)
-        if overwrite:
-            discard(run)
-        state = recover(run)
-        if state.header:
-            refuse_other_run(run, state.header["identity"], identity)
-            jsonl.write_text(run.config, dump_yaml(config.kept()))
+    with opened(run, config, identity, overwrite=overwrite) as state:
         run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:
             console.print(
@@ -106,6 +99,20 @@ def generate(
                 raise
     _say_when_stopped(state, max(state.target, config.num_instructions), limits)
     return state
+
+
+@contextlib.contextmanager
+def opened(run: RunDirectory, config: Config, identity: dict[str, Any], *, overwrite: bool) -> Iterator[RunState]:
+    """Hold the run directory, where nothing or the run of this identity is; the state of what is there."""
+    with on_signals(leave), run.locked():
+        end_leftovers(run)
+        if overwrite:
+            discard(run)
+        state = recover(run)
+        if state.header:
+            refuse_other_run(run, state.header["identity"], identity)
+            jsonl.write_text(run.config, dump_yaml(config.kept()))
+        yield state
 
 
 async def _grow(

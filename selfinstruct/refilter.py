@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from selfinstruct import earlier as earlier_runs
-from selfinstruct import jsonl, sources
+from selfinstruct import jsonl, sources, stopping
 from selfinstruct import seeds as seed_files
 from selfinstruct.config import Config, Filters
 from selfinstruct.engines.base import Request
@@ -200,14 +200,11 @@ class _Again:
             self.target = line["num_instructions"]
         if line["event"] != "saturated":
             return line
-        looked_at = self.new.acceptance[-line["window"] :]
-        candidates, accepted = sum(c for c, _ in looked_at), sum(a for _, a in looked_at)
-        if accepted == line["window_accepted"]:
-            return line
-        if accepted >= self.config.saturation.min_acceptance * max(candidates, 1):
-            self.counts["stops left out"] += 1
-            return None
-        return {**line, "window_accepted": accepted}
+        now = {**line, **stopping.looked_back(self.new, line["window"])}
+        if now == line or stopping.holds(now, self.config.saturation):
+            return now
+        self.counts["stops left out"] += 1
+        return None
 
     def _proposal(self, line: Line) -> Line:
         recorded = line.get("candidates")

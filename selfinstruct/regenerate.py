@@ -30,21 +30,12 @@ from selfinstruct.earlier import Earlier
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.filters.instances import check_instances
-from selfinstruct.generate import (
-    StartEngine,
-    anchored,
-    closing,
-    discard,
-    end_leftovers,
-    recover,
-    refuse_other_run,
-    supervised,
-)
+from selfinstruct.generate import StartEngine, anchored, closing, opened, supervised
 from selfinstruct.journal import JournalWriter, Line, MetricsWriter, RunDirectory, read_lines
 from selfinstruct.progress import console
 from selfinstruct.prompts import ParsedInstance, Prompt
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask
-from selfinstruct.signals import leave, on_signals, until_signal
+from selfinstruct.signals import until_signal
 from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 
@@ -78,14 +69,7 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     config = anchored(config)
     before = _finished(RunDirectory(source))
     identity = {**before.header["identity"], "regenerate": _identity(config, before)}
-    with on_signals(leave), run.locked():
-        end_leftovers(run)
-        if overwrite:
-            discard(run)
-        state = recover(run)
-        if state.header:
-            refuse_other_run(run, state.header["identity"], identity)
-            jsonl.write_text(run.config, dump_yaml(config.kept()))
+    with opened(run, config, identity, overwrite=overwrite) as state:
         if not state.header or state.outputs_left():
             header = {**before.header, "identity": identity, "source": str(source.resolve())}
             asyncio.run(_rewrite(config, run, state, header, source, start_engine))

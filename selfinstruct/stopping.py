@@ -37,30 +37,28 @@ def saturated(state: RunState, rule: Saturation) -> Line | None:
     """
     if state.proposals - state.resumed_after < rule.window:
         return None
-    looked_at = state.acceptance[-rule.window :]
-    candidates, accepted = sum(c for c, _ in looked_at), sum(a for _, a in looked_at)
-    kinds = Counter(state.degenerate[-rule.window :])
-    line: Line = {
-        "kind": "control",
-        "event": "saturated",
-        "after_proposal": state.proposals - 1,
-        "cause": "acceptance",
-        "window": rule.window,
-        "window_candidates": candidates,
-        "window_accepted": accepted,
+    line: Line = {"kind": "control", "event": "saturated", "after_proposal": state.proposals - 1}
+    for cause in ("acceptance", "degenerate"):
+        stop = {**line, "cause": cause, "window": rule.window, **looked_back(state, rule.window)}
+        if holds(stop, rule):
+            return stop
+    return None
+
+
+def looked_back(state: RunState, window: int) -> dict[str, int]:
+    """What the control line of saturation says of the last proposals."""
+    acceptance, kinds = state.acceptance[-window:], Counter(state.degenerate[-window:])
+    return {
+        "window_candidates": sum(candidates for candidates, _ in acceptance),
+        "window_accepted": sum(accepted for _, accepted in acceptance),
         **{f"window_{kind}": kinds[kind] for kind in KINDS},
     }
-    if _too_few(line, rule):
-        return line
-    line["cause"] = "degenerate"
-    return line if _too_many(line, rule) else None
 
 
-def _too_few(stop: Line, rule: Saturation) -> bool:
-    return bool(stop["window_accepted"] < rule.min_acceptance * max(stop["window_candidates"], 1))
-
-
-def _too_many(stop: Line, rule: Saturation) -> bool:
+def holds(stop: Line, rule: Saturation) -> bool:
+    """Whether what a control line of saturation says is enough to stop."""
+    if stop["cause"] == "acceptance":
+        return bool(stop["window_accepted"] < rule.min_acceptance * max(stop["window_candidates"], 1))
     return sum(stop[f"window_{kind}"] for kind in KINDS) > rule.max_degenerate * stop["window"]
 
 
@@ -88,9 +86,7 @@ def is_lifted(stop: Line, config: Config, finish_by: float | None) -> bool:
         return value is None or value > stop["value"]
     if stop["event"] == "deadline":
         return finish_by is None or int(finish_by) > _moment(stop)
-    rule = config.saturation
-    stands = _too_few if stop["cause"] == "acceptance" else _too_many
-    return stop["window"] != rule.window or not stands(stop, rule)
+    return stop["window"] != config.saturation.window or not holds(stop, config.saturation)
 
 
 def _moment(stop: Line) -> float:

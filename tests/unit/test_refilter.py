@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -22,7 +24,7 @@ from selfinstruct import sources
 from selfinstruct.cli import cli
 from selfinstruct.config import Config, Filters
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.errors import ConfigError, InputError, RunLockedError, StoppedError
+from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, StoppedError
 from selfinstruct.explain import explain
 from selfinstruct.export import export
 from selfinstruct.journal import RunDirectory, read_lines
@@ -30,7 +32,7 @@ from selfinstruct.records import Completion
 from selfinstruct.refilter import refilter
 from selfinstruct.state import replay
 from selfinstruct.status import status
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import SYLLABLES, journal_lines, run_scripted, script
 
 
 @pytest.fixture
@@ -217,6 +219,59 @@ def test_a_stop_is_kept_as_far_as_the_new_decisions_bear_it_out(make_config: Any
     stricter = refilter(run, tmp_path / "stricter", Filters(threshold=0.4))
     kept = replay(read_lines(tmp_path / "stricter" / "journal.jsonl")).stopped
     assert stricter["stops_left_out"] == 0 and kept is not None and kept["window_accepted"] <= stop["window_accepted"]
+
+
+def test_a_stop_for_degenerate_answers_is_decided_again(make_config: Any, tmp_path: Path) -> None:
+    """Cut short, with nothing accepted: other filters may accept something of such an answer after all."""
+
+    def cut(request: Any) -> Completion:
+        n = int(request.key.partition("/")[2]) if request.key.startswith("proposal") else -1
+        if n < 4:
+            return script(request)
+        words = " ".join(random.Random(n).choices(SYLLABLES, k=8))
+        return Completion(f" Paint a {words} picture.\nTask 10: And", "length", 9, 9)
+
+    rule = {"window": 8, "min_acceptance": 0, "max_degenerate": 0.8}
+    with pytest.raises(StoppedError, match="saturated: the model hardly answers any more: 7 truncated among"):
+        run_scripted(make_config(saturation=rule), ScriptedEngine(cut))
+    same = refilter(tmp_path / "run", tmp_path / "same", Filters())
+    assert same["stops_left_out"] == 0
+    assert journal_lines(tmp_path / "same")[1:] == journal_lines(tmp_path / "run")[1:]
+    laxer = refilter(tmp_path / "run", tmp_path / "laxer", Filters(keywords=()))
+    assert laxer["stops_left_out"] == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
+
+
+def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: Path) -> None:
+    """And so do answers that are far too long, which have no candidates that could be decided again."""
+    long = Completion("long " * 50_000, "length", 9, 9)
+
+    def answer(request: Any) -> Any:
+        return long if request.key == "proposal/1" else script(request)
+
+    def stopped(request: Any) -> Any:
+        if request.key == "proposal/3":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer(request)
+
+    with pytest.raises(Interrupted):
+        run_scripted(make_config(), ScriptedEngine(stopped, latency=0.001))
+    with pytest.raises(StoppedError, match="budget"):
+        run_scripted(make_config(limits={"max_requests": 30}), ScriptedEngine(answer))
+    assert run_scripted(make_config(limits={"time_limit": "8h"}), ScriptedEngine(script)).complete
+    recorded = journal_lines(tmp_path / "run")
+    found = refilter(tmp_path / "run", tmp_path / "new", Filters(threshold=0.4))
+    adds_up(found, tmp_path / "new")
+    lines = journal_lines(tmp_path / "new")
+
+    def untouched(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [line for line in of if line["kind"] == "control" or (line["kind"] == "proposal" and "failed" in line)]
+
+    assert untouched(lines) == untouched(recorded)
+    assert [line["event"] for line in untouched(lines) if "event" in line] == ["interrupted", "budget", "resumed"]
+    assert "completion_too_long" in [line["failed"]["reason"] for line in untouched(lines) if "failed" in line]
+    assert found["target"] == 30 and replay(lines).stopped is None
+    counts = export(sources.load(tmp_path / "new" / "config.yaml", {}))
+    assert counts["instructions"]["accepted"] == found["candidates"]["accepted"]
 
 
 def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_file: Path) -> None:
