@@ -64,9 +64,10 @@ class Arm:
     revision: str | None = None
 
 
-def prompt_format(config: Config) -> templates.PromptFormat:
-    """How the tuned model is prompted; a base model without a template of its own is asked in the same text."""
-    return config.tune.arguments.get("prompt_format", "auto")
+def prompt_format(config: Config) -> tuple[templates.PromptFormat, str | None]:
+    """How the tuned model is prompted, and by whose template; a base model without one is asked in the same text."""
+    given = config.tune.arguments
+    return given.get("prompt_format", "auto"), given.get("chat_template_path")
 
 
 async def answer(
@@ -104,7 +105,7 @@ async def answer(
             f"{arm.model!r}, {engine.context_length} tokens; lower it"
         )
     if arm.prompting == "zero_shot":
-        _settle_template(engine, prompt_format(config))
+        _settle_template(engine, *prompt_format(config))
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
     with AnswerProgress(arm.name, len(asked), what) as progress:
 
@@ -135,13 +136,13 @@ async def together(waiting: Iterable[Coroutine[Any, Any, Row]]) -> list[Row]:
     return [task.result() for task in tasks]
 
 
-def _settle_template(engine: EvaluationEngine, prompt_format: templates.PromptFormat) -> None:
+def _settle_template(engine: EvaluationEngine, prompt_format: templates.PromptFormat, path: str | None) -> None:
     """Let the engine have a chat template, and end its answers as that does."""
     tokenizer = engine.tokenizer
     if engine.has_chat_template and engine.chat_template is None:
         end = templates.ending(tokenizer) or tokenizer.eos_token
     elif engine.chat_template is None:
-        end = templates.prepare(tokenizer, prompt_format).end_token
+        end = templates.prepare(tokenizer, prompt_format, path=path).end_token
         engine.chat_template, engine.has_chat_template = tokenizer.chat_template, True
     else:
         return

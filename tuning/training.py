@@ -231,11 +231,8 @@ class Training:
         if stopper.received is not None:
             raise Interrupted(stopper.received, trainer.state.global_step)
         evaluated = {row["step"] for row in trainer.state.log_history if any(name.startswith("eval_") for name in row)}
-        if (
-            trainer.eval_dataset is not None
-            and trainer.state.global_step not in evaluated
-            and not trainer.args.load_best_model_at_end  # another step's model is loaded by now
-        ):
+        best_loaded = trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is not None
+        if trainer.eval_dataset is not None and trainer.state.global_step not in evaluated and not best_loaded:
             trainer.evaluate()
 
     @contextlib.contextmanager

@@ -222,7 +222,9 @@ def test_the_record_says_what_was_done(full, lora):
     )
     assert found["loss"]["train"][-1]["loss"] < 0.1 < 4 < found["loss"]["train"][0]["loss"]
     assert found["loss"]["base"].keys() == found["loss"]["final"].keys() == {"validation_seen", "validation_unseen"}
-    assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0]  # --eval_delay
+    seen = found["loss"]["evaluation"]["validation_seen"]
+    assert [point["step"] for point in seen] == [0, 100], "for all its --eval_delay, the end is measured"
+    assert found["loss"]["final"]["validation_seen"] == seen[1]["loss"] != seen[0]["loss"]
     assert found["arguments"]["learning_rate"] == 1e-2
     assert found["runtime"]["steps_per_s"] > 0
     assert training(lora)["method"] == "lora"

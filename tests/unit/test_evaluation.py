@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import seeds as seed_files
-from selfinstruct.config import Config
+from selfinstruct.config import Config, Tune
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.journal import RunDirectory
@@ -391,7 +391,7 @@ def test_zero_shot_is_the_bare_message_without_stops(config: Config) -> None:
     assert row["response"] == "```\nTask: none\n```", "what follows the thinking is the answer, fences and all"
 
 
-def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Config) -> None:
+def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Config, tmp_path: Path) -> None:
     engine = Model(says("Nile"), has_chat_template=False)
     engine.tokenizer.chat_template = None
     ask(engine, Arm("base", "m"), config, question())
@@ -400,6 +400,14 @@ def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Con
     assert engine.end_token_id == 1000
     ask(engine, Arm("same", "m"), config, question())
     assert engine.end_token_id == 1000
+
+    path = tmp_path / "mine.jinja"
+    path.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    tuned_by = config.model_copy(update={"tune": Tune.model_validate({"chat_template_path": str(path)})})
+    engine = Model(says("Nile"), has_chat_template=False)
+    engine.tokenizer.chat_template = None
+    ask(engine, Arm("base", "m"), tuned_by, question())
+    assert engine.chat_template == path.read_text()
 
     few_shot = Model(says("Nile"), has_chat_template=False)
     ask(few_shot, Arm("base-few-shot", "m", "few_shot"), config, question())
