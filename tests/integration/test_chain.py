@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import yaml
 from rouge_score.rouge_scorer import RougeScorer
 
 from tests.conftest import journal_lines
+from tests.integration.commands import interrupted, selfinstruct
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -32,41 +28,18 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "selfinstruct", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished run that was interrupted once, early, and the stderr of its last start."""
     folder = tmp_path_factory.mktemp("chain")
     run, config = folder / "run", folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run)}))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "selfinstruct", "run", str(config)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 180
-    while not (run / "journal.jsonl").exists() or len(journal_lines_so_far(run)) < 3:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "nothing was committed in three minutes"
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    interrupted("run", str(config), journal=run / "journal.jsonl", patience=180)
     before = journal_lines(run)  # It may have been fast enough to be whole; then a later stage was interrupted.
     done = selfinstruct("run", str(config))
     assert done.returncode == 0, done.stderr
     assert journal_lines(run)[: len(before)] == before
     return run, done.stderr
-
-
-def journal_lines_so_far(run: Path) -> list[bytes]:
-    return (run / "journal.jsonl").read_bytes().split(b"\n")
 
 
 def test_the_target_is_met_and_everything_accepted_is_novel(finished: tuple[Path, str]) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import yaml
 from rouge_score.rouge_scorer import RougeScorer
 
 from tests.conftest import journal_lines
+from tests.integration.commands import interrupted, selfinstruct
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(3000)]
 
@@ -33,34 +30,13 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "selfinstruct", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Two finished rounds, interrupted in the generation of the second, and what `--json` said at the end."""
     folder = tmp_path_factory.mktemp("rounds")
     out, config = folder / "out", folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(out)}))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "selfinstruct", "iterate", str(config)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    journal = out / "round-02" / "journal.jsonl"
-    deadline = time.monotonic() + 1500
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "the second round did not begin"
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    interrupted("iterate", str(config), journal=out / "round-02" / "journal.jsonl", patience=1500)
     before = {path: path.stat().st_mtime_ns for path in (out / "round-01").rglob("*") if path.is_file()}
     done = selfinstruct("iterate", str(config), "--json")
     assert done.returncode == 0, done.stderr
