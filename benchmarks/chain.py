@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from selfinstruct.hardware import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -74,7 +76,7 @@ def main() -> None:
             rows.append((title, f"{seconds:.1f} s", f"{peak / 2**30:.2f} GiB"))
         times = [measured([".venv/bin/selfinstruct", "--help"], clone)[0] for _ in range(7)]
         rows.append(("selfinstruct --help, median of 7", f"{statistics.median(times):.2f} s", ""))
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| step | time | peak memory |\n| --- | --- | --- |")
     for row in rows:
         print("| " + " | ".join(row) + " |")

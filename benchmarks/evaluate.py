@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 from selfinstruct import jsonl, sources
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.vllm import VLLMEngine, resolve_model
+from selfinstruct.hardware import processor
 from selfinstruct.journal import RunDirectory
 from selfinstruct.records import Completion
 from selfinstruct.seeds import packaged_folder
@@ -120,7 +120,7 @@ def main() -> None:
         began = time.monotonic()
         scores = evaluate(config, run, start=start)
         seconds = time.monotonic() - began
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, vLLM on {json.dumps(_device())}\n")
+    print(f"{processor()}, {os.cpu_count()} cores, vLLM on {json.dumps(_device())}\n")
     print(f"{options.prompts} prompts, two models, three arms: {len(starts)} engine starts, {seconds:.0f} s in all")
     print(f"questions scored: {[about['sets']['tasks']['n'] for about in scores['arms'].values()]}\n")
     print("| arm | time | tokens/s | engine alone, tokens/s | ratio | full |\n| --- | --- | --- | --- | --- | --- |")

@@ -32,6 +32,7 @@ from selfinstruct.config import Config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generate import generate
+from selfinstruct.hardware import processor
 from selfinstruct.journal import JournalWriter, Line
 
 PER_PROPOSAL = 8
@@ -223,7 +224,7 @@ def main() -> None:
         print(json.dumps(resume(options.resume, options.target)))
         return
     share: Any = 10 if options.quick else 1
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     if options.only != "resume":
         commits(2000 // share, options.repetitions, options.folder)
     if options.only != "commits":

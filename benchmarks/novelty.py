@@ -29,6 +29,7 @@ import numpy as np
 import psutil
 from rouge_score import rouge_scorer
 
+from selfinstruct.hardware import processor
 from selfinstruct.novelty import NoveltyIndex, index, tokenize
 from selfinstruct.novelty.scan import ScanIndex
 
@@ -350,11 +351,8 @@ def compiling() -> None:
 
 
 def machine() -> None:
-    names = {
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().split("\n") if "model name" in line
-    }
     packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "numpy", "rapidfuzz", "rouge-score"))
-    print(f"{len(os.sched_getaffinity(0))} × {', '.join(names)}; load {os.getloadavg()[0]:.1f} when begun")
+    print(f"{len(os.sched_getaffinity(0))} × {processor()}; load {os.getloadavg()[0]:.1f} when begun")
     print(f"Python {platform.python_version()}, {packages}", flush=True)
 
 

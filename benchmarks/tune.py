@@ -33,6 +33,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.hardware import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, float]
 
@@ -253,8 +255,7 @@ def machine() -> str:
     import torch
 
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl", "peft")]
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else (model[1] if model else platform.machine())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return f"{device}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
 
 

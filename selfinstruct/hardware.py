@@ -7,6 +7,8 @@ all night beside its stages: so the driver's own tool is asked.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -87,3 +89,10 @@ def size_text(size: float) -> str:
         if size >= 1 << shift:
             return f"{size / (1 << shift):.1f} {unit}"
     return f"{size:.0f} bytes"
+
+
+def processor() -> str:
+    """The processor's name, as Linux knows it; elsewhere the kind of machine."""
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import re
 import shutil
 import time
@@ -32,6 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selfinstruct.demo import model_path
 from selfinstruct.demo.corpus import Corpus, Document, instructions, training_seeds
+from selfinstruct.hardware import processor
 
 VOCABULARY = 4096
 CONTEXT = 2048
@@ -229,11 +229,7 @@ def train(
         command=f"python -m selfinstruct.demo.build --max-minutes {max_minutes:g} --seed {seed}",
         parameters=sum(p.numel() for p in model.parameters()),
         distinct_instructions=len(instructions(seed)),
-        hardware={
-            "device": torch.cuda.get_device_name()
-            if device.type == "cuda"
-            else platform.processor() or platform.machine()
-        },
+        hardware={"device": torch.cuda.get_device_name() if device.type == "cuda" else processor()},
         versions={
             "torch": str(torch.__version__),  # a class of its own, which a checkpoint must not hold
             "transformers": transformers.__version__,
