@@ -7,6 +7,7 @@ is waited for: a thread does it, and until it is done candidates are decided by 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ _SMALL = 1024  # Texts; below, scanning takes a millisecond at most, and a short
 _SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time than scanning on.
 _MANY = 4096  # Texts that are appended together.
 _BATCH = 64  # Candidates decided by scanning before looking again whether the kernels are there.
+
+# numba makes errors by the thousand while it compiles, and colours each through colorama, which puts other objects in
+# the place of sys.stdout and sys.stderr meanwhile. What the program prints beside our thread would go astray. (The
+# variable is read when numba is imported.)
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()

@@ -399,6 +399,23 @@ def test_importing_it_loads_neither_numba_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
+def test_compiling_leaves_stdout_and_stderr_alone() -> None:
+    """numba's errors, of which compiling makes thousands, swap both for a moment; here that is in a thread."""
+    check = """
+import sys
+import selfinstruct.novelty
+from numba.core import errors, ir
+before = sys.stdout, sys.stderr
+class Watched(type(sys)):
+    def __setattr__(self, name, value):
+        assert name not in ("stdout", "stderr"), "swapped"
+        super().__setattr__(name, value)
+sys.__class__ = Watched
+str(errors.TypingError("no such type", loc=ir.Loc("some.py", 1)))
+"""
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 def test_a_read_only_installation_still_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """numba raises when it finds no folder for its cache: then the code is compiled for this process only."""
     from selfinstruct.novelty import kernels
