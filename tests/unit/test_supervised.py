@@ -27,6 +27,7 @@ from selfinstruct.errors import ConfigError, EngineError, Interrupted
 from selfinstruct.generate import generate
 from selfinstruct.records import Completion
 from tests.conftest import journal_lines, run_scripted, script
+from tests.faults.same import assert_same
 
 NEVER = 1e6  # seconds: a timeout that does not come
 
@@ -548,9 +549,7 @@ def test_a_signal_while_an_engine_starts_is_heard_at_once(
         generate(make_config(max_engine_restarts=2), start)
     assert caught.value.exit_code == 143 and started == which and ended
     assert run_scripted(make_config()).complete
-    assert sorted(map(json.dumps, journal_lines(tmp_path / "run"))) == sorted(
-        map(json.dumps, journal_lines(tmp_path / "whole"))
-    )
+    assert_same(make_config(), whole)
 
 
 def test_a_poison_request_is_journaled_as_failed(
