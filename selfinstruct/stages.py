@@ -403,13 +403,14 @@ class _Mark:
 def _closing(run: RunDirectory, seconds: float, plan: Schedule | None) -> None:
     state: RunState = replay(read_lines(run.journal))
     why = escape(stopping.reason(run, state))
+    scores = run.evaluation / "scores.json"
     rows: list[tuple[str, Any]] = [
         *([("stopped early", why)] if why else []),
         *(("cut", sentence) for sentence in (plan.cut if plan else ())),
         ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
         ("dataset", run.dataset),
         ("model", run.model),
-        ("scores", run.evaluation / "scores.json"),
+        *([("scores", scores)] if scores.exists() else []),
         ("report", run.report),
         ("time", duration(seconds)),
     ]

@@ -129,10 +129,11 @@ def test_an_engine_that_outlived_its_driver_is_ended_by_the_next_start(run: Run)
     run.until_it_commits()
     orphans = run.engine()
     run.process.kill()
-    run.process.communicate()
+    run.process.wait()  # Its stderr stays open: the orphans have it.
     assert any(map(lives, orphans))
     run.start()
-    run.until(lambda: not any(map(lives, orphans)))
+    run.until(lambda: not any(map(lives, orphans)) and not (run.folder / ".engine.json").exists())
+    time.sleep(1)  # Else the signal may come before the sentence about them.
     run.process.send_signal(signal.SIGINT)
     said = run.end()
     assert run.process.returncode == 130, said
