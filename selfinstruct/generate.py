@@ -129,9 +129,11 @@ async def _grow(
     metrics = MetricsWriter(run.metrics)
     began = limits.clock()
     try:
-        async with asyncio.timeout(limits.seconds_left()):
+        async with asyncio.timeout(limits.seconds_left()) as bound:
             launched = await until_signal(supervised(config, run, start_engine, metrics).launch())
     except TimeoutError:
+        if not bound.expired():  # Then it is the engine's own: the Hub that did not answer, for example.
+            raise
         console.print("the deadline came while the engine was still starting")
         return
     async with closing(launched) as engine:

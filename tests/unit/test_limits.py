@@ -247,6 +247,15 @@ def test_a_deadline_comes_also_while_the_engine_starts(make_config: Any, tmp_pat
         generate(make_config(limits={"time_limit": "1s"}), start)
 
 
+@pytest.mark.parametrize("limits", [{}, {"time_limit": "8h"}])
+def test_a_timeout_of_the_engine_s_own_is_no_deadline(make_config: Any, limits: dict[str, str]) -> None:
+    async def start() -> Engine:
+        raise TimeoutError("the Hub did not answer")
+
+    with pytest.raises(TimeoutError, match="did not answer"):
+        generate(make_config(limits=limits), start)
+
+
 def test_a_later_deadline_or_none_continues_to_the_same_end(make_config: Any, tmp_path: Path) -> None:
     clock = Clock()
     limits = {"finish_by": "2027-01-15T08:00:40+00:00"}  # 40 s after START
