@@ -337,7 +337,7 @@ def _tuner(config: Config) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", _PARSE_TUNER_ARGUMENTS, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
@@ -348,10 +348,13 @@ def _tuner(config: Config) -> Iterator[subprocess.Popen[str]]:
 
 
 def _finish_tuner(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate()
+    said, errors = process.communicate()
     lines = [line for line in said.splitlines() if line.startswith('"')]
     if lines:
         raise ConfigError(f"tune: {json.loads(lines[-1])}")
+    if process.returncode:
+        last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise ConfigError(f"tune: the tuner cannot be started here: {last:.300}; mend its installation")
 
 
 def _tuned_weight(config: Config, findings: Findings) -> int:

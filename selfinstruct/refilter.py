@@ -200,11 +200,11 @@ class _Again:
             self.target = line["num_instructions"]
         if line["event"] != "saturated":
             return line
-        now = {**line, **stopping.looked_back(self.new, line["window"])}
-        if now == line or stopping.holds(now, self.config.saturation):
-            return now
-        self.counts["stops left out"] += 1
-        return None
+        if stopping.looked_back(self.new, line["window"]).items() <= line.items():
+            return line
+        stop = stopping.caused(line, line["window"], self.new, self.config.saturation)
+        self.counts["stops left out"] += stop is None
+        return stop
 
     def _proposal(self, line: Line) -> Line:
         recorded = line.get("candidates")

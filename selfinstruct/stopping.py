@@ -38,8 +38,13 @@ def saturated(state: RunState, rule: Saturation) -> Line | None:
     if state.proposals - state.resumed_after < rule.window:
         return None
     line: Line = {"kind": "control", "event": "saturated", "after_proposal": state.proposals - 1}
+    return caused(line, rule.window, state, rule)
+
+
+def caused(line: Line, window: int, state: RunState, rule: Saturation) -> Line | None:
+    """The control line with the first cause that holds for the last `window` proposals, or None."""
     for cause in ("acceptance", "degenerate"):
-        stop = {**line, "cause": cause, "window": rule.window, **looked_back(state, rule.window)}
+        stop = {**line, "cause": cause, "window": window, **looked_back(state, window)}
         if holds(stop, rule):
             return stop
     return None

@@ -238,7 +238,9 @@ def test_a_run_that_has_begun_is_not_asked_for_its_engine(config: Any, tmp_path:
     assert said(config(model="/nowhere/at/all")) == []
 
 
-def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(config: Any) -> None:
+def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The only test here that loads TRL."""
     found = check(config(tune={"lerning_rate": 1e-4}), tuned=True, hardware=HOST)
     assert [str(p) for p in found.problems] == [
@@ -246,6 +248,12 @@ def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(config: An
     ]
     decided = check(config(tune={"output_dir": "x"}), tuned=True, hardware=HOST)
     assert "tune.output_dir is decided by the run's model folder" in str(decided.problems[0])
+    (tmp_path / "trl.py").write_text("raise ImportError('libwrong.so: no such file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken = check(config(), tuned=True, hardware=HOST)
+    assert [str(p) for p in broken.problems] == [
+        "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; mend its installation"
+    ]
 
 
 def test_estimates_grow_with_what_they_depend_on(make_config: Any) -> None:

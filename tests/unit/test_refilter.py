@@ -241,6 +241,21 @@ def test_a_stop_for_degenerate_answers_is_decided_again(make_config: Any, tmp_pa
     assert laxer["stops_left_out"] == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
 
 
+def test_a_stop_that_another_rule_now_bears_out_says_so(make_config: Any, tmp_path: Path) -> None:
+    """Most answers are empty; stricter filters leave nothing of the others, and acceptance is looked at first."""
+
+    def mostly_empty(request: Any) -> Completion:
+        n = int(request.key.partition("/")[2]) if request.key.startswith("proposal") else -1
+        return script(request) if n < 4 or n % 4 == 0 else Completion("", "stop", 9, 0)
+
+    rule = {"window": 8, "min_acceptance": 0.1, "max_degenerate": 0.7}
+    with pytest.raises(StoppedError, match="saturated: the model hardly answers any more"):
+        run_scripted(make_config(saturation=rule), ScriptedEngine(mostly_empty))
+    refilter(tmp_path / "run", tmp_path / "stricter", Filters(threshold=0.01))
+    stop = replay(read_lines(tmp_path / "stricter" / "journal.jsonl")).stopped
+    assert stop is not None and (stop["cause"], stop["window_accepted"]) == ("acceptance", 0)
+
+
 def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: Path) -> None:
     """And so do answers that are far too long, which have no candidates that could be decided again."""
     long = Completion("long " * 50_000, "length", 9, 9)
