@@ -199,8 +199,10 @@ def documents_apart(
         packed = {"input_ids": ids, "labels": ids, "seq_lengths": [len(earlier), len(second)]}
         return logits(collate([packed]))[0, len(earlier) :].float()
 
-    one, two = after(first), after(other)
-    if float((one - two).abs().max()) <= tolerance * float(one.abs().max()):
+    # The first pass of a process can come out a little different on CPU, as its threads set up their kernels: a
+    # difference counts only when a second pass shows it, too.
+    one, again, two = after(first), after(first), after(other)
+    if min(float((x - two).abs().max()) for x in (one, again)) <= tolerance * float(two.abs().max()):
         return []
     message = (
         "packed documents attend to each other: the attention of this model has no kernel that keeps them apart; "

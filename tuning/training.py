@@ -222,10 +222,12 @@ class Training:
             self.progress.close()
             seconds = max(time.monotonic() - began, 1e-6)
             tokens = next((row["num_tokens"] for row in reversed(trainer.state.log_history) if "num_tokens" in row), 0)
+            # Rates over what the trainer itself counts, so that they compare with what TRL logs.
+            loop = next((x["train_runtime"] for x in reversed(trainer.state.log_history) if "train_runtime" in x), seconds)
             self.notes["runtime"] |= {
                 "train_s": round(seconds, 1),
-                "steps_per_s": round((trainer.state.global_step - first) / seconds, 3),
-                "tokens_per_s": round(tokens / seconds, 1),
+                "steps_per_s": round((trainer.state.global_step - first) / loop, 3),
+                "tokens_per_s": round(tokens / loop, 1),
             }
             self.notes["memory"]["peak"] = memory.peak(trainer.args.device)
         if stopper.received is not None:

@@ -158,16 +158,30 @@ class Mixing(torch.nn.Module):
         return torch.cat(means)[None].detach()
 
 
+def collate(rows):
+    (row,) = rows
+    return {"ids": torch.tensor(row["input_ids"]), "lengths": row["seq_lengths"]}
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_packed_documents_that_see_each_other_are_found(apart):
-    def collate(rows):
-        (row,) = rows
-        return {"ids": torch.tensor(row["input_ids"]), "lengths": row["seq_lengths"]}
-
     rows = [token_row("a"), token_row("b", answer=7), token_row("c", answer=5)]
     found = preflight.documents_apart(Mixing(apart), collate, rows, tolerance=1e-5, num_ids=16)
     assert names(found) == ([] if apart else [("documents_attend", True, 0)])
     assert preflight.documents_apart(Mixing(apart), collate, rows[:1], tolerance=1e-5, num_ids=16) == []
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_first_pass_that_comes_out_a_little_different_decides_nothing(apart):
+    model, passes = Mixing(apart), []
+
+    def logits(batch):
+        passes.append(batch)
+        return model(batch) * (1.001 if len(passes) == 1 else 1)
+
+    rows = [token_row("a"), token_row("b", answer=7)]
+    found = preflight.documents_apart(logits, collate, rows, tolerance=1e-5, num_ids=16)
+    assert names(found) == ([] if apart else [("documents_attend", True, 0)])
 
 
 def conversation(name: str, *completion: str) -> Row:
