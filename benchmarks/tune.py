@@ -6,9 +6,8 @@
 
 Both get a prepared copy of the model (template, end token), the rows of the packaged seed tasks, repeated, and the
 same arguments; evaluation and checkpoints are off; weights are in bfloat16 on a GPU, float32 on CPU. They take turns,
-`--repeats` times; medians are shown. Steps/s are TRL's own `train_steps_per_second`, and for ours steps over the whole
-of `trainer.train`, which is a little more than TRL counts. Startup is the rest of the process's time, with the model
-saved at its end.
+`--repeats` times; medians are shown. Steps/s are both times those of the trainer itself, whose time starts before its
+first step and ends after its last one. Startup is the rest of the process's time, with the model saved at its end.
 
 The matrix rate is measured: the best of some products of two 8,192 x 8,192 matrices in bfloat16. Its share counts
 6 operations per parameter and token (4 with LoRA, whose frozen weights get no gradients) and attention over the mean
@@ -161,6 +160,7 @@ class Bench:
         for turn in range(repeats):
             for k in (0, 1) if turn % 2 == 0 else (1, 0):
                 found[k].append((self.ours, self.theirs)[k](arguments))
+                print(f"{('ours', 'TRL')[k]}: {found[k][-1]['steps_per_s']:.3f} steps/s", file=sys.stderr, flush=True)
         return median(found[0]), median(found[1])
 
     def ours(self, arguments: list[str]) -> Figures:
@@ -180,7 +180,7 @@ class Bench:
         shutil.rmtree(output)
         runtime = notes["runtime"]
         return {
-            "steps_per_s": notes["steps"] / runtime["train_s"],
+            "steps_per_s": runtime["steps_per_s"],
             "tokens_per_s": runtime["tokens_per_s"],
             "startup_s": seconds - runtime["train_s"],
             "peak": notes["memory"]["peak"],

@@ -31,7 +31,7 @@ from typing import Any
 from tuning.preflight import Finding
 
 GIB = 2**30
-_OVERHEAD = {"cuda": 1.5 * GIB, "cpu": 0.75 * GIB}
+_OVERHEAD = {"cuda": 1.5 * GIB, "cpu": GIB}
 _NO_STATES = ("sgd", "adafactor", "lomo", "adalomo")
 _BYTES_OF_PART = {4: 0.55, 8: 1.05}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -89,6 +90,21 @@ class ShowProgress(TrainerCallback):
             return ""
         seconds = (time.monotonic() - self._started) / done * (state.max_steps - state.global_step)
         return f" · about {duration(seconds)} left"
+
+
+class MakeCheckpointFolder(TrainerCallback):
+    """Makes a checkpoint's folder before the trainer looks for it.
+
+    With weights in parts (FSDP) the trainer writes them after it has noted where the best model is, and it notes only
+    a folder that is there: else it would come to load one that is long gone (transformers 5.19).
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Make the folder of the checkpoint that is going to be written."""
+        if control.should_save:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}").mkdir(parents=True, exist_ok=True)
+
+    on_epoch_end = on_step_end
 
 
 class StopWhenDiverged(TrainerCallback):

@@ -15,6 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from selfinstruct.errors import SelfInstructError
+
 ADAPTER = "adapter"
 Merge = Literal["adapter", "merged", "both"]
 
@@ -35,6 +37,8 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
     from peft import PeftModel
 
     main = trainer.is_world_process_zero()
+    if trainer.is_fsdp_enabled:  # Left in parts, as FSDP2 keeps it, `save_model` would write no model at all.
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if main:
         _discard(output_dir)
     trainer.accelerator.wait_for_everyone()
@@ -51,8 +55,9 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
             if merge == "merged":
                 shutil.rmtree(adapter)
     else:
-        if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        if not trainer.is_deepspeed_enabled and trainer.is_fsdp_enabled == trainer.accelerator.is_fsdp2:
             # Trained in float32, a model goes back to the precision that it came in: twice the size would add nothing.
+            # (ZeRO's and FSDP1's weights are flat pieces, which cannot change theirs.)
             trainer.model.to(_dtype_of(source, load))
         set_special_tokens(trainer.model, tokenizer)
         _save(trainer, output_dir)
@@ -100,6 +105,11 @@ def _discard(folder: Path) -> None:
 def _save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
+        if not any(folder.glob("*.safetensors")):
+            raise SelfInstructError(
+                f"tune: the trainer wrote no weights to {folder}; the last checkpoint is in {trainer.args.output_dir}. "
+                "Under FSDP or DeepSpeed, have the whole model gathered when it is saved"
+            )
         # A pickle of all arguments, which may hold a token; training.json says what there is to know.
         (folder / "training_args.bin").unlink(missing_ok=True)
         if (card := folder / "README.md").exists() and (folder / "adapter_config.json").exists():

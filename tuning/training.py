@@ -125,7 +125,7 @@ class Training:
         from transformers import EarlyStoppingCallback, PrinterCallback
         from trl import SFTTrainer, get_peft_config, get_quantization_config
 
-        from tuning.monitor import ShowProgress, StopWhenDiverged
+        from tuning.monitor import MakeCheckpointFolder, ShowProgress, StopWhenDiverged
 
         training, model = self.training, self.parsed.model
         # The labels are made; the trainer refuses these two for rows that are already tokenized.
@@ -136,6 +136,10 @@ class Training:
             "dtype": model.dtype,
             **(training.model_init_kwargs or {}),
         }
+        if (deepspeed := training.deepspeed_plugin) is not None and deepspeed.zero_stage == 3:
+            # Else ZeRO-3 saves each process's part alone, which nothing loads as a model.
+            zero = deepspeed.hf_ds_config.config["zero_optimization"]
+            zero["stage3_gather_16bit_weights_on_model_save"] = True
         evaluated = self._validation(tokens, tokenizer)
         callbacks: list[Any] = [StopWhenDiverged()]
         if self.parsed.tune.early_stopping_patience is not None:
@@ -155,6 +159,8 @@ class Training:
                 callbacks=[*callbacks, self.progress],
             )
         trainer.remove_callback(PrinterCallback)
+        if trainer.is_fsdp_enabled:
+            trainer.add_callback(MakeCheckpointFolder())
         return trainer
 
     def begin(self, trainer: Any, template: Template, findings: list[preflight.Finding], rows: list[TokenRow]) -> None:
