@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuning.preflight import Finding
+from tuning.zero import whole_models
 
 GIB = 2**30
 _OVERHEAD = {"cuda": 1.5 * GIB, "cpu": GIB}
@@ -192,7 +193,7 @@ def shape_of(
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
+    with whole_models(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         output = model.get_output_embeddings()
         linear = sum(

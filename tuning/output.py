@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct.errors import SelfInstructError
+from tuning.zero import whole_models
 
 ADAPTER = "adapter"
 Merge = Literal["adapter", "merged", "both"]
@@ -131,7 +132,8 @@ def _merged(source: str, adapter: Path, load: dict[str, Any]) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **load)
+    with whole_models():
+        base = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **load)
     return PeftModel.from_pretrained(base, os.fspath(adapter)).merge_and_unload()
 
 

@@ -14,7 +14,7 @@ from selfinstruct import jsonl
 from selfinstruct.engines.vllm import resolve_model
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.progress import console, duration
-from tuning import card, checkpoints, data, inspection, memory, preflight, record
+from tuning import card, checkpoints, data, inspection, memory, preflight, record, zero
 from tuning.data import IGNORED, TokenRow
 from tuning.templates import Template, prepare
 
@@ -123,6 +123,8 @@ class Training:
     def trainer(self, tokenizer: Any, tokens: dict[str, list[TokenRow]], splits: dict[str, list[data.Row]]) -> Any:
         """TRL's trainer, with our callbacks in place of the printing ones."""
         from transformers import EarlyStoppingCallback, PrinterCallback
+        from transformers.integrations import TensorBoardCallback
+        from transformers.integrations.integration_utils import default_logdir
         from trl import SFTTrainer, get_peft_config, get_quantization_config
 
         from tuning.monitor import MakeCheckpointFolder, ShowProgress, StopWhenDiverged
@@ -136,10 +138,7 @@ class Training:
             "dtype": model.dtype,
             **(training.model_init_kwargs or {}),
         }
-        if (deepspeed := training.deepspeed_plugin) is not None and deepspeed.zero_stage == 3:
-            # Else ZeRO-3 saves each process's part alone, which nothing loads as a model.
-            zero = deepspeed.hf_ds_config.config["zero_optimization"]
-            zero["stage3_gather_16bit_weights_on_model_save"] = True
+        zero.gather_when_saved(training)
         evaluated = self._validation(tokens, tokenizer)
         callbacks: list[Any] = [StopWhenDiverged()]
         if self.parsed.tune.early_stopping_patience is not None:
@@ -159,6 +158,10 @@ class Training:
                 callbacks=[*callbacks, self.progress],
             )
         trainer.remove_callback(PrinterCallback)
+        for callback in trainer.callback_handler.callbacks:
+            # Not beside the checkpoints, which are removed in the end.
+            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = str(self.output_dir / default_logdir())
         if trainer.is_fsdp_enabled:
             trainer.add_callback(MakeCheckpointFolder())
         return trainer
@@ -229,7 +232,9 @@ class Training:
             seconds = max(time.monotonic() - began, 1e-6)
             tokens = next((row["num_tokens"] for row in reversed(trainer.state.log_history) if "num_tokens" in row), 0)
             # Rates over what the trainer itself counts, so that they compare with what TRL logs.
-            loop = next((x["train_runtime"] for x in reversed(trainer.state.log_history) if "train_runtime" in x), seconds)
+            loop = next(
+                (x["train_runtime"] for x in reversed(trainer.state.log_history) if "train_runtime" in x), seconds
+            )
             self.notes["runtime"] |= {
                 "train_s": round(seconds, 1),
                 "steps_per_s": round((trainer.state.global_step - first) / loop, 3),

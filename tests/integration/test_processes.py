@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,25 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("processes")
     tiny_model.save(root / "base")
     tiny_model.dataset(root / "data")
-    two = ["compute_environment: LOCAL_MACHINE", "distributed_type: MULTI_GPU", "num_machines: 1", "num_processes: 2"]
-    (root / "accelerate.yaml").write_text("\n".join([*two, "mixed_precision: 'no'"]))
-    two[1] = "distributed_type: FSDP"
-    fsdp = {"fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "fsdp_cpu_ram_efficient_loading": False}
-    (root / "fsdp.yaml").write_text("\n".join([*two, "mixed_precision: 'no'", f"fsdp_config: {json.dumps(fsdp)}"]))
+    common = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "num_processes": 2, "mixed_precision": "no"}
+    fsdp = {
+        "fsdp_version": 2,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "fsdp_cpu_ram_efficient_loading": False,
+    }
+    zero3 = {
+        "zero_stage": 3,
+        "gradient_accumulation_steps": 1,
+        "zero3_init_flag": False,
+        "zero3_save_16bit_model": False,
+    }
+    kinds = {
+        "accelerate": {"distributed_type": "MULTI_GPU"},
+        "fsdp": {"distributed_type": "FSDP", "fsdp_config": fsdp},
+        "zero3": {"distributed_type": "DEEPSPEED", "deepspeed_config": zero3},
+    }
+    for name, kind in kinds.items():
+        (root / f"{name}.yaml").write_text(json.dumps(common | kind))
     return root
 
 
@@ -45,24 +60,36 @@ def test_a_configuration_of_accelerates_decides_the_processes(folder):
     assert (folder / "out/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.long)])
-def test_fsdp_saves_a_whole_model_as_good_as_the_one_of_two_plain_processes(folder, method):
-    """FSDP2 keeps its checkpoints in parts, by default; the best of them is loaded, and the model gathered from it."""
+without_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+
+
+@pytest.mark.parametrize(
+    ("sharding", "method"),
+    [
+        ("fsdp", "full"),
+        pytest.param("fsdp", "lora", marks=pytest.mark.long),
+        pytest.param("zero3", "full", marks=[pytest.mark.long, without_deepspeed]),
+        pytest.param("zero3", "lora", marks=[pytest.mark.long, without_deepspeed]),
+    ],
+)
+def test_sharded_weights_become_a_whole_model_as_good_as_that_of_two_plain_processes(folder, sharding, method):
+    """Their checkpoints are in parts, by default; the best of them is loaded, and the model gathered from it."""
     options = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
     options |= {"use_peft": True} if method == "lora" else {}
-    tune(folder, f"plain-{method}", num_processes=2, **options)
-    parts = {"accelerate_config": str(folder / "fsdp.yaml"), "module": "tests.integration.fsdp_on_cpu"}
-    tune(folder, f"fsdp-{method}", **parts, **options)
-    plain, sharded = (json.loads((folder / f"{x}-{method}/training.json").read_text()) for x in ("plain", "fsdp"))
-    assert (sharded["state"], sharded["machine"]["num_processes"]) == ("finished", 2)
-    assert sharded["loss"]["final"] == pytest.approx(plain["loss"]["final"], rel=1e-3)
-    assert sharded["loss"]["final"]["validation_unseen"] < sharded["loss"]["base"]["validation_unseen"]
-    files = ["model.safetensors", *(["adapter/adapter_model.safetensors"] if method == "lora" else [])]
-    for file in files:
-        one, other = (load_file(folder / f"{x}-{method}" / file) for x in ("plain", "fsdp"))
+    plain, sharded = folder / f"plain-{method}", folder / f"{sharding}-{method}"
+    module = "tests.integration.fsdp_on_cpu" if sharding == "fsdp" else "tuning.sft"
+    tune(folder, sharded.name, module, accelerate_config=str(folder / f"{sharding}.yaml"), **options)
+    if not plain.exists():
+        tune(folder, plain.name, num_processes=2, **options)
+    record, expected = (json.loads((at / "training.json").read_text()) for at in (sharded, plain))
+    assert (record["state"], record["machine"]["num_processes"]) == ("finished", 2)
+    assert record["loss"]["final"] == pytest.approx(expected["loss"]["final"], rel=1e-3)
+    assert record["loss"]["final"]["validation_unseen"] < record["loss"]["base"]["validation_unseen"]
+    for file in ["model.safetensors", *(["adapter/adapter_model.safetensors"] if method == "lora" else [])]:
+        one, other = load_file(sharded / file), load_file(plain / file)
         assert one.keys() == other.keys()
         assert all(torch.allclose(one[name], other[name], atol=1e-3) for name in one)
-        assert {weight.dtype for weight in one.values()} == {weight.dtype for weight in other.values()}
+        assert all(one[name].dtype == other[name].dtype for name in one)
 
 
 def test_the_exit_code_is_the_failing_process_own(folder, capfd):

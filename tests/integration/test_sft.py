@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from selfinstruct.demo import model_path
 from tests import tiny_model
 from tuning import data, preflight, sft, templates
 from tuning.monitor import ShowProgress
@@ -100,15 +104,35 @@ def test_qlora_without_bitsandbytes_says_what_to_install(model, dataset, tmp_pat
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
-def test_qlora_learns_an_adapter(model, dataset, tmp_path):
-    assert tune(model, dataset, tmp_path, *QUICK, "--use_peft", "--load_in_4bit") == 0
-    assert training(tmp_path)["parameters"]["trainable"] > 0
+def test_qlora_learns_an_adapter_and_merges_it_into_whole_weights(dataset, tmp_path):
+    """With the demo model: the tiny one's layers are smaller than a block of 4-bit weights."""
+    assert tune(model_path(), dataset, tmp_path, *QUICK, "--use_peft", "--load_in_4bit") == 0
+    before, after = weights(model_path()), weights(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
+    assert changed == {name for name in before if "_proj.weight" in name}
+    loss = training(tmp_path)["loss"]
+    assert loss["final"]["validation_unseen"] < loss["base"]["validation_unseen"]
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
 def test_a_tracker_that_is_not_installed_is_named(model, dataset, tmp_path, capfd):
     assert tune(model, dataset, tmp_path, *QUICK, "--report_to", "tensorboard") == 2
     assert "tensorboard" in capfd.readouterr().err.lower()
+
+
+def test_tensorboards_files_stay_when_the_checkpoints_go(model, dataset, tmp_path, monkeypatch):
+    from transformers.integrations import integration_utils
+
+    class Writer(MagicMock):
+        def __init__(self, log_dir=None, **_):
+            super().__init__()
+            if log_dir is not None:
+                Path(log_dir).mkdir(parents=True)
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    assert tune(model, dataset, tmp_path, *QUICK, "--report_to", "tensorboard") == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 1 and not (tmp_path / "checkpoints").exists()
 
 
 def test_what_is_learnt_is_what_trl_would_learn_from_the_exported_rows(model, dataset, tmp_path):
