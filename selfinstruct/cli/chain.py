@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import DRY_RUN, OVERWRITE, PASSES_ON, extra_arguments, passed_on_sections, preflight
+from selfinstruct.cli.shared import (
+    CONFIG_FILE,
+    DRY_RUN,
+    OVERWRITE,
+    PASSES_ON,
+    extra_arguments,
+    passed_on_sections,
+    preflight,
+)
 from selfinstruct.errors import ConfigError
 from selfinstruct.options import config_options, resolve_config
 
@@ -59,7 +67,7 @@ def init(path: Path, model: str | None) -> None:
 
 
 @cli.command(context_settings=PASSES_ON)
-@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@CONFIG_FILE
 @config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits", "export", "evaluate")
 @OVERWRITE
 @DRY_RUN

@@ -12,6 +12,7 @@ from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     AS_JSON,
     CONFIG,
+    CONFIG_FILE,
     OVERWRITE,
     PASSES_ON,
     RUN,
@@ -78,7 +79,7 @@ def regenerate(
 
 
 @cli.command(context_settings=PASSES_ON)
-@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@CONFIG_FILE
 @config_options(
     "",
     "rounds",

@@ -13,6 +13,18 @@ from selfinstruct.options import resolve_config, split_passed_on, tune_arguments
 from selfinstruct.sources import did_you_mean, dump_yaml
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
+
+
+class _ConfigFile(click.Path):
+    """A configuration's path; an option that is handed on is none, and Click would take the first one for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith("--"):
+            self.fail(f"CONFIG must stand before options that are handed on, found {value} in its place", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+CONFIG_FILE = click.argument("config_file", metavar="CONFIG", type=_ConfigFile(path_type=Path, dir_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 CONFIG = click.option(
     "--config",

@@ -118,6 +118,8 @@ def test_unknown_commands_and_options_get_a_suggestion() -> None:
     assert "as --engine.NAME" in fails(2, "run", "x.yaml", "--dtype", "float32")
     assert "did you mean --num-instructions?" in fails(2, "demo", "--num-instrutions", "5")
     assert "unexpected argument 'more'" in fails(2, "run", "x.yaml", "more")
+    for command in ("run", "iterate"):
+        assert "CONFIG must stand before options" in fails(2, command, "--tune.packing", "x.yaml")
 
 
 def test_an_option_that_vllm_does_not_know_may_be_ours_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
