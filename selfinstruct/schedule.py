@@ -24,6 +24,11 @@ NO_BASELINE = "the baseline on the seeds alone was left out"
 PROBE_STEPS = 10
 """Optimiser steps of the probe."""
 
+REPORT_S = 15.0
+"""The report, after everything else."""
+LEAST_OF_THE_EVALUATION = 0.5
+"""An evaluation is begun with this share of the time that it takes at most: models that stop early take less."""
+
 _STAGES_S = 20.0
 """For what is not measured: imports, export, bootstrap, report."""
 _ENGINE_START_S = 60.0

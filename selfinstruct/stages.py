@@ -43,6 +43,8 @@ from selfinstruct.signals import on_signals
 from selfinstruct.sources import dump_yaml
 from selfinstruct.state import RunState, replay
 
+_GRACE_S = 30.0
+"""Seconds that a stage whose time is over has for ending by itself."""
 _ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}
 
 
@@ -190,10 +192,19 @@ def _no_longer(tune: Tune, rows: int, record: Path) -> Tune:
     return _with_steps(tune, trained["steps"])
 
 
-def evaluate(config: Config, models: Sequence[str] = (), *, score_only: bool = False) -> None:
-    """Score the base and the tuned model (and further ones, as NAME=PATH), into `evaluation/`.
+def evaluate(
+    config: Config, models: Sequence[str] = (), *, score_only: bool = False, seconds: float | None = None
+) -> None:
+    """Score the base and the tuned model, into `evaluation/`.
 
-    With `score_only`, what is saved there is scored again, and no engine starts.
+    Args:
+        config: the configuration.
+        models: further models, as NAME=PATH.
+        score_only: score what is saved there again; no engine starts.
+        seconds: how long it may take.
+
+    Raises:
+        TimeoutError: it took longer, and was ended.
     """
     run = RunDirectory(Path(str(config.output_dir)))
     command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run.path)]
@@ -201,7 +212,7 @@ def evaluate(config: Config, models: Sequence[str] = (), *, score_only: bool = F
         command += ["--model", model]
     if score_only:
         command.append("--score-only")
-    _call(command, "evaluate")
+    _call(command, "evaluate", seconds=seconds)
     scores = run.evaluation / "scores.json"
     if (run.model / "training.json").exists() and "tuned" in json.loads(scores.read_text())["arms"]:
         from tuning import card
@@ -304,16 +315,24 @@ def _require_rows(config: Config, counts: dict[str, Any], stopped: StoppedError)
 
 
 def _evaluate_in_time(config: Config, plan: Schedule | None) -> None:
-    if plan is not None:
-        baseline = (Path(str(config.output_dir)) / "model-seeds" / "training.json").exists()
-        needed = plan.evaluation_s(config, baseline=baseline)
-        if plan.left < needed:
-            plan.note(
-                f"the evaluation was left out: it takes about {duration(needed)}, {duration(plan.left)} were left"
-            )
-            console.print(plan.cut[-1])
-            return
-    evaluate(config)
+    """Evaluate; what is reckoned to take too long is begun all the same when it may well fit, and ends in time."""
+    if plan is None:
+        return evaluate(config)
+    baseline = (Path(str(config.output_dir)) / "model-seeds" / "training.json").exists()
+    needed, left = plan.evaluation_s(config, baseline=baseline), plan.left - schedule.REPORT_S
+    if left < schedule.LEAST_OF_THE_EVALUATION * needed:
+        plan.note(f"the evaluation was left out: it takes about {duration(needed)}, {duration(plan.left)} were left")
+        console.print(plan.cut[-1])
+        return None
+    try:
+        evaluate(config, seconds=left)
+    except TimeoutError:
+        plan.note(
+            "the evaluation was ended by the deadline; the arms that had answered are kept, and the same command with "
+            "a later deadline finishes it"
+        )
+        console.print(plan.cut[-1])
+    return None
 
 
 def _run_generate(config: Config, overwrite: bool, options: Sequence[str] = ()) -> None:
@@ -328,10 +347,14 @@ def _run_generate(config: Config, overwrite: bool, options: Sequence[str] = ()) 
     _call(command, "generate", standard_input=dump_yaml(config))
 
 
-def _call(command: Sequence[str], name: str, standard_input: str | None = None) -> None:
+def _call(command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None) -> None:
     """Run a stage as a process that ends with this one; its stderr is the user's.
 
     It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
+
+    Raises:
+        SelfInstructError: it failed, or was stopped.
+        TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
     ends_with_us = _end_with(os.getpid())
     own_code = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
@@ -354,7 +377,12 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
         )
         for number in received:  # It came before there was a process to tell.
             process.send_signal(number)
-        process.communicate(standard_input)
+        try:
+            process.communicate(standard_input, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            shutil.rmtree(own_code.parent)
+            raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
     code = int(own_code.read_text()) if process.returncode and own_code.exists() else process.returncode
     shutil.rmtree(own_code.parent)
     if received or code > 128:
@@ -365,6 +393,16 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None) 
     if code:
         # The stage has said on stderr what is wrong.
         raise _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a stage and whatever it has started."""
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _end_with(parent: int) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedEr
 from selfinstruct.generate import generate
 from selfinstruct.journal import RunDirectory
 from selfinstruct.report import write_report
-from selfinstruct.schedule import Schedule, cut_by_deadline, probe_options
+from selfinstruct.schedule import REPORT_S, Schedule, cut_by_deadline, probe_options
 from selfinstruct.status import render, status
 from tests.conftest import journal_lines, script
 
@@ -53,10 +53,15 @@ class Night:
     def __call__(self) -> float:
         return self.now
 
-    def call(self, command: Sequence[str], name: str, standard_input: str | None = None) -> None:
+    def call(
+        self, command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None
+    ) -> None:
         self.called.append(name)
         if name == "generate":
             self.generate(command, yaml.safe_load(standard_input or ""))
+        elif name == "evaluate" and seconds is not None and seconds < self.evaluation_s:
+            self.now += seconds
+            raise TimeoutError
         elif name == "evaluate":
             self.now += self.evaluation_s
             run = Path(command[command.index("--run-dir") + 1])
@@ -295,11 +300,33 @@ def test_an_evaluation_that_no_longer_fits_is_left_out(
     assert "the evaluation was left out" in lead(tmp_path / "run")
 
 
+def test_an_evaluation_that_may_fit_is_begun_and_ended_by_the_deadline(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configure(num_instructions=5000, limits={"time_limit": "20m"})
+    plain = night.tune
+
+    def overrun(command: Sequence[str]) -> None:
+        plain(command)
+        if "probe" not in str(command):  # What is left is less than is reckoned, and more than half of it.
+            plan = Schedule(RunDirectory(tmp_path / "run"), START + 1200, night)
+            night.now = START + 1200 - REPORT_S - 0.7 * plan.evaluation_s(config, baseline=False)
+
+    night.tune = overrun  # type: ignore[method-assign]
+    night.evaluation_s = 1e6
+    stages.run_all(config, clock=night)
+    assert night.called[-1] == "evaluate" and night.now == START + 1200 - REPORT_S
+    assert "the evaluation was ended by the deadline" in lead(tmp_path / "run")
+    night.evaluation_s = 10.0
+    stages.run_all(configure(num_instructions=5000, limits={"time_limit": "20m"}), clock=night)
+    assert night.called[-1] == "evaluate" and "evaluation was" not in lead(tmp_path / "run")
+
+
 def test_the_model_comes_before_its_evaluation(night: Night, configure: Callable[..., Config], tmp_path: Path) -> None:
-    night.step_s, night.engine_start_s = 6.0, 150.0
+    night.step_s, night.engine_start_s, night.evaluation_s = 6.0, 150.0, 300.0
     stages.run_all(configure(num_instructions=40, limits={"time_limit": "9m"}), clock=night)
-    assert night.trained and "evaluate" not in night.called and night.now <= START + 540
-    assert "the evaluation was left out" in lead(tmp_path / "run")
+    assert night.trained == [(None, "model")] and night.now <= START + 540
+    assert "the evaluation was ended by the deadline" in lead(tmp_path / "run")
 
 
 def test_the_same_command_with_more_time_or_none_finishes_what_was_cut(

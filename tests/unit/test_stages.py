@@ -85,6 +85,33 @@ def test_a_stage_that_heard_a_signal_of_its_own_ends_the_chain_with_its_code() -
     assert caught.value.exit_code == 143
 
 
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
+) -> None:
+    monkeypatch.setattr(stages, "_GRACE_S", 0.5)
+    code = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " * stubborn
+    code += "import subprocess, sys, time; own = subprocess.Popen(['sleep', '60']); "
+    code += "open(sys.argv[1], 'w').write(str(own.pid)); time.sleep(60)"
+    with pytest.raises(TimeoutError, match="evaluate took longer than 3 s"):
+        stages._call(child(code, str(tmp_path / "pid")), "evaluate", seconds=3)
+    started = int((tmp_path / "pid").read_text())
+    if stubborn:
+        until = time.monotonic() + 5
+        while _alive(started) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not _alive(started)
+    else:  # What ends in time sees to its own.
+        psutil.Process(started).kill()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_standard_input_reaches_the_stage_and_success_is_quiet(tmp_path: Path) -> None:
     code = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())"
     stages._call(child(code, str(tmp_path / "said")), "generate", standard_input="window: 5\n")
@@ -211,7 +238,7 @@ def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, da
 def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.unit.test_tuning_card import NOTES, SCORES
 
-    def evaluated(*_: object) -> None:
+    def evaluated(*_: object, **__: object) -> None:
         (tmp_path / "evaluation").mkdir()
         (tmp_path / "evaluation/scores.json").write_text(json.dumps(SCORES))
 
