@@ -105,6 +105,17 @@ def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
         psutil.Process(started).kill()
 
 
+def test_a_signal_before_the_time_is_over_still_ends_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_GRACE_S", 0.2)
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code += "open(sys.argv[1], 'w').write('ready'); time.sleep(60)"
+    log = tmp_path / "log"
+    thread = when_ready(log, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        stages._call(child(code, str(log)), "evaluate", seconds=2)
+    thread.join()
+
+
 def _alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
