@@ -21,15 +21,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl, sources
+from selfinstruct.checks.hardware import processor
+from selfinstruct.config.load import load_config
 from selfinstruct.engines.base import Request
-from selfinstruct.engines.vllm import VLLMEngine, resolve_model
-from selfinstruct.hardware import processor
-from selfinstruct.journal import RunDirectory
+from selfinstruct.engines.models import resolve_model
+from selfinstruct.engines.vllm import VLLMEngine
+from selfinstruct.formats import jsonl
+from selfinstruct.packaged import packaged_folder
 from selfinstruct.records import Completion
-from selfinstruct.seeds import packaged_folder
-from tuning.answers import Arm
-from tuning.evaluation import evaluate
+from selfinstruct.run.directory import RunDirectory
+from tuning.evaluation.answers import Arm
+from tuning.evaluation.evaluation import evaluate
 
 
 class Watched:
@@ -108,7 +110,7 @@ def main() -> None:
         run = RunDirectory(Path(name) / "run")
         shutil.copytree(resolve_model(options.model), run.model)
         questions(run.path / "tasks.jsonl", options.prompts)
-        config = sources.load(
+        config = load_config(
             None,
             {
                 "model": options.model,

@@ -27,13 +27,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl
-from selfinstruct.config import Config
+from selfinstruct.checks.hardware import processor
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.generate import generate
-from selfinstruct.hardware import processor
-from selfinstruct.journal import JournalWriter, Line
+from selfinstruct.formats import jsonl
+from selfinstruct.generation.generate import generate
+from selfinstruct.run.journal import JournalWriter, Line
 
 PER_PROPOSAL = 8
 VOCABULARY = 50_000

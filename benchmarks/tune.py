@@ -32,7 +32,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.hardware import processor
+from selfinstruct import records
+from selfinstruct.checks.hardware import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, float]
@@ -84,12 +85,12 @@ class Bench:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-        from selfinstruct.engines.vllm import resolve_model
-        from tuning import templates
+        from selfinstruct.engines.models import resolve_model
+        from tuning.training import prompt_formats
 
         source = resolve_model("demo" if model == "random-7b" else model)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        templates.prepare(tokenizer)
+        prompt_formats.prepare(tokenizer)
         tokenizer.save_pretrained(self.model)
         if model == "random-7b":
             torch.set_default_dtype(torch.bfloat16)
@@ -109,21 +110,21 @@ class Bench:
         """Rows of the seed tasks; returns their lengths in tokens."""
         from transformers import AutoTokenizer
 
-        from selfinstruct import prompts, seeds
-        from tuning import data
+        from selfinstruct.formats import seed_tasks
+        from tuning.training import data
 
         rows = [
             {
-                "prompt": [{"role": "user", "content": prompts.user_message(task.instruction, instance.input)}],
+                "prompt": [{"role": "user", "content": records.user_message(task.instruction, instance.input)}],
                 "completion": [{"role": "assistant", "content": instance.output}],
             }
-            for task in seeds.load([seeds.resolve("seed_tasks")])
+            for task in seed_tasks.load_seed_tasks(["seed_tasks"])
             for instance in task.instances
         ]
         self.dataset.mkdir()
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (self.dataset / "train.jsonl").write_text(text * repeats)
-        tokenized = data.tokenize(data.load(self.dataset)["train"], AutoTokenizer.from_pretrained(self.model))
+        tokenized = data.tokenize(data.load_splits(self.dataset)["train"], AutoTokenizer.from_pretrained(self.model))
         return [len(row.input_ids) for row in tokenized]
 
     def arguments(self, method: str, packing: bool, batch: int, steps: int, length: int) -> list[str]:

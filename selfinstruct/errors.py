@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import signal
 
-EXIT_CODE_FILE = "_SELFINSTRUCT_EXIT_CODE_FILE"
-"""Environment variable: where a stage writes its exit code, since accelerate, which launches some, makes 1 of each."""
-
 
 class SelfInstructError(Exception):
     """Base of every error that is shown to the user as one message, without a traceback."""

@@ -10,6 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Style = Literal["completion", "chat"]
+
+Message = dict[str, str]
+
+Prompt = str | list[Message]
+
+
 FinishReason = Literal["stop", "length", "abort"]
 
 
@@ -86,3 +93,8 @@ class Rejection:
 
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def user_message(instruction: str, given: str) -> str:
+    """What the user says to a tuned model: the instruction, then the input where there is one."""
+    return f"{instruction}\n\n{given}" if given else instruction

@@ -12,12 +12,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from selfinstruct.config import Config
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.generate import generate
+from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
-from selfinstruct.state import RunState
+from selfinstruct.run.state import RunState
 
 # Other work on the machine must not fail a property.
 hypothesis.settings.register_profile("selfinstruct", deadline=None)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.engines.vllm import resolve_model
+from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.journal import RunDirectory
-from tuning import templates
-from tuning.checkpoints import record
+from selfinstruct.run.directory import RunDirectory
+from tuning.training import prompt_formats
+from tuning.training.checkpoints import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Speaker:
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         if not self._tokenizer.chat_template and like is not None:
             self._tokenizer.chat_template = like._tokenizer.chat_template
-        templates.prepare(self._tokenizer)
+        prompt_formats.prepare(self._tokenizer)
         self.messages: list[dict[str, str]] = []
         self.cut = False
 
@@ -154,7 +154,7 @@ class Speaker:
         return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
 
 
-def load(named: list[Named]) -> list[Speaker]:
+def load_speakers(named: list[Named]) -> list[Speaker]:
     """Load the models, the first one's form of prompts lent to a base model beside it."""
     speakers: list[Speaker] = []
     for one in named:

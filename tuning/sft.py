@@ -17,10 +17,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.errors import EXIT_CODE_FILE, SelfInstructError
-from selfinstruct.progress import console
-from tuning import data, inspection, preflight
-from tuning.training import Training
+from selfinstruct.config.environment import EXIT_CODE_FILE
+from selfinstruct.console import console
+from selfinstruct.errors import SelfInstructError
+from tuning.training import data, inspection
+from tuning.training import findings as preflight
+from tuning.training.trainer import Training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,11 +58,11 @@ def tune(argv: Sequence[str]) -> None:
         InputError: the dataset is broken or holds nothing to learn, or the loss was no longer a number.
         StoppedError: a signal came, or the memory did not suffice; the same command continues.
     """
-    from tuning.arguments import parse
+    from tuning.training.arguments import parse
 
     parsed = parse(argv)
     job = Training(parsed)
-    splits = data.load(Path(parsed.tune.dataset_dir))
+    splits = data.load_splits(Path(parsed.tune.dataset_dir))
     job.notes["rows"] = {split: len(rows) for split, rows in splits.items()}
     identity = job.identity(splits)
     if job.is_done(identity):
@@ -79,7 +81,7 @@ def tune(argv: Sequence[str]) -> None:
     job.begin(trainer, template, findings, tokens["train"])
     with job.recorded(identity, trainer):
         job.train(trainer)
-        from tuning.output import save
+        from tuning.training.save import save
 
         save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load, merge=parsed.tune.merge)
     job.finish(trainer)

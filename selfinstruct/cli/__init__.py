@@ -2,24 +2,44 @@
 
 Whatever a command does, the library does; heavy imports stay inside functions.
 
-    edge.py     the group of all commands; errors become one message and an exit code
-    shared.py   arguments and helpers that several commands have
-    chain.py    demo · init · run
-    rounds.py   regenerate · iterate
-    stages.py   generate · export · tune · evaluate · report
-    looking.py  status
-    talking.py  chat
-    replay.py   explain · refilter · repair
-    machine.py  doctor
-    tools.py    seeds check · dedup · score
+    edge.py              the group of all commands; errors become one message and an exit code
+    shared.py            arguments and helpers that several commands have
+    chain_commands.py    demo · init · run
+    round_commands.py    regenerate · iterate
+    stage_commands.py    generate · export · tune · evaluate · report
+    status_command.py    status
+    chat_command.py      chat
+    journal_commands.py  explain · refilter · repair
+    doctor_command.py    doctor
+    file_commands.py     seeds check · dedup · score
 """
 
 from __future__ import annotations
 
-from selfinstruct.cli import chain, looking, machine, replay, rounds, stages, talking, tools
+from selfinstruct.cli import (  # each file adds its commands to the group
+    chain_commands,
+    chat_command,
+    doctor_command,
+    file_commands,
+    journal_commands,
+    round_commands,
+    stage_commands,
+    status_command,
+)
 from selfinstruct.cli.edge import cli
 
-__all__ = ["chain", "cli", "looking", "machine", "main", "replay", "rounds", "stages", "talking", "tools"]
+__all__ = [
+    "chain_commands",
+    "chat_command",
+    "cli",
+    "doctor_command",
+    "file_commands",
+    "journal_commands",
+    "main",
+    "round_commands",
+    "stage_commands",
+    "status_command",
+]
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from selfinstruct import __version__
+from selfinstruct.config.environment import DEBUG_VARIABLE
 from selfinstruct.errors import Interrupted, SelfInstructError
-from selfinstruct.options import DEBUG_VARIABLE
 from selfinstruct.signals import leave, on_signals
 
 

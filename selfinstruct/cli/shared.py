@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from selfinstruct.config import Config
+from selfinstruct.config.click_options import resolve_config, split_passed_on, tune_arguments
+from selfinstruct.config.load import did_you_mean, dump_yaml
+from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.options import resolve_config, split_passed_on, tune_arguments
-from selfinstruct.sources import did_you_mean, dump_yaml
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
 
@@ -63,8 +63,8 @@ def extra_arguments(shown: str) -> Any:
 
 def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
     """The configuration of a run directory, with what was given now on top; kept there for the stages that follow."""
-    from selfinstruct import jsonl
-    from selfinstruct.journal import RunDirectory
+    from selfinstruct.formats import jsonl
+    from selfinstruct.run.directory import RunDirectory
 
     directory = RunDirectory(run)
     directory.require_journal()
@@ -83,11 +83,11 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False) -> None:
     Raises:
         SelfInstructError: all problems at once.
     """
-    from selfinstruct import preflight as checks
+    from selfinstruct.checks import preflight as checks
 
     findings = checks.check(config, tuned=tuned)
     if dry_run:
-        from selfinstruct import dry_run as dry_runs
+        from selfinstruct.checks import dry_run as dry_runs
 
         click.echo(dry_runs.text(config, findings), nl=False)
     findings.require()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from selfinstruct.config import Sampling
-from selfinstruct.prompts import Prompt
-from selfinstruct.records import Completion
+from selfinstruct.config.schema import Sampling
+from selfinstruct.records import Completion, Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from selfinstruct import jsonl
+from selfinstruct.formats import jsonl
 
 _SAME_START_S = 1.0
 """Start times that differ by less are the same: the kernel counts from boot, and when that was is corrected by NTP."""
@@ -116,3 +116,22 @@ def _remembered(path: Path) -> Iterable[psutil.Process]:
                 yield process
         except (psutil.Error, ValueError, OverflowError):
             continue
+
+
+def wait_until_gone(timeout_s: float = 60.0) -> None:
+    """Wait for the engine's processes to end, and with them for the memory that they hold on the GPU."""
+    import psutil
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and any(map(_is_worker, psutil.Process().children(recursive=True))):
+        time.sleep(0.1)
+
+
+def _is_worker(process: Any) -> bool:
+    """Whether a child process is the engine's, not one of Python's own helpers, which stay until the end."""
+    import psutil
+
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False

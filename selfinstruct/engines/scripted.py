@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import EngineError
-from selfinstruct.prompts import Prompt
-from selfinstruct.records import Completion
+from selfinstruct.records import Completion, Prompt
 
 Answer = Completion | Exception
 Script = Callable[[Request], Answer]

@@ -25,8 +25,7 @@ import psutil
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
-from selfinstruct.prompts import Prompt
-from selfinstruct.records import Completion
+from selfinstruct.records import Completion, Prompt
 
 _DEATHS_OF_A_SUSPECT = 2
 _LONGEST_DELAY_S = 60.0

@@ -5,71 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config import DEMO_MODEL
-from selfinstruct.engines import memory, starting, vllm_plugin
+from selfinstruct.engines import out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.tokens import TokenizedPrompts
+from selfinstruct.engines.models import _adapts_output, adapter_arguments, resolve_model
+from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.records import Completion
-
-
-def resolve_model(name: str) -> str:
-    """The path or Hub name that vLLM and transformers load for a model's name in the configuration.
-
-    Raises:
-        ConfigError: the name looks like a path (or is one) and holds no model.
-    """
-    if name == DEMO_MODEL:
-        from selfinstruct.demo import model_path
-
-        return str(model_path())
-    path = Path(name)
-    looks_like_path = path.is_absolute() or name.startswith((".", "~")) or path.exists() or name.count("/") > 1
-    if not looks_like_path:
-        return name
-    path = path.expanduser()
-    if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
-        raise ConfigError(f"model {name!r}: no such model; {path / 'config.json'} does not exist")
-    return str(path.resolve())
-
-
-def adapter_arguments(name: str) -> dict[str, Any]:
-    """vLLM's arguments for a folder that holds a LoRA adapter alone: its base model, and room for its rank.
-
-    Empty for whole models, those that lie beside an adapter included.
-
-    Raises:
-        ConfigError: the adapter's configuration does not say what it belongs to.
-    """
-    path = Path(name) / "adapter_config.json"
-    if not path.exists() or path.with_name("config.json").exists():
-        return {}
-    try:
-        adapter = json.loads(path.read_text(encoding="utf-8"))
-        base, rank = str(adapter["base_model_name_or_path"]), int(adapter["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: not the configuration of a LoRA adapter: {error!r}") from error
-    room = next((most for most in LORA_RANKS if most >= rank), rank)
-    arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": room}
-    # The tuned tokenizer brings the chat template and the end token.
-    return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
-
-
-def _adapts_output(folder: str) -> bool:
-    """Whether the adapter in a folder changes the output layer."""
-    adapter = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
-    return "lm_head" in str(adapter.get("target_modules"))
-
-
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The sizes in which vLLM keeps room for adapters."""
 
 
 def prepare_environment(verbose: bool = False) -> None:
@@ -198,7 +145,7 @@ class VLLMEngine(TokenizedPrompts):
         adapter: str | None = None,
         *,
         release: Callable[[], None],
-        last_words: starting.LastWords,
+        last_words: startup.LastWords,
     ) -> None:
         super().__init__(tokenizer, context_length)
         self._llm = llm
@@ -230,9 +177,9 @@ class VLLMEngine(TokenizedPrompts):
         prepare_environment(verbose)
         name = resolve_model(model)
         lora = adapter_arguments(name)
-        last_words = starting.LastWords()
+        last_words = startup.LastWords()
         try:
-            llm, release = await starting.in_lasting_thread(
+            llm, release = await startup.in_lasting_thread(
                 lambda: _start_llm(lora.get("model", name), revision, lora | dict(arguments or {})),
                 lambda unwanted: unwanted.shutdown(),
             )
@@ -347,8 +294,8 @@ class VLLMEngine(TokenizedPrompts):
         resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
         processes = getattr(getattr(resources, "engine_manager", None), "processes", [])
         codes = sorted(code for process in processes if (code := process.exitcode) is not None)  # signals first
-        cause = starting.last_cause(log) or starting.exit_text(codes[0] if codes else None)
-        advice = memory.explain(log)
+        cause = startup.last_cause(log) or startup.exit_text(codes[0] if codes else None)
+        advice = out_of_memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
 
     def _sampling(self, request: Request, by_token: dict[int, str] | None) -> Any:
@@ -405,8 +352,11 @@ def _start_llm(model: str, revision: str | None, given: dict[str, Any]) -> Any:
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:
-    cause = starting.first_cause(log) or str(error)
-    advice = memory.explain(f"{log}\n{error}", memory.holders()) or "Its log is above; --verbose shows all of it."
+    cause = startup.first_cause(log) or str(error)
+    advice = (
+        out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
+        or "Its log is above; --verbose shows all of it."
+    )
     return f"vLLM did not start with model {model!r}: {cause}\n{advice}"
 
 

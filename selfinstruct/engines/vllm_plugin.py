@@ -18,11 +18,7 @@ import os
 import signal
 import sys
 
-PARENT = "SELFINSTRUCT_ENGINE_PARENT"
-"""Environment variable: the process (its id) whose children are to end with it. Without it nothing is done."""
-
-LAST_WORDS = "SELFINSTRUCT_ENGINE_LAST_WORDS"
-"""Environment variable: the file to which the engine's processes append the errors of vLLM's log."""
+from selfinstruct.config.environment import LAST_WORDS, PARENT
 
 
 def watch_children() -> None:

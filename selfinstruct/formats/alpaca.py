@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl
+from selfinstruct.formats import jsonl
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -19,26 +19,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import jsonl
-from selfinstruct import seeds as seed_files
-from selfinstruct.prompts import user_message
-from selfinstruct.records import SeedTask, Task
-from selfinstruct.state import RunState
+from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.records import Instruction, SeedTask, Task, user_message
 
 
-def write(folder: Path, states: Sequence[RunState], tasks: Sequence[Task]) -> None:
-    """Write all instructions that the runs accepted and the instances of `tasks` into `folder`."""
+def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]], tasks: Sequence[Task]) -> None:
+    """Write accepted instructions and the instances of tasks as the reference code does.
+
+    Args:
+        folder: where the four files go.
+        instructions: in order, with whether each is a classification task; None where that is not known.
+        tasks: instructions with their instances.
+    """
     jsonl.write(
         folder / "machine_generated_instructions.jsonl",
-        ({"instruction": i.text, "request_idx": i.proposal} for state in states for i in state.pool),
+        ({"instruction": i.text, "request_idx": i.proposal} for i, _ in instructions),
     )
     jsonl.write(
         folder / "is_clf_or_not.jsonl",
         (
-            {"instruction": i.text, "is_classification": " Yes" if state.is_classification[i.id] else " No"}
-            for state in states
-            for i in state.pool
-            if i.id in state.is_classification
+            {"instruction": i.text, "is_classification": " Yes" if yes else " No"}
+            for i, yes in instructions
+            if yes is not None
         ),
     )
     jsonl.write(
@@ -68,7 +70,7 @@ def read_user_oriented(path: Path) -> list[SeedTask]:
     Raises:
         InputError: lists every problem, with line and field.
     """
-    return seed_files.load([path], as_seed=_as_seed)
+    return seed_tasks.load_seed_tasks([path], as_seed=_as_seed)
 
 
 def _as_seed(row: dict[str, Any]) -> dict[str, Any]:

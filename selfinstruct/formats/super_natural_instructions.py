@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
 from selfinstruct.errors import InputError
-from selfinstruct.seeds import readable, unfit
+from selfinstruct.formats.seed_tasks import readable, unfit
 
 MOST_INSTANCES = 100
 """Of each task, as in the benchmark."""

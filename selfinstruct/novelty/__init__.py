@@ -20,8 +20,8 @@ The decision is that of `rouge_score`, float arithmetic included: a candidate is
 
 from __future__ import annotations
 
+from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, rouge_l
 from selfinstruct.novelty.index import NoveltyIndex, warm_up
-from selfinstruct.novelty.tokens import tokenize
-from selfinstruct.novelty.verdict import Decisions, Neighbour, Verdict, rouge_l
+from selfinstruct.novelty.words import tokenize
 
 __all__ = ["Decisions", "Neighbour", "NoveltyIndex", "Verdict", "rouge_l", "tokenize", "warm_up"]

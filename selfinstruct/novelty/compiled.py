@@ -19,8 +19,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from selfinstruct.novelty import kernels
-from selfinstruct.novelty.tokens import encode, text_key
-from selfinstruct.novelty.verdict import Decisions, Neighbour
+from selfinstruct.novelty.decision import Decisions, Neighbour
+from selfinstruct.novelty.words import encode, text_key
 
 Array: TypeAlias = np.ndarray[Any, Any]
 _Words: TypeAlias = tuple[Array, Array]  # The words of several texts, and where each text's words begin.

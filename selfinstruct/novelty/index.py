@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from selfinstruct.novelty.decision import Neighbour, Verdict
 from selfinstruct.novelty.scan import ScanIndex
-from selfinstruct.novelty.verdict import Neighbour, Verdict
 
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
-    from selfinstruct.novelty.verdict import Decisions
+    from selfinstruct.novelty.decision import Decisions
 
 _SMALL = 1024  # Texts; below, scanning takes a millisecond at most, and a short run never compiles anything.
 _SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time than scanning on.
@@ -119,7 +119,7 @@ class NoveltyIndex:
         index = self._ready(len(texts))
         if texts and not isinstance(index, ScanIndex):
             return index.decide(texts)
-        from selfinstruct.novelty.verdict import columns
+        from selfinstruct.novelty.decision import columns
 
         return columns(self.accept_batch(texts))
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import LCSseq
 
-from selfinstruct.novelty.tokens import text_key, tokenize
-from selfinstruct.novelty.verdict import Neighbour, Verdict, rouge_l, verdict
+from selfinstruct.novelty.decision import Neighbour, Verdict, rouge_l, verdict
+from selfinstruct.novelty.words import text_key, tokenize
 
 
 class ScanIndex:

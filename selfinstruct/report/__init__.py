@@ -1,9 +1,9 @@
 """The report of a run: one self-contained HTML page.
 
-    collect.py   everything it says, as plain data        growth.py (generation), outcome.py (tuning, evaluation)
+    collect.py   everything it says, as plain data        generation_stats.py,, outcome.py (tuning, evaluation)
     plots.py     its figures, as inline SVG
     template.html
-    rounds.py    the page of several rounds side by side    rounds.html
+    rounds_page.py  several rounds side by side    rounds.html
 
 What models wrote is hostile until shown otherwise: jinja2 escapes every value, `text.py` makes it showable and short,
 and the page forbids scripts and outside resources by its own policy.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfinstruct import jsonl
+from selfinstruct.formats import jsonl
 from selfinstruct.report.collect import Report, collect
 
 if TYPE_CHECKING:
@@ -49,17 +49,18 @@ def environment() -> jinja2.Environment:
     """Where the templates of pages are: every value is escaped and made legible."""
     import jinja2
 
-    from selfinstruct.report import text
+    from selfinstruct.report.text import FILTERS
+    from selfinstruct.text import legible
 
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "report"),
         autoescape=True,
-        finalize=text.legible,
+        finalize=legible,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.filters.update(text.FILTERS)
+    found.filters.update(FILTERS)
     return found
 
 

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import earlier as earlier_runs
-from selfinstruct import seeds as seed_files
-from selfinstruct import sources, stopping
-from selfinstruct.config import DEMO_MODEL, Config
+from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
-from selfinstruct.journal import RunDirectory, read_lines
-from selfinstruct.progress import duration
+from selfinstruct.formats import seed_tasks
+from selfinstruct.generation import stop_rules
 from selfinstruct.records import SeedTask
 from selfinstruct.report import outcome
-from selfinstruct.report.growth import Growth, Part, Step, grow
+from selfinstruct.report.generation_stats import Growth, Part, Step, grow
 from selfinstruct.report.outcome import Evaluation, Training
-from selfinstruct.schedule import cut_by_deadline
-from selfinstruct.state import RunState
+from selfinstruct.run import parents
+from selfinstruct.run.directory import RunDirectory, cut_by_deadline
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import RunState
+from selfinstruct.text import duration
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
 """The next command after a demo."""
@@ -155,7 +156,7 @@ def is_current(dataset: dict[str, Any], state: RunState) -> bool:
 
 def _config(run: RunDirectory) -> Config | None:
     try:
-        return sources.load(run.config, {}) if run.config.exists() else None
+        return load_config(run.config, {}) if run.config.exists() else None
     except SelfInstructError:
         return None  # Damaged by hand, perhaps: the report says what it can without it.
 
@@ -165,17 +166,17 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
     if config is None:
         return []
     try:
-        tasks = seed_files.load([seed_files.resolve(name) for name in config.seeds])
+        tasks = seed_tasks.load_seed_tasks(config.seeds)
     except SelfInstructError:
         return []
     wanted = (header.get("identity") or {}).get("seeds_sha256")
-    return tasks if seed_files.fingerprint(tasks) == wanted else []
+    return tasks if seed_tasks.fingerprint(tasks) == wanted else []
 
 
 def _earlier(config: Config | None) -> dict[str, str]:
     """Instructions of earlier runs by id; none when the runs are gone."""
     try:
-        return {i.id: i.text for i in earlier_runs.load(config.earlier if config else ()).instructions}
+        return {i.id: i.text for i in parents.load_parents(config.earlier if config else ()).instructions}
     except SelfInstructError:
         return {}
 
@@ -185,7 +186,7 @@ def _unfinished(run: RunDirectory, state: RunState) -> str:
     accepted = len(state.pool)
     if not state.header:
         return "Generation has not begun: the journal is empty."
-    if why := stopping.reason(run, state):
+    if why := stop_rules.reason(run, state):
         return f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: {why.rstrip('.')}."
     if state.complete:
         return ""

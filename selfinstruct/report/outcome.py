@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from selfinstruct import jsonl
 from selfinstruct.errors import InputError
-from selfinstruct.progress import duration
-from selfinstruct.report.measures import Table, tables
-from selfinstruct.report.text import number, shorten
+from selfinstruct.formats import jsonl
+from selfinstruct.text import duration, number, shorten
+from tuning.evaluation.tables import Table, tables
 
 BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
 ARMS = {

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selfinstruct.report.growth import Pace
+from selfinstruct.report.generation_stats import Pace
 from selfinstruct.report.outcome import Curve, Interval
-from selfinstruct.report.text import legible, shorten
+from selfinstruct.text import legible, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

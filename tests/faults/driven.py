@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config import Config
+from selfinstruct.config.schema import Config
 
 ROOT = Path(__file__).parents[2]
 ENDED_BY_SIGNAL = {-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 130, 143, 129}

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import click
 
-from selfinstruct import cli, stages
-from selfinstruct.config import Config
+from selfinstruct import cli
+from selfinstruct.chain import chain
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.engines.starting import in_lasting_thread
-from selfinstruct.generate import generate
+from selfinstruct.engines.startup import in_lasting_thread
+from selfinstruct.generation.generate import generate
 from tests.conftest import script
 
 
@@ -44,7 +45,7 @@ def drive(config: str, latency_seed: int) -> None:
 
     generate(Config.model_validate(given), start)
     print("exporting", flush=True)
-    stages.export(Config.model_validate(given))
+    chain.export(Config.model_validate(given))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from selfinstruct import stages
-from selfinstruct.config import Config
+from selfinstruct.chain import chain
+from selfinstruct.config.schema import Config
 from tests.conftest import journal_lines
 
 
 def exported(config: Config) -> dict[str, bytes]:
     """Export, and return the bytes of every file in `dataset/`, by name."""
-    stages.export(config)
+    chain.export(config)
     folder = Path(str(config.output_dir)) / "dataset"
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 

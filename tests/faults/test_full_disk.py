@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.journal import read_lines
-from selfinstruct.state import replay
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
 from tests.conftest import run_scripted
 from tests.faults.driven import Driven
 from tests.faults.same import assert_same

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import jsonl
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError
-from selfinstruct.journal import RunDirectory, read_lines
+from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion
+from selfinstruct.replay.status import status
 from selfinstruct.report import write_report
-from selfinstruct.state import replay
-from selfinstruct.status import status
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
 from tests.conftest import journal_lines, run_scripted, script
 from tests.faults.same import exported
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.journal import RunDirectory, read_lines
-from selfinstruct.state import replay
-from selfinstruct.status import status
+from selfinstruct.replay.status import status
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
 from tests.conftest import journal_lines, run_scripted
 from tests.faults.driven import Driven, kill_until_done
 from tests.faults.same import assert_same

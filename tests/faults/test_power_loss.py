@@ -13,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selfinstruct import jsonl, stages
-from selfinstruct.config import Config
+from selfinstruct.chain import chain
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.journal import JournalWriter, RunDirectory, read_lines, set_torn_tail_aside
+from selfinstruct.formats import jsonl
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
 from tests.conftest import run_scripted, script
 from tests.faults.disk import Disk, MachineStops
 from tests.faults.same import assert_same, exported
@@ -56,7 +58,7 @@ def make_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
 
 def work(config: Config, seed: int) -> None:
     run_scripted(config, ScriptedEngine(script, latency=0.002, seed=seed))
-    stages.export(config)
+    chain.export(config)
 
 
 def interrupt(config: Config, disk: Disk, seed: int, calls: int, power_loss: bool) -> bool:

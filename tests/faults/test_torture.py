@@ -19,10 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from selfinstruct.journal import RunDirectory, read_lines
-from selfinstruct.sources import dump_yaml
-from selfinstruct.state import replay
-from selfinstruct.status import status
+from selfinstruct.config.load import dump_yaml
+from selfinstruct.replay.status import status
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
 from tests.conftest import run_scripted
 from tests.faults.driven import ENDED_BY_SIGNAL, ROOT, Driven, kill_until_done, listen
 from tests.faults.same import assert_same, exported

@@ -62,7 +62,7 @@ def test_prompts_are_answered_side_by_side(run):
 
 
 def test_a_conversation_is_remembered_and_forgotten(run):
-    (speaker,) = chat.load(chat.models(str(run), "none"))
+    (speaker,) = chat.load_speakers(chat.models(str(run), "none"))
     first = "".join(speaker.answer("apple 0", max_tokens=12))
     list(speaker.answer("again", max_tokens=12))
     assert [message["role"] for message in speaker.messages] == ["user", "assistant"] * 2
@@ -78,14 +78,14 @@ def test_an_adapter_answers_beside_its_base(run, tmp_path):
     given = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
     quick = ["--use_peft", "--merge=adapter", "--max_steps=2", "--eval_strategy=no", "--save_strategy=no"]
     assert sft.main([*map(str, given), *quick]) == 0
-    tuned, base = chat.load(chat.models(str(tmp_path)))
+    tuned, base = chat.load_speakers(chat.models(str(tmp_path)))
     assert (tuned.name, base.name) == ("tuned", "base")
     answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
     assert all(answers)
 
 
 def test_an_answer_may_be_given_up_in_the_middle(run):
-    (speaker,) = chat.load(chat.models(str(run / "base")))
+    (speaker,) = chat.load_speakers(chat.models(str(run / "base")))
     pieces = speaker.answer("apple 0", max_tokens=400)
     next(pieces)
     pieces.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.demo import check
+from tools.demo_model import check
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]

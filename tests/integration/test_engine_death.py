@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from selfinstruct.engines.processes import lives
-from selfinstruct.state import replay
+from selfinstruct.run.state import replay
 from tests.conftest import journal_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

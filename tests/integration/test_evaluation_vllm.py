@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.demo import model_path
-from tuning import templates
+from selfinstruct.packaged import model_path
+from tuning.training import prompt_formats
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +41,7 @@ def adapter(folder: Path) -> Path:
     options = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
     get_peft_model(model, options).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(model_path())
-    templates.prepare(tokenizer)
+    prompt_formats.prepare(tokenizer)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -92,7 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tuning.evaluation", "--run-dir", str(run), *arguments]
+    command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run), *arguments]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
 

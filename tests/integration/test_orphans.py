@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from selfinstruct.config import environment
 from selfinstruct.engines import vllm_plugin
 
 pytestmark = pytest.mark.integration
@@ -110,10 +111,10 @@ def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:
 def test_the_plugin_leaves_other_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the driver itself, in a process that somebody else's vLLM runs in, and in one that Ray started."""
     monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("the plugin wants to watch this process"))
-    monkeypatch.delenv(vllm_plugin.PARENT, raising=False)
+    monkeypatch.delenv(environment.PARENT, raising=False)
     vllm_plugin.end_with_parent()
-    monkeypatch.setenv(vllm_plugin.PARENT, "1")
+    monkeypatch.setenv(environment.PARENT, "1")
     vllm_plugin.end_with_parent()
     monkeypatch.setattr(sys, "orig_argv", ["python", "--multiprocessing-fork"])
-    monkeypatch.setenv(vllm_plugin.PARENT, str(os.getpid()))
+    monkeypatch.setenv(environment.PARENT, str(os.getpid()))
     vllm_plugin.end_with_parent()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfinstruct import stages
-from selfinstruct.config import Tune
+from selfinstruct.chain import stage_process
+from selfinstruct.config.schema import Tune
 from selfinstruct.errors import ConfigError
 from tests import tiny_model
-from tuning.launch import tune_command
+from tuning.training.launch import tune_command
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ def tune(folder: Path, output: str, module: str = "tuning.sft", **options) -> No
     section = Tune(**({"max_steps": 2, "eval_strategy": "no"} | options))
     places = {"model": str(folder / "base"), "dataset_dir": folder / "data", "output_dir": folder / output}
     command = tune_command(section, **places)
-    stages._call([module if word == "tuning.sft" else word for word in command], "tune")
+    stage_process._call([module if word == "tuning.sft" else word for word in command], "tune")
 
 
 def test_a_configuration_of_accelerates_decides_the_processes(folder):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct.engines.starting import LastWords
+from selfinstruct.engines.startup import LastWords
 from selfinstruct.engines.vllm import VLLMEngine
 from tests import tiny_model
-from tuning import answers, data, sft, templates
+from tuning import sft
+from tuning.evaluation import answers
+from tuning.training import data, prompt_formats
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 OWN = (
@@ -40,10 +42,10 @@ def test_evaluation_asks_in_the_form_that_was_trained_on(prompt_format, tmp_path
     assert sft.main([*map(str, given), *quick]) == 0
 
     prepared = AutoTokenizer.from_pretrained(base)
-    end = templates.prepare(prepared, prompt_format).end_token
-    row = data.load(dataset)["train"][0]
+    end = prompt_formats.prepare(prepared, prompt_format).end_token
+    row = data.load_splits(dataset)["train"][0]
     (trained,) = data.tokenize([row], prepared)
-    prompt = trained.input_ids[: trained.labels.count(data.IGNORED)]
+    prompt = trained.input_ids[: trained.labels.count(data.IGNORE_INDEX)]
     assert prepared.decode(prompt) == PROMPTS[prompt_format]
     for folder in (tmp_path / "out", base):
         tokenizer, none = AutoTokenizer.from_pretrained(folder), {"release": lambda: None, "last_words": LastWords()}

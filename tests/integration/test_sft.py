@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfinstruct.demo import model_path
+from selfinstruct.packaged import model_path
 from tests import tiny_model
-from tuning import data, preflight, sft, templates
-from tuning.monitor import ShowProgress
+from tuning import sft
+from tuning.training import data, findings, prompt_formats
+from tuning.training.callbacks import ShowProgress
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4"]
@@ -142,13 +143,13 @@ def test_what_is_learnt_is_what_trl_would_learn_from_the_exported_rows(model, da
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    templates.prepare(tokenizer)
+    prompt_formats.prepare(tokenizer)
     rows = load_dataset(
         "json", data_files=str(dataset / "train.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
     )
     config = SFTConfig(str(tmp_path / "trl"), use_cpu=True, bf16=False, report_to="none")
     trainer = SFTTrainer(str(model), args=config, train_dataset=rows, processing_class=tokenizer)
-    ours = data.tokenize(data.load(dataset)["train"], tokenizer)
+    ours = data.tokenize(data.load_splits(dataset)["train"], tokenizer)
     assert trainer.train_dataset["input_ids"][:] == [row.input_ids for row in ours]
     assert trainer.train_dataset["labels"][:] == [row.labels for row in ours]
 
@@ -208,7 +209,7 @@ def test_the_model_folder_loads_plainly_with_template_and_end_token(name, reques
 
     output = request.getfixturevalue(name)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
-    assert tokenizer.chat_template == templates.read("default", with_bos=True)
+    assert tokenizer.chat_template == prompt_formats.read("default", with_bos=True)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("</s>", "<pad>")
     assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert model.generation_config.pad_token_id == tokenizer.pad_token_id
@@ -435,8 +436,8 @@ def test_nothing_to_learn(model, tmp_path, capfd):
 
 
 def test_a_fatal_finding_about_batches_stops_before_training(model, dataset, tmp_path, monkeypatch, capfd):
-    fault = preflight.Finding("end_masked_by_padding", "padding masks the end token", fatal=True)
-    monkeypatch.setattr(preflight, "padding", lambda *_: [fault])
+    fault = findings.Finding("end_masked_by_padding", "padding masks the end token", fatal=True)
+    monkeypatch.setattr(findings, "padding", lambda *_: [fault])
     assert tune(model, dataset, tmp_path) == 4
     assert "padding masks the end token" in capfd.readouterr().err
     assert not (tmp_path / "training.json").exists()

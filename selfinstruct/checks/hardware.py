@@ -1,0 +1,88 @@
+"""What the machine has: GPUs, memory, disk. Readings alone; nothing here touches a GPU's memory.
+
+A process that asks CUDA itself keeps some hundred MiB of each GPU for as long as it lives, and `selfinstruct run` lives
+all night beside its stages: so the driver's own tool is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU; sizes in bytes."""
+
+    name: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """GPUs that this process may use, and the memory that programs can still take, in bytes."""
+
+    gpus: tuple[Gpu, ...]
+    free_memory: int
+    total_memory: int
+
+    @classmethod
+    def here(cls) -> Hardware:
+        """This machine, now."""
+        import psutil
+
+        memory = psutil.virtual_memory()
+        gpus = tuple(visible_gpus(_nvidia_smi(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+        return cls(gpus, memory.available, memory.total)
+
+
+def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
+    """The GPUs of nvidia-smi's CSV (index, uuid, name, MiB in total, MiB free) that CUDA_VISIBLE_DEVICES lets through.
+
+    >>> list(visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995\\n1, GPU-b2, NVIDIA H100, 81559, 402\\n", "0"))
+    [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120)]
+    """
+    wanted = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
+    for row in table.splitlines():
+        cells = [cell.strip() for cell in row.split(",")]
+        if len(cells) != 5 or not (cells[3].isdigit() and cells[4].isdigit()):
+            continue  # "[N/A]" of a GPU in MIG mode, or of one that shares the machine's memory.
+        index, uuid, name, total, free = cells
+        if wanted is None or any(index == want or (want and uuid.startswith(want)) for want in wanted):
+            yield Gpu(name, int(total) << 20, int(free) << 20)
+
+
+def _nvidia_smi() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    query = ["--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        return subprocess.run([tool, *query], capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def existing_parent(path: Path) -> Path:
+    """`path`, or the nearest directory above it that exists."""
+    path = path.expanduser().absolute()
+    return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that can be written where `path` is, or would be."""
+    return shutil.disk_usage(existing_parent(path)).free
+
+
+def processor() -> str:
+    """The processor's name, as Linux knows it; elsewhere the kind of machine."""
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -1,0 +1,45 @@
+"""Remarks on a seed file: what is allowed, but good to know before a long run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from selfinstruct.records import SeedTask
+
+
+def advice(tasks: Sequence[SeedTask]) -> list[str]:
+    """What is allowed but worth knowing before a long run: remarks on the set as a whole and on single tasks."""
+    from selfinstruct.config.schema import Filters
+    from selfinstruct.generation.filters import heuristics
+    from selfinstruct.generation.prompts import can_be_shown
+    from selfinstruct.novelty import NoveltyIndex
+
+    remarks = []
+    if not any(t.is_classification for t in tasks):
+        remarks.append("no classification task: packaged examples are borrowed for the prompts that need one")
+    if all(t.is_classification for t in tasks):
+        remarks.append("only classification tasks: packaged examples are borrowed for the prompts that need another")
+    names = Counter(t.name for t in tasks if t.name)
+    remarks += [f"name {name!r} is used {n} times" for name, n in names.items() if n > 1]
+    check = heuristics(Filters(), [t.instruction for t in tasks])
+    index = NoveltyIndex(threshold=0.7)
+    for task in tasks:
+        rejection = check(task.instruction)
+        if rejection is not None:
+            remarks.append(
+                f"{task.id}: the filters would reject such an instruction: {rejection.reason} {rejection.evidence}"
+            )
+        verdict = index.accept(task.instruction)
+        if not verdict.accepted and verdict.nearest is not None:
+            near = tasks[verdict.nearest.index]
+            remarks.append(f"{task.id}: nearly the same as {near.id} (ROUGE-L F {verdict.nearest.score:.3f})")
+            index.add(task.instruction)
+        if not can_be_shown(task):
+            remarks.append(
+                f"{task.id}: an instance holds a line that opens like a prompt's field, so it is not used as an example"
+            )
+        labels = {i.output for i in task.instances}
+        if task.is_classification and len(task.instances) > 1 and len(labels) == 1:
+            remarks.append(f"{task.id}: all instances have the label {next(iter(labels))!r}")
+    return remarks

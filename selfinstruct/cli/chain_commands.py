@@ -1,0 +1,95 @@
+"""The whole chain: demo, init, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import (
+    CONFIG_FILE,
+    DRY_RUN,
+    OVERWRITE,
+    PASSES_ON,
+    extra_arguments,
+    passed_on_sections,
+    preflight,
+)
+from selfinstruct.config.click_options import config_options, resolve_config
+from selfinstruct.errors import ConfigError
+
+
+@cli.command(context_settings=PASSES_ON)
+@click.option("--model", default=None, help="Generate with and tune this model instead of the embedded one.")
+@click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160]")
+@click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
+@OVERWRITE
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
+def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
+    """Run the whole chain offline, with the embedded demo model.
+
+    On CPU or GPU, in some minutes. The model is tiny: it shows the machinery and the effect, not good answers.
+
+    \b
+    Example:
+        selfinstruct demo --output-dir runs/demo
+        selfinstruct demo --num-instructions 500
+        selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/qwen
+    """
+    from selfinstruct.chain import chain
+    from selfinstruct.packaged import packaged_folder
+
+    path = packaged_folder("configs") / ("demo.yaml" if given["model"] is None else "demo-model.yaml")
+    config = resolve_config(path, given, passed_on_sections(arguments))
+    preflight(config, tuned=True)
+    chain.run_all(config, overwrite=overwrite)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("selfinstruct.yaml"))
+@click.option("--model", default=None, help="Model to write into the configuration.")
+def init(path: Path, model: str | None) -> None:
+    """Write a starter configuration, with every option explained.
+
+    \b
+    Example:
+        selfinstruct init night.yaml --model Qwen/Qwen3-8B-Base
+    """
+    from selfinstruct.config.template import starter_yaml
+    from selfinstruct.formats import jsonl
+
+    if path.exists():
+        raise ConfigError(f"{path} exists; choose another name, or remove it first")
+    jsonl.write_text(path, starter_yaml(model, path.stem))
+    click.echo(f"wrote {path}; next: selfinstruct run {path}", err=True)
+
+
+@cli.command(context_settings=PASSES_ON)
+@CONFIG_FILE
+@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits", "export", "evaluate")
+@OVERWRITE
+@DRY_RUN
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
+def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
+    """Generate, export, tune, evaluate and report, in one go.
+
+    The same command again continues where it stopped. Generation that stops before its target (a budget or the
+    deadline, saturation, an engine that is lost) is followed by the other stages all the same, when there are rows
+    enough. vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
+
+    \b
+    Example:
+        selfinstruct run night.yaml --num-instructions 20000 --finish-by 07:00
+        selfinstruct run night.yaml --num-instructions 5000 --engine.gpu-memory-utilization 0.85 --tune.packing
+    """
+    config = resolve_config(config_file, given, passed_on_sections(arguments))
+    if config.output_dir is None:
+        raise ConfigError("give a run directory: `output_dir:` in the configuration, or --output-dir RUN")
+    preflight(config, tuned=True, dry_run=dry_run)
+    if dry_run:
+        return
+    from selfinstruct.chain import chain
+
+    chain.run_all(config, overwrite=overwrite)

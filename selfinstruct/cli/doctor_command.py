@@ -1,0 +1,31 @@
+"""The machine: doctor."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import AS_JSON
+
+
+@cli.command()
+@AS_JSON
+def doctor(as_json: bool) -> None:
+    """Say what this machine can run.
+
+    Python, the libraries and their versions, GPU, compiler, memory, disk, and the demo model: one verdict each, with
+    the remedy. Ends with 0 when the demo could run, else with 4.
+
+    \b
+    Example:
+        selfinstruct doctor
+        selfinstruct doctor --json
+    """
+    from selfinstruct.checks import doctor as library
+
+    checks = library.examine()
+    click.echo(json.dumps(library.as_json(checks), indent=2) if as_json else library.render(checks))
+    sys.exit(0 if library.can_run_demo(checks) else 4)

@@ -1,0 +1,146 @@
+"""Tools that need no run: seeds check, dedup, score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from selfinstruct import packaged
+from selfinstruct.checks import seed_lint
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import AS_JSON
+
+
+@cli.group()
+def seeds() -> None:
+    """Work on seed files."""
+
+
+@seeds.command("check")
+@click.argument("file", metavar="FILE")
+def seeds_check(file: str) -> None:
+    """Check a seed file.
+
+    Lists all problems at once, and ends with exit code 4 when there are any.
+
+    \b
+    Example:
+        selfinstruct seeds check my_seeds.jsonl
+        selfinstruct seeds check seed_tasks        # the packaged ones
+    """
+    from selfinstruct.formats import seed_tasks
+
+    path = packaged.resolve(file)
+    tasks = seed_tasks.load_seed_tasks([path])
+    for remark in seed_lint.advice(tasks):
+        click.echo(f"note: {remark}")
+    classification = sum(t.is_classification for t in tasks)
+    instances = sum(len(t.instances) for t in tasks)
+    click.echo(
+        f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems"
+    )
+
+
+@cli.command()
+@click.argument(
+    "candidates", metavar="CANDIDATES.jsonl", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False)
+)
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSONL to be novel against. Repeatable.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.7,
+    show_default=True,
+    help="Reject above this ROUGE-L F.",
+)
+@click.option("--field", default="instruction", show_default=True, help="Field that holds the text.")
+@click.option(
+    "-o",
+    "--output",
+    "kept",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("-"),
+    help="Kept rows.  [default: stdout]",
+)
+@click.option(
+    "--rejected", type=click.Path(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
+)
+@AS_JSON
+def dedup(
+    candidates: Path,
+    against: tuple[Path, ...],
+    threshold: float,
+    field: str,
+    kept: Path,
+    rejected: Path | None,
+    as_json: bool,
+) -> None:
+    """Drop near-duplicates from any JSONL of instructions.
+
+    By the novelty filter of the method: ROUGE-L F against every earlier row. Order is kept, and kept rows are
+    unchanged. A summary goes to stderr (as JSON with --json).
+
+    \b
+    Example:
+        selfinstruct dedup new.jsonl --against pool.jsonl -o kept.jsonl --rejected rejected.jsonl
+    """
+    from selfinstruct.console import reading
+    from selfinstruct.dataset import dedup as library
+
+    with reading() as tell:
+        summary = library.dedup(
+            candidates,
+            against,
+            threshold=threshold,
+            field=field,
+            kept=kept,
+            rejected=rejected,
+            progress=lambda so_far: tell(so_far.progress()),
+        )
+    click.echo(json.dumps(summary.as_dict()) if as_json else summary.sentence(), err=True)
+
+
+@cli.command()
+@click.argument(
+    "predictions", metavar="PREDICTIONS.jsonl", type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option("--prediction-field", default="response", show_default=True, help="Field of the model's answer.")
+@click.option(
+    "--reference-field",
+    default="target",
+    show_default=True,
+    help="Field of the reference: a string or a list; the best counts.",
+)
+@click.option(
+    "--stemmer/--no-stemmer",
+    default=False,
+    show_default=True,
+    help="Compare word stems (as Super-NaturalInstructions does).",
+)
+@AS_JSON
+def score(predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, as_json: bool) -> None:
+    """Score a file of predictions by ROUGE-L and exact match.
+
+    Prints the mean ROUGE-L F x 100 as rouge-score computes it, the share of exact matches, and n.
+
+    \b
+    Example:
+        selfinstruct score predictions.jsonl --reference-field references --json
+    """
+    from tuning.evaluation.metrics import score_predictions
+
+    scores = score_predictions(
+        predictions, prediction_field=prediction_field, reference_field=reference_field, stemmer=stemmer
+    )
+    if as_json:
+        click.echo(json.dumps(scores))
+    else:
+        for name, value in scores.items():
+            click.echo(f"{name:12} {value:.2f}" if isinstance(value, float) else f"{name:12} {value}")

@@ -1,0 +1,118 @@
+"""What a journal can tell and bear without a GPU: explain, refilter, repair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import AS_JSON, RUN
+from selfinstruct.config.click_options import config_options, resolve_config
+
+
+@cli.command()
+@RUN
+@click.argument("query", metavar="[TEXT|ID]", required=False)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Similar instructions to show.  [default: 1; with --similar-all 10]",
+)
+@click.option("--similar-all", is_flag=True, help="Write the similar ones of all accepted instructions to -o FILE.")
+@click.option("--sample", type=click.IntRange(min=1), default=None, help="With --similar-all: of so many, at random.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="JSON Lines to write.")
+@AS_JSON
+def explain(
+    run: Path,
+    query: str | None,
+    top: int | None,
+    similar_all: bool,
+    sample: int | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Say why a candidate was accepted or rejected.
+
+    Its line in the journal, the reason with its evidence, what its prompt showed, the nearest earlier instruction with
+    the exact ROUGE-L F, its classification and its instances. Of a text that no proposal wrote it says what the filters
+    would make of it now.
+
+    --similar-all compares every accepted instruction with all earlier ones, which takes time with the square of their
+    number: about a minute for 50,000 instructions on two cores, six hours for a million. --sample N looks at N of them.
+
+    \b
+    Example:
+        selfinstruct explain runs/first "Name three rivers of Africa."
+        selfinstruct explain runs/first p000012-03 --top 10 --json
+        selfinstruct explain runs/first --similar-all --sample 1000 -o similar.jsonl
+    """
+    from selfinstruct.replay import explain as library
+
+    if similar_all == (query is not None):
+        raise click.UsageError("give a text or an id, or --similar-all -o FILE")
+    if similar_all != (output is not None) or (sample is not None and not similar_all):
+        raise click.UsageError("--similar-all and -o FILE belong together, and --sample to them")
+    if output is not None:
+        rows = library.similar_all(run, output, sample=sample, top=top or 10)
+        click.echo(f"{output}: the {top or 10} most similar earlier instructions of {rows} instructions", err=True)
+        return
+    found = library.explain(run, str(query), top=top or 1)
+    click.echo(json.dumps(found, indent=2) if as_json else library.render(found))
+
+
+@cli.command()
+@RUN
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new run directory."
+)
+@config_options("filters")
+@AS_JSON
+def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
+    """Decide again on every candidate of a run, under other filters.
+
+    In seconds and without a model, into a new run directory that status, export, explain and generate work on.
+    Instructions that only now enter have no instances: they are pending and left out of exports, and `generate` on the
+    new run fills them. It is not the run that these filters would have produced: filtering is order-dependent, and
+    the prompts drew on the recorded pool.
+
+    \b
+    Example:
+        selfinstruct refilter runs/first --threshold 0.6 -o runs/first-06
+        selfinstruct refilter runs/first --filters.max-words 80 --filters.min-words 3 -o runs/first-short --json
+    """
+    from selfinstruct.replay import refilter as library
+    from selfinstruct.run.directory import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.require_journal()
+    # Of the environment's options only those of the filters count: everything else stays as it was recorded.
+    filters = resolve_config(directory.config if directory.config.exists() else None, given).filters
+    found = library.refilter(run, output, filters)
+    click.echo(json.dumps(found, indent=2) if as_json else library.render(found), err=not as_json)
+    if not as_json:
+        click.echo(f"wrote {output}; next: selfinstruct status {output}", err=True)
+
+
+@cli.command()
+@RUN
+@AS_JSON
+def repair(run: Path, as_json: bool) -> None:
+    """Take the damage out of a run's journal, so that it can go on.
+
+    For a journal of which a line in the middle is damaged or missing. A copy is kept beside it. Damaged lines are taken
+    out, and what no longer stands in order without them: proposals after a missing one, and what belongs to these. Says
+    what is lost; where nothing is damaged, it changes nothing.
+
+    \b
+    Example:
+        selfinstruct repair runs/first
+        selfinstruct generate --output-dir runs/first
+    """
+    from selfinstruct.replay import repair as library
+
+    found = library.repair(run)
+    click.echo(json.dumps(found, indent=2) if as_json else library.render(found))

@@ -1,0 +1,120 @@
+"""More than one run: regenerate, iterate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import (
+    AS_JSON,
+    CONFIG,
+    CONFIG_FILE,
+    OVERWRITE,
+    PASSES_ON,
+    RUN,
+    extra_arguments,
+    passed_on_sections,
+    vllm_arguments,
+)
+from selfinstruct.config.click_options import config_options, resolve_config
+from selfinstruct.config.load import STANDARD_INPUT
+from selfinstruct.errors import InputError
+
+
+@cli.command(context_settings=PASSES_ON)
+@RUN
+@click.option("-o", "--output-dir", required=True, metavar="NEWRUN", help="Directory of the new run.")
+@CONFIG
+@config_options("regenerate")
+@OVERWRITE
+@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+@extra_arguments("VLLM OPTION")
+def regenerate(
+    run: Path, config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+) -> None:
+    """Rewrite a run's outputs with a better model.
+
+    Instructions and inputs are kept; a stronger or a tuned model answers them anew, zero-shot. The result is a run of
+    its own, which export, tune and evaluate take like any other. Where a new output is no good, the old one stays.
+    The same command again continues. vLLM's engine arguments are given by their own names.
+
+    \b
+    Example:
+        selfinstruct regenerate runs/first --model Qwen/Qwen3-32B -o runs/first-rewritten
+        selfinstruct regenerate runs/first --model runs/first/model -o runs/first-by-itself
+    """
+    from selfinstruct.console import closing_table
+    from selfinstruct.engines.base import Engine
+    from selfinstruct.generation.regenerate import engine_arguments
+    from selfinstruct.generation.regenerate import regenerate as rewrite
+
+    settings = config_file or run / "config.yaml"
+    if config_file is None and not settings.exists():
+        raise InputError(f"{settings} is missing, so {run} is no run directory; give a configuration with --config")
+    passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}
+    config = resolve_config(settings, given, passed_on)
+
+    async def start_engine() -> Engine:
+        from selfinstruct.engines.vllm import VLLMEngine
+
+        return await VLLMEngine.start(str(config.regenerate.model), arguments=engine_arguments(config), verbose=verbose)
+
+    state = rewrite(run, config, start_engine, overwrite=overwrite)
+    if config_file != STANDARD_INPUT:  # Else this is a step of a round, which says what comes next.
+        found = state.summary()["outputs"]
+        reasons = ", ".join(f"{reason} {n}" for reason, n in found["reasons"].items())
+        rows = [
+            ("outputs", f"{found['total']}: {found['rewritten']} rewritten, {found['unchanged']} came out the same"),
+            (
+                "old ones kept",
+                f"{found['rejected']} rejected{f' ({reasons})' if reasons else ''}, {found['failed']} failed",
+            ),
+            ("run", config.output_dir),
+        ]
+        closing_table("the outputs are rewritten", rows, f"selfinstruct export {config.output_dir}")
+
+
+@cli.command(context_settings=PASSES_ON)
+@CONFIG_FILE
+@config_options(
+    "",
+    "rounds",
+    "regenerate",
+    "proposal",
+    "classification",
+    "instances",
+    "filters",
+    "saturation",
+    "export",
+    "evaluate",
+)
+@OVERWRITE
+@AS_JSON
+@extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
+def iterate(config_file: Path, overwrite: bool, as_json: bool, arguments: tuple[str, ...], **given: Any) -> None:
+    """Run several rounds, each with the last tuned model.
+
+    The model tuned in one round generates in the next. Every round is a run directory below --output-dir; its dataset
+    holds the rounds before it, and the original model is tuned on that. Stops when held-out scores stop improving; the
+    link `best` names the best round. The same command again continues.
+
+    \b
+    Example:
+        selfinstruct iterate night.yaml --rounds 3 --output-dir runs/rounds
+        selfinstruct iterate night.yaml --rounds 2 --regenerate-outputs Qwen/Qwen3-32B --json
+    """
+    from selfinstruct.chain.rounds import iterate as make_rounds
+
+    found = make_rounds(resolve_config(config_file, given, passed_on_sections(arguments)), overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+
+    from selfinstruct.report.rounds_page import table
+
+    Console(highlight=False).print(table(found))

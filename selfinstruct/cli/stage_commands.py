@@ -1,0 +1,180 @@
+"""The stages one by one: generate, export, tune, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfinstruct.cli.edge import cli
+from selfinstruct.cli.shared import (
+    CONFIG,
+    DRY_RUN,
+    OVERWRITE,
+    PASSES_ON,
+    RUN,
+    RunAnywhere,
+    config_of,
+    extra_arguments,
+    preflight,
+    vllm_arguments,
+)
+from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
+from selfinstruct.config.load import STANDARD_INPUT
+
+
+@cli.command(context_settings=PASSES_ON)
+@CONFIG
+@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits")
+@OVERWRITE
+@DRY_RUN
+@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+@click.option("--reserve", default=None, hidden=True, help="Time to leave before the deadline, as `run` says it.")
+@extra_arguments("VLLM OPTION")
+def generate(
+    config_file: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    verbose: bool,
+    reserve: str | None,
+    arguments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Grow instructions and instances out of seed tasks.
+
+    The same command again continues the run. A run that stops before its target (a budget or the deadline, saturation,
+    an engine that is lost) ends with exit code 3 and says how to go on. Any vLLM engine argument can be given by its
+    own name, for example --tensor-parallel-size or --max-model-len.
+
+    \b
+    Example:
+        selfinstruct generate --model Qwen/Qwen3-8B-Base --output-dir runs/first --num-instructions 2000
+        selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
+        selfinstruct generate --output-dir runs/first --num-instructions 9000 --finish-by 07:00
+        selfinstruct generate --model ./model --output-dir runs/mine --dry-run
+    """
+    from selfinstruct.clock import Reserve
+    from selfinstruct.console import closing_table
+    from selfinstruct.engines.base import Engine
+    from selfinstruct.generation.generate import generate as run_generation
+
+    output_dir = given["output_dir"]
+    if config_file is None and output_dir and (Path(output_dir) / "config.yaml").exists() and not overwrite:
+        config_file = Path(output_dir) / "config.yaml"
+    passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
+    config = resolve_config(config_file, given, passed_on)
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which has checked.
+        preflight(config, tuned=False, dry_run=dry_run)
+    if dry_run:
+        return
+
+    async def start_engine() -> Engine:
+        from selfinstruct.engines.vllm import VLLMEngine
+
+        return await VLLMEngine.start(config.model, revision=config.revision, arguments=config.engine, verbose=verbose)
+
+    left_free = Reserve.from_json(reserve) if reserve else None
+    state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)
+    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which says what comes next.
+        rows = [
+            ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
+            ("journal", config.output_dir),
+        ]
+        closing_table("generation is complete", rows, f"selfinstruct export {config.output_dir}")
+
+
+@cli.command()
+@RUN
+@config_options("export")
+def export(run: Path, **given: Any) -> None:
+    """Write the dataset of a run.
+
+    Training and validation splits, a dataset card, and the same in Alpaca's and Self-Instruct's own formats.
+
+    \b
+    Example:
+        selfinstruct export runs/first --include-seeds
+    """
+    from selfinstruct.chain import chain
+    from selfinstruct.console import closing_table
+
+    chain.export(config_of(run, given))
+    closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
+
+
+@cli.command(cls=RunAnywhere, context_settings=PASSES_ON)
+@RUN
+@click.option("--model", "tune__model", default=None, help="Model to tune.  [default: the generator]")
+@click.option("--num-processes", "tune__num_processes", type=int, default=None, help="Processes; default: one per GPU.")
+@click.option(
+    "--accelerate-config",
+    "tune__accelerate_config",
+    default=None,
+    help="File of `accelerate config`: FSDP, DeepSpeed, several machines.",
+)
+@click.option("--overwrite", is_flag=True, help="Tune anew, whatever model is there.")
+@extra_arguments("TRL OPTION")
+def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
+    """Tune a model on the exported dataset with TRL.
+
+    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
+    name, for example --learning-rate, --use-peft or --packing. Beside them:
+
+    \b
+        --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
+        --merge both|merged|adapter                       what is kept of a LoRA
+        --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
+        --show-row short|full|no                          how a training row is shown before
+
+    \b
+    Example:
+        selfinstruct tune runs/first --use-peft --lora-r 16 --learning-rate 2e-4 --num-train-epochs 2
+        selfinstruct tune runs/first --packing --accelerate-config fsdp.yaml
+    """
+    from selfinstruct.chain import chain
+    from selfinstruct.console import closing_table
+
+    passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
+    chain.tune(config_of(run, given, passed_on), overwrite=overwrite)
+    closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
+
+
+@cli.command()
+@RUN
+@click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
+@click.option("--score-only", is_flag=True, help="Score the saved answers again; starts no engine.")
+@config_options("evaluate")
+def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any) -> None:
+    """Compare the base and the tuned model on unseen tasks.
+
+    Both answer the tasks through vLLM; differences come with a paired bootstrap interval. Whatever was answered before
+    is not asked again.
+
+    \b
+    Example:
+        selfinstruct evaluate runs/first --model other=Qwen/Qwen3-8B
+        selfinstruct evaluate runs/first --judge Qwen/Qwen3-32B --consistency --plain-text notes.txt
+        selfinstruct evaluate runs/first --ifeval input_data.jsonl --lm-eval arc_easy --lm-eval my_task.yaml
+        selfinstruct evaluate runs/first --score-only --confidence 0.99
+    """
+    from selfinstruct.chain import chain
+    from selfinstruct.console import closing_table
+
+    chain.evaluate(config_of(run, given), models, score_only=score_only)
+    closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
+
+
+@cli.command()
+@RUN
+def report(run: Path) -> None:
+    """Write RUN/report.html from whatever stages have run.
+
+    \b
+    Example:
+        selfinstruct report runs/first
+    """
+    from selfinstruct.chain import chain
+    from selfinstruct.run.directory import RunDirectory
+
+    chain.report(RunDirectory(run))

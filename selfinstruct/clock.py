@@ -1,0 +1,118 @@
+"""Deadlines: from what a person writes to a moment, and what must be kept free before it. Arithmetic alone.
+
+Moments are Unix seconds, as `time.time` gives them: a deadline means the clock on the wall, also for a machine that
+slept meanwhile or whose clock was set.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], float]
+"""Tells the time, in Unix seconds."""
+
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+SLACK = 1.2
+"""Estimates are taken so many times as long: what comes after them cannot be moved."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `8h`, `90m`, `1h30m`, `45s`, `1d 2h`.
+
+    Raises:
+        ValueError: it is no such text, or comes to nothing.
+    """
+    parts = _DURATION.findall(text)
+    seconds = sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts)
+    if _DURATION.sub("", text).strip() or not 0 < seconds < math.inf:
+        raise ValueError(f"must be a length of time such as 8h, 90m or 1h30m, got {text!r}")
+    return seconds
+
+
+def parse_moment(text: str, now: float) -> float:
+    """The moment of `07:00` (the next such local time) or of a date with time (`2026-11-25 07:00`, ISO 8601; local
+    unless it names an offset).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if found := _TIME_OF_DAY.fullmatch(text.strip()):
+        hour, minute, second = (int(part or 0) for part in found.groups())
+        # Local wall-clock time without an offset: the same time of tomorrow is right also where clocks change tonight.
+        local = _local(now).replace(hour=hour, minute=minute, second=second, microsecond=0)
+        return (local if local.timestamp() > now else local + timedelta(days=1)).timestamp()
+    try:
+        if ":" not in text:
+            raise ValueError
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(
+            f"must be a local time such as 07:00 or a date with time such as 2026-11-25T07:00, got {text!r}"
+        ) from error
+
+
+def earliest(finish_by: str | None, time_limit: str | None, now: float) -> float | None:
+    """The moment that two options set, the earlier one where both do; None when neither is given."""
+    moments = []
+    if finish_by is not None:
+        moments.append(parse_moment(finish_by, now))
+    if time_limit is not None:
+        moments.append(now + parse_duration(time_limit))
+    return min(moments, default=None)
+
+
+def iso(moment: float) -> str:
+    """Local time with its offset, to the second: `2026-11-25T07:00:00+01:00`."""
+    return datetime.fromtimestamp(math.floor(moment), UTC).astimezone().isoformat()
+
+
+def clock_text(moment: float) -> str:
+    """For people: `Wed 07:00`."""
+    return f"{_local(moment):%a %H:%M}"
+
+
+def _local(moment: float) -> datetime:
+    """Wall-clock time without an offset."""
+    return datetime.fromtimestamp(moment, UTC).astimezone().replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Time that generation leaves to the stages after it.
+
+    Attributes:
+        seconds: whatever is generated.
+        seconds_per_instance: of tuning, for each generated instance.
+        engine_starts: engines that the evaluation starts; how long one takes is measured when generation starts.
+        tokens: completion tokens that the evaluation takes; their rate is measured while generating.
+        most: seconds that are left in any case at most; None: as many as it comes to.
+    """
+
+    seconds: float = 0.0
+    seconds_per_instance: float = 0.0
+    engine_starts: int = 0
+    tokens: int = 0
+    most: float | None = None
+
+    def after(self, instances: float, engine_start_s: float = 0.0, tokens_per_s: float = 0.0) -> float:
+        """Seconds to keep free when generation ends with so many instances."""
+        evaluation = self.engine_starts * engine_start_s + (self.tokens / tokens_per_s if tokens_per_s > 0 else 0.0)
+        seconds = self.seconds + instances * self.seconds_per_instance + evaluation
+        return seconds if self.most is None else min(seconds, self.most)
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Reserve:
+        """What `to_json` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,210 @@
+"""Click options derived from `config.py`, and the way from a command line to a `Config`.
+
+An option's name is its path in the configuration (`--filters.threshold`), some have a conventional short name besides
+(`--threshold`). Options nobody gave stay out of the way of the environment and the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from selfinstruct.config import environment
+from selfinstruct.config.environment import DEBUG_VARIABLE, ENVIRONMENT_PREFIX, variable_of
+from selfinstruct.config.load import did_you_mean, load_config
+from selfinstruct.config.schema import CONVENTIONAL_NAMES, Config
+from selfinstruct.errors import ConfigError
+
+Command = Callable[..., Any]
+_ENGINES_OWN = f"{ENVIRONMENT_PREFIX}ENGINE_"
+"""What the engine's processes tell each other (`engines/`); an option of the section would have two underscores."""
+
+
+def config_options(*sections: str) -> Callable[[Command], Command]:
+    """Add the options of the named sections; `""` stands for those at the top level.
+
+    Options of a command's only section go by their bare names too (`export --include-seeds`).
+    """
+    bare = len(sections) == 1
+    found = [
+        (name, info)
+        for section in sections
+        for name, info in _fields()
+        if (name.rpartition(".")[0] == section) and not _is_section(info)
+    ]
+
+    def decorate(command: Command) -> Command:
+        for name, info in reversed(found):
+            command = _option(name, info, bare)(command)
+        return command
+
+    return decorate
+
+
+def resolve_config(path: Path | None, given: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
+    """The configuration from the command line over the environment over a file over defaults.
+
+    Args:
+        path: the YAML file, or None.
+        given: Click's parameters; those nobody gave are None or empty.
+        passed_on: further values by dotted name (`engine.dtype`), which win.
+    """
+    overrides = {p.replace("__", "."): value for p, value in given.items() if value is not None and value != ()}
+    return load_config(path, overrides | (passed_on or {}), dict(_from_environment()))
+
+
+def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Sort `--engine.dtype float32 --tune.packing` by section, as plain arguments of the owner of each.
+
+    Args:
+        arguments: as given.
+        known: the command's own options, to suggest one for a misspelt one.
+
+    Raises:
+        ConfigError: an argument belongs to no section.
+    """
+    sorted_out: dict[str, list[str]] = {"engine": [], "tune": []}
+    current: str | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            section, dot, rest = argument[2:].partition(".")
+            if not dot or section not in sorted_out:
+                suggested = did_you_mean(argument.partition("=")[0], known)
+                owners = "; vLLM's arguments are given as --engine.NAME, TRL's as --tune.NAME"
+                raise ConfigError(f"unknown option {argument!r}{suggested or owners}")
+            current = section
+            sorted_out[section].append(f"--{rest}")
+        elif current is None:
+            raise ConfigError(f"unexpected argument {argument!r}")
+        else:
+            sorted_out[current].append(argument)
+    return sorted_out
+
+
+def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+    """`--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts.
+
+    >>> tune_arguments(
+    ...     ["--learning-rate", "1e-4", "--packing", "--save-strategy=no", "--report-to", "wandb", "trackio"]
+    ... )
+    {'learning_rate': 0.0001, 'packing': True, 'save_strategy': 'no', 'report_to': ['wandb', 'trackio']}
+    """
+    words: dict[str, list[str]] = {}
+    name = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            name = name.replace("-", "_")
+            words[name] = [value] if equals else []
+        elif not name:
+            raise ConfigError(f"unexpected argument {argument!r}; options look like --learning-rate 1e-4")
+        else:
+            words[name].append(argument)
+    return {name: _values([_value(word) for word in given]) for name, given in words.items()}
+
+
+def _values(given: list[Any]) -> Any:
+    """An option without a value is a switch; with several values, a list."""
+    return True if not given else given[0] if len(given) == 1 else given
+
+
+def _value(word: str) -> Any:
+    """A number, truth value or JSON structure when the word is one, else the word: `no` stays `no`."""
+    try:
+        return json.loads({"True": "true", "False": "false"}.get(word, word))
+    except ValueError:
+        return word
+
+
+def _fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every option with its dotted name, sections themselves included."""
+    for name, info in section.model_fields.items():
+        yield prefix + name, info
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _fields(info.annotation, f"{prefix}{name}.")
+
+
+def _is_section(info: FieldInfo) -> bool:
+    kind = info.annotation
+    return (isinstance(kind, type) and issubclass(kind, BaseModel)) or typing.get_origin(kind) is dict
+
+
+def _option(name: str, info: FieldInfo, bare: bool) -> Callable[[Command], Command]:
+    """One field as a Click option. Validation is pydantic's, so that a bound is stated once."""
+    conventional = next((short for short, full in CONVENTIONAL_NAMES.items() if full == name), None)
+    short = name.rpartition(".")[2] if bare else conventional
+    names = list(dict.fromkeys(filter(None, [short, name])))
+    spelled = [f"--{n.replace('_', '-')}" for n in names]
+    if name == "seeds":
+        spelled.append("-s")
+    parameter = name.replace(".", "__")
+    kind, multiple = _click_type(info.annotation)
+    if kind is bool:
+        spelled = [f"--{n.replace('_', '-')}/--{_negated(n)}" for n in names]
+        return click.option(*spelled, parameter, default=None, help=_help(info))
+    return click.option(
+        *spelled, parameter, type=kind, multiple=multiple, default=None, help=_help(info), metavar=_metavar(kind)
+    )
+
+
+def _negated(name: str) -> str:
+    section, dot, leaf = name.replace("_", "-").rpartition(".")
+    return f"{section}{dot}no-{leaf}"
+
+
+def _metavar(kind: Any) -> str | None:
+    return None if isinstance(kind, click.Choice) else {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _help(info: FieldInfo) -> str:
+    default = info.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default)) if 0 < len(default) < 3 else None
+    shown = (
+        ""
+        if default is None or default is ...
+        else f"  [default: {str(default).lower() if isinstance(default, bool) else default}]"
+    )
+    return f"{info.description}{shown}"
+
+
+def _click_type(annotation: Any) -> tuple[Any, bool]:
+    """(Click type, whether it may be repeated)."""
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return click.Choice(list(typing.get_args(annotation))), False
+    if origin in (typing.Union, types.UnionType):
+        return _click_type(next(a for a in typing.get_args(annotation) if a is not type(None)))
+    if origin is tuple:
+        return _click_type(typing.get_args(annotation)[0])[0], True
+    return annotation, False
+
+
+def _from_environment() -> Iterator[tuple[str, Any]]:
+    """Values of `SELFINSTRUCT_NUM_INSTRUCTIONS`, `SELFINSTRUCT_FILTERS__THRESHOLD` and the like, by dotted name.
+
+    Raises:
+        ConfigError: a variable with the prefix names no option.
+    """
+    known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
+    for variable, value in os.environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, environment.PARENT):
+            continue
+        if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
+            continue
+        if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
+            continue
+        if variable not in known:
+            raise ConfigError(f"environment variable {variable}: unknown option{did_you_mean(variable, known)}")
+        name, info = known[variable]
+        _, multiple = _click_type(info.annotation)
+        yield name, tuple(value.split(os.pathsep)) if multiple else value

@@ -1,0 +1,181 @@
+"""Where the values of a configuration come from: the command line, else the environment, else the YAML file, else the
+default. Errors name the place: option, variable, or file, line and key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from selfinstruct.config.environment import variable_of
+from selfinstruct.config.schema import Config
+from selfinstruct.errors import ConfigError
+
+STANDARD_INPUT = Path("-")
+"""As a configuration file: read it from stdin."""
+
+
+def load_config(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:
+    """The configuration of a file, with the environment's values and then `overrides` on top.
+
+    Args:
+        path: the YAML file; `-` is stdin, None is no file.
+        overrides: values from the command line by dotted name (`filters.threshold`).
+        environment: values of variables, likewise.
+
+    Raises:
+        ConfigError: names every option, variable or key at fault, with the key's line in the file and a suggestion.
+    """
+    source = _Source(path, overrides, environment or {})
+    values = source.read()
+    for name, value in (source.environment | overrides).items():
+        section = values
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            if section.get(parent) is None:
+                section[parent] = {}
+            section = section[parent]
+            if not isinstance(section, dict):
+                raise ConfigError(f"{source.where([parent])}: must be a section of options, got {section!r}")
+        section[leaf] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problem(source, found) for found in error.errors())) from error
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping as it stands there.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or holds no mapping.
+    """
+    return _Source(path, {}, {}).read()
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean ...?`, or nothing when no known name comes close."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+@dataclass
+class _Source:
+    """Where values came from, for messages that say so."""
+
+    path: Path | None
+    overrides: dict[str, Any]
+    environment: dict[str, Any]
+    text: str = ""
+
+    def read(self) -> dict[str, Any]:
+        """The file's mapping, as it stands there; empty without a file."""
+        if self.path is None:
+            return {}
+        try:
+            raw = sys.stdin.buffer.read() if self.path == STANDARD_INPUT else self.path.read_bytes()
+            self.text = raw.decode("utf-8-sig")
+            value = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{self.path}: not UTF-8: {error}") from error
+        except yaml.MarkedYAMLError as error:
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise ConfigError(f"{self.path}{line}: not valid YAML: {error.problem}") from error
+        except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
+            raise ConfigError(f"{self.path}: not valid YAML: {error}") from error
+        if not isinstance(value or {}, dict):
+            raise ConfigError(f"{self.path}: expected a mapping of options, got {type(value).__name__}")
+        return value or {}
+
+    def where(self, keys: Sequence[str]) -> str:
+        """Where the value with this path was given."""
+        dotted = ".".join(keys)
+        option = ".".join(key for key in keys if not key.isdigit())  # without the place in a list
+        if option in self.overrides:
+            return f"option --{option.replace('_', '-')}"
+        if option in self.environment:
+            return f"environment variable {variable_of(option)}"
+        if self.path is not None:
+            return f"{self.path}, line {_line_of(self.text, keys)}: `{dotted}`"
+        return f"`{dotted}`"
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-5` as a float, `no` and `19:30` as text, as YAML 1.2 has it, and refuses a key that
+    stands twice. (`save_strategy: no` is TRL's own spelling; YAML 1.1 takes `19:30` for the number 1170.)
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode and implicit[0] and ":" in value and "-" not in value:
+            implicit = (False, True)
+        return super().resolve(kind, value, implicit)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not (tag.endswith(":bool") and first in "yYnNoO")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _problem(source: _Source, found: Any) -> str:
+    """One validation error as a sentence: where, what, the value, and what to do."""
+    keys = [str(key) for key in found["loc"]]
+    where = source.where(keys)
+    if found["type"] == "extra_forbidden":
+        return f"{where}: unknown option{did_you_mean(keys[-1], _siblings(keys))}"
+    message = found["msg"].removeprefix("Value error, ")
+    value = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{value}"
+
+
+def _siblings(keys: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for key in keys[:-1]:
+        nested = section.model_fields[key].annotation if key in section.model_fields else None
+        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+            return []
+        section = nested
+    return list(section.model_fields)
+
+
+def _line_of(text: str, keys: Sequence[str]) -> int:
+    """The line of a key in a YAML text, from 1; of the nearest section when the key itself is not there."""
+    line = 1
+    node = yaml.compose(text, Loader=_Loader)
+    for key in keys:
+        if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+            continue
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((name, value) for name, value in pairs if name.value == key), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
+def dump_yaml(config: Config) -> str:
+    """The whole configuration as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)

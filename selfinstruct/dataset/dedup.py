@@ -1,0 +1,258 @@
+"""`selfinstruct dedup`: drop near-duplicates from any JSONL of instructions, in one pass.
+
+Rows are streamed, so a file may be larger than memory: what stays in memory is the novelty index, about 250 bytes per
+kept row. The instructions, which rejected rows name as their nearest, wait in a temporary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.formats import jsonl
+from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict
+
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 8 << 20
+_EVIDENCE = ("reason", "nearest", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of the candidates. `kept + identical + near_duplicate == candidates`."""
+
+    candidates: int
+    kept: int
+    identical: int
+    near_duplicate: int
+    against: int
+    threshold: float
+
+    @property
+    def rejected(self) -> int:
+        """Candidates that were not kept."""
+        return self.identical + self.near_duplicate
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "rejected": self.rejected}
+
+    def progress(self) -> str:
+        """For a person who waits."""
+        if not self.candidates:
+            return f"dedup: {self.against:,} rows of the pool read"
+        return f"dedup: {self.candidates:,} rows read, {self.kept:,} kept, {self.rejected:,} rejected"
+
+    def sentence(self) -> str:
+        """For a person."""
+        pool = f", compared with a pool of {self.against:,} and with each other" if self.against else ""
+        return (
+            f"kept {self.kept:,} of {self.candidates:,} rows{pool}; rejected {self.rejected:,}: {self.identical:,} "
+            f"identical, {self.near_duplicate:,} with ROUGE-L F above {self.threshold:g}"
+        )
+
+
+class _Row(NamedTuple):
+    """A line as it came, without a BOM, with its newline; its object; and its instruction."""
+
+    raw: bytes
+    row: dict[str, Any]
+    text: str
+
+
+def dedup(
+    candidates: Path,
+    against: Sequence[Path] = (),
+    threshold: float = 0.7,
+    field: str = "instruction",
+    kept: Path | None = None,
+    rejected: Path | None = None,
+    progress: Callable[[Summary], None] | None = None,
+) -> Summary:
+    """Keep the rows whose instruction has no earlier one, in `against` or kept before it, with ROUGE-L F > threshold.
+
+    Kept rows keep their order and their bytes; blank lines are dropped. Rejected rows gain `reason` ("identical" or
+    "near_duplicate"), `nearest` (the instruction of the nearest earlier row; of equally near ones the first) and
+    `score` (its F). Output files appear when everything went well, and not otherwise.
+
+    Args:
+        candidates: JSONL; `-` is standard input.
+        against: pools of rows that count as earlier; they are read first and not written.
+        threshold: ROUGE-L F above which a row is rejected, in (0, 1).
+        field: name of the instruction in a row.
+        kept: where kept rows go; `-` is standard output, None nowhere.
+        rejected: where rejected rows go, likewise.
+        progress: called after every batch with the summary so far.
+
+    Raises:
+        ConfigError: options that contradict each other.
+        InputError: a file that cannot be read or written, or a broken line, by its file and number.
+    """
+    _check(candidates, against, threshold, kept, rejected)
+    index = NoveltyIndex((), threshold)
+    summary = Summary(0, 0, 0, 0, 0, threshold)
+    with contextlib.ExitStack() as stack:
+        known = stack.enter_context(_Texts())
+        for pool in against:
+            for batch in _batches(pool, field):
+                texts = [row.text for row in batch]
+                index.add_many(texts)
+                known.extend(texts)
+                summary = replace(summary, against=summary.against + len(batch))
+                if progress:
+                    progress(summary)
+        write_kept, write_rejected = stack.enter_context(_writer(kept)), stack.enter_context(_writer(rejected))
+        for batch in _batches(candidates, field):
+            verdicts = index.accept_batch([row.text for row in batch])
+            known.extend(row.text for row, verdict in zip(batch, verdicts, strict=True) if verdict.accepted)
+            for row, verdict in zip(batch, verdicts, strict=True):
+                if verdict.accepted:
+                    write_kept(row.raw)
+                else:
+                    write_rejected(_with_evidence(row, verdict, known))
+            summary = _add(summary, verdicts)
+            if progress:
+                progress(summary)
+    return summary
+
+
+def _check(
+    candidates: Path, against: Sequence[Path], threshold: float, kept: Path | None, rejected: Path | None
+) -> None:
+    if not 0 < threshold < 1:
+        raise ConfigError(f"threshold must lie between 0 and 1, got {threshold}")
+    if [candidates, *against].count(Path("-")) > 1:
+        raise ConfigError("standard input (-) can be read only once: give CANDIDATES or one --against as a file")
+    if kept is not None and rejected is not None and (kept == rejected or kept.resolve() == rejected.resolve()):
+        raise ConfigError(f"kept and rejected rows cannot both go to {kept}")
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def _batches(path: Path, field: str) -> Iterator[list[_Row]]:
+    """Rows of a file in lists of about a thousand, smaller when the rows are large."""
+    batch: list[_Row] = []
+    size = 0
+    for row in _rows(path, field):
+        batch.append(row)
+        size += len(row.raw)
+        if len(batch) == _BATCH_ROWS or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _rows(path: Path, field: str) -> Iterator[_Row]:
+    name = "<stdin>" if path == Path("-") else str(path)
+    try:
+        with _opened(path) as stream:
+            for number, line in enumerate(stream, 1):
+                raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if not raw.strip():
+                    continue
+                try:
+                    row = jsonl.parse(raw)
+                    text = _instruction(row, field)
+                except ValueError as error:
+                    raise InputError(f"{name}, line {number}: {error}") from error
+                yield _Row(raw if raw.endswith(b"\n") else raw + b"\n", row, text)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    if path == Path("-"):
+        yield sys.stdin.buffer
+    else:
+        with path.open("rb") as stream:
+            yield stream
+
+
+def _instruction(row: dict[str, Any], field: str) -> str:
+    if field not in row:
+        there = ", ".join(map(repr, list(row)[:10])) or "none"
+        raise ValueError(f"no field {field!r} (the row has: {there}); name the right one with --field")
+    if not isinstance(row[field], str):
+        raise ValueError(f"field {field!r} must be a string, got {type(row[field]).__name__}")
+    return row[field]
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+@contextlib.contextmanager
+def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """What writes lines to `path`; a regular file is replaced when everything went well, so it may be an input too."""
+    if path is None:
+        yield len
+    elif path == Path("-"):
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+    elif path.exists() and not path.is_file():  # A pipe, or /dev/null.
+        with path.open("wb") as stream:
+            yield stream.write
+    else:
+        with contextlib.ExitStack() as stack:
+            try:
+                temporary = stack.enter_context(jsonl.atomic_path(path))
+                stream = stack.enter_context(temporary.open("wb"))
+            except OSError as error:
+                raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+            yield stream.write
+
+
+def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:
+    """The row's line with the evidence appended; everything else stays as it was spelt."""
+    nearest = verdict.nearest or Neighbour(-1, 0.0)
+    evidence = {"reason": verdict.reason, "nearest": known[nearest.index], "score": nearest.score}
+    if not row.row.keys() & evidence.keys():
+        return row.raw.rstrip().removesuffix(b"}") + b"," + jsonl.dumps(evidence)[1:].encode() + b"\n"
+    own = {key: value for key, value in row.row.items() if key not in _EVIDENCE}
+    return json.dumps(own | evidence, separators=(",", ":")).encode() + b"\n"
+
+
+class _Texts(contextlib.AbstractContextManager["_Texts"]):
+    """The instructions of the index by their position, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="selfinstruct-dedup-")  # noqa: SIM115 - closed by __exit__
+        self._ends = array("q", [0])
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def extend(self, texts: Iterator[str] | Sequence[str]) -> None:
+        """Append texts."""
+        self._file.seek(0, 2)
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            self._file.write(raw)
+            self._ends.append(self._ends[-1] + len(raw))
+
+    def __getitem__(self, index: int) -> str:
+        begin, end = self._ends[index], self._ends[index + 1]
+        self._file.seek(begin)
+        return self._file.read(end - begin).decode("utf-8", "surrogatepass")
+
+
+def _add(summary: Summary, verdicts: Sequence[Verdict]) -> Summary:
+    identical = sum(verdict.reason == "identical" for verdict in verdicts)
+    accepted = sum(verdict.accepted for verdict in verdicts)
+    return replace(
+        summary,
+        candidates=summary.candidates + len(verdicts),
+        kept=summary.kept + accepted,
+        identical=summary.identical + identical,
+        near_duplicate=summary.near_duplicate + len(verdicts) - accepted - identical,
+    )

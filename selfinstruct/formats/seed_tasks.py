@@ -1,0 +1,173 @@
+"""Seed files: load them, and lint them with all problems at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
+from selfinstruct.packaged import PACKAGED, resolve
+from selfinstruct.records import Instance, SeedTask, WrittenBy
+
+
+class _InstanceRow(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    input: StrictStr = ""
+    output: StrictStr
+
+
+class _TaskRow(BaseModel):
+    """The Self-Instruct schema; `category`, `written_by` and `paraphrases` are ours, other keys are left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+    id: StrictStr
+    instruction: StrictStr
+    instances: list[_InstanceRow]
+    is_classification: StrictBool
+    name: StrictStr = ""
+    category: StrictStr = ""
+    written_by: WrittenBy = "person"
+    paraphrases: list[StrictStr] = []
+
+
+def load_seed_tasks(
+    names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+) -> list[SeedTask]:
+    """The tasks of one or more files, in order.
+
+    Args:
+        names: the files, or names of packaged ones.
+        as_seed: turns a row of another shape into one of the schema.
+
+    Raises:
+        InputError: lists every problem of every file, each with file, line and field.
+    """
+    tasks: list[SeedTask] = []
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for path in map(resolve, names):
+        before = len(tasks) + len(problems)
+        for number, row, problem in _rows(path):
+            where = f"{path}, line {number}"
+            row = as_seed(row)
+            found = [problem] if problem else _problems(row)
+            task_id = str(row.get("id"))
+            if not found and task_id in seen:
+                found = [f"`id`: {task_id!r} is already the id of {seen[task_id]}"]
+            problems += [f"{where}: {text}" for text in found]
+            if not found:
+                seen[task_id] = where
+                tasks.append(_task(row))
+        if len(tasks) + len(problems) == before:
+            problems.append(f"{path}: holds no tasks")
+    if problems:
+        shown = "\n".join(f"  {text}" for text in problems)
+        raise InputError(f"{len(problems)} problem(s) in the seed tasks; mend them and try again:\n{shown}")
+    return tasks
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
+    """(line, row, problem) of each line; reads on after a broken one, so that all problems show at once."""
+    if not path.exists():
+        raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}")
+    rows: list[tuple[int, dict[str, Any], str]] = []
+    try:
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, raw in enumerate(data.split(b"\n"), 1):
+        if raw.strip():
+            try:
+                rows.append((number, jsonl.parse(raw), ""))
+            except ValueError as error:
+                rows.append((number, {}, str(error)))
+    return rows
+
+
+def _task(row: dict[str, Any]) -> SeedTask:
+    read = _TaskRow.model_validate(row)
+    return SeedTask(
+        id=read.id,
+        instruction=read.instruction.strip(),
+        instances=tuple(Instance(i.input.strip(), i.output.strip()) for i in read.instances),
+        is_classification=read.is_classification,
+        name=read.name,
+        category=read.category,
+        written_by=read.written_by,
+        paraphrases=tuple(text.strip() for text in read.paraphrases),
+    )
+
+
+def _problems(row: dict[str, Any]) -> list[str]:
+    try:
+        read = _TaskRow.model_validate(row)
+    except ValidationError as error:
+        return [f"`{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
+    found = []
+    if not read.id.strip():
+        found.append("`id`: is empty")
+    if not read.instruction.strip():
+        found.append("`instruction`: is empty; say what the task is")
+    if not read.instances:
+        found.append("`instances`: is empty; give at least one {input, output}")
+    for k, instance in enumerate(read.instances):
+        if not instance.output.strip():
+            found.append(f"`instances.{k}.output`: is empty")
+    texts = {name: getattr(read, name) for name in ("id", "name", "category", "instruction")}
+    texts |= {f"instances.{k}": i.input + i.output for k, i in enumerate(read.instances)}
+    texts |= {f"paraphrases.{k}": text for k, text in enumerate(read.paraphrases)}
+    found += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
+    return found + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
+
+
+def unfit(text: str) -> list[str]:
+    """What a text holds that neither a file nor a prompt should."""
+    found = []
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        found.append("holds a lone surrogate, which no text file can; remove it")
+    if "\0" in text:
+        found.append("holds a NUL character; remove it")
+    return found
+
+
+def readable(error: Any) -> str:
+    """One of pydantic's errors, with the value at fault."""
+    if error["type"] == "missing":
+        return "is missing"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {repr(error['input'])[:80]}"
+
+
+def fingerprint(tasks: Sequence[SeedTask]) -> str:
+    """SHA-256 of the tasks' content: part of a run's identity. Formatting of the file does not count."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        row = [task.id, task.instruction, task.is_classification, [[i.input, i.output] for i in task.instances]]
+        digest.update(jsonl.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def load_unchanged_seed_tasks(names: Sequence[str], sha256: str, otherwise: str = "") -> list[SeedTask]:
+    """The seed tasks that a run grew from: those of its files, as long as they are what they were.
+
+    Args:
+        names: as in the run's configuration.
+        sha256: their fingerprint, as the journal's header holds it.
+        otherwise: what else a user could do than to restore them.
+
+    Raises:
+        InputError: they have changed, or cannot be read.
+    """
+    tasks = load_seed_tasks(names)
+    if fingerprint(tasks) != sha256:
+        raise InputError(
+            f"{', '.join(names)}: changed since the run began, so they are not the seeds of this run; "
+            f"restore them{otherwise}"
+        )
+    return tasks

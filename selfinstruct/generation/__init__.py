@@ -1,0 +1,1 @@
+"""Instructions and instances out of seed tasks: prompts, filters, scheduler."""

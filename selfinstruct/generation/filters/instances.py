@@ -1,0 +1,51 @@
+"""Which instances of an instruction are kept (paper, section 2.2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from selfinstruct.generation.filters.characters import invalid_characters
+from selfinstruct.generation.prompts import ParsedInstance
+from selfinstruct.records import Rejection
+
+
+def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> list[Rejection | None]:
+    """Decide on all instances of one instruction together; None means kept.
+
+    An instance is dropped when its output is empty, equals its input or ends in a colon (the reference code's sign of a
+    cut answer), when the completion was cut inside it, when the same non-empty input comes with two outputs that would
+    both be kept (all of those), when it repeats an earlier one, and past `max_instances`. Of outputs without input the
+    first stays.
+    """
+    outputs: dict[str, set[str]] = defaultdict(set)
+    alone = [_alone(instance) for instance in parsed]
+    for instance, rejection in zip(parsed, alone, strict=True):
+        if instance.input and rejection is None:
+            outputs[instance.input].add(instance.output)
+    decided: list[Rejection | None] = []
+    kept: dict[str, int] = {}
+    for position, (instance, rejection) in enumerate(zip(parsed, alone, strict=True)):
+        if rejection is None and len(outputs.get(instance.input, ())) > 1:
+            rejection = Rejection("conflicting_outputs", {"outputs": len(outputs[instance.input])})
+        if rejection is None and instance.input in kept:
+            reason = "duplicate_instance" if instance.input else "second_without_input"
+            rejection = Rejection(reason, {"first": kept[instance.input]})
+        if rejection is None and len(kept) >= max_instances:
+            rejection = Rejection("over_max_instances", {"max_instances": max_instances})
+        if rejection is None:
+            kept[instance.input] = position
+        decided.append(rejection)
+    return decided
+
+
+def _alone(instance: ParsedInstance) -> Rejection | None:
+    if instance.truncated:
+        return Rejection("truncated")
+    if not instance.output:
+        return Rejection("empty_output")
+    if instance.output == instance.input:
+        return Rejection("output_equals_input")
+    if instance.output.endswith(":"):
+        return Rejection("ends_in_colon")
+    return invalid_characters(f"{instance.input}\n{instance.output}")

@@ -1,0 +1,127 @@
+"""What a person sees of a run: a live display on a terminal, else one line per interval. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.live import Live
+from rich.table import Table
+
+from selfinstruct.console import console
+from selfinstruct.run.journal import Line
+from selfinstruct.run.state import RunState
+from selfinstruct.text import duration
+
+_WINDOW_S = 30.0
+"""Rates are averages over this many seconds."""
+
+
+class GenerationProgress:
+    """Shows a generation run; a context manager around it.
+
+    On a terminal it is drawn by a thread of its own, so that it looks at copies of whatever grows.
+
+    Args:
+        state: read at every refresh.
+        interval: seconds between lines where stderr is no terminal.
+        in_flight: asks how many requests the engine has.
+    """
+
+    def __init__(self, state: RunState, in_flight: Callable[[], int], interval: float = 10.0) -> None:
+        self._state = state
+        self._in_flight = in_flight
+        self._interval = interval
+        self._samples: deque[tuple[float, int, int]] = deque()
+        self._accepted_at_start = len(state.pool)
+        self._started = self._last_line = self._last_sample = time.monotonic()
+        self._live: Live | None = None
+        self._sample()
+
+    def __enter__(self) -> GenerationProgress:
+        if console.is_terminal:
+            self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        console.print(self.line())
+
+    def on_commit(self, line: Line) -> None:
+        """Take note of a committed line; cheap enough to call for each."""
+        now = time.monotonic()
+        if now - self._last_sample >= 0.5:
+            self._last_sample = now
+            self._sample()
+        if self._live is None and now - self._last_line >= self._interval:
+            self._last_line = now
+            console.print(self.line())
+
+    def rates(self) -> dict[str, float]:
+        """Completion tokens and accepted instructions per second, over the last half minute."""
+        self._sample()
+        (then, tokens, accepted), (now, tokens_now, accepted_now) = self._samples[0], self._samples[-1]
+        seconds = max(now - then, 1e-6)
+        return {
+            "completion_tokens_per_s": round((tokens_now - tokens) / seconds, 1),
+            "accepted_per_s": round((accepted_now - accepted) / seconds, 4),
+        }
+
+    def line(self) -> str:
+        """The state as one line."""
+        state, rates = self._state, self.rates()
+        accepted, rejected, _ = state.candidates()
+        parts = [
+            f"generate: {accepted}/{state.target} accepted",
+            f"{rejected} rejected" + (f" ({self._reasons()})" if rejected else ""),
+            f"{state.num_instances} instances",
+            f"{rates['completion_tokens_per_s']:,.0f} tokens/s",
+            f"{self._in_flight()} in flight",
+        ]
+        failed = sum(state.failures.values())
+        if failed:
+            parts.append(f"{failed} requests failed")
+        return " · ".join(parts) + self._eta(rates)
+
+    def _sample(self) -> None:
+        now = time.monotonic()
+        self._samples.append((now, self._state.completion_tokens, len(self._state.pool)))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
+            self._samples.popleft()
+
+    def _reasons(self) -> str:
+        return ", ".join(f"{reason} {n}" for reason, n in Counter(dict(self._state.rejected)).most_common(4))
+
+    def _eta(self, rates: dict[str, float]) -> str:
+        left = self._state.target - len(self._state.pool)
+        if left <= 0:
+            return " · finishing instances" if self._in_flight() else ""
+        if rates["accepted_per_s"] <= 0:
+            return ""
+        return f" · about {duration(left / rates['accepted_per_s'])} left"
+
+    def _table(self) -> Table:
+        state, rates = self._state, self.rates()
+        accepted, rejected, total = state.candidates()
+        done = min(1.0, accepted / max(state.target, 1))
+        bar = "━" * round(done * 30)
+        table = Table.grid(padding=(0, 2))
+        table.add_row(
+            "accepted", f"[green]{bar}[/green]{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}"
+        )
+        table.add_row("rejected", f"{rejected} of {total} candidates  [dim]{self._reasons()}[/dim]")
+        table.add_row("instances", f"{state.num_instances} kept, {sum(state.instances_rejected.values())} rejected")
+        table.add_row(
+            "engine", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {self._in_flight()} requests in flight"
+        )
+        if state.failures:
+            failures = [f"{kind}: {reason} {n}" for (kind, reason), n in dict(state.failures).items()]
+            table.add_row("failed", ", ".join(failures))
+        table.add_row("elapsed", duration(time.monotonic() - self._started))
+        return table

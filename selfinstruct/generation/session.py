@@ -1,0 +1,119 @@
+"""Open a run directory for writing: recover what is there, refuse another run's, discard on request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import packaged
+from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.schema import Config
+from selfinstruct.console import console
+from selfinstruct.engines import processes
+from selfinstruct.errors import ConfigError
+from selfinstruct.formats import jsonl
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines, set_torn_tail_aside
+from selfinstruct.run.state import RunState, replay
+from selfinstruct.signals import leave, on_signals
+
+
+@contextlib.contextmanager
+def opened(run: RunDirectory, config: Config, identity: dict[str, Any], *, overwrite: bool) -> Iterator[RunState]:
+    """Hold the run directory, where nothing or the run of this identity is; the state of what is there."""
+    with on_signals(leave), run.locked():
+        end_leftovers(run)
+        if overwrite:
+            discard(run)
+        state = recover(run)
+        if state.header:
+            refuse_other_run(run, state.header["identity"], identity)
+            jsonl.write_text(run.config, dump_yaml(config.kept()))
+        yield state
+
+
+def end_leftovers(run: RunDirectory) -> None:
+    """End engine processes that a run left behind when it was killed; they would hold the GPU's memory."""
+    ended, left = processes.end_leftovers(run.engine)
+    if ended:
+        console.print(f"ended engine processes that the last start of this run left behind: {_listed(ended)}")
+    if left:
+        console.print(f"engine processes of the last start of this run cannot be ended: {_listed(left)}")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def recover(run: RunDirectory) -> RunState:
+    """The state of what is there; a torn last line is set aside and reported."""
+    if not run.journal.exists():
+        return RunState()
+    torn = set_torn_tail_aside(run)
+    if torn:
+        console.print(
+            f"the journal's last line was cut short by a crash: {torn} bytes moved to {run.torn}; it is asked again"
+        )
+    return replay(read_lines(run.journal))
+
+
+def refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
+    if recorded != wanted:
+        raise ConfigError(
+            f"{run.path} holds a run made with other settings:\n{_difference(recorded, wanted)}\n"
+            "Give the recorded values to continue it, another --output-dir to keep both, or --overwrite to start anew"
+        )
+
+
+def _difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+    lines = []
+    for key in dict.fromkeys([*recorded, *wanted]):
+        old, new = recorded.get(key), wanted.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines.append(_difference(old, new, f"{prefix}{key}."))
+        else:
+            lines.append(f"  {prefix}{key}: recorded {old!r}, now {new!r}")
+    return "\n".join(lines)
+
+
+def anchored(config: Config) -> Config:
+    """The configuration with local paths made absolute, so that a run directory means the same from anywhere."""
+
+    def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name in packaged.PACKAGED else str(Path(name).resolve()) for name in names)
+
+    evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
+    rewriter = config.regenerate.model and _absolute_model(config.regenerate.model)
+    earlier = tuple(str(Path(name).resolve()) for name in config.earlier)
+    return config.model_copy(
+        update={
+            "seeds": absolute(config.seeds),
+            "earlier": earlier,
+            "model": _absolute_model(config.model),
+            "evaluate": evaluation,
+            "regenerate": config.regenerate.model_copy(update={"model": rewriter}),
+        }
+    )
+
+
+def _absolute_model(name: str) -> str:
+    """The path of a local model or adapter; other names as they are."""
+    local = Path(name).expanduser()
+    there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
+    return str(local.resolve()) if there else name
+
+
+def discard(run: RunDirectory) -> None:
+    """Remove what a run leaves behind, and nothing else that may lie in the directory."""
+    import shutil
+
+    damaged = run.path.glob(f"{run.damaged.name}-*")
+    for path in (run.journal, run.torn, *damaged, run.metrics, run.config, run.report, run.schedule, run.stopped):
+        path.unlink(missing_ok=True)
+    for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""The supervised engine of a run: restarted when it dies, its processes remembered beside the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from selfinstruct.config.schema import Config
+from selfinstruct.console import console
+from selfinstruct.engines import processes
+from selfinstruct.engines.base import Engine
+from selfinstruct.engines.supervised import Restart, SupervisedEngine
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import MetricsWriter
+
+StartEngine = Callable[[], Awaitable[Engine]]
+
+_FIRST_RESTART_DELAY_S = 2.0
+
+
+def supervised(
+    config: Config, run: RunDirectory, start_engine: StartEngine, metrics: MetricsWriter
+) -> SupervisedEngine:
+    """The engine of a run: another one is started when it dies or hangs, and its processes are remembered."""
+    return SupervisedEngine(
+        start_engine,
+        max_restarts=config.max_engine_restarts,
+        stall_timeout=config.stall_timeout,
+        request_timeout=config.request_timeout,
+        first_delay=_FIRST_RESTART_DELAY_S,
+        on_death=_say_death,
+        on_restart=lambda restart: _note_restart(restart, metrics),
+        on_processes=lambda found: processes.remember(run.engine, found),
+    )
+
+
+def _say_death(cause: str, delay: float) -> None:
+    console.print(f"the engine ended: {' '.join(cause.split())}; another one starts in {delay:g} s", markup=False)
+
+
+def _note_restart(restart: Restart, metrics: MetricsWriter) -> None:
+    console.print(f"the engine is back after {restart.seconds:g} s; {restart.resent} requests are sent again")
+    metrics.append(event="engine_restarted", **dataclasses.asdict(restart))
+
+
+@contextlib.asynccontextmanager
+async def closing(engine: Engine) -> AsyncIterator[Engine]:
+    """Close the engine at the end of the block, however that ends."""
+    try:
+        yield engine
+    finally:
+        await engine.close()

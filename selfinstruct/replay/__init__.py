@@ -1,0 +1,1 @@
+"""What a journal can tell without a GPU."""

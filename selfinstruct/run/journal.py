@@ -1,0 +1,237 @@
+"""The run directory and its journal.
+
+    runs/NAME/ config.yaml · journal.jsonl · metrics.jsonl · dataset/ · model/ · evaluation/ · report.html
+
+`journal.jsonl` is the run: append-only, one line a transaction. The first line is the header, which names what
+identifies the run; every other line is the outcome of one request with everything decided about it, or a control line:
+
+    {"kind": "run", "version": 1, "identity": {...}, "num_instructions": N}
+    {"kind": "proposal", "n": 0, "examples": [ids], "completion": {...}, "candidates": [{"id", "instruction",
+        "accepted": true, "nearest_seed": {"id", "score"}} | {..., "accepted": false, "reason", "evidence"}]}
+    {"kind": "classification", "id": ..., "completion": {...}, "is_classification": true}
+    {"kind": "instances", "id": ..., "form": "input_first", "completion": {...}, "candidates": [{"input", "output",
+        "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
+    {"kind": "output", "id": ..., "instance": place, "completion": {...}, "candidates": [as for instances, one]}
+    {"kind": any of the four, ..., "failed": {"reason", "detail"}}
+    {"kind": "control", "event": "target_raised" | "resumed" | "interrupted", "after_proposal": n, ...}
+    {"kind": "control", "event": "saturated" | "budget" | "deadline", ...}: a stop, see `stopping.py`
+
+Nothing in it depends on latencies, nor on the clock but a stop that it decided; wall-clock measurements go into
+`metrics.jsonl`, which no decision of replay reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from selfinstruct.errors import InputError, SelfInstructError
+from selfinstruct.formats import jsonl
+from selfinstruct.run.directory import RunDirectory
+
+VERSION = 1
+Line = dict[str, Any]
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
+    """The journal's complete lines in order; a torn last line is left out.
+
+    Args:
+        path: the journal.
+        live: another process may be writing it, so that damage at the very end is no damage.
+
+    Raises:
+        InputError: a line before the last is damaged; named by its number and byte offset.
+    """
+    offset = 0
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                if not raw.endswith(b"\n"):
+                    return
+                yield parse_line(raw)
+            except ValueError as error:
+                if live and not stream.read(1):
+                    return
+                raise InputError(
+                    f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are whole. "
+                    f"Restore the journal from a copy, or let `selfinstruct repair {path.parent}` take out the damage: "
+                    "it keeps a copy and says what is lost"
+                ) from error
+            offset += len(raw)
+
+
+def parse_line(raw: bytes) -> Line:
+    """One line of a journal.
+
+    Raises:
+        ValueError: it is not even the form of one.
+    """
+    try:
+        line = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # msgspec is three times as fast, and reads neither lone surrogates nor what is damaged; json has the last word.
+        try:
+            line = json.loads(raw)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+    if not isinstance(line, dict) or "kind" not in line:
+        raise ValueError(f"not a journal line: {raw[:60]!r}")
+    return line
+
+
+def set_torn_tail_aside(run: RunDirectory) -> int:
+    """Move a torn last line to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
+
+    A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
+    zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
+    NUL otherwise. What such a tail recorded was not committed and is done again. All that is kept is fsynced: a process
+    that was killed may not have lived to do so.
+
+    Raises:
+        SelfInstructError: the disk refuses (full, for example); nothing is changed.
+    """
+    with run.journal.open("r+b") as stream:
+        end = size = stream.seek(0, os.SEEK_END)
+        if not _ends_with_newline(stream, end):
+            end = _start_of_line(stream, end)
+        while end > 0 and b"\0" in _bytes(stream, start := _start_of_line(stream, end - 1), end):
+            end = start
+        if end < size:
+            try:
+                with run.torn.open("ab") as torn:
+                    torn.write(_bytes(stream, end, size) + b"\n")
+                    torn.flush()
+                    os.fsync(torn.fileno())
+            except OSError as error:
+                raise _refused(run.torn, error) from error
+            jsonl.fsync_directory(run.path)
+            stream.truncate(end)
+        os.fsync(stream.fileno())
+    return size - end
+
+
+def _refused(path: Path, error: OSError) -> SelfInstructError:
+    return SelfInstructError(
+        f"{path}: cannot be written: {error.strerror}. What was written before is kept; "
+        "make room or mend the disk, then give the same command again"
+    )
+
+
+def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
+    return end == 0 or _bytes(stream, end - 1, end) == b"\n"
+
+
+def _start_of_line(stream: BinaryIO, end: int) -> int:
+    """Where the line begins that the bytes before `end` belong to."""
+    while end > 0:
+        start = max(0, end - 65536)
+        found = _bytes(stream, start, end).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(end - start)
+
+
+class JournalWriter:
+    """Appends lines, each with one write; fsyncs in the background, in groups.
+
+    A line is safe from the death of this process once `append` returns, and from power loss after the next fsync, at
+    most `fsync_interval` seconds later (0: before `append` returns).
+
+    Raises of `append` and `close`: `SelfInstructError` when the disk refuses (full, for example). What was written
+    before stays whole, and nothing is appended after a failed write.
+    """
+
+    def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
+        self._path = path
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        # Also when it was there: who made it may have been killed before this.
+        jsonl.fsync_directory(path.parent)
+        self._interval = fsync_interval
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._error: OSError | None = None
+        self._syncer: threading.Thread | None = None
+        if fsync_interval > 0:
+            self._syncer = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
+            self._syncer.start()
+
+    def append(self, line: Line) -> None:
+        """Commit one line."""
+        if self._error is not None:
+            raise _refused(self._path, self._error)
+        data = jsonl.dumps(line).encode("utf-8") + b"\n"
+        try:
+            written = os.write(self._handle, data)
+            while written < len(data):  # A disk that fills takes part of the line and then raises.
+                written += os.write(self._handle, data[written:])
+            if self._syncer is None:
+                os.fsync(self._handle)
+        except OSError as error:
+            self._error = error
+            raise _refused(self._path, error) from error
+        self._dirty.set()
+
+    def close(self) -> None:
+        """Fsync and close; harmless when called twice."""
+        if self._handle < 0:
+            return
+        self._closing.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        handle, self._handle = self._handle, -1
+        try:
+            # Linux reports a failed fsync once: the next one may succeed although the data is gone.
+            if self._error is not None:
+                raise self._error
+            os.fsync(handle)
+        except OSError as error:
+            raise _refused(self._path, error) from error
+        finally:
+            os.close(handle)
+
+    def _sync_loop(self) -> None:
+        # It waits for one thing alone: waiting for `_dirty` too would lose a `close` that comes before its `clear`.
+        while not self._closing.wait(self._interval):
+            if not self._dirty.is_set():
+                continue
+            self._dirty.clear()
+            try:
+                os.fsync(self._handle)
+            except OSError as error:
+                self._error = error
+                return
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class MetricsWriter:
+    """Appends wall-clock measurements to `metrics.jsonl`; losing some of them harms nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, **values: Any) -> None:
+        """Add a row with the time of day (Unix seconds)."""
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")

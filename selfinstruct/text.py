@@ -1,0 +1,86 @@
+"""Numbers, sizes and foreign text in the form in which people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+GIB = 1 << 30
+
+# Lone surrogates, C1 controls and non-characters cannot be shown at all; C0 controls have pictures (U+2400 ...).
+_UNSHOWABLE = re.compile("[\ud800-\udfff\x80-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+
+# Marks that turn the direction of what follows, beyond the end of the text they stand in.
+_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def size_text(size: float) -> str:
+    """`3.2 GiB`, `512 MiB`."""
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size >= 1 << shift:
+            return f"{size / (1 << shift):.1f} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def duration(seconds: float) -> str:
+    """`3 s`, `2 min 05 s`, `7 h 12 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def visible(text: str) -> str:
+    """Text of a model for a terminal: characters that are not printable are shown by their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shorten(text: Any, limit: int = 600, lines: int = 14) -> str:
+    """At most `limit` characters and `lines` lines of a text; an ellipsis says that something is missing.
+
+    >>> shorten("one two three", 8)
+    'one two…'
+    """
+    whole = str(text).strip()
+    kept = "\n".join(whole[:limit].split("\n")[:lines]).rstrip()
+    return kept if len(kept) == len(whole) else f"{kept}…"
+
+
+def legible(value: Any) -> Any:
+    """A text without what a browser or a UTF-8 file cannot take; anything else as it is.
+
+    >>> legible("a\\x00b\\ud800"), legible(3)
+    ('a␀b�', 3)
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # Markup of our own is left alone.
+        return value
+    value = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", value.replace("\r\n", "\n"))
+    value = _CONTROL.sub(lambda m: "␡" if m.group() == "\x7f" else chr(0x2400 + ord(m.group())), value)
+    return _DIRECTION.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+def number(value: Any, digits: int = 0, sign: bool = False) -> str:
+    """A number with thousands separators; a dash where there is none.
+
+    >>> number(52445), number(-1.26, 1), number(2.0, 1, sign=True), number(None), number(float("nan"))
+    ('52,445', '−1.3', '+2.0', '–', '–')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+
+
+def percent(part: Any, whole: Any = 1, digits: int = 0) -> str:
+    """A share as per cent; a dash where it has no meaning.
+
+    >>> percent(1, 8), percent(0.345, digits=1), percent(1, 0)
+    ('12 %', '34.5 %', '–')
+    """
+    if not isinstance(part, int | float) or not isinstance(whole, int | float) or not whole:
+        return "–"
+    return f"{number(100 * part / whole, digits)} %"

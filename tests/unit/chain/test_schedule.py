@@ -1,0 +1,413 @@
+"""`run` against the clock and after a generation that stopped early. Stages are played by hand; none is a process."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selfinstruct import clock
+from selfinstruct.chain import chain
+from selfinstruct.chain.schedule import REPORT_S, Schedule, probe_options
+from selfinstruct.config.schema import Config, Tune
+from selfinstruct.engines.base import Engine, Request
+from selfinstruct.engines.scripted import Answer, ScriptedEngine
+from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
+from selfinstruct.formats import jsonl
+from selfinstruct.generation.generate import generate
+from selfinstruct.replay.status import render, status
+from selfinstruct.report import write_report
+from selfinstruct.run.directory import RunDirectory, cut_by_deadline
+from tests.conftest import journal_lines, script
+
+START = 1_800_000_000.0
+
+
+class Night:
+    """The stages as functions that move the clock.
+
+    Attributes:
+        now: Unix seconds.
+        called: names of the stages, in order.
+        trained: (max_steps, output folder) of each training.
+        answers: of the scripted engine; each takes `answer_s` seconds.
+        lost: raised instead of generating.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = START
+        self.called: list[str] = []
+        self.trained: list[tuple[int | None, str]] = []
+        self.answers: Callable[[Request], Answer] = script
+        self.answer_s = 1.0
+        self.engine_start_s = 20.0
+        self.overhead_s = 10.0
+        self.step_s = 1.0
+        self.evaluation_s = 60.0
+        self.lost: BaseException | None = None
+        monkeypatch.setattr(chain, "_call", self.call)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def call(
+        self, command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None
+    ) -> None:
+        self.called.append(name)
+        if name == "generate":
+            self.generate(command, yaml.safe_load(standard_input or ""))
+        elif name == "evaluate" and seconds is not None and seconds < self.evaluation_s:
+            self.now += seconds
+            raise TimeoutError
+        elif name == "evaluate":
+            self.now += self.evaluation_s
+            run = Path(command[command.index("--run-dir") + 1])
+            jsonl.write_json(
+                run / "evaluation" / "scores.json", {"verdict": "It helped.", "arms": {}, "comparisons": []}
+            )
+        else:
+            self.tune(command)
+
+    def generate(self, command: Sequence[str], values: dict[str, Any]) -> None:
+        if self.lost is not None:
+            raise self.lost
+        config = Config.model_validate(values)
+        reserve = clock.Reserve.from_json(command[command.index("--reserve") + 1]) if "--reserve" in command else None
+
+        def answer(request: Request) -> Answer:
+            self.now += self.answer_s
+            return self.answers(request)
+
+        async def start() -> Engine:
+            self.now += self.engine_start_s
+            return ScriptedEngine(answer)
+
+        try:
+            generate(config, start, reserve=reserve, clock=self, overwrite="--overwrite" in command)
+        except StoppedError as error:
+            raise StoppedError("generate did not finish (exit code 3); see the message above") from error
+
+    def tune(self, command: Sequence[str]) -> None:
+        given = dict(word.removeprefix("--").partition("=")[::2] for word in command if word.startswith("--"))
+        rows = sum(1 for _ in jsonl.read(Path(given["dataset_dir"]) / "train.jsonl"))
+        per_epoch = -(-rows // 8)
+        steps = int(given.get("max_steps", -1))
+        taken = steps if steps > 0 else 3 * per_epoch
+        self.now += self.overhead_s + taken * self.step_s
+        output = Path(given["output_dir"])
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "model.safetensors").touch()
+        record = {
+            "state": "finished",
+            "steps": taken,
+            "epochs": taken / per_epoch,
+            "rows": {"trained_on": rows},
+            "arguments": {"num_train_epochs": 3},
+            "runtime": {"train_s": taken * self.step_s, "total_s": self.overhead_s + taken * self.step_s},
+        }
+        jsonl.write_json(output / "training.json", record)
+        if ".probe" not in given["output_dir"]:
+            self.trained.append((steps if steps > 0 else None, output.name))
+
+
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch) -> Night:
+    return Night(monkeypatch)
+
+
+@pytest.fixture
+def configure(make_config: Any, seed_file: Path) -> Callable[..., Config]:
+    def make(**values: Any) -> Config:
+        limits = {"min_rows": 5} | values.pop("limits", {})
+        evaluate = {"tasks": [str(seed_file)], "max_tokens": 20} | values.pop("evaluate", {})
+        return make_config(limits=limits, evaluate=evaluate, **values)  # type: ignore[no-any-return]
+
+    return make
+
+
+def lead(run: Path) -> str:
+    """What the report says before its first heading."""
+    page = write_report(run).read_text()
+    return page[page.index("<h1>") : page.index("<h2")]
+
+
+def dull(request: Request) -> Answer:
+    """A model that repeats itself from the twelfth proposal on."""
+    kind, _, n = request.key.partition("/")
+    if kind == "proposal" and int(n) >= 12:
+        return script(Request("proposal/0", "the same", request.sampling))
+    return script(request)
+
+
+SATURATION = {"window": 10, "min_acceptance": 0.1}
+
+
+# ------------------------------------------------------------------------------------------- stopped before its target
+
+
+def test_run_goes_on_after_saturation_and_the_reason_leads_the_report(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    night.answers = dull
+    config = configure(num_instructions=500, saturation=SATURATION)
+    chain.run_all(config, clock=night)
+    assert night.called == ["generate", "tune", "evaluate"]
+    found = lead(tmp_path / "run")
+    assert found.index("saturated: of the") < found.index("It helped.")
+    shown = status(tmp_path / "run")
+    assert shown["reason"].startswith("saturated: of the")
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(shown))
+    assert "saturated: of the" in console.export_text()
+    # Again: nothing is done twice.
+    chain.run_all(config, clock=night)
+    assert night.called == ["generate", "tune", "evaluate", "generate", "evaluate"]
+
+
+def test_run_goes_on_after_a_budget(night: Night, configure: Callable[..., Config], tmp_path: Path) -> None:
+    chain.run_all(configure(num_instructions=500, limits={"max_requests": 60}), clock=night)
+    assert night.called == ["generate", "tune", "evaluate"]
+    assert "the budget of 60 requests (--max-requests) is used up" in lead(tmp_path / "run")
+
+
+def test_too_few_rows_are_not_tuned_on(night: Night, configure: Callable[..., Config]) -> None:
+    config = configure(num_instructions=500, limits={"max_requests": 60, "min_rows": 1000})
+    with pytest.raises(StoppedError, match=r"fewer than --limits\.min-rows 1000") as caught:
+        chain.run_all(config, clock=night)
+    assert caught.value.exit_code == 3 and night.called == ["generate"]
+
+
+def test_run_goes_on_when_the_engine_is_lost(night: Night, configure: Callable[..., Config], tmp_path: Path) -> None:
+    def dying(request: Request) -> Answer:
+        return EngineError("the engine died three times") if request.key == "proposal/20" else script(request)
+
+    night.answers = dying
+    config = configure(num_instructions=500)
+    chain.run_all(config, clock=night)
+    assert night.called == ["generate", "tune", "evaluate"]
+    assert "the engine died three times" in lead(tmp_path / "run")
+    assert status(tmp_path / "run")["reason"].endswith("the engine died three times")
+    # It comes back: the run is what it would have been, and nothing is said any more.
+    night.answers = script
+    chain.run_all(configure(num_instructions=30), clock=night)
+    assert status(tmp_path / "run")["reason"] is None and "died" not in lead(tmp_path / "run")
+    assert not [line for line in journal_lines(tmp_path / "run") if line["kind"] == "control" and "lost" in str(line)]
+
+
+def test_run_goes_on_when_generation_is_killed(night: Night, configure: Callable[..., Config], tmp_path: Path) -> None:
+    chain.run_all(configure(num_instructions=30), clock=night)
+    night.lost = StoppedError("generate: its process was killed by SIGKILL; the same command continues")
+    chain.run_all(configure(num_instructions=60), clock=night)
+    assert night.called[3:] == ["generate", "evaluate"]
+
+
+def test_a_person_s_interrupt_still_stops_everything(night: Night, configure: Callable[..., Config]) -> None:
+    night.lost = Interrupted(2)
+    with pytest.raises(Interrupted):
+        chain.run_all(configure(), clock=night)
+    assert night.called == ["generate"]
+
+
+@pytest.mark.parametrize("error", [ConfigError("other settings"), StoppedError("no GPU")])
+def test_what_leaves_no_run_behind_ends_the_chain(
+    night: Night, configure: Callable[..., Config], error: Exception
+) -> None:
+    night.lost = error
+    with pytest.raises(type(error), match=str(error)):
+        chain.run_all(configure(), clock=night)
+    assert night.called == ["generate"]
+
+
+# --------------------------------------------------------------------------------------------------------- in time
+
+
+def test_a_deadline_is_kept_with_everything_done(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    chain.run_all(configure(num_instructions=5000, limits={"time_limit": "20m"}), clock=night)
+    assert night.called == ["the probe of tuning", "generate", "tune", "evaluate"]
+    assert night.trained == [(None, "model")], "time was kept for all of the steps"
+    assert START + 600 < night.now <= START + 1200
+    assert "the deadline" in lead(tmp_path / "run") and "Cut:" not in lead(tmp_path / "run")
+    assert not (tmp_path / "run" / ".probe").exists()
+
+
+def test_a_finished_generation_needs_no_deadline(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    chain.run_all(configure(num_instructions=30, limits={"time_limit": "8h"}), clock=night)
+    assert night.trained == [(None, "model")]
+    assert "deadline" not in lead(tmp_path / "run")
+    assert [line for line in journal_lines(tmp_path / "run") if line["kind"] == "control"] == []
+
+
+def test_slow_steps_are_cut_and_the_report_says_so(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    night.step_s = 20.0
+    config = configure(num_instructions=5000, limits={"time_limit": "15m"}, evaluate={"seeds_baseline": True})
+    chain.run_all(config, clock=night)
+    assert night.now <= START + 900
+    ((steps, _),) = night.trained
+    assert steps is not None and steps >= 3
+    cut = cut_by_deadline(RunDirectory(tmp_path / "run"))
+    assert "baseline" in cut[0] and f"tuning was given {steps} of its" in cut[1]
+    assert all(sentence in lead(tmp_path / "run") for sentence in cut)
+    assert status(tmp_path / "run")["cut"] == cut
+
+
+def test_the_baseline_is_trained_only_where_it_still_fits(night: Night, configure: Callable[..., Config]) -> None:
+    config = configure(num_instructions=30, limits={"time_limit": "20m"}, evaluate={"seeds_baseline": True})
+    chain.run_all(config, clock=night)
+    assert [output for _, output in night.trained] == ["model", "model-seeds"]
+    (Path(str(config.output_dir)) / "model-seeds" / ".done").unlink()
+    night.overhead_s = 10_000
+    short = configure(num_instructions=30, limits={"time_limit": "110s"}, evaluate={"seeds_baseline": True})
+    chain.run_all(short, clock=night)
+    assert len(night.trained) == 2 and "baseline" in cut_by_deadline(RunDirectory(Path(str(config.output_dir))))[0]
+
+
+def test_without_time_for_a_step_nothing_is_tuned(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    night.step_s, night.overhead_s = 30.0, 150.0
+    with pytest.raises(StoppedError, match="no time for tuning"):
+        chain.run_all(configure(num_instructions=5000, limits={"time_limit": "10m"}), clock=night)
+    assert night.trained == [] and (tmp_path / "run" / "report.html").exists()
+    assert "tuning was left out" in lead(tmp_path / "run")
+
+
+def test_an_evaluation_that_no_longer_fits_is_left_out(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configure(num_instructions=5000, limits={"time_limit": "20m"})
+    real = night.tune
+
+    def overrun(command: Sequence[str]) -> None:
+        real(command)
+        night.now += 0 if "probe" in str(command) else 500
+
+    night.tune = overrun  # type: ignore[method-assign]
+    chain.run_all(config, clock=night)
+    assert "evaluate" not in night.called
+    assert "the evaluation was left out" in lead(tmp_path / "run")
+
+
+def test_an_evaluation_that_may_fit_is_begun_and_ended_by_the_deadline(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configure(num_instructions=5000, limits={"time_limit": "20m"})
+    plain = night.tune
+
+    def overrun(command: Sequence[str]) -> None:
+        plain(command)
+        if "probe" not in str(command):  # What is left is less than is reckoned, and more than half of it.
+            plan = Schedule(RunDirectory(tmp_path / "run"), START + 1200, night)
+            night.now = START + 1200 - REPORT_S - 0.7 * plan.evaluation_s(config, baseline=False)
+
+    night.tune = overrun  # type: ignore[method-assign]
+    night.evaluation_s = 1e6
+    chain.run_all(config, clock=night)
+    assert night.called[-1] == "evaluate" and night.now == START + 1200 - REPORT_S
+    assert "the evaluation was ended by the deadline" in lead(tmp_path / "run")
+    night.evaluation_s = 10.0
+    chain.run_all(configure(num_instructions=5000, limits={"time_limit": "20m"}), clock=night)
+    assert night.called[-1] == "evaluate" and "evaluation was" not in lead(tmp_path / "run")
+
+
+def test_the_model_comes_before_its_evaluation(night: Night, configure: Callable[..., Config], tmp_path: Path) -> None:
+    night.step_s, night.engine_start_s, night.evaluation_s = 6.0, 150.0, 300.0
+    chain.run_all(configure(num_instructions=40, limits={"time_limit": "9m"}), clock=night)
+    assert night.trained == [(None, "model")] and night.now <= START + 540
+    assert "the evaluation was ended by the deadline" in lead(tmp_path / "run")
+
+
+def test_the_same_command_with_more_time_or_none_finishes_what_was_cut(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    night.step_s = 20.0
+    chain.run_all(configure(num_instructions=60, limits={"time_limit": "15m"}), clock=night)
+    assert night.trained[0][0] is not None
+    night.step_s = 1.0
+    chain.run_all(configure(num_instructions=60), clock=night)
+    assert night.trained[-1] == (None, "model")
+    assert "deadline" not in lead(tmp_path / "run") and "Cut" not in lead(tmp_path / "run")
+    assert night.called.count("the probe of tuning") == 1
+
+
+def test_a_cut_training_that_was_interrupted_keeps_its_steps(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    night.step_s = 20.0
+    config = configure(num_instructions=5000, limits={"finish_by": clock.iso(START + 900)})
+    real = night.tune
+
+    def interrupted(command: Sequence[str]) -> None:
+        if "probe" in str(command):
+            return real(command)
+        folder = tmp_path / "run" / "model" / "checkpoints" / "checkpoint-2"
+        folder.mkdir(parents=True)
+        night.now += 50
+        raise Interrupted(15)
+
+    night.tune = interrupted  # type: ignore[method-assign,assignment]
+    with pytest.raises(Interrupted):
+        chain.run_all(config, clock=night)
+    steps = json.loads((tmp_path / "run" / "schedule.json").read_text())["tuning"]["max_steps"]
+    from tuning.training import checkpoints
+
+    night.tune = real  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "last_complete", lambda folder: folder / "checkpoint-2")
+        patch.setattr(night, "evaluation_s", 1.0)
+        chain.run_all(config, clock=night)
+    assert night.trained == [(steps, "model")], "other steps would begin anew"
+    assert night.called.count("the probe of tuning") == 1, "it was known"
+
+
+def test_a_probe_that_fails_ends_the_run_in_the_evening(night: Night, configure: Callable[..., Config]) -> None:
+    def refuse(command: Sequence[str]) -> None:
+        raise ConfigError("TRL refuses")
+
+    night.tune = refuse  # type: ignore[method-assign,assignment]
+    with pytest.raises(ConfigError, match="TRL refuses"):
+        chain.run_all(configure(limits={"time_limit": "1h"}), clock=night)
+    assert night.called == ["the probe of tuning"]
+
+
+def test_a_deadline_in_the_past_does_nothing(night: Night, configure: Callable[..., Config]) -> None:
+    with pytest.raises(StoppedError, match="has come"):
+        chain.run_all(configure(limits={"finish_by": "2001-01-01T07:00"}), clock=night)
+    assert night.called == []
+
+
+def test_a_probe_runs_with_the_tuning_s_own_options_less_what_takes_time_beside() -> None:
+    tune = Tune.model_validate(
+        {"model": "m", "use_peft": True, "num_train_epochs": 2, "eval_steps": 5, "save_strategy": "epoch"}
+        | {"early_stopping_patience": 2, "load_best_model_at_end": True, "report_to": "wandb", "push_to_hub": True}
+    )
+    short = probe_options(tune)
+    assert short.model == "m"
+    assert short.arguments == {
+        "use_peft": True,
+        "num_train_epochs": 2,
+        "max_steps": 10,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+    }
+
+
+def test_a_damaged_schedule_is_as_good_as_none(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for text in ("", "[]", '{"cut": 5}', "{"):
+        run.schedule.write_text(text)
+        assert cut_by_deadline(run) == []
+        assert Schedule(run, START, lambda: START).left == 0

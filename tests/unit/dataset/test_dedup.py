@@ -1,0 +1,187 @@
+"""`selfinstruct dedup` as a library: streams, order and bytes kept, evidence on what is rejected."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfinstruct import console
+from selfinstruct.dataset.dedup import Summary, dedup
+from selfinstruct.errors import ConfigError, InputError
+
+ROWS = [
+    '{"instruction": "Write a poem about the sea.", "n": 1.50, "x": {"y": [1e400]}}',
+    '  {"instruction":"List three fruits."}  ',
+    '{"id": 3, "instruction": "Write a poem about the moon."}',
+    "",
+    '{"instruction": "write a poem about the SEA", "note": "\\u00e9\\ud800"}',
+    '{"instruction": "Explain how tides work.\\u2028Briefly."}',
+    '{"instruction": "写一首关于海的诗"}',
+    '{"instruction": "写一首关于山的诗"}',
+]
+
+
+def write(path: Path, rows: list[str], end: str = "\n") -> Path:
+    path.write_bytes((end.join(rows) + end).encode())
+    return path
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+
+
+def test_kept_rows_keep_order_and_bytes_and_rejected_ones_gain_evidence(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    kept, rejected = tmp_path / "out" / "kept.jsonl", tmp_path / "out" / "rejected.jsonl"
+    summary = dedup(source, kept=kept, rejected=rejected)
+    assert kept.read_bytes() == ("\n".join([ROWS[0], ROWS[1], ROWS[5], ROWS[6]]) + "\n").encode()
+    sea = "Write a poem about the sea."
+    evidence = [(row["reason"], row["nearest"], row["score"]) for row in read(rejected)]
+    assert evidence == [
+        ("near_duplicate", sea, pytest.approx(5 / 6)),
+        ("identical", sea, 1.0),
+        ("near_duplicate", "写一首关于海的诗", 0.875),
+    ]
+    assert rejected.read_bytes().startswith(ROWS[2][:-1].encode() + b',"reason":"near_duplicate"')
+    assert summary == Summary(candidates=7, kept=4, identical=1, near_duplicate=2, against=0, threshold=0.7)
+    assert summary.as_dict()["rejected"] == 3
+    assert json.dumps(summary.as_dict())
+    assert "kept 4 of 7" in summary.sentence()
+
+
+def test_pools_count_as_earlier_and_are_not_written(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    one = write(tmp_path / "one.jsonl", ['{"instruction": "List three fruits!"}'])
+    two = write(tmp_path / "two.jsonl", ['{"instruction": "Explain how tides work briefly"}'])
+    kept, rejected = tmp_path / "kept.jsonl", tmp_path / "rejected.jsonl"
+    summary = dedup(source, [one, two], kept=kept, rejected=rejected)
+    assert (summary.kept, summary.against, summary.identical) == (2, 2, 3)
+    assert read(rejected)[0]["nearest"] == "List three fruits!"
+    assert len(read(kept)) == 2
+
+
+def test_threshold_and_field_are_used(tmp_path: Path) -> None:
+    rows = [json.dumps({"q": text}) for text in ("a b c d", "a b c x", "a b x y")]
+    source = write(tmp_path / "in.jsonl", rows)
+    assert [dedup(source, threshold=t, field="q").kept for t in (0.3, 0.6, 0.8)] == [1, 2, 3]
+
+
+def test_evidence_of_an_earlier_pass_is_replaced(tmp_path: Path) -> None:
+    rows = ['{"instruction": "a b c"}', '{"instruction": "a b c", "score": 0.1, "id": "\\u00e9", "reason": "old"}']
+    rejected = tmp_path / "rejected.jsonl"
+    dedup(write(tmp_path / "in.jsonl", rows), rejected=rejected)
+    expected = {"instruction": "a b c", "id": "é", "reason": "identical", "nearest": "a b c", "score": 1.0}
+    assert read(rejected) == [expected]
+
+
+def test_standard_input_and_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    stdin, stdout = io.TextIOWrapper(io.BytesIO(source.read_bytes())), io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert dedup(Path("-"), kept=Path("-")).kept == 4
+    assert stdout.buffer.getvalue().count(b"\n") == 4  # type: ignore[attr-defined]
+
+
+def test_a_file_may_be_cleaned_in_place_and_a_pipe_written_to(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    dedup(source, kept=source, rejected=Path("/dev/null"))
+    assert len(read(source)) == 4
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ('{"instruction": "a"', "not valid JSON"),
+        ('["a"]', "expected a JSON object, got list"),
+        ('{"text": "a"}', "no field 'instruction' (the row has: 'text')"),
+        ('{"instruction": 7}', "must be a string, got int"),
+    ],
+)
+@pytest.mark.parametrize("in_pool", [False, True])
+def test_a_broken_line_is_named_and_nothing_is_written(tmp_path: Path, row: str, complaint: str, in_pool: bool) -> None:
+    good, broken = write(tmp_path / "good.jsonl", ROWS), write(tmp_path / "broken.jsonl", [ROWS[1], "", row])
+    kept = write(tmp_path / "kept.jsonl", ["as before"])
+    candidates, against = (good, [broken]) if in_pool else (broken, [good])
+    with pytest.raises(InputError) as caught:
+        dedup(candidates, against, kept=kept)
+    assert str(caught.value).startswith(f"{broken}, line 3: ")
+    assert complaint in str(caught.value)
+    assert caught.value.exit_code == 4
+    assert kept.read_text() == "as before\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jsonl", "good.jsonl", "kept.jsonl"]
+
+
+def test_bad_utf_8_and_missing_files_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b'{"instruction": "a"}\n{"instruction": "\xff"}\n')
+    with pytest.raises(InputError, match="line 2"):
+        dedup(source)
+    with pytest.raises(InputError, match=r"nowhere.jsonl: cannot be read"):
+        dedup(tmp_path / "nowhere.jsonl")
+
+
+def test_options_that_contradict_each_other(tmp_path: Path) -> None:
+    source, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    with pytest.raises(ConfigError, match="threshold"):
+        dedup(source, threshold=1.5)
+    with pytest.raises(ConfigError, match="standard input"):
+        dedup(Path("-"), [Path("-")])
+    with pytest.raises(ConfigError, match="both"):
+        dedup(source, kept=out, rejected=tmp_path / "." / "out.jsonl")
+
+
+def test_bom_crlf_and_a_missing_last_newline(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b'\xef\xbb\xbf{"instruction": "a b c"}\r\n{"instruction": "a b c"}\r\n{"instruction": "d e f"}')
+    kept, rejected = tmp_path / "kept.jsonl", tmp_path / "rejected.jsonl"
+    dedup(source, kept=kept, rejected=rejected)
+    assert kept.read_bytes() == b'{"instruction": "a b c"}\r\n{"instruction": "d e f"}\n'
+    assert read(rejected)[0]["reason"] == "identical"
+
+
+def test_progress_is_told_of_every_batch(tmp_path: Path) -> None:
+    rows = [json.dumps({"instruction": f"word{k} other{k} third{k}"}) for k in range(2500)]
+    told: list[Summary] = []
+    summary = dedup(write(tmp_path / "in.jsonl", rows), [write(tmp_path / "p.jsonl", rows[:3])], progress=told.append)
+    assert [(s.against, s.candidates) for s in told] == [(3, 0), (3, 1024), (3, 2048), (3, 2500)]
+    assert told[-1] == summary
+    assert summary.kept == 2497
+
+
+def test_a_person_who_waits_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.reading(interval=0) as tell:
+        tell(Summary(5, 3, 1, 1, 9, 0.7).progress())
+        tell(Summary(0, 0, 0, 0, 9, 0.7).progress())
+    assert capsys.readouterr().err.splitlines() == [
+        "dedup: 5 rows read, 3 kept, 2 rejected",
+        "dedup: 9 rows of the pool read",
+    ]
+    with console.reading(interval=1e9) as tell:
+        tell("not yet")
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_are_streamed(tmp_path: Path) -> None:
+    """200 MB of rows pass through a process that may take 100 MB more than it has when it starts."""
+    source = tmp_path / "in.jsonl"
+    with source.open("w") as stream:
+        for k in range(200):
+            stream.write(json.dumps({"instruction": f"word{k} other{k}", "output": "x" * 1_000_000}) + "\n")
+    code = (
+        "import resource, sys; from pathlib import Path; from selfinstruct.dataset.dedup import dedup\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "kept = dedup(Path(sys.argv[1]), kept=Path(sys.argv[2])).kept\n"
+        "print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "kept.jsonl")]
+    kept, grown_kib = map(int, subprocess.run(command, check=True, capture_output=True).stdout.split())
+    assert kept == 200
+    assert grown_kib < 100_000
+    assert (tmp_path / "kept.jsonl").stat().st_size == source.stat().st_size

@@ -1,0 +1,196 @@
+"""An engine that does not fit: the message names who holds the memory and the option to change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config import environment
+from selfinstruct.engines import out_of_memory, startup, vllm_plugin
+from selfinstruct.engines.out_of_memory import Holder, explain
+from selfinstruct.engines.vllm import _did_not_start
+
+BUSY = (
+    "ValueError: Free memory on device cuda:0 (30.5/79.2 GiB) on startup is less than desired GPU memory utilization "
+    "(0.9, 71.28 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes."
+)
+TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (BUSY, ["30.5 of 79.2 GiB free", "--gpu-memory-utilization 0.36"]),
+        (BUSY.replace("30.5", "1.1"), ["1.1 of 79.2 GiB free", "end what holds the rest"]),
+        (TORCH, ["--gpu-memory-utilization", "--max-num-seqs", "--tensor-parallel-size"]),
+        ("RuntimeError: CUDA error: out of memory", ["--gpu-memory-utilization"]),
+        ("ValueError: No available memory for the cache blocks. Try increasing", ["higher --gpu-memory-utilization"]),
+        (
+            (
+                "ValueError: To serve at least one request with the model's max seq len (40960), (5.62 GiB KV cache is "
+                "needed, which is larger than the available KV cache memory (2.1 GiB). Based on the available memory, "
+                "the estimated maximum model length is 15296. Try increasing `gpu_memory_utilization`"
+            ),
+            ["--max-model-len 15296"],
+        ),
+        (
+            (
+                "ValueError: Available memory on node 0 (8.5/24.0 GiB) on startup is less than desired CPU memory "
+                "utilization (0.9, 21.6 GiB)."
+            ),
+            ["8.5 of 24 GiB of main memory", "--gpu-memory-utilization 0.33"],
+        ),
+        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", ["VLLM_CPU_KVCACHE_SPACE"]),
+        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': -9}", ["main memory"]),
+    ],
+)
+def test_want_of_memory_is_recognised_and_the_option_named(error: str, advice: list[str]) -> None:
+    found = explain(error)
+    assert found is not None and all(part in found for part in advice), found
+
+
+@pytest.mark.parametrize("error", ["", "ValueError: unknown architecture", "KeyError: 'memory'"])
+def test_other_errors_are_left_alone(error: str) -> None:
+    assert explain(error, [Holder(0, 1, "x", 1)]) is None
+
+
+def test_who_holds_the_memory_is_named_largest_first() -> None:
+    holders = [Holder(0, 11, "python train.py", 900), Holder(0, 12, "vllm serve", 40_960), Holder(1, 13, "x", None)]
+    found = str(explain(BUSY, holders)).splitlines()[1:]
+    assert found == [
+        "GPU 0: process 12 (vllm serve) holds 40,960 MiB",
+        "GPU 0: process 11 (python train.py) holds 900 MiB",
+        "GPU 1: process 13 (x) holds memory",
+    ]
+    many = explain(BUSY, [Holder(0, k, "x", k) for k in range(20)])
+    assert "process 19" in str(many) and "process 3 " not in str(many) and "14 more processes" in str(many)
+
+
+def test_gpu_processes_are_not_blamed_for_want_of_main_memory() -> None:
+    assert "vllm" not in str(explain("DefaultCPUAllocator: can't allocate memory", [Holder(0, 12, "vllm serve", 4096)]))
+
+
+class FakeNVML(types.SimpleNamespace):
+    """The part of NVIDIA's library that is asked: two GPUs, the second of which hides its numbers."""
+
+    NVMLError = type("NVMLError", (Exception,), {})
+
+    def __init__(self, broken: str = "") -> None:
+        self.broken, self.down = broken, False
+
+    def nvmlInit(self) -> None:
+        if self.broken == "init":
+            raise self.NVMLError("no driver")
+
+    def nvmlShutdown(self) -> None:
+        self.down = True
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetComputeRunningProcesses(self, device: int) -> list[Any]:
+        if self.broken == "list":
+            raise self.NVMLError("not supported")
+        used = (3 * 2**30, None)[device]
+        pids = (os.getppid(), 2**22 + 5)[device], os.getpid()
+        return [types.SimpleNamespace(pid=pid, usedGpuMemory=used) for pid in pids]
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, nvml: FakeNVML) -> None:
+    shipped = types.ModuleType("vllm.third_party")
+    shipped.pynvml = nvml  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.third_party", shipped)
+
+
+def test_readings_of_the_gpu_leave_this_process_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNVML()
+    _install(monkeypatch, nvml)
+    found = out_of_memory.holders()
+    assert [(h.gpu, h.pid, h.mib) for h in found] == [(0, os.getppid(), 3072), (1, 2**22 + 5, None)]
+    assert found[0].name and found[1].name == "not visible from here" and nvml.down
+
+
+@pytest.mark.parametrize("broken", ["init", "list"])
+def test_without_readings_nothing_is_said(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    _install(monkeypatch, FakeNVML(broken))
+    assert out_of_memory.holders() == []
+
+
+def test_without_the_library_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm.third_party", None)
+    assert out_of_memory.holders() == []
+
+
+# ------------------------------------------------------------------------------------------------- the engine's words
+
+LOG = f"""EngineCore failed to start.
+Traceback (most recent call last):
+  File "worker.py", line 1, in init
+{BUSY}
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "core.py", line 9, in run
+RuntimeError: Worker initialization failed
+"""
+
+
+def test_the_cause_of_a_start_that_failed_is_the_first_and_of_a_death_the_last() -> None:
+    assert startup.first_cause(LOG) == BUSY
+    assert startup.last_cause(LOG) == "RuntimeError: Worker initialization failed"
+    assert startup.first_cause("EngineCore failed to start.") is None
+    assert len(str(startup.first_cause(f"ValueError: {'x' * 9999}"))) < 1000
+
+
+def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out_of_memory, "holders", lambda: [Holder(0, 4711, "vllm serve", 50_000)])
+    said = _did_not_start("m", RuntimeError("Engine core initialization failed. See root cause above."), LOG)
+    assert said.startswith("vLLM did not start with model 'm': ValueError: Free memory")
+    assert "--gpu-memory-utilization 0.36" in said and "process 4711 (vllm serve) holds 50,000 MiB" in said
+    said = _did_not_start("m", RuntimeError("no kernel"), "")
+    assert "no kernel" in said and "--verbose" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(None, "no reason"), (0, "told to end"), (1, "exit code 1"), (-9, "SIGKILL.*memory"), (-11, "SIGSEGV$")],
+)
+def test_how_a_process_ended(code: int | None, said: str) -> None:
+    import re
+
+    assert re.search(said, startup.exit_text(code))
+
+
+def test_errors_of_the_log_go_into_the_file_of_the_drivers_choice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = startup.LastWords()
+    path = Path(os.environ[environment.LAST_WORDS])
+    monkeypatch.setenv(environment.LAST_WORDS, str(path))
+    logger = logging.getLogger("vllm")
+    before = list(logger.handlers)
+    try:
+        vllm_plugin._write_down_errors()
+        vllm_plugin._write_down_errors()
+        try:
+            raise ValueError("the cause")
+        except ValueError:
+            logger.exception("failed")
+        logger.warning("a trifle")
+        assert words.text().count("failed\n") == 1 and "trifle" not in words.text()
+        assert startup.last_cause(words.text()) == "ValueError: the cause"
+    finally:
+        for handler in set(logger.handlers) - set(before):
+            logger.removeHandler(handler)
+            handler.close()
+    words.discard()
+    assert not path.exists() and words.text() == ""

@@ -1,0 +1,166 @@
+"""What `VLLMEngine` makes of vLLM's answers and errors; vLLM itself is played by a few lines here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import types
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from selfinstruct.config.schema import Sampling
+from selfinstruct.engines import startup
+from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.vllm import VLLMEngine
+from selfinstruct.errors import EngineError
+
+DeadError = type("EngineDeadError", (Exception,), {})
+GenerateError = type("EngineGenerateError", (Exception,), {})
+
+
+@pytest.fixture(autouse=True)
+def played_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def module(name: str, **members: Any) -> None:
+        made = types.ModuleType(name)
+        made.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, made)
+
+    anything = types.SimpleNamespace
+    module("vllm", SamplingParams=anything)
+    module("vllm.sampling_params", RequestOutputKind=anything(FINAL_ONLY=2))
+    module("vllm.lora", __path__=[])
+    module("vllm.lora.request", LoRARequest=anything)
+    module("vllm.v1", __path__=[])
+    module("vllm.v1.engine", __path__=[])
+    module("vllm.v1.engine.exceptions", EngineDeadError=DeadError, EngineGenerateError=GenerateError)
+
+
+class PlayedLLM:
+    """Answers every request with `outcome`, or raises it."""
+
+    def __init__(self, outcome: Any, *, errored: bool = False, exitcodes: tuple[int | None, ...] = ()) -> None:
+        self.outcome = outcome
+        self.errored = errored
+        processes = [types.SimpleNamespace(exitcode=code) for code in exitcodes]
+        manager = types.SimpleNamespace(processes=processes)
+        self.engine_core = types.SimpleNamespace(resources=types.SimpleNamespace(engine_manager=manager))
+        self.shutdowns = 0
+
+    async def generate(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        yield self.outcome
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+
+def finished(reason: str) -> Any:
+    return types.SimpleNamespace(
+        outputs=[types.SimpleNamespace(text="text", finish_reason=reason, token_ids=[1, 2])], prompt_logprobs=None
+    )
+
+
+def make(llm: PlayedLLM) -> VLLMEngine:
+    def tokenizer(text: str, add_special_tokens: bool) -> Any:
+        return types.SimpleNamespace(input_ids=[0] * len(text.split()))
+
+    return VLLMEngine(llm, tokenizer, 100, release=lambda: None, last_words=startup.LastWords())
+
+
+ASKED = Request("proposal/0", "a prompt", Sampling(max_tokens=5))
+
+
+async def test_an_answer_is_an_answer() -> None:
+    assert (await make(PlayedLLM(finished("stop"))).generate(ASKED)).text == "text"
+
+
+async def test_an_abort_that_nobody_asked_for_is_the_end_of_the_engine() -> None:
+    """A core that is told to end (Ctrl-C reaches it too) aborts what it has; no request has failed by that."""
+    with pytest.raises(EngineError, match="told to end"):
+        await make(PlayedLLM(finished("abort"))).generate(ASKED)
+
+
+async def test_a_death_says_how_it_came() -> None:
+    with pytest.raises(EngineError, match="killed by SIGKILL"):
+        await make(PlayedLLM(DeadError("see above"), exitcodes=(None, -9))).generate(ASKED)
+    engine = make(PlayedLLM(DeadError("see above"), exitcodes=(1,)))
+    with open(engine._last_words._file.name, "a") as log:  # noqa: ASYNC230, PTH123 - as the engine's process does
+        log.write("fatal\nTraceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n")
+    with pytest.raises(EngineError, match=r"torch\.OutOfMemoryError.*2 GiB\n.*--gpu-memory-utilization"):
+        await engine.generate(ASKED)
+
+
+@pytest.mark.parametrize("error", [GenerateError(), ValueError("bad")])
+async def test_an_error_fails_the_request_unless_the_engine_is_dead(error: Exception) -> None:
+    with pytest.raises(RequestFailed, match="refused"):
+        await make(PlayedLLM(error)).generate(ASKED)
+    with pytest.raises(EngineError, match="died"):
+        await make(PlayedLLM(error, errored=True)).generate(ASKED)
+
+
+async def test_progress_counts_tokens_of_requests_under_way() -> None:
+    llm = PlayedLLM(finished("stop"))
+    engine = make(llm)
+    assert engine.progress() == 0
+    states = [types.SimpleNamespace(detokenizer=types.SimpleNamespace(num_output_tokens=lambda: 7)) for _ in range(2)]
+    states.append(types.SimpleNamespace(detokenizer=None))
+    llm.output_processor = types.SimpleNamespace(request_states=dict(enumerate(states)))  # type: ignore[attr-defined]
+    assert engine.progress() == 14
+
+
+async def test_closing_twice_is_harmless() -> None:
+    llm = PlayedLLM(finished("stop"))
+    engine = make(llm)
+    await engine.close()
+    await engine.close()
+    assert llm.shutdowns == 1 and engine.progress() == 0
+
+
+# ----------------------------------------------------------------------------------------------- the thread that starts
+
+
+async def test_the_thread_that_starts_an_engine_lasts_until_released() -> None:
+    made: list[threading.Thread] = []
+
+    def make_it() -> str:
+        made.append(threading.current_thread())
+        return "engine"
+
+    value, release = await startup.in_lasting_thread(make_it, lambda unwanted: pytest.fail("it is wanted"))
+    assert value == "engine" and made[0] is not threading.main_thread() and made[0].is_alive()
+    release()
+    assert not made[0].is_alive()
+
+
+async def test_the_error_of_a_start_is_raised_and_its_thread_ends() -> None:
+    def fail() -> None:
+        raise KeyError("why")
+
+    before = threading.active_count()
+    with pytest.raises(KeyError, match="why"):
+        await startup.in_lasting_thread(fail, lambda unwanted: None)
+    for _ in range(1000):
+        if threading.active_count() <= before:
+            break
+        await asyncio.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+async def test_an_engine_that_comes_after_its_start_was_cancelled_is_discarded() -> None:
+    go, discarded = threading.Event(), asyncio.Event()
+
+    def slow() -> str:
+        go.wait(30)
+        return "engine"
+
+    call = asyncio.ensure_future(startup.in_lasting_thread(slow, lambda unwanted: discarded.set()))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go.set()
+    await asyncio.wait_for(discarded.wait(), 30)

@@ -1,0 +1,128 @@
+"""Task files of every shape: recognised by what stands in them, read as the benchmark has it, refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import evaluation_tasks, super_natural_instructions
+from selfinstruct.records import SeedTask
+
+
+def superni_task(**values: Any) -> dict[str, Any]:
+    default = {
+        "Categories": ["Textual Entailment"],
+        "Definition": ["Say whether the second sentence follows from the first"],
+        "Positive Examples": [
+            {"input": "It rains. It is wet.", "output": "yes", "explanation": "Rain is wet."},
+            {"input": "It rains. It is Monday?", "output": ["no"], "explanation": ""},
+            {"input": "third", "output": "yes"},
+        ],
+        "Negative Examples": [],
+        "Instances": [{"id": f"t-{k}", "input": f"case {k}", "output": ["yes", "indeed"]} for k in range(130)],
+    }
+    return default | values
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "superni"
+    folder.mkdir()
+    (folder / "task2_b.json").write_text(json.dumps(superni_task(Categories=["Title Generation"])))
+    (folder / "task1_a.json").write_text(json.dumps(superni_task()))
+    return folder
+
+
+def test_a_folder_of_superni_files(folder: Path) -> None:
+    first, second = evaluation_tasks.load_evaluation_tasks(str(folder))
+    assert isinstance(first, super_natural_instructions.BenchmarkTask) and isinstance(
+        second, super_natural_instructions.BenchmarkTask
+    )
+    assert (first.id, second.id) == ("task1_a", "task2_b")
+    assert len(first.instances) == 100, "the benchmark asks the first 100"
+    assert first.instances[99] == super_natural_instructions.BenchmarkInstance("t-99", "case 99", ("yes", "indeed"))
+    assert (first.is_exact_match, second.is_exact_match) == (True, False)
+    assert evaluation_tasks.load_evaluation_tasks(str(folder / "task1_a.json")) == [first]
+    assert (
+        evaluation_tasks.instructions([str(folder)]) == ["Say whether the second sentence follows from the first"] * 2
+    )
+
+
+def test_plain_strings_of_older_releases(tmp_path: Path) -> None:
+    path = tmp_path / "task3.json"
+    old = superni_task(Definition="Copy it.", Categories="Copying", Instances=[{"input": "a", "output": "a"}])
+    path.write_text(json.dumps(old))
+    task = super_natural_instructions.read(path)
+    assert (task.definition, task.category) == ("Copy it.", "Copying")
+    assert task.instances == (super_natural_instructions.BenchmarkInstance("0", "a", ("a",)),)
+
+
+def test_the_prompt_of_tk_instruct(folder: Path) -> None:
+    task = super_natural_instructions.read(folder / "task1_a.json")
+    assert super_natural_instructions.tk_instruct_prompt(task, "It snows.", 2) == (
+        "Definition: Say whether the second sentence follows from the first.\n\n"
+        " Positive Example 1 -\nInput: It rains. It is wet.\n Output: yes.\n\n"
+        " Positive Example 2 -\nInput: It rains. It is Monday?\n Output: no.\n\n"
+        "Now complete the following example -\nInput: It snows.\nOutput: "
+    )
+    assert super_natural_instructions.tk_instruct_prompt(task, "a", 0) == (
+        "Definition: Say whether the second sentence follows from the first.\n\n"
+        "Now complete the following example -\nInput: a.\nOutput: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (superni_task(Definition=[]), "`Definition`"),
+        (superni_task(Definition=[" "]), "`Definition`: is empty"),
+        (superni_task(Instances=[]), "`Instances`"),
+        (superni_task(Instances=[{"input": "a", "output": 3}]), "`Instances.0.output`"),
+        (superni_task(Instances=[{"input": "a\x00", "output": "b"}]), "`Instances.0`: holds a NUL"),
+        (superni_task(Instances=[{"input": "a\ud800", "output": "b"}]), "`Instances.0`: holds a lone surrogate"),
+    ],
+)
+def test_a_broken_superni_file_is_named(tmp_path: Path, content: Any, expected: str) -> None:
+    path = tmp_path / "task4.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        evaluation_tasks.load_evaluation_tasks(str(path))
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_user_oriented_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "user.jsonl"
+    rows = [
+        {
+            "id": "u0",
+            "motivation_app": "Notes",
+            "instruction": "Shorten the note.",
+            "instances": [{"input": "a b", "output": "a"}],
+        },
+        {"id": "u1", "motivation_app": "Maps", "instruction": "Name a way.", "instances": [{"output": "left"}]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, _ = evaluation_tasks.load_evaluation_tasks(str(path))
+    assert isinstance(first, SeedTask)
+    assert (first.id, first.category, first.written_by) == ("u0", "Notes", "person")
+    path.write_text(json.dumps(rows[0] | {"instances": []}) + "\n")
+    with pytest.raises(InputError, match="line 1: `instances`: is empty"):
+        evaluation_tasks.load_evaluation_tasks(str(path))
+
+
+def test_what_is_not_there_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such seed file"):
+        evaluation_tasks.load_evaluation_tasks(str(tmp_path / "none.jsonl"))
+    with pytest.raises(InputError, match="must hold Super-NaturalInstructions files"):
+        evaluation_tasks.load_evaluation_tasks(str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "author"), [("eval_tasks", "person"), ("demo_heldout", "program")])
+def test_who_wrote_the_packaged_tasks(name: str, author: str) -> None:
+    tasks = evaluation_tasks.load_evaluation_tasks(name)
+    assert {task.written_by for task in tasks if isinstance(task, SeedTask)} == {author}

@@ -1,0 +1,286 @@
+"""Seed files: what is refused, all at once and by line; and that the packaged sets keep what they promise."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+
+from selfinstruct.checks import seed_lint
+from selfinstruct.config.schema import Filters
+from selfinstruct.errors import InputError
+from selfinstruct.formats import seed_tasks
+from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.prompts import can_be_shown
+from selfinstruct.records import Instance, SeedTask
+
+SEEDS = seed_tasks.load_seed_tasks(["seed_tasks"])
+EVALUATION = seed_tasks.load_seed_tasks(["eval_tasks"])
+DATASHEET = (Path(__file__).parents[3] / "seeds" / "README.md").read_text()
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    good = {
+        "id": "s1",
+        "instruction": "Name a river.",
+        "instances": [{"input": "", "output": "Elbe"}],
+        "is_classification": False,
+    }
+    return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_bytes(b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in rows))
+    return path
+
+
+def problems(*paths: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        seed_tasks.load_seed_tasks(paths)
+    assert caught.value.exit_code == 4
+    return str(caught.value)
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    extra = row(instruction=" Name a river.\n", name="river", category="facts", other=1)
+    (task,) = seed_tasks.load_seed_tasks([write(tmp_path / "s.jsonl", extra)])
+    assert task == SeedTask("s1", "Name a river.", (Instance("", "Elbe"),), False, "river", "facts")
+
+
+def test_an_input_may_be_left_out(tmp_path: Path) -> None:
+    (task,) = seed_tasks.load_seed_tasks([write(tmp_path / "s.jsonl", row(instances=[{"output": "Elbe"}]))])
+    assert task.instances == (Instance("", "Elbe"),)
+
+
+def test_bom_and_crlf_are_accepted(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", b"\xef\xbb\xbf" + json.dumps(row()).encode() + b"\r\n\r\n")
+    assert len(seed_tasks.load_seed_tasks([path])) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (b'{"id": "x", \n', "not valid JSON"),
+        (b'{"id": "\xff"}\n', "utf-8"),
+        (b"[]\n", "expected a JSON object, got list"),
+        (row(id=...), "`id`: is missing"),
+        (row(id=""), "`id`: is empty"),
+        (row(id=7), "`id`: input should be a valid string, got 7"),
+        (row(instruction=...), "`instruction`: is missing"),
+        (row(instruction="  \n"), "`instruction`: is empty"),
+        (row(instruction=["a"]), "`instruction`: input should be a valid string, got ['a']"),
+        (row(instruction="a\0b"), "`instruction`: holds a NUL character"),
+        (row(instruction="a \ud800"), "`instruction`: holds a lone surrogate"),
+        (row(category="a \udfff"), "`category`: holds a lone surrogate"),
+        (row(instances=...), "`instances`: is missing"),
+        (row(instances=[]), "`instances`: is empty"),
+        (row(instances={"input": "", "output": "x"}), "`instances`: input should be a valid list"),
+        (row(instances=[{"input": "a"}]), "`instances.0.output`: is missing"),
+        (row(instances=[{"input": "a", "output": ""}]), "`instances.0.output`: is empty"),
+        (
+            row(instances=[{"output": "a"}, {"output": 3}]),
+            "`instances.1.output`: input should be a valid string, got 3",
+        ),
+        (row(instances=[{"input": "\0", "output": "a"}]), "`instances.0`: holds a NUL character"),
+        (row(is_classification=...), "`is_classification`: is missing"),
+        (row(is_classification="false"), "`is_classification`: input should be a valid boolean, got 'false'"),
+        (row(is_classification=0), "`is_classification`: input should be a valid boolean, got 0"),
+        (row(name="a\0"), "`name`: holds a NUL character"),
+    ],
+)
+def test_a_bad_row_is_named_by_line_and_field(tmp_path: Path, bad: Any, said: str) -> None:
+    good = [row(id=f"g{k}") for k in range(16)]
+    path = write(tmp_path / "s.jsonl", *good, bad)
+    message = problems(path)
+    assert message.startswith("1 problem(s) in the seed tasks")
+    assert f"  {path}, line 17: " in message
+    assert said in message
+
+
+def test_a_lone_surrogate_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", json.dumps(row(instances=[{"output": "\ud83d"}])).encode() + b"\n")
+    message = problems(path)
+    assert f"{path}, line 1: `instances.0" in message
+    message.encode("utf-8")  # can be shown
+
+
+def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.jsonl", row(id=...), b"{\n", row(), row(instruction=""))
+    two = write(tmp_path / "two.jsonl", row(id="other"), row())
+    three = write(tmp_path / "three.jsonl")
+    message = problems(one, two, three)
+    assert message.startswith("5 problem(s)")
+    for where in (f"{one}, line 1", f"{one}, line 2", f"{one}, line 4", f"{two}, line 2", f"{three}: holds no tasks"):
+        assert where in message
+
+
+def test_duplicate_ids_name_both_places(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one.jsonl", row()), write(tmp_path / "two.jsonl", row(id="s2"), row())
+    assert f"{two}, line 2: `id`: 's1' is already the id of {one}, line 1" in problems(one, two)
+
+
+def test_a_missing_file_says_what_can_be_given(tmp_path: Path) -> None:
+    assert "no such seed file; give a path, or one of the packaged names: seed_tasks" in problems(tmp_path / "no.jsonl")
+    assert "directory" in problems(tmp_path)
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
+    plain = seed_tasks.load_seed_tasks([write(tmp_path / "a.jsonl", row())])
+    spaced = seed_tasks.load_seed_tasks(
+        [write(tmp_path / "b.jsonl", json.dumps(row(note=1), indent=None).encode() + b"\r\n")]
+    )
+    assert seed_tasks.fingerprint(plain) == seed_tasks.fingerprint(spaced)
+    for change in ({"id": "s2"}, {"instruction": "Name a lake."}, {"is_classification": True}):
+        assert seed_tasks.fingerprint(
+            seed_tasks.load_seed_tasks([write(tmp_path / "c.jsonl", row(**change))])
+        ) != seed_tasks.fingerprint(plain)
+
+
+def test_advice_tells_what_is_worth_knowing(tmp_path: Path) -> None:
+    tasks = seed_tasks.load_seed_tasks(
+        [
+            write(
+                tmp_path / "s.jsonl",
+                row(id="a", instruction="Name a long river in Asia.", name="n"),
+                row(id="b", instruction="Name a long river in Africa.", name="n"),
+                row(id="c", instruction="Draw it."),
+                row(id="d", instruction="Say how many there are.", instances=[{"input": "a\nInput: x", "output": "y"}]),
+            )
+        ]
+    )
+    remarks = "\n".join(seed_lint.advice(tasks))
+    assert "no classification task: packaged examples are borrowed" in remarks
+    assert "name 'n' is used 2 times" in remarks
+    assert "b: nearly the same as a (ROUGE-L F 0.833)" in remarks
+    assert "c: the filters would reject such an instruction: too_short" in remarks
+    assert "d: an instance holds a line that opens like a prompt's field" in remarks
+    one_label = row(is_classification=True, instances=[{"input": k, "output": "yes"} for k in "ab"])
+    remarks = "\n".join(seed_lint.advice(seed_tasks.load_seed_tasks([write(tmp_path / "s.jsonl", one_label)])))
+    assert "only classification tasks" in remarks
+    assert "s1: all instances have the label 'yes'" in remarks
+
+
+# ------------------------------------------------------------------------------------------- packaged sets
+
+
+SCORER = RougeScorer(["rougeL"])
+
+
+def rouge_l(one: str, other: str) -> float:
+    return float(SCORER.score(one, other)["rougeL"].fmeasure)
+
+
+def bound(one: str, other: str) -> float:
+    """An upper bound on ROUGE-L F from the words in common, which spares most of the comparisons."""
+    a, b = WORDS[one], WORDS[other]
+    return 2 * (a & b).total() / (a.total() + b.total())
+
+
+WORDS = {t.instruction: Counter(re.findall("[a-z0-9]+", t.instruction.lower())) for t in SEEDS + EVALUATION}
+
+
+def test_seed_set_has_the_sizes_it_promises() -> None:
+    assert len(SEEDS) == 175
+    classification = [t for t in SEEDS if t.is_classification]
+    assert len(classification) >= 25
+    assert all(len({i.output for i in t.instances}) >= 2 for t in classification)
+    others = [t for t in SEEDS if not t.is_classification]
+    assert sum(2 <= len(t.instances) <= 3 for t in others) >= 40
+    assert len({t.category for t in SEEDS}) >= 15
+    assert all(t.category and t.name for t in SEEDS + EVALUATION)
+
+
+def test_evaluation_set_has_the_size_it_promises() -> None:
+    assert len(EVALUATION) == 60
+    assert not {t.id for t in SEEDS} & {t.id for t in EVALUATION}
+
+
+def test_no_two_seeds_are_alike() -> None:
+    near = [(a.id, b.id) for a, b in combinations(SEEDS, 2) if bound(a.instruction, b.instruction) >= 0.6]
+    texts = {t.id: t.instruction for t in SEEDS}
+    assert [pair for pair in near if rouge_l(texts[pair[0]], texts[pair[1]]) >= 0.6] == []
+
+
+def test_no_evaluation_task_is_near_a_seed() -> None:
+    pairs = [
+        (e.id, s.id)
+        for e in EVALUATION
+        for s in SEEDS
+        if bound(e.instruction, s.instruction) > 0.5 and rouge_l(e.instruction, s.instruction) > 0.5
+    ]
+    assert pairs == []
+
+
+def test_packaged_tasks_pass_the_heuristics_and_can_be_shown() -> None:
+    for tasks in (SEEDS, EVALUATION):
+        check = heuristics(Filters(), [t.instruction for t in tasks])
+        assert {t.id: check(t.instruction) for t in tasks if check(t.instruction)} == {}
+        assert [t.id for t in tasks if not can_be_shown(t)] == []
+        assert seed_lint.advice(tasks) == []
+
+
+def test_inputs_have_many_shapes() -> None:
+    inputs = [i.input for t in SEEDS for i in t.instances]
+    shapes = {
+        "none": sum(not text for text in inputs),
+        "one line": sum(bool(text) and "\n" not in text for text in inputs),
+        "several lines": sum("\n" in text for text in inputs),
+        "table": sum(bool(re.search(r"^.+ \| .+\n.+ \| ", text, re.M)) for text in inputs),
+        "list": sum(bool(re.search(r"^(?:[-*]|\d[.)]) .+\n(?:[-*]|\d[.)]) ", text, re.M)) for text in inputs),
+        "dialogue": sum(bool(re.search(r"^[A-Z]\w+: .+\n[A-Z]\w+: ", text, re.M)) for text in inputs),
+        "e-mail": sum(bool(re.search(r"^(?:Hi|Hello|Dear)\b", text, re.M)) for text in inputs),
+        "code": sum(bool(re.search(r"^(?:def |SELECT |for |if |\s+return )", text, re.M)) for text in inputs),
+    }
+    assert {shape: n for shape, n in shapes.items() if n < 3} == {}
+
+
+# ----------------------------------------------------------------------------------------------- datasheet
+
+
+@pytest.mark.parametrize(("name", "tasks"), [("seed_tasks", SEEDS), ("eval_tasks", EVALUATION)])
+def test_the_datasheets_numbers_are_those_of_the_file(name: str, tasks: list[SeedTask]) -> None:
+    section = DATASHEET.split(f"### `{name}.jsonl`")[1].split("\n### ")[0].split("\n## ")[0]
+    table = dict(re.findall(r"^\| ([^|]+?) +\| +(\d+) \|$", section, re.M))
+    instances = [i for t in tasks for i in t.instances]
+    words = [len(t.instruction.split()) for t in tasks]
+    assert {k: int(v) for k, v in table.items()} == {
+        "tasks": len(tasks),
+        "classification tasks": sum(t.is_classification for t in tasks),
+        "other tasks": sum(not t.is_classification for t in tasks),
+        "other tasks with two or three instances": sum(
+            not t.is_classification and 2 <= len(t.instances) <= 3 for t in tasks
+        ),
+        "instances": len(instances),
+        "instances without input": sum(not i.input for i in instances),
+        "shortest instruction (words)": min(words),
+        "longest instruction (words)": max(words),
+        "categories": len({t.category for t in tasks}),
+        **Counter(t.category for t in tasks),
+    }
+
+
+def test_the_datasheet_is_complete() -> None:
+    headings = re.findall(r"^## (.+)$", DATASHEET, re.M)
+    assert headings == ["Motivation", "Composition", "Collection", "Checks", "Schema", "Uses", "Limits", "Licence"]
+
+
+def test_paraphrases_and_who_wrote_a_task(tmp_path: Path) -> None:
+    row = {"id": "a", "instruction": "Say it.", "instances": [{"output": "it"}], "is_classification": False}
+    path = tmp_path / "s.jsonl"
+    path.write_text(json.dumps(row | {"paraphrases": ["Utter it.", " Tell it. "], "written_by": "program"}) + "\n")
+    task = seed_tasks.load_seed_tasks([path])[0]
+    assert (task.paraphrases, task.written_by) == (("Utter it.", "Tell it."), "program")
+    path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"], "written_by": "nobody"}) + "\n")
+    with pytest.raises(InputError, match="`written_by`: input should be 'person', 'program' or 'model', got 'nobody'"):
+        seed_tasks.load_seed_tasks([path])
+    path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"]}) + "\n")
+    with pytest.raises(InputError) as error:
+        seed_tasks.load_seed_tasks([path])
+    assert "`paraphrases.0`: is empty" in str(error.value)
+    assert "`paraphrases.1`: holds a NUL" in str(error.value)

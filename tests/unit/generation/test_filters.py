@@ -1,0 +1,258 @@
+"""Each filter at its boundaries, with its evidence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.config.schema import Filters
+from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.filters.characters import invalid_characters
+from selfinstruct.generation.filters.instances import check_instances
+from selfinstruct.generation.filters.keywords import keyword, opening
+from selfinstruct.generation.filters.length import length
+from selfinstruct.generation.filters.script import first_character, script_of, scripts_of
+from selfinstruct.generation.prompts import ParsedInstance
+from selfinstruct.records import Rejection
+
+ENGLISH = ["Name a river in Asia."]
+check = heuristics(Filters(), ENGLISH)
+
+
+def reason(rejection: Rejection | None) -> str | None:
+    return rejection.reason if rejection else None
+
+
+# -------------------------------------------------------------------------------------------------- length
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "rejected"),
+    [
+        ("Name a river.", 3, "too_short"),
+        ("Name a long river.", 4, None),
+        ("Don't stop now.", 4, None),  # rouge_score's tokens: don, t, stop, now
+        ("word " * 150, 150, None),
+        ("word " * 151, 151, "too_long"),
+        ("写一首诗", 4, None),
+        ("写首诗", 3, "too_short"),
+        ("Напиши короткий рассказ", 3, "too_short"),
+        ("Напиши короткий рассказ здесь", 4, None),
+        ("Résume cet article déjà", 4, None),
+        ("", 0, "too_short"),
+        ("?!", 0, "too_short"),
+    ],
+)
+def test_length_counts_words_of_any_script(text: str, words: int, rejected: str | None) -> None:
+    found = length(text, min_words=4, max_words=150)
+    assert reason(found) == rejected
+    if found is not None:
+        limit = {"too_short": {"min_words": 4}, "too_long": {"max_words": 150}}[found.reason]
+        assert found.evidence == {"words": words, **limit}
+
+
+# ------------------------------------------------------------------------------------------------ keywords
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Describe the image to a friend.", "image"),
+        ("Describe the IMAGE to a friend.", "image"),
+        ("List the files.", "files"),
+        ("Draw it.", "draw"),
+        ("Where to go  to\nlearn this?", "go  to\nlearn"[:6]),
+        ("Tell (graphs) apart.", "graphs"),
+        ("Explain a paragraph.", None),
+        ("Write a profile of a filer.", None),
+        ("Imagine a mapping from words.", None),
+        ("Discuss drawbacks of the plotline.", None),
+        ("He is going to go together.", None),
+    ],
+)
+def test_keywords_are_whole_words_in_any_case(text: str, found: str | None) -> None:
+    rejection = keyword(text, keywords=Filters().keywords)
+    assert (rejection.evidence["keyword"] if rejection else None) == found
+    assert reason(rejection) == ("keyword" if found else None)
+
+
+def test_keywords_of_other_scripts_and_with_punctuation() -> None:
+    assert reason(keyword("Explain C++ to me.", keywords=["C++"])) == "keyword"
+    assert keyword("Explain C+ to me.", keywords=["C++"]) is None
+    assert reason(keyword("Нарисуй картинку дома", keywords=["картинку"])) == "keyword"
+    assert reason(keyword("描述 图片 里的人", keywords=["图片"])) == "keyword"
+    assert keyword("Anything with an image", keywords=[]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rejected"),
+    [
+        ("Write a program that sorts.", True),
+        ("write a  PROGRAM that sorts.", True),
+        ("Write a programme for the evening.", False),
+        ("Please write a program that sorts.", False),
+        ("Write a poem.", False),
+    ],
+)
+def test_openings(text: str, rejected: bool) -> None:
+    found = opening(text, openings=["Write a program"])
+    assert (found is not None) == rejected
+    if found is not None:
+        assert found == Rejection("opening", {"opening": text[: text.lower().index("program") + len("program")]})
+    assert opening(text, openings=[]) is None
+
+
+# -------------------------------------------------------------------------------------------------- script
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds", "rejected"),
+    [
+        ("Name a river.", ENGLISH, None),
+        ("École ou collège ?", ENGLISH, None),
+        ("9 lives: explain.", ENGLISH, None),
+        ("\u212a is for kelvin.", ENGLISH, None),  # KELVIN SIGN, a compatibility form of K
+        ("\uff21 full-width letter.", ENGLISH, None),
+        ("写一首关于春天的诗", ENGLISH, "foreign_script"),
+        ("写一首关于春天的诗", ["翻译这句话"], None),
+        ("ひらがなで書いて", ["翻訳して"], None),
+        ("〇から九まで数えて", ["翻訳して"], None),
+        ("Напиши рассказ", ENGLISH, "foreign_script"),
+        ("Напиши рассказ", ["Переведи текст"], None),
+        ("Name a river.", ["Переведи текст"], "foreign_script"),
+        ("12 предложений", ["Переведи текст"], None),
+        ("اكتب قصة", ENGLISH, "foreign_script"),
+        ("- Name a river.", ENGLISH, "leading_punctuation"),
+        ("«Nommez» un fleuve", ENGLISH, "leading_punctuation"),
+        ("_name_ a river", ENGLISH, "leading_punctuation"),
+        ("\u0301a combining accent", ENGLISH, "leading_punctuation"),
+        ("😀 smile at them", ENGLISH, "leading_punctuation"),
+        (" Name a river.", ENGLISH, "leading_punctuation"),
+        ("", ENGLISH, "leading_punctuation"),
+    ],
+)
+def test_an_instruction_begins_in_the_script_of_the_seeds(text: str, seeds: list[str], rejected: str | None) -> None:
+    found = first_character(text, scripts=scripts_of(seeds))
+    assert reason(found) == rejected
+    if found is not None:
+        assert found.evidence["character"] == text[:1]
+    if rejected == "foreign_script":
+        assert found is not None
+        assert found.evidence["script"] == script_of(text[0])
+
+
+def test_the_seeds_scripts_are_those_of_their_first_letters() -> None:
+    assert scripts_of(["Name", "翻译", "(odd)", ""]) == {"LATIN", "CJK", "DIGIT"}
+
+
+# ---------------------------------------------------------------------------------------------- characters
+
+
+@pytest.mark.parametrize(
+    "character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\x80", "\x9f", "\ud800", "\udfff", "\ufffd"]
+)
+def test_invalid_characters(character: str) -> None:
+    expected = Rejection("invalid_characters", {"character": f"U+{ord(character):04X}", "position": 3})
+    assert invalid_characters(f"abc{character}d{character}") == expected
+
+
+@pytest.mark.parametrize("text", ["tab\tand\nlines\r\n", "\xa0\xe4", "写诗", "K", "👩‍🚀", "\u2028"])
+def test_valid_characters(text: str) -> None:
+    assert invalid_characters(text) is None
+
+
+# --------------------------------------------------------------------------------------------------- chain
+
+
+@pytest.mark.parametrize(
+    ("text", "rejected"),
+    [
+        ("Name a long river in Asia.", None),
+        ("Draw\0", "invalid_characters"),
+        ("Draw it", "too_short"),
+        ("Write a program that draws an image of it.", "keyword"),
+        ("Write a program that sorts numbers.", "opening"),
+        ("- Name a long river in Asia.", "leading_punctuation"),
+    ],
+)
+def test_the_first_objection_in_order_is_the_reason(text: str, rejected: str | None) -> None:
+    assert reason(check(text)) == rejected
+
+
+@given(st.text(st.characters()))
+def test_any_text_gets_a_decision(text: str) -> None:
+    found = check(text)
+    assert found is None or found.reason
+
+
+# ----------------------------------------------------------------------------------------------- instances
+
+
+def decide(*instances: tuple[str, str], max_instances: int = 5) -> list[str | None]:
+    parsed = [ParsedInstance(*instance) for instance in instances]
+    return [reason(found) for found in check_instances(parsed, max_instances=max_instances)]
+
+
+@pytest.mark.parametrize(
+    ("instance", "rejected"),
+    [
+        (("a", "b"), None),
+        (("", "b"), None),
+        (("a", ""), "empty_output"),
+        (("", ""), "empty_output"),
+        (("a", "a"), "output_equals_input"),
+        (("a", "The steps are:"), "ends_in_colon"),
+        (("Is it:", "b"), None),
+        (("a", "nul \0"), "invalid_characters"),
+        (("surrogate \ud83d", "b"), "invalid_characters"),
+    ],
+)
+def test_instances_by_themselves(instance: tuple[str, str], rejected: str | None) -> None:
+    assert decide(instance) == [rejected]
+
+
+def test_a_cut_instance_is_dropped() -> None:
+    (found,) = check_instances([ParsedInstance("a", "b", truncated=True)], max_instances=5)
+    assert reason(found) == "truncated"
+
+
+def test_conflicting_outputs_go_both_and_say_how_many() -> None:
+    parsed = [ParsedInstance("a", "yes"), ParsedInstance("b", "yes"), ParsedInstance("a", "no")]
+    conflict = Rejection("conflicting_outputs", {"outputs": 2})
+    assert check_instances(parsed, max_instances=5) == [conflict, None, conflict]
+
+
+def test_an_output_that_is_dropped_anyway_conflicts_with_nothing() -> None:
+    parsed = [ParsedInstance("a", "yes"), ParsedInstance("a", "ye", truncated=True)]
+    assert [reason(f) for f in check_instances(parsed, max_instances=5)] == [None, "truncated"]
+    assert decide(("a", "yes"), ("a", ""), ("a", "That is:"), ("a", "a")) == [
+        None,
+        "empty_output",
+        "ends_in_colon",
+        "output_equals_input",
+    ]
+
+
+def test_of_outputs_without_input_the_first_stays() -> None:
+    assert decide(("", "one"), ("", "two"), ("", "one")) == [None, "second_without_input", "second_without_input"]
+
+
+def test_duplicates_name_the_first() -> None:
+    parsed = [ParsedInstance("a", "b"), ParsedInstance("c", "d"), ParsedInstance("c", "d")]
+    assert check_instances(parsed, max_instances=5)[2] == Rejection("duplicate_instance", {"first": 1})
+
+
+def test_at_most_max_instances_are_kept() -> None:
+    many = [(str(k), "b") for k in range(7)]
+    assert decide(*many) == [None] * 5 + ["over_max_instances"] * 2
+    assert decide(("x", ""), *many[:2], max_instances=1) == ["empty_output", None, "over_max_instances"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "x", "y", "a", "z:"])), max_size=9))
+def test_what_is_kept_has_one_output_per_input(instances: list[tuple[str, str]]) -> None:
+    decisions = decide(*instances, max_instances=3)
+    kept = [instance for instance, rejected in zip(instances, decisions, strict=True) if rejected is None]
+    assert len(kept) <= 3
+    assert len({given for given, _ in kept}) == len(kept)
+    assert all(output and output != given and not output.endswith(":") for given, output in kept)

@@ -1,0 +1,172 @@
+"""`generate` around the scheduler: what identifies a run, what may change, what is refused before anything is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config.load import load_config
+from selfinstruct.engines.base import Engine
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
+from selfinstruct.generation import generate as module
+from selfinstruct.generation.generate import generate
+from selfinstruct.run.journal import JournalWriter
+from tests.conftest import journal_lines, run_scripted, script
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 7}, r"seed: recorded 42, now 7"),
+        ({"window": 6}, r"window: recorded 5, now 6"),
+        ({"model": "other"}, r"model: recorded 'scripted', now 'other'"),
+        ({"filters": {"threshold": 0.6}}, r"filters\.threshold: recorded 0\.7, now 0\.6"),
+        ({"proposal": {"temperature": 0.9}}, r"proposal\.temperature: recorded 0\.7, now 0\.9"),
+        ({"engine": {"dtype": "float32"}}, r"engine\.dtype: recorded None, now 'float32'"),
+    ],
+)
+def test_other_settings_are_refused_with_a_readable_difference(
+    make_config: Any, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    run_scripted(make_config(num_instructions=5))
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
+    with pytest.raises(ConfigError, match=said) as caught:
+        run_scripted(make_config(num_instructions=9, **change))
+    assert caught.value.exit_code == 2
+    assert str(tmp_path / "run") in str(caught.value) and "--overwrite" in str(caught.value)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()} == before
+
+
+def test_other_seeds_are_refused_although_the_file_has_the_same_name(
+    make_config: Any, seed_file: Path, seed_rows: list[dict[str, Any]]
+) -> None:
+    run_scripted(make_config(num_instructions=5))
+    seed_rows[3]["instruction"] += " Twice."
+    seed_file.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
+    with pytest.raises(ConfigError, match="seeds_sha256"):
+        run_scripted(make_config(num_instructions=5))
+
+
+def test_another_engine_is_refused(make_config: Any) -> None:
+    run_scripted(make_config(num_instructions=5))
+    with pytest.raises(ConfigError, match="context_length: recorded 1000000, now 5000"):
+        run_scripted(make_config(num_instructions=9), ScriptedEngine(script, context_length=5000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_in_flight": 3},
+        {"fsync_interval": 0},
+        {"saturation": {"window": 50}},
+        {"engine": {"gpu_memory_utilization": 0.5}},
+        {"export": {"include_seeds": True}},
+    ],
+)
+def test_what_only_paces_a_run_may_change(make_config: Any, change: dict[str, Any]) -> None:
+    run_scripted(make_config(num_instructions=5))
+    assert len(run_scripted(make_config(num_instructions=9, **change)).pool) == 9
+
+
+def test_a_finished_run_starts_no_engine_and_changes_no_line(make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config())
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+
+    async def refuse() -> Engine:
+        pytest.fail("an engine was started")
+
+    assert generate(make_config(), refuse).complete
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+def test_overwrite_starts_anew_and_leaves_foreign_files_alone(make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config(num_instructions=5))
+    run = tmp_path / "run"
+    (run / "notes.txt").write_text("mine")
+    (run / "dataset").mkdir()
+    (run / "dataset" / "train.jsonl").write_text("old")
+    state = run_scripted(make_config(num_instructions=7, seed=3), overwrite=True)
+    assert len(state.pool) == 7 and journal_lines(run)[0]["identity"]["seed"] == 3
+    assert (run / "notes.txt").read_text() == "mine" and not (run / "dataset").exists()
+
+
+def test_the_written_configuration_continues_the_run(make_config: Any, tmp_path: Path) -> None:
+    config = make_config(num_instructions=5)
+    run_scripted(config)
+    again = load_config(tmp_path / "run" / "config.yaml", {})
+    assert again == config
+    assert run_scripted(again).complete
+
+
+def test_an_engine_that_does_not_start_leaves_nothing_behind(make_config: Any, tmp_path: Path) -> None:
+    async def fail() -> Engine:
+        raise EngineError("no GPU")
+
+    with pytest.raises(EngineError, match="no GPU"):
+        generate(make_config(), fail)
+    assert not (tmp_path / "run" / "journal.jsonl").exists()
+    assert run_scripted(make_config()).complete
+
+
+def test_prompts_that_cannot_fit_are_refused_before_anything_is_asked(make_config: Any, tmp_path: Path) -> None:
+    engine = ScriptedEngine(script, context_length=1030)
+    with pytest.raises(ConfigError, match=r"cannot fit.*--proposal\.max-tokens"):
+        run_scripted(make_config(), engine)
+    assert engine.history == [] and engine._closed and not (tmp_path / "run" / "journal.jsonl").exists()
+
+
+def test_the_engine_is_closed_however_the_run_ends(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = ScriptedEngine(script)
+    run_scripted(make_config(num_instructions=3), done)
+    assert done._closed
+    dead = ScriptedEngine(lambda request: EngineError("died"))
+    with pytest.raises(EngineError):
+        run_scripted(make_config(num_instructions=9), dead)
+    assert dead._closed
+    full = ScriptedEngine(script)
+
+    def refuse(self: JournalWriter, line: Any) -> None:
+        raise SelfInstructError("disk full")
+
+    monkeypatch.setattr(JournalWriter, "append", refuse)
+    with pytest.raises(SelfInstructError, match="disk full"):
+        run_scripted(make_config(num_instructions=9), full)
+    assert full._closed
+
+
+def test_metrics_are_written_beside_the_journal(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_METRICS_INTERVAL_S", 0.02)
+    run_scripted(make_config(), ScriptedEngine(script, latency=0.01, seed=1))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows and all(abs(row["time"] - time.time()) < 60 for row in rows)
+    assert [row["accepted"] for row in rows] == sorted(row["accepted"] for row in rows)
+
+
+def test_metrics_that_cannot_be_written_do_not_end_the_run(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_METRICS_INTERVAL_S", 0.001)
+    (tmp_path / "run" / "metrics.jsonl").mkdir(parents=True)
+    complaints: list[Any] = []
+    real = ScriptedEngine.generate
+
+    async def listening(self: ScriptedEngine, request: Any) -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        return await real(self, request)
+
+    monkeypatch.setattr(ScriptedEngine, "generate", listening)
+    assert run_scripted(make_config()).complete
+    assert complaints == []
+
+
+def test_no_output_dir_is_a_configuration_error(make_config: Any) -> None:
+    with pytest.raises(ConfigError, match="--output-dir"):
+        run_scripted(make_config(output_dir=None))

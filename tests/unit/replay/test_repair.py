@@ -1,0 +1,217 @@
+"""`repair`: damage in the middle of a journal is taken out, and the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from selfinstruct.cli import cli
+from selfinstruct.dataset.export import export
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.errors import InputError, RunLockedError, StoppedError
+from selfinstruct.records import Completion
+from selfinstruct.replay.repair import render, repair
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
+from tests.conftest import journal_lines, run_scripted, script
+
+
+@pytest.fixture
+def run(make_config: Any, tmp_path: Path) -> Path:
+    run_scripted(make_config(num_instructions=25))
+    return tmp_path / "run"
+
+
+def raw_lines(run: Path) -> list[bytes]:
+    return (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def where(run: Path, kind: str, which: int = 0) -> int:
+    """The place of a line of this kind in the journal, from 0."""
+    return [k for k, line in enumerate(journal_lines(run)) if line["kind"] == kind][which]
+
+
+HARM: list[Callable[[bytes], bytes]] = [
+    lambda line: b"\x00" * (len(line) - 1) + b"\n",
+    lambda line: line[: len(line) // 2] + b"\n",
+    lambda line: line[:-1],  # The newline: two lines become one that is none.
+    lambda line: line[: len(line) // 2] + b"\n" + line[len(line) // 2 :],
+    lambda line: b"",
+    lambda line: line + line,
+    lambda line: line.replace(b'"', b"\xff", 3),
+    lambda line: b'{"kind":"poem"}\n',
+    lambda line: b"[" * 5000 + b"\n",
+    lambda line: b"\n",
+]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_was_damaged_the_repaired_run_ends_like_an_unharmed_one(
+    make_config: Any, tmp_path: Path, data: st.DataObject
+) -> None:
+    """The same proposals in the same order, the same set of lines, the same export."""
+    whole = tmp_path / "run"
+    if not (whole / "journal.jsonl").exists():
+        run_scripted(make_config(num_instructions=25))
+        export(make_config())
+    lines = raw_lines(whole)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        run.mkdir()
+        harmed = list(lines[: data.draw(st.integers(2, len(lines)))])
+        for place in data.draw(st.lists(st.integers(1, len(harmed) - 1), min_size=1, max_size=3)):
+            harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
+        broken = b"".join(harmed)
+        (run / "journal.jsonl").write_bytes(broken)
+        found = repair(run)
+        count = found["lines"]
+        assert count["total"] == count["kept"] + count["damaged"] + count["dropped"]
+        assert count["damaged"] == len(found["damaged"])
+        assert count["dropped"] == sum(drop["lines"] for drop in found["dropped"])
+        kept = raw_lines(run)
+        assert len(kept) == count["kept"] and set(kept) <= set(lines), "kept lines are kept byte for byte"
+        if found["copy"]:
+            tail = (run / "journal.jsonl.torn").read_bytes()[:-1] if found["torn"] else b""
+            assert Path(found["copy"]).read_bytes() + tail == broken
+        assert repair(run)["copy"] is None, "once is enough"
+        config = make_config(num_instructions=25, output_dir=str(run))
+        assert run_scripted(config).complete
+        assert sorted(raw_lines(run)) == sorted(lines)
+        proposals = [line for line in lines if b'"kind":"proposal"' in line]
+        assert [line for line in raw_lines(run) if b'"kind":"proposal"' in line] == proposals
+        export(config)
+        for name in ("train.jsonl", "validation_unseen.jsonl", "alpaca.json"):
+            assert (run / "dataset" / name).read_bytes() == (whole / "dataset" / name).read_bytes()
+
+
+def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: Path) -> None:
+    lines = journal_lines(run)
+    raw = raw_lines(run)
+    place = where(run, "proposal", 4)
+    raw[place] = b"{broken\n"
+    (run / "journal.jsonl").write_bytes(b"".join(raw))
+    with pytest.raises(InputError, match=rf"line {place + 1} \(byte \d+\): damaged: .*selfinstruct repair {run}"):
+        list(read_lines(run / "journal.jsonl"))
+    found = repair(run)
+    later = [line for line in lines if line["kind"] == "proposal" and line["n"] > 4]
+    gone = {c["id"] for line in later for c in line.get("candidates", ()) if c["accepted"]}
+    offset = sum(map(len, raw[:place]))
+    assert [(d["line"], d["byte"], d["bytes"]) for d in found["damaged"]] == [(place + 1, offset, 8)]
+    assert found["lost"]["proposals"] == [5, later[-1]["n"]] and found["lost"]["instructions"] == len(gone)
+    assert {"kind": "proposal", "why": "comes after a missing proposal", "lines": len(later)} in found["dropped"]
+    assert {drop["kind"] for drop in found["dropped"]} == {"proposal", "classification", "instances"}
+    state = replay(read_lines(run / "journal.jsonl"))
+    assert state.proposals == found["next_proposal"] == 4
+    assert {i.id for i in state.pool} >= set(state.is_classification) >= set(state.instances)
+    assert "proposals 5 to" in render(found) and "the run goes on with proposal 4" in render(found)
+
+
+def test_a_damaged_follow_up_costs_that_follow_up_alone(run: Path) -> None:
+    lines, raw = journal_lines(run), raw_lines(run)
+    place = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line.get("candidates"))
+    raw[place] = b"\xff\xfe\n"
+    (run / "journal.jsonl").write_bytes(b"".join(raw))
+    found = repair(run)
+    assert found["lines"] == {"total": len(raw), "kept": len(raw) - 1, "damaged": 1, "dropped": 0, "added": 0}
+    assert [i.id for _, i in replay(read_lines(run / "journal.jsonl")).pending()] == [lines[place]["id"]]
+
+
+def test_nothing_is_done_where_nothing_is_damaged(run: Path) -> None:
+    before = (run / "journal.jsonl").stat()
+    found = repair(run)
+    assert found["copy"] is None and "nothing is damaged" in render(found)
+    after = (run / "journal.jsonl").stat()
+    assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    with (run / "journal.jsonl").open("ab") as stream:
+        stream.write(b'{"kind":"proposal","n":' + "é".encode()[:1])
+    found = repair(run)
+    assert found["torn"] == 24 and found["copy"] is None and "24 bytes moved" in render(found)
+    assert (run / "journal.jsonl").stat().st_size == before.st_size
+
+
+def test_a_damaged_header_is_refused_and_nothing_is_changed(run: Path) -> None:
+    good = raw_lines(run)
+    for first, said in [
+        (b"{\n", "first line, which says what the run is, is damaged"),
+        (good[0].replace(b'"version":1', b'"version":9'), "version 9 where a header of version 1 is due"),
+        (good[0].replace(b'"identity"', b'"idontity"'), "it has no 'identity'"),
+        (b"", "begins with a line of kind 'proposal'"),
+    ]:
+        broken = b"".join([first, *good[1:]])
+        (run / "journal.jsonl").write_bytes(broken)
+        with pytest.raises(InputError, match=said) as caught:
+            repair(run)
+        assert caught.value.exit_code == 4
+        assert (run / "journal.jsonl").read_bytes() == broken
+        assert not list(run.glob("*damaged*"))
+
+
+def test_copies_are_never_overwritten_and_go_with_the_run(run: Path, make_config: Any) -> None:
+    for number in (1, 2, 3):
+        with (run / "journal.jsonl").open("ab") as stream:
+            stream.write(b"rubbish %d\n" % number)
+        assert repair(run)["copy"] == str(run / f"journal.jsonl.damaged-{number}")
+        assert (run / f"journal.jsonl.damaged-{number}").read_bytes().endswith(b"rubbish %d\n" % number)
+    run_scripted(make_config(num_instructions=3, seed=5), overwrite=True)
+    assert not list(run.glob("*damaged*"))
+
+
+def test_a_run_in_use_is_left_alone(run: Path) -> None:
+    with RunDirectory(run).locked(), pytest.raises(RunLockedError):
+        repair(run)
+    with pytest.raises(InputError, match="no run directory"):
+        repair(run.parent)
+
+
+def test_a_stop_whose_lifting_was_damaged_is_lifted_again(make_config: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def dull(request: Any) -> Completion:
+        return Completion(" Say it again please now.\n", "stop") if request.key < "proposal/3" else script(request)
+
+    rule = {"saturation": {"window": 3, "min_acceptance": 0.9}}
+    with pytest.raises(StoppedError):
+        run_scripted(make_config(window=1, **rule), ScriptedEngine(dull))
+    assert run_scripted(make_config(window=1, saturation={"min_acceptance": 0})).complete
+    raw = raw_lines(run)
+    place = where(run, "control", 1)
+    assert journal_lines(run)[place]["event"] == "resumed"
+    (run / "journal.jsonl").write_bytes(b"".join([*raw[:place], b"?\n", *raw[place + 1 :]]))
+    found = repair(run)
+    assert found["lines"]["added"] == 1 and found["lines"]["dropped"] == 0 and "1 line(s) added" in render(found)
+    assert sorted(raw_lines(run)) == sorted(raw)
+    assert replay(read_lines(run / "journal.jsonl")).complete
+
+
+def test_control_lines_of_lost_proposals_go_too(make_config: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_scripted(make_config(num_instructions=5))
+    run_scripted(make_config(num_instructions=9))
+    raw = raw_lines(run)
+    raw[where(run, "proposal", 1)] = b"?\n"
+    (run / "journal.jsonl").write_bytes(b"".join(raw))
+    found = repair(run)
+    assert {"kind": "control", "why": "tells of a proposal that is gone", "lines": 1} in found["dropped"]
+    state = run_scripted(make_config(num_instructions=9))
+    assert state.complete and len(state.pool) == state.target == 9
+
+
+def test_the_command(run: Path) -> None:
+    with (run / "journal.jsonl").open("ab") as stream:
+        stream.write(b'{"kind":\x1b[31m\n')
+    done = CliRunner().invoke(cli, ["status", str(run)])
+    assert done.exit_code in (0, 4)  # A reader of a run that may be going on cannot know yet.
+    done = CliRunner().invoke(cli, ["repair", str(run)])
+    assert done.exit_code == 0 and "\x1b" not in done.output and "journal.jsonl.damaged-1" in done.stdout
+    done = CliRunner().invoke(cli, ["repair", str(run), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["lines"]["damaged"] == 0

@@ -1,0 +1,630 @@
+"""The evaluation stage on a scripted engine: what is asked, what is saved, what is asked again, what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config.schema import Config, Tune
+from selfinstruct.engines.base import RequestFailed
+from selfinstruct.engines.models import model_fingerprint
+from selfinstruct.errors import ConfigError, EngineError, InputError
+from selfinstruct.formats import seed_tasks
+from selfinstruct.generation import prompts
+from selfinstruct.generation.prompts import encode_answer, parse_answer, strip_thinking
+from selfinstruct.records import Completion, Instance, SeedTask
+from selfinstruct.run.directory import RunDirectory
+from tests.evaluation_fakes import Model, Starter, says
+from tuning.evaluate import main
+from tuning.evaluation import questions
+from tuning.evaluation.answer_cache import engine_arguments
+from tuning.evaluation.answers import Arm, answer
+from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
+from tuning.evaluation.questions import Question
+from tuning.training import prompt_formats
+
+
+def held_out(name: str, output: str, given: str = "") -> dict[str, Any]:
+    instruction = f"Do the held-out thing {name.split('-')[0]}."
+    return {"id": name, "instruction": instruction, "input": given, "output": output, "is_classification": False}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    """Eight tasks; the first two are classification, the third has two references for one question."""
+    rows = [
+        {
+            "id": f"e{k}",
+            "instruction": f"Do the evaluated thing {k}.",
+            "instances": [{"input": f"given {k}", "output": "the answer" if k < 4 else "something else"}],
+            "is_classification": k < 2,
+            "category": "even" if k % 2 == 0 else "odd",
+        }
+        for k in range(8)
+    ]
+    rows[2]["instances"] = [
+        {"input": "x", "output": "one"},
+        {"input": "y", "output": "z"},
+        {"input": "x", "output": "uno"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.dataset.mkdir(parents=True)
+    run.model.mkdir()
+    (run.model / "config.json").write_text("{}")
+    rows = [held_out("p1-0", "a b c"), held_out("p1-1", "d", "with input"), held_out("p2-0", "the answer")]
+    (run.dataset / "validation_unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+@pytest.fixture
+def config(make_config: Any, tasks: Path) -> Config:
+    config: Config = make_config(evaluate={"tasks": [str(tasks)], "num_resamples": 200, "max_tokens": 20})
+    return config
+
+
+def saved(run: RunDirectory, arm: str) -> list[dict[str, Any]]:
+    lines = (run.evaluation / f"predictions-{arm}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# --------------------------------------------------------------------------------------------- the stage
+
+
+def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
+    start = Starter(scripted=says("wrong", "length"))
+    scores = evaluate(config, run, start=start)
+
+    assert start.models == ["scripted", "model"], "both arms of the base share an engine"
+    assert all(engine.closed for _, engine in start.started)
+    assert json.loads((run.evaluation / "scores.json").read_text()) == scores
+    assert list(scores["arms"]) == ["base", "base-few-shot", "tuned"]
+    assert [arm["prompting"] for arm in scores["arms"].values()] == ["zero_shot", "few_shot", "zero_shot"]
+    mine = scores["arms"]["tuned"]["sets"]["mine"]
+    assert (mine["n"], mine["n_tasks"], mine["exact_match"], mine["stopped"]) == (9, 8, 100.0, 1.0)
+    assert mine["rouge_l"] == pytest.approx(100 * 3 / 9)
+    assert mine["rouge_l_interval"][0] < mine["rouge_l"] < mine["rouge_l_interval"][1]
+    assert set(mine["per_category"]) == {"even", "odd"}
+    assert scores["arms"]["base"]["sets"]["mine"]["stopped"] == 0
+    found = {(c["set"], c["metric"], c["a"], c["b"]): c for c in scores["comparisons"]}
+    assert found["mine", "rouge_l", "tuned", "base"]["difference"] == pytest.approx(100 * 3 / 9)
+    assert found["mine", "exact_match", "tuned", "base-few-shot"]["n_tasks"] == 2
+    assert ("validation_unseen", "exact_match", "tuned", "base") not in found, "it has no classification task"
+    assert scores["verdict"].startswith(
+        "Tuning on the generated data helped on the 8 tasks of mine (written by people): +33.3 ["
+    )
+    assert "validation_unseen" not in scores["verdict"]
+
+
+def test_saved_predictions(config: Config, run: RunDirectory) -> None:
+    evaluate(config, run, start=Starter())
+    assert saved(run, "tuned")[0] == {
+        "id": "p1-0",
+        "task": "p1-0",
+        "set": "validation_unseen",
+        "category": "",
+        "is_classification": False,
+        "instruction": "Do the held-out thing p1.",
+        "input": "",
+        "references": ["a b c"],
+        "written_by": "model",
+        "stemmer": False,
+        "prompt": "<user>Do the held-out thing p1.",
+        "response": "the answer",
+        "finish_reason": "stop",
+        "completion_tokens": 3,
+        "reference_logprob": -8.0,
+        "reference_tokens": 4,
+    }
+    second = saved(run, "tuned")[1]
+    assert second["task"] == "p1-0", "rows of one instruction are one task"
+    assert second["prompt"] == "<user>Do the held-out thing p1.\n\nwith input"
+    x = [row for row in saved(run, "base") if row["id"] == "e2-0"]
+    assert x[0]["references"] == ["one", "uno"], "outputs of one input are references of one question"
+
+
+def test_predictions_can_be_scored_alone(config: Config, run: RunDirectory) -> None:
+    from tuning.evaluation.metrics import score_predictions
+
+    scores = evaluate(config, run, start=Starter())
+    alone = score_predictions(run.evaluation / "predictions-tuned.jsonl", reference_field="references")
+    sets = scores["arms"]["tuned"]["sets"].values()
+    assert alone["rouge_l"] == pytest.approx(sum(s["rouge_l"] * s["n"] for s in sets) / sum(s["n"] for s in sets))
+
+
+def test_validation_loss_counts_the_end_token_and_only_bare_questions(config: Config, run: RunDirectory) -> None:
+    start = Starter()
+    scores = evaluate(config, run, start=start)
+    base = start.started[0][1]
+    assert base.measured == [[1, 1, 1, 1000], [1, 1000], [3, 6, 1000]]
+    assert scores["arms"]["base"]["sets"]["validation_unseen"]["loss"] == 2.0
+    assert "loss" not in scores["arms"]["base-few-shot"]["sets"]["validation_unseen"]
+    assert "loss" not in scores["arms"]["base"]["sets"]["mine"]
+
+
+def test_without_a_tuned_model(config: Config, run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run.model)
+    scores = evaluate(config, run, start=Starter())
+    assert list(scores["arms"]) == ["base", "base-few-shot"]
+    assert scores["comparisons"] == []
+    assert scores["verdict"] == "No verdict: there is no tuned model."
+    assert "holds no tuned model yet" in capsys.readouterr().err
+
+
+def test_without_held_out_rows(config: Config, run: RunDirectory) -> None:
+    for content in ("", None):
+        path = run.dataset / "validation_unseen.jsonl"
+        path.write_text(content) if content is not None else path.unlink()
+        assert list(evaluate(config, run, start=Starter())["arms"]["tuned"]["sets"]) == ["mine"]
+
+
+def test_on_held_out_rows_alone_there_is_no_verdict(config: Config, run: RunDirectory) -> None:
+    alone = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"tasks": ()})})
+    scores = evaluate(alone, run, start=Starter())
+    assert scores["comparisons"]
+    assert scores["verdict"] == "No verdict: there are no evaluation tasks that people wrote."
+    (run.dataset / "validation_unseen.jsonl").unlink()
+    with pytest.raises(ConfigError, match="nothing to evaluate on"):
+        evaluate(alone, run, start=Starter())
+
+
+def test_tasks_that_a_program_wrote_are_no_part_of_the_verdict(config: Config, run: RunDirectory, tasks: Path) -> None:
+    rows = [json.loads(line) for line in tasks.read_text().splitlines()]
+    made = tasks.with_name("made.jsonl")
+    made.write_text("".join(json.dumps(row | {"written_by": "program"}) + "\n" for row in rows))
+    both = changed(config, tasks=(*config.evaluate.tasks, str(made)))
+    scores = evaluate(both, run, start=Starter(scripted=says("no")))
+    assert scores["arms"]["tuned"]["sets"]["made"]["written_by"] == "program"
+    before, beside, after = scores["verdict"].partition(" Beside the verdict: ")
+    assert ("mine" in before, "made" in before) == (True, False)
+    assert beside and "on the 8 tasks of made (written by a program)" in after
+    rows[3]["written_by"] = "program"
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate(config, run, start=Starter())["verdict"].startswith("No verdict"), "one such task spoils a set"
+
+
+def test_the_gap_between_seen_and_unseen_tasks(config: Config, run: RunDirectory) -> None:
+    seen = [held_out(f"s{k}-1", "the answer") for k in range(4)]
+    (run.dataset / "validation_seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
+    scores = evaluate(config, run, start=Starter(scripted=says("no")))
+    gap = scores["arms"]["tuned"]["gap"]
+    assert (gap["rouge_l"]["seen"], gap["rouge_l"]["seen_tasks"]) == (100.0, 4)
+    assert gap["rouge_l"]["unseen"] == pytest.approx(100 / 3)
+    assert gap["rouge_l_over_base"]["difference"] == pytest.approx(200 / 3)
+    assert gap["loss"] == {"seen": 2.0, "unseen": 2.0, "difference": 0.0}
+    base = scores["arms"]["base"]["gap"]
+    assert base["rouge_l"]["difference"] == 0
+    assert "rouge_l_over_base" not in base
+    assert "loss" not in scores["arms"]["base-few-shot"]["gap"]
+    assert "validation_seen" not in scores["verdict"]
+
+
+def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
+    config: Config, run: RunDirectory, tasks: Path
+) -> None:
+    first = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no")))
+    tasks.unlink()
+    shutil.rmtree(run.model)
+    shutil.rmtree(run.dataset)
+    assert score_saved(config, run) == first
+    assert score_saved(changed(config, confidence=0.5), run)["settings"]["confidence"] == 0.5
+    (run.evaluation / "scores.json").unlink()
+    alone = score_saved(config, run)
+    assert alone["verdict"] == first["verdict"]
+    assert list(alone["arms"]) == ["base", "base-few-shot", "tuned", "other"]
+
+
+def test_scoring_alone_without_predictions(config: Config, run: RunDirectory) -> None:
+    with pytest.raises(InputError, match="holds no predictions to score; run `selfinstruct evaluate"):
+        score_saved(config, run)
+
+
+def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "task1.json"
+    task = {
+        "Definition": ["Name the plural"],
+        "Categories": ["Word Analogy"],
+        "Positive Examples": [{"input": "cat", "output": "cats"}],
+        "Instances": [{"id": f"i{k}", "input": f"dog {k}", "output": ["running", "dogs"]} for k in range(7)],
+    }
+    path.write_text(json.dumps(task))
+    start = Starter(scripted=says("runs\nInput: more"), model=says("runs"))
+    scores = evaluate(changed(config, tasks=(str(path),)), run, start=start)
+    prompt = (
+        "Definition: Name the plural.\n\n Positive Example 1 -\nInput: cat.\n Output: cats.\n\n"
+        "Now complete the following example -\nInput: dog 0.\nOutput:"
+    )
+    rows = {arm: next(row for row in saved(run, arm) if row["set"] == "task1") for arm in scores["arms"]}
+    assert rows["tuned"]["prompt"] == f"<user>{prompt} "
+    assert rows["base-few-shot"]["prompt"] == prompt
+    assert rows["base-few-shot"]["response"] == "runs"
+    few_shot = [r for r in start.started[0][1].history if r.key.startswith("base-few-shot/task1")]
+    assert "\nInput:" in few_shot[0].stop
+    found = scores["arms"]["tuned"]["sets"]["task1"]
+    assert (found["rouge_l"], found["exact_match"], found["n_tasks"]) == (100.0, 0.0, 1), "scored by stems"
+    assert scores["settings"]["stemmer"] == ["task1"]
+    assert again(changed(config, tasks=(str(path),), num_positive_examples=0), run) == ["scripted", "model"]
+
+
+def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
+    shutil.copytree(run.model, run.path / "model-seeds")
+    scores = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no"), model=says("the answer")))
+    assert list(scores["arms"]) == ["base", "base-few-shot", "tuned", "seeds-only", "other"]
+    pairs = {(c["a"], c["b"]) for c in scores["comparisons"]}
+    assert pairs == {("tuned", other) for other in ("base", "base-few-shot", "seeds-only", "other")}
+    assert "the model tuned on the seeds alone, which includes 0" in scores["verdict"]
+
+
+# ------------------------------------------------------------------------------------------------- reuse
+
+
+def again(config: Config, run: RunDirectory) -> list[str]:
+    """The models whose engines a further evaluation starts."""
+    start = Starter()
+    evaluate(config, run, start=start)
+    return start.models
+
+
+def changed(config: Config, **values: Any) -> Config:
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update=values)})
+
+
+def test_the_second_run_asks_nothing(config: Config, run: RunDirectory) -> None:
+    first = evaluate(config, run, start=Starter())
+    before = {path.name: path.read_bytes() for path in run.evaluation.iterdir()}
+    start = Starter()
+    assert evaluate(config, run, start=start) == first
+    assert start.models == []
+    assert {path.name: path.read_bytes() for path in run.evaluation.iterdir()} == before
+
+
+def test_scoring_options_ask_nothing(config: Config, run: RunDirectory) -> None:
+    evaluate(config, run, start=Starter())
+    assert again(changed(config, num_resamples=300, confidence=0.5), run) == []
+    assert json.loads((run.evaluation / "scores.json").read_text())["settings"]["confidence"] == 0.5
+
+
+def test_what_changed_is_asked_again(config: Config, run: RunDirectory, tasks: Path) -> None:
+    evaluate(config, run, start=Starter())
+    assert again(changed(config, max_tokens=21), run) == ["scripted", "model"]
+    evaluate(config, run, start=Starter())
+    (run.model / "config.json").write_text('{"tuned": "again"}')
+    assert again(config, run) == ["model"]
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    assert again(config, run) == ["model"]
+    tasks.write_text(tasks.read_text().replace("evaluated thing 7", "evaluated thing 77"))
+    assert again(config, run) == ["scripted", "model"]
+    (run.evaluation / "predictions-tuned.jsonl").unlink()
+    assert again(config, run) == ["model"]
+
+
+def test_other_examples_concern_the_few_shot_arm_alone(config: Config, run: RunDirectory) -> None:
+    evaluate(config, run, start=Starter())
+    start = Starter()
+    evaluate(changed(config, num_examples=2), run, start=start)
+    assert {request.key.partition("/")[0] for request in start.started[0][1].history} == {"base-few-shot"}
+
+
+def test_an_engine_that_fails_keeps_what_was_answered(config: Config, run: RunDirectory) -> None:
+    with pytest.raises(EngineError, match="out of memory"):
+        evaluate(config, run, start=Starter(model=EngineError("out of memory")))
+    assert not (run.evaluation / "scores.json").exists()
+    assert again(config, run) == ["model"]
+
+
+def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> None:
+    start = Starter(scripted=lambda request: EngineError("the engine died"))
+    with pytest.raises(EngineError, match="the engine died"):
+        evaluate(config, run, start=start)
+    assert start.started[0][1].closed
+    assert not list(run.evaluation.glob("*")) if run.evaluation.exists() else True
+
+
+def test_fingerprint_of_a_hub_name() -> None:
+    assert model_fingerprint("org/model", "v1") != model_fingerprint("org/model", "v2")
+    assert model_fingerprint("org/model") == "org/model@main"
+
+
+# ------------------------------------------------------------------------------------------------ asking
+
+
+def question(**values: Any) -> Question:
+    default: dict[str, Any] = {
+        "id": "e1-0",
+        "task": "e1",
+        "set": "mine",
+        "category": "",
+        "is_classification": False,
+        "instruction": "Name a\nriver.",
+        "input": "",
+        "references": ("Nile",),
+    }
+    return Question(**(default | values))
+
+
+SHOWN = [
+    SeedTask("s1", "Say hello.", (Instance("", "Hello!"),), False),
+    SeedTask("s2", "Shorten.", (Instance("long text", "text"), Instance("b c", "b")), False),
+]
+
+
+def ask(engine: Model, arm: Arm, config: Config, *asked: Question) -> list[dict[str, Any]]:
+    return asyncio.run(answer(engine, arm, asked, SHOWN, config))
+
+
+def test_few_shot_prompt_and_its_answer(config: Config) -> None:
+    engine = Model(says(" Nile\nis long\nExample 2\nInput: more"))
+    rows = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, question(), question(id="2", input="in Africa"))
+    assert rows[0]["prompt"] == (
+        "Worked examples of varied tasks. A task that needs no input has outputs only.\n\n"
+        "Task: Say hello.\nExample 1\nOutput: Hello!\n\n"
+        "Task: Shorten.\nExample 1\nInput: long text\nOutput: text\nExample 2\nInput: b c\nOutput: b\n\n"
+        "Task: Name a river.\nExample 1\nOutput:"
+    )
+    assert rows[1]["prompt"].endswith("Task: Name a river.\nExample 1\nInput: in Africa\nOutput:")
+    assert rows[0]["response"] == "Nile\nis long"
+    assert engine.history[0].stop == ("\nExample 2", "\nTask:")
+    assert engine.history[0].sampling.temperature == 0
+    assert engine.history[0].sampling.max_tokens == config.evaluate.max_tokens
+
+
+def test_few_shot_shows_as_many_examples_as_fit(config: Config) -> None:
+    whole = len(encode_answer("Name a\nriver.", "", SHOWN).split())
+    engine = Model(says("Nile"), context_length=whole - 1 + config.evaluate.max_tokens)
+    row = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, question())[0]
+    assert "Say hello." in row["prompt"]
+    assert "Shorten." not in row["prompt"]
+    assert row["finish_reason"] == "stop"
+
+
+def test_zero_shot_is_the_bare_message_without_stops(config: Config) -> None:
+    engine = Model(says(" <think>Rivers...</think>\n```\nTask: none\n```"))
+    row = ask(engine, Arm("tuned", "m"), config, question(input="in Africa"))[0]
+    assert engine.history[0].prompt == [{"role": "user", "content": "Name a\nriver.\n\nin Africa"}]
+    assert engine.history[0].stop == ()
+    assert row["response"] == "```\nTask: none\n```", "what follows the thinking is the answer, fences and all"
+
+
+def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Config, tmp_path: Path) -> None:
+    engine = Model(says("Nile"), has_chat_template=False)
+    engine.tokenizer.chat_template = None
+    ask(engine, Arm("base", "m"), config, question())
+    assert engine.chat_template == prompt_formats.read("default", with_bos=False)
+    assert engine.has_chat_template
+    assert engine.end_token_id == 1000
+    ask(engine, Arm("same", "m"), config, question())
+    assert engine.end_token_id == 1000
+
+    path = tmp_path / "mine.jinja"
+    path.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    tuned_by = config.model_copy(update={"tune": Tune.model_validate({"chat_template_path": str(path)})})
+    engine = Model(says("Nile"), has_chat_template=False)
+    engine.tokenizer.chat_template = None
+    ask(engine, Arm("base", "m"), tuned_by, question())
+    assert engine.chat_template == path.read_text()
+
+    few_shot = Model(says("Nile"), has_chat_template=False)
+    ask(few_shot, Arm("base-few-shot", "m", "few_shot"), config, question())
+    assert few_shot.chat_template is None
+
+
+def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base models of Qwen write <|im_end|> after an answer and name another end token: they must stop all the same."""
+    monkeypatch.setattr(prompt_formats, "ending", lambda tokenizer: "<end>")
+    engine = Model(says("Nile"))
+    ask(engine, Arm("base", "m"), config, question(set="validation_unseen"))
+    assert engine.end_token_id == 2000
+    assert engine.chat_template is None
+    assert engine.measured == [[4, 2000]]
+
+
+def test_a_question_that_cannot_be_asked_is_an_empty_answer(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = Model(lambda r: RequestFailed("refused", "odd") if r.key.endswith("bad") else Completion("Nile", "stop"))
+    rows = ask(engine, Arm("tuned", "m"), config, question(), question(id="bad"))
+    assert [row["finish_reason"] for row in rows] == ["stop", "failed"]
+    assert (rows[1]["response"], rows[1]["completion_tokens"], rows[1]["failed"]) == ("", 0, "refused: odd")
+    assert "tuned: 1 of 2 questions failed; the first: refused: odd" in capsys.readouterr().err
+
+
+def test_long_few_shot_questions_fail_alone(config: Config) -> None:
+    engine = Model(says("Nile"), context_length=60 + config.evaluate.max_tokens)
+    long = question(id="long", input="word " * 100)
+    rows = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, long, question())
+    assert [row["finish_reason"] for row in rows] == ["failed", "stop"]
+
+
+def test_a_reference_that_does_not_fit_has_no_loss(config: Config) -> None:
+    class Short(Model):
+        async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
+            raise RequestFailed("prompt_too_long")
+
+    row = ask(Short(says("Nile")), Arm("tuned", "m"), config, question(set="validation_unseen"))[0]
+    assert row["finish_reason"] == "stop"
+    assert "reference_logprob" not in row
+
+
+def test_a_context_that_holds_no_question(config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"`evaluate\.max_tokens`: 20 tokens .* context of 'm', 20 tokens"):
+        ask(Model(says("Nile"), context_length=20), Arm("tuned", "m"), config, question())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" Paris.", "Paris."),
+        (" Paris.\nExample 2\nInput: x", "Paris."),
+        (" Paris.\nExample 12:\n", "Paris."),
+        (" Paris.\n\nTask: Next", "Paris."),
+        (" Paris.\nInput: next", "Paris."),
+        (" An Example 2 of it\nExample 2 shows more", "An Example 2 of it\nExample 2 shows more"),
+        ("Task: in the first line", "Task: in the first line"),
+        ("\nTask: nothing", ""),
+        ("", ""),
+    ],
+)
+def test_parse_answer(text: str, expected: str) -> None:
+    assert parse_answer(text) == expected
+
+
+@pytest.mark.parametrize("given", ["", "some\ninput"])
+def test_few_shot_round_trip(given: str) -> None:
+    """What a model writes in the form of the examples is parsed to what it meant."""
+    block = encode_answer(SHOWN[1].instruction, given, SHOWN[:1])
+    completion = " the output\nof two lines\n" + encode_answer("Next.", "", SHOWN).partition("\n\n")[2]
+    assert block.endswith("Output:")
+    assert parse_answer(completion) == "the output\nof two lines"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Paris", "Paris"),
+        ("<think>a</think> Paris", "Paris"),
+        ("hm, so</think>\nParis", "Paris"),
+        ("\n<think>cut in the", ""),
+        ("In HTML, <think> is no tag", "In HTML, <think> is no tag"),
+    ],
+)
+def test_strip_thinking(text: str, expected: str) -> None:
+    assert strip_thinking(text) == expected
+
+
+def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
+    long = SeedTask("long", "Write.", (Instance("", ("word " * 500).strip()),), False)
+    broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
+    tasks = [long, broken, *seed_tasks.load_seed_tasks([seed_file])]
+    shown = prompts.few_shot_examples(tasks, 4, seed=1)
+    assert len(shown) == 4
+    for seed in range(20):
+        assert not {"long", "broken"} & {task.id for task in prompts.few_shot_examples(tasks, 4, seed)}
+    assert shown == prompts.few_shot_examples(tasks, 4, seed=1)
+    assert shown != prompts.few_shot_examples(tasks, 4, seed=2)
+    assert len(prompts.few_shot_examples(tasks, 99, seed=1)) == 11
+
+
+# --------------------------------------------------------------------------------------- files and arms
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"id": "a", "instruction": "b", "input": "", "is_classification": False}, "line 4: `output` must be a string"),
+        (held_out("a", "b") | {"input": None}, "line 4: `input` must be a string, got None"),
+        (held_out("a", "b") | {"is_classification": "no"}, "line 4: `is_classification` must be true or false"),
+    ],
+)
+def test_broken_held_out_rows_are_named(config: Config, run: RunDirectory, row: Any, expected: str) -> None:
+    with (run.dataset / "validation_unseen.jsonl").open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+    with pytest.raises(InputError) as error:
+        evaluate(config, run, start=Starter())
+    assert expected in str(error.value)
+
+
+def test_sets_of_the_same_name(config: Config, run: RunDirectory, tasks: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copy(tasks, tmp_path / "other" / tasks.name)
+    twice = changed(config, tasks=(str(tasks), str(tmp_path / "other" / tasks.name)))
+    with pytest.raises(ConfigError, match="more than one set is called 'mine'"):
+        questions.load_questions(twice, run.dataset)
+
+
+def test_several_sets(config: Config, run: RunDirectory) -> None:
+    both = changed(config, tasks=(*config.evaluate.tasks, "eval_tasks"))
+    scores = evaluate(both, run, start=Starter(scripted=says("no")))
+    assert list(scores["arms"]["base"]["sets"]) == ["validation_unseen", "mine", "eval_tasks"]
+    assert " on the 8 tasks of mine" in scores["verdict"]
+    assert " on the 60 tasks of eval_tasks" in scores["verdict"]
+
+
+def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
+    config = make_config(model="org/base", revision="v2")
+    tuned = Arm("tuned", str(run.model.resolve()))
+    base = [Arm("base", "org/base", revision="v2"), Arm("base-few-shot", "org/base", "few_shot", "v2")]
+    assert arms_of(config, run) == [*base, tuned]
+    assert arms_of(config, run, ["base", "tuned", "base-few-shot"]) == [*base, tuned]
+    assert arms_of(config, run, ["/models/some-7b"]) == [*base, tuned, Arm("some-7b", "/models/some-7b")]
+    assert arms_of(config, run, ["tuned=/b=c"]) == [*base, Arm("tuned", "/b=c")]
+    assert arms_of(config, run, ["base=x"]) == [Arm("base", "x"), Arm("base-few-shot", "x", "few_shot"), tuned]
+    assert arms_of(config, run, ["base-few-shot=y", "base=x"])[1] == Arm("base-few-shot", "y", "few_shot")
+
+    other = make_config(model="org/generator", revision="v2", tune={"model": "org/small"})
+    assert arms_of(other, run)[0] == Arm("base", "org/small"), "the base is what is tuned, not the generator"
+
+    (run.model / "config.json").rename(run.model / "adapter_config.json")
+    assert arms_of(config, run)[2] == tuned
+
+
+@pytest.mark.parametrize("given", [["a b=x"], ["=x"], ["x="], ["a=1", "a=2"], ["up/../x:y"], ["seeds-only"]])
+def test_arms_that_cannot_be(make_config: Any, run: RunDirectory, given: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--model"):
+        arms_of(make_config(), run, given)
+
+
+def test_engine_arguments_of_other_models(make_config: Any) -> None:
+    config = make_config(model="a", engine={"dtype": "float32", "tokenizer": "t", "quantization": "awq"})
+    assert engine_arguments(Arm("base", "a"), config) == config.engine
+    assert engine_arguments(Arm("tuned", "b"), config) == {"dtype": "float32"}
+
+
+# -------------------------------------------------------------------------------------------------- main
+
+
+@pytest.fixture
+def on_scripted(monkeypatch: pytest.MonkeyPatch) -> Starter:
+    start = Starter(scripted=says("no"))
+    real = evaluate
+    monkeypatch.setattr("tuning.evaluate.evaluate", lambda config, run, models: real(config, run, models, start))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    return start
+
+
+def test_main_shows_the_scores(
+    config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    assert main(["--run-dir", str(run.path), "--model", "more=some/model"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "tuned: 12/12 answers" in shown.err
+    assert "mine: 9 questions of 8 tasks" in shown.err
+    assert "tuned - more: +0.0 [0.0, 0.0] ROUGE-L  no difference shown" in shown.err
+    assert "Tuning on the generated data helped" in shown.err
+    assert on_scripted.models == ["scripted", "model", "model"]
+
+
+def test_main_scores_alone(
+    config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    assert main(["--run-dir", str(run.path)]) == 0
+    before = list(on_scripted.models)
+    assert main(["--run-dir", str(run.path), "--score-only"]) == 0
+    assert on_scripted.models == before
+    assert main(["--run-dir", str(run.path), "--score-only", "--model", "x=y"]) == 2
+    assert "leave out --model" in capsys.readouterr().err
+
+
+def test_main_without_a_run(tmp_path: Path, on_scripted: Starter, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run-dir", str(tmp_path)]) == 4
+    assert "has no config.yaml" in capsys.readouterr().err
+
+
+def test_main_with_a_model_that_is_not_there(
+    config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    assert main(["--run-dir", str(run.path), "--model", "x=/no/such/model"]) == 2
+    assert "error: model '/no/such/model': no such model" in capsys.readouterr().err
+    assert on_scripted.models == []

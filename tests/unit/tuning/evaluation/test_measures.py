@@ -1,0 +1,400 @@
+"""Consistency, forgetting, IFEval and lm-eval: what arms are asked, what is kept, what it comes to."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.config.schema import Config
+from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
+from tests.evaluation_fakes import Model, Starter
+from tuning.evaluation import consistency, forgetting, ifeval, lm_eval_tasks
+from tuning.evaluation.answers import Arm
+from tuning.evaluation.evaluation import evaluate, score_saved
+from tuning.evaluation.questions import Question
+
+BOOTSTRAP: dict[str, Any] = {"num_resamples": 300, "confidence": 0.95, "seed": 1}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    rows = [
+        {
+            "id": f"e{k}",
+            "instruction": f"Name the colour number {k}.",
+            "instances": [{"input": "", "output": "blue"}],
+            "is_classification": False,
+            "paraphrases": ["Which colour has this number?", "What colour is it?"] if k == 0 else [],
+        }
+        for k in range(6)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.dataset.mkdir(parents=True)
+    run.model.mkdir()
+    (run.model / "config.json").write_text("{}")
+    return run
+
+
+@pytest.fixture
+def config(make_config: Any, tasks: Path) -> Config:
+    config: Config = make_config(evaluate={"tasks": [str(tasks)], "num_resamples": 200, "max_tokens": 20})
+    return config
+
+
+def changed(config: Config, **values: Any) -> Config:
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update=values)})
+
+
+def kept(run: RunDirectory, part: str, arm: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.evaluation / f"{part}-{arm}.jsonl").read_text().splitlines()]
+
+
+def answers_by(rule: Callable[[str, float], str]) -> Callable[[Request], Any]:
+    def answers(request: Request) -> Completion:
+        text = request.prompt if isinstance(request.prompt, str) else request.prompt[0]["content"]
+        return Completion(rule(text, request.sampling.temperature), "stop", 5, 3)
+
+    return answers
+
+
+# ---------------------------------------------------------------------------------------------- consistency
+
+
+def test_consistency_of_arms(config: Config, run: RunDirectory) -> None:
+    """The base answers with what it was asked, the tuned model always the same."""
+    options = changed(config, consistency=True, num_paraphrases=3, num_samples=4)
+    start = Starter(scripted=answers_by(lambda text, _: text), model=answers_by(lambda text, _: "Blue."))
+    scores = evaluate(options, run, start=start)
+    tuned, base = (scores["arms"][arm]["consistency"] for arm in ("tuned", "base"))
+    assert (tuned["paraphrase"]["exact"], tuned["paraphrase"]["rouge_l"], tuned["sample"]["exact"]) == (100, 100, 100)
+    assert tuned["paraphrase"]["exact_interval"] == [100, 100]
+    assert (base["paraphrase"]["exact"], base["sample"]["exact"]) == (0, 100)
+    assert 0 < base["paraphrase"]["rouge_l"] < 100
+    assert (tuned["paraphrase"]["n"], tuned["paraphrase"]["n_tasks"], tuned["paraphrase"]["failed"]) == (6, 6, 0)
+    assert start.models == ["scripted", "model"], "one engine for everything that a model is asked"
+
+    rows = kept(run, "consistency", "tuned")
+    assert len(rows) == 6 * (1 + 3 + 4)
+    assert {(row["kind"], row["temperature"]) for row in rows} == {("asked", 0), ("paraphrase", 0), ("sample", 0.7)}
+    of_first = [row["instruction"] for row in rows if row["of"] == "e0-0" and row["kind"] == "paraphrase"]
+    assert of_first == [
+        "Which colour has this number?",
+        "What colour is it?",
+        "Please do the following. Name the colour number 0.",
+    ]
+    temperatures = {r.sampling.temperature for r in start.started[0][1].history if "/sample/" in r.key}
+    assert temperatures == {0.7}
+
+
+def test_consistency_is_kept_and_scored_alone(config: Config, run: RunDirectory) -> None:
+    options = changed(config, consistency=True)
+    first = evaluate(options, run, start=Starter())
+    again = Starter()
+    assert evaluate(options, run, start=again) == first
+    assert again.models == []
+    assert score_saved(options, run)["arms"] == first["arms"]
+    other = Starter()
+    evaluate(changed(config, consistency=True, num_samples=2), run, start=other)
+    assert all("/" in r.key.partition("mine/")[2] for _, engine in other.started for r in engine.history), (
+        "the plain answers are not asked again"
+    )
+
+
+def agreement(*answers: str, kind: str = "sample", failed: int = 0) -> dict[str, Any]:
+    rows = [
+        {"set": "s", "of": "q", "task": "t", "kind": kind, "response": text, "finish_reason": "stop"}
+        for text in answers
+    ]
+    rows += [rows[0] | {"response": "", "finish_reason": "failed"}] * failed
+    return consistency.score(rows, **BOOTSTRAP)
+
+
+def test_agreement_is_the_mean_over_pairs() -> None:
+    found = agreement("a b", "a b.", "a c")["sample"]
+    assert found["exact"] == pytest.approx(100 / 3)
+    assert found["rouge_l"] == pytest.approx((100 + 50 + 50) / 3)
+
+
+def test_an_answer_that_failed_agrees_with_nothing() -> None:
+    found = agreement("a", "a", failed=2)["sample"]
+    assert (found["exact"], found["failed"]) == (100, 2)
+    assert agreement("a", failed=1) == {}, "one answer has nothing to agree with"
+
+
+@pytest.mark.parametrize(("a", "b", "alike"), [("", "", 100), ("?!", "?!", 100), ("", "a", 0), ("Yes", "yes.", 100)])
+def test_alike(a: str, b: str, alike: float) -> None:
+    assert consistency.alike(a, b) == alike
+
+
+def test_templates_hold_the_instruction_as_it_is() -> None:
+    question = Question("q", "t", "s", "", False, "Do {x} now.", "", ("r",), paraphrases=("Own.",))
+    found = consistency.paraphrases(question, 99)
+    assert found[0] == "Own."
+    assert len(found) == 1 + len(consistency.TEMPLATES)
+    assert all("Do {x} now." in text for text in found[1:])
+    assert consistency.paraphrases(question, 0) == []
+
+
+# ----------------------------------------------------------------------------------------------- forgetting
+
+
+def test_perplexity_of_plain_text(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(("word " * 399 + "last\n") * 3)
+    start = Starter()
+    scores = evaluate(changed(config, plain_text=(str(path),)), run, start=start)
+    found = scores["arms"]["tuned"]["plain_text"]
+    assert (found["chunks"], found["failed"], found["tokens"], found["bytes"]) == (3, 0, 1200, 5999)
+    assert found["perplexity"] == pytest.approx(math.e**2, abs=1e-5), "the scripted model has 2 nats a token"
+    assert found["bits_per_byte"] == pytest.approx(2 * 1200 / math.log(2) / 5999, abs=1e-5)
+    assert "plain_text" not in scores["arms"]["base-few-shot"], "it would be the base once more"
+    assert [(c["a"], c["b"], c["difference"], c["chunks"]) for c in scores["forgetting"]] == [("tuned", "base", 0.0, 3)]
+    engine = start.started[1][1]
+    assert [len(ids) for ids in engine.measured] == [400, 400, 400]
+    path.write_text("other")
+    again = Starter()
+    evaluate(changed(config, plain_text=(str(path),)), run, start=again)
+    assert again.models == ["scripted", "model"]
+    assert all(engine.history == [] for _, engine in again.started)
+
+
+def test_a_chunk_that_does_not_fit_is_counted(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    class Short(Model):
+        async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
+            raise RequestFailed("prompt_too_long", "9 tokens")
+
+    class Starts(Starter):
+        async def __call__(self, arm: Arm, arguments: dict[str, Any]) -> Model:
+            return Short(lambda request: Completion("a", "stop"))
+
+    path = tmp_path / "text.txt"
+    path.write_text("some text")
+    found = evaluate(changed(config, plain_text=(str(path),)), run, start=Starts())["arms"]["base"]["plain_text"]
+    assert found == {"chunks": 0, "failed": 1, "tokens": 0, "bytes": 0, "perplexity": None, "bits_per_byte": None}
+    assert kept(run, "plain-text", "base")[0]["failed"] == "prompt_too_long: 9 tokens"
+
+
+def test_forgetting_is_the_difference_in_bits_per_byte() -> None:
+    def rows(nats: float) -> list[dict[str, Any]]:
+        return [{"id": f"c{k}", "logprob": -nats * (k + 1), "tokens": 5, "bytes": 10 * (k + 1)} for k in range(9)]
+
+    found = forgetting.compared({"base": rows(10), "tuned": rows(12)}, "tuned", **BOOTSTRAP)
+    assert len(found) == 1
+    assert found[0]["difference"] == pytest.approx(0.2 / math.log(2), abs=1e-6)
+    assert found[0]["shown"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(None, "cannot be read"), (b" \n", "holds no text"), (b"\xff", "not UTF-8")]
+)
+def test_a_text_that_cannot_be_measured(
+    config: Config, run: RunDirectory, tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    start = Starter()
+    with pytest.raises(InputError, match=expected):
+        evaluate(changed(config, plain_text=(str(path),)), run, start=start)
+    assert start.models == [], "it is found before any engine starts"
+
+
+@given(st.text("ab \n", max_size=200), st.integers(2, 20))
+def test_chunks_make_up_the_text(text: str, size: int) -> None:
+    pieces = forgetting.cut(text, size)
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= size for piece in pieces)
+
+
+# --------------------------------------------------------------------------------------------------- IFEval
+
+CONSTRAINTS = [
+    {
+        "key": 1,
+        "prompt": "Describe a harbour in lower case, without a comma.",
+        "instruction_id_list": ["change_case:english_lowercase", "punctuation:no_comma"],
+        "kwargs": [{}, {}],
+    },
+    {
+        "key": 2,
+        "prompt": "Write three sentences at least.",
+        "instruction_id_list": ["length_constraints:number_sentences"],
+        "kwargs": [{"relation": "at least", "num_sentences": 3, "num_words": None}],
+    },
+    {
+        "key": 3,
+        "prompt": "Say it in CAPITALS twice.",
+        "instruction_id_list": ["change_case:capital_word_frequency"],
+        "kwargs": [{"capital_relation": "at least", "capital_frequency": 2}],
+    },
+]
+
+
+@pytest.fixture
+def constraints(tmp_path: Path) -> Path:
+    path = tmp_path / "ifeval.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in CONSTRAINTS))
+    return path
+
+
+def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path) -> None:
+    quiet = "the boats lie in the harbour and the water is still and nobody is about this morning"
+    told = {"harbour": quiet, "three": "Here is one. It is a start! Is there another?", "CAPITALS": "SO BE it."}
+
+    def rule(text: str, _: float) -> str:
+        return next((answer for word, answer in told.items() if word in text), "x")
+
+    start = Starter(scripted=answers_by(lambda text, _: "Well, no."), model=answers_by(rule))
+    scores = evaluate(changed(config, ifeval=str(constraints)), run, start=start)
+    tuned = scores["arms"]["tuned"]["ifeval"]
+    assert (tuned["n"], tuned["n_instructions"]) == (3, 4)
+    assert {tuned[f"{what}_{level}"] for what in ("prompt", "instruction") for level in ("strict", "loose")} == {100}
+    assert tuned["per_instruction"]["punctuation:no_comma"] == {"n": 1, "strict": 100, "loose": 100}
+    assert scores["arms"]["base"]["ifeval"]["prompt_strict"] == 0
+    rows = kept(run, "ifeval", "tuned")
+    assert [row["strict"] for row in rows] == [[True, True], [True], [True]]
+    assert score_saved(config, run)["arms"]["tuned"]["ifeval"] == tuned
+    assert kept(run, "predictions", "tuned")[0]["set"] == "mine", "it is no set of the verdict's"
+    assert "ifeval" not in scores["verdict"]
+
+
+def test_an_answer_to_ifeval_may_be_longer(config: Config, run: RunDirectory, constraints: Path) -> None:
+    start = Starter()
+    evaluate(changed(config, ifeval=str(constraints), ifeval_max_tokens=77), run, start=start)
+    assert {r.sampling.max_tokens for r in start.started[0][1].history} == {20, 77}
+
+
+def test_strict_and_loose() -> None:
+    line = ifeval._Line.model_validate(
+        CONSTRAINTS[0] | {"instruction_id_list": ["change_case:english_lowercase"], "kwargs": [{}]}
+    )
+    found = ifeval.check(line, "Sure:\nthe harbour lies in the morning and all of the boats are there still")
+    assert (found["strict"], found["loose"]) == ([False], [True])
+    assert ifeval.check(line, "")["loose"] == [False]
+
+
+def test_nothing_is_downloaded_and_nothing_is_printed() -> None:
+    """With no trained tokenizer to be found, lm-eval would download it as it is imported."""
+    code = """
+import nltk, socket
+def refuse(*_, **__): raise AssertionError("a download")
+nltk.download = nltk.downloader.download = socket.create_connection = refuse
+from tuning.evaluation import ifeval
+ifeval._checks()
+instructions_util = ifeval._checks()[0].instructions.instructions_util
+assert instructions_util.count_sentences("One is here. Two are there! Are three?") == 3
+assert instructions_util.nltk.word_tokenize("NASA can't wait.") == ["NASA", "ca", "n't", "wait", "."]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"prompt": 3}, "`prompt`"),
+        ({"prompt": "a\x00"}, "`prompt`: holds a NUL"),
+        ({"instruction_id_list": ["no:such_check", "punctuation:no_comma"]}, "has no check 'no:such_check'"),
+        ({"kwargs": [{}]}, "`kwargs` must have one entry for each"),
+        ({"kwargs": [{"speed": 3}, {}]}, "`kwargs`: lm-eval's check refuses them"),
+        ({"key": 1}, "`key`: 1 stands twice"),
+    ],
+)
+def test_a_broken_line_is_named(constraints: Path, changes: dict[str, Any], expected: str) -> None:
+    with constraints.open("a") as stream:
+        stream.write(json.dumps(CONSTRAINTS[0] | {"key": 9} | changes) + "\n")
+    with pytest.raises(InputError) as error:
+        ifeval.read(constraints)
+    assert "line 4: " in str(error.value)
+    assert expected in str(error.value)
+
+
+# -------------------------------------------------------------------------------------------------- lm-eval
+
+
+WRITTEN = {
+    "results": {
+        "yes_no": {
+            "alias": "yes_no",
+            "acc,none": 0.75,
+            "acc_stderr,none": 0.1,
+            "f1,strict": 0.5,
+            "f1_stderr,strict": "N/A",
+        }
+    },
+    "higher_is_better": {"yes_no": {"acc": True, "f1": True}},
+    "n-samples": {"yes_no": {"original": 20, "effective": 16}},
+}
+
+
+def test_results_of_lm_eval() -> None:
+    rows = lm_eval_tasks.results(WRITTEN)
+    assert rows[0] == {
+        "task": "yes_no",
+        "metric": "acc",
+        "filter": "none",
+        "value": 0.75,
+        "stderr": 0.1,
+        "higher_is_better": True,
+        "n": 16,
+    }
+    assert lm_eval_tasks.score(rows)["yes_no"]["f1 (strict)"] == {
+        "value": 0.5,
+        "stderr": None,
+        "higher_is_better": True,
+        "n": 16,
+    }
+
+
+def test_lm_eval_runs_once_for_each_model(
+    config: Config, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, task = tmp_path / "rows.jsonl", tmp_path / "task.yaml"
+    data.write_text("{}\n")
+    task.write_text(f"task: yes_no\ndataset_kwargs: {{data_files: {{test: {data}}}}}\ndoc_to_text: !function utils.f\n")
+    asked: list[str] = []
+
+    def runs(config: Config, arm: Arm) -> dict[str, Any]:
+        asked.append(arm.name)
+        return WRITTEN
+
+    monkeypatch.setattr(lm_eval_tasks, "_evaluate", runs)
+    options = changed(config, lm_eval=(str(task),))
+    scores = evaluate(options, run, start=Starter())
+    assert asked == ["base", "tuned"]
+    assert scores["arms"]["tuned"]["lm_eval"]["yes_no"]["acc"]["value"] == 0.75
+    assert "lm_eval" not in scores["arms"]["base-few-shot"]
+    assert evaluate(options, run, start=Starter()) == scores
+    assert asked == ["base", "tuned"]
+    data.write_text('{"other": 1}\n')
+    evaluate(options, run, start=Starter())
+    assert asked == ["base", "tuned"] * 2, "the data of a local task is part of what was measured"
+    assert score_saved(options, run)["arms"]["tuned"]["lm_eval"] == scores["arms"]["tuned"]["lm_eval"]
+
+
+def test_a_task_file_that_is_not_there(config: Config, run: RunDirectory) -> None:
+    start = Starter()
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+        evaluate(changed(config, lm_eval=("none.yaml",)), run, start=start)
+    with pytest.raises(ConfigError, match="no such model"):
+        evaluate(changed(config, judge="./none"), run, start=start)
+    assert start.models == [], "it is found before any engine starts"

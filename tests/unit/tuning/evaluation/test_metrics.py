@@ -1,0 +1,296 @@
+"""ROUGE-L and exact match: rouge_score is the judge, except where it would measure nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from selfinstruct.errors import InputError
+from tuning.evaluation import metrics
+
+TEXTS = [
+    "",
+    "Yes",
+    "The cat sat on the mat, and it's running quickly.",
+    "the cats were RUNNING quickly; mats 42 x 17",
+    "Größe und Café naïve — déjà vu",
+    "def add(a, b):\n    return a + b",
+    "  spaces \u2028 and\ttabs  ",
+    "half русский half english words here and there",
+]
+VOCABULARY = "the cat cats run running ran 12 a, B. it's Café".split()
+
+
+def pairs() -> list[tuple[str, str]]:
+    draw = random.Random(7)
+    made = [" ".join(draw.choices(VOCABULARY, k=draw.randint(0, 30))) for _ in range(200)]
+    return [(a, b) for a in TEXTS for b in TEXTS] + list(zip(made[::2], made[1::2], strict=True))
+
+
+@pytest.mark.parametrize("stemmer", [False, True])
+def test_rouge_l_is_rouge_scores(stemmer: bool) -> None:
+    judge = RougeScorer(["rougeL"], use_stemmer=stemmer)
+    for reference, response in pairs():
+        expected = 100 * judge.score(reference, response)["rougeL"].fmeasure
+        assert metrics.rouge_l([reference], response, stemmer=stemmer) == expected, (reference, response)
+
+
+def test_the_stemmer_makes_a_difference() -> None:
+    assert metrics.rouge_l(["running quickly"], "runs quickly") == 50
+    assert metrics.rouge_l(["running quickly"], "run quickly", stemmer=True) == 100
+
+
+def test_the_best_reference_counts() -> None:
+    references = ["a dog barks", "the cat sat", "nothing"]
+    expected = RougeScorer(["rougeL"]).score_multi(references, "the cat ran")["rougeL"].fmeasure
+    assert metrics.rouge_l(references, "the cat ran") == 100 * expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "response", "expected"),
+    [
+        ("写诗", "写诗", 100),
+        ("写诗", "写字", 50),
+        ("привет мир", "Привет, мир!", 100),
+        ("привет мир", "hello", 0),
+        ("สวัสดี", "", 0),
+    ],
+)
+def test_other_scripts_are_measured(reference: str, response: str, expected: float) -> None:
+    assert metrics.rouge_l([reference], response) == expected
+
+
+def test_the_reference_alone_decides_how_words_are_cut() -> None:
+    # To rouge_score the reference is the word "caf". An answer mostly in Cyrillic does not change how it is read.
+    response = "кафе по-русски caf"
+    assert RougeScorer(["rougeL"]).score("café", response)["rougeL"].fmeasure == 1
+    assert metrics.rouge_l(["café"], response) == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("plain", False),
+        ("naïve café", False),
+        ("写", True),
+        ("写 abc", False),
+        ("мир a", True),
+        ("…!?", False),
+        ("¡", False),
+    ],
+)
+def test_mostly_other_script(text: str, other: bool) -> None:
+    assert metrics.mostly_other_script(text) is other
+
+
+@pytest.mark.parametrize(
+    ("reference", "response", "same"),
+    [
+        ("Yes", "yes", True),
+        ("yes", "  Yes.\n", True),
+        ("Positive!", "positive", True),
+        ("是。", "是", True),
+        ("Yes", "Yes, it is", False),
+        ("no", "not", False),
+        ("a b", "a  b", False),
+        ("?", "", False),
+        ("?", "?", True),
+        ("", "", True),
+        ("3.5", "35", False),
+        ("Straße", "STRASSE", True),
+    ],
+)
+def test_exact_match(reference: str, response: str, same: bool) -> None:
+    assert metrics.exact_match([reference], response) is same
+
+
+def test_exact_match_takes_any_reference() -> None:
+    assert metrics.exact_match(["no", "Yes"], "yes")
+
+
+# --------------------------------------------------------------------------------------------- summarise
+
+
+def row(**values: Any) -> dict[str, Any]:
+    default = {
+        "id": "t1-0",
+        "task": "t1",
+        "category": "",
+        "is_classification": False,
+        "references": ["a b"],
+        "response": "a b",
+        "finish_reason": "stop",
+        "completion_tokens": 2,
+    }
+    return default | values
+
+
+def test_summarise() -> None:
+    rows = [
+        row(category="x"),
+        row(category="x", response="a c", finish_reason="length", completion_tokens=4),
+        row(category="y", task="t2", is_classification=True, response="A b."),
+        row(category="y", task="t3", is_classification=True, response="", finish_reason="failed", completion_tokens=0),
+    ]
+    found = metrics.summarise(rows)
+    assert {k: v for k, v in found.items() if k != "per_category"} == {
+        "n": 4,
+        "n_tasks": 3,
+        "rouge_l": 62.5,
+        "exact_match": 50.0,
+        "stopped": 0.5,
+        "failed": 0.25,
+        "empty": 0.25,
+        "no_eos": 0.25,
+        "repeats": 0.0,
+        "truncated": 0.25,
+        "mean_tokens": 2,
+    }
+    assert found["per_category"]["x"]["rouge_l"] == 75
+    assert found["per_category"]["x"]["exact_match"] is None
+    assert found["per_category"]["y"]["n_tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "finish_reason", "errors"),
+    [
+        ("Paris.", "stop", set()),
+        ("", "stop", {"empty"}),
+        (" \n", "length", {"empty", "no_eos"}),
+        ("", "failed", {"empty"}),
+        ("The first of the seven reasons", "length", {"no_eos", "truncated"}),
+        ("It is so. " * 9, "length", {"no_eos", "repeats"}),
+        ("It is so. " * 9, "stop", {"repeats"}),
+        ("It is so. " * 8 + "It is", "length", {"no_eos", "repeats"}),
+        ("The steps:", "stop", {"truncated"}),
+        ("apples, pears,", "stop", {"truncated"}),
+        ("```python\nx = 1", "stop", {"truncated"}),
+        ("```python\nx = 1\n```", "stop", set()),
+        ("重复的话。" * 6, "stop", {"repeats"}),
+    ],
+)
+def test_format_errors(response: str, finish_reason: str, errors: set[str]) -> None:
+    assert metrics.format_errors(response, finish_reason) == errors
+
+
+WORDS = st.lists(st.sampled_from(["a", "b"]), max_size=6)
+
+
+@given(WORDS, WORDS, st.integers(1, 14), WORDS)
+def test_repeats_is_what_it_says(before: list[str], unit: list[str], times: int, after: list[str]) -> None:
+    """Against the definition, word for word."""
+    words = before + unit * times + after
+    said = any(
+        words[start : start + n * times] == words[start : start + n] * times
+        for n in range(1, 61)
+        for times in [max(4, -(-12 // n))]
+        for start in range(len(words) - n * times + 1)
+    )
+    assert metrics.repeats(" ".join(words)) is said
+
+
+def test_the_stemmer_is_the_rows_own() -> None:
+    rows = [row(references=["runs"], response="running", stemmer=True), row(references=["runs"], response="running")]
+    assert [metrics.METRICS[0].of(each) for each in rows] == [100, 0]
+
+
+def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
+    rows = [
+        row(reference_logprob=-6.0, reference_tokens=2),
+        row(reference_logprob=-1.0, reference_tokens=8),
+        row(),
+    ]
+    assert metrics.summarise(rows)["loss"] == 0.7
+    assert metrics.summarise(rows)["perplexity"] == pytest.approx(2.013753)
+    assert "loss" not in metrics.summarise([row()])
+
+
+def test_nothing_to_summarise_holds_no_nan() -> None:
+    found = metrics.summarise([])
+    assert found["n"] == 0
+    assert found["rouge_l"] is None
+    json.dumps(found, allow_nan=False)
+
+
+# --------------------------------------------------------------------------------------- score_predictions
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def test_score_predictions(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "p.jsonl",
+        {"response": "the cat sat", "target": "The cat sat."},
+        {"response": "a dog", "target": ["nothing", "a cat"]},
+    )
+    assert metrics.score_predictions(path) == {"rouge_l": 75.0, "exact_match": 50.0, "n": 2}
+
+
+def test_score_predictions_by_other_fields_and_stems(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", {"answer": "running", "gold": "runs", "response": 1})
+    assert metrics.score_predictions(path, "answer", "gold")["rouge_l"] == 0
+    assert metrics.score_predictions(path, "answer", "gold", stemmer=True)["rouge_l"] == 100
+
+
+GOOD = {"response": "a", "target": "a"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        ({"target": "a"}, "`response`"),
+        ({"response": "a", "gold": "b"}, "`target`"),
+        ({"response": None, "target": "a"}, "`response` must be a string, got None"),
+        ({"response": "a", "target": 3}, "`target` must be a string or a non-empty list of strings, got 3"),
+        ({"response": "a", "target": []}, "`target` must be"),
+        ({"response": "a", "target": ["a", None]}, "`target` must be"),
+        ("{broken", "not valid JSON"),
+        ("[1]", "expected a JSON object"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, bad: Any, expected: str) -> None:
+    path = write(tmp_path / "p.jsonl", GOOD, bad)
+    with pytest.raises(InputError) as error:
+        metrics.score_predictions(path)
+    assert f"{path}, line 2: " in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_a_missing_field_names_those_that_are_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", {"response": "a", "output": "b"})
+    with pytest.raises(InputError, match=r"--reference-field \(there are: `response`, `output`\)"):
+        metrics.score_predictions(path)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_no_score(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match="holds no predictions"):
+        metrics.score_predictions(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.jsonl"):
+        metrics.score_predictions(tmp_path / "none.jsonl")
+
+
+def test_scoring_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'transformers', 'vllm', 'nltk', 'scipy', 'numpy'}"
+    code = (
+        f"import sys, tuning.evaluation.metrics as s; s.rouge_l(['a'], 'a'); print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,124 @@
+"""The model card: data, training, scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tuning.training import card
+
+NOTES = {
+    "model": "/home/someone/models/base",
+    "method": "full",
+    "merge": None,
+    "dataset_dir": "/home/someone/runs/first/dataset",
+    "rows": {"trained_on": 90},
+    "tokens": {"train": 9000, "learnt": 3000},
+    "steps": 12,
+    "epochs": 3.0,
+    "given": ["dataset_dir", "learning_rate", "neftune_noise_alpha", "hub_token"],
+    "arguments": {
+        "learning_rate": 1e-4,
+        "neftune_noise_alpha": 5,
+        "hub_token": "secret",
+        "lora_r": 20,
+        "packing": True,
+    },
+    "template": {"source": "default", "end_token": "</s>", "pad_token": "<pad>"},
+    "versions": {"trl": "1.16"},
+    "machine": {"device": "cpu", "num_processes": 1},
+    "loss": {"base": {"validation_seen": 2.5}, "final": {"validation_seen": 1.25}},
+}
+SCORES = {
+    "arms": {
+        "base": {"sets": {"eval_tasks": {"n_tasks": 60, "rouge_l": 3.0, "rouge_l_interval": [2.0, 4.0]}}},
+        "tuned": {
+            "sets": {
+                "eval_tasks": {"n_tasks": 60, "rouge_l": 20.0, "rouge_l_interval": [15.0, 25.0]},
+                "other": {"n_tasks": 5, "rouge_l": None, "rouge_l_interval": None},
+            }
+        },
+    },
+    "verdict": "The generated data helped.",
+    "settings": {"confidence": 0.95},
+}
+
+
+def head(text: str) -> dict:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_card_tells_of_data_and_training_without_paths_or_secrets():
+    text = card.card("first", NOTES, {}, None)
+    assert head(text) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["trl", "sft", "selfinstruct"],
+    }
+    for wanted in (
+        "from `models/base`, all parameters",
+        "| training rows | 90 of `first/dataset` |",
+        "| learnt | 3,000 of 9,000 tokens",
+        "| `learning_rate` | 0.0001 |",
+        "| `neftune_noise_alpha` | 5 |",
+        "| `packing` | True |",
+        "| validation_seen | 2.500 | 1.250 |",
+        "vllm serve .\n",
+    ):
+        assert wanted in text
+    assert "secret" not in text and "someone" not in text and "Scores" not in text
+
+
+def test_card_of_an_adapter_says_how_it_is_served():
+    text = card.card("first", {**NOTES, "model": "org/base", "method": "lora", "merge": "adapter"}, {}, None)
+    assert head(text)["library_name"] == "peft"
+    assert head(text)["base_model"] == "org/base"
+    assert "vllm serve org/base --enable-lora --max-lora-rank 32 --lora-modules tuned=. \\\n" in text
+    assert "--tokenizer . --generation-config ." in text
+
+
+@pytest.mark.parametrize(
+    ("merge", "text"),
+    [
+        ("both", "the adapter alone is in `adapter/`"),
+        ("merged", "LoRA, merged."),
+        ("adapter", "LoRA, the adapter alone."),
+    ],
+)
+def test_card_says_what_is_kept_of_a_lora(merge, text):
+    assert text in card.card("first", {**NOTES, "method": "lora", "merge": merge}, {}, None)
+
+
+def test_scores_and_verdict():
+    text = card.card("first", NOTES, {}, SCORES)
+    assert "The generated data helped." in text
+    assert "| ROUGE-L | eval_tasks (60 tasks) | other (5 tasks) |" in text
+    assert "| base | 3.0 [2.0, 4.0] | - |" in text
+    assert "| tuned | 20.0 [15.0, 25.0] | - |" in text
+
+
+def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
+    assert card.provenance(tmp_path / "dataset") == {}
+    (tmp_path / "dataset").mkdir()
+    counts = {"instructions": {"accepted": 7}, "instances": {"accepted": 11}, "include_seeds": False}
+    (tmp_path / "dataset/export.json").write_text(json.dumps(counts))
+    identity = {"model": "org/generator", "revision": None, "seeds_sha256": "ab" * 32}
+    (tmp_path / "journal.jsonl").write_text(json.dumps({"kind": "run", "identity": identity}) + "\n{torn")
+    found = card.provenance(tmp_path / "dataset")
+    text = card.card("first", NOTES, found, None)
+    assert "| written by | `org/generator`, with Self-Instruct |" in text
+    assert "seed tasks with the SHA-256 abababababababab…" in text
+    assert "| accepted | 7 instructions, 11 instances |" in text
+
+
+def test_write_reads_what_lies_there(tmp_path: Path):
+    (tmp_path / "training.json").write_text(json.dumps(NOTES))
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps(SCORES))
+    card.write(tmp_path)
+    assert "## Scores" not in (tmp_path / "README.md").read_text()
+    card.write(tmp_path, scores)
+    assert "## Scores" in (tmp_path / "README.md").read_text()

@@ -1,0 +1,225 @@
+"""Each pre-flight check sees the fault that is planted for it, and keeps quiet without it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from selfinstruct.errors import InputError
+from tests import tiny_model
+from tuning.training import data, prompt_formats
+from tuning.training import findings as preflight
+from tuning.training.data import IGNORE_INDEX, Row, TokenRow
+from tuning.training.findings import Rule
+
+END = 1
+RULE = Rule(END, "</s>", max_length=10)
+
+
+def token_row(name: str = "a", prompt: int = 4, answer: int = 3, *, end: bool = True, lost_prompt: int = 0) -> TokenRow:
+    tail = [9] * answer + [END] * end
+    return TokenRow(name, [5] * prompt + tail, [IGNORE_INDEX] * prompt + tail, lost_prompt)
+
+
+def names(findings: list[preflight.Finding]) -> list[tuple[str, bool, int]]:
+    return [(f.name, f.fatal, f.count) for f in findings]
+
+
+def test_good_rows_have_no_findings():
+    assert preflight.inspect([token_row("a"), token_row("b", 2, 1)], RULE) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], ("no_rows", True, 0)),
+        ([token_row(answer=0, end=False)] * 2, ("all_masked", True, 2)),
+        ([token_row(answer=0, end=False), token_row()], ("masked", False, 1)),
+        ([token_row(end=False)] * 2, ("end_not_learnt", True, 2)),
+        ([token_row(end=False), token_row()], ("end_not_learnt", False, 1)),
+        ([TokenRow("a", [5, 9, END, 9, END], [IGNORE_INDEX, 9, END, 9, END])], ("end_in_text", False, 1)),
+        ([token_row(prompt=10)] * 3, ("too_long", True, 3)),
+        ([token_row(prompt=10), token_row()], ("too_long", False, 1)),
+        ([token_row(answer=8), token_row()], ("cut", False, 1)),
+        ([token_row(lost_prompt=2), token_row()], ("prompt_differs", False, 1)),
+    ],
+    ids=lambda value: value[0] + ("!" if value[1] else "") if isinstance(value, tuple) else "rows",
+)
+def test_planted_fault_is_found_alone(rows, expected):
+    assert names(preflight.inspect(rows, RULE)) == [expected]
+
+
+def test_length_counts_rows_tokens_and_names_them():
+    (found,) = preflight.inspect([token_row("long", 4, 8), token_row("longer", 4, 16), token_row("ok")], RULE)
+    assert found.examples == ("long", "longer")
+    assert "2 rows are longer than max_length 10 (the longest has 21 tokens): 14 tokens" in found.message
+
+
+def test_nothing_is_cut_without_a_limit():
+    assert preflight.inspect([token_row(answer=30)], Rule(END, "</s>", None)) == []
+
+
+@pytest.mark.parametrize(
+    ("keeps", "text"),
+    [
+        ("start", "24 tokens at the ends of their answers are cut, the end token with them"),
+        ("end", "24 tokens at the beginnings of their prompts are cut"),
+        ("all", "they are split, and the parts learnt without what came before"),
+    ],
+)
+def test_what_is_cut_follows_what_trl_keeps(keeps, text):
+    """Packing by `bfd` keeps the start, by `bfd_split` every part; `--truncation_mode keep_end` the end."""
+    (found,) = preflight.inspect([token_row(prompt=3, answer=30), token_row()], Rule(END, "</s>", 10, keeps))
+    assert (found.name, found.count) == ("cut", 1)
+    assert text in found.message
+
+
+def test_a_prompt_that_fills_the_limit_costs_nothing_where_the_end_is_kept():
+    rows = [token_row(prompt=20), token_row()]
+    assert names(preflight.inspect(rows, Rule(END, "</s>", 10))) == [("too_long", False, 1)]
+    assert names(preflight.inspect(rows, Rule(END, "</s>", 10, "end"))) == [("cut", False, 1)]
+
+
+def test_all_findings_come_at_once_and_fatal_ones_stop():
+    rows = [token_row("a", end=False, lost_prompt=1), token_row("b", end=False, answer=20)]
+    findings = preflight.inspect(rows, RULE)
+    assert names(findings) == [("end_not_learnt", True, 2), ("cut", False, 1), ("prompt_differs", False, 1)]
+    with pytest.raises(InputError) as caught:
+        preflight.require(findings)
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["error", "warning", "warning"]
+    assert caught.value.exit_code == 4
+
+
+def test_warnings_do_not_stop():
+    preflight.require(preflight.inspect([token_row(answer=8), token_row()], RULE))
+
+
+def test_padding_that_masks_by_token_id_is_found():
+    def by_position(rows):
+        width = max(len(row["labels"]) for row in rows)
+        padded = [row["labels"] + [IGNORE_INDEX] * (width - len(row["labels"])) for row in rows]
+        return {"labels": torch.tensor(padded)}
+
+    def by_token_id(rows):  # what transformers' own collator does with the pad token's id, here the end token's
+        labels = by_position(rows)["labels"]
+        labels[labels == END] = IGNORE_INDEX
+        return {"labels": labels}
+
+    rows = [token_row("a"), token_row("b", answer=7)]
+    assert preflight.padding(by_position, rows, END) == []
+    assert names(preflight.padding(by_token_id, rows, END)) == [("end_masked_by_padding", True, 0)]
+
+
+def adapter(**values):
+    given = {"use_peft": True, "lora_r": 16, "use_dora": False, "lora_modules_to_save": None} | values
+    return SimpleNamespace(**given)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"lora_r": 512}, []),
+        ({"lora_r": 1024}, ["lora_rank"]),
+        ({"lora_r": 1024, "use_peft": False}, []),
+        ({"use_dora": True}, ["adapter_kind"]),
+        ({"lora_modules_to_save": ["lm_head"]}, ["adapter_kind"]),
+    ],
+)
+def test_adapters_that_vllm_does_not_serve(values, expected):
+    assert [found.name for found in preflight.settings(adapter(**values))] == expected
+    assert [found.name for found in preflight.settings(adapter(**values), merge="adapter")] == expected
+    assert preflight.settings(adapter(**values), merge="merged") == []
+
+
+def test_remedy_for_such_an_adapter_follows_what_is_kept():
+    alone, both = (preflight.settings(adapter(lora_r=1024), merge=merge)[0] for merge in ("adapter", "both"))
+    assert "--merge both" in alone.message
+    assert "the merged weights can be served" in both.message
+
+
+def test_packing_that_joins_documents_by_design():
+    assert preflight.settings(adapter(), packing="bfd") == preflight.settings(adapter(), packing=None) == []
+    assert names(preflight.settings(adapter(), packing="wrapped")) == [("documents_attend", False, 0)]
+
+
+class Mixing(torch.nn.Module):
+    """Predicts from the mean of what it sees: of a document alone, or of everything before it in the block."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(16, 8)
+        self.apart = apart
+
+    def __call__(self, batch):
+        parts = batch["ids"].split(batch["lengths"]) if self.apart else [batch["ids"]]
+        means = [self.embedding(ids).cumsum(0) / torch.arange(1, len(ids) + 1)[:, None] for ids in parts]
+        return torch.cat(means)[None].detach()
+
+
+def collate(rows):
+    (row,) = rows
+    return {"ids": torch.tensor(row["input_ids"]), "lengths": row["seq_lengths"]}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_packed_documents_that_see_each_other_are_found(apart):
+    rows = [token_row("a"), token_row("b", answer=7), token_row("c", answer=5)]
+    found = preflight.documents_apart(Mixing(apart), collate, rows, tolerance=1e-5, num_ids=16)
+    assert names(found) == ([] if apart else [("documents_attend", True, 0)])
+    assert preflight.documents_apart(Mixing(apart), collate, rows[:1], tolerance=1e-5, num_ids=16) == []
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_first_pass_that_comes_out_a_little_different_decides_nothing(apart):
+    model, passes = Mixing(apart), []
+
+    def logits(batch):
+        passes.append(batch)
+        return model(batch) * (1.001 if len(passes) == 1 else 1)
+
+    rows = [token_row("a"), token_row("b", answer=7)]
+    found = preflight.documents_apart(logits, collate, rows, tolerance=1e-5, num_ids=16)
+    assert names(found) == ([] if apart else [("documents_attend", True, 0)])
+
+
+def conversation(name: str, *completion: str) -> Row:
+    turns = [{"role": role, "content": "text"} for role in completion]
+    return Row(name, ({"role": "user", "content": "Q"},), tuple(turns))
+
+
+def test_a_template_without_generation_markers_matters_where_they_decide():
+    plain, mixed = conversation("a", "assistant"), conversation("b", "assistant", "user", "assistant")
+    assert preflight.template([plain, mixed], has_markers=True, marked=True) == []
+    assert preflight.template([plain], has_markers=False, marked=False) == []
+    assert names(preflight.template([plain, mixed], has_markers=False, marked=False)) == [
+        ("no_generation_markers", False, 1)
+    ]
+    assert names(preflight.template([plain], has_markers=False, marked=True)) == [("no_generation_markers", True, 0)]
+
+
+@pytest.fixture
+def shown_row():
+    tokenizer = tiny_model.tokenizer()
+    prompt_formats.prepare(tokenizer)
+    rows = [Row("a", ({"role": "user", "content": "Q" * 200},), ({"role": "assistant", "content": "A"},))]
+    (row,) = data.tokenize(rows, tokenizer)
+    return row, tokenizer
+
+
+def test_show_row_marks_what_is_learnt(shown_row):
+    row, tokenizer = shown_row
+    head, masked, learnt = preflight.show_row(row, tokenizer)
+    assert head == f"row a: {len(row.input_ids)} tokens, 2 of them learnt"
+    assert learnt == "  learnt A│</s>"
+    assert masked.strip().startswith("<s>│<|│user│|>")
+    assert f"│... {len(row.input_ids) - 2 - 60} tokens ...│" in masked
+
+
+def test_show_row_in_full_holds_every_token(shown_row):
+    row, tokenizer = shown_row
+    _, *lines = preflight.show_row(row, tokenizer, full=True)
+    assert len(lines) == len(row.input_ids)
+    assert [line.split("learnt ")[1] for line in lines if "learnt" in line] == ["'A'", "'</s>'"]

@@ -1,0 +1,1 @@
+"""The models compared: questions, answers, metrics, intervals, verdict."""

@@ -1,0 +1,63 @@
+"""Training rows that stand in what a model is judged by: its loss and its scores would look better than they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import evaluation_tasks
+from tuning.training.data import Row
+from tuning.training.findings import Finding, of_rows
+
+THRESHOLD = 0.7
+"""Two instructions whose ROUGE-L F is greater ask the same; the export leaves out rows by the same measure."""
+
+
+def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
+    """Rows whose prompt stands in the validation split of unseen tasks, too."""
+    prompts = {_prompt(row) for row in held_out}
+    return of_rows(
+        "leak",
+        [row for row in train if _prompt(row) in prompts],
+        lambda n: f"{n} training rows have the prompt of a validation_unseen row: its loss will look better than it is",
+    )
+
+
+def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
+    """Rows whose instruction is that of an evaluation task, or close to it.
+
+    Args:
+        train: the rows; one without an instruction of its own is compared by the text of its last user message.
+        names: as in `evaluate.tasks`. What cannot be read is a finding of its own.
+    """
+    findings, instructions = [], []
+    for name in names:
+        try:
+            instructions += evaluation_tasks.instructions([name])
+        except (InputError, OSError) as error:
+            message = f"{name} cannot be read as a task file, so training rows were not held against it: {error}"
+            findings.append(Finding("evaluation_unread", message))
+    if not instructions or not train:
+        return findings
+    from selfinstruct.novelty import NoveltyIndex
+
+    distinct = list(dict.fromkeys(map(_instruction, train)))
+    nearest = NoveltyIndex(instructions, THRESHOLD).nearest_many(distinct)
+    near = {text for text, (found, *_) in zip(distinct, nearest, strict=True) if found.score > THRESHOLD}
+    same = sum(_instruction(row) in set(instructions) for row in train)
+    return findings + of_rows(
+        "evaluation_leak",
+        [row for row in train if _instruction(row) in near],
+        lambda n: (
+            f"{n} training rows have the instruction of an evaluation task, or one with a ROUGE-L F above {THRESHOLD} "
+            f"to it ({same} word for word): the scores will look better than the model is; leave them out"
+        ),
+    )
+
+
+def _prompt(row: Row) -> tuple[tuple[str, str], ...]:
+    return tuple((message["role"], message["content"].strip()) for message in row.prompt)
+
+
+def _instruction(row: Row) -> str:
+    return row.instruction or next((m["content"] for m in reversed(row.prompt) if m["role"] == "user"), "")
