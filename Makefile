@@ -61,10 +61,11 @@ torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILL
 	@TORTURE_KILLS=$(KILLS) TORTURE_VLLM_KILLS=$(VLLM_KILLS) $(BIN)/python -m pytest -s --timeout 0 -m long \
 	  tests/faults/test_torture.py
 
-lint: install ## ruff (rules and format) and mypy
+lint: install ## ruff (rules and format), mypy, and import-linter (which folder may import which)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: install ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
@@ -74,5 +75,5 @@ lock: install ## write requirements/*.txt anew; LOCK_OPTIONS=--upgrade takes new
 	@UV=$(abspath $(BIN)/uv) requirements/compile.sh $(LOCK_OPTIONS)
 
 clean: ## remove .venv, caches and builds; runs/ stays
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
