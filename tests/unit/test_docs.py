@@ -81,3 +81,29 @@ def test_targets_in_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make ([a-z-]+)", README, re.M):
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_paths_in_the_architecture_page_exist() -> None:
+    named = re.findall(r"`((?:selfinstruct|tuning|tests|tools|docs)/[\w./-]*)`", ARCHITECTURE)
+    assert len(named) > 40, "the page names its paths in backquotes"
+    missing = [path for path in named if "NAME" not in path and not (ROOT / path).exists()]
+    assert not missing, f"docs/architecture.md names {missing}, which do not exist"
+
+
+def test_types_in_the_architecture_page_exist() -> None:
+    way = ARCHITECTURE.split("## The way of one instruction")[1].split("## To add")[0]
+    sources = "\n".join(
+        path.read_text() for package in ("selfinstruct", "tuning") for path in (ROOT / package).rglob("*.py")
+    )
+    for name in re.findall(r"`([A-Z]\w+)`", way):
+        assert re.search(rf"^class {name}\b", sources, re.M), f"docs/architecture.md names the type {name}"
+
+
+def test_every_folder_is_in_the_architecture_page() -> None:
+    for package in ("selfinstruct", "tuning"):
+        for init in (ROOT / package).glob("*/__init__.py"):
+            folder = init.parent.relative_to(ROOT).as_posix()
+            assert f"`{folder}/`" in ARCHITECTURE or folder.endswith("/demo"), f"{folder} is missing on the page"
