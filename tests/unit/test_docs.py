@@ -107,3 +107,11 @@ def test_every_folder_is_in_the_architecture_page() -> None:
         for init in (ROOT / package).glob("*/__init__.py"):
             folder = init.parent.relative_to(ROOT).as_posix()
             assert f"`{folder}/`" in ARCHITECTURE or folder.endswith("/demo"), f"{folder} is missing on the page"
+
+
+def test_tests_named_in_reliability_exist() -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    named = re.findall(r"`([\w/]*test_\w+\.py)`", (ROOT / "docs" / "reliability.md").read_text())
+    assert named
+    for name in named:
+        assert (ROOT / name).exists() if "/" in name else name in there, f"docs/reliability.md names {name}"
