@@ -1,0 +1,248 @@
+"""`training.json`: the record of one training. The training writes it; the chain, the report and `status` read it.
+
+It is written when training begins (`"state": "running"`) and again when it ends. Every key may be absent, so that
+records of earlier versions can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
+
+TRAINING_RECORD = "training.json"
+
+Seconds = float
+Bytes = int
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """Base of every part of the record."""
+
+
+class Finding(_Part):
+    """One fault of the data or the settings, found before training.
+
+    Attributes:
+        name: stable, for tests and reports.
+        message: what is wrong, how often, and what to do.
+        fatal: training would be useless.
+        count: number of rows concerned; 0 where the finding is not about rows.
+        examples: ids of the first rows concerned.
+    """
+
+    name: str = ""
+    message: str = ""
+    fatal: bool = False
+    count: int = 0
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        rows = f" (rows {', '.join(self.examples)}{more})" if self.examples else ""
+        return f"{'error' if self.fatal else 'warning'}: {self.message}{rows}"
+
+
+class Identity(_Part):
+    """What makes two trainings the same one: a checkpoint is continued only when all of it is equal.
+
+    Attributes:
+        arguments: the arguments that the user gave and that change the weights.
+        dataset_sha256: of the conversations of all splits.
+        model_files: (name, size in bytes, modification time in ns) of a local base model's files.
+        versions: of the libraries that train.
+    """
+
+    arguments: dict[str, Any] = {}
+    dataset_sha256: str = ""
+    model_files: list[tuple[str, int, int]] = []
+    versions: dict[str, str] = {}
+
+
+class Rows(_Part):
+    """Numbers of rows.
+
+    Attributes:
+        train: rows in `train.jsonl`.
+        validation_seen: rows of the validation split whose tasks are also trained on.
+        validation_unseen: rows of the validation split whose tasks are not trained on.
+        trained_on: training rows with at least one trained token.
+        blocks: sequences that packing made of them; absent without packing.
+    """
+
+    train: int = 0
+    validation_seen: int = 0
+    validation_unseen: int = 0
+    trained_on: int = 0
+    blocks: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Template(_Part):
+    """How a conversation becomes text.
+
+    Attributes:
+        source: `model` (its own chat template), the name of a packaged template, or the path that the user gave.
+        end_token: the token that ends an answer.
+        pad_token: the token that fills up batches.
+    """
+
+    source: str = ""
+    end_token: str = ""
+    pad_token: str = ""
+
+
+class Machine(_Part):
+    """Where the training ran."""
+
+    device: str = ""
+    num_processes: int = 1
+
+
+class Parameters(_Part):
+    """Numbers of parameters; an adapter's count among `total`."""
+
+    total: int = 0
+    trainable: int = 0
+
+
+class Tokens(_Part):
+    """Numbers of tokens in the training rows: all of them, and those the loss is computed on."""
+
+    train: int = 0
+    trained: int = msgspec.field(name="learnt", default=0)
+
+
+class Runtime(_Part):
+    """How long it took. Rates are over the training loop."""
+
+    startup_s: Seconds = 0.0
+    train_s: Seconds = 0.0
+    total_s: Seconds = 0.0
+    steps_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+
+
+class TrainLoss(_Part):
+    """One line of the trainer's log. A loss that is not a finite number is None."""
+
+    step: int = 0
+    epoch: float | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+
+
+class EvalLoss(_Part):
+    """The loss on a validation split after a step; step 0 is the base model."""
+
+    step: int
+    loss: float | None
+
+
+class Losses(_Part):
+    """Losses over the steps.
+
+    Attributes:
+        train: in the order of steps.
+        evaluation: by validation split, in the order of steps.
+        base: the base model's loss by split; empty where it was not evaluated.
+        final: the loss by split of the model that was kept.
+    """
+
+    train: list[TrainLoss] = []
+    evaluation: dict[str, list[EvalLoss]] = {}
+    base: dict[str, float | None] = {}
+    final: dict[str, float | None] = {}
+
+
+class Memory(_Part):
+    """Memory of one device.
+
+    Attributes:
+        estimate: by what takes it, and `total`; None where it could not be estimated.
+        free: before training.
+        total: of the device.
+        peak: the most that the process had.
+    """
+
+    estimate: dict[str, Bytes] | None = None
+    free: Bytes | None = None
+    total: Bytes | None = None
+    peak: Bytes | None = None
+
+
+class Overfitting(_Part):
+    """The loss on unseen tasks rose again: its lowest point, and the last one."""
+
+    lowest_step: int
+    lowest: float
+    last: float
+
+
+class TrainingRecord(_Part):
+    """What was done and how it ended.
+
+    Attributes:
+        exit_code: 0 unless it was stopped or failed; then `error` says why.
+        identity: decides whether a checkpoint is continued.
+        model: path or name of the base model.
+        merge: what is kept of a LoRA; None for full fine-tuning.
+        dataset_dir: folder of the exported dataset.
+        arguments: every argument of the training, TRL's by TRL's names.
+        given: names of the arguments that the user gave.
+        versions: of Python and the libraries.
+        steps: optimizer steps done.
+        epochs: passes over the training rows done.
+        resumed_from_step: the checkpoint's step where one was continued.
+    """
+
+    state: Literal["running", "stopped", "failed", "finished"] = "finished"
+    exit_code: int = 0
+    error: str | None = None
+    identity: Identity | None = None
+    model: str = ""
+    method: Literal["full", "lora"] = "full"
+    merge: Literal["adapter", "merged", "both"] | None = None
+    dataset_dir: str = ""
+    rows: Rows = Rows()
+    template: Template = Template()
+    findings: list[Finding] = []
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    versions: dict[str, str] = {}
+    machine: Machine = Machine()
+    parameters: Parameters = Parameters()
+    tokens: Tokens = Tokens()
+    steps: int = 0
+    epochs: float = 0.0
+    runtime: Runtime = Runtime()
+    resumed_from_step: int | None = None
+    loss: Losses = Losses()
+    memory: Memory = Memory()
+    overfitting: Overfitting | None = None
+
+
+def read_training_record(path: Path) -> TrainingRecord | None:
+    """Return the record in a `training.json`, or None when there is no such file.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold a training record.
+    """
+    try:
+        # Not strict: records of earlier versions name a loss that is not finite by a string, for example "nan".
+        return msgspec.convert(json.loads(path.read_bytes()), TrainingRecord, strict=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise InputError(f"{path}: cannot be read as the record of a training: {error}") from error
+
+
+def write_training_record(path: Path, record: TrainingRecord) -> None:
+    """Write the record atomically. Numbers that are not finite become null; values that JSON lacks become text."""
+    plain = msgspec.to_builtins(record, str_keys=True, enc_hook=str)
+    finite = json.loads(json.dumps(plain), parse_constant=lambda _: None)
+    jsonl.write_json(path, finite)
