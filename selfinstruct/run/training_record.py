@@ -21,11 +21,7 @@ Seconds = float
 Bytes = int
 
 
-class _Part(msgspec.Struct, frozen=True):
-    """Base of every part of the record."""
-
-
-class Finding(_Part):
+class Finding(msgspec.Struct, frozen=True):
     """One fault of the data or the settings, found before training.
 
     Attributes:
@@ -48,7 +44,7 @@ class Finding(_Part):
         return f"{'error' if self.fatal else 'warning'}: {self.message}{rows}"
 
 
-class Identity(_Part):
+class Identity(msgspec.Struct, frozen=True):
     """What makes two trainings the same one: a checkpoint is continued only when all of it is equal.
 
     Attributes:
@@ -64,7 +60,7 @@ class Identity(_Part):
     versions: dict[str, str] = {}
 
 
-class Rows(_Part):
+class Rows(msgspec.Struct, frozen=True):
     """Numbers of rows.
 
     Attributes:
@@ -82,7 +78,7 @@ class Rows(_Part):
     blocks: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class Template(_Part):
+class Template(msgspec.Struct, frozen=True):
     """How a conversation becomes text.
 
     Attributes:
@@ -96,28 +92,28 @@ class Template(_Part):
     pad_token: str = ""
 
 
-class Machine(_Part):
+class Machine(msgspec.Struct, frozen=True):
     """Where the training ran."""
 
     device: str = ""
     num_processes: int = 1
 
 
-class Parameters(_Part):
+class Parameters(msgspec.Struct, frozen=True):
     """Numbers of parameters; an adapter's count among `total`."""
 
     total: int = 0
     trainable: int = 0
 
 
-class Tokens(_Part):
+class Tokens(msgspec.Struct, frozen=True):
     """Numbers of tokens in the training rows: all of them, and those the loss is computed on."""
 
     train: int = 0
     trained: int = msgspec.field(name="learnt", default=0)
 
 
-class Runtime(_Part):
+class Runtime(msgspec.Struct, frozen=True):
     """How long it took. Rates are over the training loop."""
 
     startup_s: Seconds = 0.0
@@ -127,7 +123,7 @@ class Runtime(_Part):
     tokens_per_s: float = 0.0
 
 
-class TrainLoss(_Part):
+class TrainLoss(msgspec.Struct, frozen=True):
     """One line of the trainer's log. A loss that is not a finite number is None."""
 
     step: int = 0
@@ -136,14 +132,14 @@ class TrainLoss(_Part):
     learning_rate: float | None = None
 
 
-class EvalLoss(_Part):
+class EvalLoss(msgspec.Struct, frozen=True):
     """The loss on a validation split after a step; step 0 is the base model."""
 
     step: int
     loss: float | None
 
 
-class Losses(_Part):
+class Losses(msgspec.Struct, frozen=True):
     """Losses over the steps.
 
     Attributes:
@@ -159,7 +155,7 @@ class Losses(_Part):
     final: dict[str, float | None] = {}
 
 
-class Memory(_Part):
+class Memory(msgspec.Struct, frozen=True):
     """Memory of one device.
 
     Attributes:
@@ -175,7 +171,7 @@ class Memory(_Part):
     peak: Bytes | None = None
 
 
-class Overfitting(_Part):
+class Overfitting(msgspec.Struct, frozen=True):
     """The loss on unseen tasks rose again: its lowest point, and the last one."""
 
     lowest_step: int
@@ -183,7 +179,7 @@ class Overfitting(_Part):
     last: float
 
 
-class TrainingRecord(_Part):
+class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was done and how it ended.
 
     Attributes:
