@@ -36,8 +36,8 @@ import msgspec
 from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.lines import VERSION as VERSION
 
-VERSION = 1
 Line = dict[str, Any]
 
 _decode = msgspec.json.Decoder().decode

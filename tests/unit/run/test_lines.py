@@ -1,0 +1,97 @@
+"""The journal's lines as types: what is decoded is encoded to the same bytes, and what is no line is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from selfinstruct.run import lines
+from selfinstruct.run.lines import Control, InstructionCandidate, Line, ProposalLine
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
+JOURNALS = sorted(FIXTURE.rglob("journal.jsonl"))
+
+
+def test_every_line_of_older_journals_comes_out_byte_for_byte() -> None:
+    seen = set()
+    assert len(JOURNALS) == 5
+    for journal in JOURNALS:
+        for raw in journal.read_bytes().splitlines(keepends=True):
+            line = lines.parse(raw)
+            seen.add(type(line))
+            assert lines.encode(line) == raw
+            assert lines.from_json(lines.load_json(raw)) == line
+            assert lines.kind_of(line) == lines.load_json(raw)["kind"]
+            assert lines.rewrite(raw, line) == raw
+    assert seen == set(get_args(Line)), "the fixture holds every type of line"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        (
+            b'{"kind":"proposal","n":0,"examples":[],"completion":{"text":"a\\ud83d","finish_reason":"stop",'
+            b'"prompt_tokens":1,"completion_tokens":2},"candidates":[{"id":"p000000-00","instruction":"a\\ud83d",'
+            b'"accepted":true,"nearest_seed":null}]}\n'
+        ),
+        b'{"kind":"instances","id":"a","failed":{"reason":"refused","detail":"\\udc00"}}\n',
+        b'{"kind":"control","event":"interrupted","after_proposal":-1,"signal":"\\udc00"}\n',
+    ],
+)
+def test_lone_surrogates_are_read_and_written(raw: bytes) -> None:
+    line = lines.parse(raw)
+    assert lines.encode(line) == raw
+
+
+def test_no_neighbour_is_written_and_what_does_not_apply_is_not() -> None:
+    accepted = InstructionCandidate("p000000-00", "Do.", True, nearest_seed=None)
+    rejected = InstructionCandidate("p000000-01", "Do.", False, reason="length", evidence={})
+    assert lines.encode(ProposalLine(0, ("s1",), None, (accepted, rejected))) == (
+        b'{"kind":"proposal","n":0,"examples":["s1"],"candidates":['
+        b'{"id":"p000000-00","instruction":"Do.","accepted":true,"nearest_seed":null},'
+        b'{"id":"p000000-01","instruction":"Do.","accepted":false,"reason":"length","evidence":{}}]}\n'
+    )
+
+
+def test_numbers_are_written_as_python_writes_them() -> None:
+    near = lines.Neighbour("s0", 1e-05)
+    line = ProposalLine(0, (), None, (InstructionCandidate("a", "b", True, nearest_seed=near),))
+    assert b'"score":1e-05' in lines.encode(line)
+    assert lines.parse(lines.encode(line)) == line
+
+
+def test_a_rewritten_line_keeps_keys_of_later_versions() -> None:
+    raw = b'{"kind":"classification","id":"a","is_classification":false,"mood":"good"}\n'
+    line = lines.parse(raw)
+    assert lines.rewrite(raw, line) == raw
+    assert b"mood" not in lines.encode(line)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"{}", "missing required field `kind`"),
+        (b"[1, 2]", "Expected `object`, got `array`"),
+        (b'{"kind":"poem"}', "Invalid value 'poem'"),
+        (b'{"kind":"control","event":"poem","after_proposal":1}', "Invalid value 'poem'"),
+        (b'{"kind":"control","after_proposal":1}', "missing required field `event`"),
+        (b'{"kind":"proposal","n":true,"examples":[]}', "Expected `int`, got `bool`"),
+        (b'{"kind":"proposal","n":0,"examples":[],"candidates":7}', "Expected `array`, got `int`"),
+        (b'{"kind":"proposal","n":0,"examples":["\\ud83d"],"candidates":7}', "Expected `array`, got `int`"),
+        (b'{"kind":"classification"}', "missing required field `id`"),
+        (b'{"kind":"classification","id":"a"', "delimiter"),
+        (b"[" * 5000, "nested too deeply|Expecting value|Expected"),
+        (b"\x00" * 40, "Expecting value"),
+        (b"\xff\xfe{}", "codec|utf|Expecting"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_what_is_no_line_is_refused(raw: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lines.parse(raw)
+
+
+def test_control_lines_are_those_with_an_event() -> None:
+    assert {t.__struct_config__.tag_field for t in get_args(Control)} == {"event"}
