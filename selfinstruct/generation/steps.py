@@ -200,7 +200,7 @@ class Steps:
             step.max_tokens,
             key,
         )
-        stop = prompts.classification_stop() if self.style == "completion" else ()
+        stop = prompts.CLASSIFICATION_STOP if self.style == "completion" else ()
         return Request(key, prompt, step, stop, prompts.CHOICES[self.style])
 
     def decide_classification(self, instruction: Instruction, completion: Completion) -> Line:
@@ -224,7 +224,7 @@ class Steps:
         prompt, _ = self._fit(
             lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
         )
-        return Request(key, prompt, step, prompts.instance_stop() if self.style == "completion" else ())
+        return Request(key, prompt, step, prompts.INSTANCE_STOP if self.style == "completion" else ())
 
     def decide_instances(self, instruction: Instruction, is_classification: bool, completion: Completion) -> Line:
         """The journal line of an instance request."""

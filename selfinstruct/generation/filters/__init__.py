@@ -1,8 +1,8 @@
-"""Filters decide on candidates.
+"""Filters decide which candidates are kept.
 
-One file per filter, each a function that returns a named reason with evidence, or None.
-`heuristics` chains those of instructions in the order in which reasons are reported; novelty comes after it and belongs
-to `selfinstruct.novelty`. Instances have a file of their own.
+One file per filter. A filter is a function that returns None, or a `Rejection` with the reason and its evidence.
+`heuristics` chains the filters of instructions; the first one that rejects gives the reason. Novelty is decided after
+them, in `selfinstruct.novelty`. The filters of instances are in `instances.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ InstructionFilter = Callable[[str], Rejection | None]
 
 
 def heuristics(filters: Filters, seeds: Sequence[str]) -> InstructionFilter:
-    """All heuristics of instructions as one filter; the first that objects is the reason.
+    """Return all filters of instructions but novelty as one filter; the first that rejects gives the reason.
 
     Args:
         filters: the options.
-        seeds: seed instructions; the scripts they begin with are those of the dataset.
+        seeds: the seed instructions; an instruction may begin in any script in which one of them begins.
     """
     chain: list[InstructionFilter] = [
         invalid_characters,
@@ -36,7 +36,7 @@ def heuristics(filters: Filters, seeds: Sequence[str]) -> InstructionFilter:
     ]
 
     def check(text: str) -> Rejection | None:
-        return next((found for found in (objects(text) for objects in chain) if found is not None), None)
+        return next((rejection for one in chain if (rejection := one(text)) is not None), None)
 
     return check
 

@@ -11,12 +11,23 @@ from selfinstruct.records import Rejection
 
 
 def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> list[Rejection | None]:
-    """Decide on all instances of one instruction together; None means kept.
+    """Decide on all instances of one instruction together.
 
-    An instance is dropped when its output is empty, equals its input or ends in a colon (the reference code's sign of a
-    cut answer), when the completion was cut inside it, when the same non-empty input comes with two outputs that would
-    both be kept (all of those), when it repeats an earlier one, and past `max_instances`. Of outputs without input the
-    first stays.
+    An instance is rejected when
+
+    - the completion was cut inside it;
+    - its output is empty, equals its input, or ends in a colon (the reference code's sign of a cut answer);
+    - it holds invalid characters;
+    - its non-empty input also has another output that would be kept: then all of them are rejected;
+    - it has the input of an instance that is kept already (without input, only one is kept);
+    - `max_instances` instances are kept already.
+
+    Args:
+        parsed: the instances in the order of the answer.
+        max_instances: the number of instances to keep at most.
+
+    Returns:
+        One decision per instance, in the same order; None means kept.
     """
     outputs: dict[str, set[str]] = defaultdict(set)
     alone = [_alone(instance) for instance in parsed]

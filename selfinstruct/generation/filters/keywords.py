@@ -1,4 +1,4 @@
-"""Instructions a text model cannot carry out, and openings of which models write too many (reference code)."""
+"""Keywords of tasks that a text model cannot do, and openings that models use too often (from the reference code)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from selfinstruct.records import Rejection
 
 
 def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
-    """Reject a text that mentions one of `keywords` as whole words, in any case."""
-    found = _any_of(tuple(keywords)).search(text) if keywords else None
-    return None if found is None else Rejection("keyword", {"keyword": found.group().lower()})
+    """Reject a text that contains one of `keywords` as whole words, in upper or lower case."""
+    match = _any_of(tuple(keywords)).search(text) if keywords else None
+    return None if match is None else Rejection("keyword", {"keyword": match.group().lower()})
 
 
 def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
-    """Reject a text that starts with one of `openings`, in any case, as whole words."""
-    found = _any_of(tuple(openings)).match(text.lstrip()) if openings else None
-    return None if found is None else Rejection("opening", {"opening": found.group()})
+    """Reject a text that starts with one of `openings` as whole words, in upper or lower case."""
+    match = _any_of(tuple(openings)).match(text.lstrip()) if openings else None
+    return None if match is None else Rejection("opening", {"opening": match.group()})
 
 
 @cache

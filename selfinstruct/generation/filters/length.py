@@ -1,4 +1,4 @@
-"""Instructions that are too short or too long."""
+"""The length of an instruction in words."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from selfinstruct.records import Rejection
 
 
 def length(text: str, *, min_words: int, max_words: int) -> Rejection | None:
-    """Reject fewer than `min_words` or more than `max_words` words, as the novelty tokeniser counts them.
+    """Reject a text of fewer than `min_words` or more than `max_words` words.
 
-    (Counting at whitespace would make a Chinese sentence one word.)
+    Words are counted by the tokenizer of novelty: split at whitespace, a Chinese sentence would be one word.
+
+    Args:
+        text: the instruction.
+        min_words: the smallest number of words to keep.
+        max_words: the largest number of words to keep.
     """
     words = len(tokenize(text))
     if words < min_words:

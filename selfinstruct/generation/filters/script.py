@@ -1,4 +1,4 @@
-"""How an instruction may begin: with a letter or digit of the dataset's script."""
+"""The first character of an instruction: a digit, or a letter of a script in which a seed begins."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from selfinstruct.records import Rejection
 
 
 def script_of(character: str) -> str:
-    """The script of a letter, as the first word of its Unicode name (`LATIN`, `CYRILLIC`, `CJK`); digits are `DIGIT`.
+    """Return the script of a letter or digit: the first word of its Unicode name (`LATIN`, `CYRILLIC`), or `DIGIT`.
 
-    Full-width and other compatibility forms count as what they stand for (the Kelvin sign is a K), the kana as CJK:
-    Japanese begins sentences with either.
+    Full-width and other compatibility forms count as the character that they are a form of (the Kelvin sign as K). Kana
+    count as `CJK`, because Japanese sentences begin with either.
     """
     character = unicodedata.normalize("NFKC", character)[0]
     if character.isdigit():
@@ -22,12 +22,12 @@ def script_of(character: str) -> str:
 
 
 def scripts_of(texts: Sequence[str]) -> frozenset[str]:
-    """The scripts that the texts begin with: the dataset's own."""
+    """Return the scripts in which the texts begin, and `DIGIT`."""
     return frozenset(script_of(t[0]) for t in texts if t and t[0].isalnum()) | {"DIGIT"}
 
 
 def first_character(text: str, *, scripts: frozenset[str]) -> Rejection | None:
-    """Reject a text that begins with punctuation, or with a letter of a script in which no seed begins."""
+    """Reject a text that does not begin with a letter or digit, or begins in another script than `scripts`."""
     first = text[:1]
     if not first.isalnum():
         return Rejection("leading_punctuation", {"character": first})
