@@ -19,6 +19,10 @@ Prompt = str | list[Message]
 
 FinishReason = Literal["stop", "length", "abort"]
 
+TRAIN, SEEN, UNSEEN = "train", "validation_seen", "validation_unseen"
+SPLITS = (TRAIN, SEEN, UNSEEN)
+"""The splits of a dataset: what is trained on, further instances of those tasks, and tasks held out as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

@@ -25,7 +25,7 @@ from selfinstruct.config.schema import Config, Export
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, evaluation_tasks, jsonl, seed_tasks, self_instruct
 from selfinstruct.novelty import NoveltyIndex, tokenize
-from selfinstruct.records import Instruction, SeedTask, Task, user_message
+from selfinstruct.records import SPLITS, Instruction, SeedTask, Task, user_message
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -33,7 +33,6 @@ from selfinstruct.run.parents import Earlier
 from selfinstruct.run.state import RunState, replay
 
 Row = dict[str, Any]
-SPLITS = ("train", "validation_seen", "validation_unseen")
 
 
 @dataclass

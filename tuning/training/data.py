@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.records import SPLITS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Message = dict[str, str]
 IGNORE_INDEX = -100
 """The label of a token that is not learnt (torch's `ignore_index`)."""
-SPLITS = ("train", "validation_seen", "validation_unseen")
 _MAX_PROBLEMS = 20
 
 
