@@ -43,10 +43,10 @@ class RunLockedError(SelfInstructError):
     exit_code = 5
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """A signal ended the run. Exit code 128 + its number.
 
-    Like `KeyboardInterrupt` it is no `Exception`, so that no handler of errors takes it for one.
+    No handler of errors catches it, and an event loop lets a `KeyboardInterrupt` through where it only reports others.
     """
 
     def __init__(self, number: int) -> None:

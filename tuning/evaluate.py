@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from selfinstruct.config.load import load_config
-from selfinstruct.console import console
-from selfinstruct.errors import ConfigError, InputError, SelfInstructError
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.program_edge import run_program
 from selfinstruct.run.directory import RunDirectory
 from tuning.evaluation.evaluation import evaluate, score_saved
 from tuning.evaluation.show import show_scores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate the run of a directory; returns the exit code."""
+    """Evaluate the run of a directory, and return the exit code."""
     parser = argparse.ArgumentParser("python -m tuning.evaluate", description="Answer, score and compare.")
     parser.add_argument("--run-dir", type=Path, required=True, help="run directory")
     parser.add_argument("--config", type=Path, help="configuration (YAML); default: the run's; - reads stdin")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=MODEL", help="a further arm; repeatable")
     parser.add_argument("--score-only", action="store_true", help="score what is saved; start no engine")
     options = parser.parse_args(arguments)
+    return run_program(lambda: _evaluate(options), prefix="error: ")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     run = RunDirectory(options.run_dir)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
-    try:
-        if options.config is None and not run.config.exists():
-            raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
-        if options.score_only and options.model:
-            raise ConfigError("--score-only scores the arms that are saved; leave out --model")
-        config = load_config(options.config or run.config, {})
-        show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
-    except SelfInstructError as error:
-        console.print(f"error: {error}", markup=False)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
-
-
-def _leave(number: int, _: Any) -> NoReturn:
-    """End by a signal in good order: the engine is closed on the way out."""
-    raise SystemExit(128 + number)
+    if options.config is None and not run.config.exists():
+        raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
+    if options.score_only and options.model:
+        raise ConfigError("--score-only scores the arms that are saved; leave out --model")
+    config = load_config(options.config or run.config, {})
+    show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
 
 
 if __name__ == "__main__":

@@ -12,42 +12,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.config.environment import EXIT_CODE_FILE
 from selfinstruct.console import console
-from selfinstruct.errors import SelfInstructError
+from selfinstruct.environment import DEBUG_VARIABLE
+from selfinstruct.program_edge import debugging, run_program
 from tuning.training import data, inspection
 from tuning.training import findings as preflight
 from tuning.training.trainer import Training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Tune as `argv` says; returns the exit code."""
+    """Tune a model as `argv` says, and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = _debug(arguments)
-    set_environment(debug)
-    try:
-        tune(arguments)
-    except SelfInstructError as error:
-        if debug:
-            traceback.print_exc()
-        if _is_first(error.exit_code):
-            console.print(str(error), markup=False, style="red")
-        return error.exit_code
-    except KeyboardInterrupt:
-        _is_first(130)
-        return 130
-    except Exception as error:  # noqa: BLE001 - the edge of the program: a traceback only when it is wanted
-        if debug:
-            traceback.print_exc()
-        _is_first(1)
-        console.print(f"tune: {type(error).__name__}: {error}\n--debug shows where", markup=False, style="red")
-        return 1
-    return 0
+    if _take_debug(arguments):
+        os.environ[DEBUG_VARIABLE] = "1"
+    set_environment(debugging())
+    return run_program(lambda: tune(arguments), prefix="")
 
 
 def tune(argv: Sequence[str]) -> None:
@@ -87,28 +70,13 @@ def tune(argv: Sequence[str]) -> None:
     job.finish(trainer)
 
 
-def _is_first(code: int) -> bool:
-    """Whether this process is the one that says what is wrong: of several, the first to fail.
-
-    It leaves the exit code for whoever launched the launcher. Without such a file the main process speaks.
-    """
-    if (path := os.environ.get(EXIT_CODE_FILE)) is None:
-        return os.environ.get("RANK", "0") == "0"
-    try:
-        with Path(path).open("x") as stream:
-            stream.write(str(code))
-    except FileExistsError:
-        return False
-    return True
-
-
-def _debug(arguments: list[str]) -> bool:
-    """Whether tracebacks are wanted; takes a bare `--debug` out (with a value it is an argument of `SFTConfig`)."""
-    for place, argument in enumerate(arguments):
-        if argument == "--debug" and (place + 1 == len(arguments) or arguments[place + 1].startswith("--")):
-            del arguments[place]
+def _take_debug(arguments: list[str]) -> bool:
+    """Remove a bare `--debug` and return whether there was one (with a value it is an argument of `SFTConfig`)."""
+    for position, argument in enumerate(arguments):
+        if argument == "--debug" and (position + 1 == len(arguments) or arguments[position + 1].startswith("--")):
+            del arguments[position]
             return True
-    return os.environ.get("SELFINSTRUCT_DEBUG", "") not in ("", "0")
+    return False
 
 
 def set_environment(debug: bool) -> None:

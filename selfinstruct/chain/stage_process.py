@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from selfinstruct.config.environment import EXIT_CODE_FILE
+from selfinstruct.environment import EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.signals import on_signals

@@ -2,7 +2,7 @@
 
 Whatever a command does, the library does; heavy imports stay inside functions.
 
-    edge.py              the group of all commands; errors become one message and an exit code
+    edge.py              the group of all commands
     shared.py            arguments and helpers that several commands have
     chain_commands.py    demo · init · run
     round_commands.py    regenerate · iterate

@@ -18,10 +18,10 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from selfinstruct.config import environment
-from selfinstruct.config.environment import DEBUG_VARIABLE, ENVIRONMENT_PREFIX, variable_of
+from selfinstruct import environment
 from selfinstruct.config.load import did_you_mean, load_config
 from selfinstruct.config.schema import CONVENTIONAL_NAMES, Config
+from selfinstruct.environment import DEBUG_VARIABLE, ENVIRONMENT_PREFIX, variable_of
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]

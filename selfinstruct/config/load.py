@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfinstruct.config.environment import variable_of
 from selfinstruct.config.schema import Config
+from selfinstruct.environment import variable_of
 from selfinstruct.errors import ConfigError
 
 STANDARD_INPUT = Path("-")

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from selfinstruct.config import environment
+from selfinstruct import environment
 
 _TAIL_BYTES = 65_536
 _CAUSE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", re.MULTILINE)

@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 
-from selfinstruct.config.environment import LAST_WORDS, PARENT
+from selfinstruct.environment import LAST_WORDS, PARENT
 
 
 def watch_children() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from selfinstruct.config import environment
+from selfinstruct import environment
 from selfinstruct.engines import vllm_plugin
 
 pytestmark = pytest.mark.integration

@@ -59,7 +59,7 @@ def fails(exit_code: int, *arguments: Any, stdin: str | None = None) -> str:
     assert result.exit_code == exit_code, result.output
     assert isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output
-    assert "defect" not in result.output
+    assert "not expected" not in result.output
     assert result.stdout == ""
     return result.stderr
 
@@ -332,15 +332,19 @@ def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
 # --------------------------------------------------------------------------------------------------- edges
 
 
-def test_defects_are_called_so_and_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_where_an_unexpected_error_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("selfinstruct.packaged.resolve", fail)
     result = invoke("seeds", "check", "x")
     assert result.exit_code == 1
-    assert result.stderr == "Error: ZeroDivisionError: oh\nThis is a defect; --debug shows where it happened.\n"
-    assert isinstance(invoke("--debug", "seeds", "check", "x").exception, ZeroDivisionError)
+    assert result.stderr == (
+        "Error: ZeroDivisionError: oh\nThis error was not expected; --debug shows where it happened.\n"
+    )
+    result = invoke("--debug", "seeds", "check", "x")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback") and 'raise ZeroDivisionError("oh")' in result.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config import environment
+from selfinstruct import environment
 from selfinstruct.engines import out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.out_of_memory import Holder, explain
 from selfinstruct.engines.vllm import _did_not_start

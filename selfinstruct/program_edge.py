@@ -1,0 +1,106 @@
+"""The edge of every program here: an error becomes one message on stderr and an exit code, a signal ends it in order.
+
+Used by the command line, by the tuner and by the evaluation. The exit codes are listed in `errors.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
+from selfinstruct.errors import Interrupted, SelfInstructError
+from selfinstruct.signals import leave, on_signals
+
+_UNEXPECTED = 1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run_program(
+    work: Callable[[], object], *, prefix: str = "Error: ", passes: tuple[type[Exception], ...] = ()
+) -> int:
+    """Run a program's work and return its exit code.
+
+    Of several processes that do the work together (as `accelerate launch` starts them) only the first to fail writes a
+    message. With `--debug` a traceback precedes it.
+
+    Args:
+        work: the program's work; what it returns is ignored.
+        prefix: opening of every error message.
+        passes: errors that the caller handles itself.
+
+    Returns:
+        0, or the exit code of the error's kind.
+    """
+    try:
+        # The launcher of several processes ends them by a signal, which must reach one that waits for the others.
+        with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
+            work()
+    except passes:
+        raise
+    except Interrupted as stopped:
+        if _is_first_to_fail(stopped.exit_code) and EXIT_CODE_FILE not in os.environ:  # Else the chain says it.
+            _say(str(stopped))
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        _is_first_to_fail(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our stdout (head, for example) has gone: nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the edge of the program
+        code = error.exit_code if isinstance(error, SelfInstructError) else _UNEXPECTED
+        if debugging():
+            traceback.print_exc()
+        if _is_first_to_fail(code):
+            _say(prefix + message_of(error))
+        return code
+    return 0
+
+
+def message_of(error: Exception) -> str:
+    """Return what a user is shown of an error."""
+    if isinstance(error, SelfInstructError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        remedy = "; make room, then give the same command again" if error.errno in _DISK_FULL else ""
+        return f"{error.filename}: {error.strerror}{remedy}"
+    return f"{type(error).__name__}: {error}\nThis error was not expected; --debug shows where it happened."
+
+
+def debugging() -> bool:
+    """Return whether the user wants tracebacks."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _is_one_of_several() -> bool:
+    return "LOCAL_RANK" in os.environ
+
+
+def _is_first_to_fail(code: int) -> bool:
+    """Return whether this process is the first to fail, and leave its exit code to the chain that started it.
+
+    Without a file to leave it in, nobody knows who was first: then the main process speaks.
+    """
+    if (path := os.environ.get(EXIT_CODE_FILE)) is not None:
+        try:
+            with Path(path).open("x") as stream:
+                stream.write(str(code))
+        except FileExistsError:
+            return False
+        except OSError:  # The chain has ended, and its folder with it.
+            return True
+        return True
+    return not _is_one_of_several() or os.environ.get("RANK", "0") == "0"

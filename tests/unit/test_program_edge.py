@@ -1,0 +1,131 @@
+"""The edge of every program: messages, exit codes, and who of several processes speaks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
+from selfinstruct.errors import ConfigError, Interrupted, RunLockedError
+from selfinstruct.program_edge import run_program
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in (DEBUG_VARIABLE, EXIT_CODE_FILE, "LOCAL_RANK", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def raises(error: BaseException) -> Callable[[], NoReturn]:
+    def work() -> NoReturn:
+        raise error
+
+    return work
+
+
+def kills_itself(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (ConfigError("no"), 2, "Error: no\n"),
+        (RunLockedError("busy"), 5, "Error: busy\n"),
+        (OSError(errno.EACCES, "Permission denied", "x.jsonl"), 1, "Error: x.jsonl: Permission denied\n"),
+        (
+            OSError(errno.ENOSPC, "No space left", "x.jsonl"),
+            1,
+            "Error: x.jsonl: No space left; make room, then give the same command again\n",
+        ),
+        (
+            ZeroDivisionError("oh"),
+            1,
+            "Error: ZeroDivisionError: oh\nThis error was not expected; --debug shows where it happened.\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_becomes_a_message_and_a_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(raises(error)) == code
+    assert capsys.readouterr().err == said
+
+
+def test_nothing_is_said_of_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(lambda: 7) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_work_in_order(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    assert run_program(kills_itself(number)) == 128 + number
+    assert f"stopped by {signal.Signals(number).name}; everything committed is safe" in capsys.readouterr().err
+
+
+def test_a_stage_leaves_the_word_on_a_signal_to_the_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "exit_code"
+    monkeypatch.setenv(EXIT_CODE_FILE, str(file))
+    assert run_program(raises(Interrupted(signal.SIGTERM))) == 143
+    assert file.read_text() == "143"
+    assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_the_first_to_fail_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "exit_code"
+    monkeypatch.setenv(EXIT_CODE_FILE, str(file))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    assert run_program(raises(ConfigError("first"))) == 2
+    monkeypatch.setenv("RANK", "0")
+    assert run_program(raises(RuntimeError("second"))) == 1
+    assert capsys.readouterr().err == "Error: first\n"
+    assert file.read_text() == "2"
+
+
+def test_of_several_processes_without_a_chain_the_main_one_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    assert run_program(raises(ConfigError("other"))) == 2
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("RANK", "0")
+    assert run_program(raises(ConfigError("main"))) == 2
+    assert capsys.readouterr().err == "Error: main\n"
+
+
+def test_one_of_several_processes_is_killed_by_its_launchers_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    before, during = signal.getsignal(signal.SIGTERM), []
+    run_program(lambda: during.append(signal.getsignal(signal.SIGTERM)))
+    assert during == [before]
+
+
+def test_a_traceback_is_shown_when_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(DEBUG_VARIABLE, "1")
+    assert run_program(raises(ConfigError("no"))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback") and said.endswith("\nError: no\n")
+
+
+def test_an_error_that_the_caller_handles_passes() -> None:
+    with pytest.raises(ValueError, match="mine"):
+        run_program(raises(ValueError("mine")), passes=(ValueError,))
