@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON, RUN
@@ -101,11 +102,11 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
 @RUN
 @AS_JSON
 def repair(run: Path, as_json: bool) -> None:
-    """Take the damage out of a run's journal, so that it can go on.
+    """Take the damage out of a run's journal, so that the run can continue.
 
-    For a journal of which a line in the middle is damaged or missing. A copy is kept beside it. Damaged lines are taken
-    out, and what no longer stands in order without them: proposals after a missing one, and what belongs to these. Says
-    what is lost; where nothing is damaged, it changes nothing.
+    Use it when a line in the middle of the journal is damaged or missing. Damaged lines are removed, and lines that
+    need a removed one: proposals after a missing one, and what belongs to them. A copy of the damaged journal is kept.
+    The command says what is lost. If nothing is damaged, it changes nothing.
 
     \b
     Example:
@@ -114,5 +115,10 @@ def repair(run: Path, as_json: bool) -> None:
     """
     from selfinstruct.replay import repair as library
 
-    found = library.repair(run)
-    click.echo(json.dumps(found, indent=2) if as_json else library.render(found))
+    result = library.repair(run)
+    click.echo(_json(result) if as_json else library.render(result))
+
+
+def _json(result: Any) -> str:
+    """Return a result of the library as indented JSON; its attributes are the keys."""
+    return json.dumps(msgspec.to_builtins(result, enc_hook=str), indent=2)

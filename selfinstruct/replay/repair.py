@@ -1,57 +1,142 @@
-"""`selfinstruct repair`: take the damage out of a journal, so that the run can go on.
+"""`selfinstruct repair`: take the damage out of a journal, so that the run can continue.
 
 A journal is damaged when a line before its end is no journal line, or when its lines are not those of one run in order
-(a line is missing, or there twice). Reading refuses such a journal, and nothing mends it by itself: this is a separate
-command, it keeps a copy (`journal.jsonl.damaged-1`, `-2`, ...), and it says what is lost.
+(a line is missing or repeated). Readers refuse such a journal, and no other command repairs it. This command keeps a
+copy of the damaged journal (`journal.jsonl.damaged-1`, `-2`, ...) and says what is lost.
 
-What stands is kept byte for byte. What goes, and why:
+Lines that can stay are kept byte for byte. These lines are dropped:
 
 - damaged lines: nobody knows what they said;
-- proposals after a missing one. They were decided against a pool that held what the missing one accepted, and
-  later prompts may show that; and numbers must run without a gap, because proposal n's prompt is made from the pool
-  after proposal n - window. They are asked again;
-- classifications and instances of instructions that are accepted by no kept proposal;
-- instances whose classification is gone: the form of the question depended on it, and the export needs it;
+- proposals after a missing one. They were decided against a pool that held what the missing one accepted, and later
+  prompts may show it. Also, numbers must run without a gap, because the prompt of proposal n is made from the pool
+  after proposal n - window. These proposals are made again;
+- classifications and instances of instructions that no kept proposal accepted;
+- instances without their classification: it decided the form of the question, and the export needs it;
+- rewritten outputs (of a regenerated run) without the instance that they rewrite;
 - lines that repeat an earlier one; a second header;
-- control lines (a raised target, a stop) that tell of a proposal that is gone. The next `generate` writes them again as
-  far as they still apply.
+- control lines (a raised target, a stop) that belong to a dropped proposal. The next `generate` writes them again if
+  they still apply.
 
-One line may be added: when proposals follow a stop, and a damaged line lies between, then that was the line that lifted
-the stop; without it the run would stand still for good.
+One line may be added: when proposals follow a stop, and a damaged line lies between them, then that line lifted the
+stop. Without it the run would stay stopped for ever.
 
-A journal whose header is damaged cannot be repaired: it says what the run is, and only the engine knows some of that.
-Damage that leaves a line well-formed (a flipped bit inside a text) cannot be seen.
+A journal whose header is damaged cannot be repaired: the header says what the run is, and only the engine knows some of
+that. Damage that leaves a line well-formed (a flipped bit inside a text) cannot be detected.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import assert_never
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run import lines
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import VERSION, Line, parse_line, read_lines, set_torn_tail_aside
+from selfinstruct.run.journal import read_lines, set_torn_tail_aside
+from selfinstruct.run.lines import (
+    BudgetUsedUp,
+    ClassificationLine,
+    DeadlineReached,
+    Header,
+    InstanceCandidate,
+    InstancesLine,
+    InstructionCandidate,
+    Interruption,
+    Line,
+    OutputLine,
+    ProposalLine,
+    Resumed,
+    Saturated,
+    Stop,
+    TargetRaised,
+)
 from selfinstruct.run.state import RunState, replay
 
 _SHOWN = 20
+_REPEATED = "repeats an earlier line"
 
 
-def repair(run_dir: Path) -> dict[str, Any]:
-    """Take the damage out of the journal of the run in `run_dir`; does nothing where there is none.
+@dataclass(frozen=True, slots=True)
+class LineCounts:
+    """Lines of the journal: total = kept + damaged + dropped; `added` ones are not part of the total."""
 
-    Returns:
-        `run`; `copy`: the copy of the journal as it was, or null when nothing was damaged;
-        `torn`: bytes of a cut last line that was set aside (which is no damage: `generate` does the same);
-        `lines`: {total, kept, damaged, dropped, added}, where total = kept + damaged + dropped;
-        `damaged`: [{line, byte, bytes, why}]; `dropped`: [{kind, why, lines}];
-        `lost`: what went with the dropped lines: {proposals: [first, last] or null, completions, instructions,
-        instances}; what damaged lines held is not in it;
-        `next_proposal`: the number of the proposal with which the run goes on.
+    total: int
+    kept: int
+    damaged: int
+    dropped: int
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedLine:
+    """A line that is no journal line: its number (from 1), its offset and size in bytes, and what is wrong with it."""
+
+    line: int
+    byte: int
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedLines:
+    """Whole lines of one kind that cannot stay, the reason, and how many they are."""
+
+    kind: str
+    why: str
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What the dropped lines held; what damaged lines held is unknown.
+
+    Attributes:
+        proposals: numbers of the first and the last dropped proposal; None when no proposal was dropped.
+        completions: answers of the model.
+        instructions: accepted instructions.
+        instances: accepted instances.
+        outputs: accepted rewritten outputs.
+    """
+
+    proposals: tuple[int, int] | None
+    completions: int
+    instructions: int
+    instances: int
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What `repair` did.
+
+    Attributes:
+        run: the run directory.
+        copy: the copy of the damaged journal; None when nothing was damaged.
+        torn: bytes of a cut last line that was moved away. It is no damage: `generate` does the same.
+        lines: how many lines were kept, and how many not.
+        damaged: the damaged lines, in order.
+        dropped: the dropped lines, by kind and reason.
+        lost: what the dropped lines held.
+        next_proposal: number of the proposal with which the run continues.
+    """
+
+    run: Path
+    copy: Path | None
+    torn: int
+    lines: LineCounts
+    damaged: tuple[DamagedLine, ...]
+    dropped: tuple[DroppedLines, ...]
+    lost: Lost
+    next_proposal: int
+
+
+def repair(run_dir: Path) -> RepairResult:
+    """Take the damage out of the journal of the run in `run_dir`; change nothing when there is none.
 
     Raises:
         InputError: no run directory; or the header is damaged, or of another version of this program.
@@ -69,8 +154,10 @@ def repair(run_dir: Path) -> dict[str, Any]:
             with jsonl.atomic_path(run.journal) as temporary:
                 with temporary.open("wb") as stream:
                     stream.writelines(walk.kept(copy))
-                replay(read_lines(temporary))  # What it refuses now would be refused afterwards, too.
-    return {"run": str(run_dir), "copy": copy and str(copy), "torn": torn, **walk.report()}
+                replay(read_lines(temporary))  # Never replace the journal by one that replay refuses.
+    return RepairResult(
+        run_dir, copy, torn, walk.counts(), tuple(walk.damaged), walk.dropped_lines(), walk.lost(), walk.state.proposals
+    )
 
 
 def _keep_copy(run: RunDirectory) -> Path:
@@ -85,193 +172,226 @@ def _keep_copy(run: RunDirectory) -> Path:
 
 @dataclass
 class _Walk:
-    """One walk along a journal: which lines stand, and what becomes of the others.
+    """One walk along a journal that decides which lines stay.
 
     Attributes:
-        state: after the lines that stand.
-        accepted: ids of instructions that kept proposals accepted.
-        damage_since_stop: whether a damaged line lies between the stop in force and here.
+        state: the state after the kept lines.
+        accepted: ids of the instructions that kept proposals accepted.
+        damage_since_stop: whether a damaged line lies between the stop in force and the current line.
     """
 
     state: RunState = field(default_factory=RunState)
     accepted: set[str] = field(default_factory=set)
     total: int = 0
     added: int = 0
-    damaged: list[dict[str, Any]] = field(default_factory=list)
+    damaged: list[DamagedLine] = field(default_factory=list)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    cut: list[int] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
+    dropped_proposals: list[int] = field(default_factory=list)
+    lost_items: Counter[str] = field(default_factory=Counter)
     damage_since_stop: bool = False
 
     @property
     def unharmed(self) -> bool:
-        """Whether every line stands."""
+        """Whether every line stays."""
         return not self.damaged and not self.dropped
 
     def kept(self, path: Path) -> Iterator[bytes]:
-        """The lines that stand, as they are in the file, and the one that may have to be added."""
+        """Yield the lines that stay, as they are in the file, and the line that may have to be added."""
         offset = 0
         with path.open("rb") as stream:
             for number, raw in enumerate(stream, 1):
                 self.total += 1
                 try:
-                    line = parse_line(raw)
+                    line = lines.parse(raw)
                     _check_form(line)
                 except ValueError as error:
                     self._note_damage(number, offset, len(raw), error)
                 else:
-                    yield from self._place(number, line, raw)
+                    yield from self._keep_or_drop(number, line, raw)
                 offset += len(raw)
+
+    def counts(self) -> LineCounts:
+        """Count the lines walked along."""
+        damaged, dropped = len(self.damaged), sum(self.dropped.values())
+        return LineCounts(self.total, self.total - damaged - dropped, damaged, dropped, self.added)
+
+    def dropped_lines(self) -> tuple[DroppedLines, ...]:
+        """Return the dropped lines by kind and reason."""
+        return tuple(DroppedLines(kind, why, number) for (kind, why), number in self.dropped.items())
+
+    def lost(self) -> Lost:
+        """Return what the dropped lines held."""
+        numbers, lost = self.dropped_proposals, self.lost_items
+        proposals = (min(numbers), max(numbers)) if numbers else None
+        return Lost(proposals, lost["completions"], lost["instructions"], lost["instances"], lost["outputs"])
 
     def _note_damage(self, number: int, offset: int, size: int, error: ValueError) -> None:
         if number == 1:
             raise InputError(
-                f"the journal's first line, which says what the run is, is damaged: {error}. It cannot be made again: "
-                "restore the journal from a copy, or start anew with `selfinstruct generate --overwrite`"
+                f"the journal's first line, which says what the run is, is damaged: {error}. It cannot be repaired: "
+                "restore the journal from a copy, or start from scratch with `selfinstruct generate --overwrite`"
             )
-        self.damaged.append({"line": number, "byte": offset, "bytes": size, "why": str(error)})
+        self.damaged.append(DamagedLine(number, offset, size, str(error)))
         self.damage_since_stop = True
 
-    def _place(self, number: int, line: Line, raw: bytes) -> Iterator[bytes]:
-        kind = line["kind"]
+    def _keep_or_drop(self, number: int, line: Line, raw: bytes) -> Iterator[bytes]:
         if number == 1:
-            if kind != "run" or line["version"] != VERSION:
-                found = f"of version {line['version']}" if kind == "run" else f"a line of kind {kind!r}"
-                raise InputError(
-                    f"the journal begins with {found} where a header of version {VERSION} is due; "
-                    "restore the journal from a copy"
-                )
-        elif why := self._misplaced(line):
+            _check_header(line)
+        elif why := self._reason_to_drop(line):
             self._drop(line, why)
             return
-        if kind == "proposal":
+        if isinstance(line, ProposalLine):
             if self.state.stopped is not None and self.damage_since_stop:
                 yield self._resumed()
-            self.accepted.update(c["id"] for c in line.get("candidates", ()) if c["accepted"])
-        self.state.apply(line)
-        if kind == "control" and self.state.stopped is line:
+            self.accepted.update(candidate.id for candidate in line.candidates if candidate.accepted)
+        self._apply(line)
+        if isinstance(line, Stop):
             self.damage_since_stop = False
         yield raw
 
     def _resumed(self) -> bytes:
-        line = {"kind": "control", "event": "resumed", "after_proposal": self.state.proposals - 1}
-        self.state.apply(line)
+        line = Resumed(self.state.proposals - 1)
+        self._apply(line)
         self.added += 1
-        return jsonl.dumps(line).encode() + b"\n"
+        return lines.encode(line)
 
-    def _misplaced(self, line: Line) -> str:
-        """Why the line does not stand after those that do; empty when it does."""
-        kind, state = line["kind"], self.state
-        if kind == "run":
-            return "a second header"
-        if kind == "control":
-            return "tells of a proposal that is gone" if line["after_proposal"] >= state.proposals else ""
-        if kind == "proposal":
-            if line["n"] > state.proposals:
-                return "comes after a missing proposal"
-            return "repeats an earlier line" if line["n"] < state.proposals else ""
-        if line["id"] not in self.accepted:
-            return "its instruction is gone"
-        if kind == "instances":
-            if line["id"] not in state.is_classification:
-                return "its classification is gone"
-            return "repeats an earlier line" if line["id"] in state.instances else ""
-        known = line["id"] in state.is_classification or line["id"] in state.classification_failed
-        return "repeats an earlier line" if known else ""
+    def _apply(self, line: Line) -> None:
+        self.state.apply(lines.to_json(line))
+
+    def _reason_to_drop(self, line: Line) -> str:
+        """Return why the line cannot stay after those that were kept; empty when it can."""
+        state = self.state
+        match line:
+            case Header():
+                return "a second header"
+            case ProposalLine(n=n):
+                if n > state.proposals:
+                    return "comes after a missing proposal"
+                return _REPEATED if n < state.proposals else ""
+            case ClassificationLine(id=name):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                return _REPEATED if name in state.is_classification or name in state.classification_failed else ""
+            case InstancesLine(id=name):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                if name not in state.is_classification:
+                    return "its classification is gone"
+                return _REPEATED if name in state.instances else ""
+            case OutputLine(id=name, instance=position):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                if not 0 <= position < len(state.instances.get(name, ())):
+                    return "its instance is gone"
+                return _REPEATED if (name, position) in state.outputs_done else ""
+            case (
+                TargetRaised(after_proposal=n)
+                | Resumed(after_proposal=n)
+                | Interruption(after_proposal=n)
+                | Saturated(after_proposal=n)
+                | BudgetUsedUp(after_proposal=n)
+                | DeadlineReached(after_proposal=n)
+            ):
+                return "its proposal is gone" if n >= state.proposals else ""
+            case _ as never:
+                assert_never(never)
 
     def _drop(self, line: Line, why: str) -> None:
-        kind = line["kind"]
-        self.dropped[kind, why] += 1
-        if why == "repeats an earlier line":
+        self.dropped[lines.kind_of(line), why] += 1
+        if why == _REPEATED:
             return
-        accepted = sum(bool(c["accepted"]) for c in line.get("candidates", ()))
-        self.lost["completions"] += "completion" in line
-        if kind == "proposal":
-            self.cut.append(line["n"])
-            self.lost["instructions"] += accepted
-        elif kind == "instances":
-            self.lost["instances"] += accepted
+        match line:
+            case ProposalLine():
+                self.dropped_proposals.append(line.n)
+                self._lose(line, "instructions", line.candidates)
+            case ClassificationLine():
+                self._lose(line)
+            case InstancesLine():
+                self._lose(line, "instances", line.candidates)
+            case OutputLine():
+                self._lose(line, "outputs", line.candidates)
+            case Header() | TargetRaised() | Resumed() | Interruption() | Saturated() | BudgetUsedUp():
+                pass
+            case DeadlineReached():
+                pass
+            case _ as never:
+                assert_never(never)
 
-    def report(self) -> dict[str, Any]:
-        """The part of `repair`'s result that the lines tell."""
-        dropped = sum(self.dropped.values())
-        return {
-            "lines": {
-                "total": self.total,
-                "kept": self.total - len(self.damaged) - dropped,
-                "damaged": len(self.damaged),
-                "dropped": dropped,
-                "added": self.added,
-            },
-            "damaged": self.damaged,
-            "dropped": [{"kind": kind, "why": why, "lines": n} for (kind, why), n in self.dropped.items()],
-            "lost": {
-                "proposals": [min(self.cut), max(self.cut)] if self.cut else None,
-                **{what: self.lost[what] for what in ("completions", "instructions", "instances")},
-            },
-            "next_proposal": self.state.proposals,
-        }
+    def _lose(
+        self,
+        line: lines.RequestLine,
+        what: str = "",
+        candidates: Sequence[InstructionCandidate | InstanceCandidate] = (),
+    ) -> None:
+        self.lost_items["completions"] += line.completion is not None
+        self.lost_items[what] += sum(candidate.accepted for candidate in candidates)
+
+
+def _check_header(line: Line) -> None:
+    """Raise `InputError` unless the line is a header of this program's version."""
+    if isinstance(line, Header) and line.version == lines.VERSION:
+        return
+    actual = f"of version {line.version}" if isinstance(line, Header) else f"a line of kind {lines.kind_of(line)!r}"
+    raise InputError(
+        f"the journal's first line is {actual}; it must be a header of version {lines.VERSION}. "
+        "Restore the journal from a copy"
+    )
 
 
 def _check_form(line: Line) -> None:
-    """Raise `ValueError` unless the line has the form of its kind, so that replay can take it wherever it belongs."""
-    kind = line["kind"]
-    try:
-        if kind == "run":
-            RunState().apply(line)
-            _require(line, identity=dict, resolved=dict, num_instructions=int, version=int)
-        elif kind == "control":
-            _require(line, event=str, after_proposal=int)
-            RunState().apply(line)
-        elif kind == "proposal":
-            _require(line, n=int, examples=list)
-            RunState().apply({**line, "n": 0})
-            for position, candidate in enumerate(line.get("candidates", ())):
-                _require(candidate, id=str, instruction=str, accepted=bool)
-                if candidate["id"] != f"p{line['n']:06d}-{position:02d}":
-                    raise ValueError(f"candidate {position} of proposal {line['n']} is called {candidate['id']!r}")
-        elif kind in ("classification", "instances"):
-            _require(line, id=str)
-            RunState().apply(line)
-        else:
-            raise ValueError(f"no line is of kind {kind!r}")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"it has no {error}" if isinstance(error, KeyError) else str(error)) from error
+    """Raise `ValueError` when the line says something that no line of its kind says, so that replay would fail on it.
+
+    The line's type has already checked which keys it has, and the types of their values.
+    """
+    match line:
+        case ProposalLine():
+            for position, candidate in enumerate(line.candidates):
+                if candidate.id != f"p{line.n:06d}-{position:02d}":
+                    raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
+            _check_reasons(line.candidates)
+        case ClassificationLine():
+            if line.is_classification is None and line.failed is None:
+                raise ValueError("it has neither `is_classification` nor `failed`")
+        case InstancesLine() | OutputLine():
+            _check_reasons(line.candidates)
+        case Header() | TargetRaised() | Resumed() | Interruption() | Saturated() | BudgetUsedUp() | DeadlineReached():
+            pass
+        case _ as never:
+            assert_never(never)
 
 
-def _require(values: dict[str, Any], **kinds: type) -> None:
-    for name, kind in kinds.items():
-        if type(values[name]) is not kind:  # `True` is no number here.
-            raise ValueError(f"{name!r} is {values[name]!r:.60}, which is no {kind.__name__}")
+def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
+    for position, candidate in enumerate(candidates):
+        if not candidate.accepted and candidate.reason is None:
+            raise ValueError(f"its candidate {position} is rejected without a `reason`")
 
 
 # -------------------------------------------------------------------------------------------------- render
 
 
-def render(found: dict[str, Any]) -> str:
-    """What `repair` returned, for a person."""
-    told = []
-    if found["torn"]:
-        told.append(f"the last line was cut short by a crash: {found['torn']} bytes moved to journal.jsonl.torn")
-    lines, lost = found["lines"], found["lost"]
-    if found["copy"] is None:
-        return "\n".join([*told, f"nothing is damaged: all {lines['total']:,} lines stand"])
-    told.append(f"the journal as it was is kept as {found['copy']}")
-    for damage in found["damaged"][:_SHOWN]:
-        told.append(
-            f"line {damage['line']} (byte {damage['byte']}, {damage['bytes']} bytes): taken out: {damage['why']}"
-        )
-    if len(found["damaged"]) > _SHOWN:
-        told.append(f"and {len(found['damaged']) - _SHOWN:,} more damaged lines")
-    for drop in found["dropped"]:
-        told.append(f"{drop['lines']:,} whole line(s) of kind {drop['kind']!r} taken out: {drop['why']}")
-    if lost["proposals"]:
-        first, last = lost["proposals"]
-        told.append(f"proposals {first} to {last} will be asked again")
-    if lines["added"]:
-        told.append(f"{lines['added']} line(s) added: a stop had been lifted, and the line that said so was damaged")
-    told.append(
-        f"lost with whole lines: {lost['completions']:,} completions, {lost['instructions']:,} accepted instructions, "
-        f"{lost['instances']:,} instances; kept: {lines['kept']:,} of {lines['total']:,} lines"
+def render(result: RepairResult) -> str:
+    """Return the result as text for a person."""
+    counts, lost = result.lines, result.lost
+    text = []
+    if result.torn:
+        text.append(f"the last line was cut short by a crash: {result.torn} bytes moved to journal.jsonl.torn")
+    if result.copy is None:
+        return "\n".join([*text, f"nothing is damaged: all {counts.total:,} lines are kept"])
+    text.append(f"a copy of the damaged journal: {result.copy}")
+    for damage in result.damaged[:_SHOWN]:
+        text.append(f"line {damage.line} (byte {damage.byte}, {damage.bytes} bytes): removed: {damage.why}")
+    if len(result.damaged) > _SHOWN:
+        text.append(f"and {len(result.damaged) - _SHOWN:,} more damaged lines")
+    for drop in result.dropped:
+        text.append(f"{drop.lines:,} whole line(s) of kind {drop.kind!r} removed: {drop.why}")
+    if lost.proposals:
+        first, last = lost.proposals
+        text.append(f"proposals {first} to {last} will be made again")
+    if counts.added:
+        text.append(f"{counts.added} line(s) added: a stop had been lifted, and the line that said so was damaged")
+    text.append(
+        f"lost with whole lines: {lost.completions:,} completions, {lost.instructions:,} accepted instructions, "
+        f"{lost.instances:,} instances, {lost.outputs:,} rewritten outputs; "
+        f"kept: {counts.kept:,} of {counts.total:,} lines"
     )
-    return "\n".join([*told, f"the run goes on with proposal {found['next_proposal']}"])
+    return "\n".join([*text, f"the run continues with proposal {result.next_proposal}"])

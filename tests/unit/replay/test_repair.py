@@ -18,7 +18,7 @@ from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, StoppedError
 from selfinstruct.records import Completion
-from selfinstruct.replay.repair import render, repair
+from selfinstruct.replay.repair import DroppedLines, LineCounts, render, repair
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
@@ -73,17 +73,17 @@ def test_whatever_was_damaged_the_repaired_run_ends_like_an_unharmed_one(
             harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
         broken = b"".join(harmed)
         (run / "journal.jsonl").write_bytes(broken)
-        found = repair(run)
-        count = found["lines"]
-        assert count["total"] == count["kept"] + count["damaged"] + count["dropped"]
-        assert count["damaged"] == len(found["damaged"])
-        assert count["dropped"] == sum(drop["lines"] for drop in found["dropped"])
+        result = repair(run)
+        count = result.lines
+        assert count.total == count.kept + count.damaged + count.dropped
+        assert count.damaged == len(result.damaged)
+        assert count.dropped == sum(drop.lines for drop in result.dropped)
         kept = raw_lines(run)
-        assert len(kept) == count["kept"] and set(kept) <= set(lines), "kept lines are kept byte for byte"
-        if found["copy"]:
-            tail = (run / "journal.jsonl.torn").read_bytes()[:-1] if found["torn"] else b""
-            assert Path(found["copy"]).read_bytes() + tail == broken
-        assert repair(run)["copy"] is None, "once is enough"
+        assert len(kept) == count.kept and set(kept) <= set(lines), "kept lines are kept byte for byte"
+        if result.copy:
+            tail = (run / "journal.jsonl.torn").read_bytes()[:-1] if result.torn else b""
+            assert result.copy.read_bytes() + tail == broken
+        assert repair(run).copy is None, "once is enough"
         config = make_config(num_instructions=25, output_dir=str(run))
         assert run_scripted(config).complete
         assert sorted(raw_lines(run)) == sorted(lines)
@@ -102,18 +102,18 @@ def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: P
     (run / "journal.jsonl").write_bytes(b"".join(raw))
     with pytest.raises(InputError, match=rf"line {place + 1} \(byte \d+\): damaged: .*selfinstruct repair {run}"):
         list(read_lines(run / "journal.jsonl"))
-    found = repair(run)
+    result = repair(run)
     later = [line for line in lines if line["kind"] == "proposal" and line["n"] > 4]
     gone = {c["id"] for line in later for c in line.get("candidates", ()) if c["accepted"]}
     offset = sum(map(len, raw[:place]))
-    assert [(d["line"], d["byte"], d["bytes"]) for d in found["damaged"]] == [(place + 1, offset, 8)]
-    assert found["lost"]["proposals"] == [5, later[-1]["n"]] and found["lost"]["instructions"] == len(gone)
-    assert {"kind": "proposal", "why": "comes after a missing proposal", "lines": len(later)} in found["dropped"]
-    assert {drop["kind"] for drop in found["dropped"]} == {"proposal", "classification", "instances"}
+    assert [(d.line, d.byte, d.bytes) for d in result.damaged] == [(place + 1, offset, 8)]
+    assert result.lost.proposals == (5, later[-1]["n"]) and result.lost.instructions == len(gone)
+    assert DroppedLines("proposal", "comes after a missing proposal", len(later)) in result.dropped
+    assert {drop.kind for drop in result.dropped} == {"proposal", "classification", "instances"}
     state = replay(read_lines(run / "journal.jsonl"))
-    assert state.proposals == found["next_proposal"] == 4
+    assert state.proposals == result.next_proposal == 4
     assert {i.id for i in state.pool} >= set(state.is_classification) >= set(state.instances)
-    assert "proposals 5 to" in render(found) and "the run goes on with proposal 4" in render(found)
+    assert "proposals 5 to" in render(result) and "the run continues with proposal 4" in render(result)
 
 
 def test_a_damaged_follow_up_costs_that_follow_up_alone(run: Path) -> None:
@@ -121,21 +121,21 @@ def test_a_damaged_follow_up_costs_that_follow_up_alone(run: Path) -> None:
     place = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line.get("candidates"))
     raw[place] = b"\xff\xfe\n"
     (run / "journal.jsonl").write_bytes(b"".join(raw))
-    found = repair(run)
-    assert found["lines"] == {"total": len(raw), "kept": len(raw) - 1, "damaged": 1, "dropped": 0, "added": 0}
+    result = repair(run)
+    assert result.lines == LineCounts(total=len(raw), kept=len(raw) - 1, damaged=1, dropped=0, added=0)
     assert [i.id for _, i in replay(read_lines(run / "journal.jsonl")).pending()] == [lines[place]["id"]]
 
 
 def test_nothing_is_done_where_nothing_is_damaged(run: Path) -> None:
     before = (run / "journal.jsonl").stat()
-    found = repair(run)
-    assert found["copy"] is None and "nothing is damaged" in render(found)
+    result = repair(run)
+    assert result.copy is None and "nothing is damaged" in render(result)
     after = (run / "journal.jsonl").stat()
     assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
     with (run / "journal.jsonl").open("ab") as stream:
         stream.write(b'{"kind":"proposal","n":' + "é".encode()[:1])
-    found = repair(run)
-    assert found["torn"] == 24 and found["copy"] is None and "24 bytes moved" in render(found)
+    result = repair(run)
+    assert result.torn == 24 and result.copy is None and "24 bytes moved" in render(result)
     assert (run / "journal.jsonl").stat().st_size == before.st_size
 
 
@@ -143,9 +143,9 @@ def test_a_damaged_header_is_refused_and_nothing_is_changed(run: Path) -> None:
     good = raw_lines(run)
     for first, said in [
         (b"{\n", "first line, which says what the run is, is damaged"),
-        (good[0].replace(b'"version":1', b'"version":9'), "version 9 where a header of version 1 is due"),
-        (good[0].replace(b'"identity"', b'"idontity"'), "it has no 'identity'"),
-        (b"", "begins with a line of kind 'proposal'"),
+        (good[0].replace(b'"version":1', b'"version":9'), "version 9; it must be a header of version 1"),
+        (good[0].replace(b'"identity"', b'"idontity"'), "missing required field `identity`"),
+        (b"", "first line is a line of kind 'proposal'"),
     ]:
         broken = b"".join([first, *good[1:]])
         (run / "journal.jsonl").write_bytes(broken)
@@ -160,7 +160,7 @@ def test_copies_are_never_overwritten_and_go_with_the_run(run: Path, make_config
     for number in (1, 2, 3):
         with (run / "journal.jsonl").open("ab") as stream:
             stream.write(b"rubbish %d\n" % number)
-        assert repair(run)["copy"] == str(run / f"journal.jsonl.damaged-{number}")
+        assert repair(run).copy == run / f"journal.jsonl.damaged-{number}"
         assert (run / f"journal.jsonl.damaged-{number}").read_bytes().endswith(b"rubbish %d\n" % number)
     run_scripted(make_config(num_instructions=3, seed=5), overwrite=True)
     assert not list(run.glob("*damaged*"))
@@ -187,8 +187,8 @@ def test_a_stop_whose_lifting_was_damaged_is_lifted_again(make_config: Any, tmp_
     place = where(run, "control", 1)
     assert journal_lines(run)[place]["event"] == "resumed"
     (run / "journal.jsonl").write_bytes(b"".join([*raw[:place], b"?\n", *raw[place + 1 :]]))
-    found = repair(run)
-    assert found["lines"]["added"] == 1 and found["lines"]["dropped"] == 0 and "1 line(s) added" in render(found)
+    result = repair(run)
+    assert result.lines.added == 1 and result.lines.dropped == 0 and "1 line(s) added" in render(result)
     assert sorted(raw_lines(run)) == sorted(raw)
     assert replay(read_lines(run / "journal.jsonl")).complete
 
@@ -200,8 +200,8 @@ def test_control_lines_of_lost_proposals_go_too(make_config: Any, tmp_path: Path
     raw = raw_lines(run)
     raw[where(run, "proposal", 1)] = b"?\n"
     (run / "journal.jsonl").write_bytes(b"".join(raw))
-    found = repair(run)
-    assert {"kind": "control", "why": "tells of a proposal that is gone", "lines": 1} in found["dropped"]
+    result = repair(run)
+    assert DroppedLines("control", "its proposal is gone", 1) in result.dropped
     state = run_scripted(make_config(num_instructions=9))
     assert state.complete and len(state.pool) == state.target == 9
 

@@ -175,12 +175,7 @@ def test_the_recorded_filters_decide_as_recorded(runs: Path, tmp_path: Path, nam
     assert {k: v for k, v in json.loads(header).items() if k != "refiltered_from"} == json.loads(recorded_header)
 
 
-MENDED_SOON = pytest.mark.xfail(reason="repair takes output lines for repeated ones")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=MENDED_SOON if name == "regenerated" else ()) for name in RUNS]
-)
+@pytest.mark.parametrize("name", RUNS)
 def test_repair_changes_nothing(runs: Path, name: str) -> None:
     before = files_below(runs)
     assert json.loads(invoke("repair", runs / name, "--json"))["copy"] is None
