@@ -20,13 +20,13 @@ from rich.markup import escape
 from selfinstruct import clock as deadline
 from selfinstruct.chain import schedule
 from selfinstruct.chain.schedule import NO_BASELINE, Probe, Schedule
-from selfinstruct.chain.stage_process import _call, _Mark
+from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
-from selfinstruct.errors import ConfigError, StoppedError
+from selfinstruct.errors import StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -44,9 +44,7 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     Raises:
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
-    if config.output_dir is None:
-        raise ConfigError("give a run directory: `output_dir:` in the configuration, or --output-dir RUN")
-    run = RunDirectory(Path(config.output_dir))
+    run = RunDirectory.at(config.output_dir)
     began = clock()
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, began)
     plan = None if finish_by is None else Schedule(run, finish_by, clock)
@@ -95,25 +93,25 @@ def tune(config: Config, plan: Schedule | None = None, *, overwrite: bool = Fals
     """
     from tuning.training.launch import tune_command
 
-    run = RunDirectory(Path(str(config.output_dir)))
+    run = RunDirectory.at(config.output_dir)
     exports.require_dataset(run)
     model = config.tune.model or config.model
 
-    def command_of(dataset: Path, output: Path, options: Tune) -> tuple[list[str], _Mark]:
+    def command_of(dataset: Path, output: Path, options: Tune) -> tuple[list[str], DoneMark]:
         tasks = config.evaluate.tasks
         command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
-        return command, _Mark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
+        return command, DoneMark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
 
     def tune_on(dataset: Path, output: Path, options: Tune) -> None:
         command, done = command_of(dataset, output, options)
-        if done.stands() and not overwrite:
+        if done.is_set() and not overwrite:
             console.print(f"tune: {output} is up to date")
             return
-        _call([*command, "--overwrite"] if overwrite else command, "tune")
+        run_stage([*command, "--overwrite"] if overwrite else command, "tune")
         done.set()
 
     options, baseline = config.tune, config.evaluate.seeds_baseline
-    if plan is not None and not command_of(run.dataset, run.model, options)[1].stands():
+    if plan is not None and not command_of(run.dataset, run.model, options)[1].is_set():
         probe = _probe(config, run, plan)
         fitted = _tuning_in_time(config, run, plan, probe, lambda tune: command_of(run.dataset, run.model, tune)[1])
         if fitted is None:
@@ -134,7 +132,7 @@ def tune(config: Config, plan: Schedule | None = None, *, overwrite: bool = Fals
 
 
 def _tuning_in_time(
-    config: Config, run: RunDirectory, plan: Schedule, probe: Probe, mark: Callable[[Tune], _Mark]
+    config: Config, run: RunDirectory, plan: Schedule, probe: Probe, mark: Callable[[Tune], DoneMark]
 ) -> tuple[Tune, bool] | None:
     """The options of a tuning that ends in time, and whether the baseline does; None: there is time for neither.
 
@@ -152,7 +150,7 @@ def _tuning_in_time(
     if steps is not None and before is not None:
         checkpoint = checkpoints.last_complete(run.model / checkpoints.FOLDER)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-        if before - done <= steps or (mark(with_steps(before)).stands() and steps <= before):
+        if before - done <= steps or (mark(with_steps(before)).is_set() and steps <= before):
             steps = before
     if config.evaluate.seeds_baseline and not fitted.baseline:
         plan.note(NO_BASELINE)
@@ -192,13 +190,13 @@ def evaluate(
     Raises:
         TimeoutError: it took longer, and was ended.
     """
-    run = RunDirectory(Path(str(config.output_dir)))
+    run = RunDirectory.at(config.output_dir)
     command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run.path)]
     for model in models:
         command += ["--model", model]
     if score_only:
         command.append("--score-only")
-    _call(command, "evaluate", seconds=seconds)
+    run_stage(command, "evaluate", seconds=seconds)
     scores = run.evaluation / "scores.json"
     if (run.model / "training.json").exists() and "tuned" in json.loads(scores.read_text())["arms"]:
         from tuning.training import card
@@ -222,8 +220,8 @@ def generate(config: Config) -> None:
 
 def regenerate(source: Path, config: Config) -> None:
     """Write the outputs of the run in `source` anew, into the run of the configuration, in a process of its own."""
-    command = [sys.executable, "-m", "selfinstruct", "regenerate", str(source), "--config", "-"]
-    _call([*command, "--output-dir", str(config.output_dir)], "regenerate", standard_input=dump_yaml(config))
+    command = [sys.executable, "-m", "selfinstruct", "regenerate", str(source), "--as-stage", "--config", "-"]
+    run_stage([*command, "--output-dir", str(config.output_dir)], "regenerate", standard_input=dump_yaml(config))
 
 
 def _generate(config: Config, run: RunDirectory, overwrite: bool, plan: Schedule | None) -> StoppedError | None:
@@ -281,7 +279,7 @@ def _probe(config: Config, run: RunDirectory, plan: Schedule) -> Probe:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             exports.export_seeds(config, dataset)
-            _call(command, "the probe of tuning")
+            run_stage(command, "the probe of tuning")
             found = schedule.read_probe(output / "training.json", config.tune, dataset)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -304,7 +302,7 @@ def _evaluate_in_time(config: Config, plan: Schedule | None) -> None:
     """Evaluate; what is reckoned to take too long is begun all the same when it may well fit, and ends in time."""
     if plan is None:
         return evaluate(config)
-    baseline = (Path(str(config.output_dir)) / "model-seeds" / "training.json").exists()
+    baseline = (RunDirectory.at(config.output_dir).seeds_model / "training.json").exists()
     needed, left = plan.evaluation_s(config, baseline=baseline), plan.left - schedule.REPORT_S
     if left < schedule.LEAST_OF_THE_EVALUATION * needed:
         plan.note(f"the evaluation was left out: it takes about {duration(needed)}, {duration(plan.left)} were left")
@@ -322,15 +320,15 @@ def _evaluate_in_time(config: Config, plan: Schedule | None) -> None:
 
 
 def _run_generate(config: Config, overwrite: bool, options: Sequence[str] = ()) -> None:
-    run = RunDirectory(Path(str(config.output_dir)))
+    run = RunDirectory.at(config.output_dir)
     if not overwrite and run.journal.exists():
         state = replay(read_lines(run.journal, live=True))
         console.print(
             f"continuing {run.path}: {len(state.pool)}/{max(state.target, config.num_instructions)} accepted so far"
         )
-    command = [sys.executable, "-m", "selfinstruct", "generate", "--config", "-"]
+    command = [sys.executable, "-m", "selfinstruct", "generate", "--as-stage", "--config", "-"]
     command += [*options, *(["--overwrite"] if overwrite else [])]
-    _call(command, "generate", standard_input=dump_yaml(config))
+    run_stage(command, "generate", standard_input=dump_yaml(config))
 
 
 def _closing(run: RunDirectory, seconds: float, plan: Schedule | None) -> None:

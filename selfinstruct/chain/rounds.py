@@ -89,11 +89,9 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
     chain = chain or real_chain()
-    if config.output_dir is None:
-        raise ConfigError("give a directory: `output_dir:` in the configuration, or --output-dir DIRECTORY")
+    output = RunDirectory.at(config.output_dir)
     _check(config)
     config = anchored(config)
-    output = RunDirectory(Path(str(config.output_dir)))
     identity = _identity(config)
     with output.locked():
         if overwrite and not output.journal.exists():
@@ -116,6 +114,17 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
 
         write_report(output.path, found)
     return found
+
+
+def first_round(config: Config) -> Config:
+    """Return the configuration of the first round's run.
+
+    Raises:
+        ConfigError: no directory is given, or rounds cannot be made with these settings.
+    """
+    output = RunDirectory.at(config.output_dir)
+    _check(config)
+    return round_config(config, output.path, 1)
 
 
 def round_config(config: Config, output: Path, number: int) -> Config:
@@ -159,7 +168,7 @@ def name_of(number: int) -> str:
 def _make_round(config: Config, output: Path, number: int, chain: Chain) -> Row | None:
     """Make one round, or finish it; what `rounds.json` says of it. None when nothing new was found to tune on."""
     this = round_config(config, output, number)
-    run = RunDirectory(Path(str(this.output_dir)))
+    run = RunDirectory.at(this.output_dir)
     title = f"round {number} of at most {config.rounds.num_rounds}"
     if _by_tuned(config):
         _rewrite_earlier(config, output, this, number, title, chain)
@@ -202,7 +211,7 @@ def _rewrite_earlier(config: Config, output: Path, this: Config, number: int, ti
 
 def _generate(config: Config, chain: Chain) -> RunState:
     """Grow a round to its target. One that is saturated is taken as it is: the next model may find more."""
-    run = RunDirectory(Path(str(config.output_dir)))
+    run = RunDirectory.at(config.output_dir)
     try:
         chain.generate(config)
     except StoppedError:

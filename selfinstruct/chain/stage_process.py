@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from selfinstruct.environment import EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
+from selfinstruct.parent_death import end_with_parent
 from selfinstruct.signals import on_signals
 
 _GRACE_S = 30.0
-"""Seconds that a stage whose time is over has for ending by itself."""
+"""Seconds that a stage has to end by itself when its time is over."""
 
-_ERROR_OF = {2: ConfigError, 3: StoppedError, 4: InputError, 5: RunLockedError}
+_ERROR_OF = {error.exit_code: error for error in (ConfigError, StoppedError, InputError, RunLockedError)}
 
 
-def _call(command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None) -> None:
+def run_stage(
+    command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None
+) -> None:
     """Run a stage as a process that ends with this one; its stderr is the user's.
 
-    It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on, once.
+    It has a process group of its own: a Ctrl-C reaches this process alone, which passes it on once.
+
+    Args:
+        command: the program and its arguments.
+        name: of the stage, for messages.
+        standard_input: text that the stage reads from stdin; default: nothing.
+        seconds: how long the stage may take; default: as long as it needs.
 
     Raises:
-        SelfInstructError: it failed, or was stopped.
+        SelfInstructError: it failed or was stopped; the error's kind follows from its exit code.
+        Interrupted: a signal came, to this process or to the stage.
         TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
-    ends_with_us = _end_with(os.getpid())
-    own_code = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
+    this_process = os.getpid()
+    exit_code_file = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
 
@@ -47,21 +56,23 @@ def _call(command: Sequence[str], name: str, standard_input: str | None = None, 
             command,
             stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=ends_with_us,
-            env=os.environ | {EXIT_CODE_FILE: str(own_code)},
+            preexec_fn=lambda: end_with_parent(this_process, signal.SIGTERM),
+            env=os.environ | {EXIT_CODE_FILE: str(exit_code_file)},
             text=True,
         )
-        for number in received:  # It came before there was a process to tell.
+        for number in received:  # It came before there was a process to pass it on to.
             process.send_signal(number)
         try:
             process.communicate(standard_input, timeout=seconds)
         except subprocess.TimeoutExpired:
             _end(process)
             if not received:  # Else a person ends the chain, not the clock this stage alone.
-                shutil.rmtree(own_code.parent)
+                shutil.rmtree(exit_code_file.parent)
                 raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
-    code = int(own_code.read_text()) if process.returncode and own_code.exists() else process.returncode
-    shutil.rmtree(own_code.parent)
+    code = process.returncode
+    if code and exit_code_file.exists():  # accelerate, which starts some stages, makes 1 of every code.
+        code = int(exit_code_file.read_text())
+    shutil.rmtree(exit_code_file.parent)
     if received or code > 128:
         raise Interrupted(received[0] if received else code - 128)
     if code < 0:
@@ -82,20 +93,14 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _end_with(parent: int) -> Callable[[], None]:
-    """A function for a child process to call: Linux is to stop it when its parent dies, however that happens."""
-    libc = ctypes.CDLL(None)
+class DoneMark:
+    """Remembers, in `<output>/.done`, the hash of the inputs of a finished stage.
 
-    def set_up() -> None:
-        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # It died before it could be watched.
-            os._exit(1)
-
-    return set_up
-
-
-class _Mark:
-    """Remembers, in `<output>/.done`, the hash of what a stage worked from."""
+    Args:
+        output: folder that the stage writes.
+        inputs: files that it reads; hashed at once, as they are before the stage works.
+        arguments: whatever else its result depends on.
+    """
 
     def __init__(self, output: Path, inputs: Sequence[Path], arguments: Sequence[str]) -> None:
         self._path = output / ".done"
@@ -105,11 +110,11 @@ class _Mark:
                 digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
         self.key = digest.hexdigest()
 
-    def stands(self) -> bool:
-        """Whether the stage has finished with exactly these inputs, and what it made is still there."""
-        made = any(self._path.parent.glob("*.safetensors"))
-        return made and self._path.exists() and self._path.read_text().strip() == self.key
+    def is_set(self) -> bool:
+        """Return whether the stage has finished with exactly these inputs, and its model is still there."""
+        has_model = any(self._path.parent.glob("*.safetensors"))
+        return has_model and self._path.exists() and self._path.read_text().strip() == self.key
 
     def set(self) -> None:
-        """Note that it has."""
+        """Note that the stage has finished."""
         jsonl.write_text(self._path, self.key + "\n")

@@ -108,7 +108,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             if tuned:
                 tuner = stack.enter_context(_tuner(config))  # It takes the longest, and runs beside the others.
         with findings.noting():
-            _check_output(run)
+            _check_output(RunDirectory.at(config.output_dir))
         tasks: list[SeedTask] = []
         with findings.noting():
             tasks = seed_tasks.load_seed_tasks(config.seeds)
@@ -142,9 +142,7 @@ def first_prompts(findings: Findings) -> dict[str, tuple[str, int]]:
 # -------------------------------------------------------------------------------------- directory and disk
 
 
-def _check_output(run: RunDirectory | None) -> None:
-    if run is None:
-        raise ConfigError("give a run directory: --output-dir RUN")
+def _check_output(run: RunDirectory) -> None:
     folder = existing_parent(run.path)
     try:
         with tempfile.TemporaryFile(dir=folder):

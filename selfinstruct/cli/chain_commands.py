@@ -84,12 +84,12 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
         selfinstruct run night.yaml --num-instructions 20000 --finish-by 07:00
         selfinstruct run night.yaml --num-instructions 5000 --engine.gpu-memory-utilization 0.85 --tune.packing
     """
+    from selfinstruct.chain import chain
+    from selfinstruct.run.directory import RunDirectory
+
     config = resolve_config(config_file, given, passed_on_sections(arguments))
-    if config.output_dir is None:
-        raise ConfigError("give a run directory: `output_dir:` in the configuration, or --output-dir RUN")
+    RunDirectory.at(config.output_dir)
     preflight(config, tuned=True, dry_run=dry_run)
     if dry_run:
         return
-    from selfinstruct.chain import chain
-
     chain.run_all(config, overwrite=overwrite)

@@ -11,17 +11,19 @@ import click
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     AS_JSON,
+    AS_STAGE,
     CONFIG,
     CONFIG_FILE,
+    DRY_RUN,
     OVERWRITE,
     PASSES_ON,
     RUN,
     extra_arguments,
     passed_on_sections,
+    preflight,
     vllm_arguments,
 )
 from selfinstruct.config.click_options import config_options, resolve_config
-from selfinstruct.config.load import STANDARD_INPUT
 from selfinstruct.errors import InputError
 
 
@@ -32,9 +34,16 @@ from selfinstruct.errors import InputError
 @config_options("regenerate")
 @OVERWRITE
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+@AS_STAGE
 @extra_arguments("VLLM OPTION")
 def regenerate(
-    run: Path, config_file: Path | None, overwrite: bool, verbose: bool, arguments: tuple[str, ...], **given: Any
+    run: Path,
+    config_file: Path | None,
+    overwrite: bool,
+    verbose: bool,
+    as_stage: bool,
+    arguments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Rewrite a run's outputs with a better model.
 
@@ -64,7 +73,7 @@ def regenerate(
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine_arguments(config), verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
-    if config_file != STANDARD_INPUT:  # Else this is a step of a round, which says what comes next.
+    if not as_stage:
         found = state.summary()["outputs"]
         reasons = ", ".join(f"{reason} {n}" for reason, n in found["reasons"].items())
         rows = [
@@ -93,9 +102,12 @@ def regenerate(
     "evaluate",
 )
 @OVERWRITE
+@DRY_RUN
 @AS_JSON
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
-def iterate(config_file: Path, overwrite: bool, as_json: bool, arguments: tuple[str, ...], **given: Any) -> None:
+def iterate(
+    config_file: Path, overwrite: bool, dry_run: bool, as_json: bool, arguments: tuple[str, ...], **given: Any
+) -> None:
     """Run several rounds, each with the last tuned model.
 
     The model tuned in one round generates in the next. Every round is a run directory below --output-dir; its dataset
@@ -107,9 +119,13 @@ def iterate(config_file: Path, overwrite: bool, as_json: bool, arguments: tuple[
         selfinstruct iterate night.yaml --rounds 3 --output-dir runs/rounds
         selfinstruct iterate night.yaml --rounds 2 --regenerate-outputs Qwen/Qwen3-32B --json
     """
-    from selfinstruct.chain.rounds import iterate as make_rounds
+    from selfinstruct.chain import rounds
 
-    found = make_rounds(resolve_config(config_file, given, passed_on_sections(arguments)), overwrite=overwrite)
+    config = resolve_config(config_file, given, passed_on_sections(arguments))
+    preflight(config, tuned=True, dry_run=dry_run, first_run=rounds.first_round(config))
+    if dry_run:
+        return
+    found = rounds.iterate(config, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

@@ -38,6 +38,12 @@ DRY_RUN = click.option(
     is_flag=True,
     help="Check everything, print the resolved configuration, the first prompts and what to expect, and stop.",
 )
+AS_STAGE = click.option(
+    "--as-stage",
+    is_flag=True,
+    hidden=True,
+    help="This command is a stage of another, which has checked everything and says what comes next.",
+)
 PASSES_ON = {"ignore_unknown_options": True}
 """Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
 
@@ -77,15 +83,21 @@ def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None
     return config
 
 
-def preflight(config: Config, *, tuned: bool, dry_run: bool = False) -> None:
-    """Check what the run needs, and on a dry run print what it would be.
+def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:
+    """Check what a run needs, and on a dry run print what it would be.
+
+    Args:
+        config: the configuration.
+        tuned: whether a model is tuned.
+        dry_run: whether to print the configuration, the first prompts and the estimates.
+        first_run: configuration of the first of several runs; default: there is only one.
 
     Raises:
         SelfInstructError: all problems at once.
     """
     from selfinstruct.checks import preflight as checks
 
-    findings = checks.check(config, tuned=tuned)
+    findings = checks.check(first_run or config, tuned=tuned)
     if dry_run:
         from selfinstruct.checks import dry_run as dry_runs
 

@@ -9,6 +9,7 @@ import click
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
+    AS_STAGE,
     CONFIG,
     DRY_RUN,
     OVERWRITE,
@@ -21,7 +22,6 @@ from selfinstruct.cli.shared import (
     vllm_arguments,
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
-from selfinstruct.config.load import STANDARD_INPUT
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -31,6 +31,7 @@ from selfinstruct.config.load import STANDARD_INPUT
 @DRY_RUN
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")
 @click.option("--reserve", default=None, hidden=True, help="Time to leave before the deadline, as `run` says it.")
+@AS_STAGE
 @extra_arguments("VLLM OPTION")
 def generate(
     config_file: Path | None,
@@ -38,6 +39,7 @@ def generate(
     dry_run: bool,
     verbose: bool,
     reserve: str | None,
+    as_stage: bool,
     arguments: tuple[str, ...],
     **given: Any,
 ) -> None:
@@ -64,7 +66,7 @@ def generate(
         config_file = Path(output_dir) / "config.yaml"
     passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(config_file, given, passed_on)
-    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which has checked.
+    if not as_stage:
         preflight(config, tuned=False, dry_run=dry_run)
     if dry_run:
         return
@@ -76,7 +78,7 @@ def generate(
 
     left_free = Reserve.from_json(reserve) if reserve else None
     state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)
-    if config_file != STANDARD_INPUT:  # Else this is a stage of `run`, which says what comes next.
+    if not as_stage:
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
             ("journal", config.output_dir),

@@ -11,13 +11,13 @@ into a file of the driver's choice.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 
+from selfinstruct import parent_death
 from selfinstruct.environment import LAST_WORDS, PARENT
 
 
@@ -31,11 +31,9 @@ def end_with_parent() -> None:
     parent = os.environ.get(PARENT)
     # `parent_process()` is not known yet while the child unpickles its work; others (Ray's) are not ours to end.
     spawned = "--multiprocessing-fork" in sys.orig_argv or multiprocessing.parent_process() is not None
-    if parent in (None, str(os.getpid())) or not spawned:
+    if parent is None or parent == str(os.getpid()) or not spawned:
         return
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if str(os.getppid()) != parent:  # It died before it could be watched.
-        os._exit(1)
+    parent_death.end_with_parent(int(parent), signal.SIGKILL)
     watch_children()  # An engine core has workers of its own.
     _write_down_errors()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from selfinstruct.errors import InputError, RunLockedError
+from selfinstruct.errors import ConfigError, InputError, RunLockedError
 from selfinstruct.formats import jsonl
 
 
@@ -37,6 +37,17 @@ class RunDirectory:
         self._lock = path / ".lock"
         self.owner = path / ".lock.owner"
         self.engine = path / ".engine.json"
+
+    @classmethod
+    def at(cls, output_dir: str | None) -> RunDirectory:
+        """Return the run directory that a configuration names.
+
+        Raises:
+            ConfigError: it names none.
+        """
+        if output_dir is None:
+            raise ConfigError("give a run directory: --output-dir RUN, or `output_dir:` in the configuration")
+        return cls(Path(output_dir))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ def tune(folder: Path, output: str, module: str = "tuning.sft", **options) -> No
     section = Tune(**({"max_steps": 2, "eval_strategy": "no"} | options))
     places = {"model": str(folder / "base"), "dataset_dir": folder / "data", "output_dir": folder / output}
     command = tune_command(section, **places)
-    stage_process._call([module if word == "tuning.sft" else word for word in command], "tune")
+    stage_process.run_stage([module if word == "tuning.sft" else word for word in command], "tune")
 
 
 def test_a_configuration_of_accelerates_decides_the_processes(folder):

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from selfinstruct.chain import chain, stage_process
+from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 
@@ -40,14 +41,17 @@ def child(code: str, *arguments: str) -> list[str]:
 def when_ready(log: Path, act: Callable[[], None]) -> threading.Thread:
     """Do `act` (in another thread) once the child has written its first line."""
 
-    def wait() -> None:
-        while not log.exists() or "ready" not in log.read_text():
-            time.sleep(0.01)
-        act()
-
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=lambda: (wait_for_line(log), act()))
     thread.start()
     return thread
+
+
+def wait_for_line(log: Path, seconds: float = 60) -> None:
+    """Wait until the child has written its first line; fail (in a thread, too) when it never does."""
+    end = time.monotonic() + seconds
+    while not log.exists() or "ready" not in log.read_text():
+        assert time.monotonic() < end, f"the child wrote nothing into {log}"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,7 @@ def when_ready(log: Path, act: Callable[[], None]) -> threading.Thread:
 )
 def test_exit_codes_of_a_stage_are_those_of_the_chain(code: int, error: type[Exception], exit_code: int) -> None:
     with pytest.raises(error, match=f"tune did not finish .exit code {code}.") as caught:
-        stage_process._call(child(f"raise SystemExit({code})"), "tune")
+        run_stage(child(f"raise SystemExit({code})"), "tune")
     assert caught.type is error
     assert caught.value.exit_code == exit_code  # type: ignore[attr-defined]
 
@@ -71,17 +75,17 @@ def test_exit_codes_of_a_stage_are_those_of_the_chain(code: int, error: type[Exc
 def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> None:
     code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4'); raise SystemExit(1)"
     with pytest.raises(InputError, match="exit code 4"):
-        stage_process._call(child(code), "tune")
+        run_stage(child(code), "tune")
 
 
 def test_a_stage_that_was_killed_is_said_so_and_can_be_continued() -> None:
     with pytest.raises(StoppedError, match="tune: its process was killed by SIGKILL"):
-        stage_process._call(child("import os; os.kill(os.getpid(), 9)"), "tune")
+        run_stage(child("import os; os.kill(os.getpid(), 9)"), "tune")
 
 
 def test_a_stage_that_heard_a_signal_of_its_own_ends_the_chain_with_its_code() -> None:
     with pytest.raises(Interrupted, match="SIGTERM") as caught:
-        stage_process._call(child("raise SystemExit(143)"), "tune")
+        run_stage(child("raise SystemExit(143)"), "tune")
     assert caught.value.exit_code == 143
 
 
@@ -89,12 +93,12 @@ def test_a_stage_that_heard_a_signal_of_its_own_ends_the_chain_with_its_code() -
 def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
 ) -> None:
-    monkeypatch.setattr(chain, "_GRACE_S", 0.5)
+    monkeypatch.setattr(stage_process, "_GRACE_S", 0.5)
     code = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " * stubborn
     code += "import subprocess, sys, time; own = subprocess.Popen(['sleep', '60']); "
     code += "open(sys.argv[1], 'w').write(str(own.pid)); time.sleep(60)"
     with pytest.raises(TimeoutError, match="evaluate took longer than 3 s"):
-        stage_process._call(child(code, str(tmp_path / "pid")), "evaluate", seconds=3)
+        run_stage(child(code, str(tmp_path / "pid")), "evaluate", seconds=3)
     started = int((tmp_path / "pid").read_text())
     if stubborn:
         until = time.monotonic() + 5
@@ -106,13 +110,13 @@ def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
 
 
 def test_a_signal_before_the_time_is_over_still_ends_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "_GRACE_S", 0.2)
+    monkeypatch.setattr(stage_process, "_GRACE_S", 0.2)
     code = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     code += "open(sys.argv[1], 'w').write('ready'); time.sleep(60)"
     log = tmp_path / "log"
     thread = when_ready(log, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match="SIGTERM"):
-        stage_process._call(child(code, str(log)), "evaluate", seconds=2)
+        run_stage(child(code, str(log)), "evaluate", seconds=2)
     thread.join()
 
 
@@ -125,7 +129,7 @@ def _alive(pid: int) -> bool:
 
 def test_standard_input_reaches_the_stage_and_success_is_quiet(tmp_path: Path) -> None:
     code = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())"
-    stage_process._call(child(code, str(tmp_path / "said")), "generate", standard_input="window: 5\n")
+    run_stage(child(code, str(tmp_path / "said")), "generate", standard_input="window: 5\n")
     assert (tmp_path / "said").read_text() == "window: 5\n"
 
 
@@ -135,7 +139,7 @@ def test_a_signal_is_passed_on_once(tmp_path: Path, number: int) -> None:
     before = signal.getsignal(number)
     thread = when_ready(log, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted, match=signal.Signals(number).name) as caught:
-        stage_process._call(child(CHILD, str(log)), "tune")
+        run_stage(child(CHILD, str(log)), "tune")
     thread.join()
     assert caught.value.exit_code == 128 + number
     assert log.read_text() == f"ready\n{number}\n"
@@ -146,8 +150,8 @@ def test_a_terminal_s_interrupt_reaches_the_stage_through_us_alone(tmp_path: Pat
     """A terminal signals the whole foreground group; the stage is in a group of its own and hears it once."""
     log = tmp_path / "log"
     code = (
-        "import signal, sys; from selfinstruct.chain import stage_process\n"
-        f"stage_process._call([sys.executable, '-c', {CHILD!r}, {str(log)!r}], 'tune')\n"
+        "import signal, sys; from selfinstruct.chain.stage_process import run_stage\n"
+        f"run_stage([sys.executable, '-c', {CHILD!r}, {str(log)!r}], 'tune')\n"
     )
     driver = subprocess.Popen(child(code), start_new_session=True, stderr=subprocess.PIPE, text=True)
     when_ready(log, lambda: os.killpg(driver.pid, signal.SIGINT)).join()
@@ -158,14 +162,14 @@ def test_a_terminal_s_interrupt_reaches_the_stage_through_us_alone(tmp_path: Pat
 
 def test_a_stage_has_a_process_group_of_its_own(tmp_path: Path) -> None:
     """Signals of the same number melt into one, so that the test above alone might overlook a second one."""
-    stage_process._call(child("import os; assert os.getpgrp() == os.getpid()"), "tune")
+    run_stage(child("import os; assert os.getpgrp() == os.getpid()"), "tune")
 
 
 def test_an_ignored_hangup_is_ignored_by_the_stage_too(tmp_path: Path) -> None:
     code = "import signal, sys; sys.exit(0 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 9)"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        stage_process._call(child(code), "tune")
+        run_stage(child(code), "tune")
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -174,8 +178,8 @@ def test_an_ignored_hangup_is_ignored_by_the_stage_too(tmp_path: Path) -> None:
 def test_a_stage_ends_when_the_chain_is_killed_with_9(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = (
-        "import sys; from selfinstruct.chain import stage_process\n"
-        f"stage_process._call([sys.executable, '-c', {CHILD!r}, {str(log)!r}], 'tune')\n"
+        "import sys; from selfinstruct.chain.stage_process import run_stage\n"
+        f"run_stage([sys.executable, '-c', {CHILD!r}, {str(log)!r}], 'tune')\n"
     )
     driver = subprocess.Popen(child(code))
     found: list[psutil.Process] = []
@@ -210,40 +214,40 @@ def made(output: Path) -> Path:
 
 def test_a_mark_stands_for_the_same_inputs_and_arguments(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    assert not stage_process._Mark(output, dataset, ["--lr", "1"]).stands()
-    stage_process._Mark(output, dataset, ["--lr", "1"]).set()
-    assert stage_process._Mark(output, dataset, ["--lr", "1"]).stands()
-    assert not stage_process._Mark(tmp_path / "other", dataset, ["--lr", "1"]).stands()
+    assert not DoneMark(output, dataset, ["--lr", "1"]).is_set()
+    DoneMark(output, dataset, ["--lr", "1"]).set()
+    assert DoneMark(output, dataset, ["--lr", "1"]).is_set()
+    assert not DoneMark(tmp_path / "other", dataset, ["--lr", "1"]).is_set()
 
 
 def test_a_mark_notices_changes(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    stage_process._Mark(output, dataset, ["--lr", "1"]).set()
-    assert not stage_process._Mark(output, dataset, ["--lr", "2"]).stands()
-    assert not stage_process._Mark(output, dataset[:1], ["--lr", "1"]).stands()
+    DoneMark(output, dataset, ["--lr", "1"]).set()
+    assert not DoneMark(output, dataset, ["--lr", "2"]).is_set()
+    assert not DoneMark(output, dataset[:1], ["--lr", "1"]).is_set()
     dataset[1].write_text("validation.jsonL")
-    assert not stage_process._Mark(output, dataset, ["--lr", "1"]).stands()
+    assert not DoneMark(output, dataset, ["--lr", "1"]).is_set()
     dataset[1].write_text("validation.jsonl")
-    assert stage_process._Mark(output, dataset, ["--lr", "1"]).stands()
+    assert DoneMark(output, dataset, ["--lr", "1"]).is_set()
     dataset[1].rename(tmp_path / "renamed.jsonl")
-    assert not stage_process._Mark(output, [dataset[0], tmp_path / "renamed.jsonl"], ["--lr", "1"]).stands()
+    assert not DoneMark(output, [dataset[0], tmp_path / "renamed.jsonl"], ["--lr", "1"]).is_set()
 
 
 def test_a_mark_without_a_model_does_not_stand(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    stage_process._Mark(output, dataset, []).set()
-    assert stage_process._Mark(output, dataset, []).stands()
+    DoneMark(output, dataset, []).set()
+    assert DoneMark(output, dataset, []).is_set()
     (output / "model.safetensors").unlink()
-    assert not stage_process._Mark(output, dataset, []).stands()
+    assert not DoneMark(output, dataset, []).is_set()
 
 
 def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, dataset: list[Path]) -> None:
     """An input that changes while a stage works must not look as if the stage had seen the change."""
     output = made(tmp_path / "model")
-    mark = stage_process._Mark(output, dataset, [])
+    mark = DoneMark(output, dataset, [])
     dataset[0].write_text("changed meanwhile")
     mark.set()
-    assert not stage_process._Mark(output, dataset, []).stands()
+    assert not DoneMark(output, dataset, []).is_set()
 
 
 def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +257,7 @@ def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monk
         (tmp_path / "evaluation").mkdir()
         (tmp_path / "evaluation/scores.json").write_text(json.dumps(SCORES))
 
-    monkeypatch.setattr(chain, "_call", evaluated)
+    monkeypatch.setattr(chain, "run_stage", evaluated)
     (tmp_path / "model").mkdir()
     (tmp_path / "model/training.json").write_text(json.dumps(NOTES))
     chain.evaluate(Config(output_dir=str(tmp_path)))
@@ -272,7 +276,7 @@ def test_the_seeds_baseline_chooses_its_checkpoint_by_the_same_rows(
         calls.append(command)
 
     calls: list[list[str]] = []
-    monkeypatch.setattr(chain, "_call", tuned)
+    monkeypatch.setattr(chain, "run_stage", tuned)
     tiny_model.dataset(tmp_path / "dataset")
     chain.tune(Config.model_validate({"output_dir": str(tmp_path), "evaluate": {"seeds_baseline": True}}))
     for split in ("validation_seen", "validation_unseen"):
@@ -287,7 +291,7 @@ def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkey
     from tests import tiny_model
 
     calls: list[list[str]] = []
-    monkeypatch.setattr(chain, "_call", lambda command, _: calls.append(command))
+    monkeypatch.setattr(chain, "run_stage", lambda command, _: calls.append(command))
     tiny_model.dataset(tmp_path / "dataset")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/model.safetensors").touch()

@@ -17,6 +17,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.chain import rounds
 from selfinstruct.chain.rounds import Chain, iterate
+from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config
 from selfinstruct.dataset.export import SPLITS, export
@@ -440,7 +441,48 @@ def test_the_page_shows_every_round_and_is_the_same_twice(config: Config, tmp_pa
     assert "<script" not in render(out, hostile)
 
 
-def test_the_command(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The run directories that preflight was asked about; it finds no problem."""
+    directories: list[str | None] = []
+
+    def check(config: Config, *, tuned: bool) -> Findings:
+        assert tuned
+        directories.append(config.output_dir)
+        return Findings()
+
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", check)
+    return directories
+
+
+def test_the_command_checks_everything_once_before_the_first_round(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: list[str | None]
+) -> None:
+    fake = Fake()
+    monkeypatch.setattr(rounds, "real_chain", fake.chain)
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(config.model_dump(mode="json")))
+    done = CliRunner().invoke(cli, ["iterate", str(path), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert f"output_dir: {config.output_dir}\n" in done.stdout and fake.calls == []
+    assert checked == [f"{config.output_dir}/round-01"]
+
+    done = CliRunner().invoke(cli, ["iterate", str(path)])
+    assert done.exit_code == 0, done.output
+    assert len(checked) == 2 and "generate round-02" in fake.calls
+
+    def refuse(*_: Any, **__: Any) -> Findings:
+        return Findings([ConfigError("the model does not fit")])
+
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", refuse)
+    done = CliRunner().invoke(cli, ["iterate", str(path), "--output-dir", str(tmp_path / "other")])
+    assert done.exit_code == 2 and "the model does not fit" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: list[str | None]
+) -> None:
     monkeypatch.setattr(rounds, "real_chain", Fake().chain)
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(config.model_dump(mode="json")))

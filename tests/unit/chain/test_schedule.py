@@ -50,7 +50,7 @@ class Night:
         self.step_s = 1.0
         self.evaluation_s = 60.0
         self.lost: BaseException | None = None
-        monkeypatch.setattr(chain, "_call", self.call)
+        monkeypatch.setattr(chain, "run_stage", self.call)
 
     def __call__(self) -> float:
         return self.now

@@ -329,6 +329,28 @@ def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
         holder.communicate()
 
 
+def test_a_configuration_on_stdin_is_no_sign_of_a_stage(
+    scripted: dict[str, Any], seed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bool] = []
+
+    def check(_: Any, *, tuned: bool) -> Findings:
+        checked.append(tuned)
+        return Findings()
+
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", check)
+
+    def generate(run: str, *options: str) -> str:
+        text = json.dumps({"seeds": [str(seed_file)], "output_dir": str(tmp_path / run), "num_instructions": 5})
+        result = invoke("generate", "--config", "-", *options, stdin=text)
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    assert "generation is complete" in generate("typed") and checked == [False]
+    assert "generation is complete" not in generate("stage", "--as-stage") and checked == [False]
+    assert "--as-stage" not in invoke("generate", "--help").stdout
+
+
 # --------------------------------------------------------------------------------------------------- edges
 
 
