@@ -1,4 +1,4 @@
-"""What a journal can tell and bear without a GPU: explain, refilter, repair."""
+"""The commands that work on a journal without a GPU: explain, refilter, repair."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ from selfinstruct.config.click_options import config_options, resolve_config
     "--top",
     type=click.IntRange(min=1),
     default=None,
-    help="Similar instructions to show.  [default: 1; with --similar-all 10]",
+    help="Number of similar instructions to show.  [default: 1; with --similar-all 10]",
 )
-@click.option("--similar-all", is_flag=True, help="Write the similar ones of all accepted instructions to -o FILE.")
-@click.option("--sample", type=click.IntRange(min=1), default=None, help="With --similar-all: of so many, at random.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="JSON Lines to write.")
+@click.option(
+    "--similar-all", is_flag=True, help="Write the similar instructions of all accepted instructions to -o FILE."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=None,
+    help="With --similar-all: of this number of instructions, drawn at random.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The JSON Lines file to write.")
 @AS_JSON
 def explain(
     run: Path,
@@ -38,12 +45,12 @@ def explain(
 ) -> None:
     """Say why a candidate was accepted or rejected.
 
-    Its line in the journal, the reason with its evidence, what its prompt showed, the nearest earlier instruction with
-    the exact ROUGE-L F, its classification and its instances. Of a text that no proposal wrote it says what the filters
-    would make of it now.
+    Shows its line in the journal, the reason with its evidence, the examples in its prompt, the nearest earlier
+    instruction with the exact ROUGE-L F, its classification and its instances. For a text that no proposal wrote, it
+    shows what the filters would decide now.
 
-    --similar-all compares every accepted instruction with all earlier ones, which takes time with the square of their
-    number: about a minute for 50,000 instructions on two cores, six hours for a million. --sample N looks at N of them.
+    --similar-all compares every accepted instruction with all earlier ones. The time grows with the square of their
+    number: about a minute for 50,000 instructions on two cores, six hours for a million. --sample N compares only N.
 
     \b
     Example:
@@ -52,17 +59,18 @@ def explain(
         selfinstruct explain runs/first --similar-all --sample 1000 -o similar.jsonl
     """
     from selfinstruct.replay import explain as library
+    from selfinstruct.replay import similar
 
     if similar_all == (query is not None):
-        raise click.UsageError("give a text or an id, or --similar-all -o FILE")
+        raise click.UsageError("give either a text or an id, or --similar-all with -o FILE")
     if similar_all != (output is not None) or (sample is not None and not similar_all):
-        raise click.UsageError("--similar-all and -o FILE belong together, and --sample to them")
+        raise click.UsageError("--similar-all needs -o FILE; -o and --sample need --similar-all")
     if output is not None:
-        rows = library.similar_all(run, output, sample=sample, top=top or 10)
+        rows = similar.similar_all(run, output, sample=sample, top=top or 10)
         click.echo(f"{output}: the {top or 10} most similar earlier instructions of {rows} instructions", err=True)
         return
-    found = library.explain(run, str(query), top=top or 1)
-    click.echo(json.dumps(found, indent=2) if as_json else library.render(found))
+    explanation = library.explain(run, str(query), top=top or 1)
+    click.echo(_json(explanation) if as_json else library.render(explanation))
 
 
 @cli.command()

@@ -21,9 +21,10 @@ from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion
-from selfinstruct.replay.explain import explain, similar_all
+from selfinstruct.replay.explain import explain
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
+from selfinstruct.replay.similar import similar_all
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted, script
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rouge_score.rouge_scorer import RougeScorer
@@ -15,8 +16,7 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError
 from selfinstruct.records import Completion
-from selfinstruct.replay import explain as module
-from selfinstruct.replay.explain import explain, render, similar_all
+from selfinstruct.replay.explain import explain, render
 from tests.conftest import journal_lines, run_scripted, script
 
 
@@ -44,20 +44,17 @@ def test_every_candidate_is_explained_as_recorded_with_exact_neighbours(
     rouge = RougeScorer(["rougeL"])
     reasons = set()
     for number, line, candidate, earlier in by_hand(run, seed_rows)[::5]:
-        told = explain(run, candidate["id"], top=3)["candidates"]
-        assert len(told) == 1
-        told = told[0]
-        reasons.add(told["reason"])
-        assert (told["journal_line"], told["proposal"], told["accepted"]) == (number, line["n"], candidate["accepted"])
-        assert told["reason"] == candidate.get("reason") and told["instruction"] == candidate["instruction"]
-        assert [e["id"] for e in told["examples"]] == line["examples"] and all(
-            e["instruction"] for e in told["examples"]
-        )
+        (explained,) = explain(run, candidate["id"], top=3).candidates
+        reasons.add(explained.reason)
+        assert (explained.journal_line, explained.proposal) == (number, line["n"])
+        assert explained.accepted == candidate["accepted"] and explained.instruction == candidate["instruction"]
+        assert explained.reason == candidate.get("reason")
+        assert [e.id for e in explained.examples] == line["examples"] and all(e.instruction for e in explained.examples)
         scores = [rouge.score(text, candidate["instruction"])["rougeL"].fmeasure for _, text in earlier]
-        assert [near["score"] for near in told["similar"]] == pytest.approx(sorted(scores, reverse=True)[:3])
-        assert told["similar"][0]["id"] == earlier[scores.index(max(scores))][0]
+        assert [near.score for near in explained.similar] == pytest.approx(sorted(scores, reverse=True)[:3])
+        assert explained.similar[0].id == earlier[scores.index(max(scores))][0]
         if candidate.get("reason") == "near_duplicate":
-            assert told["evidence"]["nearest"]["id"] == told["similar"][0]["id"]
+            assert explained.evidence["nearest"]["id"] == explained.similar[0].id
     assert {None, "near_duplicate"} <= reasons
 
 
@@ -65,16 +62,17 @@ def test_an_accepted_one_comes_with_its_follow_ups(run: Path) -> None:
     lines = journal_lines(run)
     kinds = {(line["kind"], bool(line.get("failed"))): line for line in lines[1:] if "id" in line}
     for (kind, failed), line in kinds.items():
-        told = explain(run, line["id"])["candidates"][0]
-        assert told[kind]["journal_line"] == lines.index(line) + 1
-        assert told[kind]["failed"] == line.get("failed")
+        explained = explain(run, line["id"]).candidates[0]
+        answer = getattr(explained, kind)
+        assert answer.journal_line == lines.index(line) + 1
+        assert msgspec.to_builtins(answer.failed) == line.get("failed")
         if kind == "instances":
-            assert told["classification"]["is_classification"] in (True, False)
-            assert failed or told["instances"]["candidates"] == line["candidates"]
+            assert explained.classification.is_classification in (True, False)
+            assert failed or list(msgspec.to_builtins(answer.candidates)) == line["candidates"]
     assert set(kinds) >= {("classification", False), ("classification", True), ("instances", False)}
 
 
-def test_a_text_written_twice_is_told_twice(make_config: Any, tmp_path: Path) -> None:
+def test_a_text_written_twice_is_explained_twice(make_config: Any, tmp_path: Path) -> None:
     def stubborn(request: Request) -> Completion:
         if request.key.startswith("proposal"):
             return Completion(" Name  three rivers of this continent.\n", "stop")
@@ -82,11 +80,11 @@ def test_a_text_written_twice_is_told_twice(make_config: Any, tmp_path: Path) ->
 
     with pytest.raises(Exception, match="saturated"):
         run_scripted(make_config(window=1, saturation={"window": 9}), ScriptedEngine(stubborn))
-    told = explain(tmp_path / "run", "Name three rivers\nof this continent.")["candidates"]
-    assert [t["accepted"] for t in told] == [True] + [False] * 9
-    assert {t["reason"] for t in told[1:]} == {"identical"}
-    assert {t["similar"][0]["id"] for t in told[1:]} == {"p000000-00"}
-    assert told[0]["similar"][0]["origin"] == "seed", "it is not its own neighbour"
+    first, *later = explain(tmp_path / "run", "Name three rivers\nof this continent.").candidates
+    assert first.accepted and [candidate.accepted for candidate in later] == [False] * 9
+    assert {candidate.reason for candidate in later} == {"identical"}
+    assert {candidate.similar[0].id for candidate in later} == {"p000000-00"}
+    assert first.similar[0].origin == "seed", "it is not its own neighbour"
     assert "5 more proposals wrote this text" in render(
         explain(tmp_path / "run", "Name three rivers of this continent.")
     )
@@ -94,20 +92,20 @@ def test_a_text_written_twice_is_told_twice(make_config: Any, tmp_path: Path) ->
 
 def test_a_text_that_nobody_wrote_is_judged_now(run: Path, seed_rows: list[dict[str, Any]]) -> None:
     before = (run / "journal.jsonl").read_bytes()
-    assert explain(run, "Draw a map of the town.")["now"]["reason"] == "keyword"
-    assert explain(run, "Too short")["now"]["evidence"] == {"words": 2, "min_words": 4}
-    assert explain(run, "Recount whatever moonlit zebras would whisper tonight.")["now"]["accepted"]
+    assert explain(run, "Draw a map of the town.").now.reason == "keyword"
+    assert explain(run, "Too short").now.evidence == {"words": 2, "min_words": 4}
+    assert explain(run, "Recount whatever moonlit zebras would whisper tonight.").now.accepted
     accepted = next(c["instruction"] for _, _, c, _ in by_hand(run, seed_rows) if c["accepted"])
-    now = explain(run, accepted.upper())["now"]
-    assert (now["reason"], now["evidence"]["nearest"]["score"]) == ("identical", 1.0)
-    assert now["similar"][0]["instruction"] == accepted
+    now = explain(run, accepted.upper()).now
+    assert (now.reason, now.evidence["nearest"]["score"]) == ("identical", 1.0)
+    assert now.similar[0].instruction == accepted
     assert (run / "journal.jsonl").read_bytes() == before
 
 
 def test_a_seed_is_called_one(run: Path, seed_rows: list[dict[str, Any]]) -> None:
     for query in (seed_rows[3]["instruction"], "s3"):
-        found = explain(run, query)
-        assert found["seed"]["id"] == "s3" and found["now"] is None and "is a seed task" in render(found)
+        explanation = explain(run, query)
+        assert explanation.seed.id == "s3" and explanation.now is None and "is a seed task" in render(explanation)
 
 
 def test_ids_that_are_not_there_and_seeds_that_changed(run: Path, seed_file: Path) -> None:
@@ -116,26 +114,6 @@ def test_ids_that_are_not_there_and_seeds_that_changed(run: Path, seed_file: Pat
     seed_file.write_text(seed_file.read_text().replace("old trains", "new trains"))
     with pytest.raises(InputError, match="changed since the run began"):
         explain(run, "anything at all")
-
-
-def test_similar_of_all_and_of_a_sample(
-    run: Path, tmp_path: Path, seed_rows: list[dict[str, Any]], monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(module, "_BATCH", 7)
-    output = tmp_path / "similar.jsonl"
-    assert similar_all(run, output) == 40
-    rows = [json.loads(line) for line in output.read_text().splitlines()]
-    accepted = [(c, earlier) for _, _, c, earlier in by_hand(run, seed_rows) if c["accepted"]]
-    rouge = RougeScorer(["rougeL"])
-    for row, (candidate, earlier) in zip(rows, accepted, strict=True):
-        assert row["id"] == candidate["id"]
-        scores = [rouge.score(text, candidate["instruction"])["rougeL"].fmeasure for _, text in earlier]
-        assert [near["score"] for near in row["most_similar"]] == pytest.approx(sorted(scores, reverse=True)[:10])
-    assert similar_all(run, output, sample=6, top=2) == 6
-    some = [json.loads(line) for line in output.read_text().splitlines()]
-    full = {row["id"]: row["most_similar"][:2] for row in rows}
-    assert [row["most_similar"] for row in some] == [full[row["id"]] for row in some]
-    assert [row["id"] for row in some] == sorted(row["id"] for row in some)
 
 
 def test_hostile_text_does_not_reach_the_terminal(make_config: Any, tmp_path: Path) -> None:

@@ -158,8 +158,8 @@ def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, t
     said = status(output)
     assert said["classification"]["pending"] == len(entered) and not said["stages"]["generate"]["done"]
     assert said["refiltered_from"]["run"] == str(run)
-    told = explain(output, min(entered))["candidates"][0]
-    assert told["accepted"] and told["classification"] is None
+    explained = explain(output, min(entered)).candidates[0]
+    assert explained.accepted and explained.classification is None
     state = run_scripted(config)
     assert state.complete and {i.id for i in state.pool} == {i.id for i in new.pool}, "filled, and no more"
     assert export(config)["instructions"]["with_instances"] > counts["instructions"]["with_instances"]
