@@ -144,3 +144,29 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
         assert invoke(*wrong).exit_code == 2, wrong
     done = invoke("--similar-all", "--sample", 5, "-o", tmp_path / "s.jsonl")
     assert done.exit_code == 0 and done.stdout == "" and len((tmp_path / "s.jsonl").read_text().splitlines()) == 5
+
+
+def test_the_keys_of_the_json_stay(run: Path) -> None:
+    def as_json(query: str) -> Any:
+        return json.loads(CliRunner().invoke(cli, ["explain", str(run), query, "--json"]).stdout)
+
+    lines = journal_lines(run)
+    instances = next(line for line in lines if line["kind"] == "instances" and line.get("candidates"))
+    explanation = as_json(instances["id"])
+    assert list(explanation) == ["query", "candidates", "seed", "now"]
+    (candidate,) = explanation["candidates"]
+    assert list(candidate) == [
+        *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal", "examples", "similar"),
+        *("classification", "instances", "outputs"),
+    ]
+    assert list(candidate["evidence"]) == ["nearest_seed"]
+    assert list(candidate["examples"][0]) == ["id", "instruction"]
+    assert list(candidate["similar"][0]) == ["id", "origin", "instruction", "score"]
+    answer = ["journal_line", "failed", "answer"]
+    assert list(candidate["classification"]) == [*answer, "is_classification"]
+    assert list(candidate["instances"]) == [*answer, "form", "candidates"]
+    assert candidate["instances"]["answer"] == instances["completion"]
+    assert candidate["instances"]["candidates"] == instances["candidates"]
+    now = as_json("Recount whatever moonlit zebras would whisper tonight.")["now"]
+    assert list(now) == ["accepted", "reason", "evidence", "similar"]
+    assert list(as_json("s3")["seed"]) == ["id", "instruction"]

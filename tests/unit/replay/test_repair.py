@@ -18,11 +18,13 @@ from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, StoppedError
 from selfinstruct.records import Completion
-from selfinstruct.replay.repair import DroppedLines, LineCounts, render, repair
+from selfinstruct.replay.repair import DroppedLines, LineCounts, Lost, render, repair
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
 from tests.conftest import journal_lines, run_scripted, script
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 
 
 @pytest.fixture
@@ -92,6 +94,85 @@ def test_whatever_was_damaged_the_repaired_run_ends_like_an_unharmed_one(
         export(config)
         for name in ("train.jsonl", "validation_unseen.jsonl", "alpaca.json"):
             assert (run / "dataset" / name).read_bytes() == (whole / "dataset" / name).read_bytes()
+
+
+JOURNALS = {
+    name: (FIXTURE / name / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for name in ("generated", "interrupted", "regenerated", "rounds/round-02")
+}
+"""Healthy journals: a generated, an interrupted and a regenerated run, and a second round."""
+
+
+def written(folder: str, lines: list[bytes]) -> Path:
+    run = Path(folder) / "run"
+    run.mkdir()
+    (run / "journal.jsonl").write_bytes(b"".join(lines))
+    return run
+
+
+@given(st.sampled_from(sorted(JOURNALS)), st.data())
+def test_a_healthy_journal_is_left_alone_wherever_it_ends(name: str, data: st.DataObject) -> None:
+    lines = JOURNALS[name][: data.draw(st.integers(1, len(JOURNALS[name])))]
+    with tempfile.TemporaryDirectory() as folder:
+        run = written(folder, lines)
+        complete = replay(read_lines(run / "journal.jsonl")).complete
+        result = repair(run)
+        assert result.copy is None and result.lines.kept == result.lines.total == len(lines)
+        assert raw_lines(run) == lines and replay(read_lines(run / "journal.jsonl")).complete == complete
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(JOURNALS)), st.data())
+def test_whatever_was_damaged_the_repaired_journal_replays(name: str, data: st.DataObject) -> None:
+    lines = JOURNALS[name]
+    harmed = list(lines)
+    for place in data.draw(st.lists(st.integers(1, len(lines) - 1), min_size=1, max_size=5)):
+        harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
+    moved = data.draw(st.lists(st.tuples(*[st.integers(1, len(lines) - 1)] * 2), max_size=2))
+    for place, other in moved:
+        harmed[place], harmed[other] = harmed[other], harmed[place]
+    with tempfile.TemporaryDirectory() as folder:
+        run = written(folder, harmed)
+        result = repair(run)
+        state = replay(read_lines(run / "journal.jsonl"))
+        kept, count = raw_lines(run), result.lines
+        assert state.proposals == result.next_proposal
+        assert count.total == count.kept + count.damaged + count.dropped
+        assert len(kept) == count.kept + count.added
+        assert len(set(kept) - set(lines)) <= count.added, "kept lines are kept byte for byte"
+        outcomes = [line for line in kept if b'"kind":"control"' not in line]
+        assert len(set(outcomes)) == len(outcomes)
+        assert result.copy or result.torn or kept == [line for line in harmed if line]
+        again = repair(run)
+        assert again.copy is None and again.lines.kept == len(kept) and raw_lines(run) == kept
+
+
+def test_a_lost_instance_takes_its_rewritten_outputs(tmp_path: Path) -> None:
+    raw = list(JOURNALS["regenerated"])
+    lines = [json.loads(line) for line in raw]
+    outputs = [line for line in lines if line["kind"] == "output" and line.get("candidates")]
+    name = next(line["id"] for line in outputs if line["candidates"][0]["accepted"])
+    place = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line["id"] == name)
+    raw[place] = b"?\n"
+    run = written(str(tmp_path), raw)
+    result = repair(run)
+    of_it = [line for line in lines if line["kind"] == "output" and line["id"] == name]
+    assert result.dropped == (DroppedLines("output", "its instance is gone", len(of_it)),)
+    rewritten = sum(c["accepted"] for line in of_it for c in line.get("candidates", ()))
+    assert result.lost == Lost(None, sum("completion" in line for line in of_it), 0, 0, rewritten)
+    assert f"{rewritten:,} rewritten outputs" in render(result)
+    assert raw_lines(run) == [
+        line for line, about in zip(raw, lines, strict=True) if line != b"?\n" and about not in of_it
+    ]
+
+
+def test_a_repeated_output_is_dropped_and_nothing_is_lost_with_it(tmp_path: Path) -> None:
+    raw = JOURNALS["regenerated"]
+    place = next(k for k, line in enumerate(raw) if b'"kind":"output"' in line)
+    run = written(str(tmp_path), [*raw, raw[place]])
+    result = repair(run)
+    assert result.dropped == (DroppedLines("output", "repeats an earlier line", 1),)
+    assert result.lost == Lost(None, 0, 0, 0, 0) and raw_lines(run) == raw
 
 
 def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: Path) -> None:
@@ -214,4 +295,8 @@ def test_the_command(run: Path) -> None:
     done = CliRunner().invoke(cli, ["repair", str(run)])
     assert done.exit_code == 0 and "\x1b" not in done.output and "journal.jsonl.damaged-1" in done.stdout
     done = CliRunner().invoke(cli, ["repair", str(run), "--json"])
-    assert done.exit_code == 0 and json.loads(done.stdout)["lines"]["damaged"] == 0
+    result = json.loads(done.stdout)
+    assert done.exit_code == 0 and result["lines"]["damaged"] == 0
+    assert list(result) == ["run", "copy", "torn", "lines", "damaged", "dropped", "lost", "next_proposal"]
+    assert list(result["lines"]) == ["total", "kept", "damaged", "dropped", "added"]
+    assert list(result["lost"]) == ["proposals", "completions", "instructions", "instances", "outputs"]
