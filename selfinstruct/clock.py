@@ -1,4 +1,4 @@
-"""Deadlines: from what a person writes to a moment, and what must be kept free before it. Arithmetic alone.
+"""Deadlines: from what a person writes to a moment, and the time to keep free before it. Arithmetic only.
 
 Moments are Unix seconds, as `time.time` gives them: a deadline means the clock on the wall, also for a machine that
 slept meanwhile or whose clock was set.
@@ -14,21 +14,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], float]
-"""Tells the time, in Unix seconds."""
+"""Returns the time, in Unix seconds."""
 
 _UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
-SLACK = 1.2
-"""Estimates are taken so many times as long: what comes after them cannot be moved."""
+SAFETY_FACTOR = 1.2
+"""Safety factor on time estimates: the deadline behind them cannot be moved."""
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `8h`, `90m`, `1h30m`, `45s`, `1d 2h`.
+    """Return the seconds of `8h`, `90m`, `1h30m`, `45s`, `1d 2h`.
 
     Raises:
-        ValueError: it is no such text, or comes to nothing.
+        ValueError: it is no such text, or the length is 0.
     """
     parts = _DURATION.findall(text)
     seconds = sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts)
@@ -38,15 +38,16 @@ def parse_duration(text: str) -> float:
 
 
 def parse_moment(text: str, now: float) -> float:
-    """The moment of `07:00` (the next such local time) or of a date with time (`2026-11-25 07:00`, ISO 8601; local
-    unless it names an offset).
+    """Return the moment of a time (`07:00`: the next one, local) or of a date with time (ISO 8601).
+
+    A date with time (`2026-11-25 07:00`) is local unless it names an offset.
 
     Raises:
         ValueError: it is neither.
     """
-    if found := _TIME_OF_DAY.fullmatch(text.strip()):
-        hour, minute, second = (int(part or 0) for part in found.groups())
-        # Local wall-clock time without an offset: the same time of tomorrow is right also where clocks change tonight.
+    if match := _TIME_OF_DAY.fullmatch(text.strip()):
+        hour, minute, second = (int(part or 0) for part in match.groups())
+        # Without an offset, the same time of tomorrow is right even when clocks change tonight.
         local = _local(now).replace(hour=hour, minute=minute, second=second, microsecond=0)
         return (local if local.timestamp() > now else local + timedelta(days=1)).timestamp()
     try:
@@ -60,7 +61,7 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def earliest(finish_by: str | None, time_limit: str | None, now: float) -> float | None:
-    """The moment that two options set, the earlier one where both do; None when neither is given."""
+    """Return the moment that two options set, the earlier one if both do; None when neither is given."""
     moments = []
     if finish_by is not None:
         moments.append(parse_moment(finish_by, now))
@@ -70,17 +71,17 @@ def earliest(finish_by: str | None, time_limit: str | None, now: float) -> float
 
 
 def iso(moment: float) -> str:
-    """Local time with its offset, to the second: `2026-11-25T07:00:00+01:00`."""
+    """Return a moment as local time with its offset, to the second: `2026-11-25T07:00:00+01:00`."""
     return datetime.fromtimestamp(math.floor(moment), UTC).astimezone().isoformat()
 
 
 def clock_text(moment: float) -> str:
-    """For people: `Wed 07:00`."""
+    """Return a moment for people: `Wed 07:00`."""
     return f"{_local(moment):%a %H:%M}"
 
 
 def _local(moment: float) -> datetime:
-    """Wall-clock time without an offset."""
+    """Return the local wall-clock time without an offset."""
     return datetime.fromtimestamp(moment, UTC).astimezone().replace(tzinfo=None)
 
 
@@ -89,11 +90,11 @@ class Reserve:
     """Time that generation leaves to the stages after it.
 
     Attributes:
-        seconds: whatever is generated.
+        seconds: independent of what is generated.
         seconds_per_instance: of tuning, for each generated instance.
-        engine_starts: engines that the evaluation starts; how long one takes is measured when generation starts.
-        tokens: completion tokens that the evaluation takes; their rate is measured while generating.
-        most: seconds that are left in any case at most; None: as many as it comes to.
+        engine_starts: engines that the evaluation starts; how long a start takes is measured when generation starts.
+        tokens: completion tokens of the evaluation; how fast they come is measured during generation.
+        most: upper bound of the whole reserve, in seconds; None: no bound.
     """
 
     seconds: float = 0.0
@@ -103,16 +104,22 @@ class Reserve:
     most: float | None = None
 
     def after(self, instances: float, engine_start_s: float = 0.0, tokens_per_s: float = 0.0) -> float:
-        """Seconds to keep free when generation ends with so many instances."""
+        """Return the seconds to keep free.
+
+        Args:
+            instances: generated instances.
+            engine_start_s: seconds that an engine takes to start.
+            tokens_per_s: completion tokens per second; 0: not measured yet, the evaluation's tokens are not counted.
+        """
         evaluation = self.engine_starts * engine_start_s + (self.tokens / tokens_per_s if tokens_per_s > 0 else 0.0)
         seconds = self.seconds + instances * self.seconds_per_instance + evaluation
         return seconds if self.most is None else min(seconds, self.most)
 
     def to_json(self) -> str:
-        """As `from_json` reads it."""
+        """Return the text that `from_json` reads."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Reserve:
-        """What `to_json` wrote."""
+        """Return the reserve that `to_json` wrote."""
         return cls(**json.loads(text))

@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP end a run in good order; a second one of the same kind ends it at once.
 
-One that was ignored when the process started (nohup) stays ignored.
+The only place that sets signal handlers. A signal that was ignored when the process started (nohup) stays ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def on_signals(act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` with the number of every signal that arrives inside the block. Outside the main thread: do nothing."""
+    """Call `act` with the number of every signal that arrives inside the block. Do nothing outside the main thread."""
 
     def handler(number: int, _: Any) -> None:
         act(number)
@@ -33,20 +33,20 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         for number, earlier in before.items():
-            if signal.getsignal(number) is handler:  # Else a first one has come, and a second one shall kill.
+            if signal.getsignal(number) is handler:  # Else a first signal has come, and a second one must kill.
                 signal.signal(number, earlier)
 
 
 def leave(number: int) -> None:
-    """For `on_signals`: raise `Interrupted` wherever the program stands, for example in the loading of a model."""
+    """Raise `Interrupted` wherever the program is, for example while it loads a model. To be given to `on_signals`."""
     signal.signal(number, signal.SIG_DFL)
     raise Interrupted(number)
 
 
 async def until_signal(work: Awaitable[Result]) -> Result:
-    """Await `work`, which a signal cancels, so that it can finish the line that it is writing.
+    """Await `work`; a signal cancels it, so that it can finish the line that it is writing.
 
-    What `leave` raises could be lost here: an event loop only reports what a callback raises.
+    `leave` would raise in whatever callback the event loop runs at that moment.
 
     Raises:
         Interrupted: a signal came before `work` was done.
@@ -63,7 +63,7 @@ async def until_signal(work: Awaitable[Result]) -> Result:
         try:
             return await task
         except (asyncio.CancelledError, EngineError):
-            # A Ctrl-C in a terminal reaches the engine's processes too, and their death may be heard of first.
+            # A Ctrl-C in a terminal reaches the engine's processes too, and the news of their death may come first.
             if received:
                 raise Interrupted(received[0]) from None
             raise

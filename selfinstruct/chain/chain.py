@@ -1,8 +1,7 @@
-"""The stages after each other: generate -> export -> tune -> evaluate -> report.
+"""The stages one after the other: generate -> regenerate -> export -> tune -> evaluate -> report.
 
-Generation, tuning and evaluation run in processes of their own, so that each finds the GPU as it was before: an engine
-gives its memory back for good only when its processes end. A stage that has done its work is not done again: it leaves
-a mark with the hash of what it worked from.
+Generation, regeneration, tuning and evaluation run in processes of their own: an engine gives the GPU's memory back for
+good only when its processes end. A tuning that is done leaves a mark with the hash of its inputs, and is not repeated.
 """
 
 from __future__ import annotations
@@ -18,75 +17,159 @@ from typing import Any
 from rich.markup import escape
 
 from selfinstruct import clock as deadline
-from selfinstruct.chain import schedule
-from selfinstruct.chain.schedule import NO_BASELINE, Probe, Schedule
+from selfinstruct.chain import tuning_time
+from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
-from selfinstruct.errors import StoppedError
+from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import duration
 
+_PROGRAM = [sys.executable, "-m", "selfinstruct"]
+
 
 def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time) -> None:
-    """The whole chain for one configuration; continues where an earlier call stopped.
+    """Run the whole chain for one configuration; continue where an earlier call stopped.
 
-    Generation that ends before its target (saturated, a limit, an engine that is lost) is followed by the other stages
-    all the same, when there are `limits.min_rows` training rows; report and status say why it ended. A signal ends the
-    chain.
+    With `regenerate.model`, generation goes into RUN-generated, and that model's outputs into RUN. When generation
+    ends before its target (saturated, a limit, an engine that is lost), the other stages still run if there are
+    `limits.min_rows` training rows; report and status say why it ended. A signal ends the chain.
+
+    Args:
+        config: the configuration.
+        overwrite: discard the run that is there.
+        clock: tells the time.
 
     Raises:
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
-    run = RunDirectory.at(config.output_dir)
+    run = check_settings(config, overwrite=overwrite)
+    regenerates = config.regenerate.model is not None
+    names = ["generate", *(["regenerate"] if regenerates else []), "export", "tune", "evaluate", "report"]
+    titles = iter([f"{number}/{len(names)} {name}" for number, name in enumerate(names, 1)])
     began = clock()
-    finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, began)
-    plan = None if finish_by is None else Schedule(run, finish_by, clock)
-    if plan is None:
-        run.schedule.unlink(missing_ok=True)  # What was cut then is not cut now.
-    stage("1/5 generate")
-    stopped = _generate(config, run, overwrite, plan)
-    stage("2/5 export")
+    stage(next(titles))
+    plan = _plan(config, run, clock)
+    generated = run.generated if regenerates else run
+    stopped = _generate(config.model_copy(update={"output_dir": str(generated.path)}), overwrite, plan)
+    if regenerates:
+        stage(next(titles))
+        if stopped is not None:
+            _require_regenerable(generated, stopped)
+        regenerate(generated.path, config, overwrite=overwrite)
+    stage(next(titles))
     counts = export(config)
     if stopped is not None:
-        _require_rows(config, counts, stopped)
-    stage("3/5 tune")
+        _require_rows(counts, config.limits.min_rows, stopped)
+    stage(next(titles))
     tuned = tune(config, plan)
-    stage("4/5 evaluate")
+    stage(next(titles))
     if tuned:
-        _evaluate_in_time(config, plan)
-    stage("5/5 report")
+        _evaluate_in_time(run, plan)
+    stage(next(titles))
     report(run)
     if not tuned:
         raise StoppedError("the deadline left no time for tuning; the same command with a later one, or none, goes on")
-    _closing(run, clock() - began, plan)
+    _show_summary(run, clock() - began, plan.cut if plan else [])
+
+
+def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
+    """Return the run's directory, once it is certain that `run_all` can run with these settings.
+
+    Raises:
+        ConfigError: no directory is given, or `regenerate.model` does not fit the other settings or the run that is
+            there.
+    """
+    run = RunDirectory.at(config.output_dir)
+    if config.regenerate.model is None:
+        return run
+    if config.regenerate.model == TUNED_MODEL:
+        raise ConfigError(
+            f"regenerate.model: `{TUNED_MODEL}` is the model of the round before, and `run` makes one round alone; "
+            "name a model, or use `selfinstruct iterate`"
+        )
+    if config.limits.finish_by is not None or config.limits.time_limit is not None:
+        raise ConfigError(
+            "regenerate.model: a run with a deadline cannot plan the time to rewrite outputs; leave out "
+            "--finish-by and --time-limit, or rewrite the outputs later with `selfinstruct regenerate`"
+        )
+    if run.journal.exists() and not overwrite:
+        state = replay(read_lines(run.journal, live=True))
+        if "regenerate" not in state.header.get("identity", {"regenerate": None}):
+            raise ConfigError(
+                f"{run.path} holds a run without regenerate.model; leave that option out to continue the run, or give "
+                "another --output-dir, or --overwrite to start again from scratch"
+            )
+        stop = state.stopped if len(state.pool) < state.target else None
+        if config.num_instructions > state.target or (stop and stop_rules.is_lifted(stop, config, None)):
+            raise ConfigError(
+                f"{run.path}: the outputs of its {len(state.pool):,} instructions are rewritten already, and no more "
+                "instructions can be added; give another --output-dir, or --overwrite to start again from scratch"
+            )
+    return run
+
+
+# ------------------------------------------------------------------------------------------------ the stages
+
+
+def generate(config: Config, options: Sequence[str] = ()) -> None:
+    """Grow the configuration's run to its target, in a process of its own.
+
+    Args:
+        config: the configuration.
+        options: further options of the command.
+
+    Raises:
+        StoppedError: it stopped before its target.
+        SelfInstructError: it failed.
+    """
+    command = [*_PROGRAM, "generate", "--as-stage", "--config", "-", *options]
+    run_stage(command, "generate", standard_input=dump_yaml(config))
+
+
+def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None:
+    """Rewrite the outputs of a run by `regenerate.model`, in a process of its own.
+
+    Args:
+        source: directory of the run.
+        config: the configuration of the new run.
+        overwrite: discard the new run that is there.
+
+    Raises:
+        SelfInstructError: it failed or stopped.
+    """
+    command = [*_PROGRAM, "regenerate", str(source), "--as-stage", "--config", "-"]
+    command += ["--output-dir", str(config.output_dir), *_overwrite(overwrite)]
+    run_stage(command, "regenerate", standard_input=dump_yaml(config))
 
 
 def export(config: Config) -> dict[str, Any]:
     """Write the dataset, and say what is in it."""
     counts = exports.export(config)
     rows = counts["rows"]
+    left_out = sum(counts["instances"]["left_out"].values())
     console.print(
         f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, "
         f"{rows['validation_unseen']} validation_unseen"
-        + (f"; left out near evaluation tasks: {n}" if (n := sum(counts["instances"]["left_out"].values())) else "")
+        + (f"; left out near evaluation tasks: {left_out}" if left_out else "")
     )
     return counts
 
 
-def tune(config: Config, plan: Schedule | None = None, *, overwrite: bool = False) -> bool:
-    """Tune on the exported dataset, into `model/`; and on the seeds alone, when the evaluation wants that baseline.
+def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = False) -> bool:
+    """Tune on the exported dataset, into `model/`; with `evaluate.seeds_baseline` also on the seeds alone.
 
     Args:
         config: the configuration.
-        plan: the way to a deadline, which may shorten the training and leave out the baseline.
-        overwrite: make anew whatever models are there.
+        plan: of a run with a deadline; it may shorten the training and leave out the baseline.
+        overwrite: tune again what is tuned already.
 
     Returns:
         Whether there is a tuned model: False when the deadline leaves no time for a single step.
@@ -107,90 +190,46 @@ def tune(config: Config, plan: Schedule | None = None, *, overwrite: bool = Fals
         if done.is_set() and not overwrite:
             console.print(f"tune: {output} is up to date")
             return
-        run_stage([*command, "--overwrite"] if overwrite else command, "tune")
+        run_stage([*command, *_overwrite(overwrite)], "tune")
         done.set()
 
     options, baseline = config.tune, config.evaluate.seeds_baseline
     if plan is not None and not command_of(run.dataset, run.model, options)[1].is_set():
-        probe = _probe(config, run, plan)
-        fitted = _tuning_in_time(config, run, plan, probe, lambda tune: command_of(run.dataset, run.model, tune)[1])
+        fitted = _tuning_in_time(
+            options, run.model, plan, baseline, lambda tune: command_of(run.dataset, run.model, tune)[1]
+        )
         if fitted is None:
             return False
         options, baseline = fitted
     tune_on(run.dataset, run.model, options)
-    if baseline and plan is not None and not plan.has_time_for_baseline(config, _probe(config, run, plan)):
+    if baseline and plan is not None and not plan.has_time_for_baseline(_trained(run.model)["steps"]):
         plan.note(NO_BASELINE)
         baseline = False
     if baseline:
         rows = exports.export_seeds(config, run.seeds_dataset)
-        for split in exports.SPLITS[1:]:  # so that both keep their best checkpoint by the same rows
+        for split in exports.SPLITS[1:]:  # Both keep their best checkpoint by the same rows.
             if (run.dataset / f"{split}.jsonl").exists():
                 shutil.copyfile(run.dataset / f"{split}.jsonl", run.seeds_dataset / f"{split}.jsonl")
         console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
-        tune_on(run.seeds_dataset, run.seeds_model, _no_longer(options, rows, run.model / "training.json"))
+        tune_on(run.seeds_dataset, run.seeds_model, _limit_steps(options, rows, _trained(run.model)))
     return True
 
 
-def _tuning_in_time(
-    config: Config, run: RunDirectory, plan: Schedule, probe: Probe, mark: Callable[[Tune], DoneMark]
-) -> tuple[Tune, bool] | None:
-    """The options of a tuning that ends in time, and whether the baseline does; None: there is time for neither.
-
-    Steps that an earlier start of the same command decided on stay, where they still fit: else what has been trained of
-    them would be lost.
-    """
-    from tuning.training import checkpoints
-
-    def with_steps(steps: int) -> Tune:
-        return _with_steps(config.tune, steps)
-
-    fitted = plan.fit(config, probe)
-    steps = fitted.max_steps
-    before = plan.steps_before(lambda n: mark(with_steps(n)).key)
-    if steps is not None and before is not None:
-        checkpoint = checkpoints.last_complete(run.model / checkpoints.FOLDER)
-        done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-        if before - done <= steps or (mark(with_steps(before)).is_set() and steps <= before):
-            steps = before
-    if config.evaluate.seeds_baseline and not fitted.baseline:
-        plan.note(NO_BASELINE)
-    if steps is None:
-        return config.tune, fitted.baseline
-    plan.cut_tuning(steps, fitted.full_steps, mark(with_steps(steps)).key)
-    console.print(f"tune: {plan.cut[-1]}")
-    return (with_steps(steps), fitted.baseline) if steps else None
-
-
-def _with_steps(tune: Tune, steps: int) -> Tune:
-    return tune.model_copy(update={"max_steps": steps})
-
-
-def _no_longer(tune: Tune, rows: int, record: Path) -> Tune:
-    """The options of a tuning on `rows` rows that takes at most the steps of the one that `record` tells of.
-
-    Without this the arm with more rows would be trained longer, and the comparison would be about that.
-    """
-    trained = json.loads(record.read_text())
-    if rows <= trained["rows"]["trained_on"]:
-        return tune
-    return _with_steps(tune, trained["steps"])
-
-
 def evaluate(
-    config: Config, models: Sequence[str] = (), *, score_only: bool = False, seconds: float | None = None
+    run: RunDirectory, models: Sequence[str] = (), *, score_only: bool = False, seconds: float | None = None
 ) -> None:
-    """Score the base and the tuned model, into `evaluation/`.
+    """Score the base and the tuned model, into `evaluation/`, in a process of its own.
 
     Args:
-        config: the configuration.
+        run: the run directory, with its configuration.
         models: further models, as NAME=PATH.
-        score_only: score what is saved there again; no engine starts.
+        score_only: score the saved answers again; no engine starts.
         seconds: how long it may take.
 
     Raises:
-        TimeoutError: it took longer, and was ended.
+        TimeoutError: it took longer and was ended.
+        SelfInstructError: it failed or stopped.
     """
-    run = RunDirectory.at(config.output_dir)
     command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run.path)]
     for model in models:
         command += ["--model", model]
@@ -213,36 +252,76 @@ def report(run: RunDirectory) -> Path:
     return path
 
 
-def generate(config: Config) -> None:
-    """Grow the run of the configuration to its target, in a process of its own."""
-    _run_generate(config, overwrite=False)
+def _overwrite(wanted: bool) -> list[str]:
+    return ["--overwrite"] if wanted else []
 
 
-def regenerate(source: Path, config: Config) -> None:
-    """Write the outputs of the run in `source` anew, into the run of the configuration, in a process of its own."""
-    command = [sys.executable, "-m", "selfinstruct", "regenerate", str(source), "--as-stage", "--config", "-"]
-    run_stage([*command, "--output-dir", str(config.output_dir)], "regenerate", standard_input=dump_yaml(config))
+# ---------------------------------------------------------------------------------------- within the whole chain
 
 
-def _generate(config: Config, run: RunDirectory, overwrite: bool, plan: Schedule | None) -> StoppedError | None:
-    """Generate; returns why it ended before its target, or None. Before a deadline, tuning is probed first."""
-    options: list[str] = []
+def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | None:
+    """Return the plan of a run with a deadline, once the speed of tuning is measured; None without a deadline.
+
+    The speed is measured by a few real steps on the seeds, before an engine takes the GPU.
+
+    Raises:
+        StoppedError: the deadline has passed.
+        SelfInstructError: the steps fail; the tuning itself would fail as well, only hours later.
+    """
+    from tuning.training.launch import tune_command
+
+    finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
+    if finish_by is None:
+        run.schedule.unlink(missing_ok=True)  # What was cut before is not cut now.
+        return None
+    plan = DeadlinePlan(run, finish_by, clock, seeds=config.seeds, evaluate=config.evaluate)
+    if plan.left <= 0:
+        when = deadline.clock_text(finish_by)
+        raise StoppedError(f"the deadline, {when}, has passed; give the same command with a later one, or none")
+    folder = run.path / ".probe"
+    dataset, output = folder / "dataset", folder / "model"
+    command = tune_command(
+        tuning_time.probe_options(config.tune),
+        model=config.tune.model or config.model,
+        dataset_dir=dataset,
+        output_dir=output,
+    )
+
+    def measure() -> tuning_time.Probe:
+        console.print(f"tune: measuring its speed, {tuning_time.PROBE_STEPS} steps on the seeds")
+        with run.locked():  # Nobody else uses the folder.
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+                exports.export_seeds(config, dataset)
+                run_stage(command, "the probe of tuning")
+                return tuning_time.read_probe(output / "training.json", config.tune, dataset)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    plan.measure_once(command, measure)
+    return plan
+
+
+def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> StoppedError | None:
+    """Generate; return why it ended before its target, or None."""
+    run = RunDirectory.at(config.output_dir)
+    options = _overwrite(overwrite)
     if plan is not None:
-        if plan.left <= 0:
-            when = deadline.clock_text(plan.finish_by)
-            raise StoppedError(f"the deadline, {when}, has come; give the same command with a later one, or none")
         limits = config.limits.model_copy(update={"finish_by": deadline.iso(plan.finish_by), "time_limit": None})
         config = config.model_copy(update={"limits": limits})
-        probe = _probe(config, run, plan)
-        reserve = plan.reserve(config, probe)
-        options = ["--reserve", reserve.to_json()]
+        reserve = plan.reserve()
+        options = ["--reserve", reserve.to_json(), *options]
         console.print(
             f"deadline {deadline.clock_text(plan.finish_by)}, in {duration(plan.left)}: tuning takes "
-            f"{probe.seconds_per_step:.2g} s per step and {duration(probe.overhead_s)} beside; generation leaves "
-            f"{duration(reserve.after(0, 0))} or more to it and to the evaluation"
+            f"{plan.probe.seconds_per_step:.2g} s per step, and {duration(plan.probe.overhead_s)} for startup and "
+            f"saving; generation leaves at least {duration(reserve.after(0, 0))} for tuning and evaluation"
         )
+    if not overwrite and run.journal.exists():
+        state = replay(read_lines(run.journal, live=True))
+        target = max(state.target, config.num_instructions)
+        console.print(f"continuing {run.path}: {len(state.pool)}/{target} accepted so far")
     try:
-        _run_generate(config, overwrite, options)
+        generate(config, options)
     except StoppedError as error:
         if not run.journal.exists():
             raise
@@ -255,61 +334,90 @@ def _generate(config: Config, run: RunDirectory, overwrite: bool, plan: Schedule
     return None
 
 
-def _probe(config: Config, run: RunDirectory, plan: Schedule) -> Probe:
-    """How fast tuning is here: a few real steps on the seeds, before an engine takes the GPU. Done once for a run.
-
-    Raises:
-        SelfInstructError: they fail; so would the tuning itself, in the small hours.
-    """
-    from tuning.training.launch import tune_command
-
-    folder = run.path / ".probe"
-    dataset, output = folder / "dataset", folder / "model"
-    command = tune_command(
-        schedule.probe_options(config.tune),
-        model=config.tune.model or config.model,
-        dataset_dir=dataset,
-        output_dir=output,
-    )
-    found = plan.probe(command, config)
-    if found is not None:
-        return found
-    console.print(f"tune: probing its speed, {schedule.PROBE_STEPS} steps on the seeds")
-    with run.locked():  # Nobody else uses the folder.
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            exports.export_seeds(config, dataset)
-            run_stage(command, "the probe of tuning")
-            found = schedule.read_probe(output / "training.json", config.tune, dataset)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    plan.set_probe(command, config, found)
-    return found
+def _require_regenerable(generated: RunDirectory, stopped: StoppedError) -> None:
+    """Raise the stop of a generation that left instructions without instances, or may still go on."""
+    state = replay(read_lines(generated.journal))
+    if state.pending() or (state.stopped is None and len(state.pool) < state.target):
+        raise stopped
 
 
-def _require_rows(config: Config, counts: dict[str, Any], stopped: StoppedError) -> None:
-    """Raise `StoppedError` unless generation, which stopped early, left rows enough to tune on."""
+def _require_rows(counts: dict[str, Any], min_rows: int, stopped: StoppedError) -> None:
+    """Raise `StoppedError` unless generation, which stopped early, left enough rows to tune on."""
     rows = counts["rows"]["train"] - counts["origins"].get("seed", 0)
-    if rows < config.limits.min_rows:
+    if rows < min_rows:
         raise StoppedError(
-            f"{stopped}\nThere are {rows} training rows, fewer than --limits.min-rows {config.limits.min_rows}: "
+            f"{stopped}\nThere are {rows} training rows, fewer than --limits.min-rows {min_rows}: "
             "not enough to go on to tuning"
         )
     console.print(f"generation stopped early; going on with its {rows} training rows")
 
 
-def _evaluate_in_time(config: Config, plan: Schedule | None) -> None:
-    """Evaluate; what is reckoned to take too long is begun all the same when it may well fit, and ends in time."""
+def _tuning_in_time(
+    tune: Tune, model: Path, plan: DeadlinePlan, baseline: bool, mark: Callable[[Tune], DoneMark]
+) -> tuple[Tune, bool] | None:
+    """Return the options of a tuning that ends in time, and whether the baseline does; None: not even one step does.
+
+    Steps that an earlier start of the same command chose are kept if they still fit: else the steps that are trained
+    already would be lost.
+
+    Args:
+        tune: options of the whole tuning.
+        model: folder of the tuned model, with its checkpoints.
+        plan: of the run.
+        baseline: whether a baseline is wanted.
+        mark: returns the mark of a tuning with these options.
+    """
+    from tuning.training import checkpoints
+
+    def with_steps(steps: int) -> Tune:
+        return _with_steps(tune, steps)
+
+    fitted = plan.fit()
+    steps = fitted.max_steps
+    before = plan.steps_before(lambda n: mark(with_steps(n)).key)
+    if steps is not None and before is not None:
+        checkpoint = checkpoints.last_complete(model / checkpoints.FOLDER)
+        done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        if before - done <= steps or (mark(with_steps(before)).is_set() and steps <= before):
+            steps = before
+    if baseline and not fitted.baseline:
+        plan.note(NO_BASELINE)
+    if steps is None:
+        return tune, fitted.baseline
+    plan.cut_tuning(steps, fitted.full_steps, mark(with_steps(steps)).key)
+    console.print(f"tune: {plan.cut[-1]}")
+    return (with_steps(steps), fitted.baseline) if steps else None
+
+
+def _with_steps(tune: Tune, steps: int) -> Tune:
+    return tune.model_copy(update={"max_steps": steps})
+
+
+def _limit_steps(tune: Tune, rows: int, trained: dict[str, Any]) -> Tune:
+    """Return the options of a baseline on this many rows that takes at most the steps of the tuned model.
+
+    Otherwise the model with more rows would be trained longer, and the comparison would measure that.
+    """
+    return tune if rows <= trained["rows"]["trained_on"] else _with_steps(tune, trained["steps"])
+
+
+def _trained(model: Path) -> dict[str, Any]:
+    """Return the model's `training.json`."""
+    return json.loads((model / "training.json").read_bytes())
+
+
+def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:
+    """Evaluate; with a deadline, start only what may fit, and end it in time."""
     if plan is None:
-        return evaluate(config)
-    baseline = (RunDirectory.at(config.output_dir).seeds_model / "training.json").exists()
-    needed, left = plan.evaluation_s(config, baseline=baseline), plan.left - schedule.REPORT_S
-    if left < schedule.LEAST_OF_THE_EVALUATION * needed:
+        return evaluate(run)
+    baseline = (run.seeds_model / "training.json").exists()
+    needed, left = plan.evaluation_s(baseline=baseline), plan.left - REPORT_S
+    if left < LEAST_OF_THE_EVALUATION * needed:
         plan.note(f"the evaluation was left out: it takes about {duration(needed)}, {duration(plan.left)} were left")
         console.print(plan.cut[-1])
         return None
     try:
-        evaluate(config, seconds=left)
+        evaluate(run, seconds=left)
     except TimeoutError:
         plan.note(
             "the evaluation was ended by the deadline; the arms that had answered are kept, and the same command with "
@@ -319,25 +427,14 @@ def _evaluate_in_time(config: Config, plan: Schedule | None) -> None:
     return None
 
 
-def _run_generate(config: Config, overwrite: bool, options: Sequence[str] = ()) -> None:
-    run = RunDirectory.at(config.output_dir)
-    if not overwrite and run.journal.exists():
-        state = replay(read_lines(run.journal, live=True))
-        console.print(
-            f"continuing {run.path}: {len(state.pool)}/{max(state.target, config.num_instructions)} accepted so far"
-        )
-    command = [sys.executable, "-m", "selfinstruct", "generate", "--as-stage", "--config", "-"]
-    command += [*options, *(["--overwrite"] if overwrite else [])]
-    run_stage(command, "generate", standard_input=dump_yaml(config))
-
-
-def _closing(run: RunDirectory, seconds: float, plan: Schedule | None) -> None:
+def _show_summary(run: RunDirectory, seconds: float, cut: Sequence[str]) -> None:
+    """Print the table that closes the whole chain."""
     state: RunState = replay(read_lines(run.journal))
     why = escape(stop_rules.reason(run, state))
     scores = run.evaluation / "scores.json"
     rows: list[tuple[str, Any]] = [
         *([("stopped early", why)] if why else []),
-        *(("cut", sentence) for sentence in (plan.cut if plan else ())),
+        *(("cut", sentence) for sentence in cut),
         ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
         ("dataset", run.dataset),
         ("model", run.model),
@@ -345,7 +442,7 @@ def _closing(run: RunDirectory, seconds: float, plan: Schedule | None) -> None:
         ("report", run.report),
         ("time", duration(seconds)),
     ]
-    alone = (run.model / "adapter_config.json").exists()  # its card says how it is served
-    following = f"selfinstruct chat {run.path}" if alone else f"vllm serve {run.model}"
-    title = f"{run.path} is complete" + (", as far as it got" if why else "")
+    only_adapter = (run.model / "adapter_config.json").exists()  # Its card says how it is served.
+    following = f"selfinstruct chat {run.path}" if only_adapter else f"vllm serve {run.model}"
+    title = f"{run.path} is complete" + (", but generation stopped before its target" if why else "")
     closing_table(title, rows, following)

@@ -53,7 +53,7 @@ class Chain:
     regenerate: Callable[[Path, Config], Any]
     export: Callable[[Config], Any]
     tune: Callable[[Config], Any]
-    evaluate: Callable[[Config], Any]
+    evaluate: Callable[[RunDirectory], Any]
     report: Callable[[RunDirectory], Any]
 
 
@@ -173,20 +173,20 @@ def _make_round(config: Config, output: Path, number: int, chain: Chain) -> Row 
     if _by_tuned(config):
         _rewrite_earlier(config, output, this, number, title, chain)
     rewrites = config.regenerate.model is not None and not _by_tuned(config)
-    generated = f"{run.path}-generated" if rewrites else str(run.path)
+    generated = run.generated.path if rewrites else run.path
     stage(f"{title}: generate")
-    state = _generate(this.model_copy(update={"output_dir": generated}), chain)
+    state = _generate(this.model_copy(update={"output_dir": str(generated)}), chain)
     if number > 1 and not any(state.instances.values()):
         return None
     if rewrites:
         stage(f"{title}: write the outputs anew")
-        chain.regenerate(Path(generated), this)
+        chain.regenerate(generated, this)
     stage(f"{title}: export")
     chain.export(this)
     stage(f"{title}: tune")
     chain.tune(this)
     stage(f"{title}: evaluate")
-    chain.evaluate(this)
+    chain.evaluate(run)
     chain.report(run)
     return _told(run, this, number)
 

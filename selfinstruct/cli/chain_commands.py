@@ -68,7 +68,9 @@ def init(path: Path, model: str | None) -> None:
 
 @cli.command(context_settings=PASSES_ON)
 @CONFIG_FILE
-@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits", "export", "evaluate")
+@config_options(
+    "", "proposal", "classification", "instances", "filters", "saturation", "limits", "regenerate", "export", "evaluate"
+)
 @OVERWRITE
 @DRY_RUN
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
@@ -85,10 +87,9 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
         selfinstruct run night.yaml --num-instructions 5000 --engine.gpu-memory-utilization 0.85 --tune.packing
     """
     from selfinstruct.chain import chain
-    from selfinstruct.run.directory import RunDirectory
 
     config = resolve_config(config_file, given, passed_on_sections(arguments))
-    RunDirectory.at(config.output_dir)
+    chain.check_settings(config, overwrite=overwrite)
     preflight(config, tuned=True, dry_run=dry_run)
     if dry_run:
         return

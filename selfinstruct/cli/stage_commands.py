@@ -162,8 +162,10 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any)
     """
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
+    from selfinstruct.run.directory import RunDirectory
 
-    chain.evaluate(config_of(run, given), models, score_only=score_only)
+    config_of(run, given)
+    chain.evaluate(RunDirectory(run), models, score_only=score_only)
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 
 

@@ -163,7 +163,7 @@ class Limits:
         if not owed:
             return _CLOSING_S
         in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in _FOLLOW_UPS)
-        return deadlines.SLACK * in_turn * max(1.0, owed / 2 / self._config.max_in_flight) + _CLOSING_S
+        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self._config.max_in_flight) + _CLOSING_S
 
     def _instances_expected(self) -> float:
         """Instances at the end, when what was accepted has had its turn."""

@@ -49,6 +49,11 @@ class RunDirectory:
             raise ConfigError("give a run directory: --output-dir RUN, or `output_dir:` in the configuration")
         return cls(Path(output_dir))
 
+    @property
+    def generated(self) -> RunDirectory:
+        """Directory of the run as it was generated, where this run's outputs are rewritten ones: RUN-generated."""
+        return RunDirectory(self.path.with_name(f"{self.path.name}-generated"))
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for writing; created when missing.

@@ -19,6 +19,7 @@ from selfinstruct.chain import chain, stage_process
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.run.directory import RunDirectory
 
 CHILD = """
 import os, signal, sys, time
@@ -260,7 +261,7 @@ def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monk
     monkeypatch.setattr(chain, "run_stage", evaluated)
     (tmp_path / "model").mkdir()
     (tmp_path / "model/training.json").write_text(json.dumps(NOTES))
-    chain.evaluate(Config(output_dir=str(tmp_path)))
+    chain.evaluate(RunDirectory(tmp_path))
     assert SCORES["verdict"] in (tmp_path / "model/README.md").read_text()
 
 

@@ -98,8 +98,7 @@ class Fake:
         jsonl.write_json(model / "config.json", {"tuned": config.tune.model or config.model})
         (model / "model.safetensors").write_text("weights")
 
-    def _evaluate(self, config: Config) -> None:
-        run = RunDirectory(Path(str(config.output_dir)))
+    def _evaluate(self, run: RunDirectory) -> None:
         good = self.quality.get(run.path.name, 0.5)
         rows = []
         for _, row in jsonl.read(run.dataset / "validation_unseen.jsonl"):

@@ -13,13 +13,15 @@ import yaml
 
 from selfinstruct import clock
 from selfinstruct.chain import chain
-from selfinstruct.chain.schedule import REPORT_S, Schedule, probe_options
-from selfinstruct.config.schema import Config, Tune
+from selfinstruct.chain.schedule import REPORT_S, DeadlinePlan
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation.generate import generate
+from selfinstruct.generation.regenerate import regenerate
+from selfinstruct.records import Completion
 from selfinstruct.replay.status import render, status
 from selfinstruct.report import write_report
 from selfinstruct.run.directory import RunDirectory, cut_by_deadline
@@ -37,6 +39,7 @@ class Night:
         trained: (max_steps, output folder) of each training.
         answers: of the scripted engine; each takes `answer_s` seconds.
         lost: raised instead of generating.
+        rewrites: answers of the model that rewrites outputs.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +53,8 @@ class Night:
         self.step_s = 1.0
         self.evaluation_s = 60.0
         self.lost: BaseException | None = None
+        self.rewrites: Callable[[Request], Answer] = lambda _: Completion("a better answer", "stop", 5, 5)
+        self.rewriters_started = 0
         monkeypatch.setattr(chain, "run_stage", self.call)
 
     def __call__(self) -> float:
@@ -61,6 +66,8 @@ class Night:
         self.called.append(name)
         if name == "generate":
             self.generate(command, yaml.safe_load(standard_input or ""))
+        elif name == "regenerate":
+            self.regenerate(command, yaml.safe_load(standard_input or ""))
         elif name == "evaluate" and seconds is not None and seconds < self.evaluation_s:
             self.now += seconds
             raise TimeoutError
@@ -91,6 +98,16 @@ class Night:
             generate(config, start, reserve=reserve, clock=self, overwrite="--overwrite" in command)
         except StoppedError as error:
             raise StoppedError("generate did not finish (exit code 3); see the message above") from error
+
+    def regenerate(self, command: Sequence[str], values: dict[str, Any]) -> None:
+        async def start() -> Engine:
+            self.rewriters_started += 1
+            return ScriptedEngine(self.rewrites, has_chat_template=True)
+
+        source = Path(command[command.index("regenerate") + 1])
+        config = Config.model_validate(values)
+        assert config.output_dir == command[command.index("--output-dir") + 1]
+        regenerate(source, config, start, overwrite="--overwrite" in command)
 
     def tune(self, command: Sequence[str]) -> None:
         given = dict(word.removeprefix("--").partition("=")[::2] for word in command if word.startswith("--"))
@@ -225,6 +242,104 @@ def test_what_leaves_no_run_behind_ends_the_chain(
     assert night.called == ["generate"]
 
 
+# --------------------------------------------------------------------------------------- outputs by a better model
+
+
+BETTER = {"model": "better"}
+
+
+def outputs(run: Path) -> set[str]:
+    return {row["completion"][0]["content"] for _, row in jsonl.read(run / "dataset" / "train.jsonl")}
+
+
+def test_run_rewrites_the_outputs_before_anything_is_tuned(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configure(num_instructions=20, regenerate=BETTER)
+    chain.run_all(config, clock=night)
+    assert night.called == ["generate", "regenerate", "tune", "evaluate"]
+    assert outputs(tmp_path / "run") == {"a better answer"}
+    assert (tmp_path / "run-generated" / "journal.jsonl").exists()
+    assert not (tmp_path / "run-generated" / "dataset").exists()
+    assert "It helped." in lead(tmp_path / "run")
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    chain.run_all(config, clock=night)
+    assert night.rewriters_started == 1 and len(night.trained) == 1, "what is done is not done again"
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+def test_rewriting_that_was_interrupted_is_continued(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    asked = 0
+
+    def dying(_: Request) -> Answer:
+        nonlocal asked
+        asked += 1
+        return EngineError("died") if asked > 5 else Completion("a better answer", "stop", 5, 5)
+
+    config, well = configure(num_instructions=20, regenerate=BETTER, max_in_flight=1), night.rewrites
+    night.rewrites = dying
+    with pytest.raises(EngineError, match="died"):
+        chain.run_all(config, clock=night)
+    assert not (tmp_path / "run" / "dataset").exists()
+    night.rewrites = well
+    chain.run_all(config, clock=night)
+    assert outputs(tmp_path / "run") == {"a better answer"}
+    lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "output"]
+    assert len(lines) == len({(line["id"], line["instance"]) for line in lines}) == 23
+
+
+def test_a_generation_that_stopped_early_is_rewritten_too(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    chain.run_all(configure(num_instructions=500, limits={"max_requests": 60}, regenerate=BETTER), clock=night)
+    assert night.called == ["generate", "regenerate", "tune", "evaluate"]
+    assert outputs(tmp_path / "run") == {"a better answer"}
+    assert "the budget of 60 requests (--max-requests) is used up" in lead(tmp_path / "run")
+
+
+def test_what_is_not_generated_to_its_end_is_not_rewritten(night: Night, configure: Callable[..., Config]) -> None:
+    def dying(request: Request) -> Answer:
+        return EngineError("the engine died three times") if request.key == "proposal/20" else script(request)
+
+    night.answers = dying
+    config = configure(num_instructions=500, regenerate=BETTER)
+    with pytest.raises(StoppedError):
+        chain.run_all(config, clock=night)
+    assert night.called == ["generate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"regenerate": {"model": "tuned"}}, "use `selfinstruct iterate`"),
+        ({"regenerate": BETTER, "limits": {"time_limit": "8h"}}, "leave out --finish-by and --time-limit"),
+        ({"regenerate": BETTER, "limits": {"finish_by": "07:00"}}, "leave out --finish-by and --time-limit"),
+    ],
+)
+def test_what_run_cannot_do_with_rewriting_is_said_first(
+    night: Night, configure: Callable[..., Config], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chain.run_all(configure(**changes), clock=night)
+    assert night.called == []
+
+
+def test_a_run_is_rewritten_from_its_beginning_or_not_at_all(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    chain.run_all(configure(num_instructions=10), clock=night)
+    called = list(night.called)
+    with pytest.raises(ConfigError, match=r"holds a run without regenerate\.model"):
+        chain.run_all(configure(num_instructions=10, regenerate=BETTER), clock=night)
+    assert night.called == called
+    chain.run_all(configure(num_instructions=10, regenerate=BETTER), overwrite=True, clock=night)
+    assert outputs(tmp_path / "run") == {"a better answer"}
+    with pytest.raises(ConfigError, match="no more instructions can be added"):
+        chain.run_all(configure(num_instructions=11, regenerate=BETTER), clock=night)
+
+
 # --------------------------------------------------------------------------------------------------------- in time
 
 
@@ -309,8 +424,9 @@ def test_an_evaluation_that_may_fit_is_begun_and_ended_by_the_deadline(
     def overrun(command: Sequence[str]) -> None:
         plain(command)
         if "probe" not in str(command):  # What is left is less than is reckoned, and more than half of it.
-            plan = Schedule(RunDirectory(tmp_path / "run"), START + 1200, night)
-            night.now = START + 1200 - REPORT_S - 0.7 * plan.evaluation_s(config, baseline=False)
+            run = RunDirectory(tmp_path / "run")
+            plan = DeadlinePlan(run, START + 1200, night, seeds=config.seeds, evaluate=config.evaluate)
+            night.now = START + 1200 - REPORT_S - 0.7 * plan.evaluation_s(baseline=False)
 
     night.tune = overrun  # type: ignore[method-assign]
     night.evaluation_s = 1e6
@@ -383,31 +499,16 @@ def test_a_probe_that_fails_ends_the_run_in_the_evening(night: Night, configure:
 
 
 def test_a_deadline_in_the_past_does_nothing(night: Night, configure: Callable[..., Config]) -> None:
-    with pytest.raises(StoppedError, match="has come"):
+    with pytest.raises(StoppedError, match="has passed"):
         chain.run_all(configure(limits={"finish_by": "2001-01-01T07:00"}), clock=night)
     assert night.called == []
 
 
-def test_a_probe_runs_with_the_tuning_s_own_options_less_what_takes_time_beside() -> None:
-    tune = Tune.model_validate(
-        {"model": "m", "use_peft": True, "num_train_epochs": 2, "eval_steps": 5, "save_strategy": "epoch"}
-        | {"early_stopping_patience": 2, "load_best_model_at_end": True, "report_to": "wandb", "push_to_hub": True}
-    )
-    short = probe_options(tune)
-    assert short.model == "m"
-    assert short.arguments == {
-        "use_peft": True,
-        "num_train_epochs": 2,
-        "max_steps": 10,
-        "eval_strategy": "no",
-        "save_strategy": "no",
-        "report_to": "none",
-    }
-
-
-def test_a_damaged_schedule_is_as_good_as_none(tmp_path: Path) -> None:
+def test_a_damaged_schedule_is_as_good_as_none(tmp_path: Path, configure: Callable[..., Config]) -> None:
     run = RunDirectory(tmp_path)
     for text in ("", "[]", '{"cut": 5}', "{"):
         run.schedule.write_text(text)
         assert cut_by_deadline(run) == []
-        assert Schedule(run, START, lambda: START).left == 0
+        config = configure()
+        plan = DeadlinePlan(run, START, lambda: START, seeds=config.seeds, evaluate=config.evaluate)
+        assert plan.left == 0 and plan.schedule.probe is None
