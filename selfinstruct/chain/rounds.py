@@ -146,7 +146,7 @@ def round_config(config: Config, output: Path, number: int) -> Config:
             "model": str(before[-1].model.resolve()),
             "revision": None,
             "prompting": style,
-            "earlier": (*config.earlier, *(str(path.resolve()) for path in built_on)),
+            "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in built_on)),
             "engine": {name: value for name, value in config.engine.items() if name not in ENGINE_OF_GENERATOR},
             "tune": config.tune.model_copy(update={"model": config.tune.model or config.model}),
         }
@@ -201,7 +201,7 @@ def _rewrite_earlier(config: Config, output: Path, this: Config, number: int, ti
     Each time from what was generated: an output that is rejected is then at least the generator's, not a worse model's.
     """
     by = config.regenerate.model_copy(update={"model": this.model})
-    for earlier, rewritten in zip(range(1, number), this.earlier[len(config.earlier) :], strict=True):
+    for earlier, rewritten in zip(range(1, number), this.parent_runs[len(config.parent_runs) :], strict=True):
         stage(f"{title}: write the outputs of round {earlier} anew")
         of_that = round_config(config, output, earlier)
         chain.regenerate(
@@ -354,8 +354,8 @@ def _identity(config: Config) -> Row:
         "tune": given(config.tune),
         "evaluate": given(config.evaluate),
     }
-    if config.earlier:
-        identity["earlier_sha256"] = parents.fingerprint(parents.load_parents(config.earlier))
+    if config.parent_runs:
+        identity["earlier_sha256"] = parents.fingerprint(parents.load_parents(config.parent_runs))
     return identity
 
 

@@ -19,6 +19,9 @@ from selfinstruct.config.schema import Config
 from selfinstruct.environment import variable_of
 from selfinstruct.errors import ConfigError
 
+_RENAMED = {"earlier": "parent_runs"}
+"""Options of older versions, which stand in the config.yaml of their runs, and what they are called now."""
+
 STANDARD_INPUT = Path("-")
 """As a configuration file: read it from stdin."""
 
@@ -95,7 +98,7 @@ class _Source:
             raise ConfigError(f"{self.path}: not valid YAML: {error}") from error
         if not isinstance(value or {}, dict):
             raise ConfigError(f"{self.path}: expected a mapping of options, got {type(value).__name__}")
-        return value or {}
+        return {_RENAMED.get(key, key): of_key for key, of_key in (value or {}).items()}
 
     def where(self, keys: Sequence[str]) -> str:
         """Where the value with this path was given."""

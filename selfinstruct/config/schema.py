@@ -29,6 +29,7 @@ CONVENTIONAL_NAMES = {
     "top_p": "proposal.top_p",
     "max_tokens": "proposal.max_tokens",
     "threshold": "filters.threshold",
+    "parent_run": "parent_runs",
     "finish_by": "limits.finish_by",
     "time_limit": "limits.time_limit",
     "max_tokens_total": "limits.max_tokens_total",
@@ -326,10 +327,10 @@ class Config(Section):
         min_length=1,
         description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable.",
     )
-    earlier: tuple[str, ...] = Field(
+    parent_runs: tuple[str, ...] = Field(
         (),
-        description="Earlier run directories to build on: new instructions are novel against theirs, prompts may show "
-        "them, and the dataset holds their rows too. Name all of them. Repeatable.",
+        description="Earlier run directories to build on. New instructions must be novel against theirs, prompts may "
+        "show theirs, and the dataset includes their rows. Name all of them. Repeatable.",
     )
     output_dir: str | None = Field(None, description="Run directory.")
     num_instructions: int = Field(
@@ -367,7 +368,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     rounds: Rounds = Rounds()
 
-    @field_validator("seeds", "earlier", mode="before")
+    @field_validator("seeds", "parent_runs", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -427,7 +428,7 @@ class Config(Section):
             "evaluate",
             "rounds",
         }
-        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "earlier", "engine"})
+        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "parent_runs", "engine"})
         identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
         return identity
 

@@ -59,11 +59,11 @@ def export(config: Config) -> dict[str, Any]:
         sha256 = state.header["identity"]["seeds_sha256"]
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, sha256, ", or export without --include-seeds")
     otherwise = ", or leave their rows out with an empty `earlier:` in the run's config.yaml"
-    earlier = parents.load_unchanged_parents(config.earlier, state.header["identity"], otherwise)
+    earlier = parents.load_unchanged_parents(config.parent_runs, state.header["identity"], otherwise)
     generated = list(state.tasks())
     dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
-    if config.earlier:
+    if config.parent_runs:
         before = split(earlier.tasks, [], evaluation, config.export)
         counts |= _counts_of_earlier(earlier, before)
         for name, rows in dataset.rows.items():

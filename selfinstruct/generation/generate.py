@@ -70,8 +70,8 @@ def generate(
     config = anchored(config)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
-    earlier = parents.load_parents(config.earlier)
-    if config.earlier:
+    earlier = parents.load_parents(config.parent_runs)
+    if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(earlier)
     with opened(run, config, identity, overwrite=overwrite) as state:
         run.stopped.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
             f"{header.get('source')}, and then `selfinstruct regenerate` the result"
         )
     tasks = seed_tasks.load_unchanged_seed_tasks(recorded.seeds, header["identity"]["seeds_sha256"])
-    earlier = parents.load_unchanged_parents(recorded.earlier, header["identity"]).instructions
+    earlier = parents.load_unchanged_parents(recorded.parent_runs, header["identity"]).instructions
     config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
     with new.locked():
         again = _Again(config, tasks, earlier, header, source)

@@ -82,7 +82,7 @@ class EarlierInstructions:
             )
         config, identity = load_config(run.config, {}), state.header["identity"]
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, identity["seeds_sha256"])
-        of_parents = parents.load_unchanged_parents(config.earlier, identity).instructions
+        of_parents = parents.load_unchanged_parents(config.parent_runs, identity).instructions
         return cls(seeds, of_parents, state.pool, identity["filters"]["threshold"])
 
     def texts(self) -> dict[str, str]:

@@ -176,7 +176,7 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
 def _earlier(config: Config | None) -> dict[str, str]:
     """Instructions of earlier runs by id; none when the runs are gone."""
     try:
-        return {i.id: i.text for i in parents.load_parents(config.earlier if config else ()).instructions}
+        return {i.id: i.text for i in parents.load_parents(config.parent_runs if config else ()).instructions}
     except SelfInstructError:
         return {}
 

@@ -60,6 +60,14 @@ def test_dump_is_read_back_to_an_equal_configuration(write: Any) -> None:
     assert config.tune.arguments == {"packing": True, "learning_rate": 1e-5}
 
 
+def test_the_old_name_of_parent_runs_is_read_and_not_written(write: Any) -> None:
+    config = load_config(write("earlier: [runs/a, runs/b]"), {})
+    assert config.parent_runs == ("runs/a", "runs/b")
+    assert config == load_config(write("parent_runs: [runs/a, runs/b]"), {})
+    assert "earlier" not in dump_yaml(config) and "parent_runs" not in config.identity()
+    assert "option --earlier: unknown option" in message(None, {"earlier": ("runs/a",)})
+
+
 def test_command_line_over_environment_over_file_over_default(write: Any) -> None:
     path = write("window: 2\nseed: 2\nnum_instructions: 2\nfilters: {threshold: 0.2}")
     environment = {"window": "3", "seed": "3", "filters.threshold": "0.3"}

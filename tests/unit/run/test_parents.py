@@ -29,7 +29,7 @@ def first(make_config: Any, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def second(first: Config, make_config: Any, tmp_path: Path) -> Config:
-    config = make_config(output_dir=str(tmp_path / "second"), earlier=[str(first.output_dir)], export=SHARES)
+    config = make_config(output_dir=str(tmp_path / "second"), parent_runs=[str(first.output_dir)], export=SHARES)
     run_scripted(config)
     return config
 
@@ -58,7 +58,7 @@ def test_new_instructions_are_novel_against_those_of_earlier_runs(first: Config,
     alone, on_top = make_config(output_dir=f"{first.output_dir}-alone", seed=7), None
     run_scripted(alone)
     assert nearest(accepted(alone)) > 0.7, "or the test shows nothing"
-    on_top = make_config(output_dir=f"{first.output_dir}-on-top", seed=7, earlier=[str(first.output_dir)])
+    on_top = make_config(output_dir=f"{first.output_dir}-on-top", seed=7, parent_runs=[str(first.output_dir)])
     run_scripted(on_top)
     assert nearest(accepted(on_top)) <= 0.7
     evidence = [
@@ -72,7 +72,7 @@ def test_new_instructions_are_novel_against_those_of_earlier_runs(first: Config,
 
 
 def test_evidence_names_the_text_it_means(first: Config, second: Config) -> None:
-    texts = {i.id: i.text for i in parents.load_parents(second.earlier).instructions}
+    texts = {i.id: i.text for i in parents.load_parents(second.parent_runs).instructions}
     scorer, found = RougeScorer(["rougeL"]), 0
     for line in journal_lines(Path(str(second.output_dir))):
         for candidate in line.get("candidates", ()):
@@ -88,12 +88,12 @@ def test_evidence_names_the_text_it_means(first: Config, second: Config) -> None
 
 def test_prompts_show_instructions_of_earlier_runs_from_the_first_on(first: Config, make_config: Any) -> None:
     engine = ScriptedEngine(script)
-    config = make_config(output_dir=f"{first.output_dir}-2", earlier=[str(first.output_dir)])
+    config = make_config(output_dir=f"{first.output_dir}-2", parent_runs=[str(first.output_dir)])
     run_scripted(config, engine)
     proposals = [line for line in journal_lines(Path(str(config.output_dir))) if line["kind"] == "proposal"]
     assert sum(name.startswith("first/") for name in proposals[0]["examples"]) == 2
     prompt = next(r.prompt for r in engine.history if r.key == "proposal/0")
-    texts = {i.id: i.text for i in parents.load_parents(config.earlier).instructions}
+    texts = {i.id: i.text for i in parents.load_parents(config.parent_runs).instructions}
     assert all(texts[name] in prompt for name in proposals[0]["examples"] if name in texts)
     own = {name for line in proposals for name in line["examples"] if name.startswith("p")}
     assert own, "what the run itself accepted is shown as well"
@@ -101,7 +101,7 @@ def test_prompts_show_instructions_of_earlier_runs_from_the_first_on(first: Conf
 
 def test_earlier_runs_are_part_of_what_a_run_is(first: Config, second: Config, make_config: Any) -> None:
     with pytest.raises(ConfigError, match=r"earlier_sha256: recorded '.*', now None"):
-        run_scripted(second.model_copy(update={"earlier": ()}))
+        run_scripted(second.model_copy(update={"parent_runs": ()}))
     run_scripted(first.model_copy(update={"num_instructions": 31}))
     with pytest.raises(ConfigError, match="earlier_sha256"):
         run_scripted(second.model_copy(update={"num_instructions": 31}))
@@ -126,9 +126,9 @@ def test_an_interrupted_run_on_top_of_another_continues_the_same(second: Config)
 
 def test_runs_of_the_same_name_cannot_be_told_apart(first: Config, make_config: Any) -> None:
     with pytest.raises(ConfigError, match="have the same name"):
-        run_scripted(make_config(earlier=[str(first.output_dir), str(first.output_dir)]))
+        run_scripted(make_config(parent_runs=[str(first.output_dir), str(first.output_dir)]))
     with pytest.raises(InputError, match="is no run directory"):
-        run_scripted(make_config(earlier=["nowhere"]))
+        run_scripted(make_config(parent_runs=["nowhere"]))
 
 
 def test_the_dataset_holds_all_runs_and_every_row_keeps_its_split(first: Config, second: Config) -> None:
