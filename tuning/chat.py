@@ -1,4 +1,4 @@
-"""A quick look at models: they answer by transformers, which starts in seconds where an engine takes a minute."""
+"""Chat with models by transformers, which starts in seconds; an engine takes a minute."""
 
 from __future__ import annotations
 
@@ -13,58 +13,57 @@ from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
 from tuning.training import prompt_formats
-from tuning.training.checkpoints import record
+from tuning.training.checkpoints import stored_record
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A model and the name that its answers go by."""
+class NamedModel:
+    """A model and the name shown with its answers."""
 
     name: str
     model: str
 
 
-def models(model: str, against: str | None = None) -> list[Named]:
-    """The models to ask: the given one, and the one to compare it with.
+def models(model: str, against: str | None = None) -> list[NamedModel]:
+    """Return the model to ask, and the one to compare it with if there is one.
 
     Args:
         model: a path (of a model, an adapter or a run), a name on the Hub, or `demo`.
-        against: likewise; `none` for nobody. Where it is None, a tuned model is put beside the one it was tuned from.
+        against: likewise; `none`: compare with no model. None: a tuned model is compared with its base model.
 
     Raises:
         ConfigError: there is no such model.
     """
     path = Path(model)
-    if (path / "journal.jsonl").is_file():
-        run = RunDirectory(path)
+    run = RunDirectory(path)
+    if run.journal.is_file():
         if not any((run.model / name).exists() for name in ("config.json", "adapter_config.json")):
-            raise ConfigError(f"{path}: holds no tuned model yet; tune one with `selfinstruct tune {path}`")
+            raise ConfigError(f"{path}: has no tuned model yet; tune one with `selfinstruct tune {path}`")
         path = run.model
         model = str(path)
-    base = record(path).get("model") if path.is_dir() else None
-    if against is None and base is None:
-        return [Named(Path(model).name, model)]
+    record = stored_record(path)
+    base = record.model if record else None
     name = "tuned" if base else Path(model).name
+    if against == "none" or (against is None and base is None):
+        return [NamedModel(name, model)]
     if against is None:
-        return [Named(name, model), Named("base", str(base))]
-    if against == "none":
-        return [Named(name, model)]
+        return [NamedModel(name, model), NamedModel("base", str(base))]
     other = "base" if base and resolve_model(against) == base else Path(against).name
-    return [Named(name, model), Named(other if other != name else against, against)]
+    return [NamedModel(name, model), NamedModel(other if other != name else against, against)]
 
 
 class Speaker:
-    """A loaded model, and what has been said so far.
+    """A loaded model and its conversation so far.
 
     Args:
         named: the model.
-        like: a tuned model's speaker: a base model without a chat template is asked in the same form.
+        like: the speaker of a tuned model, whose chat template is used if the model has none.
 
     Raises:
         ConfigError: the model cannot be loaded.
     """
 
-    def __init__(self, named: Named, like: Speaker | None = None) -> None:
+    def __init__(self, named: NamedModel, like: Speaker | None = None) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -83,15 +82,15 @@ class Speaker:
         self.cut = False
 
     def answer(self, text: str, *, max_tokens: int, temperature: float = 0.0) -> Iterator[str]:
-        """The answer in pieces, as they come. Afterwards `cut` says whether it ended for want of tokens.
+        """Yield the answer in pieces, as they are generated. Afterwards `cut` says whether `max_tokens` ended it.
 
         Args:
             text: the user's next message.
-            max_tokens: longest answer.
+            max_tokens: longest answer, in tokens.
             temperature: of sampling; 0 is greedy.
 
         Raises:
-            InputError: the conversation and the answer do not fit the model's context.
+            InputError: the conversation and the answer do not fit into the model's context.
         """
         from transformers import StoppingCriteriaList, TextIteratorStreamer
 
@@ -104,11 +103,11 @@ class Speaker:
         if context and length + max_tokens > context:
             self.messages.pop()
             raise InputError(
-                f"{length} tokens of conversation and {max_tokens} of answer do not fit the {context} of {self.name}; "
-                "begin a new conversation, or lower --max-tokens"
+                f"a conversation of {length} tokens and an answer of {max_tokens} do not fit into the context of "
+                f"{self.name} ({context} tokens); begin a new conversation, or lower --max-tokens"
             )
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        given_up = threading.Event()
+        stop = threading.Event()
         outcome: dict[str, Any] = {}
 
         def generate() -> None:
@@ -123,9 +122,9 @@ class Speaker:
                     eos_token_id=self._ends(),
                     pad_token_id=self._tokenizer.pad_token_id,
                     streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([lambda *_: given_up.is_set()]),
+                    stopping_criteria=StoppingCriteriaList([lambda *_: stop.is_set()]),
                 )
-            except Exception as error:  # noqa: BLE001 - raised again by the reader, who would wait for ever
+            except Exception as error:  # noqa: BLE001 - the reader raises it; else it would wait forever
                 outcome["error"] = error
                 streamer.end()
 
@@ -136,8 +135,8 @@ class Speaker:
             for piece in streamer:
                 pieces.append(piece)
                 yield piece
-        finally:  # Also when the reader stops in the middle.
-            given_up.set()
+        finally:  # Also when the reader stops early.
+            stop.set()
             thread.join()
             self.messages.append({"role": "assistant", "content": "".join(pieces).strip()})
         if "error" in outcome:
@@ -149,19 +148,19 @@ class Speaker:
         self.messages.clear()
 
     def _ends(self) -> list[int]:
-        """Every token that ends an answer: the tokenizer's and the model's own."""
+        """Return every token that ends an answer: the tokenizer's and the model's own."""
         own = self._model.generation_config.eos_token_id
         return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
 
 
-def load_speakers(named: list[Named]) -> list[Speaker]:
-    """Load the models, the first one's form of prompts lent to a base model beside it."""
+def load_speakers(named: list[NamedModel]) -> list[Speaker]:
+    """Load the models; the first one's chat template is used for a second one without a template."""
     speakers: list[Speaker] = []
-    for one in named:
-        speakers.append(Speaker(one, speakers[0] if speakers else None))
+    for model in named:
+        speakers.append(Speaker(model, speakers[0] if speakers else None))
     return speakers
 
 
 def as_json(prompt: str, answers: dict[str, str]) -> str:
-    """One exchange as a line."""
+    """Return one exchange as a line of JSON."""
     return json.dumps({"prompt": prompt, "answers": answers}, ensure_ascii=False)

@@ -4,7 +4,8 @@
     accelerate launch --num_processes 8 -m tuning.sft ...
 
 Any argument of TRL's `SFTConfig` and `ModelConfig` may follow by its own name. The same command again continues a
-training that was stopped. Files: see `checkpoints.py`; what was done: see `record.py`.
+training that was stopped. Files: see `training/checkpoints.py`; the record of what was done: see
+`selfinstruct/run/training_record.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from pathlib import Path
 from selfinstruct.console import console
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import debugging, run_program
-from tuning.training import data, inspection
-from tuning.training import findings as preflight
-from tuning.training.trainer import Training
+from selfinstruct.records import TRAIN
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,40 +33,73 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def tune(argv: Sequence[str]) -> None:
-    """Tune a model; the arguments are those of the command line.
+    """Tune a model as a command line says.
 
     Raises:
         ConfigError: an argument cannot be used, or the model cannot be loaded.
-        InputError: the dataset is broken or holds nothing to learn, or the loss was no longer a number.
-        StoppedError: a signal came, or the memory did not suffice; the same command continues.
+        InputError: the dataset is invalid or has nothing to train on, or the training diverged.
+        StoppedError: the memory is too small.
+        Interrupted: a signal came; the same command continues.
     """
+    # What these import is slow to load, and reads the environment that `main` has set.
+    from tuning.training import card, checkpoints, data, findings, record
     from tuning.training.arguments import parse
+    from tuning.training.check import check, check_loaded, show_example
+    from tuning.training.prepare import BaseModel, prepare, sft_config
+    from tuning.training.save import save
+    from tuning.training.train import make_trainer, train
 
-    parsed = parse(argv)
-    job = Training(parsed)
-    splits = data.load_splits(Path(parsed.tune.dataset_dir))
-    job.notes["rows"] = {split: len(rows) for split, rows in splits.items()}
-    identity = job.identity(splits)
-    if job.is_done(identity):
-        if job.main:
-            console.print(f"tune: {job.output_dir} is already tuned with these settings (--overwrite tunes anew)")
+    arguments = parse(argv)
+    output_dir = Path(arguments.training["output_dir"])
+    rows = data.load_splits(Path(arguments.tune.dataset_dir))
+    base = BaseModel.of(arguments)
+    identity = record.identity(arguments, base, rows)
+    start = checkpoints.find_start(
+        output_dir,
+        identity,
+        overwrite=arguments.tune.overwrite,
+        resume_from=arguments.training["resume_from_checkpoint"],
+    )
+    if start.finished:
+        if os.environ.get("RANK", "0") == "0":
+            console.print(f"tune: {output_dir} is already tuned with these settings; --overwrite tunes it again")
         return
-    tokenizer, template = job.tokenizer()
-    tokens = {split: job.tokenize(rows, tokenizer) for split, rows in splits.items()}
-    findings = job.inspect(splits, tokens, tokenizer)
-    trainer = job.trainer(tokenizer, tokens, splits)
-    findings += inspection.after_loading(trainer, tokens["train"], tokenizer.eos_token_id)
-    if job.main:
-        for found in findings:
-            console.print(f"tune: {found}", markup=False)
-    preflight.require(findings)
-    job.begin(trainer, template, findings, tokens["train"])
-    with job.recorded(identity, trainer):
-        job.train(trainer)
-        from tuning.training.save import save
 
-        save(trainer, tokenizer, job.output_dir, source=job.source, load=job.load, merge=parsed.tune.merge)
-    job.finish(trainer)
+    prepared = prepare(arguments, base, rows)
+    config = sft_config(arguments, prepared, continues=start.checkpoint is not None)
+    is_main = config.process_index == 0
+    if is_main:
+        # Not earlier: making `config` waits for all processes, so all of them have found their start.
+        checkpoints.remove_unusable(output_dir, start)
+        if arguments.tune.show_row != "no":
+            show_example(prepared, full=arguments.tune.show_row == "full")
+
+    faults, measured = check(arguments, config, prepared)
+    trainer = make_trainer(arguments, config, prepared)
+    faults += check_loaded(trainer, prepared.tokens[TRAIN], prepared.tokenizer.eos_token_id)
+    if is_main:
+        for fault in faults:
+            console.print(f"tune: {fault}", markup=False)
+    findings.require(faults)
+
+    begun = record.begin(
+        arguments,
+        prepared,
+        trainer,
+        identity=identity,
+        findings=faults,
+        measured=measured,
+        resumed_from_step=start.step,
+    )
+    if is_main:
+        record.announce(begun)
+    with record.recorded(output_dir, begun, trainer):
+        train(trainer, start.checkpoint)
+        save(trainer, prepared.tokenizer, output_dir, base=base, merge=arguments.tune.merge)
+    if is_main:
+        card.write(output_dir)
+        checkpoints.remove_unneeded(output_dir, arguments.given)
+        record.summarize(output_dir)
 
 
 def _take_debug(arguments: list[str]) -> bool:
@@ -80,11 +112,11 @@ def _take_debug(arguments: list[str]) -> bool:
 
 
 def set_environment(debug: bool) -> None:
-    """What the libraries read when they are imported; leaves stderr to what a person can act on."""
+    """Set what the libraries read when they are imported. Without `debug`, hide messages that a user cannot act on."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # On CPU, threads that wait spin by default, and starve each other as soon as anything else runs: 0.5 instead of
-    # 2.8 steps/s with the demo model on 2 busy cores. Read when torch is loaded.
+    # By default, waiting threads on a CPU spin, and take the cores from those that work as soon as anything else runs:
+    # 0.5 instead of 2.8 steps/s with the demo model on 2 busy cores. torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if debug:
         return

@@ -41,7 +41,7 @@ import json, sys
 from selfinstruct.errors import SelfInstructError
 from tuning.training.arguments import parse
 try:
-    parse(sys.argv[1:])
+    parse(sys.argv[1:]).sft_config()
 except SelfInstructError as error:
     print(json.dumps(str(error)))
 """

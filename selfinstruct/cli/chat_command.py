@@ -1,4 +1,4 @@
-"""Talking to a model: chat."""
+"""The command `chat`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--against", default=None, help="Model to put beside it; `none` for nobody.  [default: its base]")
-@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="Ask this and end. Repeatable.")
+@click.option("--against", default=None, help="Model to compare with; `none`: no model.  [default: its base]")
+@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="Ask this, then end. Repeatable.")
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="Of sampling; 0 is greedy."
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def chat(
     model: str, against: str | None, prompts: tuple[str, ...], max_tokens: int, temperature: float, as_json: bool
 ) -> None:
-    """Talk to a model, for a quick look.
+    """Chat with a model.
 
-    MODEL is a path (of a model, an adapter or a run), a name on the Hub, or `demo`. A tuned model answers beside the
-    one it was tuned from. On a terminal this is a conversation: /new begins another one, Ctrl-D ends it. Otherwise
-    every line of stdin is a prompt of its own.
+    MODEL is a path (of a model, an adapter or a run), a name on the Hub, or `demo`. The base of a tuned model answers,
+    too. On a terminal this is a conversation: /new begins another one, Ctrl-D ends it. Otherwise every line of stdin
+    is a separate prompt.
 
     \b
     Example:
@@ -51,9 +51,9 @@ def chat(
     def ask(speaker: Speaker) -> Iterator[str]:
         return speaker.answer(prompt, max_tokens=max_tokens, temperature=temperature)
 
-    talk = not prompts and sys.stdin.isatty()
-    for prompt in prompts or (_asked() if talk else _lines()):
-        if talk and prompt == "/new":
+    is_conversation = not prompts and sys.stdin.isatty()
+    for prompt in prompts or (_typed_lines() if is_conversation else _lines_of_stdin()):
+        if is_conversation and prompt == "/new":
             for speaker in speakers:
                 speaker.forget()
             continue
@@ -61,21 +61,21 @@ def chat(
             answers = {speaker.name: "".join(ask(speaker)).strip() for speaker in speakers}
             click.echo(line(prompt, answers))
         elif len(speakers) == 1:
-            _say(ask(speakers[0]), speakers[0])
+            _print_answer(ask(speakers[0]), speakers[0])
         elif sys.stdout.isatty():
             _side_by_side(speakers, ask)
         else:
             click.echo(f"> {prompt}")
             for speaker in speakers:
                 click.echo(f"[{speaker.name}]")
-                _say(ask(speaker), speaker)
-        if not talk:
+                _print_answer(ask(speaker), speaker)
+        if not is_conversation:
             for speaker in speakers:
                 speaker.forget()
 
 
-def _asked() -> Iterator[str]:
-    """What a person types, until Ctrl-D."""
+def _typed_lines() -> Iterator[str]:
+    """Yield what the user types, until Ctrl-D."""
     import contextlib
 
     with contextlib.suppress(ImportError):
@@ -90,20 +90,20 @@ def _asked() -> Iterator[str]:
             yield text
 
 
-def _lines() -> Iterator[str]:
+def _lines_of_stdin() -> Iterator[str]:
     for raw in sys.stdin.buffer:
         if text := raw.decode("utf-8", "replace").strip():
             yield text
 
 
-def _say(pieces: Iterator[str], speaker: Speaker) -> None:
+def _print_answer(pieces: Iterator[str], speaker: Speaker) -> None:
     for piece in pieces:
         click.echo(piece, nl=False)
     click.echo(" ..." if speaker.cut else "")
 
 
 def _side_by_side(speakers: list[Speaker], ask: Callable[[Speaker], Iterator[str]]) -> None:
-    """Two columns, which fill as the answers come."""
+    """Print the answers in columns, which fill while the answers are generated."""
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""The real SFTTrainer on the CPU with a tiny model: what is learnt, what is saved, what stops it."""
+"""The real SFTTrainer on the CPU with a tiny model: what is trained, what is saved, what stops it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from selfinstruct.packaged import model_path
+from selfinstruct.run.training_record import Finding
 from tests import tiny_model
 from tuning import sft
-from tuning.training import data, findings, prompt_formats
+from tuning.training import data, findings, prompt_formats, train
 from tuning.training.callbacks import ShowProgress
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
@@ -424,10 +425,10 @@ def test_a_loss_that_goes_wrong_keeps_the_checkpoint_before_it(model, dataset, t
     assert training(tmp_path)["resumed_from_step"] == 4
 
 
-def test_nothing_to_learn(model, tmp_path, capfd):
+def test_nothing_to_train_on(model, tmp_path, capfd):
     tiny_model.write(tmp_path / "empty", train=[])
     assert tune(model, tmp_path / "empty", tmp_path / "out") == 4
-    assert "nothing to learn" in capfd.readouterr().err
+    assert "nothing to train on" in capfd.readouterr().err
     long = tiny_model.row("a", "word " * 60, "answer")
     tiny_model.write(tmp_path / "long", train=[long])
     assert tune(model, tmp_path / "long", tmp_path / "out", "--max_length", "32") == 4
@@ -436,8 +437,8 @@ def test_nothing_to_learn(model, tmp_path, capfd):
 
 
 def test_a_fatal_finding_about_batches_stops_before_training(model, dataset, tmp_path, monkeypatch, capfd):
-    fault = findings.Finding("end_masked_by_padding", "padding masks the end token", fatal=True)
-    monkeypatch.setattr(findings, "padding", lambda *_: [fault])
+    fault = Finding("end_masked_by_padding", "padding masks the end token", fatal=True)
+    monkeypatch.setattr(findings, "check_padding", lambda *_: [fault])
     assert tune(model, dataset, tmp_path) == 4
     assert "padding masks the end token" in capfd.readouterr().err
     assert not (tmp_path / "training.json").exists()
@@ -463,7 +464,7 @@ def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, c
     tasks.write_text(json.dumps(task | {"is_classification": False}) + "\n")
     rows = [tiny_model.row("a", "Name a colour, please.", "red"), tiny_model.row("b", "word " * 60, "blue")]
     tiny_model.write(tmp_path / "data", train=rows, validation_unseen=rows[:1])
-    monkeypatch.setattr(sft.Training, "trainer", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(train, "make_trainer", lambda *_: pytest.fail("the model was loaded"))
     template = tmp_path / "no_end.jinja"
     template.write_text("{%- for m in messages -%}{{- m['role'] + ':' + m['content'] -}}{%- endfor -%}")
     options = ["--chat_template_path", template, "--max_length", "40", "--eval_tasks", tasks, "--assistant_only_loss"]
@@ -472,7 +473,7 @@ def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, c
     shown = capfd.readouterr().err
     for wanted in (
         "row a: ",
-        "error: the end token '</s>' is never learnt",
+        "error: no row trains the end token '</s>'",
         "1 rows are left out: their prompts alone fill max_length 40",
         "error: the chat template has no {% generation %} markers",
         "have the prompt of a validation_unseen row",
@@ -520,12 +521,12 @@ def test_an_unexpected_error_ends_with_1_and_a_traceback_only_when_wanted(model,
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_row_is_shown_with_its_learnt_tokens(model, dataset, tmp_path, capfd):
+def test_a_row_is_shown_with_its_trained_tokens(model, dataset, tmp_path, capfd):
     assert tune(model, dataset, tmp_path, *QUICK) == 0
     shown = capfd.readouterr().err
     assert "row p000000-00/0:" in shown
-    assert "│</s>\n" in shown.split("  learnt ")[1]
+    assert "│</s>\n" in shown.split("  trained ")[1]
     assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "full") == 0
-    assert "learnt '</s>'" in capfd.readouterr().err
+    assert "trained '</s>'" in capfd.readouterr().err
     assert tune(model, dataset, tmp_path, *QUICK, "--overwrite", "--show_row", "no") == 0
     assert "row p000000-00/0:" not in capfd.readouterr().err

@@ -1,17 +1,18 @@
-"""The arguments of tuning: a few of our own beside all of TRL's `SFTConfig` and `ModelConfig`.
+"""The arguments of tuning: all of TRL's `SFTConfig` and `ModelConfig`, and a few of our own.
 
-Each class declares and validates its arguments itself. Where the user has said nothing, defaults that suit the machine
-and the method stand in for TRL's: see `defaults`.
+Each class declares its own arguments. Where the user gives no value, our defaults, which follow the device and the
+method, replace TRL's: see `defaults`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,133 +20,164 @@ from typing import Any, Literal
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from selfinstruct.errors import ConfigError
+from selfinstruct.records import UNSEEN
 
-BEST = "eval_validation_unseen_loss"
-"""The metric by which the checkpoint that is kept is chosen."""
+BEST_METRIC = f"eval_{UNSEEN}_loss"
+"""The metric that chooses the checkpoint to keep."""
 
 
 @dataclass
 class TuneArguments:
-    """Arguments that TRL does not have."""
+    """The arguments that TRL does not have."""
 
     dataset_dir: str = field(metadata={"help": "Folder of the exported dataset: train.jsonl, validation_*.jsonl."})
     prompt_format: Literal["auto", "model", "default", "alpaca", "plain"] = field(
         default="auto",
-        metadata={"help": "Chat template: the model's own, or one of this package; auto: its own when it has one."},
+        metadata={
+            "help": "Chat template: `model` uses the model's own; default, alpaca and plain are packaged ones; `auto` "
+            "uses the model's own if it has one, else `default`."
+        },
     )
     merge: Literal["adapter", "merged", "both"] = field(
         default="both",
-        metadata={"help": "What is kept of a LoRA: the adapter, whole weights with the adapter in them, or both."},
+        metadata={"help": "What to save of a LoRA: the adapter, the model merged with it, or both."},
     )
     eval_tasks: list[str] = field(
         default_factory=list,
-        metadata={
-            "help": "Files of the tasks that the model will be evaluated on: training rows are held against them."
-        },
+        metadata={"help": "Task files of the later evaluation: training rows that are too close to them are reported."},
     )
     show_row: Literal["short", "full", "no"] = field(
         default="short",
-        metadata={"help": "Print a training row with what is learnt marked; full: every token on a line of its own."},
+        metadata={"help": "Print one training row with its trained tokens marked; full: one line per token."},
     )
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "Stop after this many evaluations without a lower validation_unseen loss; keep the best."},
+        metadata={
+            "help": "Stop after this many evaluations without a lower validation_unseen loss, and keep the best model."
+        },
     )
-    overwrite: bool = field(default=False, metadata={"help": "Start anew, whatever is in output_dir."})
+    overwrite: bool = field(default=False, metadata={"help": "Start from scratch, whatever output_dir contains."})
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """Validated arguments, and the names of those that the user gave."""
+class Arguments:
+    """Parsed arguments.
+
+    Attributes:
+        tune: our own.
+        model: TRL's, of the model.
+        training: arguments of `SFTConfig` by name. `sft_config` makes one of them.
+        given: the arguments that the user gave, on the command line or in a file.
+    """
 
     tune: TuneArguments
-    training: SFTConfig
     model: ModelConfig
-    given: dict[str, Any]
+    training: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    def sft_config(self, **changes: Any) -> SFTConfig:
+        """Make the `SFTConfig`. It sets up devices and processes, so a training makes it only once.
+
+        Args:
+            changes: arguments to use in place of the parsed ones.
+
+        Raises:
+            ConfigError: TRL refuses an argument.
+        """
+        with _trl_refuses():
+            return SFTConfig(**{**self.training, **changes})
 
 
 @dataclass(frozen=True)
-class Machine:
+class Device:
     """What the defaults depend on."""
 
     cuda: bool
     bf16: bool
 
     @classmethod
-    def here(cls) -> Machine:
-        """This machine."""
+    def here(cls) -> Device:
+        """Return this machine's."""
         import torch
 
         cuda = torch.cuda.is_available()
         return cls(cuda, cuda and torch.cuda.is_bf16_supported())
 
 
-def parse(argv: Sequence[str], machine: Machine | None = None) -> Parsed:
-    """Arguments as `SFTConfig` and `ModelConfig` read them, by their own names; `--config FILE.yaml` holds more.
+def parse(argv: Sequence[str], device: Device | None = None) -> Arguments:
+    """Parse arguments named as in `SFTConfig` and `ModelConfig`; `--config FILE.yaml` may hold more of them.
+
+    Args:
+        argv: the command line.
+        device: what the defaults depend on; default: this machine's.
 
     Raises:
-        ConfigError: an argument is unknown, missing or refused by its owner.
+        ConfigError: an argument is unknown, missing, or refused by TRL.
     """
     parser = _Parser((TuneArguments, SFTConfig, ModelConfig), prog="python -m tuning.sft", allow_abbrev=False)
     if {"-h", "--help"} & set(argv):
-        parser.set_defaults_with_config(**defaults({}, machine or Machine.here()))
+        parser.set_defaults_with_config(**defaults({}, device or Device.here()))
         parser.parse_args(["--help"])  # ends the program
     argv, in_file = _without_config(argv)
-    given = in_file | parser.given(argv)
+    given = in_file | parser.explicit(argv)
     unknown = [name for name in given if name not in parser.names]
     if unknown:
         raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
-    parser.set_defaults_with_config(**(defaults(given, machine or Machine.here()) | in_file))
-    try:
-        tune, training, model = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
-    except (ValueError, TypeError, KeyError, ImportError, OSError) as error:
-        raise ConfigError(f"TRL refuses the arguments: {error}") from error
-    for name, value in (("output_dir", given.get("output_dir")), ("model_name_or_path", model.model_name_or_path)):
-        if not value:
+    parser.set_defaults_with_config(**(defaults(given, device or Device.here()) | in_file))
+    with _trl_refuses():
+        values = vars(parser.parse_args(list(argv)))
+        tune = TuneArguments(**_arguments_of(TuneArguments, values))
+        model = ModelConfig(**_arguments_of(ModelConfig, values))
+    for name in ("output_dir", "model_name_or_path"):
+        if not values.get(name):
             raise ConfigError(f"--{name} is missing; give it")
     if "merge" in given and not model.use_peft:
-        raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; give --use_peft, or leave it out")
-    return Parsed(tune, training, model, given)
+        raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
+    return Arguments(tune, model, _arguments_of(SFTConfig, values), given)
 
 
-def defaults(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Our defaults where they differ from TRL's; what was given goes before them.
+def defaults(given: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    """Return our defaults where they differ from TRL's. A value that the user gives replaces them later.
 
-    The learning rate and `max_length` also depend on the model: see `learning_rate` and `sft.py`.
+    The learning rate and `max_length` also depend on the model: see `prepare.py`.
+
+    Args:
+        given: the user's arguments: some defaults follow from others.
+        device: where the training runs.
     """
-    cuda = machine.cuda and not given.get("use_cpu")
+    cuda = device.cuda and not given.get("use_cpu")
     evaluation = str(given.get("eval_strategy", "steps"))
-    interval = given.get("eval_steps", given.get("save_steps", 0.2))  # of all steps
+    interval = given.get("eval_steps", given.get("save_steps", 0.2))  # below 1: a share of all steps
     ours: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.03,  # of all steps
+        "warmup_steps": 0.03,  # a share of all steps
         "lora_target_modules": ["all-linear"],
         "eval_strategy": evaluation,
         "eval_steps": interval,
-        "eval_on_start": evaluation != "no",  # so that the base model's loss is known
+        "eval_on_start": evaluation != "no",  # measures the base model's loss
         "save_strategy": "steps" if evaluation == "no" else evaluation,
         "save_steps": interval,
         "save_total_limit": 2,
         "logging_steps": 5,
         "logging_first_step": True,
-        "logging_nan_inf_filter": False,  # it hides what is to stop the run
-        "disable_tqdm": True,  # progress is shown by `monitor.py`
+        "logging_nan_inf_filter": False,  # it hides the losses that must stop the training
+        "disable_tqdm": True,  # `callbacks.ShowProgress` shows the progress
         "report_to": "none",
     }
     if given.get("load_best_model_at_end", _can_keep_best(given, ours)):
-        ours |= {"load_best_model_at_end": True, "metric_for_best_model": BEST}
+        ours |= {"load_best_model_at_end": True, "metric_for_best_model": BEST_METRIC}
     if cuda:
-        precise = given.get("fp16") or not machine.bf16
-        ours["bf16"] = not precise
-        if given.get("use_peft") and not precise:
-            ours["dtype"] = "bfloat16"  # the frozen weights need no more; PEFT keeps the adapter's in float32
+        full_precision = given.get("fp16") or not device.bf16
+        ours["bf16"] = not full_precision
+        if given.get("use_peft") and not full_precision:
+            ours["dtype"] = "bfloat16"  # enough for frozen weights; PEFT keeps the adapter's in float32
     else:
         ours |= {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     return ours
 
 
 def _can_keep_best(given: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether every checkpoint is of a step that is evaluated: the trainer can only go back to such a one."""
+    """Return whether every checkpoint follows an evaluation, so that the trainer can load the best one at the end."""
     value = {
         name: given.get(name, ours[name]) for name in ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
     }
@@ -155,30 +187,46 @@ def _can_keep_best(given: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
         save, evaluate = float(value["save_steps"]), float(value["eval_steps"])
         multiple = round(save / evaluate, 6)
     except (ValueError, TypeError, ZeroDivisionError):
-        return True  # TRL says what is wrong with it.
+        return True  # TRL's own message says what is wrong.
     return value["eval_strategy"] != "steps" or (multiple.is_integer() and (save < 1) == (evaluate < 1))
 
 
 def learning_rate(num_parameters: int, *, lora: bool) -> float:
-    """A peak learning rate for a model of this size: 2e-5 from a billion parameters on, more for smaller ones.
+    """Return a peak learning rate for a model of this size: 2e-5 from a billion parameters on, more for smaller ones.
 
-    Small models bear, and need, larger steps: 1e-3 is usual at ten million parameters. An adapter takes ten times as
-    much as full fine-tuning, up to 2e-3.
+    Small models need larger steps: 1e-3 is usual at ten million parameters. A LoRA is trained with ten times the rate
+    of full fine-tuning, up to 2e-3.
+
+    Args:
+        num_parameters: of the whole model.
+        lora: whether only an adapter is trained.
     """
     full = min(1e-3, 2e-5 * max(1.0, (1e9 / max(num_parameters, 1)) ** 0.75))
     return float(f"{min(2e-3, 10 * full) if lora else full:.2g}")
 
 
+@contextlib.contextmanager
+def _trl_refuses() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, ImportError, OSError) as error:
+        raise ConfigError(f"TRL refuses the arguments: {error}") from error
+
+
+def _arguments_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: values[f.name] for f in dataclasses.fields(cls) if f.init}
+
+
 class _Parser(TrlParser):
-    """TRL's parser, with errors for people, `none` for what may be absent, and several values for `report_to`."""
+    """TRL's parser with our error messages. `none` is accepted by optional arguments, `report_to` takes several."""
 
     def __init__(self, dataclass_types: Sequence[type], **options: Any) -> None:
         super().__init__(dataclass_types, **options)
         self.names = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if f.init}
         optional = {
-            name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _maybe_absent(hint)
+            name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _is_optional(hint)
         }
-        optional.discard("report_to")  # whose value `none` is its own
+        optional.discard("report_to")  # its value `none` is a name
         for action in self._actions:
             if action.dest in optional and callable(action.type):
                 action.type = _or_none(action.type)
@@ -188,8 +236,8 @@ class _Parser(TrlParser):
     def error(self, message: str) -> typing.NoReturn:
         raise ConfigError(f"{message}; `python -m tuning.sft --help` lists all arguments")
 
-    def given(self, argv: Sequence[str]) -> dict[str, Any]:
-        """The arguments that stand in `argv`, without any default."""
+    def explicit(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Return the arguments that `argv` contains, without any default."""
         before = [(action, action.default, action.required) for action in self._actions]
         for action in self._actions:
             action.default, action.required = argparse.SUPPRESS, False
@@ -204,15 +252,15 @@ class _Parser(TrlParser):
 
 
 def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """`argv` without `--config FILE`, and what the file says."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config")
-    found, rest = finder.parse_known_args(list(argv))
-    if found.config is None:
+    """Return `argv` without `--config FILE`, and the arguments in that file."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    namespace, rest = parser.parse_known_args(list(argv))
+    if namespace.config is None:
         return rest, {}
     from selfinstruct.config.load import load_yaml
 
-    return rest, load_yaml(Path(found.config))
+    return rest, load_yaml(Path(namespace.config))
 
 
 def _unknown(option: str, names: set[str]) -> str:
@@ -221,11 +269,11 @@ def _unknown(option: str, names: set[str]) -> str:
     name = option.lstrip("-").partition("=")[0].replace("-", "_")
     near = difflib.get_close_matches(name, names, n=1)
     remedy = f"did you mean --{near[0]}?" if near else "see --help for all of SFTConfig's and ModelConfig's"
-    return f"--{name}: TRL knows no such argument; {remedy}"
+    return f"--{name}: TRL has no such argument; {remedy}"
 
 
-def _maybe_absent(hint: Any) -> bool:
-    """Whether a type is `X | None`."""
+def _is_optional(hint: Any) -> bool:
+    """Return whether a type is `X | None`."""
     return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
 
 

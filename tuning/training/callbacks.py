@@ -1,4 +1,4 @@
-"""What happens during training: progress that a person can watch, a loss that has gone wrong, a signal to stop."""
+"""The trainer's callbacks: show progress, stop when the loss diverges, stop on a signal, measure time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import signal
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,14 +13,15 @@ from transformers import TrainerCallback
 
 from selfinstruct.console import console
 from selfinstruct.errors import InputError
+from selfinstruct.signals import leave
 from selfinstruct.text import duration
 
 _INTERVAL_S = 10.0
-"""Seconds between lines where stderr is no terminal."""
+"""Seconds between two lines where stderr is not a terminal."""
 
 
 class ShowProgress(TrainerCallback):
-    """A bar on a terminal, else a line per interval; every evaluation in any case."""
+    """Shows a bar on a terminal, else a line per interval. Prints every evaluation."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -49,12 +49,12 @@ class ShowProgress(TrainerCallback):
             self._progress.start()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock anew at the first step: evaluating the base model is no training."""
+        """Restart the clock at the first step: the evaluation of the base model before it is not training."""
         if state.global_step == self._first_step:
             self._started = self._last_line = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Move the bar, or print a line when it is time."""
+        """Move the bar, or print a line if the interval is over."""
         if not state.is_world_process_zero:
             return
         if self._progress is not None:
@@ -64,7 +64,7 @@ class ShowProgress(TrainerCallback):
             console.print(f"tune: step {state.global_step}/{state.max_steps} · {self._text}{self._left(state)}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Take the figures from a log; an evaluation's are printed."""
+        """Keep the figures of a log; print those of an evaluation."""
         if not state.is_world_process_zero or logs is None:
             return
         if "loss" in logs:
@@ -76,11 +76,11 @@ class ShowProgress(TrainerCallback):
                 console.print(f"tune: step {state.global_step}/{state.max_steps} · {name[5:-5]} loss {value:.3f}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.close()
 
     def close(self) -> None:
-        """Take the bar away, also when training ended in an error."""
+        """Remove the bar; also after an error."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -96,12 +96,13 @@ class ShowProgress(TrainerCallback):
 class MakeCheckpointFolder(TrainerCallback):
     """Makes a checkpoint's folder before the trainer looks for it.
 
-    With weights in parts (FSDP) the trainer writes them after it has noted where the best model is, and it notes only
-    a folder that is there: else it would come to load one that is long gone (transformers 5.19).
+    Under FSDP the trainer first remembers where the best model is, and writes its weights afterwards. It remembers only
+    a folder that exists; without this one it would later load an older checkpoint, which is removed by then
+    (transformers 5.19).
     """
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Make the folder of the checkpoint that is going to be written."""
+        """Make the folder of the checkpoint that is about to be written."""
         if control.should_save:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}").mkdir(parents=True, exist_ok=True)
 
@@ -109,14 +110,14 @@ class MakeCheckpointFolder(TrainerCallback):
 
 
 class StopWhenDiverged(TrainerCallback):
-    """Stops training when a loss, or a weight, is no number.
+    """Stops training when a loss or a weight is not a finite number.
 
-    Both are looked at before every checkpoint, so that none of them is spoilt: a step whose loss was finite can still
-    have ruined the weights.
+    Both are checked before every checkpoint, so that every checkpoint is good: a step with a finite loss can still have
+    destroyed the weights.
     """
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Have the loss logged, and look at the weights, before a checkpoint is written."""
+        """Have the loss logged, and check the weights, before a checkpoint is written."""
         if control.should_save or control.should_evaluate:
             control.should_log = True
         if control.should_save:
@@ -125,23 +126,23 @@ class StopWhenDiverged(TrainerCallback):
     on_epoch_end = on_step_end
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Look at the weights that are going to be kept."""
+        """Check the weights that are going to be kept."""
         self.check_weights(model, state.global_step, args)
 
     @staticmethod
     def check_weights(model: Any, step: int, args: Any) -> None:
-        """Look at every weight that is trained.
+        """Check every trained weight.
 
         Raises:
             InputError: one is NaN or infinite.
         """
         for name, weight in model.named_parameters():
-            part = weight.to_local() if hasattr(weight, "to_local") else weight  # under FSDP2: this process's
+            part = weight.to_local() if hasattr(weight, "to_local") else weight  # under FSDP2, this process's part
             if weight.requires_grad and not part.isfinite().all():
-                raise _diverged(f"weight {name} holds a value that is no finite number", step, args)
+                raise _diverged(f"weight {name} has a value that is not a finite number", step, args)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Look at every loss.
+        """Check every loss.
 
         Raises:
             InputError: a loss is NaN or infinite.
@@ -160,29 +161,21 @@ def _diverged(what: str, step: int, args: Any) -> InputError:
 
 
 class StopOnSignal(TrainerCallback):
-    """Ends training after the current step, with a checkpoint, when SIGINT, SIGTERM or SIGHUP comes.
+    """Ends training after the current step, with a checkpoint, when a signal has come. A second one ends it at once."""
 
-    A second one ends it at once. A context manager around training. With several processes it does nothing: they would
-    not all end at the same step.
-    """
-
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self) -> None:
         self.received: int | None = None
-        self._alone = num_processes == 1
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopOnSignal:
-        if self._alone:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._receive)
-        return self
+    def receive(self, number: int) -> None:
+        """Take note of a signal; for `on_signals`.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        Raises:
+            Interrupted: it is the second one.
+        """
+        if self.received is not None:
+            leave(number)
+        self.received = number
+        console.print(f"tune: {signal.Signals(number).name}: stopping after this step, with a checkpoint")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop, with a checkpoint, when a signal has come."""
@@ -190,12 +183,31 @@ class StopOnSignal(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Do not evaluate on the way out."""
+        """Do not evaluate any more when a signal has come."""
         if self.received is not None:
             control.should_evaluate = False
 
-    def _receive(self, number: int, _: Any) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-        console.print(f"tune: {signal.Signals(number).name}: stopping after this step, with a checkpoint")
+
+class Stopwatch(TrainerCallback):
+    """Measures the time of the training loop, its evaluations included.
+
+    Attributes:
+        began: when the loop began, by `time.monotonic`.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self._ended: float | None = self.began
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start."""
+        self.began, self._ended = time.monotonic(), None
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop."""
+        self._ended = time.monotonic()
+
+    @property
+    def train_s(self) -> float:
+        """Return the seconds of the loop, up to now if it has not ended."""
+        return (time.monotonic() if self._ended is None else self._ended) - self.began

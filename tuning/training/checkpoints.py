@@ -1,23 +1,28 @@
-"""What lies in the output directory: a finished model, or checkpoints to continue from.
+"""What the output directory holds: a finished model, or checkpoints to continue from.
 
-model/                 the finished model, as transformers and vLLM load it (see `output.py`)
-model/training.json    what was done; written at the start, and again at the end
+model/                 the finished model, as transformers and vLLM load it (see `save.py`)
+model/training.json    what was done; written when training begins, and again when it ends
 model/checkpoints/     while training runs: checkpoint-N/, to continue from
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FOLDER = "checkpoints"
-RECORD = "training.json"
+from selfinstruct.console import console
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.run.training_record import TRAINING_RECORD, Identity, TrainingRecord, read_training_record
 
-_NO_MATTER = frozenset(
+FOLDER = "checkpoints"
+
+_WITHOUT_EFFECT = frozenset(
     """dataset_dir output_dir eval_tasks overwrite show_row report_to run_name project disable_tqdm debug config
     ddp_timeout log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step
     logging_nan_inf_filter resume_from_checkpoint save_steps save_strategy save_total_limit save_on_each_node
@@ -25,77 +30,150 @@ _NO_MATTER = frozenset(
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
     per_device_eval_batch_size""".split()
 )
-"""Arguments that do not change what is learnt."""
+"""Arguments that do not change the trained weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a training starts.
+
+    Attributes:
+        finished: there is nothing left to do.
+        checkpoint: the checkpoint to continue from, or None to start from scratch.
+        of_other_settings: there are checkpoints, but of other settings or another dataset.
+    """
+
+    finished: bool = False
+    checkpoint: Path | None = None
+    of_other_settings: bool = False
+
+    @property
+    def step(self) -> int | None:
+        """Return the checkpoint's step."""
+        return step_of(self.checkpoint) if self.checkpoint else None
 
 
 def identity(
-    given: dict[str, Any], *, dataset: str, model: list[tuple[str, int, int]], versions: dict[str, str]
-) -> dict[str, Any]:
-    """What makes two trainings the same one: the arguments that matter, the data, the base model, the libraries.
+    given: Mapping[str, Any], *, dataset: str, model: list[tuple[str, int, int]], versions: Mapping[str, str]
+) -> Identity:
+    """Return what makes two trainings the same one: the arguments that matter, the data, the base model, the libraries.
 
     Args:
         given: the arguments that the user gave.
-        dataset: fingerprint of what is learnt.
+        dataset: fingerprint of the rows.
         model: files of the base model.
         versions: of the libraries that train.
     """
-    arguments = {name: value for name, value in sorted(given.items()) if name not in _NO_MATTER}
-    trainers = {name: versions[name] for name in ("torch", "transformers", "trl", "peft") if name in versions}
-    found = {"arguments": arguments, "dataset_sha256": dataset, "model_files": model, "versions": trainers}
-    return json.loads(json.dumps(found, default=str))
+    arguments = {name: value for name, value in sorted(given.items()) if name not in _WITHOUT_EFFECT}
+    as_stored = json.loads(json.dumps(arguments, default=str))
+    libraries = {name: versions[name] for name in ("torch", "transformers", "trl", "peft") if name in versions}
+    return Identity(as_stored, dataset, model, libraries)
 
 
 def files_of(model: Path) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and modification time in ns of a local model's files; a model on the Hub has a revision."""
-    found = [path for path in sorted(model.glob("*")) if path.suffix in (".safetensors", ".bin", ".json", ".jinja")]
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+    """Return name, size in bytes and modification time in ns of a local model's files; [] for a model on the Hub."""
+    files = [path for path in sorted(model.glob("*")) if path.suffix in (".safetensors", ".bin", ".json", ".jinja")]
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
-def record(output_dir: Path) -> dict[str, Any]:
-    """The `training.json` that is there, or an empty one."""
-    try:
-        found = json.loads((output_dir / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def last_complete(folder: Path) -> Path | None:
-    """The latest checkpoint that was written to its end; later ones that a crash cut short are removed.
-
-    The trainer writes `trainer_state.json` last, but fsyncs nothing: after a power loss it may be there and weights
-    before it not, so these are looked at too.
-    """
-    for path in sorted(_all(folder), key=_step, reverse=True):
-        if _is_complete(path):
-            return path
-        shutil.rmtree(path)
+def stored_record(output_dir: Path) -> TrainingRecord | None:
+    """Return the record in `output_dir`, or None when there is none that can be read."""
+    with contextlib.suppress(InputError):
+        return read_training_record(output_dir / TRAINING_RECORD)
     return None
 
 
+def find_start(
+    output_dir: Path, wanted: Identity, *, overwrite: bool = False, resume_from: str | bool | None = None
+) -> Start:
+    """Find out where a training starts. Only reads, so that every process of a training comes to the same result.
+
+    Args:
+        output_dir: the model's folder.
+        wanted: of the training that is to be started.
+        overwrite: start from scratch, whatever is there.
+        resume_from: TRL's `resume_from_checkpoint`: a checkpoint's folder; true and None mean the last one.
+
+    Raises:
+        ConfigError: `resume_from` is not a checkpoint.
+    """
+    record = stored_record(output_dir)
+    same = record is not None and record.identity == wanted and not overwrite
+    if same and record is not None and record.state == "finished":
+        return Start(finished=True)
+    if resume_from not in (None, "true", "True", True):
+        checkpoint = Path(str(resume_from))
+        if not _is_complete(checkpoint):
+            raise ConfigError(f"--resume_from_checkpoint {checkpoint}: no complete checkpoint-N folder of a trainer")
+        return Start(checkpoint=checkpoint)
+    folder = output_dir / FOLDER
+    if same:
+        return Start(checkpoint=last_complete(folder))
+    return Start(of_other_settings=not overwrite and any(_all(folder)))
+
+
+def last_complete(folder: Path) -> Path | None:
+    """Return the latest checkpoint that was written completely, or None.
+
+    The trainer writes `trainer_state.json` last, but does not fsync: after a power loss this file may exist while
+    weights before it are missing, so the weights are checked too.
+    """
+    return next((path for path in sorted(_all(folder), key=step_of, reverse=True) if _is_complete(path)), None)
+
+
+def remove_unusable(output_dir: Path, start: Start) -> None:
+    """Remove the checkpoints that the training cannot continue from.
+
+    Args:
+        output_dir: the model's folder.
+        start: where the training starts. Without a checkpoint, all are of another training; else some are incomplete.
+    """
+    if start.of_other_settings:
+        console.print("tune: the checkpoints here are of other settings or another dataset; starting from scratch")
+    if start.checkpoint is None:
+        discard(output_dir)
+        return
+    for path in list(_all(output_dir / FOLDER)):
+        if step_of(path) > step_of(start.checkpoint) and not _is_complete(path):
+            shutil.rmtree(path)
+
+
+def remove_unneeded(output_dir: Path, given: Collection[str]) -> None:
+    """Remove the checkpoints of a finished training, unless the user gave an argument about them.
+
+    Args:
+        output_dir: the model's folder.
+        given: names of the arguments that the user gave.
+    """
+    folder = output_dir / FOLDER
+    if not any(name.startswith("save_") for name in given) or not any(folder.glob("*")):
+        discard(output_dir)
+
+
 def discard(output_dir: Path) -> None:
-    """Remove the checkpoints."""
+    """Remove all checkpoints."""
     shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in the name of a `checkpoint-N` folder."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _all(folder: Path) -> Iterator[Path]:
     return (p for p in folder.glob("checkpoint-*") if p.is_dir() and p.name.rpartition("-")[2].isdecimal())
 
 
-def _step(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
-
-
 def _is_complete(path: Path) -> bool:
     try:
         state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        return state["global_step"] == _step(path) and all(map(_is_whole, path.iterdir()))
+        return state["global_step"] == step_of(path) and all(map(_is_whole, path.iterdir()))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file of tensors is as long as its own table of contents says; nothing is read but that."""
+    """Return whether a file of tensors is as long as its own table of contents says; only that table is read."""
     if path.suffix == ".safetensors":
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
@@ -103,5 +181,5 @@ def _is_whole(path: Path) -> bool:
             end = max((entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"), default=0)
             return 8 + size + int(end) == stream.seek(0, 2)
     if path.suffix in (".pt", ".pth", ".bin"):
-        return zipfile.is_zipfile(path)  # What torch.save writes; its table of contents is at the end.
+        return zipfile.is_zipfile(path)  # torch.save writes zip files; their table of contents is at the end.
     return True

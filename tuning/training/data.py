@@ -3,35 +3,34 @@
     {"id": "p000012-03/0", ..., "prompt": [{"role": "user", "content": "..."}],
      "completion": [{"role": "assistant", "content": "..."}]}
 
-Rows are read as they were exported and tokenized here, once, in batches, with what they came from at hand; the
-pre-flight looks at the same ids and labels that `SFTTrainer` is then given. They are the ids and labels that it would
-have made itself from the same rows (a test compares them).
+Rows are tokenized here once, in batches, so that the checks see the ids and labels that `SFTTrainer` trains on. They
+are the ids and labels that `SFTTrainer` itself would make of the same rows (a test compares them).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.records import SPLITS
+from selfinstruct.records import SPLITS, TRAIN
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Message = dict[str, str]
 IGNORE_INDEX = -100
-"""The label of a token that is not learnt (torch's `ignore_index`)."""
+"""The label of a token that the loss ignores (torch's `ignore_index`)."""
 _MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A conversation and the answer to learn; `instruction` is empty where the dataset does not name it."""
+    """A row in TRL's prompt-completion form; `instruction` is empty where the dataset has no such field."""
 
     id: str
     prompt: tuple[Message, ...]
@@ -39,16 +38,21 @@ class Row:
     instruction: str = ""
 
 
+Rows = Mapping[str, Sequence[Row]]
+"""Rows by split."""
+
+
 @dataclass(frozen=True, slots=True)
-class TokenRow:
-    """A row as the model sees it.
+class TokenizedRow:
+    """A row as token ids.
 
     Attributes:
         id: the row's.
-        input_ids: prompt and completion, as long as they are: nothing is cut yet.
-        labels: the same ids, `IGNORE_INDEX` where nothing is learnt.
-        lost_prompt: tokens at the end of the prompt that this sequence does not hold, because the template or the
-            tokenizer writes them otherwise before an answer: the model will see another prompt than it was tuned with.
+        input_ids: prompt and completion in full length: nothing is cut yet.
+        labels: the same ids, with `IGNORE_INDEX` where the loss ignores the token.
+        lost_prompt: number of tokens at the end of the prompt that are missing from `input_ids`, because the template
+            or the tokenizer writes them differently before an answer. More than 0 means that the model is asked with
+            another prompt than it was tuned with.
     """
 
     id: str
@@ -56,15 +60,21 @@ class TokenRow:
     labels: list[int]
     lost_prompt: int = 0
 
+    @property
+    def num_trained(self) -> int:
+        """Return the number of tokens that the loss is computed on."""
+        return sum(label != IGNORE_INDEX for label in self.labels)
+
 
 def load_splits(folder: Path) -> dict[str, list[Row]]:
-    """The splits of an exported dataset; a missing validation file counts as an empty one.
+    """Read the splits of an exported dataset; a missing validation file counts as an empty one.
 
     Raises:
-        InputError: there is no `train.jsonl`, or rows are broken: all of them are named (the first 20).
+        InputError: there is no `train.jsonl`, or rows are invalid; the message names each of them (the first 20).
     """
-    if not (folder / "train.jsonl").exists():
-        raise InputError(f"{folder / 'train.jsonl'} does not exist; export the dataset first: selfinstruct export RUN")
+    train = folder / f"{TRAIN}.jsonl"
+    if not train.exists():
+        raise InputError(f"{train} does not exist; export the dataset first: selfinstruct export RUN")
     problems: list[str] = []
     splits = {split: _read(folder / f"{split}.jsonl", problems) for split in SPLITS}
     if problems:
@@ -73,52 +83,56 @@ def load_splits(folder: Path) -> dict[str, list[Row]]:
     return splits
 
 
-def fingerprint(splits: dict[str, list[Row]]) -> str:
-    """SHA-256 over what is learnt and validated on, in order."""
+def fingerprint(rows: Rows) -> str:
+    """Return the SHA-256 over the conversations of all splits, in order."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for row in splits[split]:
+        for row in rows[split]:
             digest.update(jsonl.dumps([split, *row.prompt, *row.completion]).encode())
     return digest.hexdigest()
 
 
 def tokenize(
     rows: Sequence[Row], tokenizer: Any, *, completion_only: bool = True, assistant_template: str | None = None
-) -> list[TokenRow]:
-    """Render rows through the tokenizer's chat template and mark what is learnt.
+) -> list[TokenizedRow]:
+    """Render rows through the tokenizer's chat template and choose the trained tokens.
 
     Args:
-        rows: what to render.
+        rows: rows of one split.
         tokenizer: with its chat template.
-        completion_only: learn the completion alone, else the prompt too.
-        assistant_template: a template with generation markers; learn only what stands between them.
+        completion_only: train on the completion alone, else on the prompt too.
+        assistant_template: a template with `{% generation %}` markers; train only on the text between them.
     """
     if not rows:
         return []
     prompts = [list(row.prompt) for row in rows]
-    whole = [[*row.prompt, *row.completion] for row in rows]
+    conversations = [[*row.prompt, *row.completion] for row in rows]
     prompt_ids = _encode(tokenizer, tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True))
     masks: Sequence[Sequence[int] | None] = [None] * len(rows)
     if assistant_template is None:
-        ids = _encode(tokenizer, tokenizer.apply_chat_template(whole, tokenize=False))
+        ids = _encode(tokenizer, tokenizer.apply_chat_template(conversations, tokenize=False))
     else:
         rendered = tokenizer.apply_chat_template(
-            whole, chat_template=assistant_template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+            conversations,
+            chat_template=assistant_template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
         )
         ids, masks = rendered["input_ids"], rendered["assistant_masks"]
     tokenized = []
-    for row, before, sequence, mask in zip(rows, prompt_ids, ids, masks, strict=True):
-        start = _common_prefix(before, sequence)
-        learnt = [place >= start or not completion_only for place in range(len(sequence))]
+    for row, prompt, sequence, mask in zip(rows, prompt_ids, ids, masks, strict=True):
+        start = _common_prefix(prompt, sequence)
+        trained = [position >= start or not completion_only for position in range(len(sequence))]
         if mask is not None:
-            learnt = [a and bool(b) for a, b in zip(learnt, mask, strict=True)]
-        labels = [token if learn else IGNORE_INDEX for token, learn in zip(sequence, learnt, strict=True)]
-        tokenized.append(TokenRow(row.id, sequence, labels, lost_prompt=len(before) - start))
+            trained = [a and bool(b) for a, b in zip(trained, mask, strict=True)]
+        labels = [token if counts else IGNORE_INDEX for token, counts in zip(sequence, trained, strict=True)]
+        tokenized.append(TokenizedRow(row.id, sequence, labels, lost_prompt=len(prompt) - start))
     return tokenized
 
 
-def to_dataset(rows: Sequence[TokenRow]) -> Dataset:
-    """What `SFTTrainer` takes as already tokenized."""
+def to_dataset(rows: Sequence[TokenizedRow]) -> Dataset:
+    """Return rows in the form that `SFTTrainer` takes as already tokenized."""
     from datasets import Dataset
 
     return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
@@ -130,20 +144,20 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    for place, (x, y) in enumerate(zip(a, b, strict=False)):
+    for position, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
-            return place
+            return position
     return min(len(a), len(b))
 
 
 def _read(path: Path, problems: list[str]) -> list[Row]:
     rows = []
     for number, row in jsonl.read(path) if path.exists() else ():
-        found = [name for name in ("prompt", "completion") if not _is_conversation(row.get(name))]
-        if found:
+        invalid = [name for name in ("prompt", "completion") if not _is_conversation(row.get(name))]
+        if invalid:
             problems.append(
-                f"{path}, line {number}: {' and '.join(f'`{name}`' for name in found)} must be a list of messages "
-                f'[{{"role": "user", "content": "..."}}], got {str(row.get(found[0]))[:80]!r}'
+                f"{path}, line {number}: {' and '.join(f'`{name}`' for name in invalid)} must be a list of messages "
+                f'[{{"role": "user", "content": "..."}}], got {str(row.get(invalid[0]))[:80]!r}'
             )
         else:
             instruction = row.get("instruction")

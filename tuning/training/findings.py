@@ -1,4 +1,4 @@
-"""What would spoil a training run, found before it: all findings at once.
+"""The checks of data and settings before training. Each returns its findings, so that all are reported at once.
 
 The checks look at the ids and labels that the model is going to be trained on, not at what options promise.
 """
@@ -12,82 +12,62 @@ from typing import Any, Literal, Protocol
 
 from selfinstruct.engines.models import LORA_RANKS
 from selfinstruct.errors import InputError
-from tuning.training.data import IGNORE_INDEX, Row, TokenRow
+from selfinstruct.run.training_record import Finding
+from tuning.training.data import IGNORE_INDEX, Row, TokenizedRow
 
 _MAX_EXAMPLES = 5
 _SHOWN_TOKENS = 30
-"""Tokens at either end of a stretch that `show_row` does not cut."""
-_BETWEEN = "│"
-"""Stands between tokens; a line that hardly any text holds."""
+"""Tokens at either end of a stretch that `show_row` prints; the rest of a longer stretch is left out."""
+_SEPARATOR = "│"
+"""Printed between tokens; hardly any text contains it."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One fault of the data or the settings.
-
-    Attributes:
-        name: stable, for tests and reports.
-        message: what it is, how often, and what to do.
-        fatal: training would be for nothing.
-        count: rows concerned; 0 where it is no matter of rows.
-        examples: ids of the first rows concerned.
-    """
-
-    name: str
-    message: str
-    fatal: bool = False
-    count: int = 0
-    examples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        rows = (
-            f" (rows {', '.join(self.examples)}{', ...' if self.count > len(self.examples) else ''})"
-            if self.examples
-            else ""
-        )
-        return f"{'error' if self.fatal else 'warning'}: {self.message}{rows}"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the rows are held against.
+@dataclass(frozen=True, slots=True)
+class SequenceLimits:
+    """How a tokenized row must end, and how long it may be.
 
     Attributes:
-        end_id: id of `end_token`, which is to end every answer.
-        end_token: as text.
-        max_length: longest sequence that is trained on. None: nothing is cut.
-        keeps: which part of a longer sequence is kept; `all` where packing splits it into several.
+        eos_token_id: id of `eos_token`.
+        eos_token: the token that must end every answer.
+        max_length: longest sequence to train on, in tokens. None: nothing is cut.
+        keeps: the part of a longer sequence that is kept; `all` where packing splits it into several.
     """
 
-    end_id: int
-    end_token: str
+    eos_token_id: int
+    eos_token: str
     max_length: int | None
     keeps: Literal["start", "end", "all"] = "start"
 
-    def kept(self, labels: Sequence[int]) -> Sequence[int]:
-        """The labels that are left of a row's."""
+    def cut(self, labels: Sequence[int]) -> Sequence[int]:
+        """Return the labels of a row that are left within `max_length`."""
         if self.max_length is None or self.keeps == "all":
             return labels
         return labels[: self.max_length] if self.keeps == "start" else labels[-self.max_length :]
 
 
-def inspect(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    """Everything that is wrong with the training rows, which are at full length."""
+def check_rows(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    """Check the training rows, which are at full length, for everything that depends on them alone."""
     if not rows:
-        message = "nothing to learn: train.jsonl holds no row; generate more, or look at why candidates are rejected"
+        message = "nothing to train on: train.jsonl has no rows; generate more, or see why candidates are rejected"
         return [Finding("no_rows", message, fatal=True)]
-    return [found for check in _CHECKS for found in check(rows, rule)]
+    return [finding for check in _ROW_CHECKS for finding in check(rows, limits)]
 
 
-def of_rows(name: str, rows: Sequence[TokenRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:
-    """A finding about rows, none where there are none; `message` is given their number."""
+def of_rows(name: str, rows: Sequence[TokenizedRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:
+    """Return a finding about rows, or none where there are no rows.
+
+    Args:
+        name: the finding's.
+        rows: those concerned.
+        message: makes the finding's message of their number.
+    """
     if not rows:
         return []
     return [Finding(name, message(len(rows)), count=len(rows), examples=tuple(row.id for row in rows[:_MAX_EXAMPLES]))]
 
 
 class _Adapter(Protocol):
-    """What of TRL's `ModelConfig` says what kind of adapter is trained."""
+    """The part of TRL's `ModelConfig` that decides about the adapter."""
 
     use_peft: bool
     lora_r: int
@@ -95,13 +75,13 @@ class _Adapter(Protocol):
     lora_modules_to_save: list[str] | None
 
 
-def settings(model: _Adapter, *, merge: str = "both", packing: str | None = None) -> list[Finding]:
-    """What is wrong with the settings, whatever the data.
+def check_settings(model: _Adapter, *, merge: str = "both", packing: str | None = None) -> list[Finding]:
+    """Check the settings that are wrong for any data.
 
     Args:
         model: TRL's `ModelConfig`.
         merge: what is kept of an adapter.
-        packing: the strategy by which rows are packed, or None.
+        packing: TRL's packing strategy, or None without packing.
     """
     findings = []
     if packing == "wrapped":
@@ -111,30 +91,31 @@ def settings(model: _Adapter, *, merge: str = "both", packing: str | None = None
         )
         findings.append(Finding("documents_attend", message))
     if model.use_peft and merge != "merged":
-        can = "the merged weights can be served" if merge == "both" else "keep the merged weights, too: --merge both"
+        remedy = "the merged weights can be served" if merge == "both" else "also keep the merged weights: --merge both"
         if model.lora_r > max(LORA_RANKS):
             message = f"lora_r {model.lora_r} is above {max(LORA_RANKS)}, the highest that vLLM serves as an adapter"
-            findings.append(Finding("lora_rank", f"{message}; {can}"))
-        for name, given in (("use_dora", model.use_dora), ("lora_modules_to_save", model.lora_modules_to_save)):
-            if given:
-                findings.append(Finding("adapter_kind", f"vLLM serves no adapter made with --{name}; {can}"))
+            findings.append(Finding("lora_rank", f"{message}; {remedy}"))
+        for name, value in (("use_dora", model.use_dora), ("lora_modules_to_save", model.lora_modules_to_save)):
+            if value:
+                message = f"vLLM serves no adapter made with --{name}; {remedy}"
+                findings.append(Finding("adapter_kind", message))
     return findings
 
 
-def template(rows: Sequence[Row], *, has_markers: bool, marked: bool) -> list[Finding]:
-    """A template without `{% generation %}` markers, where these would decide what is learnt.
+def check_template(rows: Sequence[Row], *, has_markers: bool, assistant_only_loss: bool) -> list[Finding]:
+    """Check that the chat template has `{% generation %}` markers where they decide which tokens are trained.
 
     Args:
-        rows: what is trained on.
-        has_markers: of the template that the rows are rendered through.
-        marked: the loss is on what the template marks (`--assistant_only_loss`).
+        rows: the training rows.
+        has_markers: whether the template has them.
+        assistant_only_loss: whether the loss is on the text between markers alone.
     """
     if has_markers:
         return []
-    if marked:
+    if assistant_only_loss:
         message = (
-            "the chat template has no {% generation %} markers, so --assistant_only_loss would learn nothing; leave it "
-            "out (the loss is on the response alone anyway), or give --prompt_format default"
+            "the chat template has no {% generation %} markers, so --assistant_only_loss would train on no token; "
+            "leave it out (the loss is on the response alone anyway), or give --prompt_format default"
         )
         return [Finding("no_generation_markers", message, fatal=True)]
     mixed = [row for row in rows if any(message["role"] != "assistant" for message in row.completion)]
@@ -142,66 +123,68 @@ def template(rows: Sequence[Row], *, has_markers: bool, marked: bool) -> list[Fi
         "no_generation_markers",
         mixed,
         lambda n: (
-            f"in {n} rows the completion holds turns of others than the assistant, which are learnt like its own: the "
-            "chat template has no {% generation %} markers to tell them apart"
+            f"in {n} rows the completion contains turns of other roles than the assistant, and the model is trained on "
+            "them too: the chat template has no {% generation %} markers to tell them apart"
         ),
     )
 
 
-def padding(collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[TokenRow], end_id: int) -> list[Finding]:
-    """Whether a padded batch still has the end tokens' labels: masking by token id loses them when pad is EOS.
+def check_padding(
+    collate: Callable[[list[dict[str, Any]]], Any], rows: Sequence[TokenizedRow], eos_token_id: int
+) -> list[Finding]:
+    """Check that a padded batch keeps the labels of end tokens: masking by token id loses them when pad is EOS.
 
     Args:
         collate: makes a batch of rows.
-        rows: the shortest and the longest are tried together, so that one is padded.
-        end_id: id of the token that ends an answer.
+        rows: the shortest and the longest make the batch, so that one of them is padded.
+        eos_token_id: id of the token that ends an answer.
     """
-    by_length = sorted((row for row in rows if end_id in row.labels), key=lambda row: len(row.input_ids))
+    by_length = sorted((row for row in rows if eos_token_id in row.labels), key=lambda row: len(row.input_ids))
     if not by_length:
         return []
     pair = [by_length[0], by_length[-1]]
     batch = collate([{"input_ids": row.input_ids, "labels": row.labels} for row in pair])
-    wanted = sum(row.labels.count(end_id) for row in pair)
-    kept = int((batch["labels"] == end_id).sum())
-    if kept == wanted:
+    expected = sum(row.labels.count(eos_token_id) for row in pair)
+    kept = int((batch["labels"] == eos_token_id).sum())
+    if kept == expected:
         return []
     message = (
-        f"padding masks the end token ({kept} of {wanted} labels are left in a batch), so the model would not learn to "
+        f"padding masks the end token (a batch keeps {kept} of {expected} labels), so the model would not learn to "
         "stop; use a pad token other than the end token"
     )
     return [Finding("end_masked_by_padding", message, fatal=True)]
 
 
-def documents_apart(
+def check_packing(
     logits: Callable[[dict[str, Any]], Any],
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
-    rows: Sequence[TokenRow],
+    rows: Sequence[TokenizedRow],
     tolerance: float,
     num_ids: int,
 ) -> list[Finding]:
-    """Whether a packed document's predictions depend on the one before it in its block: tried on the model itself.
+    """Check, on the model itself, that a packed document's predictions do not depend on the one before it.
 
     Args:
         logits: the model's predictions for a batch, (1, sequence, vocabulary).
         collate: makes a batch of packed rows.
-        rows: two short ones are packed together.
-        tolerance: relative to the largest prediction; differences below are rounding.
-        num_ids: ids below this one may stand in place of the first document's.
+        rows: the two shortest are packed together.
+        tolerance: relative to the largest prediction; smaller differences are rounding.
+        num_ids: ids below this one may replace those of the first document.
     """
     short = sorted((row for row in rows if len(row.input_ids) > 1), key=lambda row: len(row.input_ids))
     if len(short) < 2:
         return []
     first, second = short[0].input_ids, short[1].input_ids
-    other = [(token + 1 + place) % num_ids for place, token in enumerate(first)]
+    other = [(token + 1 + position) % num_ids for position, token in enumerate(first)]
 
-    def after(earlier: list[int]) -> Any:
-        ids = [*earlier, *second]
-        packed = {"input_ids": ids, "labels": ids, "seq_lengths": [len(earlier), len(second)]}
-        return logits(collate([packed]))[0, len(earlier) :].float()
+    def predictions_after(before: list[int]) -> Any:
+        ids = [*before, *second]
+        packed = {"input_ids": ids, "labels": ids, "seq_lengths": [len(before), len(second)]}
+        return logits(collate([packed]))[0, len(before) :].float()
 
-    # The first pass of a process can come out a little different on CPU, as its threads set up their kernels: a
+    # On CPU the first pass of a process can give slightly different numbers, while its threads set up their kernels: a
     # difference counts only when a second pass shows it, too.
-    one, again, two = after(first), after(first), after(other)
+    one, again, two = predictions_after(first), predictions_after(first), predictions_after(other)
     if min(float((x - two).abs().max()) for x in (one, again)) <= tolerance * float(two.abs().max()):
         return []
     message = (
@@ -212,89 +195,94 @@ def documents_apart(
 
 
 def require(findings: Sequence[Finding]) -> None:
-    """Raise when a finding is fatal; the message holds all of them.
+    """Raise an error with all findings if one of them is fatal.
 
     Raises:
-        InputError: training would be for nothing.
+        InputError: training would be useless.
     """
-    if any(found.fatal for found in findings):
+    if any(finding.fatal for finding in findings):
         raise InputError("\n".join(map(str, findings)))
 
 
-def show_row(row: TokenRow, tokenizer: Any, *, full: bool = False) -> Iterator[str]:
-    """A row token by token, with what is learnt marked.
+def show_row(row: TokenizedRow, tokenizer: Any, *, full: bool = False) -> Iterator[str]:
+    """Yield the lines that show a row token by token, with the trained tokens marked.
 
     Args:
-        row: to be shown.
-        tokenizer: whose tokens these are.
-        full: every token on a line of its own, with its place and id; else a line per stretch, long ones cut.
+        row: the row to show.
+        tokenizer: turns its ids into text.
+        full: one line per token, with its position and id; else one line per stretch, long ones shortened.
     """
-    trained = sum(label != IGNORE_INDEX for label in row.labels)
-    yield f"row {row.id}: {len(row.input_ids)} tokens, {trained} of them learnt"
+    yield f"row {row.id}: {len(row.input_ids)} tokens, {row.num_trained} of them trained"
     texts = [tokenizer.decode([token]) for token in row.input_ids]
     if full:
-        for place, (token, label) in enumerate(zip(row.input_ids, row.labels, strict=True)):
-            yield f"{place:5} {token:7} {_mark(label)} {texts[place]!r}"
+        for position, (token, label) in enumerate(zip(row.input_ids, row.labels, strict=True)):
+            yield f"{position:5} {token:7} {_mark(label)} {texts[position]!r}"
         return
-    for mark, places in groupby(range(len(texts)), key=lambda place: _mark(row.labels[place])):
-        shown = [repr(texts[place])[1:-1] for place in places]
+    for mark, positions in groupby(range(len(texts)), key=lambda position: _mark(row.labels[position])):
+        shown = [repr(texts[position])[1:-1] for position in positions]
         if len(shown) > 2 * _SHOWN_TOKENS:
             left_out = f"... {len(shown) - 2 * _SHOWN_TOKENS} tokens ..."
             shown = [*shown[:_SHOWN_TOKENS], left_out, *shown[-_SHOWN_TOKENS:]]
-        yield f"  {mark} {_BETWEEN.join(shown)}"
+        yield f"  {mark} {_SEPARATOR.join(shown)}"
+
+
+TRAINED_MARK = "trained"
+"""Precedes the trained tokens in `show_row`."""
 
 
 def _mark(label: int) -> str:
-    return "learnt" if label != IGNORE_INDEX else "      "
+    return TRAINED_MARK if label != IGNORE_INDEX else " " * len(TRAINED_MARK)
 
 
-# ----------------------------------------------------------------------------------------------------- checks
+# ------------------------------------------------------------------------------------------- checks of check_rows
 
 
-def _masked(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    masked = [row for row in rows if not _learnt(row.labels)]
+def _masked(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    masked = [row for row in rows if not row.num_trained]
     if len(masked) == len(rows):
-        message = f"nothing to learn: no token of the {len(rows)} rows counts; are there answers in `completion`?"
+        message = f"nothing to train on: the loss ignores every token of the {len(rows)} rows; is `completion` empty?"
         return [Finding("all_masked", message, fatal=True, count=len(rows))]
-    return of_rows("masked", masked, lambda n: f"{n} rows have no token to learn; they are left out")
+    return of_rows("masked", masked, lambda n: f"{n} rows have no token to train on; they are left out")
 
 
-def _end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    learnt = [row for row in rows if _learnt(row.labels)]
-    without = [row for row in learnt if rule.end_id not in row.labels]
-    if learnt and len(without) == len(learnt):
+def _end(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    trained = [row for row in rows if row.num_trained]
+    without = [row for row in trained if limits.eos_token_id not in row.labels]
+    if trained and len(without) == len(trained):
         message = (
-            f"the end token {rule.end_token!r} is never learnt, so the model would not stop: the chat template does "
+            f"no row trains the end token {limits.eos_token!r}, so the model would not stop: the chat template does "
             "not write it after an answer, or does not mark it; use --prompt_format default, or name the token that "
             "ends a turn: --eos_token"
         )
-        return [Finding("end_not_learnt", message, fatal=True, count=len(without))]
-    return of_rows("end_not_learnt", without, lambda n: f"in {n} rows the end token {rule.end_token!r} is not learnt")
+        return [Finding("end_not_trained", message, fatal=True, count=len(without))]
+    return of_rows(
+        "end_not_trained", without, lambda n: f"in {n} rows the end token {limits.eos_token!r} is not trained"
+    )
 
 
-def _inner_end(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    inner = [row for row in rows if row.labels.count(rule.end_id) > 1]
-    text = f"rows hold the end token {rule.end_token!r} inside their answers: the model learns to stop there"
+def _inner_end(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    inner = [row for row in rows if row.labels.count(limits.eos_token_id) > 1]
+    text = f"rows contain the end token {limits.eos_token!r} inside their answers: the model learns to stop there"
     return of_rows("end_in_text", inner, lambda n: f"{n} {text}")
 
 
-def _length(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
-    limit = rule.max_length
+def _length(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    limit = limits.max_length
     if limit is None:
         return []
-    learnt = [row for row in rows if _learnt(row.labels)]
-    longer = [row for row in learnt if len(row.input_ids) > limit]
+    trained = [row for row in rows if row.num_trained]
+    longer = [row for row in trained if len(row.input_ids) > limit]
     longest = max((len(row.input_ids) for row in longer), default=0)
-    lost = [row for row in longer if not _learnt(rule.kept(row.labels))]
-    if lost and len(lost) == len(learnt):
-        message = f"nothing to learn: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
+    lost = [row for row in longer if not has_trained(limits.cut(row.labels))]
+    if lost and len(lost) == len(trained):
+        message = f"nothing to train on: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
         return [Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))]
-    cut = [row for row in longer if _learnt(rule.kept(row.labels))]
+    cut = [row for row in longer if has_trained(limits.cut(row.labels))]
     tokens = sum(len(row.input_ids) - limit for row in cut)
-    what = {
-        "start": f"{tokens} tokens at the ends of their answers are cut, the end token with them",
+    consequence = {
+        "start": f"{tokens} tokens at the ends of their answers are cut, and with them the end token",
         "end": f"{tokens} tokens at the beginnings of their prompts are cut",
-        "all": "they are split, and the parts learnt without what came before",
+        "all": "they are split, and each part is trained without the text before it",
     }
     return [
         *of_rows(
@@ -306,26 +294,33 @@ def _length(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
             "cut",
             cut,
             lambda n: (
-                f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): {what[rule.keeps]}; "
-                "raise --max_length"
+                f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): "
+                f"{consequence[limits.keeps]}; raise --max_length"
             ),
         ),
     ]
 
 
-def _prompt(rows: Sequence[TokenRow], rule: Rule) -> list[Finding]:
+def _prompt(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
     return of_rows(
         "prompt_differs",
         [row for row in rows if row.lost_prompt],
         lambda n: (
-            f"in {n} rows the chat template writes the prompt otherwise once an answer follows: the model is tuned on "
-            "prompts that differ from those it will be asked with"
+            f"in {n} rows the chat template writes the prompt differently once an answer follows: the model is tuned "
+            "on other prompts than it will be asked with"
         ),
     )
 
 
-_CHECKS: tuple[Callable[[Sequence[TokenRow], Rule], list[Finding]], ...] = (_masked, _end, _inner_end, _length, _prompt)
+_ROW_CHECKS: tuple[Callable[[Sequence[TokenizedRow], SequenceLimits], list[Finding]], ...] = (
+    _masked,
+    _end,
+    _inner_end,
+    _length,
+    _prompt,
+)
 
 
-def _learnt(labels: Sequence[int]) -> bool:
+def has_trained(labels: Sequence[int]) -> bool:
+    """Return whether the loss is computed on any of these labels."""
     return any(label != IGNORE_INDEX for label in labels)

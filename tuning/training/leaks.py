@@ -1,4 +1,4 @@
-"""Training rows that stand in what a model is judged by: its loss and its scores would look better than they are."""
+"""Checks that training rows do not contain what the model is judged by: else its loss and scores look too good."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import evaluation_tasks
+from selfinstruct.run.training_record import Finding
 from tuning.training.data import Row
-from tuning.training.findings import Finding, of_rows
+from tuning.training.findings import of_rows
 
 THRESHOLD = 0.7
-"""Two instructions whose ROUGE-L F is greater ask the same; the export leaves out rows by the same measure."""
+"""Two instructions with a ROUGE-L F above this ask the same; the export leaves out rows by the same measure."""
 
 
 def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
-    """Rows whose prompt stands in the validation split of unseen tasks, too."""
+    """Find training rows whose prompt is also in the validation split of unseen tasks."""
     prompts = {_prompt(row) for row in held_out}
     return of_rows(
         "leak",
@@ -24,18 +25,21 @@ def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding
 
 
 def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
-    """Rows whose instruction is that of an evaluation task, or close to it.
+    """Find training rows whose instruction is that of an evaluation task, or close to it.
+
+    A row without an instruction is compared by the text of its last user message. A task file that cannot be read is a
+    finding of its own.
 
     Args:
-        train: the rows; one without an instruction of its own is compared by the text of its last user message.
-        names: as in `evaluate.tasks`. What cannot be read is a finding of its own.
+        train: the training rows.
+        names: as in `evaluate.tasks`.
     """
     findings, instructions = [], []
     for name in names:
         try:
             instructions += evaluation_tasks.instructions([name])
         except (InputError, OSError) as error:
-            message = f"{name} cannot be read as a task file, so training rows were not held against it: {error}"
+            message = f"{name} cannot be read as a task file, so training rows were not compared with it: {error}"
             findings.append(Finding("evaluation_unread", message))
     if not instructions or not train:
         return findings
@@ -43,8 +47,9 @@ def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
 
     distinct = list(dict.fromkeys(map(_instruction, train)))
     nearest = NoveltyIndex(instructions, THRESHOLD).nearest_many(distinct)
-    near = {text for text, (found, *_) in zip(distinct, nearest, strict=True) if found.score > THRESHOLD}
-    same = sum(_instruction(row) in set(instructions) for row in train)
+    near = {text for text, (neighbour, *_) in zip(distinct, nearest, strict=True) if neighbour.score > THRESHOLD}
+    known = set(instructions)
+    same = sum(_instruction(row) in known for row in train)
     return findings + of_rows(
         "evaluation_leak",
         [row for row in train if _instruction(row) in near],

@@ -1,26 +1,25 @@
-"""How much memory a training takes, before it takes it.
+"""Whether a training fits into memory: bytes on one device.
 
-Bytes on one device, to within a fifth or so:
+Known from the model and the arguments:
 
     weights       parameters x bytes of their precision; 0.55 (4 bit) or 1.05 (8 bit) where they are quantized
     gradients     trained parameters x bytes of their precision
-    optimizer     trained parameters x bytes of its states: Adam has two as precise as the weight, 8-bit Adam two of a
+    optimizer     trained parameters x bytes of its states: Adam has two as precise as the weight, 8-bit Adam two of one
                   byte, SGD none
-    casts         trained float32 parameters x 2, where the arithmetic is in 16 bits (autocast keeps copies)
-    activations   tokens of a batch x bytes per token
-    overhead      the driver's context, the kernels' workspace, the tiles of TRL's fused output layer, fragmentation
 
-Under FSDP and ZeRO-3 the first four are divided by the number of processes. A layer of Llama's kind keeps per token for
-its backward pass, with h = hidden size, i = intermediate size (of the experts a token visits), k = width of the keys,
-w = bytes of a weight, c = bytes of the arithmetic:
+FSDP and ZeRO-3 divide these by the number of processes. Estimated, after Korthikanti et al. 2022 (arXiv 2205.05198,
+equation 1): what a transformer layer keeps for its backward pass. With h = hidden size, a = attention heads, s =
+longest sequence, c = bytes of the arithmetic (the paper's 34 and 5 are for c = 2):
 
-    layer = 2 norms x h (2 x 4 + c)  +  c (2 h + 2 k)  +  4 c i          the last two: attention, and the gated MLP
-          + heads x longest sequence x (4 + c)                           with eager attention alone
+    layer = c (17 h + 2.5 a s)       bytes per token; the second term, the attention scores, with eager attention alone
 
-    without checkpointing   layers x layer
-    with checkpointing      layers x h w  +  2 x layer                   one layer is computed again, with its gradients
+    activations   tokens of a batch x layers x layer;
+                  with gradient checkpointing: tokens of a batch x (layers x h x bytes of a weight + layer), because
+                  only the input of each layer is kept, and one layer at a time is computed again;
+                  plus 2 bytes per trained float32 parameter where the arithmetic is in 16 bits: autocast keeps copies
 
-The attention kernels other than eager keep no scores. TRL's output layer works in tiles, so that logits do not count.
+The estimate leaves out the workspace of the kernels and fragmentation. TRL computes the logits in tiles, so they do not
+count. `training.json` keeps the estimate beside the measured peak.
 """
 
 from __future__ import annotations
@@ -28,28 +27,25 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tuning.training.findings import Finding
+from selfinstruct.run.training_record import Finding
+from selfinstruct.text import GIB
 from tuning.training.zero3 import whole_models
 
-GIB = 2**30
-_OVERHEAD = {"cuda": 1.5 * GIB, "cpu": GIB}
-_NO_STATES = ("sgd", "adafactor", "lomo", "adalomo")
-_BYTES_OF_PART = {4: 0.55, 8: 1.05}
+_STATELESS_OPTIMIZERS = ("sgd", "adafactor", "lomo", "adalomo")
+_BYTES_OF_QUANTIZED_WEIGHT = {4: 0.55, 8: 1.05}
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What of a model decides.
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """The sizes of a model that decide about memory.
 
     Attributes:
-        parameters: all, those of an adapter included.
-        trained: parameters that are learnt.
-        quantized: parameters held in 4 or 8 bits, out of all.
+        parameters: all, an adapter's included.
+        trained: parameters that are trained.
+        quantized: those of `parameters` that are held in 4 or 8 bits.
         layers: of the decoder.
-        hidden: width h of the residual stream.
-        intermediate: width i of the MLP, summed over the experts that a token visits.
-        keys: width k of the keys, all heads together.
-        heads: of the queries.
+        hidden: width of the residual stream.
+        heads: attention heads (of the queries).
     """
 
     parameters: int
@@ -57,28 +53,26 @@ class Shape:
     quantized: int
     layers: int
     hidden: int
-    intermediate: int
-    keys: int
     heads: int
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What of the arguments decides.
+@dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """The settings of a training that decide about memory.
 
     Attributes:
         weight_bytes: of a weight as it is loaded.
-        trained_bytes: of a weight that is learnt.
-        compute_bytes: of the arithmetic.
-        bits: 4 or 8 where weights are quantized.
+        trained_bytes: of a weight that is trained.
+        compute_bytes: of a number in the arithmetic.
         optim: the optimizer, by TRL's name.
-        tokens: of a batch on one device.
+        tokens: in a batch on one device.
         longest: tokens of the longest sequence.
-        checkpointing: activations are computed again rather than kept.
+        checkpointing: gradient checkpointing is on.
+        bits: 4 or 8 where weights are quantized.
         eager: attention keeps its scores.
         shards: processes that share weights, gradients and optimizer states.
-        offloaded: parts of these are kept elsewhere.
-        device: `cuda` or `cpu`.
+        offloaded: some of these may be kept outside the GPU.
+        cuda: the device is a GPU; else it is the machine's memory.
     """
 
     weight_bytes: int
@@ -88,32 +82,30 @@ class Plan:
     tokens: int
     longest: int
     checkpointing: bool
-    device: str
+    cuda: bool
     bits: int | None = None
     eager: bool = False
     shards: int = 1
     offloaded: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """Bytes on one device, by what takes them."""
 
     weights: int
     gradients: int
     optimizer: int
-    casts: int
     activations: int
-    overhead: int
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return sum(asdict(self).values())
+        """Return the sum of all."""
+        return self.known + self.activations
 
     @property
-    def certain(self) -> int:
-        """What no smaller batch and no shorter sequence makes less."""
+    def known(self) -> int:
+        """Return what is not estimated; a smaller batch or shorter sequences do not change it."""
         return self.weights + self.gradients + self.optimizer
 
     def __str__(self) -> str:
@@ -121,67 +113,63 @@ class Estimate:
         return f"about {self.total / GIB:.1f} GiB ({parts})"
 
 
-def estimate(shape: Shape, plan: Plan) -> Estimate:
-    """The formula above."""
-    part = _BYTES_OF_PART[plan.bits] if plan.bits else 0.0
-    frozen = shape.parameters - shape.trained - shape.quantized
-    weights = shape.trained * plan.trained_bytes + frozen * plan.weight_bytes + shape.quantized * part
-    cast = 2 * shape.trained if plan.trained_bytes == 4 and plan.compute_bytes == 2 else 0
+def estimate(size: ModelSize, settings: MemorySettings) -> Estimate:
+    """Compute the formulas above."""
+    quantized = _BYTES_OF_QUANTIZED_WEIGHT[settings.bits] if settings.bits else 0.0
+    frozen = size.parameters - size.trained - size.quantized
+    copies = 2 * size.trained if settings.trained_bytes == 4 and settings.compute_bytes == 2 else 0
+    weights = size.trained * settings.trained_bytes + frozen * settings.weight_bytes + size.quantized * quantized
     return Estimate(
-        weights=round(weights / plan.shards),
-        gradients=shape.trained * plan.trained_bytes // plan.shards,
-        optimizer=round(shape.trained * _state_bytes(plan.optim, plan.trained_bytes) / plan.shards),
-        casts=cast // plan.shards,
-        activations=plan.tokens * _per_token(shape, plan),
-        overhead=round(_OVERHEAD[plan.device]),
+        weights=round(weights / settings.shards),
+        gradients=size.trained * settings.trained_bytes // settings.shards,
+        optimizer=size.trained * _state_bytes(settings.optim, settings.trained_bytes) // settings.shards,
+        activations=settings.tokens * _activation_bytes_per_token(size, settings) + copies // settings.shards,
     )
 
 
-def _state_bytes(optim: str, trained_bytes: int) -> float:
-    """Bytes of optimizer states per parameter; an optimizer that is not known here counts as Adam."""
-    if optim.startswith(_NO_STATES):
-        return 0.0
-    return 2.0 if "8bit" in optim else 2.0 * trained_bytes
+def _state_bytes(optim: str, trained_bytes: int) -> int:
+    """Return the bytes of optimizer states per trained parameter; an unknown optimizer counts as Adam."""
+    if optim.startswith(_STATELESS_OPTIMIZERS):
+        return 0
+    return 2 if "8bit" in optim else 2 * trained_bytes
 
 
-def _per_token(shape: Shape, plan: Plan) -> int:
-    h, c = shape.hidden, plan.compute_bytes
-    layer = 2 * h * (8 + c) + c * (2 * h + 2 * shape.keys) + 4 * c * shape.intermediate
-    if plan.eager:
-        layer += shape.heads * plan.longest * (4 + c)
-    if plan.checkpointing:
-        return shape.layers * h * plan.weight_bytes + 2 * layer
-    return shape.layers * layer
+def _activation_bytes_per_token(size: ModelSize, settings: MemorySettings) -> int:
+    scores = 2.5 * size.heads * settings.longest if settings.eager else 0
+    layer = round(settings.compute_bytes * (17 * size.hidden + scores))
+    if settings.checkpointing:
+        return size.layers * size.hidden * settings.weight_bytes + layer
+    return size.layers * layer
 
 
-def finding(found: Estimate, plan: Plan, free: int, total: int) -> list[Finding]:
-    """Whether it fits.
+def check_memory(needed: Estimate, settings: MemorySettings, free: int, total: int) -> list[Finding]:
+    """Check that the training fits.
 
     Args:
-        found: what is needed.
-        plan: what it is needed for.
-        free: bytes that the device has left now.
-        total: bytes that the device has.
+        needed: by the training.
+        settings: of the training.
+        free: bytes of the device that are free now.
+        total: bytes of the device.
     """
-    where = "GPU" if plan.device == "cuda" else "machine"
-    message = f"the training takes {found}, and the {where} has {free / GIB:.1f} GiB free of {total / GIB:.1f}"
-    if plan.device == "cuda" and not plan.offloaded and found.certain > total:
-        return [Finding("memory", f"{message}: its weights and optimizer alone do not fit; {_LESS}", fatal=True)]
-    if found.total > free:
-        return [Finding("memory", f"{message}; if it fails, {_LESS}")]
+    device = "GPU" if settings.cuda else "machine"
+    message = f"the training takes {needed}, and the {device} has {free / GIB:.1f} GiB free of {total / GIB:.1f}"
+    if settings.cuda and not settings.offloaded and needed.known > total:
+        return [Finding("memory", f"{message}: its weights and optimizer alone do not fit; {_REMEDY}", fatal=True)]
+    if needed.total > free:
+        return [Finding("memory", f"{message}; if it fails, {_REMEDY}")]
     return []
 
 
-_LESS = (
+_REMEDY = (
     "tune with --use_peft (and --load_in_4bit), lower --per_device_train_batch_size or --max_length, give "
     "--gradient_checkpointing true or --optim adamw_bnb_8bit, or share the model between GPUs (FSDP, DeepSpeed)"
 )
 
 
-def shape_of(
+def model_size(
     config: Any, peft_config: Any = None, *, quantized: bool = False, trust_remote_code: bool = False
-) -> Shape:
-    """The shape of the model that a configuration describes; nothing is allocated for it.
+) -> ModelSize:
+    """Return the sizes of the model that a configuration describes, without memory for its weights.
 
     Args:
         config: a transformers configuration.
@@ -205,24 +193,18 @@ def shape_of(
             model = get_peft_model(model, peft_config)
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     text = config.get_text_config()
-    heads = text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    experts = getattr(text, "num_experts_per_tok", None) or 1
-    of_expert = getattr(text, "moe_intermediate_size", None) or getattr(text, "intermediate_size", 4 * text.hidden_size)
-    return Shape(
+    return ModelSize(
         parameters=sum(n for n, _ in sizes),
         trained=sum(n for n, trained in sizes if trained),
         quantized=linear if quantized else 0,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=experts * of_expert,
-        keys=(getattr(text, "num_key_value_heads", None) or heads) * width,
-        heads=heads,
+        heads=text.num_attention_heads,
     )
 
 
-def of_machine(device: Any) -> tuple[int, int]:
-    """Bytes that are free now, and bytes in all: of the GPU, else of the machine."""
+def device_memory(device: Any) -> tuple[int, int]:
+    """Return (free, total) bytes of the GPU, or of the machine where the training runs on the CPU."""
     import psutil
     import torch
 
@@ -232,8 +214,8 @@ def of_machine(device: Any) -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def peak(device: Any) -> int:
-    """Bytes that this process has had at once: of the GPU, else of the machine."""
+def peak_memory(device: Any) -> int:
+    """Return the most bytes that this process has had at once, of the GPU or of the machine."""
     import resource
 
     import torch

@@ -1,77 +1,279 @@
-"""`training.json`: what was done and what came of it; the report reads it.
-
-{"state": "running" | "stopped" | "failed" | "finished", "identity": {...}, "exit_code": 0, "error": null,
- "model": ..., "method": "full" | "lora", "merge": null | "adapter" | "merged" | "both", "dataset_dir": ...,
- "rows": {"train": n, "trained_on": n, ...} (with packing also "blocks"),
- "template": {"source", "end_token", "pad_token"}, "findings": [{"name", "message", "fatal", "count", "examples"}],
- "arguments": {...}, "versions": {...}, "machine": {"device", "num_processes"},
- "parameters": {"total", "trainable"}, "tokens": {"train", "learnt"}, "steps", "epochs",
- "runtime": {"startup_s", "train_s", "total_s", "steps_per_s", "tokens_per_s"}, "resumed_from_step": null | n,
- "loss": {"train": [{"step", "epoch", "loss", "learning_rate"}], "evaluation": {split: [{"step", "loss"}]},
-          "base": {split: x}, "final": {split: x}},
- "memory": {"estimate": {"weights", "gradients", ..., "total"}, "free", "total", "peak"} (bytes on one device),
- "overfitting": null | {"lowest_step", "lowest", "last"}}
-"""
+"""The record of a training (`training.json`, see `selfinstruct/run/training_record.py`): made here, kept true here."""
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from selfinstruct.console import console
+from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
+from selfinstruct.records import SPLITS, UNSEEN
+from selfinstruct.run.training_record import (
+    TRAINING_RECORD,
+    EvalLoss,
+    Finding,
+    Identity,
+    Losses,
+    Machine,
+    Memory,
+    Overfitting,
+    Parameters,
+    Rows,
+    Runtime,
+    Tokens,
+    TrainingRecord,
+    TrainLoss,
+    read_training_record,
+    write_training_record,
+)
+from selfinstruct.text import GIB, duration
+from tuning.training import checkpoints, data, memory
+from tuning.training.arguments import Arguments
+from tuning.training.callbacks import Stopwatch
+from tuning.training.data import TokenizedRow
+from tuning.training.prepare import BaseModel, Prepared
+
+_STARTED = time.monotonic()
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that train."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the libraries that train."""
+    result = {"python": platform.python_version()}
     for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            result[name] = metadata.version(name)
+    return result
 
 
-def losses(history: list[dict[str, Any]], final_step: int | None = None) -> dict[str, Any]:
-    """The trainer's log as the losses of training, and of each validation split over the steps.
+def identity(arguments: Arguments, base: BaseModel, rows: data.Rows) -> Identity:
+    """Return what makes two trainings the same one.
+
+    Args:
+        arguments: of the training.
+        base: the model that is tuned.
+        rows: the dataset.
+    """
+    files = checkpoints.files_of(Path(base.source))
+    return checkpoints.identity(arguments.given, dataset=data.fingerprint(rows), model=files, versions=versions())
+
+
+def begin(
+    arguments: Arguments,
+    prepared: Prepared,
+    trainer: Any,
+    *,
+    identity: Identity,
+    findings: Sequence[Finding],
+    measured: Memory,
+    resumed_from_step: int | None,
+) -> TrainingRecord:
+    """Make the record of a training that is about to begin.
+
+    Args:
+        arguments: of the training.
+        prepared: the model and the rows.
+        trainer: TRL's, with the loaded model.
+        identity: what makes two trainings the same one.
+        findings: of the checks.
+        measured: the device's memory, and the estimate of what the training needs.
+        resumed_from_step: the step of the checkpoint that is continued, if any.
+    """
+    args = trainer.args
+    return TrainingRecord(
+        state="running",
+        identity=identity,
+        model=prepared.base.source,
+        method="lora" if arguments.model.use_peft else "full",
+        merge=arguments.tune.merge if arguments.model.use_peft else None,
+        dataset_dir=arguments.tune.dataset_dir,
+        rows=_rows(prepared, trainer),
+        template=prepared.template,
+        findings=list(findings),
+        arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
+        given=sorted(arguments.given),
+        versions=versions(),
+        machine=Machine(_device_name(args.device), args.world_size),
+        parameters=_parameters(trainer.model),
+        tokens=_tokens(prepared.tokens["train"]),
+        resumed_from_step=resumed_from_step,
+        memory=measured,
+    )
+
+
+@contextlib.contextmanager
+def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator[None]:
+    """Write the record when the block begins, and again when it ends or fails. Only the main process writes.
+
+    Args:
+        output_dir: the folder of the record.
+        record: as the training begins.
+        trainer: trained in the block.
+    """
+    stopwatch = Stopwatch()
+    trainer.add_callback(stopwatch)
+
+    def write(**outcome: Any) -> None:
+        if trainer.is_world_process_zero():
+            now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch), **outcome)
+            write_training_record(output_dir / TRAINING_RECORD, now)
+
+    write(state="running")
+    try:
+        yield
+    except (SelfInstructError, Interrupted) as error:
+        stopped = isinstance(error, (StoppedError, Interrupted))
+        write(state="stopped" if stopped else "failed", exit_code=error.exit_code, error=str(error))
+        raise
+    write(state="finished")
+
+
+def losses(history: Sequence[Mapping[str, Any]], final_step: int | None = None) -> Losses:
+    """Return the trainer's log as the losses of training, and of each validation split.
 
     Args:
         history: `trainer.state.log_history`.
-        final_step: step of the model that was kept; the last one unless the best was loaded at the end.
+        final_step: step of the model that is kept; default: the last one.
     """
     train = [
-        {name: row[name] for name in ("step", "epoch", "loss", "learning_rate") if name in row}
+        TrainLoss(row["step"], row.get("epoch"), row["loss"], row.get("learning_rate"))
         for row in history
         if "loss" in row
     ]
-    evaluation: dict[str, list[dict[str, Any]]] = {}
+    evaluation: dict[str, list[EvalLoss]] = {}
     for row in history:
         for name, value in row.items():
             if name.startswith("eval_") and name.endswith("_loss"):
                 points = evaluation.setdefault(name[len("eval_") : -len("_loss")], [])
-                if not points or points[-1]["step"] != row["step"]:  # a resumed run evaluates its first step again
-                    points.append({"step": row["step"], "loss": value})
-    base = {split: points[0]["loss"] for split, points in evaluation.items() if points[0]["step"] == 0}
+                if not points or points[-1].step != row["step"]:  # a continued run evaluates its first step again
+                    points.append(EvalLoss(row["step"], value))
+    base = {split: points[0].loss for split, points in evaluation.items() if points[0].step == 0}
     final = {
-        split: next((p["loss"] for p in points if p["step"] == final_step), points[-1]["loss"])
+        split: next((p.loss for p in points if p.step == final_step), points[-1].loss)
         for split, points in evaluation.items()
     }
-    return {"train": train, "evaluation": evaluation, "base": base, "final": final}
+    return Losses(train, evaluation, base, final)
 
 
-def overfitting(evaluation: Mapping[str, list[dict[str, Any]]], tolerance: float = 0.02) -> dict[str, Any] | None:
-    """Whether the loss on unseen tasks rose again: its lowest point, and the last one.
+def overfitting(evaluation: Mapping[str, Sequence[EvalLoss]], tolerance: float = 0.02) -> Overfitting | None:
+    """Return the lowest and the last loss on unseen tasks if the loss rose again, else None.
 
     Args:
-        evaluation: losses of each split over the steps; the base model's (step 0) is left out of account.
-        tolerance: the share by which the last loss may lie above the lowest.
+        evaluation: losses of each split; that of the base model (step 0) is ignored.
+        tolerance: the last loss may be higher than the lowest by this share.
     """
-    points = [point for point in evaluation.get("validation_unseen", ()) if point["step"]]
+    points = [(point.step, point.loss) for point in evaluation.get(UNSEEN, ()) if point.step and point.loss is not None]
     if not points:
         return None
-    lowest, last = min(points, key=lambda point: point["loss"]), points[-1]
-    if last["loss"] <= lowest["loss"] * (1 + tolerance):
-        return None
-    return {"lowest_step": lowest["step"], "lowest": lowest["loss"], "last": last["loss"]}
+    (lowest_step, lowest), (_, last) = min(points, key=lambda point: point[1]), points[-1]
+    return Overfitting(lowest_step, lowest, last) if last > lowest * (1 + tolerance) else None
+
+
+def announce(record: TrainingRecord) -> None:
+    """Print what is going to be trained, and how."""
+    counts, arguments = record.parameters, record.arguments
+    method = (
+        f"LoRA, {counts.trainable:,} of {counts.total:,} parameters"
+        if counts.trainable < counts.total
+        else f"full, {counts.total:,} parameters"
+    )
+    parts = [
+        f"tune: {record.rows.train} rows, {record.tokens.trained:,} of {record.tokens.train:,} tokens trained",
+        method,
+        f"learning rate {arguments['learning_rate']:g}",
+        f"template: {record.template.source}",
+        record.machine.device,
+    ]
+    if record.memory.estimate:
+        parts.append(f"memory about {record.memory.estimate['total'] / GIB:.1f} GiB")
+    if record.resumed_from_step is not None:
+        parts.append(f"continuing from step {record.resumed_from_step}")
+    console.print(" · ".join(parts))
+
+
+def summarize(output_dir: Path) -> None:
+    """Print how the training went whose record is in `output_dir`."""
+    record = read_training_record(output_dir / TRAINING_RECORD)
+    if record is None:
+        return
+    runtime, loss = record.runtime, record.loss
+    changes = [f"{split} loss {_loss(loss.base.get(split))} -> {_loss(value)}" for split, value in loss.final.items()]
+    speed = f"{runtime.steps_per_s:.2f} steps/s, {runtime.tokens_per_s:,.0f} tokens/s"
+    console.print(
+        f"tune: {record.steps} steps in {duration(runtime.train_s)} ({speed}, startup {duration(runtime.startup_s)})"
+        + "".join(f" · {change}" for change in changes)
+    )
+    if (rise := record.overfitting) is not None:
+        consequence = (
+            "the model of that step is kept"
+            if record.arguments["load_best_model_at_end"]
+            else "train for fewer epochs, or give --load_best_model_at_end"
+        )
+        console.print(
+            f"tune: overfitting: the loss on {UNSEEN} was lowest at step {rise.lowest_step} ({rise.lowest:.3f}) and "
+            f"{rise.last:.3f} at the end; {consequence}"
+        )
+    console.print(f"tune: {output_dir}")
+
+
+def _loss(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.3f}"
+
+
+def _progress(record: TrainingRecord, trainer: Any, stopwatch: Stopwatch) -> dict[str, Any]:
+    """Return the fields that change while the trainer works."""
+    state, history = trainer.state, trainer.state.log_history
+    loss = losses(history, state.best_global_step if trainer.args.load_best_model_at_end else None)
+    done = state.global_step - (record.resumed_from_step or 0)
+    # Rates use the trainer's own count and time, so that they compare with what TRL logs.
+    tokens = next((row["num_tokens"] for row in reversed(history) if "num_tokens" in row), 0)
+    seconds = next((row["train_runtime"] for row in reversed(history) if "train_runtime" in row), stopwatch.train_s)
+    return {
+        "steps": state.global_step,
+        "epochs": round(state.epoch or 0.0, 3),
+        "loss": loss,
+        "overfitting": overfitting(loss.evaluation),
+        "runtime": Runtime(
+            startup_s=round(stopwatch.began - _STARTED, 1),
+            train_s=round(stopwatch.train_s, 1),
+            total_s=round(time.monotonic() - _STARTED, 1),
+            steps_per_s=round(done / max(seconds, 1e-6), 3),
+            tokens_per_s=round(tokens / max(seconds, 1e-6), 1),
+        ),
+        "memory": msgspec.structs.replace(record.memory, peak=memory.peak_memory(trainer.args.device)),
+    }
+
+
+def _rows(prepared: Prepared, trainer: Any) -> Rows:
+    counts = {split: len(prepared.rows[split]) for split in SPLITS}
+    sequences = len(trainer.train_dataset)
+    if trainer.args.packing:
+        return Rows(**counts, trained_on=len(prepared.trained_rows), blocks=sequences)
+    return Rows(**counts, trained_on=sequences)
+
+
+def _tokens(rows: Sequence[TokenizedRow]) -> Tokens:
+    return Tokens(train=sum(len(row.input_ids) for row in rows), trained=sum(row.num_trained for row in rows))
+
+
+def _parameters(model: Any) -> Parameters:
+    """Count the parameters, those that DeepSpeed keeps in other processes included."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # PEFT's also knows that 4-bit weights are packed in pairs
+        trainable, total = model.get_nb_trainable_parameters()
+        return Parameters(total, trainable)
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return Parameters(sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained))
+
+
+def _device_name(device: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,8 +1,8 @@
-"""The tuned model as files, with the template and the end token of its tuning; safetensors only.
+"""The last step of a training: write the tuned model, with its template and end token, as safetensors.
 
     --merge both      model/ holds whole weights, model/adapter/ the adapter alone
     --merge merged    model/ holds whole weights
-    --merge adapter   model/ holds the adapter alone, which is loaded beside its base model
+    --merge adapter   model/ holds the adapter alone, which is loaded together with its base model
 
 Full fine-tuning has no adapter: `model/` holds whole weights. In each case `generation_config.json` and the tokenizer
 name the token that ends an answer, so that `vllm serve` stops there.
@@ -16,29 +16,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct.errors import SelfInstructError
+from tuning.training.prepare import BaseModel
 from tuning.training.zero3 import whole_models
 
 ADAPTER = "adapter"
 Merge = Literal["adapter", "merged", "both"]
 
 
-def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: dict[str, Any], merge: Merge) -> None:
-    """Write the finished model to `output_dir`, in place of whatever model is there.
+def save(trainer: Any, tokenizer: Any, output_dir: Path, *, base: BaseModel, merge: Merge) -> None:
+    """Write the finished model to `output_dir`, and remove an earlier model there.
 
     Every process of a distributed training calls this.
 
     Args:
         trainer: after training.
-        tokenizer: with template and special tokens as tuned.
+        tokenizer: with the template and the special tokens of the training.
         output_dir: where `AutoModelForCausalLM.from_pretrained` will look.
-        source: path or name of the base model.
-        load: how the base is loaded again (revision, trust_remote_code), to be merged with the adapter.
+        base: the model that was tuned; it is loaded again to merge the adapter into it.
         merge: what is kept of a LoRA.
+
+    Raises:
+        SelfInstructError: the trainer wrote no weights.
     """
     from peft import PeftModel
 
     main = trainer.is_world_process_zero()
-    if trainer.is_fsdp_enabled:  # Left in parts, as FSDP2 keeps it, `save_model` would write no model at all.
+    if trainer.is_fsdp_enabled:  # FSDP2 keeps weights in parts; of those `save_model` would write no model.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if main:
         _discard(output_dir)
@@ -47,9 +50,9 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
         adapter = output_dir if merge == "adapter" else output_dir / ADAPTER
         _save(trainer, adapter)
         if main:
-            _write_generation_config(adapter, tokenizer, source, load)
+            _write_generation_config(adapter, tokenizer, base)
             if merge != "adapter":
-                merged = _merged(source, adapter, load)
+                merged = _merged(base, adapter)
                 set_special_tokens(merged, tokenizer)
                 merged.save_pretrained(output_dir)
                 tokenizer.save_pretrained(output_dir)
@@ -57,9 +60,9 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
                 shutil.rmtree(adapter)
     else:
         if not trainer.is_deepspeed_enabled and trainer.is_fsdp_enabled == trainer.accelerator.is_fsdp2:
-            # Trained in float32, a model goes back to the precision that it came in: twice the size would add nothing.
-            # (ZeRO's and FSDP1's weights are flat pieces, which cannot change theirs.)
-            trainer.model.to(_dtype_of(source, load))
+            # A model that is trained in float32 is saved in its base's precision: twice the size would add nothing.
+            # (The weights of ZeRO and FSDP1 are flat pieces, whose precision cannot change.)
+            trainer.model.to(_dtype_of(base))
         set_special_tokens(trainer.model, tokenizer)
         _save(trainer, output_dir)
     if main:
@@ -68,7 +71,7 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, source: str, load: d
 
 
 def set_special_tokens(model: Any, tokenizer: Any) -> None:
-    """Have generation end at the tokenizer's end token, besides those that the model already stops at."""
+    """Make generation end at the tokenizer's end token, and at those that the model already stops at."""
     model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None:
@@ -82,20 +85,21 @@ def _end_at(generation_config: Any, tokenizer: Any) -> None:
     generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def _write_generation_config(adapter: Path, tokenizer: Any, source: str, load: dict[str, Any]) -> None:
-    """An adapter has no model's configuration beside it: this is what vLLM's --generation-config reads."""
+def _write_generation_config(adapter: Path, tokenizer: Any, base: BaseModel) -> None:
+    """Write what vLLM's --generation-config reads; an adapter's folder has no model configuration."""
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        generation_config = GenerationConfig.from_pretrained(source, revision=load.get("revision"))
+        generation_config = GenerationConfig.from_pretrained(base.source, revision=base.options["revision"])
     except OSError:  # The base model has none of its own.
-        generation_config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(source, **load))
+        model_config = AutoConfig.from_pretrained(base.source, **base.options)
+        generation_config = GenerationConfig.from_model_config(model_config)
     _end_at(generation_config, tokenizer)
     generation_config.save_pretrained(adapter)
 
 
 def _discard(folder: Path) -> None:
-    """Remove an earlier tuning's model: one that lay beside this one would be loaded in its place."""
+    """Remove the files of an earlier model, which could be loaded in place of the new one."""
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)
     for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
         path.unlink()
@@ -109,37 +113,37 @@ def _save(trainer: Any, folder: Path) -> None:
         if not any(folder.glob("*.safetensors")):
             raise SelfInstructError(
                 f"tune: the trainer wrote no weights to {folder}; the last checkpoint is in {trainer.args.output_dir}. "
-                "Under FSDP or DeepSpeed, have the whole model gathered when it is saved"
+                "Under FSDP or DeepSpeed, set the option that gathers the whole model when it is saved"
             )
-        # A pickle of all arguments, which may hold a token; training.json says what there is to know.
+        # A pickle of all arguments, which may include a secret token. training.json has what is needed.
         (folder / "training_args.bin").unlink(missing_ok=True)
         if (card := folder / "README.md").exists() and (folder / "adapter_config.json").exists():
-            card.unlink()  # PEFT's, a form that nobody has filled in
+            card.unlink()  # PEFT's, a form that is not filled in
 
 
 def _share(folder: Path) -> None:
-    """Give every file the permissions that the user's umask grants: safetensors are written for their owner alone."""
+    """Give every file the permissions of the user's umask: safetensors are written for their owner alone."""
     os.umask(mask := os.umask(0))
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o666 & ~mask)
 
 
-def _merged(source: str, adapter: Path, load: dict[str, Any]) -> Any:
-    """The base model with the saved adapter in its weights, in the base's own precision, on the CPU.
+def _merged(base: BaseModel, adapter: Path) -> Any:
+    """Return the base model merged with the saved adapter, in the base's own precision, on the CPU.
 
-    From the files rather than from the trained model: that one may be quantized or spread over several devices.
+    It is made from the files and not from the trained model, which may be quantized or spread over several devices.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     with whole_models():
-        base = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **load)
-    return PeftModel.from_pretrained(base, os.fspath(adapter)).merge_and_unload()
+        model = AutoModelForCausalLM.from_pretrained(base.source, dtype="auto", **base.options)
+    return PeftModel.from_pretrained(model, os.fspath(adapter)).merge_and_unload()
 
 
-def _dtype_of(source: str, load: dict[str, Any]) -> Any:
+def _dtype_of(base: BaseModel) -> Any:
     import torch
     from transformers import AutoConfig
 
-    dtype = AutoConfig.from_pretrained(source, **load).dtype
+    dtype = AutoConfig.from_pretrained(base.source, **base.options).dtype
     return dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO-3, which shares every weight out among the processes: where whole models are needed all the same."""
+"""DeepSpeed's ZeRO-3 distributes every weight over the processes. Here are the two places that need whole models."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def gather_when_saved(training: Any) -> None:
-    """Have the trainer write whole weights: else it saves each process's part, which nothing loads as a model.
+def gather_when_saved(config: Any) -> None:
+    """Make the trainer write whole weights. By default each process saves its part, which cannot be loaded as a model.
 
     Args:
-        training: the `SFTConfig`, before the trainer is made.
+        config: the `SFTConfig`, before the trainer is made.
     """
-    plugin = training.deepspeed_plugin
+    plugin = config.deepspeed_plugin
     if plugin is not None and plugin.zero_stage == 3:
         plugin.hf_ds_config.config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
 
 
 @contextlib.contextmanager
 def whole_models() -> Iterator[None]:
-    """Within the block transformers makes models whole, and in this process alone.
+    """Make transformers create whole models, in this process alone, within the block.
 
-    Under ZeRO-3 it would share them out, and wait for the other processes to do so too.
+    Under ZeRO-3 it would distribute them, and wait for the other processes to do the same.
     """
     from transformers.integrations import deepspeed
 

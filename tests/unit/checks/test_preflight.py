@@ -245,7 +245,7 @@ def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
     """The only test here that loads TRL."""
     found = check(config(tune={"lerning_rate": 1e-4}), tuned=True, hardware=HOST)
     assert [str(p) for p in found.problems] == [
-        "tune: --lerning_rate: TRL knows no such argument; did you mean --learning_rate?"
+        "tune: --lerning_rate: TRL has no such argument; did you mean --learning_rate?"
     ]
     decided = check(config(tune={"output_dir": "x"}), tuned=True, hardware=HOST)
     assert "tune.output_dir is decided by the run's model folder" in str(decided.problems[0])

@@ -10,32 +10,32 @@ import pytest
 
 from selfinstruct.config.schema import Tune
 from selfinstruct.errors import ConfigError
-from tuning.training.arguments import Machine, defaults, learning_rate, parse
+from tuning.training.arguments import Device, defaults, learning_rate, parse
 from tuning.training.launch import tune_command
 
-CPU = Machine(cuda=False, bf16=False)
-GPU = Machine(cuda=True, bf16=True)
-OLD_GPU = Machine(cuda=True, bf16=False)
+CPU = Device(cuda=False, bf16=False)
+GPU = Device(cuda=True, bf16=True)
+OLD_GPU = Device(cuda=True, bf16=False)
 NEEDED = ["--dataset_dir", "data", "--output_dir", "out", "--model_name_or_path", "model"]
 
 
 def test_arguments_of_every_owner_go_to_their_owner():
     parsed = parse([*NEEDED, "--learning-rate", "1e-3", "--packing", "--lora_r=4", "--prompt-format", "alpaca"], CPU)
-    assert (parsed.training.learning_rate, parsed.training.packing) == (1e-3, True)
+    assert (parsed.training["learning_rate"], parsed.training["packing"]) == (1e-3, True)
     assert (parsed.model.lora_r, parsed.tune.prompt_format) == (4, "alpaca")
     assert set(parsed.given) == {
         "dataset_dir", "output_dir", "model_name_or_path", "learning_rate", "packing", "lora_r", "prompt_format",
     }  # fmt: skip
 
 
-def test_defaults_stand_only_where_nothing_was_said():
-    silent = parse(NEEDED, CPU).training
+def test_defaults_hold_only_where_nothing_was_given():
+    silent = parse(NEEDED, CPU).sft_config()
     assert (silent.use_cpu, silent.bf16, silent.gradient_checkpointing, silent.report_to) == (True, False, False, [])
     assert (silent.eval_strategy, silent.eval_on_start, silent.logging_nan_inf_filter) == ("steps", True, False)
     said = parse(
         [*NEEDED, "--gradient_checkpointing", "true", "--eval_strategy", "no", "--report_to", "tensorboard", "wandb"],
         CPU,
-    ).training
+    ).sft_config()
     assert (said.gradient_checkpointing, said.eval_strategy, said.eval_on_start) == (True, "no", False)
     assert said.report_to == ["tensorboard", "wandb"]
 
@@ -77,7 +77,7 @@ def test_the_best_checkpoint_is_kept_by_the_loss_on_unseen_tasks():
 )
 def test_the_best_is_kept_wherever_checkpoints_are_evaluated(given, kept, strategy, interval):
     options = [f"--{name}={value}" for name, value in given.items()]
-    training = parse([*NEEDED, *options], CPU).training  # transformers raises where the two do not go together
+    training = parse([*NEEDED, *options], CPU).sft_config()  # transformers raises where the two do not go together
     assert training.load_best_model_at_end is kept
     assert (training.save_strategy, training.save_steps) == (strategy, interval)
 
@@ -89,25 +89,26 @@ def test_merge_is_for_adapters():
 
 
 def test_none_is_absence_except_where_it_is_a_name():
-    assert parse([*NEEDED, "--max_length", "none"], CPU).training.max_length is None
+    assert parse([*NEEDED, "--max_length", "none"], CPU).sft_config().max_length is None
     assert parse([*NEEDED, "--attn_implementation=none"], CPU).model.attn_implementation is None
-    assert parse([*NEEDED, "--report_to", "none"], CPU).training.report_to == []
+    assert parse([*NEEDED, "--report_to", "none"], CPU).sft_config().report_to == []
 
 
 def test_config_file_stands_between_defaults_and_command_line(tmp_path: Path):
     path = tmp_path / "tune.yaml"
     path.write_text("learning_rate: 1e-3\nnum_train_epochs: 2\nuse_peft: true\nreport_to: tensorboard\n")
     parsed = parse([*NEEDED, "--config", str(path), "--num_train_epochs", "5"], CPU)
-    assert (parsed.training.learning_rate, parsed.training.num_train_epochs) == (1e-3, 5)
+    config = parsed.sft_config()
+    assert (config.learning_rate, config.num_train_epochs) == (1e-3, 5)
     assert parsed.model.use_peft
-    assert parsed.training.report_to == ["tensorboard"]
+    assert config.report_to == ["tensorboard"]
     assert {"learning_rate", "use_peft", "report_to"} <= set(parsed.given)
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([*NEEDED, "--lerning_rate", "1"], "--lerning_rate: TRL knows no such argument; did you mean --learning_rate?"),
+        ([*NEEDED, "--lerning_rate", "1"], "--lerning_rate: TRL has no such argument; did you mean --learning_rate?"),
         ([*NEEDED, "--learning_rate", "fast"], "invalid float value: 'fast'"),
         ([*NEEDED, "--max_length", "long"], "invalid int value: 'long'"),
         ([*NEEDED, "--lr_scheduler_type", "steep"], "invalid choice: 'steep'"),
@@ -179,20 +180,20 @@ def test_one_process_needs_no_launcher(tmp_path):
 
 
 def test_several_processes_are_launched_by_accelerate(tmp_path):
-    found = command(tmp_path, num_processes=4)
-    assert found[:4] == [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=4"]
-    assert found[found.index("--module") + 1] == "tuning.sft"
+    argv = command(tmp_path, num_processes=4)
+    assert argv[:4] == [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=4"]
+    assert argv[argv.index("--module") + 1] == "tuning.sft"
     assert "--num_processes=2" in command(tmp_path, num_processes=4, section=Tune(num_processes=2))
 
 
 def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
     path = tmp_path / "fsdp.yaml"
     path.write_text("distributed_type: FSDP\n")
-    found = command(tmp_path, num_processes=4, accelerate_config=str(path))
-    assert found[2:5] == ["accelerate.commands.launch", f"--config_file={path}", "--module"]
+    argv = command(tmp_path, num_processes=4, accelerate_config=str(path))
+    assert argv[2:5] == ["accelerate.commands.launch", f"--config_file={path}", "--module"]
     section = Tune(accelerate_config=str(path), num_processes=2)
     assert "--num_processes=2" in command(tmp_path, section=section)
-    assert not any("accelerate_config" in word for word in found)
+    assert not any("accelerate_config" in word for word in argv)
     with pytest.raises(ConfigError, match=r"tune\.accelerate_config: no such file: nowhere\.yaml"):
         command(tmp_path, accelerate_config="nowhere.yaml")
 
@@ -201,8 +202,8 @@ def test_evaluation_tasks_are_handed_on(tmp_path):
     command(tmp_path)
     names = ["eval_tasks", "mine/tasks.jsonl"]
     places = {"model": str(tmp_path / "base"), "dataset_dir": tmp_path, "output_dir": tmp_path / "out"}
-    found = tune_command(Tune(), **places, eval_tasks=names, num_processes=1)
-    parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
+    argv = tune_command(Tune(), **places, eval_tasks=names, num_processes=1)
+    parsed = parse(argv[argv.index("tuning.sft") + 1 :], CPU)
     assert parsed.tune.eval_tasks == names
 
 
@@ -217,13 +218,13 @@ def test_every_kind_of_value_comes_back_from_the_parser(tmp_path):
         "eos_token": "--odd",
         "report_to": ["tensorboard", "wandb"],
     }
-    found = command(tmp_path, **options)
-    parsed = parse(found[found.index("tuning.sft") + 1 :], CPU)
+    argv = command(tmp_path, **options)
+    parsed = parse(argv[argv.index("tuning.sft") + 1 :], CPU)
     assert {name: parsed.given[name] for name in options} == {
         **options,
         "gradient_checkpointing_kwargs": '{"use_reentrant": false}',
     }
-    assert parsed.training.gradient_checkpointing_kwargs == {"use_reentrant": False}
+    assert parsed.sft_config().gradient_checkpointing_kwargs == {"use_reentrant": False}
 
 
 def test_what_the_run_decides_cannot_be_given(tmp_path):

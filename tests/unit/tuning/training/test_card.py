@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
+from selfinstruct.run.scores import Scores
+from selfinstruct.run.training_record import TrainingRecord
 from tuning.training import card
 
 NOTES = {
@@ -34,11 +39,11 @@ NOTES = {
 }
 SCORES = {
     "arms": {
-        "base": {"sets": {"eval_tasks": {"n_tasks": 60, "rouge_l": 3.0, "rouge_l_interval": [2.0, 4.0]}}},
+        "base": {"sets": {"eval_tasks": {"n": 90, "n_tasks": 60, "rouge_l": 3.0, "rouge_l_interval": [2.0, 4.0]}}},
         "tuned": {
             "sets": {
-                "eval_tasks": {"n_tasks": 60, "rouge_l": 20.0, "rouge_l_interval": [15.0, 25.0]},
-                "other": {"n_tasks": 5, "rouge_l": None, "rouge_l_interval": None},
+                "eval_tasks": {"n": 90, "n_tasks": 60, "rouge_l": 20.0, "rouge_l_interval": [15.0, 25.0]},
+                "other": {"n": 5, "n_tasks": 5, "rouge_l": None, "rouge_l_interval": None},
             }
         },
     },
@@ -47,12 +52,17 @@ SCORES = {
 }
 
 
+def made(dataset: card.Table = (), scores: dict[str, Any] | None = None, **changes: Any) -> str:
+    record = msgspec.convert(NOTES | changes, TrainingRecord)
+    return card.make_card("first", record, dataset, None if scores is None else msgspec.convert(scores, Scores))
+
+
 def head(text: str) -> dict:
     return yaml.safe_load(text.split("---\n")[1])
 
 
 def test_card_tells_of_data_and_training_without_paths_or_secrets():
-    text = card.card("first", NOTES, {}, None)
+    text = made()
     assert head(text) == {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -61,7 +71,7 @@ def test_card_tells_of_data_and_training_without_paths_or_secrets():
     for wanted in (
         "from `models/base`, all parameters",
         "| training rows | 90 of `first/dataset` |",
-        "| learnt | 3,000 of 9,000 tokens",
+        "| trained tokens | 3,000 of 9,000: ",
         "| `learning_rate` | 0.0001 |",
         "| `neftune_noise_alpha` | 5 |",
         "| `packing` | True |",
@@ -73,7 +83,7 @@ def test_card_tells_of_data_and_training_without_paths_or_secrets():
 
 
 def test_card_of_an_adapter_says_how_it_is_served():
-    text = card.card("first", {**NOTES, "model": "org/base", "method": "lora", "merge": "adapter"}, {}, None)
+    text = made(model="org/base", method="lora", merge="adapter")
     assert head(text)["library_name"] == "peft"
     assert head(text)["base_model"] == "org/base"
     assert "vllm serve org/base --enable-lora --max-lora-rank 32 --lora-modules tuned=. \\\n" in text
@@ -89,32 +99,33 @@ def test_card_of_an_adapter_says_how_it_is_served():
     ],
 )
 def test_card_says_what_is_kept_of_a_lora(merge, text):
-    assert text in card.card("first", {**NOTES, "method": "lora", "merge": merge}, {}, None)
+    assert text in made(method="lora", merge=merge)
 
 
 def test_scores_and_verdict():
-    text = card.card("first", NOTES, {}, SCORES)
+    text = made(scores=SCORES)
     assert "The generated data helped." in text
     assert "| ROUGE-L | eval_tasks (60 tasks) | other (5 tasks) |" in text
     assert "| base | 3.0 [2.0, 4.0] | - |" in text
     assert "| tuned | 20.0 [15.0, 25.0] | - |" in text
+    (result,) = ModelCard(text).data.eval_results
+    assert (result.dataset_name, result.metric_name, result.metric_value) == ("eval_tasks (60 tasks)", "ROUGE-L", 20.0)
 
 
 def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
-    assert card.provenance(tmp_path / "dataset") == {}
+    assert card.provenance(tmp_path / "dataset") == []
     (tmp_path / "dataset").mkdir()
     counts = {"instructions": {"accepted": 7}, "instances": {"accepted": 11}, "include_seeds": False}
     (tmp_path / "dataset/export.json").write_text(json.dumps(counts))
     identity = {"model": "org/generator", "revision": None, "seeds_sha256": "ab" * 32}
     (tmp_path / "journal.jsonl").write_text(json.dumps({"kind": "run", "identity": identity}) + "\n{torn")
-    found = card.provenance(tmp_path / "dataset")
-    text = card.card("first", NOTES, found, None)
+    text = made(card.provenance(tmp_path / "dataset"))
     assert "| written by | `org/generator`, with Self-Instruct |" in text
     assert "seed tasks with the SHA-256 abababababababab…" in text
     assert "| accepted | 7 instructions, 11 instances |" in text
 
 
-def test_write_reads_what_lies_there(tmp_path: Path):
+def test_write_reads_the_record_and_the_scores(tmp_path: Path):
     (tmp_path / "training.json").write_text(json.dumps(NOTES))
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps(SCORES))

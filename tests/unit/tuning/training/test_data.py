@@ -1,4 +1,4 @@
-"""Reading an exported dataset, and which of its tokens are learnt."""
+"""Reading an exported dataset, and which of its tokens are trained."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tuning.training.data import IGNORE_INDEX
 
 @pytest.fixture
 def tokenizer():
-    found = tiny_model.tokenizer()
-    prompt_formats.prepare(found)
-    return found
+    words = tiny_model.tokenizer()
+    prompt_formats.prepare(words)
+    return words
 
 
 def rows_of(*pairs: tuple[str, str]) -> list[data.Row]:
@@ -26,7 +26,7 @@ def rows_of(*pairs: tuple[str, str]) -> list[data.Row]:
     ]
 
 
-def learnt(row: data.TokenRow) -> list[int]:
+def trained(row: data.TokenizedRow) -> list[int]:
     assert all(label in (IGNORE_INDEX, token) for token, label in zip(row.input_ids, row.labels, strict=True))
     return [label for label in row.labels if label != IGNORE_INDEX]
 
@@ -62,7 +62,7 @@ def test_all_broken_rows_are_named_at_once(tmp_path):
     assert "validation_seen.jsonl, line 1: `prompt` and `completion`" in lines[2]
 
 
-def test_fingerprint_follows_what_is_learnt_and_nothing_else(tmp_path):
+def test_fingerprint_follows_the_conversations_and_nothing_else(tmp_path):
     first = tiny_model.row("a", "Q?", "A.")
 
     def of(**splits):
@@ -76,15 +76,15 @@ def test_fingerprint_follows_what_is_learnt_and_nothing_else(tmp_path):
     assert of(train=[first], validation_seen=[first]) != of(train=[first], validation_unseen=[first])
 
 
-def test_only_the_response_and_its_end_are_learnt(tokenizer):
+def test_only_the_response_and_its_end_are_trained(tokenizer):
     (row,) = data.tokenize(rows_of(("What is the capital of France?", "Paris.")), tokenizer)
     assert tokenizer.decode(row.input_ids) == "<s><|user|>\nWhat is the capital of France?\n<|assistant|>\nParis.</s>"
-    assert tokenizer.decode(learnt(row)) == "Paris.</s>"
+    assert tokenizer.decode(trained(row)) == "Paris.</s>"
     assert row.labels[-1] == tokenizer.eos_token_id
     assert row.lost_prompt == 0
 
 
-def test_the_prompt_is_learnt_too_when_asked_for(tokenizer):
+def test_the_prompt_is_trained_too_when_asked_for(tokenizer):
     (row,) = data.tokenize(rows_of(("Q?", "A.")), tokenizer, completion_only=False)
     assert row.labels == row.input_ids
 
@@ -94,8 +94,8 @@ def test_generation_markers_decide_when_asked_for(tokenizer):
     conversation = [data.Row("a", turns[:1], (*turns[1:], *turns))]
     (everything,) = data.tokenize(conversation, tokenizer)
     (marked,) = data.tokenize(conversation, tokenizer, assistant_template=tokenizer.chat_template)
-    assert "Q?" in tokenizer.decode(learnt(everything))
-    assert tokenizer.decode(learnt(marked)) == "A.</s>A.</s>"
+    assert "Q?" in tokenizer.decode(trained(everything))
+    assert tokenizer.decode(trained(marked)) == "A.</s>A.</s>"
 
 
 def test_a_template_that_writes_the_prompt_otherwise_before_an_answer_is_noticed(tokenizer):
@@ -105,7 +105,7 @@ def test_a_template_that_writes_the_prompt_otherwise_before_an_answer_is_noticed
     )
     (row,) = data.tokenize(rows_of(("Q?", "A.")), tokenizer)
     assert row.lost_prompt > 0
-    assert tokenizer.decode(learnt(row)).endswith("A.")
+    assert tokenizer.decode(trained(row)).endswith("A.")
 
 
 def test_to_dataset_holds_ids_and_labels(tokenizer):

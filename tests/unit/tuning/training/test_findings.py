@@ -1,4 +1,4 @@
-"""Each pre-flight check sees the fault that is planted for it, and keeps quiet without it."""
+"""Each check finds the fault that is planted for it, and nothing without it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import pytest
 import torch
 
 from selfinstruct.errors import InputError
+from selfinstruct.run.training_record import Finding
 from tests import tiny_model
-from tuning.training import data, prompt_formats
-from tuning.training import findings as preflight
-from tuning.training.data import IGNORE_INDEX, Row, TokenRow
-from tuning.training.findings import Rule
+from tuning.training import data, findings, prompt_formats
+from tuning.training.data import IGNORE_INDEX, Row, TokenizedRow
+from tuning.training.findings import SequenceLimits
 
 END = 1
-RULE = Rule(END, "</s>", max_length=10)
+LIMITS = SequenceLimits(END, "</s>", max_length=10)
 
 
-def token_row(name: str = "a", prompt: int = 4, answer: int = 3, *, end: bool = True, lost_prompt: int = 0) -> TokenRow:
+def token_row(
+    name: str = "a", prompt: int = 4, answer: int = 3, *, end: bool = True, lost_prompt: int = 0
+) -> TokenizedRow:
     tail = [9] * answer + [END] * end
-    return TokenRow(name, [5] * prompt + tail, [IGNORE_INDEX] * prompt + tail, lost_prompt)
+    return TokenizedRow(name, [5] * prompt + tail, [IGNORE_INDEX] * prompt + tail, lost_prompt)
 
 
-def names(findings: list[preflight.Finding]) -> list[tuple[str, bool, int]]:
-    return [(f.name, f.fatal, f.count) for f in findings]
+def names(found: list[Finding]) -> list[tuple[str, bool, int]]:
+    return [(f.name, f.fatal, f.count) for f in found]
 
 
 def test_good_rows_have_no_findings():
-    assert preflight.inspect([token_row("a"), token_row("b", 2, 1)], RULE) == []
+    assert findings.check_rows([token_row("a"), token_row("b", 2, 1)], LIMITS) == []
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,9 @@ def test_good_rows_have_no_findings():
         ([], ("no_rows", True, 0)),
         ([token_row(answer=0, end=False)] * 2, ("all_masked", True, 2)),
         ([token_row(answer=0, end=False), token_row()], ("masked", False, 1)),
-        ([token_row(end=False)] * 2, ("end_not_learnt", True, 2)),
-        ([token_row(end=False), token_row()], ("end_not_learnt", False, 1)),
-        ([TokenRow("a", [5, 9, END, 9, END], [IGNORE_INDEX, 9, END, 9, END])], ("end_in_text", False, 1)),
+        ([token_row(end=False)] * 2, ("end_not_trained", True, 2)),
+        ([token_row(end=False), token_row()], ("end_not_trained", False, 1)),
+        ([TokenizedRow("a", [5, 9, END, 9, END], [IGNORE_INDEX, 9, END, 9, END])], ("end_in_text", False, 1)),
         ([token_row(prompt=10)] * 3, ("too_long", True, 3)),
         ([token_row(prompt=10), token_row()], ("too_long", False, 1)),
         ([token_row(answer=8), token_row()], ("cut", False, 1)),
@@ -48,52 +50,54 @@ def test_good_rows_have_no_findings():
     ids=lambda value: value[0] + ("!" if value[1] else "") if isinstance(value, tuple) else "rows",
 )
 def test_planted_fault_is_found_alone(rows, expected):
-    assert names(preflight.inspect(rows, RULE)) == [expected]
+    assert names(findings.check_rows(rows, LIMITS)) == [expected]
 
 
 def test_length_counts_rows_tokens_and_names_them():
-    (found,) = preflight.inspect([token_row("long", 4, 8), token_row("longer", 4, 16), token_row("ok")], RULE)
+    (found,) = findings.check_rows([token_row("long", 4, 8), token_row("longer", 4, 16), token_row("ok")], LIMITS)
     assert found.examples == ("long", "longer")
     assert "2 rows are longer than max_length 10 (the longest has 21 tokens): 14 tokens" in found.message
 
 
 def test_nothing_is_cut_without_a_limit():
-    assert preflight.inspect([token_row(answer=30)], Rule(END, "</s>", None)) == []
+    assert findings.check_rows([token_row(answer=30)], SequenceLimits(END, "</s>", None)) == []
 
 
 @pytest.mark.parametrize(
     ("keeps", "text"),
     [
-        ("start", "24 tokens at the ends of their answers are cut, the end token with them"),
+        ("start", "24 tokens at the ends of their answers are cut, and with them the end token"),
         ("end", "24 tokens at the beginnings of their prompts are cut"),
-        ("all", "they are split, and the parts learnt without what came before"),
+        ("all", "they are split, and each part is trained without the text before it"),
     ],
 )
 def test_what_is_cut_follows_what_trl_keeps(keeps, text):
     """Packing by `bfd` keeps the start, by `bfd_split` every part; `--truncation_mode keep_end` the end."""
-    (found,) = preflight.inspect([token_row(prompt=3, answer=30), token_row()], Rule(END, "</s>", 10, keeps))
+    (found,) = findings.check_rows(
+        [token_row(prompt=3, answer=30), token_row()], SequenceLimits(END, "</s>", 10, keeps)
+    )
     assert (found.name, found.count) == ("cut", 1)
     assert text in found.message
 
 
 def test_a_prompt_that_fills_the_limit_costs_nothing_where_the_end_is_kept():
     rows = [token_row(prompt=20), token_row()]
-    assert names(preflight.inspect(rows, Rule(END, "</s>", 10))) == [("too_long", False, 1)]
-    assert names(preflight.inspect(rows, Rule(END, "</s>", 10, "end"))) == [("cut", False, 1)]
+    assert names(findings.check_rows(rows, SequenceLimits(END, "</s>", 10))) == [("too_long", False, 1)]
+    assert names(findings.check_rows(rows, SequenceLimits(END, "</s>", 10, "end"))) == [("cut", False, 1)]
 
 
 def test_all_findings_come_at_once_and_fatal_ones_stop():
     rows = [token_row("a", end=False, lost_prompt=1), token_row("b", end=False, answer=20)]
-    findings = preflight.inspect(rows, RULE)
-    assert names(findings) == [("end_not_learnt", True, 2), ("cut", False, 1), ("prompt_differs", False, 1)]
+    found = findings.check_rows(rows, LIMITS)
+    assert names(found) == [("end_not_trained", True, 2), ("cut", False, 1), ("prompt_differs", False, 1)]
     with pytest.raises(InputError) as caught:
-        preflight.require(findings)
+        findings.require(found)
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["error", "warning", "warning"]
     assert caught.value.exit_code == 4
 
 
 def test_warnings_do_not_stop():
-    preflight.require(preflight.inspect([token_row(answer=8), token_row()], RULE))
+    findings.require(findings.check_rows([token_row(answer=8), token_row()], LIMITS))
 
 
 def test_padding_that_masks_by_token_id_is_found():
@@ -108,13 +112,13 @@ def test_padding_that_masks_by_token_id_is_found():
         return {"labels": labels}
 
     rows = [token_row("a"), token_row("b", answer=7)]
-    assert preflight.padding(by_position, rows, END) == []
-    assert names(preflight.padding(by_token_id, rows, END)) == [("end_masked_by_padding", True, 0)]
+    assert findings.check_padding(by_position, rows, END) == []
+    assert names(findings.check_padding(by_token_id, rows, END)) == [("end_masked_by_padding", True, 0)]
 
 
 def adapter(**values):
-    given = {"use_peft": True, "lora_r": 16, "use_dora": False, "lora_modules_to_save": None} | values
-    return SimpleNamespace(**given)
+    defaults = {"use_peft": True, "lora_r": 16, "use_dora": False, "lora_modules_to_save": None}
+    return SimpleNamespace(**(defaults | values))
 
 
 @pytest.mark.parametrize(
@@ -128,20 +132,20 @@ def adapter(**values):
     ],
 )
 def test_adapters_that_vllm_does_not_serve(values, expected):
-    assert [found.name for found in preflight.settings(adapter(**values))] == expected
-    assert [found.name for found in preflight.settings(adapter(**values), merge="adapter")] == expected
-    assert preflight.settings(adapter(**values), merge="merged") == []
+    assert [finding.name for finding in findings.check_settings(adapter(**values))] == expected
+    assert [finding.name for finding in findings.check_settings(adapter(**values), merge="adapter")] == expected
+    assert findings.check_settings(adapter(**values), merge="merged") == []
 
 
 def test_remedy_for_such_an_adapter_follows_what_is_kept():
-    alone, both = (preflight.settings(adapter(lora_r=1024), merge=merge)[0] for merge in ("adapter", "both"))
+    alone, both = (findings.check_settings(adapter(lora_r=1024), merge=merge)[0] for merge in ("adapter", "both"))
     assert "--merge both" in alone.message
     assert "the merged weights can be served" in both.message
 
 
 def test_packing_that_joins_documents_by_design():
-    assert preflight.settings(adapter(), packing="bfd") == preflight.settings(adapter(), packing=None) == []
-    assert names(preflight.settings(adapter(), packing="wrapped")) == [("documents_attend", False, 0)]
+    assert findings.check_settings(adapter(), packing="bfd") == findings.check_settings(adapter(), packing=None) == []
+    assert names(findings.check_settings(adapter(), packing="wrapped")) == [("documents_attend", False, 0)]
 
 
 class Mixing(torch.nn.Module):
@@ -167,9 +171,9 @@ def collate(rows):
 @pytest.mark.parametrize("apart", [True, False])
 def test_packed_documents_that_see_each_other_are_found(apart):
     rows = [token_row("a"), token_row("b", answer=7), token_row("c", answer=5)]
-    found = preflight.documents_apart(Mixing(apart), collate, rows, tolerance=1e-5, num_ids=16)
+    found = findings.check_packing(Mixing(apart), collate, rows, tolerance=1e-5, num_ids=16)
     assert names(found) == ([] if apart else [("documents_attend", True, 0)])
-    assert preflight.documents_apart(Mixing(apart), collate, rows[:1], tolerance=1e-5, num_ids=16) == []
+    assert findings.check_packing(Mixing(apart), collate, rows[:1], tolerance=1e-5, num_ids=16) == []
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -181,7 +185,7 @@ def test_a_first_pass_that_comes_out_a_little_different_decides_nothing(apart):
         return model(batch) * (1.001 if len(passes) == 1 else 1)
 
     rows = [token_row("a"), token_row("b", answer=7)]
-    found = preflight.documents_apart(logits, collate, rows, tolerance=1e-5, num_ids=16)
+    found = findings.check_packing(logits, collate, rows, tolerance=1e-5, num_ids=16)
     assert names(found) == ([] if apart else [("documents_attend", True, 0)])
 
 
@@ -192,12 +196,14 @@ def conversation(name: str, *completion: str) -> Row:
 
 def test_a_template_without_generation_markers_matters_where_they_decide():
     plain, mixed = conversation("a", "assistant"), conversation("b", "assistant", "user", "assistant")
-    assert preflight.template([plain, mixed], has_markers=True, marked=True) == []
-    assert preflight.template([plain], has_markers=False, marked=False) == []
-    assert names(preflight.template([plain, mixed], has_markers=False, marked=False)) == [
+    assert findings.check_template([plain, mixed], has_markers=True, assistant_only_loss=True) == []
+    assert findings.check_template([plain], has_markers=False, assistant_only_loss=False) == []
+    assert names(findings.check_template([plain, mixed], has_markers=False, assistant_only_loss=False)) == [
         ("no_generation_markers", False, 1)
     ]
-    assert names(preflight.template([plain], has_markers=False, marked=True)) == [("no_generation_markers", True, 0)]
+    assert names(findings.check_template([plain], has_markers=False, assistant_only_loss=True)) == [
+        ("no_generation_markers", True, 0)
+    ]
 
 
 @pytest.fixture
@@ -209,17 +215,17 @@ def shown_row():
     return row, tokenizer
 
 
-def test_show_row_marks_what_is_learnt(shown_row):
+def test_show_row_marks_trained_tokens(shown_row):
     row, tokenizer = shown_row
-    head, masked, learnt = preflight.show_row(row, tokenizer)
-    assert head == f"row a: {len(row.input_ids)} tokens, 2 of them learnt"
-    assert learnt == "  learnt A│</s>"
+    head, masked, trained = findings.show_row(row, tokenizer)
+    assert head == f"row a: {len(row.input_ids)} tokens, 2 of them trained"
+    assert trained == "  trained A│</s>"
     assert masked.strip().startswith("<s>│<|│user│|>")
     assert f"│... {len(row.input_ids) - 2 - 60} tokens ...│" in masked
 
 
 def test_show_row_in_full_holds_every_token(shown_row):
     row, tokenizer = shown_row
-    _, *lines = preflight.show_row(row, tokenizer, full=True)
+    _, *lines = findings.show_row(row, tokenizer, full=True)
     assert len(lines) == len(row.input_ids)
-    assert [line.split("learnt ")[1] for line in lines if "learnt" in line] == ["'A'", "'</s>'"]
+    assert [line.split("trained ")[1] for line in lines if "trained" in line] == ["'A'", "'</s>'"]

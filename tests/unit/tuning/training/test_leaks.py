@@ -1,4 +1,4 @@
-"""Training rows that stand in what a model is judged by."""
+"""Training rows that contain what a model is judged by."""
 
 from __future__ import annotations
 

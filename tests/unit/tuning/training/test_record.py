@@ -1,0 +1,49 @@
+"""The record of a training: losses of the trainer's log, overfitting, versions."""
+
+from __future__ import annotations
+
+from selfinstruct.run.training_record import EvalLoss, Overfitting, TrainLoss
+from tuning.training import record
+
+HISTORY = [
+    {"step": 0, "epoch": 0, "eval_validation_seen_loss": 5.0, "eval_validation_seen_runtime": 1},
+    {"step": 0, "epoch": 0, "eval_validation_unseen_loss": 6.0},
+    {"step": 1, "epoch": 0.1, "loss": 4.0, "grad_norm": 1.0, "learning_rate": 0.1, "num_tokens": 7},
+    {"step": 5, "epoch": 0.5, "eval_validation_seen_loss": 3.0},
+    {"step": 5, "epoch": 0.5, "eval_validation_unseen_loss": 2.0},
+    {"step": 9, "epoch": 1.0, "eval_validation_seen_loss": 2.0},
+    {"step": 9, "epoch": 1.0, "eval_validation_unseen_loss": 4.0},
+    {"step": 9, "epoch": 1.0, "train_runtime": 9, "train_loss": 3.0},
+]
+
+
+def test_losses_of_a_log():
+    losses = record.losses(HISTORY)
+    assert losses.train == [TrainLoss(1, epoch=0.1, loss=4.0, learning_rate=0.1)]
+    assert losses.evaluation["validation_unseen"] == [EvalLoss(0, 6.0), EvalLoss(5, 2.0), EvalLoss(9, 4.0)]
+    assert losses.base == {"validation_seen": 5.0, "validation_unseen": 6.0}
+    assert losses.final == {"validation_seen": 2.0, "validation_unseen": 4.0}
+
+
+def test_final_losses_are_those_of_the_model_that_is_kept():
+    assert record.losses(HISTORY, final_step=5).final == {"validation_seen": 3.0, "validation_unseen": 2.0}
+
+
+def test_without_a_first_evaluation_there_is_no_base_loss():
+    assert record.losses(HISTORY[2:]).base == {}
+
+
+def test_overfitting_is_a_loss_on_unseen_tasks_that_rises_again():
+    def of(*losses: float):
+        return record.overfitting({"validation_unseen": [EvalLoss(5 * k, x) for k, x in enumerate(losses)]})
+
+    assert of(4.0, 3.0, 2.0, 2.5) == Overfitting(lowest_step=10, lowest=2.0, last=2.5)
+    assert of(4.0, 3.0, 2.0, 2.03) is None  # within what chance does
+    assert of(4.0, 3.0, 2.0) is None
+    assert of(1.0, 3.0, 2.0) is None  # the base model's own is no checkpoint
+    assert of(1.0) is None
+    assert record.overfitting({"validation_seen": [EvalLoss(1, 1.0), EvalLoss(2, 9.0)]}) is None
+
+
+def test_versions_name_what_trains():
+    assert {"python", "torch", "transformers", "trl", "peft"} <= set(record.versions())
