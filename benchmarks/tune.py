@@ -1,17 +1,18 @@
-"""The tune step against TRL's own script on the same data and arguments; packing's gain; memory against the estimate.
+"""Compare the tune step with TRL's own script on the same data and arguments; packing's gain; memory and its estimate.
 
     python benchmarks/tune.py                       # on CPU: the demo model, full fine-tuning
     python benchmarks/tune.py --model random-7b     # on a GPU: Llama 2 7B's architecture with random weights,
                                                     # LoRA and full fine-tuning, packed to 2,048 tokens
 
-Both get a prepared copy of the model (template, end token), the rows of the packaged seed tasks, repeated, and the
-same arguments; evaluation and checkpoints are off; weights are in bfloat16 on a GPU, float32 on CPU. They take turns,
-`--repeats` times; medians are shown. Steps/s are both times those of the trainer itself, whose time starts before its
-first step and ends after its last one. Startup is the rest of the process's time, with the model saved at its end.
+Both programs use the same prepared copy of the model (template, end token), the rows of the packaged seed tasks,
+repeated, and the same arguments. Evaluation and checkpoints are off. Weights are in bfloat16 on a GPU, in float32 on
+CPU. The programs take turns, `--repeats` times; the table shows medians. Steps/s come from the trainer, which measures
+from before its first step to after its last one. Startup is the rest of the process's time; it includes saving the
+model.
 
-The matrix rate is measured: the best of some products of two 8,192 x 8,192 matrices in bfloat16. Its share counts
+The matrix rate is measured: the best of some products of two 8,192 x 8,192 matrices in bfloat16. The share of it counts
 6 operations per parameter and token (4 with LoRA, whose frozen weights get no gradients) and attention over the mean
-document; what gradient checkpointing computes twice is not counted.
+document. What gradient checkpointing computes twice is not counted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 
 from selfinstruct import records
 from selfinstruct.checks.hardware import processor
+from selfinstruct.run.training_record import TRAINING_RECORD, read_training_record
 
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, float]
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 class Bench:
-    """A model and a dataset, and the two programs that tune the one on the other."""
+    """A model, a dataset, and the two programs that tune the model on the dataset."""
 
     def __init__(self, folder: Path, model: str, show: bool) -> None:
         self.folder = folder
@@ -81,7 +83,7 @@ class Bench:
         self.lengths = self._prepare_dataset()
 
     def _prepare_model(self, model: str) -> None:
-        """A copy whose tokenizer has its template, so that both programs render rows alike."""
+        """Save a copy of the model with a chat template, so that both programs render rows in the same way."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -107,7 +109,7 @@ class Bench:
         torch.cuda.empty_cache()  # the runs are other processes
 
     def _prepare_dataset(self, repeats: int = 8) -> list[int]:
-        """Rows of the seed tasks; returns their lengths in tokens."""
+        """Write the rows of the seed tasks; return their lengths in tokens."""
         from transformers import AutoTokenizer
 
         from selfinstruct.formats import seed_tasks
@@ -128,11 +130,11 @@ class Bench:
         return [len(row.input_ids) for row in tokenized]
 
     def arguments(self, method: str, packing: bool, batch: int, steps: int, length: int) -> list[str]:
-        """What both programs are given."""
+        """Return the arguments of both programs."""
         import torch
 
         gpu = torch.cuda.is_available()
-        given: dict[str, Any] = {
+        values: dict[str, Any] = {
             "max_steps": steps,
             "max_length": length,
             "per_device_train_batch_size": batch,
@@ -152,20 +154,22 @@ class Bench:
             "dtype": "bfloat16" if gpu else "float32",
         }
         if method == "lora":
-            given |= {"use_peft": True, "lora_target_modules": "all-linear"}
-        return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in given.items()]
+            values |= {"use_peft": True, "lora_target_modules": "all-linear"}
+        return [
+            f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items()
+        ]
 
     def alternate(self, arguments: list[str], repeats: int) -> tuple[Figures, Figures]:
-        """Medians of our figures, and of TRL's."""
-        found: tuple[list[Figures], list[Figures]] = ([], [])
+        """Run both programs in turns; return the medians of our figures, and of TRL's."""
+        figures: tuple[list[Figures], list[Figures]] = ([], [])
         for turn in range(repeats):
             for k in (0, 1) if turn % 2 == 0 else (1, 0):
-                found[k].append((self.ours, self.theirs)[k](arguments))
-                print(f"{('ours', 'TRL')[k]}: {found[k][-1]['steps_per_s']:.3f} steps/s", file=sys.stderr, flush=True)
-        return median(found[0]), median(found[1])
+                figures[k].append((self.ours, self.theirs)[k](arguments))
+                print(f"{('ours', 'TRL')[k]}: {figures[k][-1]['steps_per_s']:.3f} steps/s", file=sys.stderr, flush=True)
+        return median(figures[0]), median(figures[1])
 
     def ours(self, arguments: list[str]) -> Figures:
-        """One run of `tuning.sft`."""
+        """Run `tuning.sft` once."""
         output = self._output()
         keep = ["--merge=adapter"] if "--use_peft=true" in arguments else []
         command = [
@@ -177,19 +181,18 @@ class Bench:
             *keep,
         ]
         seconds, _ = self._run([*command, f"--model_name_or_path={self.model}", *arguments])
-        notes = json.loads((output / "training.json").read_text())
+        record = read_training_record(output / TRAINING_RECORD)
         shutil.rmtree(output)
-        runtime = notes["runtime"]
         return {
-            "steps_per_s": runtime["steps_per_s"],
-            "tokens_per_s": runtime["tokens_per_s"],
-            "startup_s": seconds - runtime["train_s"],
-            "peak": notes["memory"]["peak"],
-            "estimate": notes["memory"]["estimate"]["total"],
+            "steps_per_s": record.runtime.steps_per_s,
+            "tokens_per_s": record.runtime.tokens_per_s,
+            "startup_s": seconds - record.runtime.train_s,
+            "peak": record.memory.peak,
+            "estimate": record.memory.estimate["total"],
         }
 
     def theirs(self, arguments: list[str]) -> Figures:
-        """One run of `trl.scripts.sft`."""
+        """Run `trl.scripts.sft` once."""
         output = self._output()
         command = ["-m", "trl.scripts.sft", f"--dataset_name={self.dataset}", f"--output_dir={output}"]
         seconds, said = self._run([*command, f"--model_name_or_path={self.model}", *arguments])
@@ -205,7 +208,7 @@ class Bench:
         return self.folder / f"run-{self.runs}"
 
     def _run(self, command: list[str]) -> tuple[float, str]:
-        """(seconds, what was said) of a program that must succeed."""
+        """Run a program that must succeed; return (seconds, its stdout)."""
         own = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true"}
         began = time.monotonic()
         done = subprocess.run(
@@ -227,7 +230,7 @@ def median(figures: list[Figures]) -> Figures:
 
 
 def matrix_rate() -> float:
-    """Operations per second of the best of some products in bfloat16."""
+    """Return the operations per second of the best of some products in bfloat16."""
     import torch
 
     a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
@@ -243,7 +246,7 @@ def matrix_rate() -> float:
 
 
 def operations_per_token(bench: Bench, method: str) -> float:
-    """Of training, as said above."""
+    """Return the operations of training per token, counted as described above."""
     config = bench.config
     embeddings = config.vocab_size * config.hidden_size
     forward = 2 * (bench.parameters - (0 if config.tie_word_embeddings else embeddings))
@@ -252,7 +255,7 @@ def operations_per_token(bench: Bench, method: str) -> float:
 
 
 def machine() -> str:
-    """Hardware and versions."""
+    """Return a line with hardware and versions."""
     import torch
 
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl", "peft")]

@@ -98,7 +98,7 @@ def tune(argv: Sequence[str]) -> None:
         save(trainer, prepared.tokenizer, output_dir, base=base, merge=arguments.tune.merge)
     if is_main:
         card.write(output_dir)
-        checkpoints.remove_unneeded(output_dir, arguments.given)
+        checkpoints.remove_unneeded(output_dir, arguments.by_user)
         record.summarize(output_dir)
 
 

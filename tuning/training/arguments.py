@@ -67,13 +67,13 @@ class Arguments:
         tune: our own.
         model: TRL's, of the model.
         training: arguments of `SFTConfig` by name. `sft_config` makes one of them.
-        given: the arguments that the user gave, on the command line or in a file.
+        by_user: the arguments that the user gave, on the command line or in a file.
     """
 
     tune: TuneArguments
     model: ModelConfig
     training: Mapping[str, Any]
-    given: Mapping[str, Any]
+    by_user: Mapping[str, Any]
 
     def sft_config(self, **changes: Any) -> SFTConfig:
         """Make the `SFTConfig`. It sets up devices and processes, so a training makes it only once.
@@ -119,11 +119,11 @@ def parse(argv: Sequence[str], device: Device | None = None) -> Arguments:
         parser.set_defaults_with_config(**defaults({}, device or Device.here()))
         parser.parse_args(["--help"])  # ends the program
     argv, in_file = _without_config(argv)
-    given = in_file | parser.explicit(argv)
-    unknown = [name for name in given if name not in parser.names]
+    by_user = in_file | parser.explicit(argv)
+    unknown = [name for name in by_user if name not in parser.names]
     if unknown:
         raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
-    parser.set_defaults_with_config(**(defaults(given, device or Device.here()) | in_file))
+    parser.set_defaults_with_config(**(defaults(by_user, device or Device.here()) | in_file))
     with _trl_refuses():
         values = vars(parser.parse_args(list(argv)))
         tune = TuneArguments(**_arguments_of(TuneArguments, values))
@@ -131,23 +131,23 @@ def parse(argv: Sequence[str], device: Device | None = None) -> Arguments:
     for name in ("output_dir", "model_name_or_path"):
         if not values.get(name):
             raise ConfigError(f"--{name} is missing; give it")
-    if "merge" in given and not model.use_peft:
+    if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
-    return Arguments(tune, model, _arguments_of(SFTConfig, values), given)
+    return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user)
 
 
-def defaults(given: Mapping[str, Any], device: Device) -> dict[str, Any]:
+def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
     """Return our defaults where they differ from TRL's. A value that the user gives replaces them later.
 
     The learning rate and `max_length` also depend on the model: see `prepare.py`.
 
     Args:
-        given: the user's arguments: some defaults follow from others.
+        by_user: the user's arguments: some defaults follow from others.
         device: where the training runs.
     """
-    cuda = device.cuda and not given.get("use_cpu")
-    evaluation = str(given.get("eval_strategy", "steps"))
-    interval = given.get("eval_steps", given.get("save_steps", 0.2))  # below 1: a share of all steps
+    cuda = device.cuda and not by_user.get("use_cpu")
+    evaluation = str(by_user.get("eval_strategy", "steps"))
+    interval = by_user.get("eval_steps", by_user.get("save_steps", 0.2))  # below 1: a share of all steps
     ours: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,  # a share of all steps
@@ -164,22 +164,22 @@ def defaults(given: Mapping[str, Any], device: Device) -> dict[str, Any]:
         "disable_tqdm": True,  # `callbacks.ShowProgress` shows the progress
         "report_to": "none",
     }
-    if given.get("load_best_model_at_end", _can_keep_best(given, ours)):
+    if by_user.get("load_best_model_at_end", _can_keep_best(by_user, ours)):
         ours |= {"load_best_model_at_end": True, "metric_for_best_model": BEST_METRIC}
     if cuda:
-        full_precision = given.get("fp16") or not device.bf16
+        full_precision = by_user.get("fp16") or not device.bf16
         ours["bf16"] = not full_precision
-        if given.get("use_peft") and not full_precision:
+        if by_user.get("use_peft") and not full_precision:
             ours["dtype"] = "bfloat16"  # enough for frozen weights; PEFT keeps the adapter's in float32
     else:
         ours |= {"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
     return ours
 
 
-def _can_keep_best(given: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+def _can_keep_best(by_user: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     """Return whether every checkpoint follows an evaluation, so that the trainer can load the best one at the end."""
     value = {
-        name: given.get(name, ours[name]) for name in ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
+        name: by_user.get(name, ours[name]) for name in ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
     }
     if value["eval_strategy"] == "no" or value["save_strategy"] not in (value["eval_strategy"], "best"):
         return False

@@ -36,24 +36,24 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> tuple[
         InputError: a finding is fatal; the message holds all of them.
     """
     train, tokens = prepared.rows[TRAIN], prepared.tokens[TRAIN]
-    found = findings.check_rows(tokens, prepared.limits)
-    found += findings.check_template(
+    faults = findings.check_rows(tokens, prepared.limits)
+    faults += findings.check_template(
         train, has_markers=prepared.has_markers, assistant_only_loss=arguments.training["assistant_only_loss"]
     )
-    found += leaks.of_validation(train, prepared.rows[UNSEEN])
-    found += leaks.of_evaluation(train, arguments.tune.eval_tasks)
+    faults += leaks.of_validation(train, prepared.rows[UNSEEN])
+    faults += leaks.of_evaluation(train, arguments.tune.eval_tasks)
     packing = config.packing_strategy if config.packing else None
-    found += findings.check_settings(arguments.model, merge=arguments.tune.merge, packing=packing)
-    found += findings.check_padding(_collator(config, prepared.tokenizer), tokens, prepared.tokenizer.eos_token_id)
+    faults += findings.check_settings(arguments.model, merge=arguments.tune.merge, packing=packing)
+    faults += findings.check_padding(_collator(config, prepared.tokenizer), tokens, prepared.tokenizer.eos_token_id)
     measured = Memory()
     if prepared.size is not None and tokens:
         settings = memory_settings(arguments, config, prepared)
         needed = memory.estimate(prepared.size, settings)
         free, total = memory.device_memory(config.device)
-        found += memory.check_memory(needed, settings, free, total)
+        faults += memory.check_memory(needed, settings, free, total)
         measured = Memory(asdict(needed) | {"total": needed.total}, free, total)
-    findings.require(found)
-    return found, measured
+    findings.require(faults)
+    return faults, measured
 
 
 def check_loaded(trainer: Any, rows: Sequence[TokenizedRow], eos_token_id: int) -> list[Finding]:
@@ -64,17 +64,17 @@ def check_loaded(trainer: Any, rows: Sequence[TokenizedRow], eos_token_id: int) 
         rows: the training rows.
         eos_token_id: id of the token that ends an answer.
     """
-    found = findings.check_padding(trainer.data_collator, rows, eos_token_id)
+    faults = findings.check_padding(trainer.data_collator, rows, eos_token_id)
     if not trainer.padding_free:
-        return found
+        return faults
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         message = (
             "whether packed documents are kept apart cannot be checked under FSDP and DeepSpeed; one process can do it"
         )
-        return [*found, Finding("packing_untried", message)]
+        return [*faults, Finding("packing_untried", message)]
     tolerance = 1e-5 if trainer.model.dtype.itemsize == 4 and not (trainer.args.bf16 or trainer.args.fp16) else 1e-3
     vocabulary = trainer.model.config.get_text_config().vocab_size
-    return found + findings.check_packing(
+    return faults + findings.check_packing(
         lambda batch: _logits(trainer, batch), trainer.data_collator, rows, tolerance, vocabulary
     )
 

@@ -54,17 +54,17 @@ class Start:
 
 
 def identity(
-    given: Mapping[str, Any], *, dataset: str, model: list[tuple[str, int, int]], versions: Mapping[str, str]
+    by_user: Mapping[str, Any], *, dataset: str, model: list[tuple[str, int, int]], versions: Mapping[str, str]
 ) -> Identity:
     """Return what makes two trainings the same one: the arguments that matter, the data, the base model, the libraries.
 
     Args:
-        given: the arguments that the user gave.
+        by_user: the arguments that the user gave.
         dataset: fingerprint of the rows.
         model: files of the base model.
         versions: of the libraries that train.
     """
-    arguments = {name: value for name, value in sorted(given.items()) if name not in _WITHOUT_EFFECT}
+    arguments = {name: value for name, value in sorted(by_user.items()) if name not in _WITHOUT_EFFECT}
     as_stored = json.loads(json.dumps(arguments, default=str))
     libraries = {name: versions[name] for name in ("torch", "transformers", "trl", "peft") if name in versions}
     return Identity(as_stored, dataset, model, libraries)
@@ -138,15 +138,15 @@ def remove_unusable(output_dir: Path, start: Start) -> None:
             shutil.rmtree(path)
 
 
-def remove_unneeded(output_dir: Path, given: Collection[str]) -> None:
+def remove_unneeded(output_dir: Path, by_user: Collection[str]) -> None:
     """Remove the checkpoints of a finished training, unless the user gave an argument about them.
 
     Args:
         output_dir: the model's folder.
-        given: names of the arguments that the user gave.
+        by_user: names of the arguments that the user gave.
     """
     folder = output_dir / FOLDER
-    if not any(name.startswith("save_") for name in given) or not any(folder.glob("*")):
+    if not any(name.startswith("save_") for name in by_user) or not any(folder.glob("*")):
         discard(output_dir)
 
 

@@ -30,20 +30,20 @@ def tune_command(
     eval_tasks: Sequence[str] = (),
     num_processes: int | None = None,
 ) -> list[str]:
-    """The argument vector that tunes `model`.
+    """Return the command that tunes `model`.
 
     Args:
-        tune: the configuration's section; TRL's arguments in it are passed on by their own names.
-        model: a path, a name on the Hub, or `demo`; `tune.model` goes before it.
-        dataset_dir: the exported dataset.
-        output_dir: where the tuned model goes.
-        eval_tasks: what it will be evaluated on, as `evaluate.tasks` names it: training rows are held against it.
-        num_processes: where neither `tune.num_processes` nor `tune.accelerate_config` says it; default: one per GPU,
-            or one.
+        tune: the configuration's section; TRL's arguments in it keep their own names.
+        model: a path, a name on the Hub, or `demo`; used unless `tune.model` names one.
+        dataset_dir: folder of the exported dataset.
+        output_dir: folder of the tuned model.
+        eval_tasks: the tasks of the later evaluation, as in `evaluate.tasks`; training rows are compared with them.
+        num_processes: used unless `tune.num_processes` or `tune.accelerate_config` is set; default: one per GPU, or
+            one without GPUs.
 
     Raises:
-        ConfigError: the section names an argument that the run itself decides, or a model or a file that does not
-            exist.
+        ConfigError: the section has an argument that the run itself decides, or names a model or a file that does
+            not exist.
     """
     for name, decided_by in _OURS.items():
         if name in tune.arguments:
@@ -59,7 +59,7 @@ def tune_command(
 
 
 def _launcher(tune: Tune, num_processes: int | None) -> list[str]:
-    """The module that starts the processes, with its arguments; none where one process is all there is."""
+    """Return the module that starts several processes, with its arguments; nothing for one process."""
     if tune.accelerate_config is not None:
         if not Path(tune.accelerate_config).is_file():
             raise ConfigError(
@@ -70,20 +70,20 @@ def _launcher(tune: Tune, num_processes: int | None) -> list[str]:
     processes_here = tune.num_processes or num_processes or max(1, num_gpus())
     if processes_here == 1:
         return []
-    # What is not said here, accelerate asks for or warns about; precision is TRL's argument.
+    # accelerate warns about what is not set here; precision is TRL's argument.
     machine = [f"--num_processes={processes_here}", "--num_machines=1", "--multi_gpu"]
     return ["accelerate.commands.launch", *machine, "--mixed_precision=no", "--dynamo_backend=no", "--module"]
 
 
 def num_gpus() -> int:
-    """GPUs that this process may use."""
+    """Return the number of GPUs that this process may use."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def _argument(name: str, value: Any) -> Iterator[str]:
-    """One option as `HfArgumentParser` reads it."""
+    """Yield one option in the form that `HfArgumentParser` reads."""
     option = f"--{name.replace('-', '_')}"
     if isinstance(value, bool):
         yield f"{option}={str(value).lower()}"

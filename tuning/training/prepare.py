@@ -160,7 +160,7 @@ def sft_config(arguments: Arguments, prepared: Prepared, *, continues: bool) -> 
             **_model_init_kwargs(arguments),
         },
     }
-    if "learning_rate" not in arguments.given and prepared.size is not None:
+    if "learning_rate" not in arguments.by_user and prepared.size is not None:
         changes["learning_rate"] = learning_rate(prepared.size.parameters, lora=model.use_peft)
     if continues:
         changes["eval_on_start"] = False
@@ -174,7 +174,7 @@ def _evaluation(arguments: Arguments, prepared: Prepared) -> dict[str, Any]:
     changes: dict[str, Any] = {} if evaluates else {"eval_strategy": "no", "eval_on_start": False, "do_eval": False}
     by_unseen = training["load_best_model_at_end"] and training["metric_for_best_model"] == BEST_METRIC
     if by_unseen and not (evaluates and UNSEEN in splits):
-        if {"load_best_model_at_end", "early_stopping_patience"} & arguments.given.keys():
+        if {"load_best_model_at_end", "early_stopping_patience"} & arguments.by_user.keys():
             raise InputError(
                 "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
                 "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
@@ -209,7 +209,7 @@ def _limits(arguments: Arguments, model_config: Any, tokenizer: Any) -> Sequence
     training = arguments.training
     max_length = training["max_length"]
     context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    if context and max_length and "max_length" not in arguments.given:
+    if context and max_length and "max_length" not in arguments.by_user:
         max_length = min(max_length, context)
     keeps: Literal["start", "end", "all"] = "end" if training["truncation_mode"] == "keep_end" else "start"
     if training["packing"]:

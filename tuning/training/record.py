@@ -63,7 +63,7 @@ def identity(arguments: Arguments, base: BaseModel, rows: data.Rows) -> Identity
         rows: the dataset.
     """
     files = checkpoints.files_of(Path(base.source))
-    return checkpoints.identity(arguments.given, dataset=data.fingerprint(rows), model=files, versions=versions())
+    return checkpoints.identity(arguments.by_user, dataset=data.fingerprint(rows), model=files, versions=versions())
 
 
 def begin(
@@ -99,7 +99,7 @@ def begin(
         template=prepared.template,
         findings=list(findings),
         arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
-        given=sorted(arguments.given),
+        given=sorted(arguments.by_user),
         versions=versions(),
         machine=Machine(_device_name(args.device), args.world_size),
         parameters=_parameters(trainer.model),

@@ -23,7 +23,7 @@ def test_arguments_of_every_owner_go_to_their_owner():
     parsed = parse([*NEEDED, "--learning-rate", "1e-3", "--packing", "--lora_r=4", "--prompt-format", "alpaca"], CPU)
     assert (parsed.training["learning_rate"], parsed.training["packing"]) == (1e-3, True)
     assert (parsed.model.lora_r, parsed.tune.prompt_format) == (4, "alpaca")
-    assert set(parsed.given) == {
+    assert set(parsed.by_user) == {
         "dataset_dir", "output_dir", "model_name_or_path", "learning_rate", "packing", "lora_r", "prompt_format",
     }  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_the_best_checkpoint_is_kept_by_the_loss_on_unseen_tasks():
 
 
 @pytest.mark.parametrize(
-    ("given", "kept", "strategy", "interval"),
+    ("by_user", "kept", "strategy", "interval"),
     [
         ({"eval_steps": 7}, True, "steps", 7),
         ({"save_steps": 7}, True, "steps", 7),
@@ -75,8 +75,8 @@ def test_the_best_checkpoint_is_kept_by_the_loss_on_unseen_tasks():
         ({"load_best_model_at_end": False}, False, "steps", 0.2),
     ],
 )
-def test_the_best_is_kept_wherever_checkpoints_are_evaluated(given, kept, strategy, interval):
-    options = [f"--{name}={value}" for name, value in given.items()]
+def test_the_best_is_kept_wherever_checkpoints_are_evaluated(by_user, kept, strategy, interval):
+    options = [f"--{name}={value}" for name, value in by_user.items()]
     training = parse([*NEEDED, *options], CPU).sft_config()  # transformers raises where the two do not go together
     assert training.load_best_model_at_end is kept
     assert (training.save_strategy, training.save_steps) == (strategy, interval)
@@ -102,7 +102,7 @@ def test_config_file_stands_between_defaults_and_command_line(tmp_path: Path):
     assert (config.learning_rate, config.num_train_epochs) == (1e-3, 5)
     assert parsed.model.use_peft
     assert config.report_to == ["tensorboard"]
-    assert {"learning_rate", "use_peft", "report_to"} <= set(parsed.given)
+    assert {"learning_rate", "use_peft", "report_to"} <= set(parsed.by_user)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_every_kind_of_value_comes_back_from_the_parser(tmp_path):
     }
     argv = command(tmp_path, **options)
     parsed = parse(argv[argv.index("tuning.sft") + 1 :], CPU)
-    assert {name: parsed.given[name] for name in options} == {
+    assert {name: parsed.by_user[name] for name in options} == {
         **options,
         "gradient_checkpointing_kwargs": '{"use_reentrant": false}',
     }
