@@ -10,6 +10,13 @@ LOCK := requirements/$(ACCELERATOR).txt
 KILLS ?= 200
 VLLM_KILLS ?= 10
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
+# Test processes at a time. Each may run vLLM, which takes about 5 GiB of memory.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest
+# A file's tests share what is slow to make, so they stay in one process.
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Some container images set it. Each of vLLM's processes would then compile what it imports, which takes ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # torch's CPU builds are not on PyPI. Only torch is looked up here.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -19,7 +26,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 EVERYTHING := --no-deps -r $(LOCK) --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long torture lint format lock clean
+.PHONY: help install demo test test-unit test-long torture lint format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,7 +40,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
 	  echo "note: the lock files are made for Python 3.11 to 3.13; this is $$($(PYTHON) --version)" >&2
 	@if [ -d $(VENV) ] && ls $(VENV)/.installed-* >/dev/null 2>&1 && [ ! -e $(STAMP) ]; then \
-	  echo "$(VENV) was made for another accelerator: starting anew"; rm -rf $(VENV); fi
+	  echo "$(VENV) was made for another accelerator: installing again from scratch"; rm -rf $(VENV); fi
 	@echo "installing $(LOCK) into $(VENV) (some minutes the first time)"
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
@@ -51,14 +58,17 @@ endif
 demo: install ## the whole chain with the embedded model, offline
 	@$(BIN)/selfinstruct demo --output-dir runs/demo
 
-test: install ## all tests that need neither a GPU nor much time
-	@$(BIN)/python -m pytest -m "not long and not gpu"
+test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs four at a time, JOBS=0 one after another
+	@$(PYTEST) $(PARALLEL) -m "not long and not gpu"
 
-test-long: install ## what does not fit into `make test`
-	@$(BIN)/python -m pytest -m "long and not gpu" --ignore tests/faults/test_torture.py
+test-unit: install ## the unit tests alone
+	@$(PYTEST) $(PARALLEL) -m "not long and not gpu" tests/unit
+
+test-long: install ## the tests that take too long for `make test`
+	@$(PYTEST) -m "long and not gpu" --ignore tests/faults/test_torture.py
 
 torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILLS=1000 VLLM_KILLS=50 does it more often
-	@TORTURE_KILLS=$(KILLS) TORTURE_VLLM_KILLS=$(VLLM_KILLS) $(BIN)/python -m pytest -s --timeout 0 -m long \
+	@TORTURE_KILLS=$(KILLS) TORTURE_VLLM_KILLS=$(VLLM_KILLS) $(PYTEST) -s --timeout 0 -m long \
 	  tests/faults/test_torture.py
 
 lint: install ## ruff (rules and format), mypy, and import-linter (which folder may import which)
@@ -71,7 +81,7 @@ format: install ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: install ## write requirements/*.txt anew; LOCK_OPTIONS=--upgrade takes newer versions
+lock: install ## write requirements/*.txt again; LOCK_OPTIONS=--upgrade takes newer versions
 	@UV=$(abspath $(BIN)/uv) requirements/compile.sh $(LOCK_OPTIONS)
 
 clean: ## remove .venv, caches and builds; runs/ stays

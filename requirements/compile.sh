@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Write cpu.txt and gpu.txt anew from pyproject.toml, pins.txt and cpu-excludes.txt. Needs `uv` (pip install uv).
+# Write cpu.txt and gpu.txt from pyproject.toml, pins.txt and cpu-excludes.txt. Needs `uv` (pip install uv).
 # Options are handed to `uv pip compile`: `--upgrade` for everything, `--upgrade-package NAME` for one package.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,7 +16,7 @@ environment="sys_platform == 'linux' and platform_machine == 'x86_64' and python
 environment+=" and platform_python_implementation == 'CPython' and implementation_name == 'cpython'"
 sed "/^\[tool\.uv\]$/a environments = [\"$environment\"]" pyproject.toml >"$work/pyproject.toml"
 
-# torch from PyPI stands in for the CPU build while resolving: the same version has the same requirements.
+# torch from PyPI takes the place of the CPU build while resolving: the same version has the same requirements.
 echo "torch" >"$work/torch-without-local-version.txt"
 
 compile() { # NAME [uv options]
@@ -32,7 +32,7 @@ compile() { # NAME [uv options]
         --output-file "requirements/$name.txt" "$@" pyproject.toml)
     {
         echo "# Made by requirements/compile.sh for Linux on x86-64, Python 3.11 to 3.13. Install with --no-deps."
-        # The environment's own conditions stand on every line; what remains is the Python version where it matters.
+        # The environment's own conditions are on every line; what remains is the Python version where it matters.
         sed -E \
             -e "s/ and implementation_name == 'cpython'.*$//" \
             -e "s/ and python_full_version < '3.14'$//" \

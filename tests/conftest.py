@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,18 @@ from selfinstruct.run.state import RunState
 # Other work on the machine must not fail a property.
 hypothesis.settings.register_profile("selfinstruct", deadline=None)
 hypothesis.settings.load_profile("selfinstruct")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several tests at a time share the cores: threads that wait for one another would only slow all of them down.
+    # `nobind`: vLLM would bind the engines of all tests to the same cores.
+    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests first, so that no process works alone on the last of them."""
+    folders = ["integration", "faults"]
+    items.sort(key=lambda item: folders.index(name) if (name := item.path.parent.name) in folders else len(folders))
+
 
 VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()
 THINGS = (

@@ -20,8 +20,9 @@ from tests.conftest import journal_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
+TARGET = 30
 OPTIONS = [
-    *("--model", "demo", "--num-instructions", "60", "--window", "8", "--max-in-flight", "32"),
+    *("--model", "demo", "--num-instructions", str(TARGET), "--window", "8", "--max-in-flight", "32"),
     *("--max-tokens", "300", "--proposal.presence-penalty", "0", "--top-p", "0.9"),
     *("--instances.max-tokens", "96", "--instances.presence-penalty", "0"),
 ]
@@ -93,7 +94,7 @@ def check_whole(run: Run, said: str, cause: str) -> None:
     followed = [(line["kind"], line["id"]) for line in lines if line["kind"] in ("classification", "instances")]
     assert len(followed) == len(set(followed))
     state = replay(lines)
-    assert state.complete and len(state.pool) == 60 and not state.failures.keys() & {("proposal", "refused")}
+    assert state.complete and len(state.pool) == TARGET and not state.failures.keys() & {("proposal", "refused")}
     assert cause in said and said.count("the engine is back") >= 1
     metrics = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]
     restarts = [row for row in metrics if row.get("event") == "engine_restarted"]

@@ -310,7 +310,7 @@ def test_exit_codes_of_a_saturated_run_and_of_a_dead_engine(
     assert "saturated: " in invoke(*command).stderr
     assert invoke(*command).exit_code == 3
     serve(EngineError("the engine died"))
-    assert invoke(*command, "--overwrite").exit_code == 3
+    assert invoke(*command, "--overwrite", "--max-engine-restarts", "0").exit_code == 3
 
 
 def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
