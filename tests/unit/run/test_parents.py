@@ -67,7 +67,7 @@ def test_new_instructions_are_novel_against_those_of_earlier_runs(first: Config,
         for c in line.get("candidates", ())
         if c.get("reason") == "near_duplicate"
     ]
-    named = {i.id: i.text for i in parents.load_parents(on_top.earlier).instructions}
+    named = {i.id: i.text for i in parents.load_parents(on_top.parent_runs).instructions}
     assert any(name in named for name in evidence), "evidence names instructions of the earlier run"
 
 
