@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
@@ -125,12 +126,12 @@ def iterate(
     preflight(config, tuned=True, dry_run=dry_run, first_run=rounds.first_round(config))
     if dry_run:
         return
-    found = rounds.iterate(config, overwrite=overwrite)
+    made = rounds.iterate(config, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(made), indent=2))
         return
     from rich.console import Console
 
     from selfinstruct.report.rounds_page import table
 
-    Console(highlight=False).print(table(found))
+    Console(highlight=False).print(table(made))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rouge_score.rouge_scorer import RougeScorer
@@ -30,6 +31,7 @@ from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
 from selfinstruct.report.rounds_page import render
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.rounds_record import read_rounds
 from tests.conftest import journal_lines, run_scripted, script
 
 
@@ -149,7 +151,7 @@ def test_the_tuned_model_generates_the_next_round_and_the_original_is_tuned(conf
     steps = ("generate", "export", "tune", "evaluate", "report")
     assert fake.calls == [f"{step} {run}" for run in ("round-01", "round-02") for step in steps]
     assert [model for model, _ in fake.engines] == ["scripted", str(out / "round-01" / "model")]
-    assert [row["generator"] for row in found["rounds"]] == ["scripted", str(out / "round-01" / "model")]
+    assert [row.generator for row in found.rounds] == ["scripted", str(out / "round-01" / "model")]
     for run in ("round-01", "round-02"):
         assert json.loads((out / run / "model" / "config.json").read_text()) == {"tuned": "scripted"}
     assert all(isinstance(r.prompt, str) for _, engine in fake.engines for r in engine.history), "still by completion"
@@ -182,9 +184,9 @@ def test_rounds_are_novel_against_each_other_and_train_on_the_union(config: Conf
     for split in SPLITS:
         texts = [{(r["instruction"], r["input"], r["output"]) for r in dataset(run, split)} for run in runs]
         assert texts[0] <= texts[1] <= texts[2], "a row keeps its split"
-    rows = [row["train_rows"] for row in found["rounds"]]
+    rows = [row.train_rows for row in found.rounds]
     assert rows == [len(dataset(run, "train")) for run in runs] and rows[0] < rows[1] < rows[2]
-    assert [row["instructions"] for row in found["rounds"]] == [30, 60, 90]
+    assert [row.instructions for row in found.rounds] == [30, 60, 90]
     held_out = {row["instruction"] for row in dataset(runs[0], "validation_unseen")}
     assert held_out and not held_out & {row["instruction"] for row in dataset(runs[2], "train")}
 
@@ -200,7 +202,7 @@ def test_outputs_are_rewritten_in_each_round_before_anything_is_trained(config: 
     for split in SPLITS:
         assert all(row["output"].startswith("better ") for row in dataset(out / "round-02", split))
     assert {row["origin"] for row in dataset(out / "round-02", "train")} == {"earlier", "generated"}
-    assert all(row["outputs"]["rewritten"] == row["outputs"]["total"] > 0 for row in found["rounds"])
+    assert all(row.outputs and row.outputs.rewritten == row.outputs.total > 0 for row in found.rounds)
     assert "new outputs rewritten" in (out / "report.html").read_text()
 
 
@@ -225,8 +227,8 @@ def test_the_tuned_model_rewrites_the_outputs_of_earlier_rounds(config: Config, 
         "round-02",
     }
     assert not any(row["output"].startswith("better ") for row in dataset(out / "round-01", "train"))
-    assert len({row["held_out"]["n"] for row in found["rounds"]}) == 1
-    assert len(iterate(by_tuned, Fake().chain(), overwrite=True)["rounds"]) == 3
+    assert len({row.held_out and row.held_out.n for row in found.rounds}) == 1
+    assert len(iterate(by_tuned, Fake().chain(), overwrite=True).rounds) == 3
 
 
 # ------------------------------------------------------------------------------------------ when they stop
@@ -248,21 +250,23 @@ def test_they_stop_when_held_out_scores_do_and_keep_the_best(
 ) -> None:
     fake = Fake(quality={f"round-0{k}": good for k, good in enumerate(quality, 1)})
     found = iterate(but(config, rounds={"num_rounds": len(quality), "patience": patience}), fake.chain())
-    assert len(found["rounds"]) == made
-    assert (found["best"], found["ended"]) == (f"round-0{best}", ended)
+    assert len(found.rounds) == made
+    assert (found.best, found.ended) == (f"round-0{best}", ended)
     link = tmp_path / "out" / "best"
     assert link.readlink() == Path(f"round-0{best}")
     assert (link / "model" / "model.safetensors").exists()
-    assert found["verdict"] == f"Quality {quality[best - 1]}."
-    assert found == json.loads((tmp_path / "out" / "rounds.json").read_text())
-    assert len({row["held_out"]["n"] for row in found["rounds"]}) == 1, "the yardstick is the same in all rounds"
-    assert found["rounds"][0]["gain"] is None
+    assert found.verdict == f"Quality {quality[best - 1]}."
+    assert found == read_rounds(tmp_path / "out" / "rounds.json")
+    assert len({row.held_out and row.held_out.n for row in found.rounds}) == 1, (
+        "the yardstick is the same in all rounds"
+    )
+    assert found.rounds[0].gain is None
 
 
 def test_without_held_out_tasks_all_rounds_are_made_and_the_last_counts(config: Config) -> None:
     found = iterate(but(config, export={"validation_unseen": 0}), Fake().chain())
-    assert (len(found["rounds"]), found["best"], found["ended"]) == (2, "round-02", "all 2 rounds are made")
-    assert [row["held_out"] for row in found["rounds"]] == [None, None]
+    assert (len(found.rounds), found.best, found.ended) == (2, "round-02", "all 2 rounds are made")
+    assert [row.held_out for row in found.rounds] == [None, None]
 
 
 def few_words(request: Request) -> Any:
@@ -276,8 +280,8 @@ def test_a_saturated_round_is_taken_and_one_with_nothing_new_ends_it(config: Con
     saturated = but(config, saturation={"window": 8}, export={"validation_unseen": 0}, rounds={"num_rounds": 3})
     fake = Fake(answer=few_words)
     found = iterate(saturated, fake.chain())
-    assert found["rounds"][0]["saturated"] and found["rounds"][0]["new_instructions"] == 2
-    assert found["ended"] == "round 2 found nothing new" and found["best"] == "round-01"
+    assert found.rounds[0].saturated and found.rounds[0].new_instructions == 2
+    assert found.ended == "round 2 found nothing new" and found.best == "round-01"
     assert fake.calls.count("tune round-02") == 0
     assert iterate(saturated, fake.chain()) == found
     assert "found nothing new" in (tmp_path / "out" / "report.html").read_text()
@@ -349,9 +353,9 @@ def test_a_death_in_the_middle_of_generation_is_passed_on_and_continued(config: 
     with pytest.raises(EngineError, match="died"):
         iterate(config, Fake(answer=dying).chain())
     found = iterate(config, Fake().chain())
-    assert len(found["rounds"]) == 2
+    assert len(found.rounds) == 2
     straight = but(config, output_dir=str(tmp_path / "straight"))
-    assert iterate(straight, Fake().chain())["best"] == found["best"]
+    assert iterate(straight, Fake().chain()).best == found.best
     for run in ("round-01", "round-02"):
         assert accepted(tmp_path / "straight" / run) == accepted(tmp_path / "out" / run)
 
@@ -370,7 +374,7 @@ def test_finished_rounds_do_nothing_again_and_more_can_be_asked_for(config: Conf
     idle = Fake()
     assert iterate(all_of_them, idle.chain()) == first and idle.calls == []
     more = iterate(but(config, rounds={"num_rounds": 3, "patience": 0}, max_in_flight=3), idle.chain())
-    assert [row["run"] for row in more["rounds"]] == ["round-01", "round-02", "round-03"]
+    assert [row.run for row in more.rounds] == ["round-01", "round-02", "round-03"]
     assert {call.split()[1] for call in idle.calls} == {"round-03"}
 
 
@@ -397,7 +401,7 @@ def test_overwrite_starts_anew_and_leaves_foreign_files_alone(config: Config, tm
     (out / "round-02" / "notes.txt").write_text("mine")
     (out / "round-old").mkdir()
     found = iterate(but(config, num_instructions=5, rounds={"num_rounds": 1}), Fake().chain(), overwrite=True)
-    assert len(found["rounds"]) == 1 and found["rounds"][0]["instructions"] == 5
+    assert len(found.rounds) == 1 and found.rounds[0].instructions == 5
     assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == sorted(
         ["best", "config.yaml", "notes.txt", "report.html", "round-01", "round-02", "round-old", "rounds.json"]
     )
@@ -436,7 +440,7 @@ def test_the_page_shows_every_round_and_is_the_same_twice(config: Config, tmp_pa
     assert page == render(out, found)
     assert 'href="round-01/report.html"' in page and "round-02</a> (best)" in page
     assert "Quality 0.9." in page and "eval_tasks" in page and "<script" not in page
-    hostile = found | {"verdict": "<script>alert(1)</script>\ud800"}
+    hostile = msgspec.structs.replace(found, verdict="<script>alert(1)</script>\ud800")
     assert "<script" not in render(out, hostile)
 
 
