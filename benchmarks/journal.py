@@ -31,9 +31,20 @@ from selfinstruct.checks.hardware import processor
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.formats import jsonl
 from selfinstruct.generation.generate import generate
-from selfinstruct.run.journal import JournalWriter, Line
+from selfinstruct.records import Completion
+from selfinstruct.run.journal import JournalWriter
+from selfinstruct.run.lines import (
+    ClassificationLine,
+    InstanceCandidate,
+    InstancesLine,
+    InstructionCandidate,
+    Line,
+    Neighbour,
+    ProposalLine,
+    encode,
+    to_json,
+)
 
 PER_PROPOSAL = 8
 VOCABULARY = 50_000
@@ -50,36 +61,28 @@ def texts(draw: random.Random) -> Iterator[str]:
 
 
 def run_lines(candidates: int, accepted_of_eight: int, seed: int = 0) -> Iterator[Line]:
-    """The lines of a run of so many instruction candidates, all follow-ups of the accepted ones included."""
+    """Yield the lines of a run with this number of instruction candidates, and all follow-ups of the accepted ones."""
     draw = random.Random(seed)
     source = texts(draw)
     for n in range(candidates // PER_PROPOSAL):
         new = [next(source) for _ in range(PER_PROPOSAL)]
-        named = [{"id": f"p{n:06d}-{k:02d}", "instruction": text} for k, text in enumerate(new)]
-        evidence = {"id": f"seed_task_{draw.randrange(175)}", "score": draw.random() / 2}
-        yes, no = {"accepted": True, "nearest_seed": evidence}, {"accepted": False, "reason": "near_duplicate"}
-        judged = [
-            row | (yes if k < accepted_of_eight else no | {"evidence": {"nearest": evidence}})
-            for k, row in enumerate(named)
-        ]
+        near = Neighbour(f"seed_task_{draw.randrange(175)}", draw.random() / 2)
+        evidence = {"nearest": {"id": near.id, "score": near.score}}
+        candidates = tuple(
+            InstructionCandidate(f"p{n:06d}-{k:02d}", text, accepted=True, nearest_seed=near)
+            if k < accepted_of_eight
+            else InstructionCandidate(f"p{n:06d}-{k:02d}", text, False, reason="near_duplicate", evidence=evidence)
+            for k, text in enumerate(new)
+        )
         listed = "\n".join(f"Task {k + 9}: {text}" for k, text in enumerate(new))
-        answer = {"text": listed, "finish_reason": "stop", "prompt_tokens": 400, "completion_tokens": 300}
-        shown = [f"seed_task_{k}" for k in draw.sample(range(175), 6)]
-        yield {"kind": "proposal", "n": n, "examples": shown, "completion": answer, "candidates": judged}
-        for row in named[:accepted_of_eight]:
-            answer = {"text": " No", "finish_reason": "stop", "prompt_tokens": 1800, "completion_tokens": 1}
-            yield {"kind": "classification", "id": row["id"], "completion": answer, "is_classification": False}
+        shown = tuple(f"seed_task_{k}" for k in draw.sample(range(175), 6))
+        yield ProposalLine(n, shown, Completion(listed, "stop", 400, 300), candidates)
+        for candidate in candidates[:accepted_of_eight]:
+            yield ClassificationLine(candidate.id, Completion(" No", "stop", 1800, 1), is_classification=False)
             given, wanted = next(source), next(source)
             text = f"Example 1\nInput: {given}\nOutput: {wanted}\n"
-            answer = {"text": text, "finish_reason": "stop", "prompt_tokens": 1900, "completion_tokens": 90}
-            kept = [{"input": given, "output": wanted, "accepted": True}]
-            yield {
-                "kind": "instances",
-                "id": row["id"],
-                "form": "input_first",
-                "completion": answer,
-                "candidates": kept,
-            }
+            kept = (InstanceCandidate(given, wanted, accepted=True),)
+            yield InstancesLine(candidate.id, "input_first", Completion(text, "stop", 1900, 90), kept)
 
 
 # ----------------------------------------------------------------------------------------------------------- commits
@@ -101,7 +104,7 @@ def by_plain_file(sync: bool) -> Callable[[Path, list[Line]], float]:
         began = time.perf_counter()
         with (folder / "plain.jsonl").open("a", encoding="utf-8") as stream:
             for line in lines:
-                stream.write(json.dumps(line) + "\n")
+                stream.write(json.dumps(to_json(line)) + "\n")
                 stream.flush()
                 if sync:
                     os.fsync(stream.fileno())
@@ -118,7 +121,7 @@ def by_sqlite(synchronous: str) -> Callable[[Path, list[Line]], float]:
             base.execute("CREATE TABLE lines (line TEXT)")
             began = time.perf_counter()
             for line in lines:
-                base.execute("INSERT INTO lines VALUES (?)", (jsonl.dumps(line),))
+                base.execute("INSERT INTO lines VALUES (?)", (encode(line).decode(),))
             took = time.perf_counter() - began
         base.close()
         return took
@@ -141,9 +144,9 @@ WAYS: list[tuple[str, str, int, Callable[[Path, list[Line]], float]]] = [
 def commits(count: int, repetitions: int, folder: Path) -> None:
     """Print how many lines a second each way commits."""
     lines = [line for line, _ in zip(run_lines(10**9, 3), range(20 * count), strict=False)]
-    size = statistics.mean(len(jsonl.dumps(line)) for line in lines)
+    size = statistics.mean(len(encode(line)) for line in lines)
     rates: dict[str, list[float]] = {}
-    for _ in range(repetitions):  # In turns, so that what else the machine does falls on all alike.
+    for _ in range(repetitions):  # In turns, so that other work on the machine disturbs all ways equally.
         for name, _, share, commit in WAYS:
             some = lines[: count * share]
             with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -187,7 +190,7 @@ def resume(run: Path, target: int) -> dict[str, float]:
 
 
 def resuming(candidates: int, repetitions: int, folder: Path) -> None:
-    """Print how long it takes to go on with runs of so many candidates."""
+    """Print how long it takes to continue runs with this number of candidates."""
     print("\n| accepted | lines | journal | to the first request | of that, replay | CPU | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for accepted in (1, 4, 8):
@@ -195,9 +198,9 @@ def resuming(candidates: int, repetitions: int, folder: Path) -> None:
             run, target = Path(place) / "run", candidates + 1
             resume(run, target)  # Writes the header.
             journal, count = run / "journal.jsonl", 1
-            with journal.open("a", encoding="utf-8") as stream:
+            with journal.open("ab") as stream:
                 for line in run_lines(candidates, accepted):
-                    stream.write(jsonl.dumps(line) + "\n")
+                    stream.write(encode(line))
                     count += 1
             command = [sys.executable, __file__, "--resume", str(run), "--target", str(target)]
             found = [json.loads(subprocess.run(command, stdout=-1, check=True).stdout) for _ in range(repetitions)]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
-from selfinstruct.run.state import RunState
+from selfinstruct.run.lines import from_json
+from selfinstruct.run.state import RunState, replay
 
 # Other work on the machine must not fail a property.
 hypothesis.settings.register_profile("selfinstruct", deadline=None)
@@ -143,6 +144,11 @@ def run_scripted(config: Config, engine: Engine | None = None, **options: Any) -
         return engine if engine is not None else ScriptedEngine(script)
 
     return generate(config, start, **options)
+
+
+def replayed(lines: Iterable[dict[str, Any]]) -> RunState:
+    """Return the state after journal lines given as JSON values."""
+    return replay(map(from_json, lines))
 
 
 def journal_lines(run: Path) -> list[dict[str, Any]]:

@@ -102,13 +102,14 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
         )
     if run.journal.exists() and not overwrite:
         state = replay(read_lines(run.journal, live=True))
-        if "regenerate" not in state.header.get("identity", {"regenerate": None}):
+        if state.begun and not state.header.regenerates:
             raise ConfigError(
                 f"{run.path} holds a run without regenerate.model; leave that option out to continue the run, or give "
                 "another --output-dir, or --overwrite to start again from scratch"
             )
         stop = state.stopped if len(state.pool) < state.target else None
-        if config.num_instructions > state.target or (stop and stop_rules.is_lifted(stop, config, None)):
+        lifted = stop is not None and stop_rules.is_lifted(stop, config.limits, config.saturation, None)
+        if config.num_instructions > state.target or lifted:
             raise ConfigError(
                 f"{run.path}: the outputs of its {len(state.pool):,} instructions are rewritten already, and no more "
                 "instructions can be added; give another --output-dir, or --overwrite to start again from scratch"

@@ -40,11 +40,11 @@ from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import anchored, discard, refuse_other_run
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines
+from selfinstruct.run.journal import read_header, read_lines
+from selfinstruct.run.lines import Saturated
 from selfinstruct.run.rounds_record import (
     Gain,
     HeldOut,
-    OutputCounts,
     Round,
     Rounds,
     SetScores,
@@ -150,7 +150,9 @@ def round_config(config: Config, output: Path, number: int) -> Config:
     if number == 1:
         return config.model_copy(update={"output_dir": str(run)})
     before = [output / name_of(k) for k in range(1, number)]
-    style = next(read_lines(RunDirectory(before[0]).journal))["resolved"]["style"]
+    header = read_header(RunDirectory(before[0]).journal)
+    assert header is not None  # The round before has ended.
+    style = header.resolved["style"]
     rewritten = run.with_name(run.name + _REWRITTEN_PARENTS)
     parent_runs = [rewritten / path.name if _by_tuned(config.regenerate) else path for path in before]
     return config.model_copy(
@@ -230,7 +232,7 @@ def _generate(config: Config, chain: Chain) -> RunState:
         chain.generate(config)
     except StoppedError:
         state = _state(run) if run.journal.exists() else RunState()
-        if state.stopped is None or state.stopped["event"] != "saturated" or state.pending():
+        if not isinstance(state.stopped, Saturated) or state.pending():
             raise
         console.print(
             f"{run.path} is saturated at {len(state.pool)} of {state.target} instructions: going on with them"
@@ -247,7 +249,6 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
     """Return what `rounds.json` says of a round that is done; its comparison with the others is left to `_judge`."""
     state, counts = _state(run), _read_json(run.dataset / "export.json")
     sets = _read_json(run.evaluation / "scores.json")["arms"].get("tuned", {}).get("sets", {})
-    outputs = state.summary()["outputs"]
     return Round(
         round=number,
         run=run.path.name,
@@ -256,7 +257,7 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
         instructions=len(state.pool) + counts.get("earlier", {}).get("instructions", {}).get("accepted", 0),
         train_rows=counts["rows"]["train"],
         saturated=len(state.pool) < state.target,
-        outputs=outputs and msgspec.convert(outputs, OutputCounts),
+        outputs=state.counts().outputs,
         scores={name: msgspec.convert(scores, SetScores) for name, scores in sets.items()},
     )
 

@@ -26,7 +26,7 @@ from selfinstruct.engines.vllm import default_parallelism
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
-from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import GIB, size_text
@@ -181,7 +181,13 @@ def _check_generator(config: Config, tasks: list[SeedTask], findings: Findings) 
             _check_memory(config, findings)
         findings.engine = engine = _tokens(config, model, tokenizer)
         if engine is not None and tasks:
-            steps = Steps(config, tasks, borrowed_seeds(tasks), engine, style_of(config, engine))
+            steps = Steps(
+                Method.of(config),
+                tasks,
+                borrowed_seeds(tasks),
+                engine,
+                style_of(config.prompting, config.model, engine),
+            )
             check_fit(steps)
             findings.steps = steps
 

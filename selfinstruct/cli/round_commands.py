@@ -68,20 +68,23 @@ def regenerate(
     passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(settings, given, passed_on)
 
+    rewriter = engine_arguments(config.model, config.engine, config.regenerate)
+
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        return await VLLMEngine.start(str(config.regenerate.model), arguments=engine_arguments(config), verbose=verbose)
+        return await VLLMEngine.start(str(config.regenerate.model), arguments=rewriter, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
     if not as_stage:
-        found = state.summary()["outputs"]
-        reasons = ", ".join(f"{reason} {n}" for reason, n in found["reasons"].items())
+        outputs = state.counts().outputs
+        assert outputs is not None  # The run is a regenerated one.
+        reasons = ", ".join(f"{reason} {n}" for reason, n in outputs.reasons.items())
         rows = [
-            ("outputs", f"{found['total']}: {found['rewritten']} rewritten, {found['unchanged']} came out the same"),
+            ("outputs", f"{outputs.total}: {outputs.rewritten} rewritten, {outputs.unchanged} came out the same"),
             (
                 "old ones kept",
-                f"{found['rejected']} rejected{f' ({reasons})' if reasons else ''}, {found['failed']} failed",
+                f"{outputs.rejected} rejected{f' ({reasons})' if reasons else ''}, {outputs.failed} failed",
             ),
             ("run", config.output_dir),
         ]

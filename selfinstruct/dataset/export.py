@@ -56,10 +56,10 @@ def export(config: Config) -> dict[str, Any]:
     state = replay(read_lines(run.journal, live=True))
     seeds: list[SeedTask] = []
     if config.export.include_seeds:
-        sha256 = state.header["identity"]["seeds_sha256"]
+        sha256 = state.header.identity["seeds_sha256"]
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, sha256, ", or export without --include-seeds")
     otherwise = ", or leave their rows out with an empty `earlier:` in the run's config.yaml"
-    earlier = parents.load_unchanged_parents(config.parent_runs, state.header["identity"], otherwise)
+    earlier = parents.load_unchanged_parents(config.parent_runs, state.header.identity, otherwise)
     generated = list(state.tasks())
     dataset = split(generated, seeds, evaluation, config.export)
     counts = _counts(state, dataset, config)
@@ -221,7 +221,7 @@ def card(config: Config, state: RunState, counts: dict[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    identity = state.header["identity"]
+    identity = state.header.identity
     counted = [part for part in (counts, counts.get("earlier")) if part]
     return environment.get_template("dataset_card.md").render(
         counts=counts,
@@ -230,8 +230,8 @@ def card(config: Config, state: RunState, counts: dict[str, Any]) -> str:
             "rows": sum(sum(part["instances"]["left_out"].values()) for part in counted),
         },
         identity=identity,
-        resolved=state.header["resolved"],
-        refiltered_from=state.header.get("refiltered_from"),
-        summary=state.summary(),
+        resolved=state.header.resolved,
+        refiltered_from=state.header.refiltered_from,
+        summary=state.counts(),
         options=config.export,
     )

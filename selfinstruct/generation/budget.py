@@ -1,8 +1,8 @@
-"""Budgets and the deadline while a run goes: may more be proposed, must it stop, must it leave?
+"""Budgets and the deadline while a run goes on: whether to propose more, to stop proposing, or to leave now.
 
-What has been accepted is owed its classification and its instances. So a budget counts what is spent, what is owed and
-what the proposals under way will cost, and the deadline counts the time that what is owed will take. Both estimates
-come from the run itself and become exact as it ends. Decisions become control lines; none is made again in replay.
+Every accepted instruction still needs its classification and its instances: they are owed. So a budget counts what is
+spent, what is owed and what the proposals in flight will cost. The deadline counts the time for what is owed. Both
+estimates come from the run itself and become exact as it ends. Decisions become control lines; replay makes none again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from selfinstruct import clock as deadlines
 from selfinstruct.clock import Clock, Reserve
-from selfinstruct.config.schema import Config
-from selfinstruct.run.journal import Line
+from selfinstruct.config.schema import Limits
+from selfinstruct.generation import stop_rules
+from selfinstruct.generation.steps import Method
+from selfinstruct.run.lines import BudgetName, BudgetUsedUp, DeadlineReached
 from selfinstruct.run.state import RunState
 
 _CLOSING_S = 2.0
@@ -21,40 +23,47 @@ _CLOSING_S = 2.0
 _LATENCIES = 64
 """Latest answers looked at for how long one takes."""
 _FOLLOW_UPS = ("classification", "instances")
+_BUDGETS: tuple[BudgetName, ...] = ("max_requests", "max_tokens_total")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What requests take of each budget."""
+    """What requests cost of each budget."""
 
     requests: float
     tokens: float
 
-    def of(self, budget: str) -> float:
-        """The part that counts against a budget, by the option's name."""
+    def of(self, budget: BudgetName) -> float:
+        """Return the part that counts against a budget."""
         return self.requests if budget == "max_requests" else self.tokens
 
 
-class Limits:
-    """The limits of one call of `generate`.
+class BudgetTracker:
+    """Budgets and deadline of one call of `generate`.
 
     Args:
-        config: budgets, and what to assume of answers before there are any.
-        state: the run, brought up to date by others.
-        clock: tells the time.
+        limits: the budgets.
+        method: what to assume of answers before there are any.
+        max_in_flight: requests given to the engine at once.
+        state: the run; updated by others.
+        clock: returns the time in Unix seconds.
         finish_by: the deadline in Unix seconds, or None.
         reserve: time to leave before it.
     """
 
     def __init__(
         self,
-        config: Config,
+        limits: Limits,
+        method: Method,
+        max_in_flight: int,
         state: RunState,
         clock: Clock,
         finish_by: float | None = None,
         reserve: Reserve | None = None,
     ) -> None:
-        self._config = config
+        self._limits = limits
+        self._method = method
+        self._max_in_flight = max_in_flight
         self._state = state
         self.clock = clock
         self.finish_by = finish_by
@@ -65,68 +74,66 @@ class Limits:
         self._latencies: dict[str, deque[float]] = {}
 
     def engine_started(self, seconds: float) -> None:
-        """Take note of how long the engine took to start; rates are measured from now on."""
+        """Record how many seconds the engine took to start; rates are measured from now on."""
         self._engine_start_s = seconds
         self._began, self._tokens_before = self.clock(), self._state.completion_tokens
 
     def measured(self) -> dict[str, float]:
-        """Of this call: seconds that the engine took to start, and completion tokens per second since."""
+        """Return, of this call, seconds that the engine took to start, and completion tokens per second since."""
         return {"engine_start_s": round(self._engine_start_s, 1), "tokens_per_s": round(self._tokens_per_s(), 1)}
 
     def answered(self, kind: str, seconds: float) -> None:
-        """Take note of how long an answer took."""
+        """Record how many seconds an answer took."""
         self._latencies.setdefault(kind, deque(maxlen=_LATENCIES)).append(seconds)
 
     # ----------------------------------------------------------------------------------------------- decisions
 
-    def allow_proposal(self, under_way: int) -> bool:
-        """Whether the budgets allow one more beside `under_way` proposals that are not committed yet."""
-        return self._exhausted(under_way) is None
+    def allow_proposal(self, uncommitted: int) -> bool:
+        """Return whether the budgets allow one more proposal beside `uncommitted` ones."""
+        return self._exhausted(uncommitted) is None
 
-    def stop(self, *, idle: bool) -> Line | None:
-        """The control line that ends proposing now, or None.
+    def stop(self, *, idle: bool) -> BudgetUsedUp | DeadlineReached | None:
+        """Return the control line that ends proposing now, or None.
 
         Args:
-            idle: nothing is under way. Until then a budget only holds proposals back: what is under way is paid for,
-                and what it brings may turn out cheaper than expected.
+            idle: nothing is in flight. Until then a budget only delays proposals: what is in flight may turn out
+                cheaper than expected.
         """
+        after = self._state.proposals - 1
         if self.finish_by is not None and self.clock() + self._drain_s() >= self._cutoff(self._instances_expected()):
-            return self._control("deadline", finish_by=deadlines.iso(self.finish_by))
+            return DeadlineReached(after, deadlines.iso(self.finish_by))
         budget = self._exhausted(0) if idle else None
-        if budget is None:
+        value = budget and stop_rules.budget(self._limits, budget)
+        if budget is None or value is None:
             return None
-        return self._control("budget", limit=budget, value=self._budget(budget), used=self._spent().of(budget))
+        return BudgetUsedUp(after, budget, value, int(self._spent().of(budget)))
 
     def overdue(self) -> bool:
-        """Whether even what was accepted cannot be waited for any longer."""
+        """Return whether there is no time left to wait even for what is owed."""
         return self.finish_by is not None and self.clock() >= self._cutoff(self._state.num_instances)
 
     def seconds_left(self) -> float | None:
-        """Until `overdue`; None without a deadline."""
+        """Return the seconds until `overdue`; None without a deadline."""
         return None if self.finish_by is None else self._cutoff(self._state.num_instances) - self.clock()
 
     # ----------------------------------------------------------------------------------------------- estimates
 
-    def _exhausted(self, under_way: int) -> str | None:
-        """The budget that is used up by what is spent, owed and under way."""
-        given = [name for name in ("max_requests", "max_tokens_total") if self._budget(name) is not None]
-        if not given:
+    def _exhausted(self, uncommitted: int) -> BudgetName | None:
+        """Return the budget that is used up by what is spent, owed and in flight."""
+        values = {name: stop_rules.budget(self._limits, name) for name in _BUDGETS}
+        if not any(values.values()):
             return None
         spent, owed, each = self._spent(), self._owed(), self._proposal()
-        for name in given:
-            if spent.of(name) + owed.of(name) + under_way * each.of(name) >= (self._budget(name) or 0):
+        for name, value in values.items():
+            if value is not None and spent.of(name) + owed.of(name) + uncommitted * each.of(name) >= value:
                 return name
         return None
-
-    def _budget(self, name: str) -> int | None:
-        value: int | None = getattr(self._config.limits, name)
-        return value
 
     def _spent(self) -> Cost:
         return Cost(sum(self._state.requests.values()), self._state.completion_tokens)
 
     def _owed(self) -> Cost:
-        """Follow-ups of what was accepted."""
+        """Return the cost of the follow-ups that accepted instructions still need."""
         state = self._state
         unclassified = len(state.pool) - len(state.is_classification) - len(state.classification_failed)
         unwritten = len(state.is_classification) - len(state.instances)
@@ -135,9 +142,9 @@ class Limits:
         return Cost(2 * unclassified + unwritten, tokens)
 
     def _proposal(self) -> Cost:
-        """One proposal, with the follow-ups of what it is likely to bring."""
+        """Return the cost of one proposal, with the follow-ups of what it will probably bring."""
         state = self._state
-        accepted = len(state.pool) / state.proposals if state.proposals else self._config.proposal.num_new
+        accepted = len(state.pool) / state.proposals if state.proposals else self._method.proposal.num_new
         follow_up = self._mean_tokens("classification") + self._mean_tokens("instances")
         return Cost(1 + 2 * accepted, self._mean_tokens("proposal") + accepted * follow_up)
 
@@ -146,35 +153,36 @@ class Limits:
         answers = state.requests[kind, "committed"] + state.requests[kind, "failed"]
         if answers:
             return state.tokens_of[kind] / answers
-        longest: int = getattr(self._config, kind).max_tokens
-        return float(longest)
+        steps = {
+            "proposal": self._method.proposal,
+            "classification": self._method.classification,
+            "instances": self._method.instances,
+        }
+        return float(steps[kind].max_tokens)
 
     def _tokens_per_s(self) -> float:
         seconds = self.clock() - self._began
         return (self._state.completion_tokens - self._tokens_before) / seconds if seconds > 0 else 0.0
 
     def _drain_s(self) -> float:
-        """Seconds that the follow-ups of what was accepted will take.
+        """Return the seconds that the owed follow-ups will take.
 
-        They go first, so that the engine has most of them already; each instruction needs two answers after one
-        another, and on the way out they take no longer than they did beside proposals.
+        They go first, so that most of them are in flight already. Each instruction needs two answers, one after the
+        other. Without proposals beside them they take no longer than before.
         """
         owed = self._owed().requests
         if not owed:
             return _CLOSING_S
         in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in _FOLLOW_UPS)
-        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self._config.max_in_flight) + _CLOSING_S
+        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self._max_in_flight) + _CLOSING_S
 
     def _instances_expected(self) -> float:
-        """Instances at the end, when what was accepted has had its turn."""
+        """Return the instances expected once every accepted instruction has been asked for them."""
         state = self._state
         each = state.num_instances / len(state.instances) if state.instances else 1.0
         return state.num_instances + each * (len(state.pool) - len(state.instances) - len(state.classification_failed))
 
     def _cutoff(self, instances: float) -> float:
-        """The moment at which generation must be over."""
+        """Return the Unix seconds at which generation must be over."""
         assert self.finish_by is not None
         return self.finish_by - self._reserve.after(instances, self._engine_start_s, self._tokens_per_s())
-
-    def _control(self, event: str, **values: object) -> Line:
-        return {"kind": "control", "event": event, "after_proposal": self._state.proposals - 1, **values}

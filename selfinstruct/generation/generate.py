@@ -1,4 +1,4 @@
-"""`selfinstruct generate`: seeds in, a journal of instructions and instances out; continues where it stopped."""
+"""`selfinstruct generate`: from seeds to a journal of instructions and instances; continues where it stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
@@ -17,17 +17,18 @@ from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.budget import Limits
+from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.session import _difference, anchored, opened
-from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.session import anchored, difference, opened
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import VERSION, JournalWriter, Line, MetricsWriter
+from selfinstruct.run.journal import JournalWriter, MetricsWriter
+from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
 from selfinstruct.run.parents import Earlier
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
@@ -43,14 +44,14 @@ def generate(
     reserve: Reserve | None = None,
     clock: Clock = time.time,
 ) -> RunState:
-    """Run generation to its target in `config.output_dir`, continuing what is there.
+    """Generate up to the target in `config.output_dir`; continue the run that is there.
 
     Args:
         config: the configuration; `output_dir` must be set.
-        start_engine: starts the engine; called only when there is something to ask it, and again when it dies.
+        start_engine: starts the engine; called only when there are requests to make, and again when it dies.
         overwrite: discard the run that is there.
         reserve: time to leave before the deadline, for the stages that follow.
-        clock: tells the time.
+        clock: returns the time in Unix seconds.
 
     Returns:
         The state at the end.
@@ -70,137 +71,161 @@ def generate(
     config = anchored(config)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
-    earlier = parents.load_parents(config.parent_runs)
+    parent_runs = parents.load_parents(config.parent_runs)
     if config.parent_runs:
-        identity["earlier_sha256"] = parents.fingerprint(earlier)
-    with opened(run, config, identity, overwrite=overwrite) as state:
+        identity["earlier_sha256"] = parents.fingerprint(parent_runs)
+    with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:
         run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:
             console.print(
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
             )
-        limits = Limits(config, state, clock, finish_by, reserve)
-        if not limits.overdue() and _anything_to_ask(config, state, finish_by):
+        method = Method.of(config)
+        budget = BudgetTracker(config.limits, method, config.max_in_flight, state, clock, finish_by, reserve)
+        lifted = state.stopped is not None and stop_rules.is_lifted(
+            state.stopped, config.limits, config.saturation, finish_by
+        )
+        if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
-                asyncio.run(_grow(config, run, state, tasks, earlier, identity, start_engine, limits))
+                asyncio.run(_run(config, run, state, tasks, parent_runs, identity, start_engine, budget, lifted))
             except (EngineError, Interrupted) as ended:
-                if state.header:  # Else there is no run yet.
+                if state.begun:
                     stop_rules.record(run, str(ended))
                 raise
-    _say_when_stopped(state, max(state.target, config.num_instructions), limits)
+    _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
     return state
 
 
-async def _grow(
+async def _run(
     config: Config,
     run: RunDirectory,
     state: RunState,
     tasks: list[SeedTask],
-    earlier: Earlier,
+    parent_runs: Earlier,
     identity: dict[str, Any],
     start_engine: StartEngine,
-    limits: Limits,
+    budget: BudgetTracker,
+    lifted: bool,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
     metrics = MetricsWriter(run.metrics)
-    began = limits.clock()
+    supervisor = supervised(
+        run,
+        start_engine,
+        metrics,
+        max_restarts=config.max_engine_restarts,
+        stall_timeout=config.stall_timeout,
+        request_timeout=config.request_timeout,
+    )
+    began = budget.clock()
     try:
-        async with asyncio.timeout(limits.seconds_left()) as bound:
-            launched = await until_signal(supervised(config, run, start_engine, metrics).launch())
+        async with asyncio.timeout(budget.seconds_left()) as bound:
+            launched = await until_signal(supervisor.launch())
     except TimeoutError:
         if not bound.expired():  # Then it is the engine's own: the Hub that did not answer, for example.
             raise
         console.print("the deadline came while the engine was still starting")
         return
     async with closing(launched) as engine:
-        limits.engine_started(limits.clock() - began)
-        borrowed, style = borrowed_seeds(tasks), style_of(config, engine)
-        steps = Steps(config, tasks, borrowed, engine, style, earlier.instructions)
+        budget.engine_started(budget.clock() - began)
+        style = style_of(config.prompting, config.model, engine)
+        steps = Steps(Method.of(config), tasks, borrowed_seeds(tasks), engine, style, parent_runs.instructions)
         check_fit(steps)
         if steps.borrows:
-            console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are borrowed")
+            console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are used")
         resolved = {"style": style, "context_length": engine.context_length}
+        header = Header(VERSION, identity, resolved, config.num_instructions)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
                 journal.append(line)
                 state.apply(line)
 
-            for line in _opening_lines(config, state, identity, resolved, limits.finish_by):
+            for line in _opening_lines(state, header, lifted):
                 commit(line)
             jsonl.write_text(run.config, dump_yaml(config.kept()))
-            pipeline = Pipeline(steps, engine, state, journal.append, limits=limits)
+            pipeline = Pipeline(
+                steps,
+                engine,
+                state,
+                journal.append,
+                budget=budget,
+                saturation=config.saturation,
+                max_in_flight=config.max_in_flight,
+            )
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
-                metering = asyncio.ensure_future(_meter(metrics, state, progress, limits))
+                metering = asyncio.ensure_future(_meter(metrics, state, progress, budget))
                 try:
-                    with stop_rules.interruption_noted(commit, state):
+                    with stop_rules.commit_interruption(commit, state):
                         await until_signal(pipeline.run())
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
 
 
-def _opening_lines(
-    config: Config, state: RunState, identity: dict[str, Any], resolved: dict[str, Any], finish_by: float | None
-) -> Iterator[Line]:
-    """The lines that this start of the run adds before anything is asked; none for a plain continuation."""
-    if not state.header:
-        yield {
-            "kind": "run",
-            "version": VERSION,
-            "identity": identity,
-            "resolved": resolved,
-            "num_instructions": config.num_instructions,
-        }
-        return
-    if state.header["resolved"] != resolved:
-        raise ConfigError(
-            "the engine differs from the one that began this run:\n" + _difference(state.header["resolved"], resolved)
-        )
-    if config.num_instructions > state.target:
-        yield {
-            "kind": "control",
-            "event": "target_raised",
-            "after_proposal": state.proposals - 1,
-            "num_instructions": config.num_instructions,
-        }
-    if state.stopped is not None and stop_rules.is_lifted(state.stopped, config, finish_by):
-        yield {"kind": "control", "event": "resumed", "after_proposal": state.proposals - 1}
+def _opening_lines(state: RunState, header: Header, lifted: bool) -> Iterator[Line]:
+    """Yield the lines that this start adds before the first request; none for a plain continuation.
 
-
-def _anything_to_ask(config: Config, state: RunState, finish_by: float | None) -> bool:
-    """Whether an engine is needed: loading one takes minutes."""
-    if not state.header or state.pending():
-        return True
-    stopped = state.stopped is not None and not stop_rules.is_lifted(state.stopped, config, finish_by)
-    return len(state.pool) < max(state.target, config.num_instructions) and not stopped
-
-
-def style_of(config: Config, engine: Engine) -> Style:
-    """How this model is prompted.
+    Args:
+        state: the run.
+        header: the one that a new run would get now.
+        lifted: whether the stop in force does not hold any more.
 
     Raises:
-        ConfigError: by a chat template that it does not have.
+        ConfigError: the engine is not the one that began the run.
     """
-    if config.prompting == "chat" and not engine.has_chat_template:
+    if not state.begun:
+        yield header
+        return
+    if state.header.resolved != header.resolved:
         raise ConfigError(
-            f"--prompting chat: the tokenizer of {config.model!r} has no chat template; use --prompting completion"
+            "the engine differs from the one that began this run:\n"
+            + difference(state.header.resolved, header.resolved)
         )
-    if config.prompting == "auto":
+    after = state.proposals - 1
+    if header.num_instructions > state.target:
+        yield TargetRaised(after, header.num_instructions)
+    if lifted:
+        yield Resumed(after)
+
+
+def _anything_to_ask(state: RunState, target: int, lifted: bool) -> bool:
+    """Return whether an engine is needed: loading one takes minutes."""
+    if not state.begun or state.pending():
+        return True
+    return len(state.pool) < max(state.target, target) and (state.stopped is None or lifted)
+
+
+def style_of(prompting: Literal["auto", "completion", "chat"], model: str, engine: Engine) -> Style:
+    """Return how the model is prompted.
+
+    Args:
+        prompting: the option.
+        model: its name, for the message.
+        engine: has the model loaded.
+
+    Raises:
+        ConfigError: `chat` is given, and the model has no chat template.
+    """
+    if prompting == "chat" and not engine.has_chat_template:
+        raise ConfigError(
+            f"--prompting chat: the tokenizer of {model!r} has no chat template; use --prompting completion"
+        )
+    if prompting == "auto":
         return "chat" if engine.has_chat_template else "completion"
-    return config.prompting
+    return prompting
 
 
 def borrowed_seeds(tasks: list[SeedTask]) -> list[SeedTask]:
-    """Packaged seeds, when the user's own lack one of the two kinds of task."""
+    """Return the packaged seeds when the user's own lack one of the two kinds of task; else none."""
     if any(t.is_classification for t in tasks) and not all(t.is_classification for t in tasks):
         return []
     return seed_tasks.load_seed_tasks(["seed_tasks"])
 
 
 def check_fit(steps: Steps) -> None:
-    """Refuse to start when not even an ordinary prompt of some step fits: every request of its kind would fail."""
+    """Raise `ConfigError` when an ordinary prompt of some step does not fit: every such request would fail."""
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
     asks: dict[str, Callable[[], Any]] = {
         "proposal": lambda: steps.proposal_request(0, [], 0),
@@ -217,40 +242,40 @@ def check_fit(steps: Steps) -> None:
             ) from failure
 
 
-def _say_when_stopped(state: RunState, target: int, limits: Limits) -> None:
-    """Raise `StoppedError` when generation ended before its target, or before all that was accepted had its turn."""
+def _raise_when_stopped(state: RunState, target: int, finish_by: float | None) -> None:
+    """Raise `StoppedError` when generation ended before its target, or before all follow-ups were answered."""
     stop = state.stopped if len(state.pool) < state.target else None
     if stop is not None:
         why = [f"{reason} {n}" for reason, n in state.rejected.most_common(3)]
         why += [f"{kind} requests failed ({reason}) {n}" for (kind, reason), n in state.failures.most_common(2)]
-        whole = f"; over the whole run: {', '.join(why) or 'nothing rejected'}" if stop["event"] == "saturated" else ""
+        all_reasons = f"; over the whole run: {', '.join(why) or 'nothing rejected'}"
         raise StoppedError(
-            f"{stop_rules.sentence(stop)}{whole}. {stop_rules.left_over(state, target)}.\n"
-            f"To go on: {stop_rules.remedy(stop)}"
+            f"{stop_rules.sentence(stop)}{all_reasons if isinstance(stop, Saturated) else ''}. "
+            f"{stop_rules.left_over(state, target)}.\nTo continue: {stop_rules.remedy(stop)}"
         )
-    if limits.finish_by is not None and (not state.complete or len(state.pool) < target):
-        what = stop_rules.left_over(state, target) if state.header else "Nothing has been generated"
+    if finish_by is not None and (not state.complete or len(state.pool) < target):
+        what = stop_rules.left_over(state, target) if state.begun else "Nothing has been generated"
         raise StoppedError(
-            f"the deadline, {deadline.clock_text(limits.finish_by)}, has come. {what}.\n"
-            "To go on: give the same command with a later deadline, or none"
+            f"the deadline, {deadline.clock_text(finish_by)}, has come. {what}.\n"
+            "To continue: give the same command with a later deadline, or none"
         )
 
 
-async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress, limits: Limits) -> None:
+async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress, budget: BudgetTracker) -> None:
     try:
         while True:
             await asyncio.sleep(_METRICS_INTERVAL_S)
-            metrics.append(**_measured(state, progress, limits))
+            metrics.append(**_measured(state, progress, budget))
     finally:
-        metrics.append(**_measured(state, progress, limits))
+        metrics.append(**_measured(state, progress, budget))
 
 
-def _measured(state: RunState, progress: GenerationProgress, limits: Limits) -> dict[str, Any]:
+def _measured(state: RunState, progress: GenerationProgress, budget: BudgetTracker) -> dict[str, Any]:
     return {
         "accepted": len(state.pool),
-        "candidates": state.candidates()[2],
+        "candidates": state.candidates().total,
         "proposals": state.proposals,
         "completion_tokens": state.completion_tokens,
         **progress.rates(),
-        **limits.measured(),
+        **budget.measured(),
     }

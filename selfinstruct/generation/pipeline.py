@@ -1,7 +1,7 @@
-"""The scheduler: what to ask next, commit in order, when to stop.
+"""The scheduler: decides what to ask next, commits in order, decides when to stop.
 
-Proposals are numbered. Proposal n's prompt is made from the pool as it stood after proposal n - window, and its answer
-is committed after those of all earlier proposals; answers that come early wait. Classification and instance requests
+Proposals are numbered. Proposal n's prompt is made from the pool after proposal n - window, and its answer is committed
+after those of all earlier proposals; answers that come early wait. Classification and instance requests
 depend on their instruction alone and are committed as they arrive. So, given the same answers from the engine, two
 runs have the same proposals in the same order and the same set of journal lines, whatever the latencies and however
 often one of them was interrupted.
@@ -13,20 +13,19 @@ between stages.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
+from selfinstruct.config.schema import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.budget import Limits
+from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction
-from selfinstruct.run.journal import Line
-from selfinstruct.run.state import RunState
+from selfinstruct.run.lines import ClassificationLine, Failure, InstancesLine, Line, ProposalLine
+from selfinstruct.run.state import FollowUp, RunState
 
 _TICK_S = 1.0
 """Seconds between looks at the clock while nothing arrives."""
@@ -34,7 +33,7 @@ _TICK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A request under way: which step it belongs to, and what is needed to decide on its answer."""
+    """A request in flight: its step, and what is needed to decide on its answer."""
 
     kind: str
     n: int = -1
@@ -44,15 +43,17 @@ class _Flight:
 
 
 class Pipeline:
-    """Grows one run until its target, until it is saturated, or up to a limit.
+    """Runs generation to its target, to saturation, or to a limit.
 
     Args:
-        steps: the method.
+        steps: build requests and decide on answers.
         engine: answers the requests.
-        state: where the run stands; brought up to date as lines are committed.
-        commit: makes one line durable; called before `state` takes it into account.
+        state: the run; updated as lines are committed.
+        commit: makes one line durable; called before `state` is updated.
+        budget: budgets and deadline.
+        saturation: when to stop for want of new instructions.
+        max_in_flight: requests given to the engine at once.
         on_commit: called after each committed line; for progress displays and tests.
-        limits: budgets and deadline; without them the run ends at its target or when it is saturated.
     """
 
     def __init__(
@@ -61,29 +62,34 @@ class Pipeline:
         engine: Engine,
         state: RunState,
         commit: Callable[[Line], None],
+        *,
+        budget: BudgetTracker,
+        saturation: Saturation,
+        max_in_flight: int,
         on_commit: Callable[[Line], None] | None = None,
-        limits: Limits | None = None,
     ) -> None:
         self.steps = steps
         self.engine = engine
         self.state = state
-        self._config = steps.config
+        self._method = steps.method
         self._write = commit
         self.on_commit = on_commit
-        self._limits = limits or Limits(steps.config, state, time.time)
+        self._budget = budget
+        self._saturation = saturation
+        self._max_in_flight = max_in_flight
         self._flights: dict[asyncio.Task[Completion], _Flight] = {}
         self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
         self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
-        self._follow_ups: deque[tuple[str, Instruction]] = deque(state.pending())
+        self._follow_ups: deque[tuple[FollowUp, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
-        self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._config.filters.threshold)
-        self._index.add_many(instruction.text for instruction in (*steps.earlier, *state.pool))
+        self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._method.filters.threshold)
+        self._index.add_many(instruction.text for instruction in (*steps.parents, *state.pool))
 
     async def run(self) -> None:
         """Run to the target, to saturation or to a limit, follow-ups included.
 
-        Past the deadline follow-ups are left for another time. Cancelling leaves a state that can be continued.
+        After the deadline follow-ups are left for the next start. Cancelling leaves a state that can be continued.
 
         Raises:
             EngineError: the engine is gone.
@@ -94,7 +100,7 @@ class Pipeline:
         try:
             while True:
                 self._stop_at_a_limit()
-                if self._limits.overdue():
+                if self._budget.overdue():
                     return
                 self._fill()
                 if not self._flights:
@@ -103,7 +109,7 @@ class Pipeline:
                 flight = self._flights.pop(task, None) if task is not None else None
                 if task is not None and flight is not None:  # Else it was dropped, or the clock only ticked.
                     self._arrive(flight, _outcome(task))
-                # However many answers are waiting: the engine lives on this event loop too.
+                # Also while many answers wait: the engine runs on this event loop, too.
                 await asyncio.sleep(0)
         finally:
             ticking.cancel()
@@ -112,7 +118,7 @@ class Pipeline:
 
     @property
     def in_flight(self) -> int:
-        """Requests that the engine has."""
+        """Requests in flight."""
         return len(self._flights)
 
     @property
@@ -128,17 +134,17 @@ class Pipeline:
     # ---------------------------------------------------------------------------------------------- asking
 
     def _fill(self) -> None:
-        """Give the engine as much as it may have: follow-ups first, then proposals inside the window."""
-        while self._follow_ups and len(self._flights) < self._config.max_in_flight:
+        """Fill the engine up to `max_in_flight` requests: follow-ups first, then proposals inside the window."""
+        while self._follow_ups and len(self._flights) < self._max_in_flight:
             kind, instruction = self._follow_ups.popleft()
-            self._ask(_Flight(kind, instruction=instruction, asked_at=self._limits.clock()))
+            self._ask(_Flight(kind, instruction=instruction, asked_at=self._budget.clock()))
         while (
             self.wants_proposals
-            and len(self._flights) < self._config.max_in_flight
-            and self._next_proposal < self.state.proposals + self._config.window
-            and self._limits.allow_proposal(self._uncommitted)
+            and len(self._flights) < self._max_in_flight
+            and self._next_proposal < self.state.proposals + self._method.window
+            and self._budget.allow_proposal(self._uncommitted)
         ):
-            self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._limits.clock()))
+            self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._budget.clock()))
             self._next_proposal += 1
 
     def _ask(self, flight: _Flight) -> None:
@@ -154,10 +160,10 @@ class Pipeline:
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
         if flight.instruction is None:
-            seen = flight.n - self._config.window
+            seen = flight.n - self._method.window
             visible = self.state.pool_after[seen] if seen >= 0 else 0
             request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
-            return replace(flight, examples=tuple(examples)), request
+            return replace(flight, examples=examples), request
         if flight.kind == "classification":
             return flight, self.steps.classification_request(flight.instruction)
         known = self.state.is_classification[flight.instruction.id]
@@ -166,7 +172,7 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ committing
 
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
-        self._limits.answered(flight.kind, self._limits.clock() - flight.asked_at)
+        self._budget.answered(flight.kind, self._budget.clock() - flight.asked_at)
         if flight.instruction is not None:
             self._commit_follow_up(flight, flight.instruction, outcome)
             return
@@ -176,13 +182,13 @@ class Pipeline:
 
     def _commit_proposal(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
         before = len(self.state.pool)
-        examples = list(flight.examples)
         if isinstance(outcome, RequestFailed):
-            line: Line = {"kind": "proposal", "n": flight.n, "examples": examples, "failed": _failure(outcome)}
+            self._commit(ProposalLine(flight.n, flight.examples, failed=_failure(outcome)))
         else:
             room = self.state.target - before
-            line = self.steps.decide_proposal(flight.n, examples, outcome, self._index, self.state.pool, room)
-        self._commit(line)
+            self._commit(
+                self.steps.decide_proposal(flight.n, flight.examples, outcome, self._index, self.state.pool, room)
+            )
         self._follow_ups.extend(("classification", instruction) for instruction in self.state.pool[before:])
         self._stop_when_saturated()
         if not self.wants_proposals:
@@ -190,7 +196,8 @@ class Pipeline:
 
     def _commit_follow_up(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
         if isinstance(outcome, RequestFailed):
-            self._commit({"kind": flight.kind, "id": instruction.id, "failed": _failure(outcome)})
+            line_type = ClassificationLine if flight.kind == "classification" else InstancesLine
+            self._commit(line_type(instruction.id, failed=_failure(outcome)))
         elif flight.kind == "classification":
             self._commit(self.steps.decide_classification(instruction, outcome))
             if instruction.id in self.state.is_classification:
@@ -200,18 +207,18 @@ class Pipeline:
             self._commit(self.steps.decide_instances(instruction, known, outcome))
 
     def _stop_when_saturated(self) -> None:
-        """Stop proposing when the last proposals brought hardly anything."""
-        if self.wants_proposals and (stop := stop_rules.saturated(self.state, self._config.saturation)):
+        """Stop proposing when the last proposals brought too little."""
+        if self.wants_proposals and (stop := stop_rules.saturated(self.state, self._saturation)):
             self._commit(stop)
 
     def _stop_at_a_limit(self) -> None:
         """Stop proposing when a budget is used up, or the time left is needed for what was accepted."""
-        if self.wants_proposals and (stop := self._limits.stop(idle=not self._flights and not self._follow_ups)):
+        if self.wants_proposals and (stop := self._budget.stop(idle=not self._flights and not self._follow_ups)):
             self._commit(stop)
             self._drop_proposals()
 
     async def _tick(self) -> None:
-        """Wake the loop now and then: a deadline comes also while no answer does."""
+        """Wake the loop once a second, so that a deadline is seen while no answer arrives."""
         while True:
             await asyncio.sleep(_TICK_S)
             self._finished.put_nowait(None)
@@ -227,7 +234,7 @@ class Pipeline:
         self._drop(lambda flight: flight.kind == "proposal")
 
     def _drop(self, which: Callable[[_Flight], bool]) -> None:
-        """Cancel requests under way; the engine aborts them. None of them is journaled: they can be asked again."""
+        """Cancel requests in flight; the engine aborts them. None is in the journal, so they can be asked again."""
         for task in [task for task, flight in self._flights.items() if which(flight)]:
             del self._flights[task]
             task.cancel()
@@ -239,12 +246,12 @@ async def _fail(failure: RequestFailed) -> Completion:
 
 
 def _outcome(task: asyncio.Task[Completion]) -> Completion | RequestFailed:
-    """The answer, or the failure that is an answer; the engine's own death is raised."""
+    """Return the answer or the failure of this request; the end of the engine itself is raised."""
     try:
         return task.result()
     except RequestFailed as failure:
         return failure
 
 
-def _failure(failed: RequestFailed) -> dict[str, Any]:
-    return {"reason": failed.reason, "detail": failed.detail}
+def _failure(failed: RequestFailed) -> Failure:
+    return Failure(failed.reason, failed.detail)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live display on a terminal, else one line per interval. All of it goes to stderr."""
+"""The progress of a run on stderr: a live display on a terminal, else one line per interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from selfinstruct.console import console
-from selfinstruct.run.journal import Line
+from selfinstruct.run.lines import Line
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration
 
@@ -22,12 +22,12 @@ _WINDOW_S = 30.0
 class GenerationProgress:
     """Shows a generation run; a context manager around it.
 
-    On a terminal it is drawn by a thread of its own, so that it looks at copies of whatever grows.
+    On a terminal another thread draws it, so that it reads copies of what grows.
 
     Args:
         state: read at every refresh.
         interval: seconds between lines where stderr is no terminal.
-        in_flight: asks how many requests the engine has.
+        in_flight: returns the requests in flight.
     """
 
     def __init__(self, state: RunState, in_flight: Callable[[], int], interval: float = 10.0) -> None:
@@ -54,7 +54,7 @@ class GenerationProgress:
         console.print(self.line())
 
     def on_commit(self, line: Line) -> None:
-        """Take note of a committed line; cheap enough to call for each."""
+        """Update the display after a committed line; cheap."""
         now = time.monotonic()
         if now - self._last_sample >= 0.5:
             self._last_sample = now
@@ -64,7 +64,7 @@ class GenerationProgress:
             console.print(self.line())
 
     def rates(self) -> dict[str, float]:
-        """Completion tokens and accepted instructions per second, over the last half minute."""
+        """Return completion tokens and accepted instructions per second, over the last half minute."""
         self._sample()
         (then, tokens, accepted), (now, tokens_now, accepted_now) = self._samples[0], self._samples[-1]
         seconds = max(now - then, 1e-6)
@@ -74,17 +74,17 @@ class GenerationProgress:
         }
 
     def line(self) -> str:
-        """The state as one line."""
+        """Return the state as one line."""
         state, rates = self._state, self.rates()
-        accepted, rejected, _ = state.candidates()
+        rejected = state.rejected.total()
         parts = [
-            f"generate: {accepted}/{state.target} accepted",
+            f"generate: {len(state.pool)}/{state.target} accepted",
             f"{rejected} rejected" + (f" ({self._reasons()})" if rejected else ""),
             f"{state.num_instances} instances",
             f"{rates['completion_tokens_per_s']:,.0f} tokens/s",
             f"{self._in_flight()} in flight",
         ]
-        failed = sum(state.failures.values())
+        failed = state.failures.total()
         if failed:
             parts.append(f"{failed} requests failed")
         return " · ".join(parts) + self._eta(rates)
@@ -108,15 +108,15 @@ class GenerationProgress:
 
     def _table(self) -> Table:
         state, rates = self._state, self.rates()
-        accepted, rejected, total = state.candidates()
+        accepted, rejected = len(state.pool), state.rejected.total()
         done = min(1.0, accepted / max(state.target, 1))
         bar = "━" * round(done * 30)
         table = Table.grid(padding=(0, 2))
         table.add_row(
             "accepted", f"[green]{bar}[/green]{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}"
         )
-        table.add_row("rejected", f"{rejected} of {total} candidates  [dim]{self._reasons()}[/dim]")
-        table.add_row("instances", f"{state.num_instances} kept, {sum(state.instances_rejected.values())} rejected")
+        table.add_row("rejected", f"{rejected} of {accepted + rejected} candidates  [dim]{self._reasons()}[/dim]")
+        table.add_row("instances", f"{state.num_instances} kept, {state.instances_rejected.total()} rejected")
         table.add_row(
             "engine", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {self._in_flight()} requests in flight"
         )

@@ -1,55 +1,59 @@
-"""`selfinstruct regenerate`: a finished run's outputs, written anew by a stronger or a tuned model.
+"""`selfinstruct regenerate`: a better or a tuned model rewrites the outputs of a finished run.
 
-Instructions and inputs stay as they are; the model answers each of them zero-shot, through its chat template. (In the
+Instructions and inputs stay as they are. The model answers each of them zero-shot, through its chat template. (In the
 paper's study of data quality, outputs rewritten by a better model were the largest single gain.) A model without a
-template is a base model, and answers after worked examples of the seeds.
+template is a base model, and answers after examples from the seeds.
 
-The result is a run directory of its own. Its journal begins with the lines of the run that it was made from, so that
-everything that reads a run reads it too; then comes one line per instance:
-
-    {"kind": "output", "id": ..., "instance": 0, "completion": {...}, "candidates": [{"input", "output",
-        "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
-    {"kind": "output", "id": ..., "instance": 0, "failed": {"reason", "detail"}}
-
-Where the new output is rejected or the request failed, the old one stays: it has passed the same filters.
+The result is a run directory of its own. Its journal begins with the lines of the source run, so that everything that
+reads a run reads it, too; then comes one `OutputLine` per instance. Where the new output is rejected or the request
+failed, the old one stays: it has passed the same filters.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from selfinstruct import records
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config
-from selfinstruct.console import console
+from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
+from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts, stop_rules
-from selfinstruct.generation.filters.instances import check_instances
-from selfinstruct.generation.prompts import ParsedInstance
+from selfinstruct.generation.prompts import (
+    ANSWER_STOP,
+    ParsedInstance,
+    encode_answer,
+    few_shot_examples,
+    parse_answer,
+    strip_thinking,
+)
 from selfinstruct.generation.session import anchored, opened
+from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, Line, MetricsWriter, read_lines
+from selfinstruct.run.journal import JournalWriter, MetricsWriter, read_lines, read_raw_lines
+from selfinstruct.run.lines import Failure, Header, InstanceCandidate, Line, OutputLine, rewrite
 from selfinstruct.run.parents import Earlier
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.signals import until_signal
 
 
 def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overwrite: bool = False) -> RunState:
-    """Rewrite the outputs of the run in `source` into `config.output_dir`; continues what is there.
+    """Rewrite the outputs of the run in `source` into `config.output_dir`; continue the run that is there.
 
     Args:
         source: a run whose generation is finished.
         config: its configuration with `output_dir`, the new run's directory, and `regenerate.model`.
-        start_engine: starts the model that answers; called only when there is something to ask it.
+        start_engine: starts the model that answers; called only when there are requests to make.
         overwrite: discard the run that is in `output_dir`.
 
     Returns:
@@ -71,109 +75,119 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
         raise ConfigError(f"{run.path}: a run is not rewritten in place; give another --output-dir")
     config = anchored(config)
     before = _finished(RunDirectory(source))
-    identity = {**before.header["identity"], "regenerate": _identity(config, before)}
-    with opened(run, config, identity, overwrite=overwrite) as state:
-        if not state.header or state.outputs_left():
-            header = {**before.header, "identity": identity, "source": str(source.resolve())}
-            asyncio.run(_rewrite(config, run, state, header, source, start_engine))
+    arguments = engine_arguments(config.model, config.engine, config.regenerate)
+    identity = {**before.header.identity, "regenerate": _identity(config.regenerate, arguments, before)}
+    with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:
+        if not state.begun or state.outputs_left():
+            header = msgspec.structs.replace(before.header, identity=identity, source=str(source.resolve()))
+            asyncio.run(_rewrite(config, run, state, header, RunDirectory(source), start_engine))
     return state
 
 
-def engine_arguments(config: Config) -> dict[str, Any]:
-    """vLLM's arguments for the model that rewrites: the run's, less what belongs to its generator, and its own."""
-    same = config.regenerate.model == config.model
-    shared = {name: value for name, value in config.engine.items() if same or name not in ENGINE_OF_GENERATOR}
-    return shared | config.regenerate.engine
+def engine_arguments(model: str, engine: dict[str, Any], options: Regenerate) -> dict[str, Any]:
+    """Return vLLM's arguments for the model that rewrites.
+
+    They are the run's, without those that belong to another generator's files, and then the rewriter's own.
+
+    Args:
+        model: the generator.
+        engine: the generator's arguments.
+        options: of the rewriting.
+    """
+    same = options.model == model
+    shared = {name: value for name, value in engine.items() if same or name not in ENGINE_OF_GENERATOR}
+    return shared | options.engine
 
 
 def _finished(source: RunDirectory) -> RunState:
-    """The state of a run that can be rewritten."""
+    """Return the state of the source run; raise `InputError` when it cannot be rewritten."""
     source.require_journal()
     state = replay(read_lines(source.journal, live=True))
-    if not state.header or state.pending() or (len(state.pool) < state.target and state.stopped is None):
+    if not state.begun or state.pending() or (len(state.pool) < state.target and state.stopped is None):
         raise InputError(
             f"{source.path}: its generation is not finished; first: selfinstruct generate --output-dir {source.path}"
         )
-    if "regenerate" in state.header["identity"]:
+    if state.header.regenerates:
         raise InputError(
             f"{source.path}: its outputs are rewritten ones already; rewrite those of the run that it was made from, "
-            f"{state.header.get('source')}"
+            f"{state.header.source}"
         )
     return state
 
 
-def _identity(config: Config, before: RunState) -> dict[str, Any]:
-    """What the new outputs depend on, beside what the source run depends on."""
+def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) -> dict[str, Any]:
+    """Return what the new outputs depend on, beside what the source run depends on."""
     of_source = Earlier([before], before.pool, list(before.tasks()))
-    engine = engine_arguments(config)
     return {
-        **config.regenerate.model_dump(mode="json", exclude={"engine"}),
-        "engine": {name: value for name, value in sorted(engine.items()) if name in ENGINE_IDENTITY},
+        **options.model_dump(mode="json", exclude={"engine"}),
+        "engine": {name: value for name, value in sorted(arguments.items()) if name in ENGINE_IDENTITY},
         "source_sha256": parents.fingerprint(of_source),
         "prompts_version": prompts.PROMPTS_VERSION,
     }
 
 
 async def _rewrite(
-    config: Config, run: RunDirectory, state: RunState, header: Line, source: Path, start_engine: StartEngine
+    config: Config, run: RunDirectory, state: RunState, header: Header, source: RunDirectory, start_engine: StartEngine
 ) -> None:
     console.print(f"starting the engine with model {config.regenerate.model!r}")
-    metrics = MetricsWriter(run.metrics)
-    async with closing(await until_signal(supervised(config, run, start_engine, metrics).launch())) as engine:
-        resolved = {
-            "context_length": engine.context_length,
-            "style": "chat" if engine.has_chat_template else "completion",
-        }
-        if not state.header:
-            header["resolved"] = {**header["resolved"], "regenerate": resolved}
-            _begin(run, header, source, state)
+    supervisor = supervised(
+        run,
+        start_engine,
+        MetricsWriter(run.metrics),
+        max_restarts=config.max_engine_restarts,
+        stall_timeout=config.stall_timeout,
+        request_timeout=config.request_timeout,
+    )
+    async with closing(await until_signal(supervisor.launch())) as engine:
+        style = "chat" if engine.has_chat_template else "completion"
+        resolved = {"context_length": engine.context_length, "style": style}
+        if not state.begun:
+            header = msgspec.structs.replace(header, resolved={**header.resolved, "regenerate": resolved})
+            _copy_journal(source, run, header, state)
             jsonl.write_text(run.config, dump_yaml(config.kept()))
-        elif state.header["resolved"]["regenerate"] != resolved:
+        elif state.header.resolved["regenerate"] != resolved:
             raise ConfigError(
                 f"the engine differs from the one that began this run: recorded "
-                f"{state.header['resolved']['regenerate']}, now {resolved}"
+                f"{state.header.resolved['regenerate']}, now {resolved}"
             )
-        rewriter = Rewriter(config, engine)
+        examples: list[SeedTask] = []
+        if not engine.has_chat_template:
+            seeds = seed_tasks.load_seed_tasks(config.seeds)
+            examples = few_shot_examples(seeds, config.instances.num_examples, config.seed)
+        rewriter = Rewriter(config.regenerate, engine, examples)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
                 journal.append(line)
                 state.apply(line)
 
-            with stop_rules.interruption_noted(commit, state):
+            with stop_rules.commit_interruption(commit, state):
                 await until_signal(_answer_all(rewriter, state, commit, config.max_in_flight))
 
 
-def _begin(run: RunDirectory, header: Line, source: Path, state: RunState) -> None:
-    """Write the new journal up to where the source ends, all or nothing."""
-
-    def lines() -> Iterator[Line]:
-        yield header
-        for line in read_lines(RunDirectory(source).journal):
-            if line["kind"] != "run":
-                yield line
-
-    def applied() -> Iterator[Line]:
-        for line in lines():
-            state.apply(line)
-            yield line
-
-    jsonl.write(run.journal, applied())
+def _copy_journal(source: RunDirectory, run: RunDirectory, header: Header, state: RunState) -> None:
+    """Copy the source's journal with another header, all or nothing, and bring `state` up to its end."""
+    with jsonl.atomic_path(run.journal) as temporary, temporary.open("wb") as stream:
+        for raw, line in read_raw_lines(source.journal):
+            if isinstance(line, Header):
+                state.apply(header)
+                stream.write(rewrite(raw, header))
+            else:
+                state.apply(line)
+                stream.write(raw)
 
 
 async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Line], None], max_in_flight: int) -> None:
-    """Ask for every output that is left; each answer is committed as it arrives."""
-    from selfinstruct.console import AnswerProgress
-
+    """Request every output that is left; commit each answer as it arrives."""
     left = state.outputs_left()
     waiting = iter(left)
     with AnswerProgress("regenerate", len(left)) as progress:
 
         async def worker() -> None:
-            for instruction, place, instance in waiting:
-                line = await rewriter.line(instruction, place, instance)
+            for instruction, number, instance in waiting:
+                line = await rewriter.line(instruction, number, instance)
                 commit(line)
-                progress.advance(line.get("completion", {}).get("completion_tokens", 0))
+                progress.advance(line.completion.completion_tokens if line.completion else 0)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -184,48 +198,45 @@ async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Lin
 
 
 class Rewriter:
-    """Asks one model for outputs, and decides on its answers.
+    """Requests outputs from one model, and decides on its answers.
 
     Args:
-        config: of the new run; its seeds are the examples for a model without a chat template.
+        options: model and sampling.
         engine: the model.
+        examples: shown to a model without a chat template.
     """
 
-    def __init__(self, config: Config, engine: Engine) -> None:
-        from selfinstruct.generation.prompts import few_shot_examples
-
-        self._config = config
+    def __init__(self, options: Regenerate, engine: Engine, examples: Sequence[SeedTask]) -> None:
+        self._options = options
         self._engine = engine
-        self._shown: list[SeedTask] = []
-        if not engine.has_chat_template:
-            seeds = seed_tasks.load_seed_tasks(config.seeds)
-            self._shown = few_shot_examples(seeds, config.instances.num_examples, config.seed)
+        self._examples = examples
 
-    async def line(self, instruction: Instruction, place: int, instance: Instance) -> Line:
-        """The journal line of one output."""
-        line: Line = {"kind": "output", "id": instruction.id, "instance": place}
+    async def line(self, instruction: Instruction, number: int, instance: Instance) -> OutputLine:
+        """Request one output, and return its journal line.
+
+        Args:
+            instruction: the task.
+            number: of the instance among those of the instruction, from 0.
+            instance: its input is shown; its output is replaced when the new one is accepted.
+        """
         try:
-            completion = await self._engine.generate(self._request(instruction, place, instance))
+            completion = await self._engine.generate(self._request(instruction, number, instance))
         except RequestFailed as failure:
-            return {**line, "failed": {"reason": failure.reason, "detail": failure.detail}}
-        return {**line, "completion": asdict(completion), "candidates": [self._decide(instance, completion)]}
+            return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
+        return OutputLine(instruction.id, number, completion, self._decide(instance, completion))
 
-    def _request(self, instruction: Instruction, place: int, instance: Instance) -> Request:
-        from selfinstruct.generation.prompts import ANSWER_STOP
-
-        key = f"output/{instruction.id}/{place}"
+    def _request(self, instruction: Instruction, number: int, instance: Instance) -> Request:
+        key = f"output/{instruction.id}/{number}"
         if self._engine.has_chat_template:
-            asked: Prompt = [{"role": "user", "content": records.user_message(instruction.text, instance.input)}]
-            return Request(key, asked, self._config.regenerate)
-        return Request(key, self._after_examples(instruction, instance, key), self._config.regenerate, ANSWER_STOP)
+            message = records.user_message(instruction.text, instance.input)
+            return Request(key, [{"role": "user", "content": message}], self._options)
+        return Request(key, self._after_examples(instruction, instance, key), self._options, ANSWER_STOP)
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
-        from selfinstruct.generation.prompts import encode_answer
-
-        limit = self._engine.context_length - self._config.regenerate.max_tokens
+        limit = self._engine.context_length - self._options.max_tokens
         fitted = prompts.fit(
-            lambda k: encode_answer(instruction.text, instance.input, self._shown[:k]),
-            len(self._shown),
+            lambda k: encode_answer(instruction.text, instance.input, self._examples[:k]),
+            len(self._examples),
             limit,
             self._engine.count_tokens,
         )
@@ -233,14 +244,8 @@ class Rewriter:
             raise RequestFailed("prompt_too_long", f"{key}: more than {limit} tokens")
         return fitted[0]
 
-    def _decide(self, instance: Instance, completion: Completion) -> dict[str, Any]:
-        from selfinstruct.generation.prompts import parse_answer, strip_thinking
-
+    def _decide(self, instance: Instance, completion: Completion) -> tuple[InstanceCandidate, ...]:
         parse = strip_thinking if self._engine.has_chat_template else parse_answer
         output = parse(completion.text)
-        candidate = {"input": instance.input, "output": output}
         parsed = ParsedInstance(instance.input, output, truncated=completion.finish_reason != "stop")
-        found = check_instances([parsed], max_instances=1)[0]
-        if found is None:
-            return {**candidate, "accepted": True}
-        return {**candidate, "accepted": False, "reason": found.reason, "evidence": found.evidence}
+        return decide_instances([parsed], max_instances=1)

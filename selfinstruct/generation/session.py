@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import packaged
-from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.engines import processes
@@ -21,21 +20,31 @@ from selfinstruct.signals import leave, on_signals
 
 
 @contextlib.contextmanager
-def opened(run: RunDirectory, config: Config, identity: dict[str, Any], *, overwrite: bool) -> Iterator[RunState]:
-    """Hold the run directory, where nothing or the run of this identity is; the state of what is there."""
+def opened(run: RunDirectory, identity: dict[str, Any], settings: str, *, overwrite: bool) -> Iterator[RunState]:
+    """Lock a run directory that is empty or holds the run of this identity; yield the state of its journal.
+
+    Args:
+        run: the directory.
+        identity: the run's, as in its header.
+        settings: the YAML text of the configuration; written where there is a run.
+        overwrite: discard the run that is there.
+
+    Raises:
+        ConfigError: it holds another run.
+    """
     with on_signals(leave), run.locked():
         end_leftovers(run)
         if overwrite:
             discard(run)
         state = recover(run)
-        if state.header:
-            refuse_other_run(run, state.header["identity"], identity)
-            jsonl.write_text(run.config, dump_yaml(config.kept()))
+        if state.begun:
+            refuse_other_run(run, state.header.identity, identity)
+            jsonl.write_text(run.config, settings)
         yield state
 
 
 def end_leftovers(run: RunDirectory) -> None:
-    """End engine processes that a run left behind when it was killed; they would hold the GPU's memory."""
+    """End engine processes that a killed run left behind: they hold the GPU's memory."""
     ended, left = processes.end_leftovers(run.engine)
     if ended:
         console.print(f"ended engine processes that the last start of this run left behind: {_listed(ended)}")
@@ -48,7 +57,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def recover(run: RunDirectory) -> RunState:
-    """The state of what is there; a torn last line is set aside and reported."""
+    """Return the state of the journal in the directory; a torn last line is set aside and reported."""
     if not run.journal.exists():
         return RunState()
     torn = set_torn_tail_aside(run)
@@ -63,26 +72,34 @@ def refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[s
     """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
     if recorded != wanted:
         raise ConfigError(
-            f"{run.path} holds a run made with other settings:\n{_difference(recorded, wanted)}\n"
-            "Give the recorded values to continue it, another --output-dir to keep both, or --overwrite to start anew"
+            f"{run.path} holds a run made with other settings:\n{difference(recorded, wanted)}\n"
+            "Give the recorded values to continue it, another --output-dir to keep both, or --overwrite to start "
+            "from scratch"
         )
 
 
-def _difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+def difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+    """Return one line for each value that differs.
+
+    Args:
+        recorded: JSON values of the journal.
+        wanted: those of this call.
+        prefix: of the keys' names.
+    """
     lines = []
     for key in dict.fromkeys([*recorded, *wanted]):
         old, new = recorded.get(key), wanted.get(key)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            lines.append(_difference(old, new, f"{prefix}{key}."))
+            lines.append(difference(old, new, f"{prefix}{key}."))
         else:
             lines.append(f"  {prefix}{key}: recorded {old!r}, now {new!r}")
     return "\n".join(lines)
 
 
 def anchored(config: Config) -> Config:
-    """The configuration with local paths made absolute, so that a run directory means the same from anywhere."""
+    """Return the configuration with local paths made absolute, so that the run continues from any directory."""
 
     def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name if name in packaged.PACKAGED else str(Path(name).resolve()) for name in names)
@@ -102,14 +119,14 @@ def anchored(config: Config) -> Config:
 
 
 def _absolute_model(name: str) -> str:
-    """The path of a local model or adapter; other names as they are."""
+    """Return the path of a local model or adapter; other names as they are."""
     local = Path(name).expanduser()
     there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
     return str(local.resolve()) if there else name
 
 
 def discard(run: RunDirectory) -> None:
-    """Remove what a run leaves behind, and nothing else that may lie in the directory."""
+    """Remove the files that a run writes, and no others."""
     import shutil
 
     damaged = run.path.glob(f"{run.damaged.name}-*")

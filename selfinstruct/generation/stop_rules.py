@@ -1,16 +1,8 @@
 """Why a run stops proposing before its target: the rules that the journal alone decides, and every stop in words.
 
-A stop is a control line; replay applies it and decides nothing:
-
-    {"kind": "control", "event": "saturated", "after_proposal": n, "cause": "acceptance" | "degenerate", "window": N,
-        "window_candidates", "window_accepted", "window_empty", "window_repeated", "window_truncated"}
-    {"kind": "control", "event": "budget", "after_proposal": n, "limit": "max_requests" | "max_tokens_total",
-        "value": the option's, "used": so far}
-    {"kind": "control", "event": "deadline", "after_proposal": n, "finish_by": ISO 8601}
-
-A later `resumed` lifts it. A stop by a person decides nothing: it is noted, and the next start simply goes on.
-
-    {"kind": "control", "event": "interrupted", "after_proposal": n, "signal": "SIGINT" | "SIGTERM" | "SIGHUP"}
+A stop is a control line (`Saturated`, `BudgetUsedUp`, `DeadlineReached` in `run/lines.py`). Replay applies it and
+decides nothing. A later `Resumed` lifts it. A stop by a signal (`Interruption`) decides nothing: the next start
+continues.
 """
 
 from __future__ import annotations
@@ -20,90 +12,105 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import assert_never
 
 from selfinstruct import clock
-from selfinstruct.config.schema import Config, Saturation
+from selfinstruct.config.schema import Limits, Saturation
 from selfinstruct.errors import Interrupted
-from selfinstruct.run.degenerate import KINDS
+from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import Line
+from selfinstruct.run.lines import BudgetName, BudgetUsedUp, Cause, DeadlineReached, Interruption, Line, Saturated, Stop
 from selfinstruct.run.state import RunState
 
 
-def saturated(state: RunState, rule: Saturation) -> Line | None:
-    """The control line of a run whose last proposals brought hardly anything, or None: a function of the journal alone.
+def saturated(state: RunState, rule: Saturation) -> Saturated | None:
+    """Return the stop of a run whose last proposals brought hardly anything, or None.
 
-    A resumed run is given a whole window before it is judged again.
+    The journal alone decides. A resumed run gets a whole window before it is judged again.
     """
     if state.proposals - state.resumed_after < rule.window:
         return None
-    line: Line = {"kind": "control", "event": "saturated", "after_proposal": state.proposals - 1}
-    return caused(line, rule.window, state, rule)
+    return saturated_within(state, rule.window, rule)
 
 
-def caused(line: Line, window: int, state: RunState, rule: Saturation) -> Line | None:
-    """The control line with the first cause that holds for the last `window` proposals, or None."""
-    for cause in ("acceptance", "degenerate"):
-        stop = {**line, "cause": cause, "window": window, **looked_back(state, window)}
-        if holds(stop, rule):
-            return stop
-    return None
+def saturated_within(state: RunState, window: int, rule: Saturation) -> Saturated | None:
+    """Return the stop with the first cause that holds for the last `window` proposals, or None."""
+    causes: tuple[Cause, ...] = ("acceptance", "degenerate")
+    return next((stop for cause in causes if holds(stop := look_back(state, window, cause), rule)), None)
 
 
-def looked_back(state: RunState, window: int) -> dict[str, int]:
-    """What the control line of saturation says of the last proposals."""
+def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
+    """Return the line that a saturation with this cause would write, with the counts of the last `window` proposals."""
     acceptance, kinds = state.acceptance[-window:], Counter(state.degenerate[-window:])
-    return {
-        "window_candidates": sum(candidates for candidates, _ in acceptance),
-        "window_accepted": sum(accepted for _, accepted in acceptance),
-        **{f"window_{kind}": kinds[kind] for kind in KINDS},
-    }
+    return Saturated(
+        after_proposal=state.proposals - 1,
+        cause=cause,
+        window=window,
+        window_candidates=sum(candidates for candidates, _ in acceptance),
+        window_accepted=sum(accepted for _, accepted in acceptance),
+        window_empty=kinds["empty"],
+        window_repeated=kinds["repeated"],
+        window_truncated=kinds["truncated"],
+    )
 
 
-def holds(stop: Line, rule: Saturation) -> bool:
-    """Whether what a control line of saturation says is enough to stop."""
-    if stop["cause"] == "acceptance":
-        return bool(stop["window_accepted"] < rule.min_acceptance * max(stop["window_candidates"], 1))
-    return sum(stop[f"window_{kind}"] for kind in KINDS) > rule.max_degenerate * stop["window"]
+def holds(stop: Saturated, rule: Saturation) -> bool:
+    """Return whether the counts of a saturation are enough to stop."""
+    if stop.cause == "acceptance":
+        return stop.window_accepted < rule.min_acceptance * max(stop.window_candidates, 1)
+    return sum(_degenerate(stop).values()) > rule.max_degenerate * stop.window
+
+
+def _degenerate(stop: Saturated) -> dict[str, int]:
+    """Return the degenerate completions of the window by kind."""
+    return {"empty": stop.window_empty, "repeated": stop.window_repeated, "truncated": stop.window_truncated}
 
 
 @contextlib.contextmanager
-def interruption_noted(commit: Callable[[Line], None], state: RunState) -> Iterator[None]:
-    """Commit the control line of a stop by signal; `Interrupted` passes on."""
+def commit_interruption(commit: Callable[[Line], None], state: RunState) -> Iterator[None]:
+    """When a signal ends the block, commit a line that says so; `Interrupted` is raised on."""
     try:
         yield
     except Interrupted as stopped:
-        after = state.proposals - 1
-        commit({"kind": "control", "event": "interrupted", "after_proposal": after, "signal": stopped.signal})
+        commit(Interruption(state.proposals - 1, stopped.signal))
         raise
 
 
-def is_lifted(stop: Line, config: Config, finish_by: float | None) -> bool:
-    """Whether a recorded stop would not happen under the options given now.
+def is_lifted(stop: Stop, limits: Limits, saturation: Saturation, finish_by: float | None) -> bool:
+    """Return whether a recorded stop would not happen under the present options.
 
     Args:
         stop: its control line.
-        config: the options given now.
-        finish_by: the deadline given now, or None.
+        limits: the present budgets.
+        saturation: the present rule.
+        finish_by: the present deadline in Unix seconds, or None.
     """
-    if stop["event"] == "budget":
-        value = getattr(config.limits, stop["limit"])
-        return value is None or value > stop["value"]
-    if stop["event"] == "deadline":
-        return finish_by is None or int(finish_by) > _moment(stop)
-    return stop["window"] != config.saturation.window or not holds(stop, config.saturation)
+    match stop:
+        case BudgetUsedUp():
+            value = budget(limits, stop.limit)
+            return value is None or value > stop.value
+        case DeadlineReached():
+            return finish_by is None or int(finish_by) > _unix_seconds(stop)
+        case Saturated():
+            return stop.window != saturation.window or not holds(stop, saturation)
+        case _ as never:
+            assert_never(never)
 
 
-def _moment(stop: Line) -> float:
-    return datetime.fromisoformat(stop["finish_by"]).timestamp()
+def budget(limits: Limits, name: BudgetName) -> int | None:
+    """Return the value of a budget, by the name of its option."""
+    return limits.max_requests if name == "max_requests" else limits.max_tokens_total
+
+
+def _unix_seconds(stop: DeadlineReached) -> float:
+    return datetime.fromisoformat(stop.finish_by).timestamp()
 
 
 # -------------------------------------------------------------------------------------------------------- in words
 
 
 def reason(run: RunDirectory, state: RunState) -> str:
-    """One sentence on why generation ended before its target; empty when nothing is known to have ended it."""
+    """Return one sentence on why generation ended before its target; empty when no reason is known."""
     if state.complete:
         return ""
     if state.stopped is not None and len(state.pool) < state.target:
@@ -114,36 +121,52 @@ def reason(run: RunDirectory, state: RunState) -> str:
         return ""
 
 
-def sentence(stop: Line) -> str:
-    """A stop in one sentence, without its first capital and its full stop."""
-    if stop["event"] == "budget":
-        unit = "requests" if stop["limit"] == "max_requests" else "completion tokens"
-        return f"the budget of {stop['value']:,} {unit} ({_option(stop['limit'])}) is used up"
-    if stop["event"] == "deadline":
-        return f"the deadline, {clock.clock_text(_moment(stop))}, left no time to propose more"
-    bad = [f"{stop[f'window_{kind}']:,} {kind}" for kind in KINDS if stop[f"window_{kind}"]]
-    among = f"{' and '.join(bad)} among the {stop['window']:,} completions" if bad else ""
-    if stop["cause"] == "degenerate":
+def sentence(stop: Stop) -> str:
+    """Return a stop in one sentence, without its first capital and its full stop."""
+    match stop:
+        case BudgetUsedUp():
+            unit = "requests" if stop.limit == "max_requests" else "completion tokens"
+            return f"the budget of {stop.value:,} {unit} ({_option(stop.limit)}) is used up"
+        case DeadlineReached():
+            return f"the deadline, {clock.clock_text(_unix_seconds(stop))}, left no time to propose more"
+        case Saturated():
+            return _saturation_sentence(stop)
+        case _ as never:
+            assert_never(never)
+
+
+def _saturation_sentence(stop: Saturated) -> str:
+    bad = [f"{count:,} {kind}" for kind, count in _degenerate(stop).items() if count]
+    among = f"{' and '.join(bad)} among the {stop.window:,} completions" if bad else ""
+    if stop.cause == "degenerate":
         return f"saturated: the model hardly answers any more: {among} of the last proposals"
     few = (
-        f"saturated: of the {stop['window_candidates']:,} candidates of the last {stop['window']:,} proposals "
-        f"{stop['window_accepted']:,} were accepted"
+        f"saturated: of the {stop.window_candidates:,} candidates of the last {stop.window:,} proposals "
+        f"{stop.window_accepted:,} were accepted"
     )
     return few + (f" ({among})" if among else "")
 
 
-def remedy(stop: Line) -> str:
-    """What to change so that the same command goes on."""
-    if stop["event"] == "budget":
-        return f"give the same command with a larger {_option(stop['limit'])}"
-    if stop["event"] == "deadline":
-        return "give the same command with a later deadline, or none"
-    change, bad = "", sum(stop[f"window_{kind}"] for kind in KINDS)
-    if 2 * bad > stop["window"]:
-        most = max(KINDS, key=lambda kind: stop[f"window_{kind}"])
+def remedy(stop: Stop) -> str:
+    """Return what to change so that the same command continues."""
+    match stop:
+        case BudgetUsedUp():
+            return f"give the same command with a larger {_option(stop.limit)}"
+        case DeadlineReached():
+            return "give the same command with a later deadline, or none"
+        case Saturated():
+            return _saturation_remedy(stop)
+        case _ as never:
+            assert_never(never)
+
+
+def _saturation_remedy(stop: Saturated) -> str:
+    change, bad = "", _degenerate(stop)
+    if 2 * sum(bad.values()) > stop.window:
+        most = max(bad, key=lambda kind: bad[kind])
         change = f"{_CHANGE[most]} (which makes another run: give it a new --output-dir); "
-    if stop["cause"] == "degenerate":
-        return f"{change}or --saturation.max-degenerate 1, to go on as it is"
+    if stop.cause == "degenerate":
+        return f"{change}or --saturation.max-degenerate 1, to continue as it is"
     return (
         f"{change}--saturation.min-acceptance 0, more or more varied seeds, a higher --proposal.temperature, "
         "a stronger model"
@@ -155,20 +178,28 @@ _CHANGE = {
     "repeated": "a higher --proposal.temperature or --proposal.presence-penalty, or another model",
     "truncated": "a larger --proposal.max-tokens, a smaller --proposal.num-new, or another model",
 }
-"""What to change when this kind of completion prevails."""
+"""What to change when most completions are of this kind."""
 
 
 def left_over(state: RunState, target: int) -> str:
-    """What there is in spite of the stop."""
+    """Return a sentence on what the run has in spite of the stop."""
     waiting = len(state.pending())
     return f"{len(state.pool):,} of {target:,} instructions were accepted, and can be exported as they are" + (
         f"; {waiting:,} of them still wait for their instances" if waiting else ""
     )
 
 
-def note(stop: Line) -> str:
-    """A stop in a word or two, for tables."""
-    return {"budget": "budget used up", "deadline": "deadline"}.get(stop["event"], "saturated")
+def note(stop: Stop) -> str:
+    """Return a stop in a word or two, for tables."""
+    match stop:
+        case BudgetUsedUp():
+            return "budget used up"
+        case DeadlineReached():
+            return "deadline"
+        case Saturated():
+            return "saturated"
+        case _ as never:
+            assert_never(never)
 
 
 def _option(name: str) -> str:
@@ -176,11 +207,8 @@ def _option(name: str) -> str:
 
 
 def record(run: RunDirectory, message: str) -> None:
-    """Keep, for report and status, why generation ended where the state does not say: an engine lost, a signal.
+    """Write, for report and status, why generation ended where the state does not say: an engine lost, a signal.
 
-    Of an error's message that is the first line; what follows it says what to do.
+    Of an error's message that is the first line; the lines after it say what to do.
     """
-    from selfinstruct.formats import jsonl
-
-    body: dict[str, Any] = {"message": message.partition("\n")[0]}
-    jsonl.write_json(run.stopped, body)
+    jsonl.write_json(run.stopped, {"message": message.partition("\n")[0]})

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine
@@ -20,18 +19,33 @@ _FIRST_RESTART_DELAY_S = 2.0
 
 
 def supervised(
-    config: Config, run: RunDirectory, start_engine: StartEngine, metrics: MetricsWriter
+    run: RunDirectory,
+    start_engine: StartEngine,
+    metrics: MetricsWriter,
+    *,
+    max_restarts: int,
+    stall_timeout: float,
+    request_timeout: float,
 ) -> SupervisedEngine:
-    """The engine of a run: another one is started when it dies or hangs, and its processes are remembered."""
+    """Return the engine of a run: it is restarted when it dies or hangs, and its processes are remembered.
+
+    Args:
+        run: where the processes are noted.
+        start_engine: starts the engine.
+        metrics: where restarts are noted.
+        max_restarts: in a row, without an answer between them.
+        stall_timeout: seconds without a token after which the engine hangs.
+        request_timeout: seconds for one request.
+    """
     return SupervisedEngine(
         start_engine,
-        max_restarts=config.max_engine_restarts,
-        stall_timeout=config.stall_timeout,
-        request_timeout=config.request_timeout,
+        max_restarts=max_restarts,
+        stall_timeout=stall_timeout,
+        request_timeout=request_timeout,
         first_delay=_FIRST_RESTART_DELAY_S,
         on_death=_say_death,
         on_restart=lambda restart: _note_restart(restart, metrics),
-        on_processes=lambda found: processes.remember(run.engine, found),
+        on_processes=lambda numbers: processes.remember(run.engine, numbers),
     )
 
 

@@ -210,7 +210,7 @@ def explain(run_dir: Path, query: str, *, top: int = 1) -> Explanation:
             f"{run_dir}: no candidate {search.query}; the run's last proposal is p{state.proposals - 1:06d}"
         )
     texts = _example_texts(run.journal, search.matches, earlier)
-    filters = Filters.model_validate(state.header["identity"]["filters"])
+    filters = Filters.model_validate(state.header.identity["filters"])
     return Explanation(
         query=query,
         candidates=tuple(_explained(match, earlier, texts, top) for match in search.matches),
@@ -260,10 +260,10 @@ class _Search:
         """Read the journal, which another process may be writing; return the run's state."""
         return replay(self._watch(read_lines(journal, live=True)))
 
-    def _watch(self, raw_lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for number, line in enumerate(raw_lines, 1):
+    def _watch(self, journal: Iterable[Line]) -> Iterator[Line]:
+        for number, line in enumerate(journal, 1):
             yield line  # `replay` has accepted it when it asks for the next.
-            self._note(number, lines.from_json(line))
+            self._note(number, line)
 
     def _note(self, number: int, line: Line) -> None:
         match line:
@@ -321,7 +321,7 @@ def _example_texts(journal: Path, matches: Sequence[_Match], earlier: EarlierIns
     wanted = {name for match in matches for name in match.line.examples}
     texts = {name: text for name, text in earlier.texts().items() if name in wanted}
     if wanted - texts.keys():
-        for line in map(lines.from_json, read_lines(journal, live=True)):
+        for line in read_lines(journal, live=True):
             for candidate in line.candidates if isinstance(line, ProposalLine) else ():
                 if candidate.id in wanted:
                     texts.setdefault(candidate.id, candidate.instruction)

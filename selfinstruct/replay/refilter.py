@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from selfinstruct.config.load import dump_yaml, load_config
 from selfinstruct.config.schema import Config, Filters
 from selfinstruct.engines.base import Request
@@ -34,12 +36,14 @@ from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.prompts import ParsedInstance, ProposedText, parse_proposal
-from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.steps import Method, Steps, decide_instances
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
+from selfinstruct.run import lines as journal_lines
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import Line, read_lines
+from selfinstruct.run.journal import read_raw_lines
+from selfinstruct.run.lines import Line, Saturated
 from selfinstruct.run.state import RunState, replay
 
 NOT_THE_SAME = (
@@ -77,7 +81,8 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
     source.require_journal()
     if new.journal.exists():
         raise ConfigError(f"{output} already holds a run; give another directory with -o")
-    header = next(read_lines(source.journal, live=True), None)
+    first = next(read_raw_lines(source.journal, live=True), None)
+    header = None if first is None else journal_lines.load_json(first[0])
     if header is None:
         raise InputError(f"{source.journal} is empty: there is nothing to decide again")
     recorded = load_config(source.config, {}) if source.config.exists() else None
@@ -112,7 +117,7 @@ class _Again:
     config: Config
     tasks: list[SeedTask]
     earlier: list[Instruction]
-    header: Line
+    header: dict[str, Any]
     source: RunDirectory
     old: RunState = field(default_factory=RunState)
     new: RunState = field(default_factory=RunState)
@@ -124,7 +129,9 @@ class _Again:
 
     def __post_init__(self) -> None:
         style = self.header["resolved"]["style"]
-        self.steps = Steps(self.config, self.tasks, self.tasks, ScriptedEngine(_nobody_asks), style, self.earlier)
+        self.steps = Steps(
+            Method.of(self.config), self.tasks, self.tasks, ScriptedEngine(_nobody_asks), style, self.earlier
+        )
         self.index = NoveltyIndex((t.instruction for t in self.tasks), self.config.filters.threshold)
         self.index.add_many(i.text for i in self.earlier)
 
@@ -132,17 +139,17 @@ class _Again:
         """Write the new journal, keeping `old` and `new` at what both journals add up to."""
         self.lines = _count_lines(self.source.journal)
 
-        def commit(line: Line) -> None:
+        def commit(line: dict[str, Any]) -> None:
             stream.write(jsonl.dumps(line).encode("utf-8") + b"\n")
-            self.new.apply(line)
+            self.new.apply(journal_lines.from_json(line))
 
-        def watch(lines: Iterable[Line]) -> Iterator[Line]:
-            for line in islice(lines, self.lines):  # Another process may be writing more.
+        def watch(lines: Iterable[tuple[bytes, Line]]) -> Iterator[Line]:
+            for raw, line in islice(lines, self.lines):  # Another process may be writing more.
                 yield line  # `replay` has found it in order when it asks for the next.
-                if (decided := self._decide(line)) is not None:
+                if (decided := self._decide(journal_lines.load_json(raw))) is not None:
                     commit(decided)
 
-        self.old = replay(watch(read_lines(self.source.journal, live=True)))
+        self.old = replay(watch(read_raw_lines(self.source.journal, live=True)))
         if len(self.pool) > self.new.target:
             raised = {"event": "target_raised", "after_proposal": self.new.proposals - 1}
             commit({"kind": "control", **raised, "num_instructions": len(self.pool)})
@@ -150,16 +157,16 @@ class _Again:
     def summary(self) -> dict[str, Any]:
         """The counts of `refilter`."""
         counts, new = self.counts, self.new
-        accepted, rejected, total = new.candidates()
+        candidates = new.candidates()
         waiting = Counter(kind for kind, _ in new.pending())
         return {
             "candidates": {
-                "total": total,
+                "total": candidates.total,
                 "accepted_before": len(self.old.pool),
-                "accepted": accepted,
-                "rejected": rejected,
+                "accepted": candidates.accepted,
+                "rejected": candidates.rejected,
                 **{move: counts[move] for move in ("stayed", "entered", "left", "stayed_out")},
-                "reasons": new.summary()["candidates"]["reasons"],
+                "reasons": new.candidates().reasons,
             },
             "instances": {
                 "before": self.old.num_instances,
@@ -172,7 +179,7 @@ class _Again:
             "stops_left_out": counts["stops left out"],
         }
 
-    def _decide(self, line: Line) -> Line | None:
+    def _decide(self, line: dict[str, Any]) -> dict[str, Any] | None:
         """The line as it stands in the new journal, or None when it has no place there."""
         kind = line["kind"]
         if kind == "run":
@@ -188,7 +195,7 @@ class _Again:
             return None
         return self._instances(line) if "candidates" in line else line
 
-    def _header(self, line: Line) -> Line:
+    def _header(self, line: dict[str, Any]) -> dict[str, Any]:
         identity = line["identity"]
         origin = {"run": str(self.source.path.resolve()), "lines": self.lines, "filters": identity["filters"]}
         if "refiltered_from" in line:
@@ -196,18 +203,19 @@ class _Again:
         filters = self.config.filters.model_dump(mode="json")
         return {**line, "identity": {**identity, "filters": filters}, "refiltered_from": origin}
 
-    def _control(self, line: Line) -> Line | None:
+    def _control(self, line: dict[str, Any]) -> dict[str, Any] | None:
         if line["event"] == "target_raised":
             self.target = line["num_instructions"]
-        if line["event"] != "saturated":
+        recorded = journal_lines.from_json(line)
+        if not isinstance(recorded, Saturated):
             return line
-        if stop_rules.looked_back(self.new, line["window"]).items() <= line.items():
+        if stop_rules.look_back(self.new, recorded.window, recorded.cause) == recorded:
             return line
-        stop = stop_rules.caused(line, line["window"], self.new, self.config.saturation)
+        stop = stop_rules.saturated_within(self.new, recorded.window, self.config.saturation)
         self.counts["stops left out"] += stop is None
-        return stop
+        return None if stop is None else {**line, **journal_lines.to_json(stop)}
 
-    def _proposal(self, line: Line) -> Line:
+    def _proposal(self, line: dict[str, Any]) -> dict[str, Any]:
         recorded = line.get("candidates")
         if recorded is None:
             return line
@@ -221,12 +229,13 @@ class _Again:
         return {**line, "candidates": decided}
 
     def _candidates(self, n: int, texts: list[ProposedText], first: int, room: int) -> list[dict[str, Any]]:
-        decided = self.steps.decide_candidates(n, texts, self.index, self.pool, room, first)
+        candidates = self.steps.decide_candidates(n, texts, self.index, self.pool, room, first)
+        decided: list[dict[str, Any]] = list(msgspec.to_builtins(candidates))
         self.pool += [Instruction(c["id"], c["instruction"], n) for c in decided if c["accepted"]]
         self.accepted.update(c["id"] for c in decided if c["accepted"])
         return decided
 
-    def _truncated(self, line: Line, position: int) -> bool:
+    def _truncated(self, line: dict[str, Any], position: int) -> bool:
         """Whether a candidate was cut; one that was left undecided does not say so, its completion does."""
         candidates, completion = line["candidates"], line["completion"]
         reason = candidates[position].get("reason")
@@ -241,10 +250,11 @@ class _Again:
         )
         return parsed[-1].truncated if parsed else False
 
-    def _instances(self, line: Line) -> Line:
+    def _instances(self, line: dict[str, Any]) -> dict[str, Any]:
         recorded = line["candidates"]
         parsed = [ParsedInstance(c["input"], c["output"], c.get("reason") == "truncated") for c in recorded]
-        decided = self.steps.decide_instance_candidates(parsed)
+        candidates = decide_instances(parsed, self.config.filters.max_instances)
+        decided: list[dict[str, Any]] = list(msgspec.to_builtins(candidates))
         for before, now in zip(recorded, decided, strict=True):
             if before["accepted"] != now["accepted"]:
                 self.counts["instances gained" if now["accepted"] else "instances dropped"] += 1

@@ -244,19 +244,16 @@ class _Walk:
             if self.state.stopped is not None and self.damage_since_stop:
                 yield self._resumed()
             self.accepted.update(candidate.id for candidate in line.candidates if candidate.accepted)
-        self._apply(line)
+        self.state.apply(line)
         if isinstance(line, Stop):
             self.damage_since_stop = False
         yield raw
 
     def _resumed(self) -> bytes:
         line = Resumed(self.state.proposals - 1)
-        self._apply(line)
+        self.state.apply(line)
         self.added += 1
         return lines.encode(line)
-
-    def _apply(self, line: Line) -> None:
-        self.state.apply(lines.to_json(line))
 
     def _reason_to_drop(self, line: Line) -> str:
         """Return why the line cannot stay after those that were kept; empty when it can."""

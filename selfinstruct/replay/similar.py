@@ -80,7 +80,7 @@ class EarlierInstructions:
             raise InputError(
                 f"{run.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
             )
-        config, identity = load_config(run.config, {}), state.header["identity"]
+        config, identity = load_config(run.config, {}), state.header.identity
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, identity["seeds_sha256"])
         of_parents = parents.load_unchanged_parents(config.parent_runs, identity).instructions
         return cls(seeds, of_parents, state.pool, identity["filters"]["threshold"])

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from selfinstruct.generation import stop_rules
 from selfinstruct.run.directory import RunDirectory, cut_by_deadline
 from selfinstruct.run.journal import read_lines
@@ -29,7 +31,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     """The run's counts, stages, writer and rates.
 
     Returns:
-        What `RunState.summary` returns, and
+        What `RunState.counts` returns, and
         `run`: the directory; `proposals`: committed so far; `pending`: follow-up requests still to make;
         `reason`: why generation ended before its target, in a sentence, or null;
         `cut`: what the last `run` with a deadline left out or shortened, in sentences;
@@ -50,7 +52,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     going = writer is not None and writer["alive"] is not False
     return {
         "run": str(run_dir),
-        **state.summary(),
+        **state.counts().to_json(),
         "reason": (None if going else stop_rules.reason(run, state)) or None,
         "cut": cut_by_deadline(run),
         "proposals": state.proposals,
@@ -58,7 +60,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         "stages": _stages(run, state, going),
         "regenerate": _regenerate(state),
         "writer": writer,
-        "refiltered_from": state.header.get("refiltered_from"),
+        "refiltered_from": msgspec.to_builtins(state.header.refiltered_from),
         "rates": _rates(run.metrics, state) if going else None,
     }
 
@@ -77,9 +79,9 @@ def _stages(run: RunDirectory, state: RunState, going: bool) -> dict[str, dict[s
 
 
 def _regenerate(state: RunState) -> dict[str, str] | None:
-    if not state.regenerates:
+    if not state.header.regenerates:
         return None
-    return {"model": state.header["identity"]["regenerate"]["model"], "source": state.header["source"]}
+    return {"model": state.header.identity["regenerate"]["model"], "source": str(state.header.source)}
 
 
 def _stage(done: bool, note: str = "") -> dict[str, Any]:

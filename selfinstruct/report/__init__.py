@@ -68,14 +68,14 @@ def _figures(report: Report) -> dict[str, str]:
     """Those figures for which there is data."""
     from selfinstruct.report import plots
 
-    growth, drawn = report.growth, dict[str, str]()
-    if growth.pace:
-        drawn["progress"] = plots.progress(growth.pace, growth.state.target)
-        drawn["rate"] = plots.rate(growth.pace)
-    if sum(candidates for candidates, _ in growth.state.acceptance):
-        drawn["acceptance"] = plots.acceptance(growth.state.acceptance)
-    if growth.similarity:
-        drawn["similarity"] = plots.similarity(growth.similarity, report.threshold)
+    generation, drawn = report.generation, dict[str, str]()
+    if generation.pace:
+        drawn["progress"] = plots.progress(generation.pace, generation.state.target)
+        drawn["rate"] = plots.rate(generation.pace)
+    if sum(candidates for candidates, _ in generation.state.acceptance):
+        drawn["acceptance"] = plots.acceptance(generation.state.acceptance)
+    if generation.similarity:
+        drawn["similarity"] = plots.similarity(generation.similarity, report.threshold)
     for k, (_, training) in enumerate(report.trainings):
         if training.curves:
             drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import DEMO_MODEL, Config
@@ -18,12 +18,13 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import SeedTask
 from selfinstruct.report import outcome
-from selfinstruct.report.generation_stats import Growth, Part, Step, grow
+from selfinstruct.report.generation_stats import GenerationStats, Part, Step, gather_stats
 from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory, cut_by_deadline
-from selfinstruct.run.journal import read_lines
-from selfinstruct.run.state import RunState
+from selfinstruct.run.journal import read_header, read_lines
+from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
+from selfinstruct.run.state import NO_HEADER, RunState
 from selfinstruct.text import duration
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
@@ -70,7 +71,7 @@ class Report:
         facts: what was done, as (name, value).
         threshold: of the novelty filter.
         paper: numbers beside the paper's.
-        growth: generation.
+        generation: generation.
         rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
         dataset: the counts of the export; None without one.
         dataset_is_old: whether the run has grown since the export.
@@ -88,7 +89,7 @@ class Report:
     facts: list[tuple[str, str]]
     threshold: float
     paper: list[Compared]
-    growth: Growth
+    generation: GenerationStats
     rows: Step | None
     dataset: dict[str, Any] | None
     dataset_is_old: bool
@@ -107,10 +108,10 @@ def collect(run_dir: Path) -> Report:
     run = RunDirectory(run_dir)
     run.require_journal()
     config = _config(run)
-    header = next(read_lines(run.journal, live=True), {})
+    header = read_header(run.journal) or NO_HEADER
     seeds = _seeds(config, header)
     known = {task.id: task.instruction for task in seeds} | _earlier(config)
-    growth = grow(read_lines(run.journal, live=True), known, run.metrics)
+    generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics)
     dataset = outcome.read_json(run.dataset / "export.json")
     trainings = [
         (title, found)
@@ -118,19 +119,19 @@ def collect(run_dir: Path) -> Report:
         if (found := outcome.training(run.path / folder)) is not None
     ]
     evaluation = outcome.evaluation(run.evaluation)
-    identity = header.get("identity") or {}
+    identity = header.identity
     is_demo = identity.get("model") == DEMO_MODEL
-    dataset_is_current = dataset is not None and is_current(dataset, growth.state)
+    dataset_is_current = dataset is not None and is_current(dataset, generation.state)
     return Report(
         name=run_dir.resolve().name,
         path=str(run_dir),
         is_demo=is_demo,
-        unfinished=_unfinished(run, growth.state),
+        unfinished=_unfinished(run, generation.state),
         cut=cut_by_deadline(run),
-        facts=_facts(header, config, seeds, growth),
+        facts=_facts(header, config, seeds, generation),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
-        paper=_paper(growth, seeds),
-        growth=growth,
+        paper=_paper(generation, seeds),
+        generation=generation,
         rows=_rows(dataset) if dataset else None,
         dataset=dataset,
         dataset_is_old=dataset is not None and not dataset_is_current,
@@ -139,7 +140,7 @@ def collect(run_dir: Path) -> Report:
         files=_files(run),
         next=_next(
             run,
-            growth.state,
+            generation.state,
             is_demo=is_demo,
             dataset_is_current=dataset_is_current,
             tuned=bool(trainings),
@@ -161,7 +162,7 @@ def _config(run: RunDirectory) -> Config | None:
         return None  # Damaged by hand, perhaps: the report says what it can without it.
 
 
-def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
+def _seeds(config: Config | None, header: Header) -> list[SeedTask]:
     """The run's seeds; none when the files are gone or are no longer those of the run."""
     if config is None:
         return []
@@ -169,7 +170,7 @@ def _seeds(config: Config | None, header: dict[str, Any]) -> list[SeedTask]:
         tasks = seed_tasks.load_seed_tasks(config.seeds)
     except SelfInstructError:
         return []
-    wanted = (header.get("identity") or {}).get("seeds_sha256")
+    wanted = header.identity.get("seeds_sha256")
     return tasks if seed_tasks.fingerprint(tasks) == wanted else []
 
 
@@ -184,7 +185,7 @@ def _earlier(config: Config | None) -> dict[str, str]:
 def _unfinished(run: RunDirectory, state: RunState) -> str:
     """Why generation is not at its target; empty when it is."""
     accepted = len(state.pool)
-    if not state.header:
+    if not state.begun:
         return "Generation has not begun: the journal is empty."
     if why := stop_rules.reason(run, state):
         return f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: {why.rstrip('.')}."
@@ -199,9 +200,9 @@ def _unfinished(run: RunDirectory, state: RunState) -> str:
 
 
 def _facts(
-    header: dict[str, Any], config: Config | None, seeds: list[SeedTask], growth: Growth
+    header: Header, config: Config | None, seeds: list[SeedTask], generation: GenerationStats
 ) -> list[tuple[str, str]]:
-    identity, resolved = header.get("identity") or {}, header.get("resolved") or {}
+    identity, resolved = header.identity, header.resolved
     model, revision = str(identity.get("model", "unknown")), identity.get("revision")
     facts = [("Generator", f"{model} at {revision}" if revision else model)]
     if seeds:
@@ -212,25 +213,25 @@ def _facts(
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
     if rewriter := identity.get("regenerate"):
         facts.append(("Outputs", f"written anew by {rewriter.get('model')}"))
-    facts.append(("Target", f"{growth.state.target:,} instructions"))
+    facts.append(("Target", f"{generation.state.target:,} instructions"))
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
     style = "chat template" if resolved.get("style") == "chat" else "text completion"
     facts.append(("Prompting", f"{style}, context of {resolved.get('context_length', 0):,} tokens"))
     if config and config.tune.model:
         facts.append(("Model tuned", config.tune.model))
-    if growth.pace:
-        pace = growth.pace
-        sittings = f" in {len(pace.sittings)} sittings" if len(pace.sittings) > 1 else ""
+    if generation.pace:
+        pace = generation.pace
+        sessions = f" in {len(pace.sessions)} sessions" if len(pace.sessions) > 1 else ""
         when = pace.began if pace.began == pace.ended else f"{pace.began} to {pace.ended}"
-        facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sittings}"))
-    tokens = growth.state.completion_tokens, growth.state.prompt_tokens
+        facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sessions}"))
+    tokens = generation.state.completion_tokens, generation.state.prompt_tokens
     facts.append(("Tokens", f"{tokens[0]:,} written, {tokens[1]:,} read in prompts"))
     return facts
 
 
-def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
+def _paper(generation: GenerationStats, seeds: list[SeedTask]) -> list[Compared]:
     """Beside table 1 of the paper."""
-    state, words = growth.state, growth.mean_words
+    state, words = generation.state, generation.mean_words
     classification = sum(seed.is_classification for seed in seeds)
     known = [Compared("seed tasks", len(seeds), 175), Compared("of them classification", classification, 25)]
     return [
@@ -238,7 +239,7 @@ def _paper(growth: Growth, seeds: list[SeedTask]) -> list[Compared]:
         Compared("instructions accepted", len(state.pool), 52_445),
         Compared("of them classification", sum(state.is_classification.values()), 11_584),
         Compared("instances kept", state.num_instances, 82_439),
-        Compared("of them with an empty input", growth.empty_inputs, 35_878),
+        Compared("of them with an empty input", generation.empty_inputs, 35_878),
         Compared("mean words of an instruction", words["instruction"], 15.9, 1),
         Compared("mean words of an input that is not empty", words["input"], 12.7, 1),
         Compared("mean words of an output", words["output"], 18.9, 1),
@@ -289,15 +290,19 @@ def _files(run: RunDirectory) -> list[Kept]:
     return [Kept(name, path.stat().st_size if path.is_file() else None, what[name]) for name, path in there]
 
 
-def _going_on(stop: dict[str, Any], generate: str) -> Next:
-    """The command that lifts a stop."""
-    if stop["event"] == "deadline":
-        return Next("go on without the deadline", generate)
-    if stop["event"] == "budget":
-        option = stop["limit"].replace("_", "-")
-        return Next("go on with a larger budget", f"{generate} --{option} {2 * stop['value']}")
-    loosened = "min-acceptance 0" if stop["cause"] == "acceptance" else "max-degenerate 1"
-    return Next("go on in spite of saturation", f"{generate} --saturation.{loosened}")
+def _going_on(stop: Stop, generate: str) -> Next:
+    """Return the command that lifts a stop."""
+    match stop:
+        case DeadlineReached():
+            return Next("continue without the deadline", generate)
+        case BudgetUsedUp():
+            option = stop.limit.replace("_", "-")
+            return Next("continue with a larger budget", f"{generate} --{option} {2 * stop.value}")
+        case Saturated():
+            loosened = "min-acceptance 0" if stop.cause == "acceptance" else "max-degenerate 1"
+            return Next("continue in spite of saturation", f"{generate} --saturation.{loosened}")
+        case _ as never:
+            assert_never(never)
 
 
 def _next(
@@ -309,7 +314,7 @@ def _next(
     found = []
     if state.stopped is not None and len(state.pool) < state.target:
         found.append(_going_on(state.stopped, generate))
-    elif not state.complete and not state.regenerates:
+    elif not state.complete and not state.header.regenerates:
         found.append(Next("finish generation", generate))
     if not dataset_is_current:
         found.append(Next("write the dataset", f"selfinstruct export {path}"))
@@ -319,7 +324,7 @@ def _next(
         found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
         found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
-    if state.complete and not state.regenerates:
+    if state.complete and not state.header.regenerates:
         found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:
         found.append(Next("do the same with a real model", REAL_RUN))

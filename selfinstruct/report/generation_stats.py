@@ -1,6 +1,6 @@
-"""What generation left behind, in one pass over the journal: counts, samples, openings, pace.
+"""Statistics of generation, from one pass over the journal: counts, samples, first words, speed.
 
-Samples are those whose ids hash lowest: nobody picked them, and they stay as the run grows.
+A sample is the items whose ids have the lowest hashes: nobody chose them, and they stay the same while the run grows.
 """
 
 from __future__ import annotations
@@ -14,27 +14,42 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Generic, TypeVar, assert_never
 
 from selfinstruct.novelty import tokenize
-from selfinstruct.records import Instance
+from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.text import reason
-from selfinstruct.run.journal import Line
+from selfinstruct.run.counts import OutputCounts, by_count
+from selfinstruct.run.lines import (
+    ClassificationLine,
+    Control,
+    Header,
+    InstanceCandidate,
+    InstancesLine,
+    InstructionCandidate,
+    Line,
+    Neighbour,
+    OutputLine,
+    ProposalLine,
+)
 from selfinstruct.run.state import RunState
 from selfinstruct.text import shorten
+
+T = TypeVar("T")
 
 SAMPLES = 8
 """Accepted instructions shown."""
 SAMPLES_PER_REASON = 2
 """Rejected candidates shown for each reason."""
 _MOST_FREQUENT = 12
+"""First words shown."""
 _PAUSE_S = 60.0
-"""Two measurements further apart than this belong to two sittings; they are 5 s apart while a run goes."""
+"""Two measurements further apart than this belong to two sessions; a running generation writes one every 5 s."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """An accepted instruction with its instances; `nearest` names the seed most like it."""
+    """An accepted instruction with its instances; `nearest` is the id of the text most similar to it."""
 
     id: str
     text: str
@@ -46,7 +61,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A rejected candidate with its evidence. `near` is the text it comes close to, where that is the reason."""
+    """A rejected candidate with its evidence. `near` is the text that it is similar to, where that is the reason."""
 
     id: str
     text: str
@@ -58,7 +73,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Part:
-    """So many of a step, for a reason or with an outcome; `kept` says whether they go on to the next step."""
+    """The items of a step with one outcome; `kept` says whether they go to the next step."""
 
     name: str
     count: int
@@ -67,7 +82,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the funnel; its parts sum up to its total."""
+    """One step of the funnel; the counts of its parts add up to its total."""
 
     title: str
     total: int
@@ -76,7 +91,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Openings:
-    """The commonest first words of the accepted instructions, and how many different ones there are."""
+    """The most frequent first words of the accepted instructions, and the number of different ones."""
 
     words: int
     distinct: int
@@ -85,21 +100,21 @@ class Openings:
 
 @dataclass(frozen=True)
 class Pace:
-    """Wall-clock measurements, in seconds of work: pauses between sittings are left out.
+    """Wall-clock measurements, in seconds of work: pauses between sessions are left out.
 
-    `points` are (seconds, completion tokens per second, accepted); `sittings` are the seconds at which one began.
+    `points` are (seconds, completion tokens per second, accepted); `sessions` are the seconds at which one began.
     """
 
     began: str
     ended: str
     seconds: float
-    sittings: list[float]
+    sessions: list[float]
     points: list[tuple[float, float, int]]
 
 
 @dataclass
-class Growth:
-    """The run's generation; `similarity` holds each accepted instruction's ROUGE-L F to its nearest seed."""
+class GenerationStats:
+    """Statistics of a run; `similarity` holds each accepted instruction's ROUGE-L F to its nearest text."""
 
     state: RunState
     funnel: list[Step] = field(default_factory=list)
@@ -113,71 +128,70 @@ class Growth:
     pace: Pace | None = None
 
 
-class _Sample:
-    """The `size` items whose names hash lowest."""
+class _Sample(Generic[T]):
+    """The `size` items whose names have the lowest hashes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._found: list[tuple[bytes, str, Any]] = []
+        self._items: list[tuple[bytes, str, T]] = []
 
-    def offer(self, name: str, item: Any) -> None:
+    def offer(self, name: str, item: T) -> None:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-        bisect.insort(self._found, (digest, name, item), key=lambda found: found[:2])
-        del self._found[self._size :]
+        bisect.insort(self._items, (digest, name, item), key=lambda entry: entry[:2])
+        del self._items[self._size :]
 
-    def items(self) -> list[Any]:
-        """In the order of their names, which is the order of the run."""
-        return [item for _, _, item in sorted(self._found, key=lambda f: f[1])]
+    def items(self) -> list[T]:
+        """Return the items in the order of their names, which is the order of the run."""
+        return [item for _, _, item in sorted(self._items, key=lambda entry: entry[1])]
 
 
-def grow(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) -> Growth:
+def gather_stats(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) -> GenerationStats:
     """Read a journal.
 
     Args:
         lines: the journal's.
-        seeds: instruction by seed id, as far as known; rejected candidates name those they come close to.
+        seeds: instruction by seed id, as far as known; a rejected candidate shows the text that it is similar to.
         metrics: the file of measurements; need not exist.
     """
-    growth = Growth(RunState())
-    state, nearest = growth.state, dict[str, Any]()
-    rejected: dict[str, _Sample] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
-    instances: dict[str, _Sample] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
+    stats = GenerationStats(RunState())
+    state, nearest = stats.state, dict[str, Neighbour]()
+    rejected: dict[str, _Sample[InstructionCandidate]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
+    instances: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     for line in lines:
         state.apply(line)
-        candidates = line.get("candidates", ())
-        if line["kind"] == "proposal":
-            for candidate in candidates:
-                if not candidate["accepted"]:
-                    rejected[candidate["reason"]].offer(candidate["id"], candidate)
-                elif near := candidate.get("nearest_seed"):
-                    nearest[candidate["id"]] = near
-        elif line["kind"] == "instances":
-            for k, candidate in enumerate(candidates):
-                if not candidate["accepted"]:
-                    instances[candidate["reason"]].offer(f"{line['id']}-{k:04d}", (line["id"], candidate))
+        match line:
+            case ProposalLine():
+                for candidate in line.candidates:
+                    if not candidate.accepted:
+                        rejected[candidate.reason or ""].offer(candidate.id, candidate)
+                    elif candidate.nearest_seed:
+                        nearest[candidate.id] = candidate.nearest_seed
+            case InstancesLine():
+                for k, instance in enumerate(line.candidates):
+                    if not instance.accepted:
+                        instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
+            case Header() | ClassificationLine() | OutputLine() | Control():
+                pass  # `state` has all that is shown of them.
+            case _ as never:
+                assert_never(never)
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
-    growth.similarity = [near["score"] for near in nearest.values()]
-    growth.accepted = _accepted_samples(state, nearest)
-    for name, _ in sorted(state.rejected.items(), key=_by_count):
+    stats.similarity = [near.score for near in nearest.values()]
+    stats.accepted = _accepted_samples(state, nearest)
+    for name in by_count(state.rejected.items()):
         if name != "target_reached":
-            growth.rejected[name] = [_rejected(candidate, texts) for candidate in rejected[name].items()]
-    for name, _ in sorted(state.instances_rejected.items(), key=_by_count):
-        growth.rejected_instances[name] = [_rejected_instance(of, c, texts) for of, c in instances[name].items()]
-    growth.openings = [_openings(state, words) for words in (1, 2)]
-    growth.mean_words = _mean_words(state)
-    growth.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
-    growth.funnel = _funnel(state)
-    growth.pace = _pace(read_metrics(metrics))
-    return growth
+            stats.rejected[name] = [_rejected(candidate, texts) for candidate in rejected[name].items()]
+    for name in by_count(state.instances_rejected.items()):
+        stats.rejected_instances[name] = [_rejected_instance(of, c, texts) for of, c in instances[name].items()]
+    stats.openings = [_openings(state, words) for words in (1, 2)]
+    stats.mean_words = _mean_words(state)
+    stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
+    stats.funnel = _funnel(state)
+    stats.pace = _pace(read_metrics(metrics))
+    return stats
 
 
-def _by_count(item: tuple[str, int]) -> tuple[int, str]:
-    """The most frequent first; ties by name."""
-    return -item[1], item[0]
-
-
-def _accepted_samples(state: RunState, nearest: dict[str, Any]) -> list[Accepted]:
-    sample = _Sample(SAMPLES)
+def _accepted_samples(state: RunState, nearest: dict[str, Neighbour]) -> list[Accepted]:
+    sample = _Sample[Instruction](SAMPLES)
     for instruction in state.pool:
         if state.instances.get(instruction.id):
             sample.offer(instruction.id, instruction)
@@ -187,24 +201,24 @@ def _accepted_samples(state: RunState, nearest: dict[str, Any]) -> list[Accepted
             shorten(i.text),
             state.is_classification[i.id],
             [Instance(shorten(k.input), shorten(k.output)) for k in state.instances[i.id][:3]],
-            nearest.get(i.id, {}).get("id", ""),
-            nearest.get(i.id, {}).get("score"),
+            nearest[i.id].id if i.id in nearest else "",
+            nearest[i.id].score if i.id in nearest else None,
         )
         for i in sample.items()
     ]
 
 
-def _rejected(candidate: dict[str, Any], texts: dict[str, str]) -> Rejected:
-    evidence = dict(candidate.get("evidence") or {})
+def _rejected(candidate: InstructionCandidate, texts: dict[str, str]) -> Rejected:
+    evidence = dict(candidate.evidence or {})
     near = evidence.pop("nearest", None) or {}
     shown = {shorten(name, 40): shorten(value, 120) for name, value in list(evidence.items())[:6]}
     near_id = near.get("id", "")
     near_text = shorten(texts.get(near_id, ""))
-    return Rejected(candidate["id"], shorten(candidate["instruction"]), shown, near_id, near_text, near.get("score"))
+    return Rejected(candidate.id, shorten(candidate.instruction), shown, near_id, near_text, near.get("score"))
 
 
-def _rejected_instance(instruction_id: str, candidate: dict[str, Any], texts: dict[str, str]) -> Rejected:
-    shown = {"instruction": texts.get(instruction_id, ""), "input": candidate["input"], "output": candidate["output"]}
+def _rejected_instance(instruction_id: str, candidate: InstanceCandidate, texts: dict[str, str]) -> Rejected:
+    shown = {"instruction": texts.get(instruction_id, ""), "input": candidate.input, "output": candidate.output}
     return Rejected(instruction_id, "", {name: shorten(text, 240, 6) for name, text in shown.items() if text})
 
 
@@ -212,60 +226,60 @@ def _openings(state: RunState, words: int) -> Openings:
     def opening(text: str) -> str:
         return " ".join(word.strip(".,:;!?\"'()*").lower() for word in text.split(maxsplit=words)[:words])
 
-    found = Counter(opening(instruction.text) for instruction in state.pool)
-    common = sorted(found.items(), key=_by_count)[:_MOST_FREQUENT]
-    return Openings(words, len(found), [(shorten(opening, 40), count) for opening, count in common])
+    counts = Counter(opening(instruction.text) for instruction in state.pool)
+    common = list(by_count(counts.items()).items())[:_MOST_FREQUENT]
+    return Openings(words, len(counts), [(shorten(opening, 40), count) for opening, count in common])
 
 
 def _mean_words(state: RunState) -> dict[str, float | None]:
-    """Mean words of what was accepted; of inputs, those that are not empty."""
-    kept = [instance for found in state.instances.values() for instance in found]
+    """Return the mean words of accepted texts; of inputs, those that are not empty."""
+    kept = [instance for instances in state.instances.values() for instance in instances]
     texts = {
         "instruction": [i.text for i in state.pool],
         "input": [i.input for i in kept if i.input],
         "output": [i.output for i in kept],
     }
-    return {name: fmean(len(tokenize(t)) for t in found) if found else None for name, found in texts.items()}
+    return {name: fmean(len(tokenize(t)) for t in some) if some else None for name, some in texts.items()}
 
 
 def _funnel(state: RunState) -> list[Step]:
-    """The way from proposals to instances. The parts of each step sum up to its total."""
+    """Return the steps from proposals to instances; the parts of each step add up to its total."""
 
     def failed(kind: str) -> list[Part]:
         of_kind = [(name, n) for (k, name), n in state.failures.items() if k == kind]
-        return [Part(name, n) for name, n in sorted(of_kind, key=_by_count)]
+        return [Part(name, n) for name, n in by_count(of_kind).items()]
 
     def lost(reasons: dict[str, int]) -> list[Part]:
         return [Part(name, n) for name, n in reasons.items()]
 
-    counts = state.summary()
-    accepted, classified = counts["candidates"]["accepted"], counts["classification"]
-    known = classified["yes"] + classified["no"]
-    some = counts["instructions_with_instances"]
-    answered = counts["requests"]["instances"]["committed"]
+    counts = state.counts()
+    accepted, classified = counts.candidates.accepted, counts.classification
+    known = classified.yes + classified.no
+    some = counts.instructions_with_instances
+    answered = counts.requests["instances"].committed
     return [
         Step(
-            "Proposals asked for",
+            "Proposals requested",
             state.proposals,
-            [Part("answered with candidates", counts["requests"]["proposal"]["committed"], True), *failed("proposal")],
+            [Part("answered with candidates", counts.requests["proposal"].committed, True), *failed("proposal")],
         ),
         Step(
             "Candidate instructions",
-            counts["candidates"]["total"],
-            [Part("accepted", accepted, True), *lost(counts["candidates"]["reasons"])],
+            counts.candidates.total,
+            [Part("accepted", accepted, True), *lost(counts.candidates.reasons)],
         ),
         Step(
             "Accepted instructions",
             accepted,
             _present(
-                Part("classification tasks", classified["yes"], True),
-                Part("other tasks", classified["no"], True),
+                Part("classification tasks", classified.yes, True),
+                Part("other tasks", classified.no, True),
                 *failed("classification"),
-                Part("waiting for their classification", classified["pending"]),
+                Part("waiting for their classification", classified.pending),
             ),
         ),
         Step(
-            "Instructions asked for instances",
+            "Instructions for which instances were requested",
             known,
             _present(
                 Part("with at least one instance kept", some, True),
@@ -276,26 +290,23 @@ def _funnel(state: RunState) -> list[Step]:
         ),
         Step(
             "Instances written",
-            counts["instances"]["total"],
-            [Part("kept", counts["instances"]["accepted"], True), *lost(counts["instances"]["reasons"])],
+            counts.instances.total,
+            [Part("kept", counts.instances.accepted, True), *lost(counts.instances.reasons)],
         ),
-        *_outputs(counts["outputs"], lost, failed("output")),
+        *_outputs(counts.outputs, lost, failed("output")),
     ]
 
 
 def _outputs(
-    outputs: dict[str, Any] | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
+    outputs: OutputCounts | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
 ) -> list[Step]:
-    """What became of outputs that another model wrote anew. Where none was taken the old one stays."""
+    """Return the step of outputs that another model rewrote. Where none was taken the old one stays."""
     if outputs is None:
         return []
-    taken = [Part("rewritten", outputs["rewritten"], True), Part("came out the same", outputs["unchanged"], True)]
-    kept = [
-        Part(f"old one kept: {reason(part.name)}", part.count, True) for part in [*lost(outputs["reasons"]), *failed]
-    ]
-    return [
-        Step("Outputs written anew", outputs["total"], [*taken, *kept, *_present(Part("waiting", outputs["pending"]))])
-    ]
+    taken = [Part("rewritten", outputs.rewritten, True), Part("the same as before", outputs.unchanged, True)]
+    kept = [Part(f"old one kept: {reason(part.name)}", part.count, True) for part in [*lost(outputs.reasons), *failed]]
+    waiting = _present(Part("waiting", outputs.pending))
+    return [Step("Rewritten outputs", outputs.total, [*taken, *kept, *waiting])]
 
 
 def _present(*parts: Part) -> list[Part]:
@@ -303,14 +314,14 @@ def _present(*parts: Part) -> list[Part]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The measurements; what a crash or a running writer left incomplete is left out."""
+    """Return the measurements; incomplete rows, after a crash or of a running writer, are left out."""
     rows = []
     for raw in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
             row = json.loads(raw)
         except ValueError:
             continue
-        # A row with an event tells of a restart of the engine, not of a pace.
+        # A row with an event is about a restart of the engine, not about speed.
         if isinstance(row, dict) and isinstance(row.get("time"), int | float) and "event" not in row:
             rows.append(row)
     return rows
@@ -319,15 +330,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _pace(rows: list[dict[str, Any]]) -> Pace | None:
     if len(rows) < 2:
         return None
-    seconds, sittings, points = 0.0, [0.0], []
+    seconds, sessions, points = 0.0, [0.0], []
     for before, row in zip([rows[0], *rows], rows, strict=False):
         step = row["time"] - before["time"]
         if 0 <= step <= _PAUSE_S:
             seconds += step
         else:
-            sittings.append(seconds)
+            sessions.append(seconds)
         points.append((seconds, float(row.get("completion_tokens_per_s") or 0), int(row.get("accepted") or 0)))
-    return Pace(_when(rows[0]["time"]), _when(rows[-1]["time"]), seconds, sittings, points)
+    return Pace(_when(rows[0]["time"]), _when(rows[-1]["time"]), seconds, sessions, points)
 
 
 def _when(unix_seconds: float) -> str:

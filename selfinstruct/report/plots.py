@@ -95,7 +95,7 @@ def rate(pace: Pace) -> str:
     def draw(axes: Axes) -> None:
         unit, name = _time_unit(pace.seconds)
         points = _thinned([(seconds / unit, tokens) for seconds, tokens, _ in pace.points], 150)
-        _sittings(axes, pace, unit)
+        _session_starts(axes, pace, unit)
         axes.plot([x for x, _ in points], [y for _, y in points], color=ACCENT)
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
@@ -110,7 +110,7 @@ def progress(pace: Pace, target: int) -> str:
 
     def draw(axes: Axes) -> None:
         unit, name = _time_unit(pace.seconds)
-        _sittings(axes, pace, unit)
+        _session_starts(axes, pace, unit)
         axes.plot([seconds / unit for seconds, _, _ in pace.points], [a for _, _, a in pace.points], color=ACCENT)
         axes.axhline(target, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
         axes.set_ylim(0, target * 1.12)
@@ -230,9 +230,9 @@ def _time_unit(seconds: float) -> tuple[float, str]:
     return (60, "minutes") if seconds < 3 * 3600 else (3600, "hours")
 
 
-def _sittings(axes: Axes, pace: Pace, unit: float) -> None:
+def _session_starts(axes: Axes, pace: Pace, unit: float) -> None:
     """A thin line where the run was continued."""
-    for seconds in pace.sittings[1:]:
+    for seconds in pace.sessions[1:]:
         axes.axvline(seconds / unit, color=RULE, linewidth=1)
 
 

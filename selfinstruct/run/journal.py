@@ -1,29 +1,16 @@
-"""The run directory and its journal.
-
-    runs/NAME/ config.yaml · journal.jsonl · metrics.jsonl · dataset/ · model/ · evaluation/ · report.html
+"""The journal of a run: read it, set a torn last line aside, append to it durably.
 
 `journal.jsonl` is the run: append-only, one line a transaction. The first line is the header, which names what
-identifies the run; every other line is the outcome of one request with everything decided about it, or a control line:
+identifies the run. Every other line is the outcome of one request with everything decided about it, or a control line;
+`run/lines.py` has a type for each.
 
-    {"kind": "run", "version": 1, "identity": {...}, "num_instructions": N}
-    {"kind": "proposal", "n": 0, "examples": [ids], "completion": {...}, "candidates": [{"id", "instruction",
-        "accepted": true, "nearest_seed": {"id", "score"}} | {..., "accepted": false, "reason", "evidence"}]}
-    {"kind": "classification", "id": ..., "completion": {...}, "is_classification": true}
-    {"kind": "instances", "id": ..., "form": "input_first", "completion": {...}, "candidates": [{"input", "output",
-        "accepted": true} | {..., "accepted": false, "reason", "evidence"}]}
-    {"kind": "output", "id": ..., "instance": place, "completion": {...}, "candidates": [as for instances, one]}
-    {"kind": any of the four, ..., "failed": {"reason", "detail"}}
-    {"kind": "control", "event": "target_raised" | "resumed" | "interrupted", "after_proposal": n, ...}
-    {"kind": "control", "event": "saturated" | "budget" | "deadline", ...}: a stop, see `stopping.py`
-
-Nothing in it depends on latencies, nor on the clock but a stop that it decided; wall-clock measurements go into
-`metrics.jsonl`, which no decision of replay reads.
+Nothing in it depends on latencies, nor on the clock except a stop that the clock decided. Wall-clock measurements go
+into `metrics.jsonl`, which no decision of replay reads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -31,27 +18,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.lines import VERSION as VERSION
-
-Line = dict[str, Any]
-
-_decode = msgspec.json.Decoder().decode
+from selfinstruct.run.lines import Header, Line, encode, parse
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
-    """The journal's complete lines in order; a torn last line is left out.
+    """Yield the journal's complete lines in order; a torn last line is left out.
 
     Args:
         path: the journal.
-        live: another process may be writing it, so that damage at the very end is no damage.
+        live: another process may be writing it, so that a damaged last line is not an error.
 
     Raises:
-        InputError: a line before the last is damaged; named by its number and byte offset.
+        InputError: a line is damaged; the message names its number and byte offset.
+    """
+    return (line for _, line in read_raw_lines(path, live=live))
+
+
+def read_header(path: Path) -> Header | None:
+    """Return the journal's header; None when its first line is not there yet, or is another line.
+
+    Raises:
+        InputError: the first line is damaged.
+    """
+    first = next(read_lines(path, live=True), None)
+    return first if isinstance(first, Header) else None
+
+
+def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, Line]]:
+    """Yield the same lines as `read_lines`, each after its bytes: for copying a line as it is.
+
+    Args:
+        path: the journal.
+        live: as for `read_lines`.
+
+    Raises:
+        InputError: as `read_lines`.
     """
     offset = 0
     with path.open("rb") as stream:
@@ -59,7 +63,7 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
             try:
                 if not raw.endswith(b"\n"):
                     return
-                yield parse_line(raw)
+                yield raw, parse(raw)
             except ValueError as error:
                 if live and not stream.read(1):
                     return
@@ -69,25 +73,6 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
                     "it keeps a copy and says what is lost"
                 ) from error
             offset += len(raw)
-
-
-def parse_line(raw: bytes) -> Line:
-    """One line of a journal.
-
-    Raises:
-        ValueError: it is not even the form of one.
-    """
-    try:
-        line = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # msgspec is three times as fast, and reads neither lone surrogates nor what is damaged; json has the last word.
-        try:
-            line = json.loads(raw)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-    if not isinstance(line, dict) or "kind" not in line:
-        raise ValueError(f"not a journal line: {raw[:60]!r}")
-    return line
 
 
 def set_torn_tail_aside(run: RunDirectory) -> int:
@@ -176,7 +161,7 @@ class JournalWriter:
         """Commit one line."""
         if self._error is not None:
             raise _refused(self._path, self._error)
-        data = jsonl.dumps(line).encode("utf-8") + b"\n"
+        data = encode(line)
         try:
             written = os.write(self._handle, data)
             while written < len(data):  # A disk that fills takes part of the line and then raises.

@@ -7,7 +7,7 @@ A line is one JSON object. The key `kind` says which type it has:
     {"kind": "classification", "id": "p000000-00", ...}              ClassificationLine
     {"kind": "instances", "id": "p000000-00", ...}                   InstancesLine
     {"kind": "output", "id": "p000000-00", "instance": 0, ...}       OutputLine: only in a regenerated run
-    {"kind": "control", "event": "resumed", "after_proposal": 7}     one of Control, by the key `event`
+    {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control, by the key `event`
 
 A request that failed has `failed`. One that was answered has `completion`, and what was decided about the answer. One
 that was answered with something unreadable has both.
@@ -32,6 +32,12 @@ from selfinstruct.records import Completion
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
+Form = Literal["input_first", "output_first"]
+"""What a prompt for instances asks for first."""
+Cause = Literal["acceptance", "degenerate"]
+"""Why a run is saturated: too few candidates accepted, or too many degenerate completions."""
+BudgetName = Literal["max_requests", "max_tokens_total"]
+"""A budget, by the name of its option."""
 
 
 class Neighbour(Struct, frozen=True):
@@ -135,7 +141,7 @@ class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
     """The instances of instruction `id`; `form` says which of the two prompts asked, where one did."""
 
     id: str
-    form: Literal["input_first", "output_first"] | None = None
+    form: Form | None = None
     completion: Completion | None = None
     candidates: tuple[InstanceCandidate, ...] = ()
     failed: Failure | None = None
@@ -151,31 +157,32 @@ class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     failed: Failure | None = None
 
 
-class TargetRaised(Struct, frozen=True, tag_field="event", tag="target_raised"):
-    """More instructions are wanted: `num_instructions` in all."""
+class Control(Struct, frozen=True, tag_field="event"):
+    """Anything but the outcome of a request. It follows proposal number `after_proposal`; -1 before the first."""
 
     after_proposal: int
+
+
+class TargetRaised(Control, frozen=True, tag="target_raised"):
+    """More instructions are wanted: `num_instructions` in all."""
+
     num_instructions: int
 
 
-class Resumed(Struct, frozen=True, tag_field="event", tag="resumed"):
+class Resumed(Control, frozen=True, tag="resumed"):
     """The stop in force is lifted."""
 
-    after_proposal: int
 
-
-class Interruption(Struct, frozen=True, tag_field="event", tag="interrupted"):
+class Interruption(Control, frozen=True, tag="interrupted"):
     """A signal ended the program; it decides nothing, and the next start continues."""
 
-    after_proposal: int
     signal: str
 
 
-class Saturated(Struct, frozen=True, tag_field="event", tag="saturated"):
+class Saturated(Control, frozen=True, tag="saturated"):
     """The last `window` proposals brought hardly anything.
 
     Attributes:
-        after_proposal: number of the last proposal.
         cause: the share of accepted candidates, or of degenerate completions.
         window: proposals looked back on.
         window_candidates: candidates of these proposals.
@@ -185,8 +192,7 @@ class Saturated(Struct, frozen=True, tag_field="event", tag="saturated"):
         window_truncated: completions that were cut and of which nothing was accepted.
     """
 
-    after_proposal: int
-    cause: Literal["acceptance", "degenerate"]
+    cause: Cause
     window: int
     window_candidates: int
     window_accepted: int
@@ -195,28 +201,26 @@ class Saturated(Struct, frozen=True, tag_field="event", tag="saturated"):
     window_truncated: int
 
 
-class BudgetUsedUp(Struct, frozen=True, tag_field="event", tag="budget"):
+class BudgetUsedUp(Control, frozen=True, tag="budget"):
     """A budget is used up: the option `limit`, its `value`, and what was `used` of it."""
 
-    after_proposal: int
-    limit: Literal["max_requests", "max_tokens_total"]
+    limit: BudgetName
     value: int
     used: int
 
 
-class DeadlineReached(Struct, frozen=True, tag_field="event", tag="deadline"):
+class DeadlineReached(Control, frozen=True, tag="deadline"):
     """The time left before the deadline `finish_by` (ISO 8601) is needed for what was accepted."""
 
-    after_proposal: int
     finish_by: str
 
 
 Stop = Saturated | BudgetUsedUp | DeadlineReached
 """No more is proposed until a `Resumed`."""
-Control = TargetRaised | Resumed | Interruption | Stop
+ControlLine = TargetRaised | Resumed | Interruption | Stop
 RequestLine = ProposalLine | ClassificationLine | InstancesLine | OutputLine
 """The outcome of one request."""
-Line = Header | RequestLine | Control
+Line = Header | RequestLine | ControlLine
 
 
 class _Control(Struct, tag_field="kind", tag="control"):
@@ -225,7 +229,7 @@ class _Control(Struct, tag_field="kind", tag="control"):
 
 _Kind = Header | RequestLine | _Control
 _decode_kind = msgspec.json.Decoder(_Kind).decode
-_decode_control = msgspec.json.Decoder(Control).decode
+_decode_control = msgspec.json.Decoder(ControlLine).decode
 
 
 def parse(raw: bytes) -> Line:
@@ -264,14 +268,14 @@ def from_json(value: Any) -> Line:
     """
     try:
         line = msgspec.convert(value, _Kind)
-        return msgspec.convert(value, Control) if isinstance(line, _Control) else line
+        return msgspec.convert(value, ControlLine) if isinstance(line, _Control) else line
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
 
 
 def to_json(line: Line) -> dict[str, Any]:
     """Return the line as JSON values, its keys in the order of the journal."""
-    values: dict[str, Any] = msgspec.to_builtins(line)
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
     return {"kind": "control", **values} if isinstance(line, Control) else values
 
 

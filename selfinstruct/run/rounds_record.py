@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.counts import OutputCounts
 
 ROUNDS_VERSION = 1
 
@@ -49,18 +50,6 @@ class SetScores(Struct, frozen=True, kw_only=True):
     rouge_l_interval: Interval | None = None
     n: int | None = None
     n_tasks: int | None = None
-
-
-class OutputCounts(Struct, frozen=True, kw_only=True):
-    """The outputs that another model rewrote: total = rewritten + unchanged + rejected + failed + pending."""
-
-    total: int
-    rewritten: int
-    unchanged: int
-    rejected: int
-    reasons: dict[str, int]
-    failed: int
-    pending: int
 
 
 class Round(Struct, frozen=True, kw_only=True):

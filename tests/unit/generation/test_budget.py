@@ -23,9 +23,8 @@ from selfinstruct.generation.generate import generate
 from selfinstruct.generation.stop_rules import reason
 from selfinstruct.records import Completion
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import Line
-from selfinstruct.run.state import replay
-from tests.conftest import SYLLABLES, journal_lines, run_scripted, script
+from selfinstruct.run.lines import from_json
+from tests.conftest import SYLLABLES, journal_lines, replayed, run_scripted, script
 
 START = 1_800_000_000.0
 
@@ -47,7 +46,7 @@ class Clock:
         return ScriptedEngine(answer)
 
 
-def controls(run: Path) -> list[Line]:
+def controls(run: Path) -> list[dict[str, Any]]:
     return [line for line in journal_lines(run) if line["kind"] == "control"]
 
 
@@ -83,7 +82,7 @@ def test_a_budget_stops_proposing_and_finishes_what_was_accepted(
     (name, value) = next(iter(limits.items()))
     assert f"larger --{name.replace('_', '-')}" in str(caught.value)
     lines = journal_lines(tmp_path / "run")
-    state = replay(lines)
+    state = replayed(lines)
     assert [c["event"] for c in controls(tmp_path / "run")] == ["budget"]
     stop = controls(tmp_path / "run")[0]
     proposals = [line for line in lines if line["kind"] == "proposal"]
@@ -99,7 +98,7 @@ def test_a_budget_stops_proposing_and_finishes_what_was_accepted(
 def test_a_budget_of_one_request_asks_one_proposal(make_config: Any, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match="budget of 1 requests"):
         run_scripted(make_config(limits={"max_requests": 1}))
-    state = replay(journal_lines(tmp_path / "run"))
+    state = replayed(journal_lines(tmp_path / "run"))
     assert state.proposals == 1 and state.pending() == []
 
 
@@ -145,7 +144,7 @@ def test_a_deadline_stops_proposing_in_time_and_finishes_what_was_accepted(make_
     with pytest.raises(StoppedError, match=r"the deadline, .* left no time to propose more") as caught:
         run_scripted(config, clock.engine(), clock=clock)
     assert caught.value.exit_code == 3 and "later deadline, or none" in str(caught.value)
-    state = replay(journal_lines(tmp_path / "run"))
+    state = replayed(journal_lines(tmp_path / "run"))
     assert [c["event"] for c in controls(tmp_path / "run")] == ["deadline"]
     assert state.pending() == [] and state.pool
     assert START + 30 < clock.now <= START + 60
@@ -157,7 +156,7 @@ def test_a_deadline_leaves_the_reserve(make_config: Any, tmp_path: Path) -> None
     reserve = Reserve(seconds=100, seconds_per_instance=1.5)
     with pytest.raises(StoppedError, match="the deadline"):
         run_scripted(config, clock.engine(), clock=clock, reserve=reserve)
-    state = replay(journal_lines(tmp_path / "run"))
+    state = replayed(journal_lines(tmp_path / "run"))
     assert state.num_instances > 20
     left = START + 300 - clock.now
     assert 100 + 1.5 * state.num_instances <= left < 100 + 1.5 * state.num_instances + 40
@@ -192,7 +191,7 @@ def test_a_drain_that_takes_too_long_is_left_for_another_time(make_config: Any, 
     config = make_config(num_instructions=500, limits={"time_limit": "150s"})
     with pytest.raises(StoppedError, match="still wait for their instances"):
         run_scripted(config, ScriptedEngine(slow), clock=clock)
-    state = replay(journal_lines(tmp_path / "run"))
+    state = replayed(journal_lines(tmp_path / "run"))
     assert state.pending()
     assert clock.now < START + 150 + 12 * 60, "every answer that had arrived was waited for"
     asked = clock.engine()
@@ -273,7 +272,7 @@ def test_a_later_deadline_or_none_continues_to_the_same_end(make_config: Any, tm
     live = run_scripted(config)
     assert live.complete
     assert [c["event"] for c in controls(tmp_path / "run")] == ["deadline", "resumed", "deadline", "resumed"]
-    assert replay(journal_lines(tmp_path / "run")) == live
+    assert replayed(journal_lines(tmp_path / "run")) == live
     assert exported(config) == exported(whole(make_config, tmp_path))
     assert without_controls(tmp_path / "run") == without_controls(tmp_path / "whole")
 
@@ -285,8 +284,8 @@ def test_replay_applies_a_stop_and_never_decides_one(make_config: Any, tmp_path:
     with pytest.raises(StoppedError):
         run_scripted(config, clock.engine(), clock=clock)
     files = exported(config)
-    first, second = (replay(journal_lines(tmp_path / "run")) for _ in range(2))
-    assert first == second and first.stopped == controls(tmp_path / "run")[0]
+    first, second = (replayed(journal_lines(tmp_path / "run")) for _ in range(2))
+    assert first == second and first.stopped == from_json(controls(tmp_path / "run")[0])
     assert exported(config.kept()) == files
 
 
@@ -352,7 +351,7 @@ def test_degenerate_completions_stop_the_run_and_say_which(
     stop = controls(tmp_path / "run")[0]
     assert (stop["event"], stop["cause"]) == ("saturated", "degenerate")
     assert stop[f"window_{kind}"] > 0.7 * 20 and stop["window_accepted"] > 0
-    assert replay(journal_lines(tmp_path / "run")).pending() == []
+    assert replayed(journal_lines(tmp_path / "run")).pending() == []
     # It stays stopped, until the option is loosened.
     engine = ScriptedEngine(often(kind))
     with pytest.raises(StoppedError):
@@ -387,7 +386,7 @@ def test_an_engine_that_is_lost_is_remembered_until_the_run_goes_on(make_config:
 
     with pytest.raises(EngineError):
         run_scripted(make_config(), ScriptedEngine(dying))
-    assert reason(run, replay(journal_lines(run.path))).endswith("it died three times")
+    assert reason(run, replayed(journal_lines(run.path))).endswith("it died three times")
     assert not controls(run.path), "the run continues as if it had not happened"
     state = run_scripted(make_config())
     assert state.complete and reason(run, state) == "" and not run.stopped.exists()

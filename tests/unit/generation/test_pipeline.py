@@ -21,16 +21,14 @@ from selfinstruct.engines.scripted import Answer, Script, ScriptedEngine
 from selfinstruct.errors import EngineError, StoppedError
 from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Completion
-from selfinstruct.run.journal import Line
-from selfinstruct.run.state import replay
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import journal_lines, replayed, run_scripted, script
 
 
-def proposals(lines: list[Line]) -> list[Line]:
+def proposals(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "proposal"]
 
 
-def as_set(lines: list[Line]) -> list[str]:
+def as_set(lines: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(line) for line in lines)
 
 
@@ -91,7 +89,7 @@ class OneByOne(ScriptedEngine):
 
 
 def test_latencies_change_nothing_but_the_order_of_follow_ups(make_config: Any, tmp_path: Path) -> None:
-    def run(name: str, engine: ScriptedEngine) -> tuple[list[Line], dict[str, bytes]]:
+    def run(name: str, engine: ScriptedEngine) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         config = make_config(output_dir=str(tmp_path / name))
         run_scripted(config, engine)
         return journal_lines(tmp_path / name), exported(config)
@@ -183,7 +181,7 @@ def test_follow_ups_go_before_proposals(make_config: Any, tmp_path: Path) -> Non
     def note(request: Request) -> None:
         nonlocal checked
         if request.key.startswith("proposal/"):
-            assert replay(journal_lines(tmp_path / "run")).pending() == []
+            assert replayed(journal_lines(tmp_path / "run")).pending() == []
             checked += 1
 
     engine.on_ask = note
@@ -281,7 +279,7 @@ def test_saturation_stops_with_a_control_line_and_exit_code_3(make_config: Any, 
     assert controls[0]["after_proposal"] == proposals(lines)[-1]["n"] == len(proposals(lines)) - 1
     assert controls[0]["window_accepted"] < 0.1 * controls[0]["window_candidates"]
     # What was accepted has its instances all the same.
-    assert replay(lines).pending() == []
+    assert replayed(lines).pending() == []
 
 
 def test_a_saturated_run_stays_stopped_without_starting_an_engine(make_config: Any, tmp_path: Path) -> None:
@@ -498,9 +496,10 @@ def test_sums_add_up_in_any_prefix_of_any_journal(
     engine = ScriptedEngine(flaky, latency=0.0005, seed=seed)
     live = run_scripted(config, engine)
     lines = journal_lines(folder)
-    assert replay(lines) == live, "replay and the running pipeline disagree"
+    assert replayed(lines) == live, "replay and the running pipeline disagree"
     some = lines[: 1 + round(cut * (len(lines) - 1))]
-    state, summary = replay(some), replay(some).summary()
+    state = replayed(some)
+    summary = state.counts().to_json()
     by_kind = Counter(line["kind"] for line in some)
     for kind, counts in summary["requests"].items():
         assert counts["committed"] + counts["failed"] == by_kind[kind]

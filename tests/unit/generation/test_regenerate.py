@@ -1,4 +1,4 @@
-"""Outputs written anew: what is asked, what is kept, what is counted, and that it can be continued."""
+"""Rewritten outputs: the requests, what is kept, what is counted, and that an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from selfinstruct.replay.explain import render as render_explained
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import next_command, status
 from selfinstruct.report import write_report
-from selfinstruct.run.journal import read_lines
+from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.state import RunState, replay
-from tests.conftest import THINGS, journal_lines, run_scripted
+from tests.conftest import THINGS, journal_lines, replayed, run_scripted
 
 
 def better(request: Request) -> Answer:
@@ -90,7 +91,7 @@ def test_instructions_and_inputs_stay_and_good_answers_replace_outputs(source: C
             rewritten = new.output.startswith("A better answer")
             assert rewritten or new == old, "the old output stays where the new one is no good"
             taken += rewritten
-    outputs = after.summary()["outputs"]
+    outputs = asdict(after.counts().outputs)
     assert outputs["rewritten"] == taken > 0
     parts = ("rewritten", "unchanged", "rejected", "failed", "pending")
     assert outputs["total"] == sum(outputs[part] for part in parts) == before.num_instances == after.num_instances
@@ -122,7 +123,7 @@ def test_the_same_output_again_counts_as_unchanged(source: Config) -> None:
     same = ScriptedEngine(lambda r: said(known[r.prompt[0]["content"]]), has_chat_template=True)  # type: ignore[index]
     after = rewrite(source, engine=same)
     assert after.instances == before.instances
-    assert after.summary()["outputs"]["unchanged"] == before.num_instances
+    assert asdict(after.counts().outputs)["unchanged"] == before.num_instances
 
 
 def test_it_asks_through_the_chat_template_and_after_examples_without_one(source: Config) -> None:
@@ -134,7 +135,7 @@ def test_it_asks_through_the_chat_template_and_after_examples_without_one(source
     after = rewrite(source, engine=base, overwrite=True)
     assert all(isinstance(r.prompt, str) and r.prompt.endswith("Output:") and r.stop for r in base.history)
     assert all("Task:" in r.prompt for r in base.history)
-    assert after.header["resolved"]["regenerate"]["style"] == "completion"
+    assert after.header.resolved["regenerate"]["style"] == "completion"
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.003])
@@ -197,11 +198,11 @@ def test_a_death_before_the_first_answer_leaves_nothing_or_a_whole_beginning(
     from selfinstruct.generation import regenerate as module
 
     def break_off(*_: Any) -> Any:
-        yield from list(read_lines(Path(str(source.output_dir)) / "journal.jsonl"))[:5]
+        yield from list(read_raw_lines(Path(str(source.output_dir)) / "journal.jsonl"))[:5]
         raise OSError(errno.ENOSPC, "disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "read_lines", lambda path, **_: break_off() if not _ else read_lines(path, **_))
+        patched.setattr(module, "read_raw_lines", break_off)
         with pytest.raises(OSError, match="disk full"):
             rewrite(source)
     assert not (Path(f"{source.output_dir}-new") / "journal.jsonl").exists()
@@ -267,7 +268,7 @@ def test_export_status_and_report_work_on_it(source: Config) -> None:
     assert found["regenerate"] == {"model": "better", "source": str(Path(str(source.output_dir)).resolve())}
     assert "written anew by `better`" in (run / "dataset" / "README.md").read_text()
     page = write_report(run).read_text()
-    assert "Outputs written anew" in page and "old one kept: no output" in page
+    assert "Rewritten outputs" in page and "old one kept: no output" in page
     assert "written anew by better" in page
     journal = run / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-3]))
@@ -291,17 +292,17 @@ def test_a_damaged_journal_is_noticed(source: Config) -> None:
     rewrite(source)
     lines = journal_lines(Path(f"{source.output_dir}-new"))
     with pytest.raises(InputError, match="rewrites instance"):
-        replay([*lines, lines[-1]])
+        replayed([*lines, lines[-1]])
     with pytest.raises(InputError, match="rewrites instance 99"):
-        replay([*lines, lines[-1] | {"instance": 99}])
+        replayed([*lines, lines[-1] | {"instance": 99}])
 
 
 def test_the_generators_own_arguments_are_not_given_to_the_rewriter(source: Config) -> None:
     engine = {"tokenizer": "./own", "dtype": "bfloat16", "quantization": "awq"}
     config = Config.model_validate(rewriting(source, engine={"max_model_len": 9}).model_dump() | {"engine": engine})
-    assert engine_arguments(config) == {"dtype": "bfloat16", "max_model_len": 9}
+    assert engine_arguments(config.model, config.engine, config.regenerate) == {"dtype": "bfloat16", "max_model_len": 9}
     same = Config.model_validate(config.model_dump() | {"regenerate": {"model": config.model}})
-    assert engine_arguments(same) == engine
+    assert engine_arguments(same.model, same.engine, same.regenerate) == engine
 
 
 def test_the_command(source: Config, monkeypatch: pytest.MonkeyPatch) -> None:

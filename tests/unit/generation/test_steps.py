@@ -11,9 +11,10 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask, Style
+from selfinstruct.run.lines import Failure
 from tests.conftest import script
 
 WORDS = "alder birch cedar elm fir hazel larch maple oak pine rowan yew".split()
@@ -39,7 +40,9 @@ def steps(
     **options: Any,
 ) -> Steps:
     engine = ScriptedEngine(script, context_length=context_length)
-    return Steps(Config.model_validate(options), SEEDS if seeds is None else seeds, borrowed or [], engine, style)
+    return Steps(
+        Method.of(Config.model_validate(options)), SEEDS if seeds is None else seeds, borrowed or [], engine, style
+    )
 
 
 # ------------------------------------------------------------------------------------------------ examples
@@ -192,7 +195,7 @@ def decide(text: str, *, room: int = 9, finish: Any = "stop", pool: list[Instruc
     index = NoveltyIndex([s.instruction for s in SEEDS])
     for instruction in pool:
         index.add(instruction.text)
-    shown = [s.id for s in SEEDS[:8]]
+    shown = tuple(s.id for s in SEEDS[:8])
     return steps().decide_proposal(4, shown, Completion(text, finish, 10, 5), index, pool, room)
 
 
@@ -208,13 +211,12 @@ def test_every_candidate_gets_a_verdict_with_evidence() -> None:
         finish="length",
         pool=POOL[3:4],
     )
-    verdicts = {c["id"]: (c["accepted"], c.get("reason"), c.get("evidence")) for c in line["candidates"]}
+    verdicts = {c.id: (c.accepted, c.reason, c.evidence) for c in line.candidates}
     first = "p000004-00"
-    assert line["n"] == 4
-    assert line["examples"] == [f"s{k}" for k in range(8)]
-    assert line["completion"]["finish_reason"] == "length"
-    assert line["candidates"][0].keys() == {"id", "instruction", "accepted", "nearest_seed"}
-    assert line["candidates"][0]["nearest_seed"]["id"].startswith("s")
+    assert line.n == 4
+    assert line.examples == tuple(f"s{k}" for k in range(8))
+    assert line.completion.finish_reason == "length"
+    assert line.candidates[0].nearest_seed.id.startswith("s")
     assert verdicts["p000004-01"] == (False, "identical", {"nearest": {"id": first, "score": 1.0}})
     assert verdicts["p000004-02"][1] == "near_duplicate"
     assert verdicts["p000004-02"][2]["nearest"] == {"id": first, "score": pytest.approx(14 / 15)}
@@ -226,34 +228,34 @@ def test_every_candidate_gets_a_verdict_with_evidence() -> None:
 
 def test_past_the_target_candidates_are_recorded_as_such() -> None:
     line = decide(" Explain how tides come about.\nTask 10: Name three old bridges in Rome.\nTask 11: No.", room=1)
-    assert [c.get("reason") for c in line["candidates"]] == [None, "target_reached", "target_reached"]
+    assert [c.reason for c in line.candidates] == [None, "target_reached", "target_reached"]
 
 
 def test_answers_without_candidates_fail() -> None:
-    assert decide("   ")["failed"]["reason"] == "no_candidates"
-    assert "candidates" not in decide("   ")
+    assert decide("   ").failed.reason == "no_candidates"
+    assert decide("   ").candidates == ()
 
 
 def test_classification_verdicts() -> None:
     made = steps()
-    assert made.decide_classification(ASKED, Completion(" Yes", "stop"))["is_classification"] is True
-    assert made.decide_classification(ASKED, Completion(" No", "length"))["is_classification"] is False
+    assert made.decide_classification(ASKED, Completion(" Yes", "stop")).is_classification is True
+    assert made.decide_classification(ASKED, Completion(" No", "length")).is_classification is False
     line = made.decide_classification(ASKED, Completion(" Perhaps", "stop"))
-    assert line["failed"] == {"reason": "unparsable_classification", "detail": " Perhaps"}
-    assert "is_classification" not in line
+    assert line.failed == Failure("unparsable_classification", " Perhaps")
+    assert line.is_classification is None
 
 
 def test_instance_verdicts() -> None:
     made = steps(filters={"max_instances": 1})
     answer = "Example 1\nInput: a\nOutput: b\nExample 2\nInput: c\nOutput: c\nExample 3\nInput: d\nOutput: e"
     line = made.decide_instances(ASKED, False, Completion(answer, "stop"))
-    assert (line["id"], line["form"]) == (ASKED.id, "input_first")
-    assert [(c["output"], c["accepted"], c.get("reason")) for c in line["candidates"]] == [
+    assert (line.id, line.form) == (ASKED.id, "input_first")
+    assert [(c.output, c.accepted, c.reason) for c in line.candidates] == [
         ("b", True, None),
         ("c", False, "output_equals_input"),
         ("e", False, "over_max_instances"),
     ]
     labelled = made.decide_instances(ASKED, True, Completion("Label: yes\nInput: a", "length"))
-    assert labelled["form"] == "output_first"
-    assert labelled["candidates"][0]["reason"] == "truncated"
-    assert made.decide_instances(ASKED, True, Completion("I cannot.", "stop"))["failed"]["reason"] == "no_instances"
+    assert labelled.form == "output_first"
+    assert labelled.candidates[0].reason == "truncated"
+    assert made.decide_instances(ASKED, True, Completion("I cannot.", "stop")).failed.reason == "no_instances"

@@ -32,6 +32,7 @@ from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
+from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
 from tests.conftest import SYLLABLES, journal_lines, run_scripted, script
 
@@ -219,7 +220,8 @@ def test_a_stop_is_kept_as_far_as_the_new_decisions_bear_it_out(make_config: Any
     assert laxer["stops_left_out"] == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
     stricter = refilter(run, tmp_path / "stricter", Filters(threshold=0.4))
     kept = replay(read_lines(tmp_path / "stricter" / "journal.jsonl")).stopped
-    assert stricter["stops_left_out"] == 0 and kept is not None and kept["window_accepted"] <= stop["window_accepted"]
+    assert stricter["stops_left_out"] == 0 and isinstance(kept, Saturated)
+    assert kept.window_accepted <= stop["window_accepted"]
 
 
 def test_a_stop_for_degenerate_answers_is_decided_again(make_config: Any, tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_stop_that_another_rule_now_bears_out_says_so(make_config: Any, tmp_pa
         run_scripted(make_config(saturation=rule), ScriptedEngine(mostly_empty))
     refilter(tmp_path / "run", tmp_path / "stricter", Filters(threshold=0.01))
     stop = replay(read_lines(tmp_path / "stricter" / "journal.jsonl")).stopped
-    assert stop is not None and (stop["cause"], stop["window_accepted"]) == ("acceptance", 0)
+    assert isinstance(stop, Saturated) and (stop.cause, stop.window_accepted) == ("acceptance", 0)
 
 
 def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: Path) -> None:
@@ -285,7 +287,7 @@ def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: 
     assert untouched(lines) == untouched(recorded)
     assert [line["event"] for line in untouched(lines) if "event" in line] == ["interrupted", "budget", "resumed"]
     assert "completion_too_long" in [line["failed"]["reason"] for line in untouched(lines) if "failed" in line]
-    assert found["target"] == 30 and replay(lines).stopped is None
+    assert found["target"] == 30 and replay(read_lines(tmp_path / "new" / "journal.jsonl")).stopped is None
     counts = export(load_config(tmp_path / "new" / "config.yaml", {}))
     assert counts["instructions"]["accepted"] == found["candidates"]["accepted"]
 

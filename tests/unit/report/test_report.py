@@ -90,7 +90,7 @@ def test_a_complete_run(make_config: Any) -> None:
     assert "This is the demo." in words and "selfinstruct demo --model" in words
     assert "52,445" in words and "82,439" in words
     assert "10 tasks, 3 of them classification" in words
-    assert "in 2 sittings" in words
+    assert "in 2 sessions" in words
     assert "Judged in pairs" in words and "tuned on the generated data against base, few-shot, eval_tasks" in words
     assert "evaluation/judgements-base.jsonl" in words
     assert f"vllm serve {run / 'model'}" in words
@@ -159,7 +159,7 @@ def test_hostile_text_stays_text(make_config: Any) -> None:
 def test_the_parts_of_each_step_add_up(make_config: Any) -> None:
     config = make_config()
     report = collect(finished_run.complete(config))
-    steps = [*report.growth.funnel, report.rows]
+    steps = [*report.generation.funnel, report.rows]
     assert all(step and step.total == sum(part.count for part in step.parts) for step in steps)
     _, _, accepted, asked, _, exported = steps
     kept = [sum(part.count for part in step.parts if part.kept) for step in steps if step]
@@ -174,7 +174,7 @@ def test_an_unfinished_run_adds_up_too(make_config: Any) -> None:
     for length in range(len(journal)):
         (run / "journal.jsonl").write_bytes(b"".join(journal[:length]) + b'{"kind": "proposal", "torn')
         report = collect(run)
-        assert all(step.total == sum(part.count for part in step.parts) for step in report.growth.funnel)
+        assert all(step.total == sum(part.count for part in step.parts) for step in report.generation.funnel)
         assert report.unfinished
     Page(write_report(run))
 
@@ -220,8 +220,8 @@ def test_seed_rows_are_counted_apart(make_config: Any) -> None:
 
 def test_rejected_samples_show_what_they_come_close_to(make_config: Any, seed_rows: list[dict[str, Any]]) -> None:
     report = collect(finished_run.generated(make_config()))
-    pool = {i.id: i.text for i in report.growth.state.pool} | {row["id"]: row["instruction"] for row in seed_rows}
-    near = report.growth.rejected["near_duplicate"]
+    pool = {i.id: i.text for i in report.generation.state.pool} | {row["id"]: row["instruction"] for row in seed_rows}
+    near = report.generation.rejected["near_duplicate"]
     assert near and all(candidate.near == pool[candidate.near_id] and candidate.score > 0.7 for candidate in near)
 
 
@@ -236,9 +236,9 @@ def test_without_its_seed_file_the_report_names_seeds_by_id(make_config: Any, se
 
 
 def test_samples_stay_as_the_run_grows(make_config: Any) -> None:
-    before = {task.id: task for task in collect(finished_run.generated(make_config())).growth.accepted}
+    before = {task.id: task for task in collect(finished_run.generated(make_config())).generation.accepted}
     run_scripted(make_config(num_instructions=60))
-    after = {task.id: task for task in collect(Path(make_config().output_dir)).growth.accepted}
+    after = {task.id: task for task in collect(Path(make_config().output_dir)).generation.accepted}
     assert len(before) == len(after) == 8
     shared = before.keys() & after.keys()
     assert shared and all(isinstance(before[k], Accepted) and before[k] == after[k] for k in shared)

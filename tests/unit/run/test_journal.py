@@ -18,14 +18,12 @@ import pytest
 
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, SelfInstructError
-from selfinstruct.run import journal as journals
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, MetricsWriter, read_lines, set_torn_tail_aside
+from selfinstruct.run.lines import VERSION, Interruption, Line
 from tests.conftest import journal_lines, run_scripted, script
 
-LINES = [
-    {"kind": "control", "event": "test", "text": text} for text in ("plain", "Größe 写诗 🦉", "a\u2028b\x85c\x00d")
-]
+LINES: list[Line] = [Interruption(0, text) for text in ("plain", "Größe 写诗 🦉", "a\u2028b\x85c\x00d")]
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def run(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def write(run: RunDirectory, lines: list[dict[str, Any]] = LINES, **options: Any) -> bytes:
+def write(run: RunDirectory, lines: list[Line] = LINES, **options: Any) -> bytes:
     with JournalWriter(run.journal, **options) as journal:
         for line in lines:
             journal.append(line)
@@ -53,7 +51,7 @@ def test_what_is_appended_is_read_back(run: RunDirectory, interval: float) -> No
 
 
 def test_a_lone_surrogate_is_kept_and_the_file_stays_utf_8(run: RunDirectory) -> None:
-    line = {"kind": "control", "text": "half \ud83d of a pair, ü"}
+    line = Interruption(0, "half \ud83d of a pair, ü")
     write(run, [line]).decode("utf-8")
     assert list(read_lines(run.journal)) == [line]
 
@@ -246,7 +244,7 @@ def test_a_failed_background_fsync_is_raised_by_the_next_append_and_by_close(
 
 def test_nothing_is_appended_after_a_write_that_failed(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills takes part of a line; a line after that would be damage in the middle."""
-    real, room = os.write, 70
+    real, room = os.write, 100
 
     def write_some(handle: int, data: bytes) -> int:
         nonlocal room
@@ -339,4 +337,4 @@ def test_nothing_of_the_clock_gets_into_the_journal(make_config: Any, tmp_path: 
         found.append((tmp_path / name / "journal.jsonl").read_bytes())
         time.sleep(0.01)
     assert found[0] == found[1]
-    assert journal_lines(tmp_path / "a")[0]["version"] == journals.VERSION
+    assert journal_lines(tmp_path / "a")[0]["version"] == VERSION
