@@ -20,7 +20,6 @@ from pathlib import Path
 from selfinstruct.console import console
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import debugging, run_program
-from selfinstruct.records import TRAIN
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +41,7 @@ def tune(argv: Sequence[str]) -> None:
         Interrupted: a signal came; the same command continues.
     """
     # What these import is slow to load, and reads the environment that `main` has set.
-    from tuning.training import card, checkpoints, data, findings, record
+    from tuning.training import card, checkpoints, data, record
     from tuning.training.arguments import parse
     from tuning.training.check import check, check_loaded, show_example
     from tuning.training.prepare import BaseModel, prepare, sft_config
@@ -50,16 +49,12 @@ def tune(argv: Sequence[str]) -> None:
     from tuning.training.train import make_trainer, train
 
     arguments = parse(argv)
-    output_dir = Path(arguments.training["output_dir"])
-    rows = data.load_splits(Path(arguments.tune.dataset_dir))
+    options, output_dir = arguments.tune, Path(arguments.training["output_dir"])
+    rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)
     identity = record.identity(arguments, base, rows)
-    start = checkpoints.find_start(
-        output_dir,
-        identity,
-        overwrite=arguments.tune.overwrite,
-        resume_from=arguments.training["resume_from_checkpoint"],
-    )
+    resume_from = arguments.training["resume_from_checkpoint"]
+    start = checkpoints.find_start(output_dir, identity, overwrite=options.overwrite, resume_from=resume_from)
     if start.finished:
         if os.environ.get("RANK", "0") == "0":
             console.print(f"tune: {output_dir} is already tuned with these settings; --overwrite tunes it again")
@@ -71,31 +66,16 @@ def tune(argv: Sequence[str]) -> None:
     if is_main:
         # Not earlier: making `config` waits for all processes, so all of them have found their start.
         checkpoints.remove_unusable(output_dir, start)
-        if arguments.tune.show_row != "no":
-            show_example(prepared, full=arguments.tune.show_row == "full")
+        show_example(prepared, options.show_row)
 
-    faults, measured = check(arguments, config, prepared)
+    checked = check(arguments, config, prepared)
     trainer = make_trainer(arguments, config, prepared)
-    faults += check_loaded(trainer, prepared.tokens[TRAIN], prepared.tokenizer.eos_token_id)
-    if is_main:
-        for fault in faults:
-            console.print(f"tune: {fault}", markup=False)
-    findings.require(faults)
+    checked = check_loaded(trainer, prepared, checked)
 
-    begun = record.begin(
-        arguments,
-        prepared,
-        trainer,
-        identity=identity,
-        findings=faults,
-        measured=measured,
-        resumed_from_step=start.step,
-    )
-    if is_main:
-        record.announce(begun)
+    begun = record.begin(arguments, prepared, checked, trainer, identity=identity, resumed_from_step=start.step)
     with record.recorded(output_dir, begun, trainer):
         train(trainer, start.checkpoint)
-        save(trainer, prepared.tokenizer, output_dir, base=base, merge=arguments.tune.merge)
+        save(trainer, prepared.tokenizer, output_dir, base=base, merge=options.merge)
     if is_main:
         card.write(output_dir)
         checkpoints.remove_unneeded(output_dir, arguments.by_user)

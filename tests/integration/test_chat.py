@@ -18,23 +18,23 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A run directory with a model that has learnt its rows."""
+    """A run directory with a model that was trained on its rows."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "journal.jsonl").write_text("{}\n")
     base, dataset = tiny_model.save(folder / "base"), tiny_model.dataset(folder / "dataset", num_rows=4)
-    given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", folder / "model"]
+    arguments = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", folder / "model"]
     learn = ["--max_steps=60", "--learning_rate=1e-2", "--eval_strategy=no", "--save_strategy=no"]
-    assert sft.main([*map(str, given), *learn]) == 0
+    assert sft.main([*map(str, arguments), *learn]) == 0
     return folder
 
 
 def test_a_run_is_its_tuned_model_beside_its_base(run):
     base = str((run / "base").resolve())
-    assert chat.models(str(run)) == [chat.Named("tuned", str(run / "model")), chat.Named("base", base)]
-    assert chat.models(str(run), "none") == [chat.Named("tuned", str(run / "model"))]
-    assert chat.models(str(run / "model"), base)[1] == chat.Named("base", base)
-    assert chat.models(base) == [chat.Named("base", base)]
-    assert chat.models(base, "org/other") == [chat.Named("base", base), chat.Named("other", "org/other")]
+    assert chat.models(str(run)) == [chat.NamedModel("tuned", str(run / "model")), chat.NamedModel("base", base)]
+    assert chat.models(str(run), "none") == [chat.NamedModel("tuned", str(run / "model"))]
+    assert chat.models(str(run / "model"), base)[1] == chat.NamedModel("base", base)
+    assert chat.models(base) == [chat.NamedModel("base", base)]
+    assert chat.models(base, "org/other") == [chat.NamedModel("base", base), chat.NamedModel("other", "org/other")]
 
 
 def test_a_run_without_a_model_says_how_to_tune_one(tmp_path):
@@ -48,10 +48,10 @@ def test_prompts_are_answered_side_by_side(run):
     asked = "".join(f"{row['instruction']}\n" for row in rows)
     done = CliRunner().invoke(cli, ["chat", str(run), "--json", "--max-tokens", "12"], input=asked)
     assert done.exit_code == 0, done.output
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["prompt"] for line in found] == [row["instruction"] for row in rows]
-    assert [line["answers"]["tuned"] for line in found] == [row["output"] for row in rows]
-    assert all(line["answers"]["base"] != row["output"] for line, row in zip(found, rows, strict=True))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["prompt"] for line in lines] == [row["instruction"] for row in rows]
+    assert [line["answers"]["tuned"] for line in lines] == [row["output"] for row in rows]
+    assert all(line["answers"]["base"] != row["output"] for line, row in zip(lines, rows, strict=True))
 
     one = CliRunner().invoke(cli, ["chat", str(run), "--against", "none", "--prompt", rows[0]["instruction"]])
     assert one.stdout == f"{rows[0]['output']}\n"
@@ -75,16 +75,16 @@ def test_a_conversation_is_remembered_and_forgotten(run):
 
 
 def test_an_adapter_answers_beside_its_base(run, tmp_path):
-    given = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
+    arguments = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
     quick = ["--use_peft", "--merge=adapter", "--max_steps=2", "--eval_strategy=no", "--save_strategy=no"]
-    assert sft.main([*map(str, given), *quick]) == 0
+    assert sft.main([*map(str, arguments), *quick]) == 0
     tuned, base = chat.load_speakers(chat.models(str(tmp_path)))
     assert (tuned.name, base.name) == ("tuned", "base")
     answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
     assert all(answers)
 
 
-def test_an_answer_may_be_given_up_in_the_middle(run):
+def test_an_answer_may_be_stopped_in_the_middle(run):
     (speaker,) = chat.load_speakers(chat.models(str(run / "base")))
     pieces = speaker.answer("apple 0", max_tokens=400)
     next(pieces)

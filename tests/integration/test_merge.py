@@ -31,8 +31,8 @@ def dataset(tmp_path_factory) -> Path:
 
 
 def tune(model: Path, dataset: Path, output: Path, *options: str) -> int:
-    given = ["--model_name_or_path", str(model), "--dataset_dir", str(dataset), "--output_dir", str(output)]
-    return sft.main([*given, *map(str, options)])
+    arguments = ["--model_name_or_path", str(model), "--dataset_dir", str(dataset), "--output_dir", str(output)]
+    return sft.main([*arguments, *map(str, options)])
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def vllm_answers(folder: Path, questions: list[str]) -> tuple[list[str], set[str
         finally:
             await engine.close()
 
-    found = asyncio.run(ask())
-    return [completion.text for completion in found], {completion.finish_reason for completion in found}
+    completions = asyncio.run(ask())
+    return [completion.text for completion in completions], {completion.finish_reason for completion in completions}
 
 
 def test_merged_and_adapter_agree_in_transformers_and_in_vllm(model, both, questions):

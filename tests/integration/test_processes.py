@@ -55,8 +55,8 @@ def tune(folder: Path, output: str, module: str = "tuning.sft", **options) -> No
 
 def test_a_configuration_of_accelerates_decides_the_processes(folder):
     tune(folder, "out", accelerate_config=str(folder / "accelerate.yaml"))
-    found = json.loads((folder / "out/training.json").read_text())
-    assert (found["state"], found["machine"]["num_processes"], found["steps"]) == ("finished", 2, 2)
+    record = json.loads((folder / "out/training.json").read_text())
+    assert (record["state"], record["machine"]["num_processes"], record["steps"]) == ("finished", 2, 2)
     assert (folder / "out/model.safetensors").exists()
 
 

@@ -37,9 +37,9 @@ def test_evaluation_asks_in_the_form_that_was_trained_on(prompt_format, tmp_path
         tokenizer.chat_template = OWN
         tokenizer.save_pretrained(base)
     dataset = tiny_model.dataset(tmp_path / "data", num_rows=4)
-    given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", tmp_path / "out"]
+    arguments = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", tmp_path / "out"]
     quick = ["--prompt_format", prompt_format, "--max_steps", "1", "--eval_strategy", "no"]
-    assert sft.main([*map(str, given), *quick]) == 0
+    assert sft.main([*map(str, arguments), *quick]) == 0
 
     prepared = AutoTokenizer.from_pretrained(base)
     end = prompt_formats.prepare(prepared, prompt_format).end_token

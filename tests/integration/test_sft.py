@@ -36,8 +36,8 @@ def dataset(tmp_path_factory) -> Path:
 
 
 def tune(model: Path, dataset: Path, output: Path, *options: str) -> int:
-    given = ["--model_name_or_path", str(model), "--dataset_dir", str(dataset), "--output_dir", str(output)]
-    return sft.main([*given, *map(str, options)])
+    arguments = ["--model_name_or_path", str(model), "--dataset_dir", str(dataset), "--output_dir", str(output)]
+    return sft.main([*arguments, *map(str, options)])
 
 
 def training(output: Path) -> dict:
@@ -74,7 +74,7 @@ def lora(model, dataset, tmp_path_factory) -> Path:
     return output
 
 
-# ------------------------------------------------------------------------------------------------ what is learnt
+# ------------------------------------------------------------------------------------------------ what is trained
 
 
 def test_full_tuning_changes_every_parameter(model, full):
@@ -96,7 +96,7 @@ def test_dora_learns_in_the_linear_layers_alone_and_is_merged(model, dataset, tm
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if "_proj.weight" in name}
     assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["use_dora"] is True
-    assert [found["name"] for found in training(tmp_path)["findings"]] == ["adapter_kind"]
+    assert [finding["name"] for finding in training(tmp_path)["findings"]] == ["adapter_kind"]
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
@@ -137,7 +137,7 @@ def test_tensorboards_files_stay_when_the_checkpoints_go(model, dataset, tmp_pat
     assert len(list((tmp_path / "runs").iterdir())) == 1 and not (tmp_path / "checkpoints").exists()
 
 
-def test_what_is_learnt_is_what_trl_would_learn_from_the_exported_rows(model, dataset, tmp_path):
+def test_trained_tokens_are_those_that_trl_would_choose_from_the_exported_rows(model, dataset, tmp_path):
     """The exported rows go into SFTTrainer unchanged, and our own tokens and labels are the ones that it makes."""
     from datasets import load_dataset
     from transformers import AutoTokenizer
@@ -182,13 +182,13 @@ def test_batches_hold_labels_for_the_response_and_its_end_alone(model, dataset, 
         (["--packing", "--max_length", "128"], False),
     ],
 )
-def test_trls_own_arguments_decide_what_is_learnt(model, dataset, tmp_path, options, everything):
+def test_trls_own_arguments_decide_what_is_trained(model, dataset, tmp_path, options, everything):
     assert tune(model, dataset, tmp_path, *QUICK, *options) == 0
     tokens = training(tmp_path)["tokens"]
     assert (tokens["learnt"] == tokens["train"]) is everything
 
 
-def test_the_tuned_model_has_learnt_its_rows_and_stops_by_itself(full, dataset):
+def test_the_tuned_model_knows_its_rows_and_stops_by_itself(full, dataset):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(full), AutoTokenizer.from_pretrained(full)
@@ -229,30 +229,30 @@ def test_merged_and_adapter_give_the_same_greedy_answers(model, lora, dataset):
     questions = [json.loads(line)["instruction"] for line in (dataset / "train.jsonl").read_text().splitlines()[:8]]
     plain = [answer(base, tokenizer, question) for question in questions]
     adapted = PeftModel.from_pretrained(base, lora / "adapter")
-    found = [answer(adapted, tokenizer, question) for question in questions]
-    assert found == [answer(merged, tokenizer, question) for question in questions]
-    assert found != plain
+    adapted_answers = [answer(adapted, tokenizer, question) for question in questions]
+    assert adapted_answers == [answer(merged, tokenizer, question) for question in questions]
+    assert adapted_answers != plain
 
 
 def test_the_record_says_what_was_done(full, lora):
-    found = training(full)
-    assert (found["state"], found["exit_code"], found["method"]) == ("finished", 0, "full")
-    assert found["rows"] == {"train": 16, "validation_seen": 2, "validation_unseen": 2, "trained_on": 16}
-    assert (found["steps"], found["epochs"]) == (100, 50.0)
-    assert found["template"] == {"source": "default", "end_token": "</s>", "pad_token": "<pad>"}
-    assert 0 < found["tokens"]["learnt"] < found["tokens"]["train"]
+    record = training(full)
+    assert (record["state"], record["exit_code"], record["method"]) == ("finished", 0, "full")
+    assert record["rows"] == {"train": 16, "validation_seen": 2, "validation_unseen": 2, "trained_on": 16}
+    assert (record["steps"], record["epochs"]) == (100, 50.0)
+    assert record["template"] == {"source": "default", "end_token": "</s>", "pad_token": "<pad>"}
+    assert 0 < record["tokens"]["learnt"] < record["tokens"]["train"]
     assert (
-        found["parameters"]["total"]
-        == found["parameters"]["trainable"]
+        record["parameters"]["total"]
+        == record["parameters"]["trainable"]
         == sum(w.numel() for w in weights(full).values())
     )
-    assert found["loss"]["train"][-1]["loss"] < 0.1 < 4 < found["loss"]["train"][0]["loss"]
-    assert found["loss"]["base"].keys() == found["loss"]["final"].keys() == {"validation_seen", "validation_unseen"}
-    seen = found["loss"]["evaluation"]["validation_seen"]
+    assert record["loss"]["train"][-1]["loss"] < 0.1 < 4 < record["loss"]["train"][0]["loss"]
+    assert record["loss"]["base"].keys() == record["loss"]["final"].keys() == {"validation_seen", "validation_unseen"}
+    seen = record["loss"]["evaluation"]["validation_seen"]
     assert [point["step"] for point in seen] == [0, 100], "for all its --eval_delay, the end is measured"
-    assert found["loss"]["final"]["validation_seen"] == seen[1]["loss"] != seen[0]["loss"]
-    assert found["arguments"]["learning_rate"] == 1e-2
-    assert found["runtime"]["steps_per_s"] > 0
+    assert record["loss"]["final"]["validation_seen"] == seen[1]["loss"] != seen[0]["loss"]
+    assert record["arguments"]["learning_rate"] == 1e-2
+    assert record["runtime"]["steps_per_s"] > 0
     assert training(lora)["method"] == "lora"
 
 
@@ -311,19 +311,19 @@ def test_a_stopped_training_continues_to_the_very_same_weights(model, dataset, t
         patch.setattr(ShowProgress, "on_step_begin", interrupt)
         assert tune(model, dataset, tmp_path / "stopped", *options) == 130
     signal.signal(signal.SIGINT, before)
-    found = training(tmp_path / "stopped")
-    assert (found["state"], found["exit_code"], found["steps"]) == ("stopped", 130, 4)
-    assert [point["step"] for point in found["loss"]["evaluation"]["validation_seen"]] == [0, 2, 4]
+    record = training(tmp_path / "stopped")
+    assert (record["state"], record["exit_code"], record["steps"]) == ("stopped", 130, 4)
+    assert [point["step"] for point in record["loss"]["evaluation"]["validation_seen"]] == [0, 2, 4]
     assert (tmp_path / "stopped/checkpoints/checkpoint-4").is_dir()
     assert not (tmp_path / "stopped/model.safetensors").exists()
 
     torn = tmp_path / "stopped/checkpoints/checkpoint-6"  # as a crash would leave it
     torn.mkdir()
     assert tune(model, dataset, tmp_path / "stopped", *options) == 0
-    found = training(tmp_path / "stopped")
-    assert (found["state"], found["resumed_from_step"], found["steps"]) == ("finished", 4, 8)
-    assert found["loss"]["base"] == training(tmp_path / "whole")["loss"]["base"]
-    assert found["loss"]["final"] == training(tmp_path / "whole")["loss"]["final"]
+    record = training(tmp_path / "stopped")
+    assert (record["state"], record["resumed_from_step"], record["steps"]) == ("finished", 4, 8)
+    assert record["loss"]["base"] == training(tmp_path / "whole")["loss"]["base"]
+    assert record["loss"]["final"] == training(tmp_path / "whole")["loss"]["final"]
     whole = weights(tmp_path / "whole")
     assert all(torch.equal(whole[name], tensor) for name, tensor in weights(tmp_path / "stopped").items())
 
@@ -335,7 +335,7 @@ def test_a_full_tuning_leaves_no_adapter_of_an_earlier_one(model, dataset, tmp_p
     assert not (tmp_path / "adapter").exists()
 
 
-def test_the_same_command_again_does_nothing_and_another_one_tunes_anew(model, dataset, tmp_path, capfd):
+def test_the_same_command_again_does_nothing_and_another_one_tunes_again(model, dataset, tmp_path, capfd):
     assert tune(model, dataset, tmp_path, *QUICK) == 0
     first = weights(tmp_path)
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
@@ -357,11 +357,11 @@ def test_the_best_checkpoint_is_kept_when_the_loss_rises(model, dataset, tmp_pat
         "--lr_scheduler_type=constant",
     ]
     assert tune(model, dataset, tmp_path, *options) == 0
-    found = training(tmp_path)
-    points = found["loss"]["evaluation"]["validation_unseen"]
-    assert found["steps"] < 60  # 30 epochs of 2 steps
+    record = training(tmp_path)
+    points = record["loss"]["evaluation"]["validation_unseen"]
+    assert record["steps"] < 60  # 30 epochs of 2 steps
     assert (
-        found["loss"]["final"]["validation_unseen"] == min(point["loss"] for point in points[1:]) < points[-1]["loss"]
+        record["loss"]["final"]["validation_unseen"] == min(point["loss"] for point in points[1:]) < points[-1]["loss"]
     )
 
 
@@ -380,8 +380,8 @@ def test_a_diverged_training_ends_with_4_and_leaves_no_spoilt_checkpoint(model, 
     ]
     assert tune(model, dataset, tmp_path, *QUICK, *options, "--save_steps", "1") == 4
     assert "diverged" in capfd.readouterr().err
-    found = training(tmp_path)
-    assert (found["state"], found["exit_code"]) == ("failed", 4)
+    record = training(tmp_path)
+    assert (record["state"], record["exit_code"]) == ("failed", 4)
     assert not (tmp_path / "model.safetensors").exists()
     kept = sorted((tmp_path / "checkpoints").glob("checkpoint-*/model.safetensors"))
     assert kept

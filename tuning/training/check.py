@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from trl import SFTConfig
 
@@ -24,8 +24,16 @@ from tuning.training.memory import MemorySettings
 from tuning.training.prepare import Prepared
 
 
-def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> tuple[list[Finding], Memory]:
-    """Return the findings about rows, template, settings and memory, and the estimate of the memory.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks have found, and the memory of the device with the estimate of what the training needs."""
+
+    findings: tuple[Finding, ...]
+    memory: Memory
+
+
+def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checked:
+    """Check rows, template, settings and memory.
 
     Args:
         arguments: of the training.
@@ -53,28 +61,43 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> tuple[
         faults += memory.check_memory(needed, settings, free, total)
         measured = Memory(asdict(needed) | {"total": needed.total}, free, total)
     findings.require(faults)
-    return faults, measured
+    return Checked(tuple(faults), measured)
 
 
-def check_loaded(trainer: Any, rows: Sequence[TokenizedRow], eos_token_id: int) -> list[Finding]:
-    """Return the findings about real batches of the loaded model.
+def check_loaded(trainer: Any, prepared: Prepared, checked: Checked) -> Checked:
+    """Check real batches of the loaded model; print all findings.
 
     Args:
         trainer: TRL's.
-        rows: the training rows.
-        eos_token_id: id of the token that ends an answer.
+        prepared: the tokenized rows.
+        checked: the findings so far.
+
+    Returns:
+        `checked` with the new findings.
+
+    Raises:
+        InputError: a finding is fatal; the message holds all of them.
     """
-    faults = findings.check_padding(trainer.data_collator, rows, eos_token_id)
-    if not trainer.padding_free:
-        return faults
+    rows, eos_token_id = prepared.tokens[TRAIN], prepared.tokenizer.eos_token_id
+    faults = [*checked.findings, *findings.check_padding(trainer.data_collator, rows, eos_token_id)]
+    if trainer.padding_free:
+        faults += _check_packing(trainer, rows)
+    if trainer.is_world_process_zero():
+        for fault in faults:
+            console.print(f"tune: {fault}", markup=False)
+    findings.require(faults)
+    return Checked(tuple(faults), checked.memory)
+
+
+def _check_packing(trainer: Any, rows: Sequence[TokenizedRow]) -> list[Finding]:
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         message = (
             "whether packed documents are kept apart cannot be checked under FSDP and DeepSpeed; one process can do it"
         )
-        return [*faults, Finding("packing_untried", message)]
+        return [Finding("packing_untried", message)]
     tolerance = 1e-5 if trainer.model.dtype.itemsize == 4 and not (trainer.args.bf16 or trainer.args.fp16) else 1e-3
     vocabulary = trainer.model.config.get_text_config().vocab_size
-    return faults + findings.check_packing(
+    return findings.check_packing(
         lambda batch: _logits(trainer, batch), trainer.data_collator, rows, tolerance, vocabulary
     )
 
@@ -112,15 +135,15 @@ def memory_settings(arguments: Arguments, config: SFTConfig, prepared: Prepared)
     )
 
 
-def show_example(prepared: Prepared, *, full: bool) -> None:
+def show_example(prepared: Prepared, form: Literal["short", "full", "no"]) -> None:
     """Print the first training row that has a trained token.
 
     Args:
         prepared: the rows and their tokenizer.
-        full: one line per token.
+        form: `full`: one line per token; `no`: print nothing.
     """
-    rows = prepared.trained_rows or prepared.tokens[TRAIN]
-    for line in findings.show_row(rows[0], prepared.tokenizer, full=full) if rows else ():
+    rows = (prepared.trained_rows or prepared.tokens[TRAIN]) if form != "no" else ()
+    for line in findings.show_row(rows[0], prepared.tokenizer, full=form == "full") if rows else ():
         console.print(line, markup=False, style="green" if f" {findings.TRAINED_MARK} " in line else None)
 
 

@@ -176,7 +176,7 @@ def _evaluation(arguments: Arguments, prepared: Prepared) -> dict[str, Any]:
     if by_unseen and not (evaluates and UNSEEN in splits):
         if {"load_best_model_at_end", "early_stopping_patience"} & arguments.by_user.keys():
             raise InputError(
-                "the best checkpoint is chosen by the loss on validation_unseen, which holds no row; raise "
+                "the best checkpoint is chosen by the loss on validation_unseen, which has no row; raise "
                 "export.validation_unseen, or give neither --early_stopping_patience nor --load_best_model_at_end"
             )
         changes |= {"load_best_model_at_end": False, "metric_for_best_model": None}

@@ -19,11 +19,9 @@ from selfinstruct.records import SPLITS, UNSEEN
 from selfinstruct.run.training_record import (
     TRAINING_RECORD,
     EvalLoss,
-    Finding,
     Identity,
     Losses,
     Machine,
-    Memory,
     Overfitting,
     Parameters,
     Rows,
@@ -38,6 +36,7 @@ from selfinstruct.text import GIB, duration
 from tuning.training import checkpoints, data, memory
 from tuning.training.arguments import Arguments
 from tuning.training.callbacks import Stopwatch
+from tuning.training.check import Checked
 from tuning.training.data import TokenizedRow
 from tuning.training.prepare import BaseModel, Prepared
 
@@ -69,11 +68,10 @@ def identity(arguments: Arguments, base: BaseModel, rows: data.Rows) -> Identity
 def begin(
     arguments: Arguments,
     prepared: Prepared,
+    checked: Checked,
     trainer: Any,
     *,
     identity: Identity,
-    findings: Sequence[Finding],
-    measured: Memory,
     resumed_from_step: int | None,
 ) -> TrainingRecord:
     """Make the record of a training that is about to begin.
@@ -81,10 +79,9 @@ def begin(
     Args:
         arguments: of the training.
         prepared: the model and the rows.
+        checked: the findings, and the device's memory.
         trainer: TRL's, with the loaded model.
         identity: what makes two trainings the same one.
-        findings: of the checks.
-        measured: the device's memory, and the estimate of what the training needs.
         resumed_from_step: the step of the checkpoint that is continued, if any.
     """
     args = trainer.args
@@ -97,7 +94,7 @@ def begin(
         dataset_dir=arguments.tune.dataset_dir,
         rows=_rows(prepared, trainer),
         template=prepared.template,
-        findings=list(findings),
+        findings=list(checked.findings),
         arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
         given=sorted(arguments.by_user),
         versions=versions(),
@@ -105,13 +102,15 @@ def begin(
         parameters=_parameters(trainer.model),
         tokens=_tokens(prepared.tokens["train"]),
         resumed_from_step=resumed_from_step,
-        memory=measured,
+        memory=checked.memory,
     )
 
 
 @contextlib.contextmanager
 def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator[None]:
-    """Write the record when the block begins, and again when it ends or fails. Only the main process writes.
+    """Write and print the record when the block begins; write it again when it ends or fails.
+
+    Only the main process does so.
 
     Args:
         output_dir: the folder of the record.
@@ -127,6 +126,8 @@ def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator
             write_training_record(output_dir / TRAINING_RECORD, now)
 
     write(state="running")
+    if trainer.is_world_process_zero():
+        announce(record)
     try:
         yield
     except (SelfInstructError, Interrupted) as error:

@@ -54,9 +54,9 @@ def test_planted_fault_is_found_alone(rows, expected):
 
 
 def test_length_counts_rows_tokens_and_names_them():
-    (found,) = findings.check_rows([token_row("long", 4, 8), token_row("longer", 4, 16), token_row("ok")], LIMITS)
-    assert found.examples == ("long", "longer")
-    assert "2 rows are longer than max_length 10 (the longest has 21 tokens): 14 tokens" in found.message
+    (finding,) = findings.check_rows([token_row("long", 4, 8), token_row("longer", 4, 16), token_row("ok")], LIMITS)
+    assert finding.examples == ("long", "longer")
+    assert "2 rows are longer than max_length 10 (the longest has 21 tokens): 14 tokens" in finding.message
 
 
 def test_nothing_is_cut_without_a_limit():
@@ -73,11 +73,11 @@ def test_nothing_is_cut_without_a_limit():
 )
 def test_what_is_cut_follows_what_trl_keeps(keeps, text):
     """Packing by `bfd` keeps the start, by `bfd_split` every part; `--truncation_mode keep_end` the end."""
-    (found,) = findings.check_rows(
+    (finding,) = findings.check_rows(
         [token_row(prompt=3, answer=30), token_row()], SequenceLimits(END, "</s>", 10, keeps)
     )
-    assert (found.name, found.count) == ("cut", 1)
-    assert text in found.message
+    assert (finding.name, finding.count) == ("cut", 1)
+    assert text in finding.message
 
 
 def test_a_prompt_that_fills_the_limit_costs_nothing_where_the_end_is_kept():

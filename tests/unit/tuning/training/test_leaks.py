@@ -31,8 +31,8 @@ def task_file(folder: Path, *instructions: str) -> str:
 
 def test_a_row_of_the_validation_split_is_found_whatever_the_spacing():
     train = [row("a", "Name a colour.\n"), row("b", "Name a fruit.")]
-    (found,) = leaks.of_validation(train, [row("c", "Name a colour.")])
-    assert (found.name, found.count, found.examples) == ("leak", 1, ("a",))
+    (finding,) = leaks.of_validation(train, [row("c", "Name a colour.")])
+    assert (finding.name, finding.count, finding.examples) == ("leak", 1, ("a",))
     assert leaks.of_validation(train, [row("c", "Name a town.")]) == []
 
 
@@ -44,10 +44,10 @@ def test_rows_of_evaluation_tasks_are_found_word_for_word_and_nearly(tmp_path):
         row("far", "", "Name the tallest building of the town that you live in."),
         row("bare", "Sort these words by their length."),  # no instruction of its own: its message is compared
     ]
-    (found,) = leaks.of_evaluation(train, [tasks])
-    assert (found.name, found.fatal, found.count) == ("evaluation_leak", False, 3)
-    assert found.examples == ("same", "near", "bare")
-    assert "(2 word for word)" in found.message
+    (finding,) = leaks.of_evaluation(train, [tasks])
+    assert (finding.name, finding.fatal, finding.count) == ("evaluation_leak", False, 3)
+    assert finding.examples == ("same", "near", "bare")
+    assert "(2 word for word)" in finding.message
 
 
 def test_without_a_leak_or_tasks_there_is_nothing_to_say(tmp_path):
@@ -59,8 +59,8 @@ def test_without_a_leak_or_tasks_there_is_nothing_to_say(tmp_path):
 def test_a_file_that_is_no_task_file_is_said(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text("{\n")
-    found = leaks.of_evaluation(
+    findings = leaks.of_evaluation(
         [row("a", "Sort these words.")], [str(broken), task_file(tmp_path, "Sort these words.")]
     )
-    assert [finding.name for finding in found] == ["evaluation_unread", "evaluation_leak"]
-    assert "broken.jsonl" in found[0].message
+    assert [finding.name for finding in findings] == ["evaluation_unread", "evaluation_leak"]
+    assert "broken.jsonl" in findings[0].message

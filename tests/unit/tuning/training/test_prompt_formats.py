@@ -1,4 +1,4 @@
-"""Chat templates: what they write, what of it is marked, and what a tokenizer is given."""
+"""Chat templates: what they write, what of it is marked, and how a tokenizer is prepared."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_prompt_is_a_prefix_of_the_whole_token_by_token(name, question, answer):
 @pytest.mark.parametrize("name", FORMATS)
 def test_generation_markers_hold_the_answer_and_the_end_token(name):
     tokenizer = prepared(name)
-    found = tokenizer.apply_chat_template(
+    rendered = tokenizer.apply_chat_template(
         [USER, ANSWER, USER, ANSWER], return_dict=True, return_assistant_tokens_mask=True
     )
-    marked = [i for i, m in zip(found["input_ids"], found["assistant_masks"], strict=True) if m]
+    marked = [i for i, m in zip(rendered["input_ids"], rendered["assistant_masks"], strict=True) if m]
     assert tokenizer.decode(marked) == "Paris.</s>Paris.</s>"
 
 
@@ -88,11 +88,11 @@ def test_vocabulary_stays_as_it_is():
     assert tokenizer.get_vocab() == before
 
 
-def test_own_template_is_kept_and_its_end_token_learnt():
+def test_own_template_is_kept_and_its_end_token_used():
     tokenizer = tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"))
     tokenizer.chat_template = CHATML
-    found = prompt_formats.prepare(tokenizer)
-    assert found == prompt_formats.Template("model", "<|im_end|>", "<pad>")
+    template = prompt_formats.prepare(tokenizer)
+    assert template == prompt_formats.Template("model", "<|im_end|>", "<pad>")
     assert tokenizer.chat_template == CHATML
     assert tokenizer.eos_token == "<|im_end|>"
 
