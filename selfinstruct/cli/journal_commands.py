@@ -81,12 +81,12 @@ def explain(
 @config_options("filters")
 @AS_JSON
 def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
-    """Decide again on every candidate of a run, under other filters.
+    """Decide again about every candidate of a run, under other filters.
 
-    In seconds and without a model, into a new run directory that status, export, explain and generate work on.
-    Instructions that only now enter have no instances: they are pending and left out of exports, and `generate` on the
-    new run fills them. It is not the run that these filters would have produced: filtering is order-dependent, and
-    the prompts drew on the recorded pool.
+    Takes seconds, needs no model, and writes a new run directory; status, export, explain and generate work on it.
+    Instructions that are accepted only now have no instances: they are pending and left out of exports, and `generate`
+    on the new run generates their instances. The result is not the run that these filters would have produced:
+    filtering depends on the order, and the prompts drew on the recorded pool.
 
     \b
     Example:
@@ -98,10 +98,10 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
 
     directory = RunDirectory(run)
     directory.require_journal()
-    # Of the environment's options only those of the filters count: everything else stays as it was recorded.
+    # Of the options in the environment only the filters count: all others stay as they were recorded.
     filters = resolve_config(directory.config if directory.config.exists() else None, given).filters
-    found = library.refilter(run, output, filters)
-    click.echo(json.dumps(found, indent=2) if as_json else library.render(found), err=not as_json)
+    result = library.refilter(run, output, filters)
+    click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:
         click.echo(f"wrote {output}; next: selfinstruct status {output}", err=True)
 

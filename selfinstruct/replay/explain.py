@@ -23,24 +23,19 @@ from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.prompts import one_line
 from selfinstruct.records import Completion
 from selfinstruct.replay.similar import EarlierInstructions, Similar
-from selfinstruct.run import lines
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
-    BudgetUsedUp,
     ClassificationLine,
-    DeadlineReached,
+    Control,
     Failure,
     Header,
     InstanceCandidate,
     InstancesLine,
-    Interruption,
+    InstructionCandidate,
     Line,
     OutputLine,
     ProposalLine,
-    Resumed,
-    Saturated,
-    TargetRaised,
 )
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import visible
@@ -240,7 +235,7 @@ class _Match:
     outputs: list[OutputAnswer] = field(default_factory=list)
 
     @property
-    def candidate(self) -> lines.InstructionCandidate:
+    def candidate(self) -> InstructionCandidate:
         return self.line.candidates[self.position]
 
 
@@ -280,9 +275,7 @@ class _Search:
                 if (known := self._by_id.get(line.id)) is not None:
                     output = OutputAnswer(number, line.instance, line.failed, line.completion, line.candidates)
                     known.outputs.append(output)
-            case Header() | TargetRaised() | Resumed() | Interruption() | Saturated() | BudgetUsedUp():
-                pass
-            case DeadlineReached():
+            case Header() | Control():
                 pass
             case _ as never:
                 assert_never(never)

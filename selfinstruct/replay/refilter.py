@@ -1,35 +1,33 @@
-"""`selfinstruct refilter`: decide again on every candidate of a run, under other filters, without a GPU.
+"""`selfinstruct refilter`: decide again about every candidate of a run, under other filters, without a GPU.
 
 The new run directory has a journal like any other: `status`, `export`, `explain` and `generate` work on it. It holds
-the same proposals with the same answers; what differs is which candidates are accepted, and so which follow-ups count:
+the same proposals with the same answers. Other candidates may be accepted, and so other follow-ups are kept:
 
-- Candidates are decided in their order by the filters given now. One that the recorded run left undecided because its
-  target had been reached stays undecided as long as the new pool has reached that target too; every other is decided
-  whether or not the pool is full, and the new run's target is raised to what was accepted.
-- Classifications and instances of instructions that are still accepted are carried over; instances are decided again
+- Candidates are decided in their order by the new filters. A candidate that the recorded run left undecided, because it
+  had reached its target, stays undecided if the new pool has reached that target too. All others are decided, even if
+  the pool is full; the new run's target is then raised to the number of accepted instructions.
+- Classifications and instances of instructions that are still accepted are kept; instances are decided again
   (`max_instances` is a filter). Those of instructions that are no longer accepted are left out, and counted.
-- Instructions that only now enter were never asked about: they are pending.
-- A stop for saturation is kept when it would also have come with the new decisions, with their counts.
+- Instructions that are accepted only now have no answers: they are pending.
+- A stop for saturation is kept, with its new counts, if the new decisions also lead to it.
 
-Under the recorded filters every line but the header comes out the same, byte for byte.
+Under the recorded filters every line but the header stays the same, byte for byte.
 
-It is not the run that the new filters would have produced: filtering is order-dependent, and the prompts of later
-proposals showed instructions of the recorded pool.
+The result is not the run that the new filters would have produced: filtering depends on the order, and the prompts of
+later proposals showed instructions of the recorded pool.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import msgspec
+from typing import Any, BinaryIO, assert_never
 
 from selfinstruct.config.load import dump_yaml, load_config
-from selfinstruct.config.schema import Config, Filters
+from selfinstruct.config.schema import Filters, Saturation
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -38,42 +36,130 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.generation.prompts import ParsedInstance, ProposedText, parse_proposal
 from selfinstruct.generation.steps import Method, Steps, decide_instances
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Instruction, SeedTask
-from selfinstruct.run import lines as journal_lines
-from selfinstruct.run import parents
+from selfinstruct.records import Instruction
+from selfinstruct.run import lines, parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_raw_lines
-from selfinstruct.run.lines import Line, Saturated
+from selfinstruct.run.journal import read_lines, read_raw_lines
+from selfinstruct.run.lines import (
+    BudgetUsedUp,
+    ClassificationLine,
+    DeadlineReached,
+    Header,
+    InstancesLine,
+    InstructionCandidate,
+    Interruption,
+    Line,
+    OutputLine,
+    ProposalLine,
+    RefilteredFrom,
+    Resumed,
+    Saturated,
+    TargetRaised,
+)
 from selfinstruct.run.state import RunState, replay
 
 NOT_THE_SAME = (
-    "This is not the run that these filters would have produced: filtering is order-dependent, and the prompts drew on "
-    "the recorded pool."
+    "This is not the run that these filters would have produced: filtering depends on the order, and the prompts drew "
+    "on the recorded pool."
 )
 
 _NO_LIMIT = 1 << 60
 
 
-def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
-    """Write the run in `output` that comes of the one in `run_dir` under `filters`.
+@dataclass(frozen=True, slots=True)
+class CandidateMoves:
+    """Candidates by what the recorded and the new filters decided.
+
+    total = stayed + entered + left + stayed_out = accepted + rejected; accepted = stayed + entered; accepted_before =
+    stayed + left.
+
+    Attributes:
+        total: all candidates.
+        accepted_before: accepted by the recorded run.
+        accepted: accepted now.
+        rejected: rejected now.
+        stayed: accepted before and now.
+        entered: accepted only now.
+        left: accepted only before.
+        stayed_out: rejected before and now.
+        reasons: the rejected ones by reason, the most frequent first.
+    """
+
+    total: int
+    accepted_before: int
+    accepted: int
+    rejected: int
+    stayed: int
+    entered: int
+    left: int
+    stayed_out: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceMoves:
+    """Kept instances before and now: before - lost - dropped + gained = kept.
+
+    Attributes:
+        before: kept in the recorded run.
+        lost: lost together with their instruction.
+        dropped: rejected only now.
+        gained: rejected only before.
+        kept: kept now.
+    """
+
+    before: int
+    lost: int
+    dropped: int
+    gained: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUps:
+    """Numbers of follow-up requests by kind."""
+
+    classification: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefilterResult:
+    """What `refilter` did.
+
+    Attributes:
+        run: the recorded run.
+        output: the new run.
+        filters: the filter options that differ, by name: (recorded, now).
+        candidates: what became of the candidates.
+        instances: what became of the instances.
+        answers_left_out: answered requests about instructions that are no longer accepted.
+        pending: requests that `generate` would make on the new run.
+        target: the new run's target.
+        stops_left_out: stops that the new decisions do not lead to.
+    """
+
+    run: Path
+    output: Path
+    filters: dict[str, tuple[Any, Any]]
+    candidates: CandidateMoves
+    instances: InstanceMoves
+    answers_left_out: FollowUps
+    pending: FollowUps
+    target: int
+    stops_left_out: int
+
+
+def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
+    """Write a new run in `output` with the candidates of the run in `run_dir`, decided again by `filters`.
 
     Args:
-        run_dir: the recorded run; another process may be writing it, and what it has committed counts.
-        output: the new run directory; must hold no run.
-        filters: all filters, those that stay as they were included.
-
-    Returns:
-        `run`, `output`, `filters` (by name what differs: [recorded, now]);
-        `candidates`: {total, accepted_before, accepted, rejected, stayed, entered, left, stayed_out, reasons}, where
-        total = stayed + entered + left + stayed_out, accepted = stayed + entered and accepted_before = stayed + left;
-        `instances`: {before, lost (with their instruction), dropped and gained (decided otherwise), kept}, where
-        before - lost - dropped + gained = kept;
-        `answers_left_out`: {classification, instances}, of instructions that are no longer accepted;
-        `pending`: {classification, instances}: requests that `generate` on the new run would make;
-        `target`: of the new run; `stops_left_out`: stops that the new decisions do not bear out.
+        run_dir: the recorded run; another process may be writing it. What it has committed so far is read.
+        output: the new run directory; must not hold a run.
+        filters: all filters, also those that stay as they were.
 
     Raises:
-        InputError: no run, a damaged journal, or seeds that have changed.
+        InputError: no run, a damaged journal, a regenerated run, or seeds that have changed.
         ConfigError: `output` already holds a run.
         RunLockedError: another process writes `output`.
     """
@@ -81,192 +167,233 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> dict[str, Any]:
     source.require_journal()
     if new.journal.exists():
         raise ConfigError(f"{output} already holds a run; give another directory with -o")
-    first = next(read_raw_lines(source.journal, live=True), None)
-    header = None if first is None else journal_lines.load_json(first[0])
-    if header is None:
-        raise InputError(f"{source.journal} is empty: there is nothing to decide again")
-    recorded = load_config(source.config, {}) if source.config.exists() else None
-    if recorded is None:
+    header = _header_of(source)
+    if not source.config.exists():
         raise InputError(
             f"{source.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
         )
-    if "regenerate" in header["identity"]:
-        raise InputError(
-            f"{run_dir}: its outputs were written anew; filter the run that it was made from again, "
-            f"{header.get('source')}, and then `selfinstruct regenerate` the result"
-        )
-    tasks = seed_tasks.load_unchanged_seed_tasks(recorded.seeds, header["identity"]["seeds_sha256"])
-    earlier = parents.load_unchanged_parents(recorded.parent_runs, header["identity"]).instructions
+    recorded = load_config(source.config, {})
+    tasks = seed_tasks.load_unchanged_seed_tasks(recorded.seeds, header.identity["seeds_sha256"])
+    of_parents = parents.load_unchanged_parents(recorded.parent_runs, header.identity).instructions
     config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
+    style = header.resolved["style"]
+    steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents)
     with new.locked():
-        again = _Again(config, tasks, earlier, header, source)
+        redecision = _Redecision(source, steps, config.saturation)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
-                again.write(stream)
-            target = {"num_instructions": again.new.target}
+                redecision.write(stream)
+            target = {"num_instructions": redecision.new.target}
             jsonl.write_text(new.config, dump_yaml(config.model_copy(update=target)))
-    before, now = header["identity"]["filters"], filters.model_dump(mode="json")
-    changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
-    return {"run": str(run_dir), "output": str(output), "filters": changed, **again.summary()}
+    before, now = header.identity["filters"], filters.model_dump(mode="json")
+    changed = {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
+    return redecision.result(run_dir, output, changed)
 
 
-@dataclass
-class _Again:
-    """One reading of the recorded journal, and the new one that is written beside it."""
-
-    config: Config
-    tasks: list[SeedTask]
-    earlier: list[Instruction]
-    header: dict[str, Any]
-    source: RunDirectory
-    old: RunState = field(default_factory=RunState)
-    new: RunState = field(default_factory=RunState)
-    pool: list[Instruction] = field(default_factory=list)
-    accepted: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    target: int = 0
-    lines: int = 0
-
-    def __post_init__(self) -> None:
-        style = self.header["resolved"]["style"]
-        self.steps = Steps(
-            Method.of(self.config), self.tasks, self.tasks, ScriptedEngine(_nobody_asks), style, self.earlier
+def _header_of(source: RunDirectory) -> Header:
+    """Return the header of a run that can be refiltered."""
+    header = next(read_lines(source.journal, live=True), None)
+    if header is None:
+        raise InputError(f"{source.journal} is empty: there is nothing to decide again")
+    if not isinstance(header, Header):
+        raise InputError(f"{source.journal} does not begin with a header; restore the journal from a copy")
+    if header.regenerates:
+        raise InputError(
+            f"{source.path}: its outputs are rewritten. Refilter the run that it was made from, {header.source}, and "
+            "then rewrite the outputs of the result with `selfinstruct regenerate`"
         )
-        self.index = NoveltyIndex((t.instruction for t in self.tasks), self.config.filters.threshold)
-        self.index.add_many(i.text for i in self.earlier)
+    return header
+
+
+class _Redecision:
+    """One reading of the recorded journal, during which the new journal is written.
+
+    Args:
+        source: the recorded run.
+        steps: decides about candidates by the new filters.
+        saturation: the rule for a stop.
+
+    Attributes:
+        old: the state of the recorded run.
+        new: the state of the new run.
+    """
+
+    def __init__(self, source: RunDirectory, steps: Steps, saturation: Saturation) -> None:
+        self.old = RunState()
+        self.new = RunState()
+        self._source = source
+        self._steps = steps
+        self._saturation = saturation
+        self._index = NoveltyIndex((seed.instruction for seed in steps.seeds), steps.method.filters.threshold)
+        self._index.add_many(instruction.text for instruction in steps.parents)
+        self._num_lines = _count_lines(source.journal)
+        self._target = 0  # Of the recorded run, at the current line.
+        self._pool: list[Instruction] = []
+        self._accepted: set[str] = set()
+        self._counts: Counter[str] = Counter()
 
     def write(self, stream: BinaryIO) -> None:
-        """Write the new journal, keeping `old` and `new` at what both journals add up to."""
-        self.lines = _count_lines(self.source.journal)
+        """Write the new journal."""
 
-        def commit(line: dict[str, Any]) -> None:
-            stream.write(jsonl.dumps(line).encode("utf-8") + b"\n")
-            self.new.apply(journal_lines.from_json(line))
+        def watch() -> Iterator[Line]:
+            raw_lines = read_raw_lines(self._source.journal, live=True)
+            for raw, line in islice(raw_lines, self._num_lines):  # Another process may be writing more.
+                yield line  # `replay` has accepted it when it asks for the next.
+                decided = self._decide(line)
+                if decided is not None:
+                    stream.write(raw if decided == line else lines.rewrite(raw, decided))
+                    self.new.apply(decided)
 
-        def watch(lines: Iterable[tuple[bytes, Line]]) -> Iterator[Line]:
-            for raw, line in islice(lines, self.lines):  # Another process may be writing more.
-                yield line  # `replay` has found it in order when it asks for the next.
-                if (decided := self._decide(journal_lines.load_json(raw))) is not None:
-                    commit(decided)
+        self.old = replay(watch())
+        if len(self.new.pool) > self.new.target:
+            raised = TargetRaised(self.new.proposals - 1, len(self.new.pool))
+            stream.write(lines.encode(raised))
+            self.new.apply(raised)
 
-        self.old = replay(watch(read_raw_lines(self.source.journal, live=True)))
-        if len(self.pool) > self.new.target:
-            raised = {"event": "target_raised", "after_proposal": self.new.proposals - 1}
-            commit({"kind": "control", **raised, "num_instructions": len(self.pool)})
+    def result(self, run_dir: Path, output: Path, changed: dict[str, tuple[Any, Any]]) -> RefilterResult:
+        """Return the counts.
 
-    def summary(self) -> dict[str, Any]:
-        """The counts of `refilter`."""
-        counts, new = self.counts, self.new
-        candidates = new.candidates()
-        waiting = Counter(kind for kind, _ in new.pending())
-        return {
-            "candidates": {
-                "total": candidates.total,
-                "accepted_before": len(self.old.pool),
-                "accepted": candidates.accepted,
-                "rejected": candidates.rejected,
-                **{move: counts[move] for move in ("stayed", "entered", "left", "stayed_out")},
-                "reasons": new.candidates().reasons,
-            },
-            "instances": {
-                "before": self.old.num_instances,
-                **{move: counts[f"instances {move}"] for move in ("lost", "dropped", "gained")},
-                "kept": new.num_instances,
-            },
-            "answers_left_out": {kind: counts[f"{kind} left out"] for kind in ("classification", "instances")},
-            "pending": {kind: waiting[kind] for kind in ("classification", "instances")},
-            "target": new.target,
-            "stops_left_out": counts["stops left out"],
-        }
+        Args:
+            run_dir: the recorded run.
+            output: the new run.
+            changed: the filter options that differ.
+        """
+        counts, candidates = self._counts, self.new.candidates()
+        pending = Counter(kind for kind, _ in self.new.pending())
+        return RefilterResult(
+            run=run_dir,
+            output=output,
+            filters=changed,
+            candidates=CandidateMoves(
+                total=candidates.total,
+                accepted_before=len(self.old.pool),
+                accepted=candidates.accepted,
+                rejected=candidates.rejected,
+                stayed=counts["stayed"],
+                entered=counts["entered"],
+                left=counts["left"],
+                stayed_out=counts["stayed_out"],
+                reasons=candidates.reasons,
+            ),
+            instances=InstanceMoves(
+                before=self.old.num_instances,
+                lost=counts["instances lost"],
+                dropped=counts["instances dropped"],
+                gained=counts["instances gained"],
+                kept=self.new.num_instances,
+            ),
+            answers_left_out=FollowUps(counts["classification left out"], counts["instances left out"]),
+            pending=FollowUps(pending["classification"], pending["instances"]),
+            target=self.new.target,
+            stops_left_out=counts["stops left out"],
+        )
 
-    def _decide(self, line: dict[str, Any]) -> dict[str, Any] | None:
-        """The line as it stands in the new journal, or None when it has no place there."""
-        kind = line["kind"]
-        if kind == "run":
-            self.target = line["num_instructions"]
-            return self._header(line)
-        if kind == "control":
-            return self._control(line)
-        if kind == "proposal":
-            return self._proposal(line)
-        if line["id"] not in self.accepted:
-            self.counts[f"{kind} left out"] += 1
-            self.counts["instances lost"] += sum(c["accepted"] for c in line.get("candidates", ()))
-            return None
-        return self._instances(line) if "candidates" in line else line
+    def _decide(self, line: Line) -> Line | None:
+        """Return the line of the new journal; None when the line is left out."""
+        match line:
+            case Header():
+                self._target = line.num_instructions
+                return self._header(line)
+            case ProposalLine():
+                return self._proposal(line)
+            case ClassificationLine():
+                if line.id in self._accepted:
+                    return line
+                self._counts["classification left out"] += 1
+                return None
+            case InstancesLine():
+                if line.id in self._accepted:
+                    return self._instances(line)
+                self._counts["instances left out"] += 1
+                self._counts["instances lost"] += sum(candidate.accepted for candidate in line.candidates)
+                return None
+            case OutputLine():
+                raise InputError(f"{self._source.journal} has rewritten outputs, but its header says that it has none")
+            case TargetRaised():
+                self._target = line.num_instructions
+                return line
+            case Saturated():
+                return self._saturated(line)
+            case Resumed() | Interruption() | BudgetUsedUp() | DeadlineReached():
+                return line
+            case _ as never:
+                assert_never(never)
 
-    def _header(self, line: dict[str, Any]) -> dict[str, Any]:
-        identity = line["identity"]
-        origin = {"run": str(self.source.path.resolve()), "lines": self.lines, "filters": identity["filters"]}
-        if "refiltered_from" in line:
-            origin["refiltered_from"] = line["refiltered_from"]
-        filters = self.config.filters.model_dump(mode="json")
-        return {**line, "identity": {**identity, "filters": filters}, "refiltered_from": origin}
+    def _header(self, line: Header) -> Header:
+        identity = line.identity
+        filters = self._steps.method.filters.model_dump(mode="json")
+        return Header(
+            version=line.version,
+            identity={**identity, "filters": filters},
+            resolved=line.resolved,
+            num_instructions=line.num_instructions,
+            refiltered_from=RefilteredFrom(
+                run=str(self._source.path.resolve()),
+                lines=self._num_lines,
+                filters=identity["filters"],
+                refiltered_from=line.refiltered_from,
+            ),
+            source=line.source,
+        )
 
-    def _control(self, line: dict[str, Any]) -> dict[str, Any] | None:
-        if line["event"] == "target_raised":
-            self.target = line["num_instructions"]
-        recorded = journal_lines.from_json(line)
-        if not isinstance(recorded, Saturated):
+    def _saturated(self, line: Saturated) -> Saturated | None:
+        if stop_rules.look_back(self.new, line.window, line.cause) == line:
             return line
-        if stop_rules.look_back(self.new, recorded.window, recorded.cause) == recorded:
-            return line
-        stop = stop_rules.saturated_within(self.new, recorded.window, self.config.saturation)
-        self.counts["stops left out"] += stop is None
-        return None if stop is None else {**line, **journal_lines.to_json(stop)}
+        stop = stop_rules.saturated_within(self.new, line.window, self._saturation)
+        self._counts["stops left out"] += stop is None
+        return stop
 
-    def _proposal(self, line: dict[str, Any]) -> dict[str, Any]:
-        recorded = line.get("candidates")
-        if recorded is None:
-            return line
-        # Where the recorded run reached its target, the rest of the proposal was left undecided.
-        reached = next((k for k, c in enumerate(recorded) if c.get("reason") == "target_reached"), len(recorded))
-        texts = [ProposedText(c["instruction"], self._truncated(line, k)) for k, c in enumerate(recorded)]
-        decided = self._candidates(line["n"], texts[:reached], 0, _NO_LIMIT)
-        decided += self._candidates(line["n"], texts[reached:], reached, self.target - len(self.pool))
+    def _proposal(self, line: ProposalLine) -> ProposalLine:
+        recorded = line.candidates
+        # If the recorded run reached its target in this proposal, the candidates after that were left undecided.
+        reached = next((k for k, c in enumerate(recorded) if c.reason == "target_reached"), len(recorded))
+        texts = [ProposedText(c.instruction, self._truncated(line, k)) for k, c in enumerate(recorded)]
+        decided = self._candidates(line.n, texts[:reached], 0, _NO_LIMIT)
+        decided += self._candidates(line.n, texts[reached:], reached, self._target - len(self._pool))
         for before, now in zip(recorded, decided, strict=True):
-            self.counts[_MOVES[before["accepted"], now["accepted"]]] += 1
-        return {**line, "candidates": decided}
+            self._counts[_MOVES[before.accepted, now.accepted]] += 1
+        return ProposalLine(line.n, line.examples, line.completion, decided, line.failed)
 
-    def _candidates(self, n: int, texts: list[ProposedText], first: int, room: int) -> list[dict[str, Any]]:
-        candidates = self.steps.decide_candidates(n, texts, self.index, self.pool, room, first)
-        decided: list[dict[str, Any]] = list(msgspec.to_builtins(candidates))
-        self.pool += [Instruction(c["id"], c["instruction"], n) for c in decided if c["accepted"]]
-        self.accepted.update(c["id"] for c in decided if c["accepted"])
+    def _candidates(self, n: int, texts: list[ProposedText], first: int, room: int) -> tuple[InstructionCandidate, ...]:
+        """Decide about the candidates of proposal `n` from position `first` on."""
+        decided = self._steps.decide_candidates(n, texts, self._index, self._pool, room, first)
+        accepted = [Instruction(c.id, c.instruction, n) for c in decided if c.accepted]
+        self._pool += accepted
+        self._accepted.update(instruction.id for instruction in accepted)
         return decided
 
-    def _truncated(self, line: dict[str, Any], position: int) -> bool:
-        """Whether a candidate was cut; one that was left undecided does not say so, its completion does."""
-        candidates, completion = line["candidates"], line["completion"]
-        reason = candidates[position].get("reason")
-        if reason != "target_reached" or position < len(candidates) - 1:
-            return bool(reason == "truncated")
+    def _truncated(self, line: ProposalLine, position: int) -> bool:
+        """Return whether a candidate was cut.
+
+        The reason of an undecided candidate does not say so; then the completion does.
+        """
+        reason = line.candidates[position].reason
+        if reason != "target_reached" or position < len(line.candidates) - 1 or line.completion is None:
+            return reason == "truncated"
         parsed = parse_proposal(
-            completion["text"],
-            truncated=completion["finish_reason"] != "stop",
-            num_examples=len(line["examples"]),
-            num_new=self.config.proposal.num_new,
-            style=self.steps.style,
+            line.completion.text,
+            truncated=line.completion.finish_reason != "stop",
+            num_examples=len(line.examples),
+            num_new=self._steps.method.proposal.num_new,
+            style=self._steps.style,
         )
         return parsed[-1].truncated if parsed else False
 
-    def _instances(self, line: dict[str, Any]) -> dict[str, Any]:
-        recorded = line["candidates"]
-        parsed = [ParsedInstance(c["input"], c["output"], c.get("reason") == "truncated") for c in recorded]
-        candidates = decide_instances(parsed, self.config.filters.max_instances)
-        decided: list[dict[str, Any]] = list(msgspec.to_builtins(candidates))
-        for before, now in zip(recorded, decided, strict=True):
-            if before["accepted"] != now["accepted"]:
-                self.counts["instances gained" if now["accepted"] else "instances dropped"] += 1
-        return {**line, "candidates": decided}
+    def _instances(self, line: InstancesLine) -> InstancesLine:
+        parsed = [ParsedInstance(c.input, c.output, c.reason == "truncated") for c in line.candidates]
+        decided = decide_instances(parsed, self._steps.method.filters.max_instances)
+        for before, now in zip(line.candidates, decided, strict=True):
+            if before.accepted != now.accepted:
+                self._counts["instances gained" if now.accepted else "instances dropped"] += 1
+        return InstancesLine(line.id, line.form, line.completion, decided, line.failed)
 
 
 _MOVES = {(True, True): "stayed", (False, True): "entered", (True, False): "left", (False, False): "stayed_out"}
 """What became of a candidate, by (accepted in the recorded run, accepted now)."""
 
 
-def _nobody_asks(request: Request) -> Exception:
-    return EngineError(f"{request.key}: nothing is asked while a run is filtered again")
+def _refuse_request(request: Request) -> Exception:
+    return EngineError(f"{request.key}: refiltering makes no requests")
 
 
 def _count_lines(path: Path) -> int:
@@ -277,26 +404,25 @@ def _count_lines(path: Path) -> int:
 # -------------------------------------------------------------------------------------------------- render
 
 
-def render(found: dict[str, Any]) -> str:
-    """What `refilter` returned, for a person."""
-    candidates, instances, pending = found["candidates"], found["instances"], found["pending"]
-    changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in found["filters"].items())
-    moves = ", ".join(f"{candidates[move]:,} {move}" for move in ("stayed", "left", "entered"))
-    instance_moves = f"{instances['lost']:,} lost with their instruction, {instances['dropped']:,} dropped, "
-    instance_moves += f"{instances['gained']:,} gained"
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in candidates["reasons"].items()) or "nothing"
-    lines = [
+def render(result: RefilterResult) -> str:
+    """Return the result as text for a person."""
+    candidates, instances = result.candidates, result.instances
+    changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in result.filters.items())
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in candidates.reasons.items()) or "nothing"
+    moves = f"{candidates.stayed:,} stayed, {candidates.left:,} left, {candidates.entered:,} entered"
+    instance_moves = f"{instances.lost:,} lost with their instruction, {instances.dropped:,} dropped"
+    text = [
         f"filters: {changed or 'as recorded'}",
-        f"candidates: {candidates['total']:,}",
-        f"accepted: {candidates['accepted']:,} (before {candidates['accepted_before']:,}: {moves})",
-        f"rejected: {candidates['rejected']:,} ({reasons})",
-        f"instances: {instances['kept']:,} (before {instances['before']:,}: {instance_moves})",
+        f"candidates: {candidates.total:,}",
+        f"accepted: {candidates.accepted:,} (before {candidates.accepted_before:,}: {moves})",
+        f"rejected: {candidates.rejected:,} ({reasons})",
+        f"instances: {instances.kept:,} (before {instances.before:,}: {instance_moves}, {instances.gained:,} gained)",
     ]
-    if any(pending.values()):
-        lines.append(
-            f"pending: {sum(pending.values()):,} instructions have no instances yet and are left out of exports; "
-            f"`selfinstruct generate --output-dir {found['output']}` fills them"
+    if pending := result.pending.classification + result.pending.instances:
+        text.append(
+            f"pending: {pending:,} instructions have no instances yet and are left out of exports; "
+            f"`selfinstruct generate --output-dir {result.output}` generates them"
         )
-    if found["stops_left_out"]:
-        lines.append("the recorded stop for saturation is left out: these filters accept more")
-    return "\n".join([*lines, NOT_THE_SAME])
+    if result.stops_left_out:
+        text.append("the recorded stop for saturation is left out: these filters accept more")
+    return "\n".join([*text, NOT_THE_SAME])

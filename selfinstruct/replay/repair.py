@@ -39,21 +39,17 @@ from selfinstruct.run import lines
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import (
-    BudgetUsedUp,
     ClassificationLine,
-    DeadlineReached,
+    Control,
     Header,
     InstanceCandidate,
     InstancesLine,
     InstructionCandidate,
-    Interruption,
     Line,
     OutputLine,
     ProposalLine,
     Resumed,
-    Saturated,
     Stop,
-    TargetRaised,
 )
 from selfinstruct.run.state import RunState, replay
 
@@ -281,14 +277,7 @@ class _Walk:
                 if not 0 <= position < len(state.instances.get(name, ())):
                     return "its instance is gone"
                 return _REPEATED if (name, position) in state.outputs_done else ""
-            case (
-                TargetRaised(after_proposal=n)
-                | Resumed(after_proposal=n)
-                | Interruption(after_proposal=n)
-                | Saturated(after_proposal=n)
-                | BudgetUsedUp(after_proposal=n)
-                | DeadlineReached(after_proposal=n)
-            ):
+            case Control(after_proposal=n):
                 return "its proposal is gone" if n >= state.proposals else ""
             case _ as never:
                 assert_never(never)
@@ -307,9 +296,7 @@ class _Walk:
                 self._lose(line, "instances", line.candidates)
             case OutputLine():
                 self._lose(line, "outputs", line.candidates)
-            case Header() | TargetRaised() | Resumed() | Interruption() | Saturated() | BudgetUsedUp():
-                pass
-            case DeadlineReached():
+            case Header() | Control():
                 pass
             case _ as never:
                 assert_never(never)
@@ -351,7 +338,7 @@ def _check_form(line: Line) -> None:
                 raise ValueError("it has neither `is_classification` nor `failed`")
         case InstancesLine() | OutputLine():
             _check_reasons(line.candidates)
-        case Header() | TargetRaised() | Resumed() | Interruption() | Saturated() | BudgetUsedUp() | DeadlineReached():
+        case Header() | Control():
             pass
         case _ as never:
             assert_never(never)

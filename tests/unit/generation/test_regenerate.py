@@ -278,13 +278,13 @@ def test_export_status_and_report_work_on_it(source: Config) -> None:
     assert "3 outputs still wait" in write_report(run).read_text()
 
 
-def test_explain_tells_of_outputs_written_anew_and_refilter_of_their_source(source: Config, tmp_path: Path) -> None:
+def test_explain_shows_rewritten_outputs_and_refilter_names_their_source(source: Config, tmp_path: Path) -> None:
     state, run = rewrite(source), Path(f"{source.output_dir}-new")
     name = next(task.id for task in state.tasks() if len(task.instances) > 1)
     (explained,) = (explanation := explain(run, name)).candidates
     assert [output.instance for output in explained.outputs] == list(range(len(state.instances[name])))
     assert "rewritten output of instance 2" in render_explained(explanation)
-    with pytest.raises(InputError, match=f"filter the run that it was made from again, {source.output_dir}"):
+    with pytest.raises(InputError, match=f"Refilter the run that it was made from, {source.output_dir}"):
         refilter(run, tmp_path / "other", Filters(threshold=0.5))
 
 

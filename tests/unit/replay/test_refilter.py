@@ -28,7 +28,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, StoppedError
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
-from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.refilter import RefilterResult, refilter
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -43,17 +43,17 @@ def run(make_config: Any, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def adds_up(found: dict[str, Any], output: Path) -> None:
+def adds_up(result: RefilterResult, output: Path) -> None:
     """The sums that `refilter` promises, and that the journal says the same."""
-    c, i = found["candidates"], found["instances"]
-    assert c["total"] == c["stayed"] + c["entered"] + c["left"] + c["stayed_out"] == c["accepted"] + c["rejected"]
-    assert c["accepted"] == c["stayed"] + c["entered"] and c["accepted_before"] == c["stayed"] + c["left"]
-    assert sum(c["reasons"].values()) == c["rejected"]
-    assert i["before"] - i["lost"] - i["dropped"] + i["gained"] == i["kept"]
+    c, i = result.candidates, result.instances
+    assert c.total == c.stayed + c.entered + c.left + c.stayed_out == c.accepted + c.rejected
+    assert c.accepted == c.stayed + c.entered and c.accepted_before == c.stayed + c.left
+    assert sum(c.reasons.values()) == c.rejected
+    assert i.before - i.lost - i.dropped + i.gained == i.kept
     state = replay(read_lines(output / "journal.jsonl"))
-    assert (len(state.pool), state.num_instances) == (c["accepted"], i["kept"])
-    assert len(state.pending()) == sum(found["pending"].values())
-    assert state.target == found["target"] >= len(state.pool)
+    assert (len(state.pool), state.num_instances) == (c.accepted, i.kept)
+    assert len(state.pending()) == result.pending.classification + result.pending.instances
+    assert state.target == result.target >= len(state.pool)
 
 
 def candidates(run: Path) -> list[dict[str, Any]]:
@@ -78,9 +78,9 @@ def test_the_recorded_filters_make_the_recorded_decisions(
         for wanted in (target, target + raised):
             with contextlib.suppress(StoppedError):
                 run_scripted(make_config(num_instructions=wanted, **options))
-        found = refilter(run, output, Filters.model_validate(filters))
-        adds_up(found, output)
-        assert found["filters"] == {} and found["candidates"]["entered"] == found["candidates"]["left"] == 0
+        result = refilter(run, output, Filters.model_validate(filters))
+        adds_up(result, output)
+        assert result.filters == {} and result.candidates.entered == result.candidates.left == 0
         before, now = ((f / "journal.jsonl").read_bytes().split(b"\n") for f in (run, output))
         assert now[1:] == before[1:], "every line but the header, byte for byte"
         header = json.loads(now[0])
@@ -99,18 +99,18 @@ def test_under_other_filters_the_sums_add_up_and_generate_goes_on(
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "new"
         filters = Filters(threshold=threshold, min_words=min_words, max_instances=max_instances)
-        found = refilter(run, output, filters)
-        adds_up(found, output)
+        result = refilter(run, output, filters)
+        adds_up(result, output)
         assert [c["id"] for c in candidates(output)] == [c["id"] for c in candidates(run)], "none is forgotten"
-        config = load_config(output / "config.yaml", {"num_instructions": found["target"] + then})
+        config = load_config(output / "config.yaml", {"num_instructions": result.target + then})
         engine = ScriptedEngine(script)
         with contextlib.suppress(StoppedError):
             assert run_scripted(config, engine).complete
         asked = Counter(request.key.partition("/")[0] for request in engine.history)
-        assert asked["classification"] >= found["pending"]["classification"]
+        assert asked["classification"] >= result.pending.classification
         lines = journal_lines(output)
         assert len({json.dumps(line) for line in lines}) == len(lines), "nothing is asked twice"
-        assert export(config)["instructions"]["accepted"] >= found["candidates"]["accepted"]
+        assert export(config)["instructions"]["accepted"] >= result.candidates.accepted
     assert (run / "journal.jsonl").read_bytes() == before
 
 
@@ -135,11 +135,11 @@ def test_decisions_are_those_of_rouge_score_in_order(
 
 
 def test_stricter_filters_lose_instructions_with_their_instances(run: Path, tmp_path: Path) -> None:
-    found = refilter(run, tmp_path / "new", Filters(threshold=0.5))
+    result = refilter(run, tmp_path / "new", Filters(threshold=0.5))
     old, new = (replay(read_lines(r / "journal.jsonl")) for r in (run, tmp_path / "new"))
     gone = {i.id for i in old.pool} - {i.id for i in new.pool}
-    assert len(gone) == found["candidates"]["left"] > 0
-    assert found["instances"]["lost"] == sum(len(old.instances.get(name, [])) for name in gone) > 0
+    assert len(gone) == result.candidates.left > 0
+    assert result.instances.lost == sum(len(old.instances.get(name, [])) for name in gone) > 0
     assert not gone & (new.instances.keys() | new.is_classification.keys() | new.classification_failed)
     stayed = {i.id for i in old.pool} & {i.id for i in new.pool}
     assert all(new.instances.get(name) == old.instances.get(name) for name in stayed)
@@ -147,9 +147,9 @@ def test_stricter_filters_lose_instructions_with_their_instances(run: Path, tmp_
 
 def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "new"
-    found = refilter(run, output, Filters(threshold=0.9))
-    assert found["candidates"]["entered"] == found["pending"]["classification"] > 0
-    assert found["candidates"]["left"] == 0 and found["target"] == found["candidates"]["accepted"] > 40
+    result = refilter(run, output, Filters(threshold=0.9))
+    assert result.candidates.entered == result.pending.classification > 0
+    assert result.candidates.left == 0 and result.target == result.candidates.accepted > 40
     old, new = (replay(read_lines(r / "journal.jsonl")) for r in (run, output))
     entered = {i.id for i in new.pool} - {i.id for i in old.pool}
     config = load_config(output / "config.yaml", {})
@@ -177,14 +177,14 @@ def test_a_target_that_is_no_longer_reached_lets_the_undecided_in(make_config: A
             break
     first = next(c["instruction"] for c in before if c["accepted"])
     word = max(first.rstrip(".").split(), key=len)
-    found = refilter(run, tmp_path / "new", Filters(keywords=(word,)))
-    adds_up(found, tmp_path / "new")
+    result = refilter(run, tmp_path / "new", Filters(keywords=(word,)))
+    adds_up(result, tmp_path / "new")
     now = {c["id"]: c for c in candidates(tmp_path / "new")}
     decided = [
         c for c in before if c.get("reason") == "target_reached" and now[c["id"]].get("reason") != "target_reached"
     ]
-    assert found["candidates"]["left"] >= 1 and decided
-    assert found["candidates"]["accepted"] <= 6
+    assert result.candidates.left >= 1 and decided
+    assert result.candidates.accepted <= 6
 
 
 def test_identity_is_that_of_the_new_filters(run: Path, tmp_path: Path, make_config: Any) -> None:
@@ -217,10 +217,10 @@ def test_a_stop_is_kept_as_far_as_the_new_decisions_bear_it_out(make_config: Any
     stop = journal_lines(run)[-1] if journal_lines(run)[-1]["kind"] == "control" else None
     stop = stop or next(line for line in journal_lines(run) if line["kind"] == "control")
     laxer = refilter(run, tmp_path / "laxer", Filters(threshold=0.95))
-    assert laxer["stops_left_out"] == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
+    assert laxer.stops_left_out == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
     stricter = refilter(run, tmp_path / "stricter", Filters(threshold=0.4))
     kept = replay(read_lines(tmp_path / "stricter" / "journal.jsonl")).stopped
-    assert stricter["stops_left_out"] == 0 and isinstance(kept, Saturated)
+    assert stricter.stops_left_out == 0 and isinstance(kept, Saturated)
     assert kept.window_accepted <= stop["window_accepted"]
 
 
@@ -238,10 +238,10 @@ def test_a_stop_for_degenerate_answers_is_decided_again(make_config: Any, tmp_pa
     with pytest.raises(StoppedError, match="saturated: the model hardly answers any more: 7 truncated among"):
         run_scripted(make_config(saturation=rule), ScriptedEngine(cut))
     same = refilter(tmp_path / "run", tmp_path / "same", Filters())
-    assert same["stops_left_out"] == 0
+    assert same.stops_left_out == 0
     assert journal_lines(tmp_path / "same")[1:] == journal_lines(tmp_path / "run")[1:]
     laxer = refilter(tmp_path / "run", tmp_path / "laxer", Filters(keywords=()))
-    assert laxer["stops_left_out"] == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
+    assert laxer.stops_left_out == 1 and replay(read_lines(tmp_path / "laxer" / "journal.jsonl")).stopped is None
 
 
 def test_a_stop_that_another_rule_now_bears_out_says_so(make_config: Any, tmp_path: Path) -> None:
@@ -277,8 +277,8 @@ def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: 
         run_scripted(make_config(limits={"max_requests": 30}), ScriptedEngine(answer))
     assert run_scripted(make_config(limits={"time_limit": "8h"}), ScriptedEngine(script)).complete
     recorded = journal_lines(tmp_path / "run")
-    found = refilter(tmp_path / "run", tmp_path / "new", Filters(threshold=0.4))
-    adds_up(found, tmp_path / "new")
+    result = refilter(tmp_path / "run", tmp_path / "new", Filters(threshold=0.4))
+    adds_up(result, tmp_path / "new")
     lines = journal_lines(tmp_path / "new")
 
     def untouched(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -287,9 +287,9 @@ def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: 
     assert untouched(lines) == untouched(recorded)
     assert [line["event"] for line in untouched(lines) if "event" in line] == ["interrupted", "budget", "resumed"]
     assert "completion_too_long" in [line["failed"]["reason"] for line in untouched(lines) if "failed" in line]
-    assert found["target"] == 30 and replay(read_lines(tmp_path / "new" / "journal.jsonl")).stopped is None
+    assert result.target == 30 and replay(read_lines(tmp_path / "new" / "journal.jsonl")).stopped is None
     counts = export(load_config(tmp_path / "new" / "config.yaml", {}))
-    assert counts["instructions"]["accepted"] == found["candidates"]["accepted"]
+    assert counts["instructions"]["accepted"] == result.candidates.accepted
 
 
 def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_file: Path) -> None:
@@ -320,8 +320,16 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SELFINSTRUCT_FILTERS__MIN_WORDS", "5")
     done = invoke("--threshold", 0.6, "-o", tmp_path / "a", "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["filters"] == {"threshold": [0.7, 0.6], "min_words": [4, 5]}
+    result = json.loads(done.stdout)
+    assert result["filters"] == {"threshold": [0.7, 0.6], "min_words": [4, 5]}
+    assert list(result) == [
+        *("run", "output", "filters", "candidates", "instances", "answers_left_out", "pending", "target"),
+        "stops_left_out",
+    ]
+    moves = ["stayed", "entered", "left", "stayed_out"]
+    assert list(result["candidates"]) == ["total", "accepted_before", "accepted", "rejected", *moves, "reasons"]
+    assert list(result["instances"]) == ["before", "lost", "dropped", "gained", "kept"]
+    assert list(result["pending"]) == list(result["answers_left_out"]) == ["classification", "instances"]
     config: Config = load_config(tmp_path / "a" / "config.yaml", {})
     assert (config.seed, config.filters.threshold, config.output_dir) == (42, 0.6, str(tmp_path / "a"))
     done = invoke("--filters.threshold", 0.8, "-o", tmp_path / "b")
