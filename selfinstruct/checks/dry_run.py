@@ -1,6 +1,6 @@
 """`--dry-run`: the resolved configuration, the first prompt of each kind, and what the run is expected to take.
 
-The text is a configuration file: whatever is not configuration stands in comments.
+The text is a configuration file: everything else is in comments.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from selfinstruct.text import duration, size_text, visible
 
 
 def text(config: Config, findings: Findings) -> str:
-    """What a dry run prints.
+    """Return what a dry run prints.
 
     Args:
         config: the configuration.
-        findings: of the preflight for it.
+        findings: of its preflight.
     """
     parts = [dump_yaml(config)]
     prompts = first_prompts(findings)
@@ -28,18 +28,18 @@ def text(config: Config, findings: Findings) -> str:
         shown = [visible(line) for line in prompt.split("\n")]
         parts.append(_comment([f"first prompt of kind {kind}: {tokens:,} tokens", *(f"| {line}" for line in shown)]))
     if not prompts:
-        why = "the run has begun" if not findings.problems else "see the problems found"
+        why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
-    parts.append(_comment(_expectations(config, findings)))
+    parts.append(_comment(_expectations(config.num_instructions, config.output_dir, findings)))
     return "\n".join(parts)
 
 
-def _expectations(config: Config, findings: Findings) -> list[str]:
+def _expectations(num_instructions: int, output_dir: str | None, findings: Findings) -> list[str]:
     expected = findings.estimate
     if expected is None:
         return []
     speed, assumption = tokens_per_s(findings.weight_bytes, len(findings.hardware.gpus))
-    wanted = f"{config.num_instructions:,}"
+    wanted = f"{num_instructions:,}"
     requests = f"{expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
     tokens = (
         f"{expected.completion_tokens:,} written, {expected.prompt_tokens:,} read in prompts, mostly from the cache"
@@ -52,8 +52,8 @@ def _expectations(config: Config, findings: Findings) -> list[str]:
         f"  tokens       {tokens}",
         f"  disk         {size_text(expected.disk_bytes)}: {disk}",
     ]
-    if config.output_dir:
-        lines[-1] += f"; free {size_text(free_disk(Path(config.output_dir)))}"
+    if output_dir:
+        lines[-1] += f"; free {size_text(free_disk(Path(output_dir)))}"
     if findings.weight_bytes:
         lines.append(
             f"  time         {duration(expected.completion_tokens / speed)} of generation, assuming {assumption}"

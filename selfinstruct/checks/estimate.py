@@ -1,4 +1,4 @@
-"""What a run will take: tokens, time, disk. Guesses before the first token, from assumptions that are said aloud."""
+"""Estimates of the tokens, time and disk that a run will take, before its first token. Assumptions are shown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Instances, Proposal
 
 ACCEPTED_SHARE = 0.5
-"""Of the candidates; it falls as the pool grows."""
+"""Share of the candidates that are accepted; it falls as the pool grows."""
 INSTRUCTION_TOKENS = 25
+"""Tokens of one instruction."""
 INSTANCE_TOKENS = 100
-"""Of one answer with the instances of an instruction (the paper's have 1.6, of 12.7 and 18.9 words)."""
+"""Tokens of an answer with the instances of one instruction (the paper's have 1.6, of 12.7 and 18.9 words)."""
 
 _BYTES_PER_TOKEN = 4
 _LINE_BYTES = 400
@@ -24,7 +25,7 @@ _KEPT_CHECKPOINTS = 3  # Two, and one that is being written.
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests, tokens, and bytes on disk."""
+    """Requests, tokens, and bytes on disk that a run will take."""
 
     proposals: int
     prompt_tokens: int
@@ -35,44 +36,54 @@ class Estimate:
 
     @property
     def disk_bytes(self) -> int:
-        """All of it."""
+        """All bytes on disk."""
         return self.journal_bytes + self.dataset_bytes + self.model_bytes
 
 
-def estimate(config: Config, prompts: Mapping[str, int], weight_bytes: int = 0, *, tuned: bool) -> Estimate:
-    """What a run of this configuration will take.
+def estimate(
+    num_instructions: int,
+    proposal: Proposal,
+    instances: Instances,
+    prompts: Mapping[str, int],
+    model_bytes: int = 0,
+) -> Estimate:
+    """Estimate what a run will take.
 
     Args:
-        config: the configuration.
-        prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`); missing kinds are
-            taken for nothing.
-        weight_bytes: size of the model that is tuned; 0 where it is not known, which leaves it out.
-        tuned: whether a model is tuned, too.
+        num_instructions: its target.
+        proposal: options of proposing instructions.
+        instances: options of writing instances.
+        prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`); a missing kind
+            counts as 0.
+        model_bytes: disk of the tuning, from `tuned_bytes`.
     """
-    wanted = config.num_instructions
-    proposals = math.ceil(wanted / (config.proposal.num_new * ACCEPTED_SHARE))
-    proposed = min(config.proposal.max_tokens, config.proposal.num_new * INSTRUCTION_TOKENS)
-    answered = min(config.instances.max_tokens, INSTANCE_TOKENS)
+    proposals = math.ceil(num_instructions / (proposal.num_new * ACCEPTED_SHARE))
+    proposed = min(proposal.max_tokens, proposal.num_new * INSTRUCTION_TOKENS)
+    answered = min(instances.max_tokens, INSTANCE_TOKENS)
     in_prompts = proposals * prompts.get("proposal", 0)
-    in_prompts += wanted * (prompts.get("classification", 0) + prompts.get("instances", 0))
-    # Every text stands in its completion and again among the candidates.
-    journal = proposals * (_LINE_BYTES + config.proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
-    journal += wanted * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
+    in_prompts += num_instructions * (prompts.get("classification", 0) + prompts.get("instances", 0))
+    # The journal holds every text twice: in its completion and among the candidates.
+    journal = proposals * (_LINE_BYTES + proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
+    journal += num_instructions * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
     return Estimate(
         proposals=proposals,
         prompt_tokens=in_prompts,
-        completion_tokens=proposals * proposed + wanted * (1 + answered),
+        completion_tokens=proposals * proposed + num_instructions * (1 + answered),
         journal_bytes=journal,
-        dataset_bytes=wanted * _ROW_BYTES,
-        model_bytes=_tuned_bytes(config.tune.arguments, weight_bytes) if tuned else 0,
+        dataset_bytes=num_instructions * _ROW_BYTES,
+        model_bytes=model_bytes,
     )
 
 
-def _tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
-    """Disk of a tuning: the model at its own precision (2 bytes a parameter), and checkpoints while it trains.
+def tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
+    """Return the disk of a tuning in bytes: the model at 2 bytes a parameter, and checkpoints while it trains.
 
     A checkpoint of full fine-tuning holds float32 weights and two moments of Adam, 12 bytes a parameter; one of an
     adapter is small.
+
+    Args:
+        arguments: TRL's.
+        weight_bytes: size of the model that is tuned; 0: not known, or nothing is tuned.
     """
     per_parameter = 4 if arguments.get("save_only_model") else 12
     small = arguments.get("use_peft") or arguments.get("save_strategy") == "no"
@@ -81,7 +92,12 @@ def _tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
 
 
 def tokens_per_s(weight_bytes: int, num_gpus: int) -> tuple[float, str]:
-    """Output tokens per second that the estimate of time counts with, and the assumption as a sentence."""
+    """Return the output tokens per second that time is estimated by, and the assumption behind it.
+
+    Args:
+        weight_bytes: size of the model.
+        num_gpus: 0: on CPU.
+    """
     size = max(weight_bytes, 1)
     if num_gpus:
         speed = min(20_000.0, 5000.0 * 16e9 / size) * num_gpus

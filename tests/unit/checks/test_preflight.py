@@ -15,12 +15,12 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 
 from selfinstruct.checks import preflight
 from selfinstruct.checks.dry_run import text
-from selfinstruct.checks.estimate import estimate
+from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Instances, Proposal
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.text import GIB, size_text
 
@@ -115,7 +115,7 @@ def test_memory_against_the_model(
     config: Any, monkeypatch: pytest.MonkeyPatch, engine: Any, gpus: Any, weights: int, expected: str | None
 ) -> None:
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    monkeypatch.setattr(preflight, "_weights", lambda *_: weights * GIB)
+    monkeypatch.setattr(preflight, "weight_bytes", lambda *_: weights * GIB)
     monkeypatch.setattr(preflight, "free_disk", lambda _: 1 << 50)
     found = said(config(engine=engine), Hardware(tuple(gpus), 64 * GIB, 64 * GIB))
     if expected is None:
@@ -219,7 +219,7 @@ def test_offline_means_that_nobody_is_asked(config: Any, monkeypatch: pytest.Mon
 
 def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_disk", lambda _: 2 * GIB)
-    monkeypatch.setattr(preflight, "_weights", lambda *_: 16 * GIB)
+    monkeypatch.setattr(preflight, "weight_bytes", lambda *_: 16 * GIB)
     monkeypatch.setattr(preflight, "_tuner", _no_tuner)
     assert said(config(num_instructions=1000)) == []
     assert "journal 2.4 GiB, dataset 3.8 GiB" in said(config(num_instructions=1_000_000))[0]
@@ -229,7 +229,7 @@ def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch)
     assert "model 16.0 GiB" in str(lora.problems[-1])
 
 
-def _no_tuner(_: Config) -> Any:
+def _no_tuner(*_: Any) -> Any:
     raise ConfigError("the tuner was looked at")
 
 
@@ -237,6 +237,25 @@ def test_a_run_that_has_begun_is_not_asked_for_its_engine(config: Any, tmp_path:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "journal.jsonl").write_text("")
     assert said(config(model="/nowhere/at/all")) == []
+
+
+def test_the_model_that_rewrites_outputs_is_checked_for_the_whole_chain_alone(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    settings = config(regenerate={"model": str(tmp_path / "nowhere")})
+
+    def problems(settings: Config, tuned: bool) -> list[str]:
+        found = [str(problem) for problem in check(settings, tuned=tuned, hardware=HOST).problems]
+        return [problem for problem in found if "the tuner was looked at" not in problem]
+
+    assert problems(settings, tuned=False) == []
+    assert len(problems(settings, tuned=True)) == 1 and "nowhere': no such model" in problems(settings, tuned=True)[0]
+    assert problems(config(regenerate={"model": "tuned"}), tuned=True) == []
+    for run in (tmp_path / "run-generated", tmp_path / "run"):
+        run.mkdir()
+        (run / "journal.jsonl").write_text("")
+    assert problems(settings, tuned=True) == []
 
 
 def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
@@ -253,22 +272,19 @@ def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     broken = check(config(), tuned=True, hardware=HOST)
     assert [str(p) for p in broken.problems] == [
-        "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; mend its installation"
+        "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; repair its installation"
     ]
 
 
-def test_estimates_grow_with_what_they_depend_on(make_config: Any) -> None:
+def test_estimates_grow_with_what_they_depend_on() -> None:
     prompts = {"proposal": 300, "classification": 900, "instances": 1500}
-    some = estimate(make_config(num_instructions=1000), prompts, tuned=False)
+    some = estimate(1000, Proposal(), Instances(), prompts)
     assert some.proposals == 250 and some.prompt_tokens == 250 * 300 + 1000 * 2400
     assert some.completion_tokens == 250 * 200 + 1000 * 101 and some.model_bytes == 0
-    twice = estimate(make_config(num_instructions=2000), prompts, tuned=False)
+    twice = estimate(2000, Proposal(), Instances(), prompts)
     assert twice.disk_bytes == 2 * some.disk_bytes and twice.completion_tokens == 2 * some.completion_tokens
-    full = estimate(make_config(), {}, 10, tuned=True).model_bytes
-    assert (
-        full == 10 + 3 * 12 * 5
-        and estimate(make_config(tune={"save_strategy": "no"}), {}, 10, tuned=True).model_bytes == 10
-    )
+    assert tuned_bytes({}, 10) == 10 + 3 * 12 * 5
+    assert tuned_bytes({"save_strategy": "no"}, 10) == 10
 
 
 def test_sizes_and_places(tmp_path: Path) -> None:
