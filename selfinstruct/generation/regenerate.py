@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -41,7 +41,18 @@ from selfinstruct.records import Completion, Instance, Instruction, Prompt, Seed
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, MetricsWriter, read_lines, read_raw_lines
-from selfinstruct.run.lines import Failure, Header, InstanceCandidate, Line, OutputLine, rewrite
+from selfinstruct.run.lines import (
+    ClassificationLine,
+    Control,
+    Failure,
+    Header,
+    InstanceCandidate,
+    InstancesLine,
+    Line,
+    OutputLine,
+    ProposalLine,
+    rewrite,
+)
 from selfinstruct.run.parents import Earlier
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.signals import until_signal
@@ -78,6 +89,8 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     arguments = engine_arguments(config.model, config.engine, config.regenerate)
     identity = {**before.header.identity, "regenerate": _identity(config.regenerate, arguments, before)}
     with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:
+        if state.begun and (state.pending() or state.proposals < before.proposals):
+            _copy_lost_lines(RunDirectory(source), run, state)
         if not state.begun or state.outputs_left():
             header = msgspec.structs.replace(before.header, identity=identity, source=str(source.resolve()))
             asyncio.run(_rewrite(config, run, state, header, RunDirectory(source), start_engine))
@@ -175,6 +188,29 @@ def _copy_journal(source: RunDirectory, run: RunDirectory, header: Header, state
             else:
                 state.apply(line)
                 stream.write(raw)
+
+
+def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -> None:
+    """Append the source's lines that `selfinstruct repair` dropped from the copy, and bring `state` up to them."""
+    proposals = state.proposals
+    with JournalWriter(run.journal) as journal:
+        for line in read_lines(source.journal):
+            match line:
+                case ProposalLine():
+                    lost = line.n >= proposals
+                case ClassificationLine():
+                    lost = line.id not in state.is_classification and line.id not in state.classification_failed
+                case InstancesLine():
+                    lost = line.id not in state.instances
+                case Control():
+                    lost = line.after_proposal >= proposals
+                case Header() | OutputLine():
+                    lost = False
+                case _ as never:
+                    assert_never(never)
+            if lost:
+                journal.append(line)
+                state.apply(line)
 
 
 async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Line], None], max_in_flight: int) -> None:

@@ -17,6 +17,8 @@ Lines that can stay are kept byte for byte. These lines are dropped:
 - control lines (a raised target, a stop) that belong to a dropped proposal. The next `generate` writes them again if
   they still apply.
 
+What a regenerated run has lost of its source's lines, the next `regenerate` copies from the source again.
+
 One line may be added: when proposals follow a stop, and a damaged line lies between them, then that line lifted the
 stop. Without it the run would stay stopped for ever.
 
@@ -119,6 +121,7 @@ class RepairResult:
         dropped: the dropped lines, by kind and reason.
         lost: what the dropped lines held.
         next_proposal: number of the proposal with which the run continues.
+        source: of a regenerated run: the run whose outputs it rewrites. `regenerate` copies lost lines from it.
     """
 
     run: Path
@@ -129,6 +132,7 @@ class RepairResult:
     dropped: tuple[DroppedLines, ...]
     lost: Lost
     next_proposal: int
+    source: str | None
 
 
 def repair(run_dir: Path) -> RepairResult:
@@ -152,7 +156,15 @@ def repair(run_dir: Path) -> RepairResult:
                     stream.writelines(walk.kept(copy))
                 replay(read_lines(temporary))  # Never replace the journal by one that replay refuses.
     return RepairResult(
-        run_dir, copy, torn, walk.counts(), tuple(walk.damaged), walk.dropped_lines(), walk.lost(), walk.state.proposals
+        run=run_dir,
+        copy=copy,
+        torn=torn,
+        lines=walk.counts(),
+        damaged=tuple(walk.damaged),
+        dropped=walk.dropped_lines(),
+        lost=walk.lost(),
+        next_proposal=walk.state.proposals,
+        source=walk.state.header.source,
     )
 
 
@@ -370,7 +382,7 @@ def render(result: RepairResult) -> str:
         text.append(f"{drop.lines:,} whole line(s) of kind {drop.kind!r} removed: {drop.why}")
     if lost.proposals:
         first, last = lost.proposals
-        text.append(f"proposals {first} to {last} will be made again")
+        text.append(f"proposals {first} to {last} will be {'made' if result.source is None else 'copied'} again")
     if counts.added:
         text.append(f"{counts.added} line(s) added: a stop had been lifted, and the line that said so was damaged")
     text.append(
@@ -378,4 +390,11 @@ def render(result: RepairResult) -> str:
         f"{lost.instances:,} instances, {lost.outputs:,} rewritten outputs; "
         f"kept: {counts.kept:,} of {counts.total:,} lines"
     )
-    return "\n".join([*text, f"the run continues with proposal {result.next_proposal}"])
+    if result.source is None:
+        text.append(f"the run continues with proposal {result.next_proposal}")
+    else:
+        text.append(
+            "give the `selfinstruct regenerate` command of this run again: it copies lost lines from "
+            f"{result.source} and requests lost outputs"
+        )
+    return "\n".join(text)

@@ -27,6 +27,8 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explain import render as render_explained
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.repair import render as render_repaired
+from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import next_command, status
 from selfinstruct.report import write_report
 from selfinstruct.run.journal import read_lines, read_raw_lines
@@ -286,6 +288,22 @@ def test_explain_shows_rewritten_outputs_and_refilter_names_their_source(source:
     assert "rewritten output of instance 2" in render_explained(explanation)
     with pytest.raises(InputError, match=f"Refilter the run that it was made from, {source.output_dir}"):
         refilter(run, tmp_path / "other", Filters(threshold=0.5))
+
+
+@pytest.mark.parametrize("kind", ["proposal", "classification", "instances", "output"])
+def test_what_repair_dropped_is_copied_from_the_source_or_requested_again(source: Config, kind: str) -> None:
+    whole = rewrite(source)
+    journal = Path(f"{source.output_dir}-new") / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    place = [k for k, line in enumerate(lines) if line.startswith(b'{"kind":"%s"' % kind.encode())][2]
+    journal.write_bytes(b"".join([*lines[:place], b"?\n", *lines[place + 1 :]]))
+    result = repair(journal.parent)
+    assert result.source == str(Path(str(source.output_dir)).resolve())
+    assert f"copies lost lines from {result.source}" in render_repaired(result)
+    assert not state_of(rewriting(source)).complete
+    state = rewrite(source)
+    assert state.complete and state.counts().outputs == whole.counts().outputs
+    assert sorted(journal.read_bytes().splitlines(keepends=True)) == sorted(lines)
 
 
 def test_a_damaged_journal_is_noticed(source: Config) -> None:

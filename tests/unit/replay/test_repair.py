@@ -297,6 +297,6 @@ def test_the_command(run: Path) -> None:
     done = CliRunner().invoke(cli, ["repair", str(run), "--json"])
     result = json.loads(done.stdout)
     assert done.exit_code == 0 and result["lines"]["damaged"] == 0
-    assert list(result) == ["run", "copy", "torn", "lines", "damaged", "dropped", "lost", "next_proposal"]
+    assert list(result) == ["run", "copy", "torn", "lines", "damaged", "dropped", "lost", "next_proposal", "source"]
     assert list(result["lines"]) == ["total", "kept", "damaged", "dropped", "added"]
     assert list(result["lost"]) == ["proposals", "completions", "instructions", "instances", "outputs"]
