@@ -108,7 +108,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="selfinstruct-") as name:
         run = RunDirectory(Path(name) / "run")
-        shutil.copytree(resolve_model(options.model), run.model)
+        shutil.copytree(resolve_model(options.model), run.model.path)
         questions(run.path / "tasks.jsonl", options.prompts)
         config = load_config(
             None,

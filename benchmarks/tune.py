@@ -35,7 +35,7 @@ from typing import Any
 
 from selfinstruct import records
 from selfinstruct.checks.hardware import processor
-from selfinstruct.run.training_record import TRAINING_RECORD, read_training_record
+from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 Figures = dict[str, float]
@@ -125,7 +125,7 @@ class Bench:
         ]
         self.dataset.mkdir()
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.dataset / "train.jsonl").write_text(text * repeats)
+        DatasetDirectory(self.dataset).split("train").write_text(text * repeats)
         tokenized = data.tokenize(data.load_splits(self.dataset)["train"], AutoTokenizer.from_pretrained(self.model))
         return [len(row.input_ids) for row in tokenized]
 
@@ -181,7 +181,7 @@ class Bench:
             *keep,
         ]
         seconds, _ = self._run([*command, f"--model_name_or_path={self.model}", *arguments])
-        record = read_training_record(output / TRAINING_RECORD)
+        record = ModelDirectory(output).training_record()
         shutil.rmtree(output)
         return {
             "steps_per_s": record.runtime.steps_per_s,

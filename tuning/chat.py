@@ -37,9 +37,9 @@ def models(model: str, against: str | None = None) -> list[NamedModel]:
     path = Path(model)
     run = RunDirectory(path)
     if run.journal.is_file():
-        if not any((run.model / name).exists() for name in ("config.json", "adapter_config.json")):
+        if not run.model.holds_model:
             raise ConfigError(f"{path}: has no tuned model yet; tune one with `selfinstruct tune {path}`")
-        path = run.model
+        path = run.model.path
         model = str(path)
     record = stored_record(path)
     base = record.model if record else None

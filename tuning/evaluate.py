@@ -28,11 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     run = RunDirectory(options.run_dir)
-    if options.config is None and not run.config.exists():
-        raise InputError(f"{run.path} is no run directory: it has no config.yaml; give one with --config FILE")
+    if options.config is None and not run.config_path.exists():
+        raise InputError(
+            f"{run.path} is no run directory: it has no {run.config_path.name}; give one with --config FILE"
+        )
     if options.score_only and options.model:
         raise ConfigError("--score-only scores the arms that are saved; leave out --model")
-    config = load_config(options.config or run.config, {})
+    config = load_config(options.config or run.config_path, {})
     show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from selfinstruct.console import console
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import debugging, run_program
+from selfinstruct.run.folders import ModelDirectory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +78,7 @@ def tune(argv: Sequence[str]) -> None:
         train(trainer, start.checkpoint)
         save(trainer, prepared.tokenizer, output_dir, base=base, merge=options.merge)
     if is_main:
-        card.write(output_dir)
+        card.write(ModelDirectory(output_dir))
         checkpoints.remove_unneeded(output_dir, arguments.by_user)
         record.summarize(output_dir)
 

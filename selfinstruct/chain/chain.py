@@ -6,7 +6,6 @@ good only when its processes end. A tuning that is done leaves a mark with the h
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -27,9 +26,10 @@ from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.generation import stop_rules
+from selfinstruct.records import SPLITS
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
+from selfinstruct.run.training_record import TrainingRecord
 from selfinstruct.text import duration
 
 _PROGRAM = [sys.executable, "-m", "selfinstruct"]
@@ -101,7 +101,7 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
             "--finish-by and --time-limit, or rewrite the outputs later with `selfinstruct regenerate`"
         )
     if run.journal.exists() and not overwrite:
-        state = replay(read_lines(run.journal, live=True))
+        state = run.state(live=True)
         if state.begun and not state.header.regenerates:
             raise ConfigError(
                 f"{run.path} holds a run without regenerate.model; leave that option out to continue the run, or give "
@@ -181,15 +181,16 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     exports.require_dataset(run)
     model = config.tune.model or config.model
 
-    def command_of(dataset: Path, output: Path, options: Tune) -> tuple[list[str], DoneMark]:
-        tasks = config.evaluate.tasks
-        command = tune_command(options, model=model, dataset_dir=dataset, output_dir=output, eval_tasks=tasks)
-        return command, DoneMark(output, sorted(dataset.glob("*.jsonl")), [model, *command[1:]])
+    def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:
+        command = tune_command(
+            options, model=model, dataset_dir=dataset.path, output_dir=output.path, eval_tasks=config.evaluate.tasks
+        )
+        return command, DoneMark(output, sorted(dataset.path.glob("*.jsonl")), [model, *command[1:]])
 
-    def tune_on(dataset: Path, output: Path, options: Tune) -> None:
+    def tune_on(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> None:
         command, done = command_of(dataset, output, options)
         if done.is_set() and not overwrite:
-            console.print(f"tune: {output} is up to date")
+            console.print(f"tune: {output.path} is up to date")
             return
         run_stage([*command, *_overwrite(overwrite)], "tune")
         done.set()
@@ -203,16 +204,16 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             return False
         options, baseline = fitted
     tune_on(run.dataset, run.model, options)
-    if baseline and plan is not None and not plan.has_time_for_baseline(_trained(run.model)["steps"]):
+    if baseline and plan is not None and not plan.has_time_for_baseline(run.model.training_record().steps):
         plan.note(NO_BASELINE)
         baseline = False
     if baseline:
         rows = exports.export_seeds(config, run.seeds_dataset)
-        for split in exports.SPLITS[1:]:  # Both keep their best checkpoint by the same rows.
-            if (run.dataset / f"{split}.jsonl").exists():
-                shutil.copyfile(run.dataset / f"{split}.jsonl", run.seeds_dataset / f"{split}.jsonl")
+        for split in SPLITS[1:]:  # Both keep their best checkpoint by the same rows.
+            if run.dataset.split(split).exists():
+                shutil.copyfile(run.dataset.split(split), run.seeds_dataset.split(split))
         console.print(f"tune: now the baseline, on the {rows} rows of the seeds alone")
-        tune_on(run.seeds_dataset, run.seeds_model, _limit_steps(options, rows, _trained(run.model)))
+        tune_on(run.seeds_dataset, run.seeds_model, _limit_steps(options, rows, run.model.training_record()))
     return True
 
 
@@ -237,11 +238,10 @@ def evaluate(
     if score_only:
         command.append("--score-only")
     run_stage(command, "evaluate", seconds=seconds)
-    scores = run.evaluation / "scores.json"
-    if (run.model / "training.json").exists() and "tuned" in json.loads(scores.read_text())["arms"]:
+    if run.model.record_path.exists() and "tuned" in run.evaluation.scores().arms:
         from tuning.training import card
 
-        card.write(run.model, scores)
+        card.write(run.model, run.evaluation)
 
 
 def report(run: RunDirectory) -> Path:
@@ -279,25 +279,23 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
     if plan.left <= 0:
         when = deadline.clock_text(finish_by)
         raise StoppedError(f"the deadline, {when}, has passed; give the same command with a later one, or none")
-    folder = run.path / ".probe"
-    dataset, output = folder / "dataset", folder / "model"
     command = tune_command(
         tuning_time.probe_options(config.tune),
         model=config.tune.model or config.model,
-        dataset_dir=dataset,
-        output_dir=output,
+        dataset_dir=run.probe_dataset.path,
+        output_dir=run.probe_model.path,
     )
 
     def measure() -> tuning_time.Probe:
         console.print(f"tune: measuring its speed, {tuning_time.PROBE_STEPS} steps on the seeds")
         with run.locked():  # Nobody else uses the folder.
             try:
-                shutil.rmtree(folder, ignore_errors=True)
-                exports.export_seeds(config, dataset)
+                shutil.rmtree(run.probe, ignore_errors=True)
+                exports.export_seeds(config, run.probe_dataset)
                 run_stage(command, "the probe of tuning")
-                return tuning_time.read_probe(output / "training.json", config.tune, dataset)
+                return tuning_time.read_probe(run.probe_model, config.tune, run.probe_dataset)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(run.probe, ignore_errors=True)
 
     plan.measure_once(command, measure)
     return plan
@@ -318,7 +316,7 @@ def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> Sto
             f"saving; generation leaves at least {duration(reserve.after(0, 0))} for tuning and evaluation"
         )
     if not overwrite and run.journal.exists():
-        state = replay(read_lines(run.journal, live=True))
+        state = run.state(live=True)
         target = max(state.target, config.num_instructions)
         console.print(f"continuing {run.path}: {len(state.pool)}/{target} accepted so far")
     try:
@@ -326,7 +324,7 @@ def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> Sto
     except StoppedError as error:
         if not run.journal.exists():
             raise
-        if not stop_rules.reason(run, replay(read_lines(run.journal, live=True))):
+        if not stop_rules.reason(run, run.state(live=True)):
             stop_rules.record(run, str(error))  # Its process was killed: it could not say so itself.
         return error
     finally:
@@ -337,7 +335,7 @@ def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> Sto
 
 def _require_regenerable(generated: RunDirectory, stopped: StoppedError) -> None:
     """Raise the stop of a generation that left instructions without instances, or may still go on."""
-    state = replay(read_lines(generated.journal))
+    state = generated.state()
     if state.pending() or (state.stopped is None and len(state.pool) < state.target):
         raise stopped
 
@@ -354,7 +352,7 @@ def _require_rows(counts: dict[str, Any], min_rows: int, stopped: StoppedError) 
 
 
 def _tuning_in_time(
-    tune: Tune, model: Path, plan: DeadlinePlan, baseline: bool, mark: Callable[[Tune], DoneMark]
+    tune: Tune, model: ModelDirectory, plan: DeadlinePlan, baseline: bool, mark: Callable[[Tune], DoneMark]
 ) -> tuple[Tune, bool] | None:
     """Return the options of a tuning that ends in time, and whether the baseline does; None: not even one step does.
 
@@ -377,7 +375,7 @@ def _tuning_in_time(
     steps = fitted.max_steps
     before = plan.steps_before(lambda n: mark(with_steps(n)).key)
     if steps is not None and before is not None:
-        checkpoint = checkpoints.last_complete(model / checkpoints.FOLDER)
+        checkpoint = checkpoints.last_complete(model.checkpoints)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if before - done <= steps or (mark(with_steps(before)).is_set() and steps <= before):
             steps = before
@@ -394,24 +392,19 @@ def _with_steps(tune: Tune, steps: int) -> Tune:
     return tune.model_copy(update={"max_steps": steps})
 
 
-def _limit_steps(tune: Tune, rows: int, trained: dict[str, Any]) -> Tune:
+def _limit_steps(tune: Tune, rows: int, trained: TrainingRecord) -> Tune:
     """Return the options of a baseline on this many rows that takes at most the steps of the tuned model.
 
     Otherwise the model with more rows would be trained longer, and the comparison would measure that.
     """
-    return tune if rows <= trained["rows"]["trained_on"] else _with_steps(tune, trained["steps"])
-
-
-def _trained(model: Path) -> dict[str, Any]:
-    """Return the model's `training.json`."""
-    return json.loads((model / "training.json").read_bytes())
+    return tune if rows <= trained.rows.trained_on else _with_steps(tune, trained.steps)
 
 
 def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:
     """Evaluate; with a deadline, start only what may fit, and end it in time."""
     if plan is None:
         return evaluate(run)
-    baseline = (run.seeds_model / "training.json").exists()
+    baseline = run.seeds_model.record_path.exists()
     needed, left = plan.evaluation_s(baseline=baseline), plan.left - REPORT_S
     if left < LEAST_OF_THE_EVALUATION * needed:
         plan.note(f"the evaluation was left out: it takes about {duration(needed)}, {duration(plan.left)} were left")
@@ -430,20 +423,20 @@ def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:
 
 def _show_summary(run: RunDirectory, seconds: float, cut: Sequence[str]) -> None:
     """Print the table that closes the whole chain."""
-    state: RunState = replay(read_lines(run.journal))
+    state = run.state()
     why = escape(stop_rules.reason(run, state))
-    scores = run.evaluation / "scores.json"
+    scores = run.evaluation.scores_path
     rows: list[tuple[str, Any]] = [
         *([("stopped early", why)] if why else []),
         *(("cut", sentence) for sentence in cut),
         ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
-        ("dataset", run.dataset),
-        ("model", run.model),
+        ("dataset", run.dataset.path),
+        ("model", run.model.path),
         *([("scores", scores)] if scores.exists() else []),
         ("report", run.report),
         ("time", duration(seconds)),
     ]
-    only_adapter = (run.model / "adapter_config.json").exists()  # Its card says how it is served.
-    following = f"selfinstruct chat {run.path}" if only_adapter else f"vllm serve {run.model}"
+    # The card of an adapter says how it is served.
+    following = f"selfinstruct chat {run.path}" if run.model.is_adapter else f"vllm serve {run.model.path}"
     title = f"{run.path} is complete" + (", but generation stopped before its target" if why else "")
     closing_table(title, rows, following)

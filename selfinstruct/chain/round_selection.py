@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.config.schema import Config
 from selfinstruct.formats import jsonl
+from selfinstruct.run.folders import EvaluationDirectory
 from tuning.evaluation.questions import UNSEEN_SET
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Standing:
         return list(zip(self.held_out, self.against, self.gains, strict=True))
 
 
-def stand(evaluations: Sequence[Path], config: Config) -> Standing:
+def stand(evaluations: Sequence[EvaluationDirectory], config: Config) -> Standing:
     """How the rounds stand whose evaluations are in these folders, in order.
 
     Raises:
@@ -57,7 +57,7 @@ def stand(evaluations: Sequence[Path], config: Config) -> Standing:
     return judge(measure(evaluations), config)
 
 
-def measure(evaluations: Sequence[Path]) -> list[dict[str, Score]]:
+def measure(evaluations: Sequence[EvaluationDirectory]) -> list[dict[str, Score]]:
     """Each round's ROUGE-L by question of the yardstick."""
     from tuning.evaluation.bootstrap import TUNED, Score
     from tuning.evaluation.metrics import METRICS
@@ -66,7 +66,7 @@ def measure(evaluations: Sequence[Path]) -> list[dict[str, Score]]:
     yardstick: dict[tuple[str, str], Row] = {}
     measured = []
     for k, folder in enumerate(evaluations):
-        rows = [row for _, row in jsonl.read(folder / f"predictions-{TUNED}.jsonl") if row["set"] == UNSEEN_SET]
+        rows = [row for _, row in jsonl.read(folder.rows("predictions", TUNED)) if row["set"] == UNSEEN_SET]
         if k == 0:
             yardstick = {(row["instruction"], row["input"]): row for row in rows}
         scores = {}

@@ -17,7 +17,6 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -37,10 +36,9 @@ from selfinstruct.console import console, stage
 from selfinstruct.errors import ConfigError, InputError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.session import anchored, discard, refuse_other_run
+from selfinstruct.generation.session import anchored, refuse_other_run
 from selfinstruct.run import parents
-from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_header, read_lines
+from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.rounds_record import (
     Gain,
@@ -48,10 +46,10 @@ from selfinstruct.run.rounds_record import (
     Round,
     Rounds,
     SetScores,
-    read_rounds,
     write_rounds,
 )
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.scores import TUNED
+from selfinstruct.run.state import RunState
 
 _ROUND = re.compile(r"round-\d{2,}(-generated)?")
 _REWRITTEN_PARENTS = "-earlier"
@@ -93,34 +91,34 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
     chain = chain or real_chain()
-    output = RunDirectory.at(config.output_dir)
+    output = RoundsDirectory.at(config.output_dir)
     _check_settings(config)
     config = anchored(config)
     identity = _identity(config)
-    path = output.path / "rounds.json"
     with output.locked():
-        if overwrite and not output.journal.exists():
+        if overwrite and not RunDirectory(output.path).journal.exists():
             _discard(output)
         rounds = _read_or_start(output, identity)
-        jsonl.write_text(output.config, dump_yaml(config))
+        jsonl.write_text(output.config_path, dump_yaml(config))
         while True:
-            evaluations = [output.path / row.run / "evaluation" for row in rounds.rounds]
-            rounds = _judge(output.path, rounds, stand(evaluations, config), config.rounds)
-            write_rounds(path, rounds)
-            _point_at(output.path, rounds.best)
+            evaluations = [output.round(row.run).evaluation for row in rounds.rounds]
+            rounds = _judge(output, rounds, stand(evaluations, config), config.rounds)
+            write_rounds(output.rounds_path, rounds)
+            if rounds.best:
+                output.point_at(rounds.best)
             if rounds.ended:
                 break
             number = len(rounds.rounds) + 1
             made = _make_round(config, output.path, number, chain)
             if made is None:
                 rounds = replace(rounds, ended=f"round {number} found nothing new")
-                write_rounds(path, rounds)
+                write_rounds(output.rounds_path, rounds)
                 break
             rounds = replace(rounds, rounds=[*rounds.rounds, made])
         console.print(f"rounds: {rounds.ended}; the best is {rounds.best}")
         from selfinstruct.report.rounds_page import write_report
 
-        write_report(output.path, rounds)
+        write_report(output, rounds)
     return rounds
 
 
@@ -130,7 +128,7 @@ def first_round(config: Config) -> Config:
     Raises:
         ConfigError: no directory is given, or rounds cannot be made with these settings.
     """
-    output = RunDirectory.at(config.output_dir)
+    output = RoundsDirectory.at(config.output_dir)
     _check_settings(config)
     return round_config(config, output.path, 1)
 
@@ -150,15 +148,13 @@ def round_config(config: Config, output: Path, number: int) -> Config:
     if number == 1:
         return config.model_copy(update={"output_dir": str(run)})
     before = [output / name_of(k) for k in range(1, number)]
-    header = read_header(RunDirectory(before[0]).journal)
-    assert header is not None  # The round before has ended.
-    style = header.resolved["style"]
+    style = RunDirectory(before[0]).header().resolved["style"]
     rewritten = run.with_name(run.name + _REWRITTEN_PARENTS)
     parent_runs = [rewritten / path.name if _by_tuned(config.regenerate) else path for path in before]
     return config.model_copy(
         update={
             "output_dir": str(run),
-            "model": str(RunDirectory(before[-1]).model.resolve()),
+            "model": str(RunDirectory(before[-1]).model.path.resolve()),
             "revision": None,
             "prompting": style,
             "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in parent_runs)),
@@ -231,24 +227,20 @@ def _generate(config: Config, chain: Chain) -> RunState:
     try:
         chain.generate(config)
     except StoppedError:
-        state = _state(run) if run.journal.exists() else RunState()
+        state = run.state() if run.journal.exists() else RunState()
         if not isinstance(state.stopped, Saturated) or state.pending():
             raise
         console.print(
             f"{run.path} is saturated at {len(state.pool)} of {state.target} instructions: going on with them"
         )
         return state
-    return _state(run)
-
-
-def _state(run: RunDirectory) -> RunState:
-    return replay(read_lines(run.journal))
+    return run.state()
 
 
 def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
     """Return what `rounds.json` says of a round that is done; its comparison with the others is left to `_judge`."""
-    state, counts = _state(run), _read_json(run.dataset / "export.json")
-    sets = _read_json(run.evaluation / "scores.json")["arms"].get("tuned", {}).get("sets", {})
+    state, counts, scores = run.state(), run.dataset.export_counts(), run.evaluation.scores()
+    sets = scores.arms[TUNED].sets if TUNED in scores.arms else {}
     return Round(
         round=number,
         run=run.path.name,
@@ -258,39 +250,28 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
         train_rows=counts["rows"]["train"],
         saturated=len(state.pool) < state.target,
         outputs=state.counts().outputs,
-        scores={name: msgspec.convert(scores, SetScores) for name, scores in sets.items()},
+        scores={name: msgspec.convert(about, SetScores, from_attributes=True) for name, about in sets.items()},
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; the round that it belongs to is damaged") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object; the round that it belongs to is damaged")
-    return value
 
 
 # --------------------------------------------------------------------------------------------- all of them
 
 
-def _read_or_start(output: RunDirectory, identity: dict[str, Any]) -> Rounds:
+def _read_or_start(output: RoundsDirectory, identity: dict[str, Any]) -> Rounds:
     """Return what `rounds.json` holds; no rounds when there is none.
 
     Raises:
         ConfigError: the rounds were made with other settings, or the directory is that of a run.
         InputError: a round is gone.
     """
-    if output.journal.exists():
+    if RunDirectory(output.path).journal.exists():
         raise ConfigError(
             f"{output.path} holds a run; give the rounds a directory of their own: --output-dir DIRECTORY"
         )
-    path = output.path / "rounds.json"
-    rounds = read_rounds(path) if path.exists() else Rounds(identity=identity)
-    refuse_other_run(output, rounds.identity, identity)
+    rounds = output.rounds() if output.rounds_path.exists() else Rounds(identity=identity)
+    refuse_other_run(output.path, rounds.identity, identity)
     for row in rounds.rounds:
-        if not (output.path / row.run / "journal.jsonl").exists():
+        if not output.round(row.run).journal.exists():
             raise InputError(
                 f"{output.path / row.run} is gone, and later rounds build on it; restore it, or start again from "
                 "scratch with --overwrite"
@@ -298,7 +279,7 @@ def _read_or_start(output: RunDirectory, identity: dict[str, Any]) -> Rounds:
     return rounds
 
 
-def _judge(output: Path, rounds: Rounds, standing: Standing, options: schema.Rounds) -> Rounds:
+def _judge(output: RoundsDirectory, rounds: Rounds, standing: Standing, options: schema.Rounds) -> Rounds:
     """Return the rounds with their comparison, the best of them, and the reason to end, if there is one.
 
     Args:
@@ -321,7 +302,7 @@ def _judge(output: Path, rounds: Rounds, standing: Standing, options: schema.Rou
         rounds=rows,
         best=best,
         ended=_reason_to_end(len(rows), standing.without_gain, options),
-        verdict=_read_json(output / best / "evaluation" / "scores.json").get("verdict") if best else None,
+        verdict=output.round(best).evaluation.scores().verdict if best else None,
     )
 
 
@@ -339,16 +320,6 @@ def _reason_to_end(made: int, without_gain: int, options: schema.Rounds) -> str 
         last = "the last round was" if options.patience == 1 else f"the last {without_gain} rounds were"
         return f"{last} not shown to be better on held-out tasks"
     return None
-
-
-def _point_at(output: Path, best: str | None) -> None:
-    """Let `best` be a relative symbolic link to the best round; it is replaced in one step."""
-    if best is None:
-        return
-    temporary = output / ".best.new"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(best)
-    temporary.replace(output / "best")
 
 
 def _check_settings(config: Config) -> None:
@@ -384,15 +355,15 @@ def _identity(config: Config) -> dict[str, Any]:
     return identity
 
 
-def _discard(output: RunDirectory) -> None:
+def _discard(output: RoundsDirectory) -> None:
     """Remove the rounds and their records, and nothing else that may be in the directory."""
-    for path in (output.path / "rounds.json", output.path / "best", output.config, output.report):
+    for path in (output.rounds_path, output.best, output.config_path, output.report):
         path.unlink(missing_ok=True)
     folders = [*output.path.glob(f"round-*{_REWRITTEN_PARENTS}/round-*"), *output.path.glob("round-*")]
     for folder in [path for path in folders if path.is_dir() and _ROUND.fullmatch(path.name)]:
         run = RunDirectory(folder)
         with run.locked():
-            discard(run)
+            run.discard()
         if all(path.name.startswith(".") for path in folder.iterdir()):
             shutil.rmtree(folder)
     for folder in output.path.glob(f"round-*{_REWRITTEN_PARENTS}"):

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +16,7 @@ from selfinstruct.chain.tuning_time import FittedTuning, Probe, characters_per_r
 from selfinstruct.clock import SAFETY_FACTOR, Clock, Reserve, clock_text
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory
 
 RESERVE_FACTOR = 1.3
@@ -150,7 +149,7 @@ class DeadlinePlan:
 
         Time for its evaluation is set aside, unless that leaves hardly any steps: the model comes first.
         """
-        rows = sum(1 for _ in jsonl.read(self._run.dataset / "train.jsonl"))
+        rows = sum(1 for _ in jsonl.read(self._run.dataset.split(TRAIN)))
         characters = characters_per_row(self._run.dataset)
 
         def within(seconds: float, baseline_rows: int = 0) -> FittedTuning:
@@ -182,7 +181,7 @@ class DeadlinePlan:
         Args:
             baseline: whether the baseline is evaluated, too.
         """
-        start_s, tokens_per_s = _engine_speed(self._run.metrics)
+        start_s, tokens_per_s = _engine_speed(self._run)
         models = 3 if baseline else 2
         reserve = Reserve(_OTHER_S, engine_starts=models, tokens=self._evaluation_tokens(models + 1))
         return reserve.after(0, start_s, tokens_per_s)
@@ -250,20 +249,10 @@ def _num_rows(seeds: Sequence[str]) -> int:
     return sum(len(task.instances) for task in seed_tasks.load_seed_tasks(seeds))
 
 
-def _engine_speed(metrics: Path) -> tuple[float, float]:
+def _engine_speed(run: RunDirectory) -> tuple[float, float]:
     """Return (seconds to start an engine, completion tokens per second), the last of each that was measured."""
     start_s, tokens_per_s = _ENGINE_START_S, 0.0
-    for row in _rows(metrics):
-        start_s = float(row.get("engine_start_s") or start_s)
-        tokens_per_s = float(row.get("tokens_per_s") or tokens_per_s)
+    for measurement in run.metrics():
+        start_s = measurement.engine_start_s or start_s
+        tokens_per_s = measurement.tokens_per_s or tokens_per_s
     return start_s, tokens_per_s
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for raw in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            row = json.loads(raw)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row

@@ -15,6 +15,7 @@ from selfinstruct.environment import EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.parent_death import end_with_parent
+from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.signals import on_signals
 
 _GRACE_S = 30.0
@@ -94,7 +95,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 class DoneMark:
-    """Remembers, in `<output>/.done`, the hash of the inputs of a finished stage.
+    """Remembers, in a file in the model's folder, the hash of the inputs of a finished stage.
 
     Args:
         output: folder that the stage writes.
@@ -102,8 +103,8 @@ class DoneMark:
         arguments: whatever else its result depends on.
     """
 
-    def __init__(self, output: Path, inputs: Sequence[Path], arguments: Sequence[str]) -> None:
-        self._path = output / ".done"
+    def __init__(self, output: ModelDirectory, inputs: Sequence[Path], arguments: Sequence[str]) -> None:
+        self._path = output.done
         digest = hashlib.sha256(repr(list(arguments)).encode())
         for path in inputs:
             with path.open("rb") as stream:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 from msgspec import Struct
 
 from selfinstruct.clock import SAFETY_FACTOR
 from selfinstruct.config.schema import Tune
 from selfinstruct.formats import jsonl
+from selfinstruct.records import TRAIN
+from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 
 PROBE_STEPS = 10
 """Optimizer steps of the probe."""
@@ -92,31 +92,31 @@ def probe_options(tune: Tune) -> Tune:
     return Tune.model_validate({"model": tune.model, "num_processes": tune.num_processes, **arguments, **short})
 
 
-def read_probe(record: Path, tune: Tune, dataset: Path) -> Probe:
-    """Return what the `training.json` of a probe shows.
+def read_probe(model: ModelDirectory, tune: Tune, dataset: DatasetDirectory) -> Probe:
+    """Return what the training record of a probe shows.
 
     Args:
-        record: the file.
+        model: what the probe has trained.
         tune: options of the tuning itself.
-        dataset: folder that the probe was trained on.
+        dataset: what the probe was trained on.
     """
-    trained = json.loads(record.read_bytes())
-    runtime, steps = trained["runtime"], max(1, trained["steps"])
+    record = model.training_record()
+    steps = max(1, record.steps)
     max_steps = int(tune.arguments.get("max_steps") or -1)
     return Probe(
-        seconds_per_step=runtime["train_s"] / steps,
-        rows_per_step=max(1e-6, trained["rows"]["trained_on"] * trained["epochs"] / steps),
-        overhead_s=max(0.0, runtime["total_s"] - runtime["train_s"]),
-        epochs=float(trained["arguments"]["num_train_epochs"]),
+        seconds_per_step=record.runtime.train_s / steps,
+        rows_per_step=max(1e-6, record.rows.trained_on * record.epochs / steps),
+        overhead_s=max(0.0, record.runtime.total_s - record.runtime.train_s),
+        epochs=float(record.arguments["num_train_epochs"]),
         max_steps=max_steps if max_steps > 0 else None,
         characters_per_row=characters_per_row(dataset),
     )
 
 
-def characters_per_row(dataset: Path) -> float:
+def characters_per_row(dataset: DatasetDirectory) -> float:
     """Return the mean length of an exported dataset's training rows, in characters; 0 without rows."""
     lengths = [
         sum(len(message["content"]) for message in [*row["prompt"], *row["completion"]])
-        for _, row in jsonl.read(dataset / "train.jsonl")
+        for _, row in jsonl.read(dataset.split(TRAIN))
     ]
     return sum(lengths) / len(lengths) if lengths else 0.0

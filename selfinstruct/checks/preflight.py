@@ -217,7 +217,9 @@ def _tuner(tune: Tune, generator: str, run: RunDirectory) -> Iterator[subprocess
     """
     from tuning.training.launch import tune_command
 
-    command = tune_command(tune, model=generator, dataset_dir=run.dataset, output_dir=run.model, num_processes=1)
+    command = tune_command(
+        tune, model=generator, dataset_dir=run.dataset.path, output_dir=run.model.path, num_processes=1
+    )
     arguments = command[command.index("tuning.sft") + 1 :]
     process = subprocess.Popen(
         [sys.executable, "-c", _PARSE_TUNER_ARGUMENTS, *arguments],

@@ -99,7 +99,7 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
     directory = RunDirectory(run)
     directory.require_journal()
     # Of the options in the environment only the filters count: all others stay as they were recorded.
-    filters = resolve_config(directory.config if directory.config.exists() else None, given).filters
+    filters = resolve_config(directory.config_path if directory.config_path.exists() else None, given).filters
     result = library.refilter(run, output, filters)
     click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:

@@ -61,8 +61,9 @@ def regenerate(
     from selfinstruct.engines.base import Engine
     from selfinstruct.generation.regenerate import engine_arguments
     from selfinstruct.generation.regenerate import regenerate as rewrite
+    from selfinstruct.run.directory import RunDirectory
 
-    settings = config_file or run / "config.yaml"
+    settings = config_file or RunDirectory(run).config_path
     if config_file is None and not settings.exists():
         raise InputError(f"{settings} is missing, so {run} is no run directory; give a configuration with --config")
     passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}

@@ -10,7 +10,7 @@ import click
 from selfinstruct.config.click_options import resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
-from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.errors import ConfigError
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
 
@@ -56,7 +56,9 @@ class RunAnywhere(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the first word that is a run directory first."""
-        runs = (place for place, word in enumerate(args) if (Path(word) / "journal.jsonl").is_file())
+        from selfinstruct.run.directory import RunDirectory
+
+        runs = (place for place, word in enumerate(args) if RunDirectory(Path(word)).journal.is_file())
         if (place := next(runs, None)) is not None:
             args = [args[place], *args[:place], *args[place + 1 :]]
         return super().parse_args(ctx, args)
@@ -74,12 +76,8 @@ def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None
 
     directory = RunDirectory(run)
     directory.require_journal()
-    if not directory.config.exists():
-        raise InputError(
-            f"{directory.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
-        )
-    config = resolve_config(directory.config, given, {"output_dir": str(run)} | (passed_on or {}))
-    jsonl.write_text(directory.config, dump_yaml(config.kept()))
+    config = resolve_config(directory.require_config(), given, {"output_dir": str(run)} | (passed_on or {}))
+    jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
     return config
 
 

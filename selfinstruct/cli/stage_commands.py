@@ -60,10 +60,12 @@ def generate(
     from selfinstruct.console import closing_table
     from selfinstruct.engines.base import Engine
     from selfinstruct.generation.generate import generate as run_generation
+    from selfinstruct.run.directory import RunDirectory
 
     output_dir = given["output_dir"]
-    if config_file is None and output_dir and (Path(output_dir) / "config.yaml").exists() and not overwrite:
-        config_file = Path(output_dir) / "config.yaml"
+    if config_file is None and output_dir and not overwrite:
+        kept = RunDirectory(Path(output_dir)).config_path
+        config_file = kept if kept.exists() else None
     passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(config_file, given, passed_on)
     if not as_stage:

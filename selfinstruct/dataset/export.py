@@ -18,19 +18,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, evaluation_tasks, jsonl, seed_tasks, self_instruct
 from selfinstruct.novelty import NoveltyIndex, tokenize
-from selfinstruct.records import SPLITS, Instruction, SeedTask, Task, user_message
+from selfinstruct.records import SPLITS, TRAIN, Instruction, SeedTask, Task, user_message
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines
+from selfinstruct.run.folders import DatasetDirectory
 from selfinstruct.run.parents import Earlier
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.state import RunState
 
 Row = dict[str, Any]
 
@@ -50,10 +49,10 @@ def export(config: Config) -> dict[str, Any]:
     Raises:
         InputError: there is no run, or a file is broken.
     """
-    run = RunDirectory(Path(str(config.output_dir)))
+    run = RunDirectory.at(config.output_dir)
     run.require_journal()
     evaluation = evaluation_tasks.instructions(config.evaluate.tasks)
-    state = replay(read_lines(run.journal, live=True))
+    state = run.state(live=True)
     seeds: list[SeedTask] = []
     if config.export.include_seeds:
         sha256 = state.header.identity["seeds_sha256"]
@@ -70,13 +69,11 @@ def export(config: Config) -> dict[str, Any]:
             rows[:0] = before.rows[name]
     counts |= _counts_of_rows(dataset)
     for name, rows in dataset.rows.items():
-        jsonl.write(run.dataset / f"{name}.jsonl", rows)
-    alpaca.write(run.dataset / "alpaca.json", dataset.rows["train"])
-    self_instruct.write(
-        run.dataset / "self_instruct", _accepted([*earlier.states, state]), [*earlier.tasks, *generated]
-    )
-    jsonl.write_json(run.dataset / "export.json", counts)
-    jsonl.write_text(run.dataset / "README.md", card(config, state, counts))
+        jsonl.write(run.dataset.split(name), rows)
+    alpaca.write(run.dataset.alpaca, dataset.rows["train"])
+    self_instruct.write(run.dataset.self_instruct, _accepted([*earlier.states, state]), [*earlier.tasks, *generated])
+    jsonl.write_json(run.dataset.counts_path, counts)
+    jsonl.write_text(run.dataset.card, card(config, state, counts))
     return counts
 
 
@@ -85,13 +82,13 @@ def _accepted(states: Iterable[RunState]) -> list[tuple[Instruction, bool | None
     return [(i, state.is_classification.get(i.id)) for state in states for i in state.pool]
 
 
-def export_seeds(config: Config, folder: Path) -> int:
+def export_seeds(config: Config, folder: DatasetDirectory) -> int:
     """Write a training set of the seed tasks alone, the baseline that generated data must beat; returns its rows."""
     seeds = seed_tasks.load_seed_tasks(config.seeds)
     rows = [row for task in map(_seed_task, seeds) for row in _rows(task)]
-    jsonl.write(folder / "train.jsonl", rows)
+    jsonl.write(folder.split(TRAIN), rows)
     for name in SPLITS[1:]:
-        jsonl.write(folder / f"{name}.jsonl", [])
+        jsonl.write(folder.split(name), [])
     return len(rows)
 
 
@@ -203,7 +200,7 @@ def _mean_words(splits: Iterable[list[Row]], name: str) -> float | None:
 
 def require_dataset(run: RunDirectory) -> None:
     """Raise `InputError` unless the run has an exported dataset with training rows."""
-    train = run.dataset / "train.jsonl"
+    train = run.dataset.split(TRAIN)
     if not train.exists():
         raise InputError(f"{run.path}: no dataset yet; make one with `selfinstruct export {run.path}`")
     if train.stat().st_size == 0:

@@ -117,6 +117,21 @@ def _remove_unless_held(path: Path) -> None:
         path.unlink()
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
 def write(path: Path, rows: Iterable[Any]) -> int:
     """Write `rows` atomically as JSON Lines; returns how many."""
     count = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct import clock as deadline
@@ -27,8 +26,9 @@ from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, MetricsWriter
+from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
+from selfinstruct.run.metrics import MetricsWriter
 from selfinstruct.run.parents import Earlier
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
@@ -64,9 +64,7 @@ def generate(
         Interrupted: by a signal; likewise.
         RunLockedError: another process writes the directory.
     """
-    if config.output_dir is None:
-        raise ConfigError("give a run directory: --output-dir RUN")
-    run = RunDirectory(Path(config.output_dir))
+    run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
     config = anchored(config)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
@@ -108,7 +106,7 @@ async def _run(
     lifted: bool,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
-    metrics = MetricsWriter(run.metrics)
+    metrics = MetricsWriter(run.metrics_path)
     supervisor = supervised(
         run,
         start_engine,
@@ -143,7 +141,7 @@ async def _run(
 
             for line in _opening_lines(state, header, lifted):
                 commit(line)
-            jsonl.write_text(run.config, dump_yaml(config.kept()))
+            jsonl.write_text(run.config_path, dump_yaml(config.kept()))
             pipeline = Pipeline(
                 steps,
                 engine,

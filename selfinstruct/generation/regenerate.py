@@ -40,7 +40,7 @@ from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, MetricsWriter, read_lines, read_raw_lines
+from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
 from selfinstruct.run.lines import (
     ClassificationLine,
     Control,
@@ -53,8 +53,9 @@ from selfinstruct.run.lines import (
     ProposalLine,
     rewrite,
 )
+from selfinstruct.run.metrics import MetricsWriter
 from selfinstruct.run.parents import Earlier
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
 
 
@@ -79,9 +80,7 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     """
     if config.regenerate.model is None:
         raise ConfigError("name the model that writes the new outputs: --model MODEL")
-    if config.output_dir is None:
-        raise ConfigError("give a directory for the new run: --output-dir NEWRUN")
-    run = RunDirectory(Path(config.output_dir))
+    run = RunDirectory.at(config.output_dir)
     if run.path.resolve() == source.resolve():
         raise ConfigError(f"{run.path}: a run is not rewritten in place; give another --output-dir")
     config = anchored(config)
@@ -115,7 +114,7 @@ def engine_arguments(model: str, engine: dict[str, Any], options: Regenerate) ->
 def _finished(source: RunDirectory) -> RunState:
     """Return the state of the source run; raise `InputError` when it cannot be rewritten."""
     source.require_journal()
-    state = replay(read_lines(source.journal, live=True))
+    state = source.state(live=True)
     if not state.begun or state.pending() or (len(state.pool) < state.target and state.stopped is None):
         raise InputError(
             f"{source.path}: its generation is not finished; first: selfinstruct generate --output-dir {source.path}"
@@ -146,7 +145,7 @@ async def _rewrite(
     supervisor = supervised(
         run,
         start_engine,
-        MetricsWriter(run.metrics),
+        MetricsWriter(run.metrics_path),
         max_restarts=config.max_engine_restarts,
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
@@ -157,7 +156,7 @@ async def _rewrite(
         if not state.begun:
             header = msgspec.structs.replace(header, resolved={**header.resolved, "regenerate": resolved})
             _copy_journal(source, run, header, state)
-            jsonl.write_text(run.config, dump_yaml(config.kept()))
+            jsonl.write_text(run.config_path, dump_yaml(config.kept()))
         elif state.header.resolved["regenerate"] != resolved:
             raise ConfigError(
                 f"the engine differs from the one that began this run: recorded "

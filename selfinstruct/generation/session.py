@@ -14,8 +14,8 @@ from selfinstruct.engines import processes
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines, set_torn_tail_aside
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.journal import set_torn_tail_aside
+from selfinstruct.run.state import RunState
 from selfinstruct.signals import leave, on_signals
 
 
@@ -35,11 +35,11 @@ def opened(run: RunDirectory, identity: dict[str, Any], settings: str, *, overwr
     with on_signals(leave), run.locked():
         end_leftovers(run)
         if overwrite:
-            discard(run)
+            run.discard()
         state = recover(run)
         if state.begun:
-            refuse_other_run(run, state.header.identity, identity)
-            jsonl.write_text(run.config, settings)
+            refuse_other_run(run.path, state.header.identity, identity)
+            jsonl.write_text(run.config_path, settings)
         yield state
 
 
@@ -60,19 +60,19 @@ def recover(run: RunDirectory) -> RunState:
     """Return the state of the journal in the directory; a torn last line is set aside and reported."""
     if not run.journal.exists():
         return RunState()
-    torn = set_torn_tail_aside(run)
+    torn = set_torn_tail_aside(run.journal, run.torn)
     if torn:
         console.print(
             f"the journal's last line was cut short by a crash: {torn} bytes moved to {run.torn}; it is asked again"
         )
-    return replay(read_lines(run.journal))
+    return run.state()
 
 
-def refuse_other_run(run: RunDirectory, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
+def refuse_other_run(directory: Path, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
     if recorded != wanted:
         raise ConfigError(
-            f"{run.path} holds a run made with other settings:\n{difference(recorded, wanted)}\n"
+            f"{directory} holds a run made with other settings:\n{difference(recorded, wanted)}\n"
             "Give the recorded values to continue it, another --output-dir to keep both, or --overwrite to start "
             "from scratch"
         )
@@ -123,14 +123,3 @@ def _absolute_model(name: str) -> str:
     local = Path(name).expanduser()
     there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
     return str(local.resolve()) if there else name
-
-
-def discard(run: RunDirectory) -> None:
-    """Remove the files that a run writes, and no others."""
-    import shutil
-
-    damaged = run.path.glob(f"{run.damaged.name}-*")
-    for path in (run.journal, run.torn, *damaged, run.metrics, run.config, run.report, run.schedule, run.stopped):
-        path.unlink(missing_ok=True)
-    for folder in (run.dataset, run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
-        shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import MetricsWriter
+from selfinstruct.run.metrics import MetricsWriter
 
 StartEngine = Callable[[], Awaitable[Engine]]
 

@@ -26,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, assert_never
 
-from selfinstruct.config.load import dump_yaml, load_config
+from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Filters, Saturation
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -168,11 +168,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
     if new.journal.exists():
         raise ConfigError(f"{output} already holds a run; give another directory with -o")
     header = _header_of(source)
-    if not source.config.exists():
-        raise InputError(
-            f"{source.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
-        )
-    recorded = load_config(source.config, {})
+    recorded = source.config()
     tasks = seed_tasks.load_unchanged_seed_tasks(recorded.seeds, header.identity["seeds_sha256"])
     of_parents = parents.load_unchanged_parents(recorded.parent_runs, header.identity).instructions
     config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
@@ -184,7 +180,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
             with temporary.open("wb") as stream:
                 redecision.write(stream)
             target = {"num_instructions": redecision.new.target}
-            jsonl.write_text(new.config, dump_yaml(config.model_copy(update=target)))
+            jsonl.write_text(new.config_path, dump_yaml(config.model_copy(update=target)))
     before, now = header.identity["filters"], filters.model_dump(mode="json")
     changed = {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
     return redecision.result(run_dir, output, changed)

@@ -145,7 +145,7 @@ def repair(run_dir: Path) -> RepairResult:
     run = RunDirectory(run_dir)
     run.require_journal()
     with run.locked():
-        torn = set_torn_tail_aside(run)
+        torn = set_torn_tail_aside(run.journal, run.torn)
         walk, copy = _Walk(), None
         for _ in walk.kept(run.journal):
             pass
@@ -170,9 +170,7 @@ def repair(run_dir: Path) -> RepairResult:
 
 def _keep_copy(run: RunDirectory) -> Path:
     """Copy the journal, durably, to the first free `journal.jsonl.damaged-N`."""
-    number = 1
-    while (copy := run.path / f"{run.damaged.name}-{number}").exists():
-        number += 1
+    copy = run.next_damaged_copy()
     with jsonl.atomic_path(copy) as temporary:
         shutil.copyfile(run.journal, temporary)
     return copy

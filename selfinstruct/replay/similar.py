@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config.load import load_config
-from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
@@ -76,11 +74,7 @@ class EarlierInstructions:
         Raises:
             InputError: the configuration is missing, or seeds or parent runs have changed since the run began.
         """
-        if not run.config.exists():
-            raise InputError(
-                f"{run.config} is missing; give the `selfinstruct generate` command of this run again to restore it"
-            )
-        config, identity = load_config(run.config, {}), state.header.identity
+        config, identity = run.config(), state.header.identity
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, identity["seeds_sha256"])
         of_parents = parents.load_unchanged_parents(config.parent_runs, identity).instructions
         return cls(seeds, of_parents, state.pool, identity["filters"]["threshold"])

@@ -6,7 +6,6 @@ Both only read, so they can be asked from another terminal while the run is goin
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from selfinstruct.generation import stop_rules
-from selfinstruct.run.directory import RunDirectory, cut_by_deadline
-from selfinstruct.run.journal import read_lines
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.state import RunState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,22 +44,21 @@ def status(run_dir: Path) -> dict[str, Any]:
         InputError: no run directory, or a damaged journal.
     """
     run = RunDirectory(run_dir)
-    run.require_journal()
-    state = replay(read_lines(run.journal, live=True))
+    state = run.state(live=True)
     writer = _writer(run)
     going = writer is not None and writer["alive"] is not False
     return {
         "run": str(run_dir),
         **state.counts().to_json(),
         "reason": (None if going else stop_rules.reason(run, state)) or None,
-        "cut": cut_by_deadline(run),
+        "cut": run.cut_by_deadline(),
         "proposals": state.proposals,
         "pending": len(state.pending()),
         "stages": _stages(run, state, going),
         "regenerate": _regenerate(state),
         "writer": writer,
         "refiltered_from": msgspec.to_builtins(state.header.refiltered_from),
-        "rates": _rates(run.metrics, state) if going else None,
+        "rates": _rates(run, state) if going else None,
     }
 
 
@@ -73,7 +70,7 @@ def _stages(run: RunDirectory, state: RunState, going: bool) -> dict[str, dict[s
         "generate": _generate(state, going),
         "export": _export(run, state),
         "tune": _tune(run),
-        "evaluate": _stage((run.evaluation / "scores.json").exists()),
+        "evaluate": _stage(run.evaluation.scores_path.exists()),
         "report": _report(run),
     }
 
@@ -99,20 +96,20 @@ def _generate(state: RunState, going: bool) -> dict[str, Any]:
 
 
 def _export(run: RunDirectory, state: RunState) -> dict[str, Any]:
-    counts = _json(run.dataset / "export.json")
+    counts = _json(run.dataset.counts_path)
     if counts is None:
         return _stage(False)
     try:
         exported = (counts["instructions"]["accepted"], counts["instances"]["accepted"])
     except (KeyError, TypeError):
-        return _stage(False, "export.json is damaged")
+        return _stage(False, f"{run.dataset.counts_path.name} is damaged")
     if exported == (len(state.pool), state.num_instances):
         return _stage(True)
     return _stage(False, f"out of date: written at {exported[0]} instructions and {exported[1]} instances")
 
 
 def _tune(run: RunDirectory) -> dict[str, Any]:
-    record = _json(run.model / "training.json")
+    record = _json(run.model.record_path)
     if record is None:
         return _stage(False)
     state = str(record.get("state", "finished"))
@@ -122,7 +119,7 @@ def _tune(run: RunDirectory) -> dict[str, Any]:
 def _report(run: RunDirectory) -> dict[str, Any]:
     if not run.report.exists():
         return _stage(False)
-    tells_of = (run.journal, run.model / "training.json", run.evaluation / "scores.json")
+    tells_of = (run.journal, run.model.record_path, run.evaluation.scores_path)
     written = run.report.stat().st_mtime_ns
     newer = [path.name for path in tells_of if path.exists() and path.stat().st_mtime_ns > written]
     return _stage(not newer, f"out of date: {', '.join(newer)} changed since" if newer else "")
@@ -168,31 +165,17 @@ def _lives(pid: int, note: Path) -> bool:
         return True
 
 
-def _rates(metrics: Path, state: RunState) -> dict[str, Any] | None:
-    """The last measurement in `metrics.jsonl`, when it is recent."""
-    row = _last_row(metrics)
-    if row is None or time.time() - row.get("time", 0) > _FRESH_S:
+def _rates(run: RunDirectory, state: RunState) -> dict[str, Any] | None:
+    """The last measurement, when it is recent."""
+    last = next(reversed(list(run.metrics(_TAIL_BYTES))), None)
+    if last is None or time.time() - last.time > _FRESH_S:
         return None
-    tokens, accepted = (float(row.get(name) or 0) for name in ("completion_tokens_per_s", "accepted_per_s"))
     left = max(0, state.target - len(state.pool))
-    eta = round(left / accepted) if accepted > 0 else None
-    return {"completion_tokens_per_s": tokens, "accepted_per_s": accepted, "eta_s": eta}
-
-
-def _last_row(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    with path.open("rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
-        lines = stream.read().split(b"\n")
-    for raw in reversed(lines):
-        try:
-            row = json.loads(raw)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and "event" not in row:
-            return row
-    return None
+    return {
+        "completion_tokens_per_s": last.completion_tokens_per_s,
+        "accepted_per_s": last.accepted_per_s,
+        "eta_s": round(left / last.accepted_per_s) if last.accepted_per_s > 0 else None,
+    }
 
 
 # -------------------------------------------------------------------------------------------------- render

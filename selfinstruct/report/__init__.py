@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from selfinstruct.formats import jsonl
 from selfinstruct.report.collect import Report, collect
+from selfinstruct.run.directory import RunDirectory
 
 if TYPE_CHECKING:
     import jinja2
@@ -27,7 +28,7 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         InputError: `run_dir` is no run directory, or one of its files is damaged.
     """
-    path = run_dir / "report.html"
+    path = RunDirectory(run_dir).report
     jsonl.write_text(path, render(collect(run_dir)))
     return path
 

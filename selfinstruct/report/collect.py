@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
-from selfinstruct.records import SeedTask
+from selfinstruct.records import SEEN, TRAIN, UNSEEN, SeedTask
 from selfinstruct.report import outcome
 from selfinstruct.report.generation_stats import GenerationStats, Part, Step, gather_stats
 from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.run import parents
-from selfinstruct.run.directory import RunDirectory, cut_by_deadline
-from selfinstruct.run.journal import read_header, read_lines
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
-from selfinstruct.run.state import NO_HEADER, RunState
+from selfinstruct.run.state import RunState
 from selfinstruct.text import duration
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
@@ -108,15 +107,18 @@ def collect(run_dir: Path) -> Report:
     run = RunDirectory(run_dir)
     run.require_journal()
     config = _config(run)
-    header = read_header(run.journal) or NO_HEADER
+    header = run.header()
     seeds = _seeds(config, header)
     known = {task.id: task.instruction for task in seeds} | _earlier(config)
-    generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics)
-    dataset = outcome.read_json(run.dataset / "export.json")
+    generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics())
+    dataset = run.dataset.export_counts() if run.dataset.counts_path.exists() else None
     trainings = [
         (title, found)
-        for title, folder in (("On the generated data", "model"), ("On the seeds alone, as a baseline", "model-seeds"))
-        if (found := outcome.training(run.path / folder)) is not None
+        for title, model in (
+            ("On the generated data", run.model),
+            ("On the seeds alone, as a baseline", run.seeds_model),
+        )
+        if (found := outcome.training(model)) is not None
     ]
     evaluation = outcome.evaluation(run.evaluation)
     identity = header.identity
@@ -127,7 +129,7 @@ def collect(run_dir: Path) -> Report:
         path=str(run_dir),
         is_demo=is_demo,
         unfinished=_unfinished(run, generation.state),
-        cut=cut_by_deadline(run),
+        cut=run.cut_by_deadline(),
         facts=_facts(header, config, seeds, generation),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
         paper=_paper(generation, seeds),
@@ -157,9 +159,9 @@ def is_current(dataset: dict[str, Any], state: RunState) -> bool:
 
 def _config(run: RunDirectory) -> Config | None:
     try:
-        return load_config(run.config, {}) if run.config.exists() else None
+        return run.config()
     except SelfInstructError:
-        return None  # Damaged by hand, perhaps: the report says what it can without it.
+        return None  # Missing or damaged by hand, perhaps: the report says what it can without it.
 
 
 def _seeds(config: Config | None, header: Header) -> list[SeedTask]:
@@ -257,20 +259,6 @@ def _rows(dataset: dict[str, Any]) -> Step:
     return Step("Instances at the export", dataset["instances"]["accepted"], [*splits, *left_out])
 
 
-_WHAT = {
-    "journal.jsonl": "every request, answer and decision, append-only",
-    "metrics.jsonl": "wall-clock measurements",
-    "config.yaml": "the whole configuration",
-    "dataset": "the dataset with its card, also as Alpaca and Self-Instruct files",
-    "dataset/train.jsonl": "training rows",
-    "dataset/validation_seen.jsonl": "further instances of training tasks",
-    "dataset/validation_unseen.jsonl": "tasks held out as a whole",
-    "model": "the tuned model with its tokenizer and chat template",
-    "model-seeds": "the baseline that is tuned on the seeds alone",
-    "evaluation/scores.json": "scores, intervals and comparisons",
-}
-
-
 _PARTS = {
     "predictions": "questions and answers of one arm",
     "consistency": "its answers to paraphrases, and sampled ones",
@@ -279,15 +267,30 @@ _PARTS = {
     "judgements": "the tuned model's answers judged against this arm's",
     "lm-eval": "its results in lm-eval's tasks",
 }
+"""The files of an evaluation by the beginnings of their names."""
 
 
 def _files(run: RunDirectory) -> list[Kept]:
-    what = dict(_WHAT)
-    for part, content in _PARTS.items():
-        for path in sorted(run.evaluation.glob(f"{part}-*.jsonl")):
-            what[f"evaluation/{path.name}"] = content
-    there = [(name, run.path / name) for name in what if (run.path / name).exists()]
-    return [Kept(name, path.stat().st_size if path.is_file() else None, what[name]) for name, path in there]
+    """Return the files and folders of the run that are there, with what they hold."""
+    content = {
+        run.journal: "every request, answer and decision, append-only",
+        run.metrics_path: "wall-clock measurements",
+        run.config_path: "the whole configuration",
+        run.dataset.path: "the dataset with its card, also as Alpaca and Self-Instruct files",
+        run.dataset.split(TRAIN): "training rows",
+        run.dataset.split(SEEN): "further instances of training tasks",
+        run.dataset.split(UNSEEN): "tasks held out as a whole",
+        run.model.path: "the tuned model with its tokenizer and chat template",
+        run.seeds_model.path: "the baseline that is tuned on the seeds alone",
+        run.evaluation.scores_path: "scores, intervals and comparisons",
+    }
+    for part, text in _PARTS.items():
+        content |= {run.evaluation.rows(part, arm): text for arm in run.evaluation.arms(part)}
+    return [
+        Kept(str(path.relative_to(run.path)), path.stat().st_size if path.is_file() else None, text)
+        for path, text in content.items()
+        if path.exists()
+    ]
 
 
 def _going_on(stop: Stop, generate: str) -> Next:
@@ -323,7 +326,7 @@ def _next(
     if not evaluated:
         found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
-        found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model))}"))
+        found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model.path))}"))
     if state.complete and not state.header.regenerates:
         found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:

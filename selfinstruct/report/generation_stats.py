@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Generic, TypeVar, assert_never
+from typing import Generic, TypeVar, assert_never
 
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
@@ -32,6 +30,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
 )
+from selfinstruct.run.metrics import Measurement
 from selfinstruct.run.state import RunState
 from selfinstruct.text import shorten
 
@@ -145,13 +144,13 @@ class _Sample(Generic[T]):
         return [item for _, _, item in sorted(self._items, key=lambda entry: entry[1])]
 
 
-def gather_stats(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) -> GenerationStats:
+def gather_stats(lines: Iterable[Line], seeds: dict[str, str], measurements: Iterable[Measurement]) -> GenerationStats:
     """Read a journal.
 
     Args:
         lines: the journal's.
         seeds: instruction by seed id, as far as known; a rejected candidate shows the text that it is similar to.
-        metrics: the file of measurements; need not exist.
+        measurements: of the run, in their order.
     """
     stats = GenerationStats(RunState())
     state, nearest = stats.state, dict[str, Neighbour]()
@@ -186,7 +185,7 @@ def gather_stats(lines: Iterable[Line], seeds: dict[str, str], metrics: Path) ->
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
     stats.funnel = _funnel(state)
-    stats.pace = _pace(read_metrics(metrics))
+    stats.pace = _pace(list(measurements))
     return stats
 
 
@@ -313,32 +312,18 @@ def _present(*parts: Part) -> list[Part]:
     return [part for part in parts if part.count]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the measurements; incomplete rows, after a crash or of a running writer, are left out."""
-    rows = []
-    for raw in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            row = json.loads(raw)
-        except ValueError:
-            continue
-        # A row with an event is about a restart of the engine, not about speed.
-        if isinstance(row, dict) and isinstance(row.get("time"), int | float) and "event" not in row:
-            rows.append(row)
-    return rows
-
-
-def _pace(rows: list[dict[str, Any]]) -> Pace | None:
+def _pace(rows: list[Measurement]) -> Pace | None:
     if len(rows) < 2:
         return None
     seconds, sessions, points = 0.0, [0.0], []
     for before, row in zip([rows[0], *rows], rows, strict=False):
-        step = row["time"] - before["time"]
+        step = row.time - before.time
         if 0 <= step <= _PAUSE_S:
             seconds += step
         else:
             sessions.append(seconds)
-        points.append((seconds, float(row.get("completion_tokens_per_s") or 0), int(row.get("accepted") or 0)))
-    return Pace(_when(rows[0]["time"]), _when(rows[-1]["time"]), seconds, sessions, points)
+        points.append((seconds, row.completion_tokens_per_s, row.accepted))
+    return Pace(_when(rows[0].time), _when(rows[-1].time), seconds, sessions, points)
 
 
 def _when(unix_seconds: float) -> str:

@@ -6,14 +6,12 @@ These files are the only thing known here of the stages that wrote them. What on
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeGuard
 
-from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.text import duration, number, shorten
 from tuning.evaluation.tables import Table, tables
 
@@ -118,31 +116,14 @@ class Evaluation:
     settings: dict[str, Any]
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None when the file is not there.
-
-    Raises:
-        InputError: the file is there and holds something else.
-    """
-    if not path.exists():
-        return None
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}; repeat the stage that writes it") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}; repeat the stage that writes it")
-    return value
-
-
 # ---------------------------------------------------------------------------------------------- evaluation
 
 
-def evaluation(folder: Path) -> Evaluation | None:
+def evaluation(folder: EvaluationDirectory) -> Evaluation | None:
     """The scores of a run, or None when it was not evaluated."""
-    scores = read_json(folder / "scores.json")
-    if scores is None:
+    if not folder.scores_path.exists():
         return None
+    scores = jsonl.read_json(folder.scores_path)
     arms = scores.get("arms") or {}
     sets = list(dict.fromkeys(name for arm in arms.values() for name in arm.get("sets") or {}))
     sets.sort(key=lambda name: name in _GENERATED_SETS)  # What the generator wrote comes last.
@@ -187,9 +168,9 @@ def _comparisons(made: list[dict[str, Any]], sets: list[str]) -> dict[str, list[
     return by_metric
 
 
-def _answers(folder: Path, arms: list[str], sets: list[str]) -> list[Answers]:
+def _answers(folder: EvaluationDirectory, arms: list[str], sets: list[str]) -> list[Answers]:
     """Some questions of each set with the answers of every arm: those whose ids hash lowest, whatever the answers."""
-    files = {arm: folder / f"predictions-{arm}.jsonl" for arm in arms}
+    files = {arm: folder.rows("predictions", arm) for arm in arms}
     files = {arm: path for arm, path in files.items() if path.exists()}
     if not files:
         return []
@@ -232,11 +213,11 @@ _TOLD = (
 """Arguments worth reading even where they are the defaults; all of them are in training.json."""
 
 
-def training(folder: Path) -> Training | None:
+def training(model: ModelDirectory) -> Training | None:
     """The training run of a model folder, or None when there is none."""
-    found = read_json(folder / "training.json")
-    if found is None:
+    if not model.record_path.exists():
         return None
+    found = jsonl.read_json(model.record_path)
     arguments = _section(found, "arguments")
     given = [name for name in found.get("given") or [] if name in arguments]
     shown = [*given, *(name for name in _TOLD if name in arguments and name not in given)]

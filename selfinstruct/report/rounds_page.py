@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selfinstruct.formats import jsonl
 from selfinstruct.report import environment
+from selfinstruct.run.directory import RoundsDirectory
 from selfinstruct.run.rounds_record import Gain, HeldOut, Rounds
 from selfinstruct.text import number
 from tuning.evaluation.questions import UNSEEN_SET
@@ -16,25 +17,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def write_report(output: Path, rounds: Rounds) -> Path:
+def write_report(output: RoundsDirectory, rounds: Rounds) -> Path:
     """Write `report.html` beside the rounds; the same record gives the same bytes.
 
     Args:
         output: the directory of the rounds.
         rounds: what `rounds.json` holds.
     """
-    path = output / "report.html"
-    jsonl.write_text(path, render(output, rounds))
-    return path
+    jsonl.write_text(output.report, render(output, rounds))
+    return output.report
 
 
-def render(output: Path, rounds: Rounds) -> str:
+def render(output: RoundsDirectory, rounds: Rounds) -> str:
     """The page."""
     page = environment().get_template("rounds.html")
-    best = output / rounds.best / "model" if rounds.best else None
+    best = output.round(rounds.best).model.path if rounds.best else None
     return (
         page.render(
-            name=output.resolve().name,
+            name=output.path.resolve().name,
             rounds=rounds,
             sets=_sets(rounds),
             yardstick=UNSEEN_SET,

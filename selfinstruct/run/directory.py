@@ -1,107 +1,189 @@
-"""The run directory: every path in it, and its lock."""
+"""Every path in a run directory and in a directory of rounds, and the readers of their files.
+
+    runs/NAME/ config.yaml · journal.jsonl · metrics.jsonl · dataset/ · model/ · evaluation/ · report.html
+
+An attribute is a path. Where a method reads the file, the path's name ends in `_path`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
-from selfinstruct.errors import ConfigError, InputError, RunLockedError
+from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import Config
+from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
+from selfinstruct.run.journal import read_header, read_lines
+from selfinstruct.run.lines import Header
+from selfinstruct.run.lock import LockedDirectory
+from selfinstruct.run.metrics import Measurement, read_measurements
+from selfinstruct.run.rounds_record import Rounds, read_rounds
+from selfinstruct.run.state import NO_HEADER, RunState, replay
 
 
-class RunDirectory:
-    """Where a run keeps its things. Making one touches no disk."""
+class RunDirectory(LockedDirectory):
+    """Where a run keeps its files. Making one touches no disk.
+
+    Attributes:
+        journal: the run itself, append-only.
+        torn: what a crash left of a last line.
+        dataset: the exported dataset.
+        model: the tuned model.
+        seeds_dataset: the dataset of the seeds alone, for a baseline.
+        seeds_model: the model that is tuned on the seeds alone.
+        evaluation: answers and scores.
+        report: the report, one HTML page.
+        schedule: what the last `run` with a deadline planned.
+        stopped: why generation ended, when the journal does not say it.
+        engine: the processes of the engine, to end what a killed run leaves behind.
+        probe: a folder that is there while the speed of tuning is measured.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
+        super().__init__(path)
+        self.config_path = path / "config.yaml"
         self.journal = path / "journal.jsonl"
         self.torn = path / "journal.jsonl.torn"
-        self.damaged = path / "journal.jsonl.damaged"
-        self.metrics = path / "metrics.jsonl"
-        self.dataset = path / "dataset"
-        self.model = path / "model"
-        self.seeds_dataset = path / "dataset-seeds"
-        self.seeds_model = path / "model-seeds"
-        self.evaluation = path / "evaluation"
+        self.metrics_path = path / "metrics.jsonl"
+        self.dataset = DatasetDirectory(path / "dataset")
+        self.model = ModelDirectory(path / "model")
+        self.seeds_dataset = DatasetDirectory(path / "dataset-seeds")
+        self.seeds_model = ModelDirectory(path / "model-seeds")
+        self.evaluation = EvaluationDirectory(path / "evaluation")
         self.report = path / "report.html"
         self.schedule = path / "schedule.json"
         self.stopped = path / "stopped.json"
-        self._lock = path / ".lock"
-        self.owner = path / ".lock.owner"
         self.engine = path / ".engine.json"
-
-    @classmethod
-    def at(cls, output_dir: str | None) -> RunDirectory:
-        """Return the run directory that a configuration names.
-
-        Raises:
-            ConfigError: it names none.
-        """
-        if output_dir is None:
-            raise ConfigError("give a run directory: --output-dir RUN, or `output_dir:` in the configuration")
-        return cls(Path(output_dir))
-
-    @property
-    def generated(self) -> RunDirectory:
-        """Directory of the run as it was generated, where this run's outputs are rewritten ones: RUN-generated."""
-        return RunDirectory(self.path.with_name(f"{self.path.name}-generated"))
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory for writing; created when missing.
-
-        The lock is the operating system's, on an open file: it ends with its process, however that dies.
-
-        Raises:
-            RunLockedError: another process holds it; the message names its pid and host.
-        """
-        jsonl.make_directory(self.path)
-        lock = FileLock(self._lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunLockedError(
-                f"{self.path} is being written by {self._owner_text()}; wait for it or stop it"
-            ) from error
-        try:
-            jsonl.write_json(self.owner, {"pid": os.getpid(), "host": socket.gethostname()})
-            yield
-        finally:
-            self.owner.unlink(missing_ok=True)
-            lock.release()
-
-    def _owner_text(self) -> str:
-        try:
-            owner = json.loads(self.owner.read_text())
-            return f"process {owner['pid']} on {owner['host']}"
-        except (OSError, ValueError, KeyError):
-            return "another process"
+        self.probe = path / ".probe"
+        self.probe_dataset = DatasetDirectory(self.probe / "dataset")
+        self.probe_model = ModelDirectory(self.probe / "model")
 
     def require_journal(self) -> None:
         """Raise `InputError` unless this is a run directory with a journal."""
         if not self.journal.exists():
             raise InputError(
-                f"{self.path} is no run directory: it has no journal.jsonl; start one with `selfinstruct generate`"
+                f"{self.path} is no run directory: it has no {self.journal.name}; start one with "
+                "`selfinstruct generate`"
             )
 
+    def state(self, *, live: bool = False) -> RunState:
+        """Return what the journal adds up to.
 
-def cut_by_deadline(run: RunDirectory) -> list[str]:
-    """What the last `run` with a deadline left out or shortened; empty when nothing was."""
-    found = _read(run.schedule).get("cut")
-    return [str(sentence) for sentence in found] if isinstance(found, list) else []
+        Args:
+            live: another process may be writing the journal.
+
+        Raises:
+            InputError: there is no journal, or it is damaged.
+        """
+        self.require_journal()
+        return replay(read_lines(self.journal, live=live))
+
+    def header(self) -> Header:
+        """Return the journal's first line, or `NO_HEADER` when the journal is empty.
+
+        Raises:
+            InputError: there is no journal, or its first line is damaged.
+        """
+        self.require_journal()
+        return read_header(self.journal) or NO_HEADER
+
+    def config(self) -> Config:
+        """Return the run's configuration.
+
+        Raises:
+            InputError: the file is missing.
+            ConfigError: the file is damaged.
+        """
+        return load_config(self.require_config(), {})
+
+    def require_config(self) -> Path:
+        """Return the path of the run's configuration; raise `InputError` when the file is missing."""
+        if not self.config_path.exists():
+            raise InputError(
+                f"{self.config_path} is missing; give the `selfinstruct generate` command of this run again to "
+                "restore it"
+            )
+        return self.config_path
+
+    def metrics(self, tail_bytes: int | None = None) -> Iterator[Measurement]:
+        """Yield the measurements of generation in their order.
+
+        Args:
+            tail_bytes: read only this many bytes at the end of the file; None is all of it.
+        """
+        return read_measurements(self.metrics_path, tail_bytes)
+
+    def cut_by_deadline(self) -> list[str]:
+        """Return, in sentences, what the last `run` with a deadline left out or shortened.
+
+        A file that is missing or damaged counts as nothing left out: it is kept for people alone.
+        """
+        try:
+            cut = jsonl.read_json(self.schedule).get("cut")
+        except InputError:
+            return []
+        return [str(sentence) for sentence in cut] if isinstance(cut, list) else []
+
+    @property
+    def generated(self) -> RunDirectory:
+        """The run as it was generated, where this run's outputs are rewritten ones: RUN-generated."""
+        return RunDirectory(self.path.with_name(f"{self.path.name}-generated"))
+
+    def damaged_copies(self) -> list[Path]:
+        """Return the copies of the journal that `selfinstruct repair` has kept."""
+        return sorted(self.path.glob(f"{self.journal.name}.damaged-*"))
+
+    def next_damaged_copy(self) -> Path:
+        """Return the first path that is free for a copy of the damaged journal."""
+        number = 1
+        while (copy := self.path / f"{self.journal.name}.damaged-{number}").exists():
+            number += 1
+        return copy
+
+    def discard(self) -> None:
+        """Remove what a run leaves behind, and nothing else that may lie in the directory."""
+        files = (self.journal, self.torn, *self.damaged_copies(), self.metrics_path, self.config_path)
+        for path in (*files, self.report, self.schedule, self.stopped):
+            path.unlink(missing_ok=True)
+        for folder in (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation):
+            shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+class RoundsDirectory(LockedDirectory):
+    """Where `selfinstruct iterate` keeps its rounds, a run directory each. Making one touches no disk.
+
+    Attributes:
+        config_path: the configuration of all rounds.
+        rounds_path: what was done in each round, and how the rounds compare.
+        best: a symbolic link to the best round.
+        report: the rounds in a table, one HTML page.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.config_path = path / "config.yaml"
+        self.rounds_path = path / "rounds.json"
+        self.best = path / "best"
+        self.report = path / "report.html"
+
+    def round(self, name: str) -> RunDirectory:
+        """Return the run directory of a round by its name (`round-01`)."""
+        return RunDirectory(self.path / name)
+
+    def rounds(self) -> Rounds:
+        """Return what was done in each round.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return read_rounds(self.rounds_path)
+
+    def point_at(self, name: str) -> None:
+        """Let `best` link to a round. At every moment it links to a whole one."""
+        temporary = self.path / ".best.new"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(name)
+        temporary.replace(self.best)

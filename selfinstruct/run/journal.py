@@ -10,17 +10,14 @@ into `metrics.jsonl`, which no decision of replay reads.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
-from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import Header, Line, encode, parse
 
 
@@ -75,8 +72,8 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
             offset += len(raw)
 
 
-def set_torn_tail_aside(run: RunDirectory) -> int:
-    """Move a torn last line to `journal.jsonl.torn`; returns its length in bytes, 0 when nothing was torn.
+def set_torn_tail_aside(journal: Path, aside: Path) -> int:
+    """Move a torn last line of the journal to the end of `aside`; return its length in bytes, 0 when nothing was torn.
 
     A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
     zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
@@ -86,7 +83,7 @@ def set_torn_tail_aside(run: RunDirectory) -> int:
     Raises:
         SelfInstructError: the disk refuses (full, for example); nothing is changed.
     """
-    with run.journal.open("r+b") as stream:
+    with journal.open("r+b") as stream:
         end = size = stream.seek(0, os.SEEK_END)
         if not _ends_with_newline(stream, end):
             end = _start_of_line(stream, end)
@@ -94,13 +91,13 @@ def set_torn_tail_aside(run: RunDirectory) -> int:
             end = start
         if end < size:
             try:
-                with run.torn.open("ab") as torn:
+                with aside.open("ab") as torn:
                     torn.write(_bytes(stream, end, size) + b"\n")
                     torn.flush()
                     os.fsync(torn.fileno())
             except OSError as error:
-                raise _refused(run.torn, error) from error
-            jsonl.fsync_directory(run.path)
+                raise _refused(aside, error) from error
+            jsonl.fsync_directory(aside.parent)
             stream.truncate(end)
         os.fsync(stream.fileno())
     return size - end
@@ -208,15 +205,3 @@ class JournalWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class MetricsWriter:
-    """Appends wall-clock measurements to `metrics.jsonl`; losing some of them harms nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, **values: Any) -> None:
-        """Add a row with the time of day (Unix seconds)."""
-        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
-            stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")

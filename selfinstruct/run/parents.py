@@ -19,8 +19,7 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Instruction, Task
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.state import RunState
 
 ORIGIN = "earlier"
 """Origin of their rows in a dataset; those that a run wrote itself are `generated`."""
@@ -52,7 +51,6 @@ def load_parents(names: Sequence[str]) -> Earlier:
     taken: dict[str, str] = {}
     for name in names:
         run = RunDirectory(Path(name))
-        run.require_journal()
         label = run.path.resolve().name
         if label in taken:
             raise ConfigError(
@@ -60,7 +58,7 @@ def load_parents(names: Sequence[str]) -> Earlier:
                 "rename one of the directories, and give each once"
             )
         taken[label] = name
-        state = replay(read_lines(run.journal, live=True))
+        state = run.state(live=True)
         found.states.append(state)
         found.instructions.extend(replace(i, id=f"{label}/{i.id}") for i in state.pool)
         found.tasks.extend(replace(task, id=f"{label}/{task.id}", origin=ORIGIN) for task in state.tasks())

@@ -15,8 +15,6 @@ import msgspec
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 
-TRAINING_RECORD = "training.json"
-
 Seconds = float
 Bytes = int
 

@@ -78,7 +78,9 @@ def test_hostile_text_goes_through_the_whole_chain(make_config: Any, tmp_path: P
         assert not any(character in row["output"] for character in "\0\ud83d\ufffd")
     from datasets import load_dataset
 
-    loaded = load_dataset("json", data_files={"train": str(run.dataset / "train.jsonl")}, cache_dir=str(tmp_path / "c"))
+    loaded = load_dataset(
+        "json", data_files={"train": str(run.dataset.path / "train.jsonl")}, cache_dir=str(tmp_path / "c")
+    )
     assert [row["output"] for row in loaded["train"]] == [row["output"] for row in rows]
     write_report(run.path)
     page = run.report.read_text(encoding="utf-8")

@@ -130,7 +130,7 @@ def test_with_interval_zero_nothing_that_was_committed_is_lost(
     def write(most: int) -> None:
         with run.locked():
             if run.journal.exists():
-                set_torn_tail_aside(run)
+                set_torn_tail_aside(run.journal, run.torn)
                 kept = list(read_lines(run.journal))
                 assert kept[: len(committed)] == committed
                 assert len(kept) <= len(committed) + 1, "one line was under way, at most"
@@ -172,7 +172,7 @@ def test_with_an_interval_the_last_interval_alone_may_be_lost(make_disk: Any, tm
             for calls in (draw.randint(1, 4), 0):
                 disk.stop_after(calls)
                 try:
-                    set_torn_tail_aside(run)
+                    set_torn_tail_aside(run.journal, run.torn)
                 except MachineStops:
                     disk.restore()
             data = run.journal.read_bytes()

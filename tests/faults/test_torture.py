@@ -126,7 +126,7 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
     assert rows
     from datasets import load_dataset
 
-    loaded = load_dataset(str(run.dataset))
+    loaded = load_dataset(str(run.dataset.path))
     assert sum(split.num_rows for split in loaded.values()) > 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from selfinstruct.config.schema import ENGINE_IDENTITY, Config
 from selfinstruct.console import console
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.engines.processes import wait_until_gone
-from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts
 from selfinstruct.records import SeedTask
+from selfinstruct.run.folders import EvaluationDirectory
 from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine, Row, prompt_format
 
 StartEngine = Callable[[Arm, dict[str, Any]], Awaitable[EvaluationEngine]]
@@ -60,8 +59,8 @@ class Part:
 class Folder:
     """The kept rows of a run's evaluation."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, files: EvaluationDirectory) -> None:
+        self._files = files
 
     def rows(self, part: str, arm: str) -> list[Row]:
         """What is kept; empty where nothing is."""
@@ -70,29 +69,24 @@ class Folder:
 
     def file(self, part: str, arm: str) -> Path:
         """Where the rows of a part and an arm are kept."""
-        return self._path / f"{part}-{arm}.jsonl"
+        return self._files.rows(part, arm)
 
     def arms(self, part: str) -> list[str]:
         """The arms of which rows of a part are kept, by name."""
-        names = (path.name.removeprefix(f"{part}-") for path in self._path.glob(f"{part}-*.jsonl"))
-        return sorted(name.removesuffix(".jsonl") for name in names)
+        return self._files.arms(part)
 
     def scores(self) -> Row:
         """What the last evaluation wrote; empty where there was none."""
-        path = self._path / "scores.json"
-        try:
-            return json.loads(path.read_bytes()) if path.exists() else {}
-        except ValueError as error:
-            raise InputError(f"{path}: not valid JSON: {error}; remove it") from error
+        return jsonl.read_json(self._files.scores_path) if self._files.scores_path.exists() else {}
 
     def stands(self, part: str, arm: str, key: str) -> bool:
         """Whether rows are kept that were determined by just this key."""
-        path = self.file(part, arm).with_suffix(".key")
+        path = self._files.key(part, arm)
         return self.file(part, arm).exists() and path.exists() and path.read_text(encoding="utf-8").strip() == key
 
     def keep(self, part: str, arm: str, key: str, rows: Sequence[Row]) -> None:
         """Keep rows with what determined them; a death in between leaves rows without a key, which are made again."""
-        path = self.file(part, arm).with_suffix(".key")
+        path = self._files.key(part, arm)
         path.unlink(missing_ok=True)
         jsonl.write(self.file(part, arm), rows)
         jsonl.write_text(path, key + "\n")

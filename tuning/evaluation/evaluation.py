@@ -67,7 +67,7 @@ def evaluate(
     if config.evaluate.lm_eval:
         lm_eval_tasks.check(config)
     if all(arm.name != TUNED for arm in arms):
-        console.print(f"{run.model} holds no tuned model yet: the base is evaluated alone")
+        console.print(f"{run.model.path} holds no tuned model yet: the base is evaluated alone")
     folder = Folder(run.evaluation)
     seeds = seed_tasks.load_seed_tasks(config.seeds)
     shown = prompts.few_shot_examples(seeds, config.evaluate.num_examples, config.seed)
@@ -78,7 +78,7 @@ def evaluate(
     if judged:
         found[judge.PART] = judge.judge(config, folder, found[PREDICTIONS], start_judge)
     scores = score(arms, found, config)
-    jsonl.write_json(run.evaluation / "scores.json", scores)
+    jsonl.write_json(run.evaluation.scores_path, scores)
     return scores
 
 
@@ -91,10 +91,12 @@ def score_saved(config: Config, run: RunDirectory) -> Row:
     folder = Folder(run.evaluation)
     names = sorted(folder.arms(PREDICTIONS), key=lambda name: (*_KNOWN, name).index(name))
     if not names:
-        raise InputError(f"{run.evaluation}: holds no predictions to score; run `selfinstruct evaluate {run.path}`")
+        raise InputError(
+            f"{run.evaluation.path}: holds no predictions to score; run `selfinstruct evaluate {run.path}`"
+        )
     found: Rows = {part: {arm: rows for arm in names if (rows := folder.rows(part, arm))} for part in _PARTS}
     scores = score([_described(name, folder) for name in names], found, config)
-    jsonl.write_json(run.evaluation / "scores.json", scores)
+    jsonl.write_json(run.evaluation.scores_path, scores)
     return scores
 
 
@@ -135,9 +137,9 @@ def arms_of(config: Config, run: RunDirectory, given: Sequence[str] = ()) -> lis
     base = config.tune.model or config.model
     revision = config.revision if base == config.model else None
     arms = {BASE: Arm(BASE, base, revision=revision), FEW_SHOT: Arm(FEW_SHOT, base, "few_shot", revision)}
-    for name, folder in ((TUNED, run.model), (SEEDS_ONLY, run.seeds_model)):
-        if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
-            arms[name] = Arm(name, str(folder.resolve()))
+    for name, tuned in ((TUNED, run.model), (SEEDS_ONLY, run.seeds_model)):
+        if tuned.holds_model:
+            arms[name] = Arm(name, str(tuned.path.resolve()))
     seen: set[str] = set()
     for text in given:
         name, equals, model = text.partition("=")

@@ -19,11 +19,12 @@ from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, jsonl
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
-from selfinstruct.records import SeedTask, WrittenBy
+from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
+from selfinstruct.run.folders import DatasetDirectory
 
 Prompting = Literal["zero_shot", "few_shot"]
 
-SEEN_SET, UNSEEN_SET = "validation_seen", "validation_unseen"
+SEEN_SET, UNSEEN_SET = SEEN, UNSEEN
 GENERATED_SETS = (UNSEEN_SET, SEEN_SET)
 """The sets that the generator wrote (other instances of tasks trained on; tasks held out as a whole). Training may have
 stopped by them. They are shown, and never part of the verdict."""
@@ -62,7 +63,7 @@ class Question:
         return row
 
 
-def load_questions(config: Config, dataset: Path) -> list[Question]:
+def load_questions(config: Config, dataset: DatasetDirectory) -> list[Question]:
     """All questions of a run: its held-out rows, then each name in `config.evaluate.tasks` as a set.
 
     Args:
@@ -73,7 +74,7 @@ def load_questions(config: Config, dataset: Path) -> list[Question]:
         InputError: a file is missing or broken.
         ConfigError: two files have the same name.
     """
-    questions = [question for name in GENERATED_SETS for question in from_rows(dataset / f"{name}.jsonl")]
+    questions = [question for name in GENERATED_SETS for question in from_rows(dataset.split(name))]
     names = set(GENERATED_SETS)
     for name in config.evaluate.tasks:
         path = packaged.resolve(name)

@@ -6,9 +6,7 @@ It is written when tuning ends, and again with the scores when the model has bee
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from selfinstruct.engines.models import LORA_RANKS
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.scores import TUNED, Scores, SetScores, read_scores
-from selfinstruct.run.training_record import TRAINING_RECORD, TrainingRecord, read_training_record
+from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
+from selfinstruct.run.scores import TUNED, Scores, SetScores
+from selfinstruct.run.training_record import TrainingRecord
 
 NAME = "README.md"
 _TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -37,30 +36,27 @@ _NEVER_SHOWN = frozenset("dataset_dir output_dir eval_tasks model_name_or_path h
 Table = list[tuple[str, ...]]
 
 
-def write(folder: Path, scores: Path | None = None) -> None:
-    """Write the card of the tuned model in `folder` from its `training.json`.
+def write(model: ModelDirectory, evaluation: EvaluationDirectory | None = None) -> None:
+    """Write the card of a tuned model from its training record.
 
     Args:
-        folder: the model's.
-        scores: `scores.json` of an evaluation that had this model as its arm `tuned`.
+        model: its folder.
+        evaluation: one that had this model as its arm `tuned`.
 
     Raises:
         InputError: there is no record of the training, or it or the scores cannot be read.
     """
-    record = read_training_record(folder / TRAINING_RECORD)
-    if record is None:
-        raise InputError(f"{folder}: has no {TRAINING_RECORD}, so it is not a model tuned here")
-    of_run = None if scores is None else read_scores(scores)
-    text = make_card(folder.resolve().name, record, provenance(Path(record.dataset_dir)), of_run)
-    jsonl.write_text(folder / NAME, text)
+    record = model.training_record()
+    scores = None if evaluation is None else evaluation.scores()
+    text = make_card(model.path.resolve().name, record, provenance(Path(record.dataset_dir)), scores)
+    jsonl.write_text(model.path / NAME, text)
 
 
 def provenance(dataset_dir: Path) -> Table:
     """Return the lines about a dataset that a run has exported; none for a dataset from elsewhere."""
     try:
-        counts = json.loads((dataset_dir / "export.json").read_text(encoding="utf-8"))
-        with RunDirectory(dataset_dir.parent).journal.open("rb") as journal:
-            identity = json.loads(next(islice(journal, 1)))["identity"]
+        counts = DatasetDirectory(dataset_dir).export_counts()
+        identity = RunDirectory(dataset_dir.parent).header().identity
         revision = f" at revision `{identity['revision']}`" if identity.get("revision") else ""
         return [
             ("written by", f"`{_name(identity['model'])}`{revision}, with Self-Instruct"),
@@ -71,7 +67,7 @@ def provenance(dataset_dir: Path) -> Table:
             ),
             ("seed tasks included", "yes" if counts["include_seeds"] else "no"),
         ]
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+    except (InputError, KeyError, TypeError):
         return []
 
 

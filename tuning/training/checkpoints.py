@@ -18,9 +18,8 @@ from typing import Any
 
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.run.training_record import TRAINING_RECORD, Identity, TrainingRecord, read_training_record
-
-FOLDER = "checkpoints"
+from selfinstruct.run.folders import ModelDirectory
+from selfinstruct.run.training_record import Identity, TrainingRecord
 
 _WITHOUT_EFFECT = frozenset(
     """dataset_dir output_dir eval_tasks overwrite show_row report_to run_name project disable_tqdm debug config
@@ -79,7 +78,7 @@ def files_of(model: Path) -> list[tuple[str, int, int]]:
 def stored_record(output_dir: Path) -> TrainingRecord | None:
     """Return the record in `output_dir`, or None when there is none that can be read."""
     with contextlib.suppress(InputError):
-        return read_training_record(output_dir / TRAINING_RECORD)
+        return ModelDirectory(output_dir).training_record()
     return None
 
 
@@ -106,7 +105,7 @@ def find_start(
         if not _is_complete(checkpoint):
             raise ConfigError(f"--resume_from_checkpoint {checkpoint}: no complete checkpoint-N folder of a trainer")
         return Start(checkpoint=checkpoint)
-    folder = output_dir / FOLDER
+    folder = ModelDirectory(output_dir).checkpoints
     if same:
         return Start(checkpoint=last_complete(folder))
     return Start(of_other_settings=not overwrite and any(_all(folder)))
@@ -133,7 +132,7 @@ def remove_unusable(output_dir: Path, start: Start) -> None:
     if start.checkpoint is None:
         discard(output_dir)
         return
-    for path in list(_all(output_dir / FOLDER)):
+    for path in list(_all(ModelDirectory(output_dir).checkpoints)):
         if step_of(path) > step_of(start.checkpoint) and not _is_complete(path):
             shutil.rmtree(path)
 
@@ -145,14 +144,14 @@ def remove_unneeded(output_dir: Path, by_user: Collection[str]) -> None:
         output_dir: the model's folder.
         by_user: names of the arguments that the user gave.
     """
-    folder = output_dir / FOLDER
+    folder = ModelDirectory(output_dir).checkpoints
     if not any(name.startswith("save_") for name in by_user) or not any(folder.glob("*")):
         discard(output_dir)
 
 
 def discard(output_dir: Path) -> None:
     """Remove all checkpoints."""
-    shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
+    shutil.rmtree(ModelDirectory(output_dir).checkpoints, ignore_errors=True)
 
 
 def step_of(checkpoint: Path) -> int:

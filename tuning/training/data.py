@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import SPLITS, TRAIN
+from selfinstruct.run.folders import DatasetDirectory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,11 +73,12 @@ def load_splits(folder: Path) -> dict[str, list[Row]]:
     Raises:
         InputError: there is no `train.jsonl`, or rows are invalid; the message names each of them (the first 20).
     """
-    train = folder / f"{TRAIN}.jsonl"
+    dataset = DatasetDirectory(folder)
+    train = dataset.split(TRAIN)
     if not train.exists():
         raise InputError(f"{train} does not exist; export the dataset first: selfinstruct export RUN")
     problems: list[str] = []
-    splits = {split: _read(folder / f"{split}.jsonl", problems) for split in SPLITS}
+    splits = {split: _read(dataset.split(split), problems) for split in SPLITS}
     if problems:
         more = f"\n... and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
         raise InputError("\n".join(problems[:_MAX_PROBLEMS]) + more)

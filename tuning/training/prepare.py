@@ -18,8 +18,9 @@ from trl import SFTConfig, get_peft_config, get_training_chat_template
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS, TRAIN, UNSEEN
+from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Template
-from tuning.training import checkpoints, data, memory, prompt_formats
+from tuning.training import data, memory, prompt_formats
 from tuning.training.arguments import BEST_METRIC, Arguments, learning_rate
 from tuning.training.data import Rows, TokenizedRow
 from tuning.training.findings import SequenceLimits, has_trained
@@ -147,7 +148,7 @@ def sft_config(arguments: Arguments, prepared: Prepared, *, continues: bool) -> 
     """
     model = arguments.model
     changes: dict[str, Any] = {
-        "output_dir": str(Path(arguments.training["output_dir"]) / checkpoints.FOLDER),
+        "output_dir": str(ModelDirectory(Path(arguments.training["output_dir"])).checkpoints),
         "max_length": prepared.limits.max_length,
         # The rows are tokenized and have labels. TRL refuses these arguments for such rows.
         "chat_template_path": None,

@@ -16,8 +16,8 @@ import msgspec
 from selfinstruct.console import console
 from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
 from selfinstruct.records import SPLITS, UNSEEN
+from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import (
-    TRAINING_RECORD,
     EvalLoss,
     Identity,
     Losses,
@@ -123,7 +123,7 @@ def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator
     def write(**outcome: Any) -> None:
         if trainer.is_world_process_zero():
             now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch), **outcome)
-            write_training_record(output_dir / TRAINING_RECORD, now)
+            write_training_record(ModelDirectory(output_dir).record_path, now)
 
     write(state="running")
     if trainer.is_world_process_zero():
@@ -202,7 +202,7 @@ def announce(record: TrainingRecord) -> None:
 
 def summarize(output_dir: Path) -> None:
     """Print how the training went whose record is in `output_dir`."""
-    record = read_training_record(output_dir / TRAINING_RECORD)
+    record = read_training_record(ModelDirectory(output_dir).record_path)
     if record is None:
         return
     runtime, loss = record.runtime, record.loss

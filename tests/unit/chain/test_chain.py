@@ -20,6 +20,7 @@ from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.folders import ModelDirectory
 
 CHILD = """
 import os, signal, sys, time
@@ -215,40 +216,40 @@ def made(output: Path) -> Path:
 
 def test_a_mark_stands_for_the_same_inputs_and_arguments(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    assert not DoneMark(output, dataset, ["--lr", "1"]).is_set()
-    DoneMark(output, dataset, ["--lr", "1"]).set()
-    assert DoneMark(output, dataset, ["--lr", "1"]).is_set()
-    assert not DoneMark(tmp_path / "other", dataset, ["--lr", "1"]).is_set()
+    assert not DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).is_set()
+    DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).set()
+    assert DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).is_set()
+    assert not DoneMark(ModelDirectory(tmp_path / "other"), dataset, ["--lr", "1"]).is_set()
 
 
 def test_a_mark_notices_changes(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    DoneMark(output, dataset, ["--lr", "1"]).set()
-    assert not DoneMark(output, dataset, ["--lr", "2"]).is_set()
-    assert not DoneMark(output, dataset[:1], ["--lr", "1"]).is_set()
+    DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).set()
+    assert not DoneMark(ModelDirectory(output), dataset, ["--lr", "2"]).is_set()
+    assert not DoneMark(ModelDirectory(output), dataset[:1], ["--lr", "1"]).is_set()
     dataset[1].write_text("validation.jsonL")
-    assert not DoneMark(output, dataset, ["--lr", "1"]).is_set()
+    assert not DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).is_set()
     dataset[1].write_text("validation.jsonl")
-    assert DoneMark(output, dataset, ["--lr", "1"]).is_set()
+    assert DoneMark(ModelDirectory(output), dataset, ["--lr", "1"]).is_set()
     dataset[1].rename(tmp_path / "renamed.jsonl")
-    assert not DoneMark(output, [dataset[0], tmp_path / "renamed.jsonl"], ["--lr", "1"]).is_set()
+    assert not DoneMark(ModelDirectory(output), [dataset[0], tmp_path / "renamed.jsonl"], ["--lr", "1"]).is_set()
 
 
 def test_a_mark_without_a_model_does_not_stand(tmp_path: Path, dataset: list[Path]) -> None:
     output = made(tmp_path / "model")
-    DoneMark(output, dataset, []).set()
-    assert DoneMark(output, dataset, []).is_set()
+    DoneMark(ModelDirectory(output), dataset, []).set()
+    assert DoneMark(ModelDirectory(output), dataset, []).is_set()
     (output / "model.safetensors").unlink()
-    assert not DoneMark(output, dataset, []).is_set()
+    assert not DoneMark(ModelDirectory(output), dataset, []).is_set()
 
 
 def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, dataset: list[Path]) -> None:
     """An input that changes while a stage works must not look as if the stage had seen the change."""
     output = made(tmp_path / "model")
-    mark = DoneMark(output, dataset, [])
+    mark = DoneMark(ModelDirectory(output), dataset, [])
     dataset[0].write_text("changed meanwhile")
     mark.set()
-    assert not DoneMark(output, dataset, []).is_set()
+    assert not DoneMark(ModelDirectory(output), dataset, []).is_set()
 
 
 def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

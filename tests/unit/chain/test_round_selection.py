@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from selfinstruct.chain.round_selection import judge, measure, stand
 from selfinstruct.config.schema import Config
 from selfinstruct.formats import jsonl
+from selfinstruct.run.folders import EvaluationDirectory
 from tuning.evaluation.bootstrap import Score
 
 CONFIG = Config.model_validate({"evaluate": {"num_resamples": 200}})
@@ -21,10 +22,11 @@ def scores(values: list[float]) -> dict[str, Score]:
     return {f"q{k}": Score(f"t{k}", value) for k, value in enumerate(values)}
 
 
-def folder(path: Path, rows: list[dict[str, Any]]) -> Path:
+def folder(path: Path, rows: list[dict[str, Any]]) -> EvaluationDirectory:
     whole = [{"set": "validation_unseen", "input": "", "is_classification": False} | row for row in rows]
-    jsonl.write(path / "predictions-tuned.jsonl", whole)
-    return path
+    evaluation = EvaluationDirectory(path)
+    jsonl.write(evaluation.rows("predictions", "tuned"), whole)
+    return evaluation
 
 
 def row(k: int, response: str, reference: str = "right", name: str = "") -> dict[str, Any]:

@@ -21,16 +21,16 @@ from selfinstruct.chain.rounds import Chain, iterate
 from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config
-from selfinstruct.dataset.export import SPLITS, export
+from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation.generate import generate
 from selfinstruct.generation.regenerate import regenerate
-from selfinstruct.records import Completion
+from selfinstruct.records import SPLITS, Completion
 from selfinstruct.report.rounds_page import render
-from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.rounds_record import read_rounds
 from tests.conftest import journal_lines, run_scripted, script
 
@@ -96,23 +96,23 @@ class Fake:
         regenerate(source, config, start)
 
     def _tune(self, config: Config) -> None:
-        model = RunDirectory(Path(str(config.output_dir))).model
+        model = RunDirectory.at(config.output_dir).model.path
         jsonl.write_json(model / "config.json", {"tuned": config.tune.model or config.model})
         (model / "model.safetensors").write_text("weights")
 
     def _evaluate(self, run: RunDirectory) -> None:
         good = self.quality.get(run.path.name, 0.5)
         rows = []
-        for _, row in jsonl.read(run.dataset / "validation_unseen.jsonl"):
+        for _, row in jsonl.read(run.dataset.path / "validation_unseen.jsonl"):
             luck = hashlib.sha256(f"{row['instruction']}/{row['input']}".encode()).digest()[0] / 256
             about = {name: row[name] for name in ("id", "instruction", "input", "is_classification")}
             about |= {"set": "validation_unseen", "task": row["instruction"], "references": [row["output"]]}
             rows.append(about | {"response": row["output"] if luck < good else "zzz"})
-        jsonl.write(run.evaluation / "predictions-tuned.jsonl", rows)
+        jsonl.write(run.evaluation.path / "predictions-tuned.jsonl", rows)
         human = {"rouge_l": 100 * good, "rouge_l_interval": [0, 100], "n": 60, "n_tasks": 60}
         sets = {"validation_unseen": human, "eval_tasks": human}
         scores = {"arms": {"tuned": {"sets": sets}}, "comparisons": [], "verdict": f"Quality {good}."}
-        jsonl.write_json(run.evaluation / "scores.json", scores)
+        jsonl.write_json(run.evaluation.path / "scores.json", scores)
 
 
 @pytest.fixture
@@ -437,11 +437,11 @@ def test_the_page_shows_every_round_and_is_the_same_twice(config: Config, tmp_pa
     found = iterate(config, Fake(quality={"round-01": 0.2, "round-02": 0.9}).chain())
     out = tmp_path / "out"
     page = (out / "report.html").read_text()
-    assert page == render(out, found)
+    assert page == render(RoundsDirectory(out), found)
     assert 'href="round-01/report.html"' in page and "round-02</a> (best)" in page
     assert "Quality 0.9." in page and "eval_tasks" in page and "<script" not in page
     hostile = msgspec.structs.replace(found, verdict="<script>alert(1)</script>\ud800")
-    assert "<script" not in render(out, hostile)
+    assert "<script" not in render(RoundsDirectory(out), hostile)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
 from selfinstruct.replay.status import render, status
 from selfinstruct.report import write_report
-from selfinstruct.run.directory import RunDirectory, cut_by_deadline
+from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, script
 
 START = 1_800_000_000.0
@@ -372,7 +372,7 @@ def test_slow_steps_are_cut_and_the_report_says_so(
     assert night.now <= START + 900
     ((steps, _),) = night.trained
     assert steps is not None and steps >= 3
-    cut = cut_by_deadline(RunDirectory(tmp_path / "run"))
+    cut = RunDirectory(tmp_path / "run").cut_by_deadline()
     assert "baseline" in cut[0] and f"tuning was given {steps} of its" in cut[1]
     assert all(sentence in lead(tmp_path / "run") for sentence in cut)
     assert status(tmp_path / "run")["cut"] == cut
@@ -386,7 +386,7 @@ def test_the_baseline_is_trained_only_where_it_still_fits(night: Night, configur
     night.overhead_s = 10_000
     short = configure(num_instructions=30, limits={"time_limit": "110s"}, evaluate={"seeds_baseline": True})
     chain.run_all(short, clock=night)
-    assert len(night.trained) == 2 and "baseline" in cut_by_deadline(RunDirectory(Path(str(config.output_dir))))[0]
+    assert len(night.trained) == 2 and "baseline" in RunDirectory.at(config.output_dir).cut_by_deadline()[0]
 
 
 def test_without_time_for_a_step_nothing_is_tuned(
@@ -508,7 +508,7 @@ def test_a_damaged_schedule_is_as_good_as_none(tmp_path: Path, configure: Callab
     run = RunDirectory(tmp_path)
     for text in ("", "[]", '{"cut": 5}', "{"):
         run.schedule.write_text(text)
-        assert cut_by_deadline(run) == []
+        assert run.cut_by_deadline() == []
         config = configure()
         plan = DeadlinePlan(run, START, lambda: START, seeds=config.seeds, evaluate=config.evaluate)
         assert plan.left == 0 and plan.schedule.probe is None

@@ -12,11 +12,12 @@ import yaml
 
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.dataset import export as exports
-from selfinstruct.dataset.export import SPLITS, export, split
+from selfinstruct.dataset.export import export, split
 from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
-from selfinstruct.records import Instance, Task
+from selfinstruct.records import SPLITS, Instance, Task
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.folders import DatasetDirectory
 from tests.conftest import journal_lines, run_scripted
 
 
@@ -243,12 +244,12 @@ def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> N
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(InputError, match="no dataset yet; make one with `selfinstruct export"):
         exports.require_dataset(run)
-    run.dataset.mkdir(parents=True)
-    (run.dataset / "train.jsonl").touch()
+    run.dataset.path.mkdir(parents=True)
+    (run.dataset.path / "train.jsonl").touch()
     with pytest.raises(InputError, match="holds no rows"):
         exports.require_dataset(run)
 
 
 def test_the_seeds_alone_make_a_dataset_too(make_config: Any, tmp_path: Path) -> None:
-    assert exports.export_seeds(make_config(), tmp_path / "alone") == 20
+    assert exports.export_seeds(make_config(), DatasetDirectory(tmp_path / "alone")) == 20
     assert [(tmp_path / "alone" / f"{name}.jsonl").read_text().count("\n") for name in SPLITS] == [20, 0, 0]

@@ -17,13 +17,13 @@ from click.testing import CliRunner
 
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config, Filters
-from selfinstruct.dataset.export import SPLITS, export
+from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupted
 from selfinstruct.generation.regenerate import engine_arguments, regenerate
-from selfinstruct.records import Completion
+from selfinstruct.records import SPLITS, Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explain import render as render_explained
 from selfinstruct.replay.refilter import refilter

@@ -14,7 +14,7 @@ from selfinstruct import text
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.report import collect, plots, write_report
-from selfinstruct.report.generation_stats import Accepted, read_metrics
+from selfinstruct.report.generation_stats import Accepted
 from tests import finished_run
 from tests.conftest import run_scripted
 
@@ -258,13 +258,6 @@ def test_a_damaged_file_is_named_and_the_old_report_stays(make_config: Any) -> N
     with pytest.raises(InputError, match=r"scores\.json"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before
-
-
-def test_metrics_that_are_no_rows_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"time": 1, "accepted": 2}\n[]\n{"time": null}\n\xff\n{"time": 2')
-    assert read_metrics(path) == [{"time": 1, "accepted": 2}]
-    assert read_metrics(tmp_path / "none") == []
 
 
 def test_figures_are_the_same_whatever_was_drawn_before() -> None:

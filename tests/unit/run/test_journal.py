@@ -19,8 +19,9 @@ import pytest
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, SelfInstructError
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, MetricsWriter, read_lines, set_torn_tail_aside
+from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import VERSION, Interruption, Line
+from selfinstruct.run.metrics import MetricsWriter
 from tests.conftest import journal_lines, run_scripted, script
 
 LINES: list[Line] = [Interruption(0, text) for text in ("plain", "Größe 写诗 🦉", "a\u2028b\x85c\x00d")]
@@ -64,26 +65,26 @@ def test_torn_last_line_at_every_byte_is_set_aside_once(run: RunDirectory) -> No
         run.torn.unlink(missing_ok=True)
         run.journal.write_bytes(whole[:end])
         assert list(read_lines(run.journal)) == [LINES[0], LINES[2]], "a reader of a live run sees whole lines alone"
-        assert set_torn_tail_aside(run) == end - start
+        assert set_torn_tail_aside(run.journal, run.torn) == end - start
         assert run.journal.read_bytes() == whole[:start]
         assert run.torn.read_bytes() == whole[start:end] + b"\n"
-        assert set_torn_tail_aside(run) == 0
+        assert set_torn_tail_aside(run.journal, run.torn) == 0
         assert run.torn.read_bytes() == whole[start:end] + b"\n"
     run.journal.write_bytes(whole)
-    assert set_torn_tail_aside(run) == 0
+    assert set_torn_tail_aside(run.journal, run.torn) == 0
 
 
 @pytest.mark.parametrize("length", [1, 65535, 65536, 65537, 200_000])
 def test_a_long_torn_line_is_found_too(run: RunDirectory, length: int) -> None:
     whole = write(run)
     run.journal.write_bytes(whole + b"x" * length)
-    assert set_torn_tail_aside(run) == length
+    assert set_torn_tail_aside(run.journal, run.torn) == length
     assert run.journal.read_bytes() == whole
 
 
 def test_a_journal_that_is_nothing_but_a_torn_header(run: RunDirectory) -> None:
     run.journal.write_bytes(b'{"kind":"ru')
-    assert set_torn_tail_aside(run) == 11
+    assert set_torn_tail_aside(run.journal, run.torn) == 11
     assert run.journal.read_bytes() == b""
 
 
@@ -263,7 +264,7 @@ def test_nothing_is_appended_after_a_write_that_failed(run: RunDirectory, monkey
             journal.append(LINES[1])
     with pytest.raises(SelfInstructError):
         journal.close()
-    assert set_torn_tail_aside(run) > 0
+    assert set_torn_tail_aside(run.journal, run.torn) > 0
     assert list(read_lines(run.journal)) == LINES[:1]
 
 

@@ -10,9 +10,10 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.config.schema import Config
-from selfinstruct.dataset.export import SPLITS, export
+from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.records import SPLITS
 from selfinstruct.report import write_report
 from selfinstruct.run import parents
 from tests.conftest import journal_lines, run_scripted, script

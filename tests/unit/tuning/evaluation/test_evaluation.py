@@ -60,11 +60,11 @@ def tasks(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
-    run.dataset.mkdir(parents=True)
-    run.model.mkdir()
-    (run.model / "config.json").write_text("{}")
+    run.dataset.path.mkdir(parents=True)
+    run.model.path.mkdir()
+    (run.model.path / "config.json").write_text("{}")
     rows = [held_out("p1-0", "a b c"), held_out("p1-1", "d", "with input"), held_out("p2-0", "the answer")]
-    (run.dataset / "validation_unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run.dataset.path / "validation_unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return run
 
 
@@ -75,7 +75,7 @@ def config(make_config: Any, tasks: Path) -> Config:
 
 
 def saved(run: RunDirectory, arm: str) -> list[dict[str, Any]]:
-    lines = (run.evaluation / f"predictions-{arm}.jsonl").read_text().splitlines()
+    lines = (run.evaluation.path / f"predictions-{arm}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -88,7 +88,7 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
 
     assert start.models == ["scripted", "model"], "both arms of the base share an engine"
     assert all(engine.closed for _, engine in start.started)
-    assert json.loads((run.evaluation / "scores.json").read_text()) == scores
+    assert json.loads((run.evaluation.path / "scores.json").read_text()) == scores
     assert list(scores["arms"]) == ["base", "base-few-shot", "tuned"]
     assert [arm["prompting"] for arm in scores["arms"].values()] == ["zero_shot", "few_shot", "zero_shot"]
     mine = scores["arms"]["tuned"]["sets"]["mine"]
@@ -138,7 +138,7 @@ def test_predictions_can_be_scored_alone(config: Config, run: RunDirectory) -> N
     from tuning.evaluation.metrics import score_predictions
 
     scores = evaluate(config, run, start=Starter())
-    alone = score_predictions(run.evaluation / "predictions-tuned.jsonl", reference_field="references")
+    alone = score_predictions(run.evaluation.path / "predictions-tuned.jsonl", reference_field="references")
     sets = scores["arms"]["tuned"]["sets"].values()
     assert alone["rouge_l"] == pytest.approx(sum(s["rouge_l"] * s["n"] for s in sets) / sum(s["n"] for s in sets))
 
@@ -154,7 +154,7 @@ def test_validation_loss_counts_the_end_token_and_only_bare_questions(config: Co
 
 
 def test_without_a_tuned_model(config: Config, run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(run.model)
+    shutil.rmtree(run.model.path)
     scores = evaluate(config, run, start=Starter())
     assert list(scores["arms"]) == ["base", "base-few-shot"]
     assert scores["comparisons"] == []
@@ -164,7 +164,7 @@ def test_without_a_tuned_model(config: Config, run: RunDirectory, capsys: pytest
 
 def test_without_held_out_rows(config: Config, run: RunDirectory) -> None:
     for content in ("", None):
-        path = run.dataset / "validation_unseen.jsonl"
+        path = run.dataset.path / "validation_unseen.jsonl"
         path.write_text(content) if content is not None else path.unlink()
         assert list(evaluate(config, run, start=Starter())["arms"]["tuned"]["sets"]) == ["mine"]
 
@@ -174,7 +174,7 @@ def test_on_held_out_rows_alone_there_is_no_verdict(config: Config, run: RunDire
     scores = evaluate(alone, run, start=Starter())
     assert scores["comparisons"]
     assert scores["verdict"] == "No verdict: there are no evaluation tasks that people wrote."
-    (run.dataset / "validation_unseen.jsonl").unlink()
+    (run.dataset.path / "validation_unseen.jsonl").unlink()
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
         evaluate(alone, run, start=Starter())
 
@@ -196,7 +196,7 @@ def test_tasks_that_a_program_wrote_are_no_part_of_the_verdict(config: Config, r
 
 def test_the_gap_between_seen_and_unseen_tasks(config: Config, run: RunDirectory) -> None:
     seen = [held_out(f"s{k}-1", "the answer") for k in range(4)]
-    (run.dataset / "validation_seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
+    (run.dataset.path / "validation_seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
     scores = evaluate(config, run, start=Starter(scripted=says("no")))
     gap = scores["arms"]["tuned"]["gap"]
     assert (gap["rouge_l"]["seen"], gap["rouge_l"]["seen_tasks"]) == (100.0, 4)
@@ -215,11 +215,11 @@ def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
 ) -> None:
     first = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no")))
     tasks.unlink()
-    shutil.rmtree(run.model)
-    shutil.rmtree(run.dataset)
+    shutil.rmtree(run.model.path)
+    shutil.rmtree(run.dataset.path)
     assert score_saved(config, run) == first
     assert score_saved(changed(config, confidence=0.5), run)["settings"]["confidence"] == 0.5
-    (run.evaluation / "scores.json").unlink()
+    (run.evaluation.path / "scores.json").unlink()
     alone = score_saved(config, run)
     assert alone["verdict"] == first["verdict"]
     assert list(alone["arms"]) == ["base", "base-few-shot", "tuned", "other"]
@@ -258,7 +258,7 @@ def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) 
 
 
 def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
-    shutil.copytree(run.model, run.path / "model-seeds")
+    shutil.copytree(run.model.path, run.path / "model-seeds")
     scores = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no"), model=says("the answer")))
     assert list(scores["arms"]) == ["base", "base-few-shot", "tuned", "seeds-only", "other"]
     pairs = {(c["a"], c["b"]) for c in scores["comparisons"]}
@@ -282,30 +282,30 @@ def changed(config: Config, **values: Any) -> Config:
 
 def test_the_second_run_asks_nothing(config: Config, run: RunDirectory) -> None:
     first = evaluate(config, run, start=Starter())
-    before = {path.name: path.read_bytes() for path in run.evaluation.iterdir()}
+    before = {path.name: path.read_bytes() for path in run.evaluation.path.iterdir()}
     start = Starter()
     assert evaluate(config, run, start=start) == first
     assert start.models == []
-    assert {path.name: path.read_bytes() for path in run.evaluation.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in run.evaluation.path.iterdir()} == before
 
 
 def test_scoring_options_ask_nothing(config: Config, run: RunDirectory) -> None:
     evaluate(config, run, start=Starter())
     assert again(changed(config, num_resamples=300, confidence=0.5), run) == []
-    assert json.loads((run.evaluation / "scores.json").read_text())["settings"]["confidence"] == 0.5
+    assert json.loads((run.evaluation.path / "scores.json").read_text())["settings"]["confidence"] == 0.5
 
 
 def test_what_changed_is_asked_again(config: Config, run: RunDirectory, tasks: Path) -> None:
     evaluate(config, run, start=Starter())
     assert again(changed(config, max_tokens=21), run) == ["scripted", "model"]
     evaluate(config, run, start=Starter())
-    (run.model / "config.json").write_text('{"tuned": "again"}')
+    (run.model.path / "config.json").write_text('{"tuned": "again"}')
     assert again(config, run) == ["model"]
-    (run.model / "model.safetensors").write_bytes(b"weights")
+    (run.model.path / "model.safetensors").write_bytes(b"weights")
     assert again(config, run) == ["model"]
     tasks.write_text(tasks.read_text().replace("evaluated thing 7", "evaluated thing 77"))
     assert again(config, run) == ["scripted", "model"]
-    (run.evaluation / "predictions-tuned.jsonl").unlink()
+    (run.evaluation.path / "predictions-tuned.jsonl").unlink()
     assert again(config, run) == ["model"]
 
 
@@ -319,7 +319,7 @@ def test_other_examples_concern_the_few_shot_arm_alone(config: Config, run: RunD
 def test_an_engine_that_fails_keeps_what_was_answered(config: Config, run: RunDirectory) -> None:
     with pytest.raises(EngineError, match="out of memory"):
         evaluate(config, run, start=Starter(model=EngineError("out of memory")))
-    assert not (run.evaluation / "scores.json").exists()
+    assert not (run.evaluation.path / "scores.json").exists()
     assert again(config, run) == ["model"]
 
 
@@ -328,7 +328,7 @@ def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> 
     with pytest.raises(EngineError, match="the engine died"):
         evaluate(config, run, start=start)
     assert start.started[0][1].closed
-    assert not list(run.evaluation.glob("*")) if run.evaluation.exists() else True
+    assert not list(run.evaluation.path.glob("*")) if run.evaluation.path.exists() else True
 
 
 def test_fingerprint_of_a_hub_name() -> None:
@@ -525,7 +525,7 @@ def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
     ],
 )
 def test_broken_held_out_rows_are_named(config: Config, run: RunDirectory, row: Any, expected: str) -> None:
-    with (run.dataset / "validation_unseen.jsonl").open("a") as stream:
+    with (run.dataset.path / "validation_unseen.jsonl").open("a") as stream:
         stream.write(json.dumps(row) + "\n")
     with pytest.raises(InputError) as error:
         evaluate(config, run, start=Starter())
@@ -550,7 +550,7 @@ def test_several_sets(config: Config, run: RunDirectory) -> None:
 
 def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
     config = make_config(model="org/base", revision="v2")
-    tuned = Arm("tuned", str(run.model.resolve()))
+    tuned = Arm("tuned", str(run.model.path.resolve()))
     base = [Arm("base", "org/base", revision="v2"), Arm("base-few-shot", "org/base", "few_shot", "v2")]
     assert arms_of(config, run) == [*base, tuned]
     assert arms_of(config, run, ["base", "tuned", "base-few-shot"]) == [*base, tuned]
@@ -562,7 +562,7 @@ def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
     other = make_config(model="org/generator", revision="v2", tune={"model": "org/small"})
     assert arms_of(other, run)[0] == Arm("base", "org/small"), "the base is what is tuned, not the generator"
 
-    (run.model / "config.json").rename(run.model / "adapter_config.json")
+    (run.model.path / "config.json").rename(run.model.path / "adapter_config.json")
     assert arms_of(config, run)[2] == tuned
 
 
@@ -593,7 +593,7 @@ def on_scripted(monkeypatch: pytest.MonkeyPatch) -> Starter:
 def test_main_shows_the_scores(
     config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    run.config_path.write_text(json.dumps(config.model_dump(mode="json")))
     assert main(["--run-dir", str(run.path), "--model", "more=some/model"]) == 0
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -607,7 +607,7 @@ def test_main_shows_the_scores(
 def test_main_scores_alone(
     config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    run.config_path.write_text(json.dumps(config.model_dump(mode="json")))
     assert main(["--run-dir", str(run.path)]) == 0
     before = list(on_scripted.models)
     assert main(["--run-dir", str(run.path), "--score-only"]) == 0
@@ -624,7 +624,7 @@ def test_main_without_a_run(tmp_path: Path, on_scripted: Starter, capsys: pytest
 def test_main_with_a_model_that_is_not_there(
     config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.config.write_text(json.dumps(config.model_dump(mode="json")))
+    run.config_path.write_text(json.dumps(config.model_dump(mode="json")))
     assert main(["--run-dir", str(run.path), "--model", "x=/no/such/model"]) == 2
     assert "error: model '/no/such/model': no such model" in capsys.readouterr().err
     assert on_scripted.models == []

@@ -17,6 +17,7 @@ from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion
+from selfinstruct.run.folders import EvaluationDirectory
 from tuning.evaluation import judge as judging
 from tuning.evaluation.answer_cache import Folder
 from tuning.evaluation.judge import encode, judge, parse, score
@@ -83,7 +84,7 @@ def config(make_config: Any) -> Config:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path / "evaluation")
+    return Folder(EvaluationDirectory(tmp_path / "evaluation"))
 
 
 PREDICTIONS = {"base": rows(lambda k: "word"), "tuned": rows(lambda k: "a longer answer" if k < 6 else "w")}

@@ -48,9 +48,9 @@ def tasks(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
-    run.dataset.mkdir(parents=True)
-    run.model.mkdir()
-    (run.model / "config.json").write_text("{}")
+    run.dataset.path.mkdir(parents=True)
+    run.model.path.mkdir()
+    (run.model.path / "config.json").write_text("{}")
     return run
 
 
@@ -65,7 +65,7 @@ def changed(config: Config, **values: Any) -> Config:
 
 
 def kept(run: RunDirectory, part: str, arm: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.evaluation / f"{part}-{arm}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run.evaluation.path / f"{part}-{arm}.jsonl").read_text().splitlines()]
 
 
 def answers_by(rule: Callable[[str, float], str]) -> Callable[[Request], Any]:

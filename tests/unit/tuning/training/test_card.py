@@ -11,6 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import Scores
 from selfinstruct.run.training_record import TrainingRecord
 from tuning.training import card
@@ -127,9 +128,8 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
 
 def test_write_reads_the_record_and_the_scores(tmp_path: Path):
     (tmp_path / "training.json").write_text(json.dumps(NOTES))
-    scores = tmp_path / "scores.json"
-    scores.write_text(json.dumps(SCORES))
-    card.write(tmp_path)
+    (tmp_path / "scores.json").write_text(json.dumps(SCORES))
+    card.write(ModelDirectory(tmp_path))
     assert "## Scores" not in (tmp_path / "README.md").read_text()
-    card.write(tmp_path, scores)
+    card.write(ModelDirectory(tmp_path), EvaluationDirectory(tmp_path))
     assert "## Scores" in (tmp_path / "README.md").read_text()

@@ -1,0 +1,128 @@
+"""The folders that the stages of a run write: `dataset/`, `model/` and `evaluation/`.
+
+Each is a directory of its own, because tuning takes any dataset and any output folder, in a run or not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
+from selfinstruct.run.scores import Scores, read_scores
+from selfinstruct.run.training_record import TrainingRecord, read_training_record
+
+
+class DatasetDirectory:
+    """The exported dataset. Making one touches no disk.
+
+    Attributes:
+        path: the directory.
+        alpaca: the training split in the format of Alpaca.
+        self_instruct: the folder with the files in the formats of the reference code.
+        card: the dataset card.
+        counts_path: what was exported and what was left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.alpaca = path / "alpaca.json"
+        self.self_instruct = path / "self_instruct"
+        self.card = path / "README.md"
+        self.counts_path = path / "export.json"
+
+    def split(self, name: str) -> Path:
+        """Return the path of a split's rows."""
+        return self.path / f"{name}.jsonl"
+
+    def export_counts(self) -> dict[str, Any]:
+        """Return the counts of the export.
+
+        Raises:
+            InputError: nothing was exported, or the file is damaged.
+        """
+        return _read(self.counts_path, "export")
+
+
+class ModelDirectory:
+    """A tuned model, or one in training. Making one touches no disk.
+
+    Attributes:
+        path: the directory.
+        checkpoints: the folder to continue from, there while training runs.
+        record_path: what was trained, how, and how it ended.
+        done: a mark that the stage has finished, with the hash of what it worked from.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.record_path = path / "training.json"
+        self.done = path / ".done"
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the folder holds a LoRA adapter rather than a whole model."""
+        return (self.path / "adapter_config.json").exists()
+
+    @property
+    def holds_model(self) -> bool:
+        """Whether the folder holds a model or an adapter."""
+        return (self.path / "config.json").exists() or self.is_adapter
+
+    def training_record(self) -> TrainingRecord:
+        """Return what was trained, how, and how it ended.
+
+        Raises:
+            InputError: nothing was trained, or the file is damaged.
+        """
+        record = read_training_record(self.record_path)
+        if record is None:
+            raise InputError(f"{self.record_path} is missing; `selfinstruct tune` writes it")
+        return record
+
+
+class EvaluationDirectory:
+    """The answers of each arm, and their scores. Making one touches no disk.
+
+    Answers come in parts ("predictions" and others); each part of an arm has a file of its own.
+
+    Attributes:
+        path: the directory.
+        scores_path: scores, intervals and comparisons.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scores_path = path / "scores.json"
+
+    def rows(self, part: str, arm: str) -> Path:
+        """Return the path of the rows of one part of an arm."""
+        return self.path / f"{part}-{arm}.jsonl"
+
+    def key(self, part: str, arm: str) -> Path:
+        """Return the path of the hash of all that determined these rows."""
+        return self.path / f"{part}-{arm}.key"
+
+    def arms(self, part: str) -> list[str]:
+        """Return the names of the arms that have rows of a part, sorted."""
+        names = (path.name.removeprefix(f"{part}-") for path in self.path.glob(f"{part}-*.jsonl"))
+        return sorted(name.removesuffix(".jsonl") for name in names)
+
+    def scores(self) -> Scores:
+        """Return scores, intervals and comparisons.
+
+        Raises:
+            InputError: nothing was evaluated, or the file is damaged.
+        """
+        return read_scores(self.scores_path)
+
+
+def _read(path: Path, stage: str) -> dict[str, Any]:
+    if not path.exists():
+        raise InputError(f"{path} is missing; `selfinstruct {stage}` writes it")
+    try:
+        return jsonl.read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; `selfinstruct {stage}` writes it again") from error

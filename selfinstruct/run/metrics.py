@@ -1,0 +1,77 @@
+"""`metrics.jsonl`: wall-clock measurements of generation, which no decision of replay reads.
+
+A running generation adds a row every few seconds:
+
+    {"time": Unix seconds, "accepted": n, "candidates": n, "proposals": n, "completion_tokens": n,
+     "completion_tokens_per_s": ..., "accepted_per_s": ..., "engine_start_s": ..., "tokens_per_s": ...}
+
+and one for each restart of the engine: {"time", "event": "engine_restarted", ...}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from selfinstruct.formats import jsonl
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """One row that measures the run.
+
+    Attributes:
+        time: Unix seconds.
+        accepted: accepted instructions so far.
+        accepted_per_s: over the last half minute.
+        completion_tokens_per_s: over the last half minute.
+        engine_start_s: seconds that the engine took to start; 0 when it is not known.
+        tokens_per_s: completion tokens per second since the engine started; 0 when it is not known.
+    """
+
+    time: float
+    accepted: int = 0
+    accepted_per_s: float = 0.0
+    completion_tokens_per_s: float = 0.0
+    engine_start_s: float = 0.0
+    tokens_per_s: float = 0.0
+    event: str = ""
+
+
+_decode = msgspec.json.Decoder(Measurement).decode
+
+
+class MetricsWriter:
+    """Appends rows to `metrics.jsonl`; losing some of them harms nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, **values: Any) -> None:
+        """Add a row with the time of day (Unix seconds)."""
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")
+
+
+def read_measurements(path: Path, tail_bytes: int | None = None) -> Iterator[Measurement]:
+    """Yield the measurements in their order; rows about events and incomplete rows are left out.
+
+    Args:
+        path: the file; it need not exist.
+        tail_bytes: read only this many bytes at the end of the file; None is all of it.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        if tail_bytes is not None:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - tail_bytes))
+        for raw in stream:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                row = _decode(raw)
+                if not row.event:
+                    yield row
