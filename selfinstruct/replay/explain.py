@@ -191,7 +191,8 @@ def explain(run_dir: Path, query: str, *, top: int = 1) -> Explanation:
         top: similar instructions to list with each candidate, at least 1.
 
     Raises:
-        InputError: no run, a damaged journal, seeds that have changed, or an id that the run does not hold.
+        InputError: no run, a damaged journal, seeds or parent runs that have changed, an id that the run does not hold,
+            or the id of a parent run's instruction.
     """
     run = RunDirectory(run_dir)
     run.require_journal()
@@ -200,6 +201,8 @@ def explain(run_dir: Path, query: str, *, top: int = 1) -> Explanation:
     earlier = EarlierInstructions.load(run, state)
     seed = next((s for s in earlier.seeds if search.query in (s.id, one_line(s.instruction))), None)
     known = bool(search.matches) or seed is not None
+    if any(search.query == instruction.id for instruction in earlier.of_parents):
+        raise InputError(f"{run_dir}: {search.query} belongs to a parent run; explain it there, without the run's name")
     if not known and _CANDIDATE_ID.fullmatch(search.query):
         raise InputError(
             f"{run_dir}: no candidate {search.query}; the run's last proposal is p{state.proposals - 1:06d}"
@@ -347,7 +350,7 @@ def render(explanation: Explanation) -> str:
         blocks.append(f"{visible(explanation.seed.id)} is a seed task: {visible(explanation.seed.instruction)}")
     if (now := explanation.now) is not None:
         decision = "accept it" if now.accepted else f"reject it: {now.reason} {_values(now.evidence)}"
-        heading = f"No proposal wrote this text. The filters would now {decision}"
+        heading = f"No proposal of this run wrote this text. The filters would now {decision}"
         blocks.append("\n".join([heading, *_render_similar(now.similar)]))
     return "\n\n".join(blocks)
 

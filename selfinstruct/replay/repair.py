@@ -282,6 +282,8 @@ class _Walk:
                     return "its classification is gone"
                 return _REPEATED if name in state.instances else ""
             case OutputLine(id=name, instance=position):
+                if not state.header.regenerates:
+                    return "the run rewrites no outputs"
                 if name not in self.accepted:
                     return "its instruction is gone"
                 if not 0 <= position < len(state.instances.get(name, ())):

@@ -175,6 +175,13 @@ def test_a_repeated_output_is_dropped_and_nothing_is_lost_with_it(tmp_path: Path
     assert result.lost == Lost(None, 0, 0, 0, 0) and raw_lines(run) == raw
 
 
+def test_an_output_in_a_run_that_rewrites_none_is_dropped(tmp_path: Path) -> None:
+    output = next(line for line in JOURNALS["regenerated"] if b'"kind":"output"' in line)
+    run = written(str(tmp_path), [*JOURNALS["generated"], output])
+    assert repair(run).dropped == (DroppedLines("output", "the run rewrites no outputs", 1),)
+    assert raw_lines(run) == JOURNALS["generated"]
+
+
 def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: Path) -> None:
     lines = journal_lines(run)
     raw = raw_lines(run)

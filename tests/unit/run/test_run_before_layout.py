@@ -18,9 +18,11 @@ from selfinstruct.config.schema import Config
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
+from selfinstruct.errors import InputError
 from selfinstruct.generation.generate import generate
 from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
+from selfinstruct.replay.explain import explain
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import RunState, replay
 from tests.conftest import journal_lines
@@ -162,6 +164,15 @@ def test_every_candidate_is_explained(runs: Path, name: str) -> None:
             **{key: candidate[key] for key in ("id", "instruction", "accepted", "reason") if key in candidate},
         }
         assert candidate["id"] in invoke("explain", run, candidate["id"])
+
+
+def test_instructions_of_a_parent_run_are_explained_in_their_own_run(runs: Path) -> None:
+    rounds = runs / "rounds"
+    own = explain(rounds / "round-02", "p000000-00", top=99).candidates[0]
+    of_parent = next(near.id for near in own.similar if near.origin == "earlier")
+    with pytest.raises(InputError, match=f"{of_parent} belongs to a parent run"):
+        explain(rounds / "round-02", of_parent)
+    assert explain(rounds / "round-01", of_parent.removeprefix("round-01/")).candidates[0].accepted
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "regenerated"])
