@@ -1,4 +1,4 @@
-"""The command line as a user has it: whole commands, and one that is interrupted in the middle of its generation."""
+"""Run the command line as a user does: whole commands, and one that is interrupted while it generates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def interrupted(*arguments: str, journal: Path, patience: float) -> None:
-    """Give the command, and Ctrl-C once the journal holds three lines, which may take `patience` seconds."""
+    """Start the command, wait at most `patience` seconds until the journal holds three lines, and send Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, "-m", "selfinstruct", *arguments],
         stdout=subprocess.DEVNULL,
@@ -28,7 +28,7 @@ def interrupted(*arguments: str, journal: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, f"{journal} did not come to three lines in {patience:g} s"
+        assert time.monotonic() < deadline, f"{journal} does not hold three lines after {patience:g} s"
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)

@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     run, config = folder / "run", folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run)}))
     interrupted("run", str(config), journal=run / "journal.jsonl", patience=180)
-    before = journal_lines(run)  # It may have been fast enough to be whole; then a later stage was interrupted.
+    before = journal_lines(run)  # Generation may have been fast enough to end; then a later stage was interrupted.
     done = selfinstruct("run", str(config))
     assert done.returncode == 0, done.stderr
     assert journal_lines(run)[: len(before)] == before
@@ -78,9 +78,9 @@ def test_the_tuned_model_loads_with_its_template_and_end_token(finished: tuple[P
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     messages = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": "The Volta."}]
     marked = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
-    learnt = [i for i, m in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if m]
-    assert tokenizer.decode(learnt, skip_special_tokens=True).strip() == "The Volta."
-    assert tokenizer.eos_token_id in learnt
+    trained = [i for i, m in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if m]
+    assert tokenizer.decode(trained, skip_special_tokens=True).strip() == "The Volta."
+    assert tokenizer.eos_token_id in trained
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
 
 

@@ -30,7 +30,7 @@ PATIENCE_S = 900.0  # on a machine that is busy with other things
 
 
 class Run:
-    """Starts of `selfinstruct generate` on one run directory; what they start is ended with the test."""
+    """Start `selfinstruct generate` on one run directory, again and again; end what it started with the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,11 +47,11 @@ class Run:
         )
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so; fails when the program ends before."""
+        """Wait until the condition is true; fail if the program ends before that."""
         end = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < end, "it never came"
+            assert time.monotonic() < end, f"it is still not so after {PATIENCE_S:g} s"
             time.sleep(0.05)
 
     def until_it_commits(self) -> None:
@@ -59,14 +59,14 @@ class Run:
         self.until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 4)
 
     def engine(self) -> list[psutil.Process]:
-        """The engine's processes, as the run directory names them."""
+        """Return the engine's processes, as the run directory names them."""
         note = json.loads((self.folder / ".engine.json").read_text())
         found = [psutil.Process(row["pid"]) for row in note["processes"]]
         self._seen.update(found)
         return found
 
     def end(self) -> str:
-        """Wait for the end; what was said on stderr."""
+        """Wait for the end; return stderr."""
         return self.process.communicate(timeout=PATIENCE_S)[1]
 
     def clear_up(self) -> None:
@@ -86,7 +86,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def check_whole(run: Run, said: str, cause: str) -> None:
-    """The run came to its end over a restart, and everything that must hold of any run does."""
+    """Check that the run ended after a restart, and that it is a sound run."""
     assert run.process.returncode == 0, said
     lines = journal_lines(run.folder)
     proposals = [line["n"] for line in lines if line["kind"] == "proposal"]
@@ -125,7 +125,7 @@ def test_an_engine_that_is_stopped_is_a_hang_and_is_replaced(run: Run) -> None:
 
 @pytest.mark.long
 def test_an_engine_that_outlived_its_driver_is_ended_by_the_next_start(run: Run) -> None:
-    """Without the plugin, which ends it with its driver; a signal while the next engine loads is heard at once."""
+    """Start without the plugin that ends an engine with its driver. A signal ends the next start while it loads."""
     run.start(VLLM_PLUGINS="none")
     run.until_it_commits()
     orphans = run.engine()
@@ -134,7 +134,7 @@ def test_an_engine_that_outlived_its_driver_is_ended_by_the_next_start(run: Run)
     assert any(map(lives, orphans))
     run.start()
     run.until(lambda: not any(map(lives, orphans)) and not (run.folder / ".engine.json").exists())
-    time.sleep(1)  # Else the signal may come before the sentence about them.
+    time.sleep(1)  # Otherwise the signal may come before the message about them.
     run.process.send_signal(signal.SIGINT)
     said = run.end()
     assert run.process.returncode == 130, said

@@ -31,7 +31,7 @@ HELD_OUT = [("Name a colour.", "", "Blue is one, and so is a deep red."), ("Repe
 
 
 def adapter(folder: Path) -> Path:
-    """An adapter that changes what the model says, with the tokenizer that tuning would save beside it."""
+    """Save an adapter that changes the model's answers, and the tokenizer that tuning would save beside it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -103,7 +103,7 @@ def saved(run: Path, arm: str, part: str = "predictions") -> list[dict[str, Any]
 
 
 def model_of(arm: str, run: Path) -> tuple[Any, Any]:
-    """The arm's model and tokenizer in transformers."""
+    """Return the arm's model and tokenizer in transformers."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -213,7 +213,7 @@ def test_consistency_on_the_real_engine(run: Path) -> None:
     rows = saved(run, "base", "consistency")
     plain = {row["of"]: row["response"] for row in rows if row["kind"] == "asked"}
     answers = {row["id"]: row["response"] for row in saved(run, "base") if row["set"] == "tasks"}
-    assert plain == answers, "the instruction as it stands is answered as before"
+    assert plain == answers, "the unchanged instruction is answered as before"
 
 
 def test_constraints_on_the_real_engine(run: Path) -> None:

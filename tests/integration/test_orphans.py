@@ -40,7 +40,7 @@ def driver(tmp_path: Path) -> Path:
 
 
 def _gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that are still alive after at most so many seconds (zombies, which wait for their reaper, are not)."""
+    """Wait at most `seconds` for the processes to end; return those still alive. A zombie counts as ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and any(map(_alive, processes)):
         time.sleep(0.05)
@@ -86,7 +86,7 @@ def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Pa
         assert _spawned(children), "the engine was never started"
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        # It first has to import as far as the plugin; without it, it would wait for its driver for five minutes.
+        # The engine ends once it has imported the plugin. Without the plugin it would wait five minutes for its driver.
         assert _gone(children, 30) == []
     finally:
         process.kill()
@@ -97,7 +97,7 @@ def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Pa
 
 
 def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Children that multiprocessing spawned to work; its resource tracker is none of them."""
+    """Return the children that multiprocessing spawned, without its resource tracker."""
     found = []
     for process in processes:
         try:

@@ -1,4 +1,4 @@
-"""Two rounds of `iterate`, real: vLLM, TRL and the embedded model, interrupted once; and outputs written anew."""
+"""Two rounds of `iterate`, real: vLLM, TRL and the embedded model, interrupted once; and outputs written again."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_running_again_does_nothing(finished: tuple[Path, dict[str, Any]]) -> No
     assert "starting the engine" not in again.stderr, f"after {time.monotonic() - began:.0f} s"
 
 
-def test_outputs_written_anew_by_the_tuned_model(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_outputs_written_again_by_the_tuned_model(finished: tuple[Path, dict[str, Any]]) -> None:
     out, _ = finished
     new = out.parent / "rewritten"
     words = ["regenerate", str(out / "round-01"), "--model", str(out / "round-01" / "model"), "-o", str(new)]

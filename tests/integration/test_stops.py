@@ -24,7 +24,7 @@ def question(task: SeedTask, instance: Instance) -> str:
 
 
 def stopped(folder: Path, questions: list[str]) -> float:
-    """Share of the greedy answers that end by the end token within `MAX_TOKENS`."""
+    """Return the share of greedy answers that end with the end token within `MAX_TOKENS`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -44,10 +44,10 @@ def stopped(folder: Path, questions: list[str]) -> float:
 
 def test_the_tuned_demo_model_stops_by_itself(tmp_path):
     tasks = seed_tasks.load_seed_tasks(["demo_heldout"])
-    learnt, asked = tasks[::2], tasks[1::2]
+    trained, asked = tasks[::2], tasks[1::2]
     rows = [
         tiny_model.row(f"{task.id}/{k}", question(task, instance), instance.output)
-        for task in learnt
+        for task in trained
         for k, instance in enumerate(task.instances)
     ]
     tiny_model.write(tmp_path / "data", train=rows)
