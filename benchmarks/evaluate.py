@@ -3,9 +3,9 @@
     python benchmarks/evaluate.py [--model demo] [--prompts 1000] [--max-tokens 64]
 
 The second model is a copy of the first: another model to the evaluation, with the same speed. Each arm's tokens/s are
-held against what the same engine does when it is given the same requests at once and nothing else is done
-(`engine alone`; its prefix cache is emptied first). `full` is the share of the time in which as many requests were in
-flight as the engine runs at once, or all that were left.
+compared with those of the same engine when it gets the same requests at once and nothing else is done (`engine alone`;
+its prefix cache is emptied first). `full` is the share of the time in which the engine had as many requests as it runs
+at once, or all that were left.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tuning.evaluation.evaluation import evaluate
 
 
 class Watched:
-    """A vLLM engine that notes when requests come and go, and at the end does them all again for comparison."""
+    """A vLLM engine that records when requests begin and end, and does all of them again at the end for comparison."""
 
     def __init__(self, engine: VLLMEngine, rows: list[tuple[str, float, float, float, float]]) -> None:
         self.__dict__["_engine"], self.__dict__["_rows"] = engine, rows
@@ -48,7 +48,7 @@ class Watched:
         setattr(self._engine, name, value)
 
     async def generate(self, request: Request) -> Completion:
-        """The engine's answer; when it was asked and answered is noted."""
+        """Return the engine's answer, and record its times."""
         began = time.monotonic()
         completion = await self._engine.generate(request)
         arm = request.key.partition("/")[0]
@@ -81,7 +81,7 @@ class Watched:
 
 
 def questions(path: Path, count: int) -> None:
-    """The packaged seed tasks' first instances, again and again with a number, as `count` evaluation tasks."""
+    """Write `count` evaluation tasks: the first instances of the packaged seed tasks, repeated with a number."""
     seeds = [row for _, row in jsonl.read(packaged_folder() / "seed_tasks.jsonl")]
     rows = []
     for k in range(count):
@@ -124,7 +124,7 @@ def main() -> None:
         seconds = time.monotonic() - began
     print(f"{processor()}, {os.cpu_count()} cores, vLLM on {json.dumps(_device())}\n")
     print(f"{options.prompts} prompts, two models, three arms: {len(starts)} engine starts, {seconds:.0f} s in all")
-    print(f"questions scored: {[about['sets']['tasks']['n'] for about in scores['arms'].values()]}\n")
+    print(f"questions scored: {[about.sets['tasks'].n for about in scores.arms.values()]}\n")
     print("| arm | time | tokens/s | engine alone, tokens/s | ratio | full |\n| --- | --- | --- | --- | --- | --- |")
     for arm, took, rate, alone, full in rows:
         print(f"| {arm} | {took:.1f} s | {rate:,.0f} | {alone:,.0f} | {rate / alone:.2f} | {full:.0%} |")

@@ -8,15 +8,23 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from selfinstruct.config.schema import Config
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats import jsonl
-from selfinstruct.records import Completion
+from selfinstruct.records import SEEN, UNSEEN, Completion
+from selfinstruct.run.folders import EvaluationDirectory
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED
 from tests.conftest import THINGS, run_scripted, script
+
+if TYPE_CHECKING:
+    from tuning.evaluation.answers import Answer
+    from tuning.evaluation.scores import EvaluationRows
 
 HOSTILE = "</script></style><img src=http://evil.example/x.png onerror=alert(1)>\x00\ud800\u202e{{ 7*7 }} $x$ &amp; "
 HOSTILE += "long" * 20_000
@@ -102,69 +110,98 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
 
 def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     """Predictions made up, scores as `tuning.evaluation` makes them of these."""
-    from tuning.evaluation.answers import Arm
-    from tuning.evaluation.scores import PREDICTIONS, score
+    from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks
+    from tuning.evaluation.answer_cache import AnswerCache
+    from tuning.evaluation.answers import PREDICTIONS, Arm
+    from tuning.evaluation.scores import score
+
+    quality = {BASE: 0.15, FEW_SHOT: 0.35, SEEDS_ONLY: 0.45, TUNED: 0.75}
+    arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
+    rows = measured(list(quality), predictions(quality, hostile=hostile), hostile=hostile)
+    cache = AnswerCache(EvaluationDirectory(run / "evaluation"))
+    files = {
+        PREDICTIONS: rows.predictions,
+        consistency.VARIANTS: rows.consistency,
+        ifeval.CONSTRAINED: rows.ifeval,
+        forgetting.CHUNKS: rows.plain_text,
+        judge.JUDGEMENTS: rows.judgements,
+        lm_eval_tasks.RESULTS: rows.lm_eval,
+    }
+    for file, by_arm in files.items():
+        for arm, of_arm in by_arm.items():
+            cache.replace(file, arm, of_arm)
+    scores = score(arms, rows, config.evaluate, config.seed)
+    jsonl.write_json(run / "evaluation" / "scores.json", msgspec.to_builtins(scores))
+
+
+def predictions(quality: dict[str, float], *, hostile: bool) -> dict[str, list[Answer]]:
+    """Answers of which some are right, by arm; the better the arm, the more."""
+    from tuning.evaluation.answers import Answer
 
     draw = random.Random(2)
     words = "the tram was late again and nobody knew why it had stopped near the old bridge".split()
-    quality = {"base": 0.15, "base-few-shot": 0.35, "seeds-only": 0.45, "tuned": 0.75}
-    predictions: dict[str, list[dict[str, Any]]] = {arm: [] for arm in quality}
-    for name, tasks in (("validation_unseen", 12), ("validation_seen", 9), ("eval_tasks", 60)):
+    answers: dict[str, list[Answer]] = {arm: [] for arm in quality}
+    for name, tasks in ((UNSEEN, 12), (SEEN, 9), ("eval_tasks", 60)):
         for k in range(tasks):
             reference = " ".join(draw.choices(words, k=8)) if k % 3 else draw.choice(["yes", "no"])
             for arm, good in quality.items():
                 heard = [w if draw.random() < good else draw.choice(words) for w in reference.split()]
                 ended = draw.random() < good
-                predictions[arm].append(
-                    {
-                        "id": f"t{k}-0",
-                        "task": f"t{k}",
-                        "set": name,
-                        "category": ["extraction", "rewriting", "labels"][k % 3] if name == "eval_tasks" else "",
-                        "is_classification": k % 3 == 0,
-                        "instruction": f"Rewrite sentence {k} so that a child gets it.",
-                        "input": "The tram,\nas ever, was late." if k % 2 else "",
-                        "references": [reference],
-                        "prompt": "",
-                        "response": HOSTILE if hostile else " ".join(heard) * (1 if ended else 3),
-                        "finish_reason": "stop" if ended else "length",
-                        "completion_tokens": 9,
-                        "reference_logprob": -14.0 * (1.2 - good),
-                        "reference_tokens": 9,
-                    }
+                answers[arm].append(
+                    Answer(
+                        id=f"t{k}-0",
+                        task=f"t{k}",
+                        set=name,
+                        category=["extraction", "rewriting", "labels"][k % 3] if name == "eval_tasks" else "",
+                        is_classification=k % 3 == 0,
+                        instruction=f"Rewrite sentence {k} so that a child gets it.",
+                        input="The tram,\nas ever, was late." if k % 2 else "",
+                        references=(reference,),
+                        response=HOSTILE if hostile else " ".join(heard) * (1 if ended else 3),
+                        finish_reason="stop" if ended else "length",
+                        completion_tokens=9,
+                        reference_logprob=-14.0 * (1.2 - good),
+                        reference_tokens=9,
+                    )
                 )
-    arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
-    found = {PREDICTIONS: predictions, **measured(list(quality), hostile=hostile)}
-    for part, by_arm in found.items():
-        for arm, rows in by_arm.items():
-            jsonl.write(run / "evaluation" / f"{part}-{arm}.jsonl", rows)
-    jsonl.write_json(run / "evaluation" / "scores.json", score(arms, found, config))
+    return answers
 
 
-def measured(arms: list[str], *, hostile: bool = False) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Rows of everything else that an evaluation can measure."""
+def measured(arms: list[str], answers: dict[str, list[Answer]], *, hostile: bool) -> EvaluationRows:
+    """These predictions, and rows of everything else that an evaluation can measure."""
+    from tuning.evaluation.consistency import Variant
+    from tuning.evaluation.forgetting import Chunk
+    from tuning.evaluation.ifeval import ConstrainedAnswer
+    from tuning.evaluation.judge import Judgement
+    from tuning.evaluation.lm_eval_tasks import TaskResult
+    from tuning.evaluation.scores import EvaluationRows
+
     text = HOSTILE if hostile else "yes"
-    answer = {"set": "eval_tasks", "finish_reason": "stop", "response": text}
-    consistent = [
-        answer | {"of": f"q{k}", "task": f"t{k}", "kind": kind} for k in range(8) for kind in ("asked", "paraphrase")
+    about: dict[str, Any] = {"set": "eval_tasks", "response": text}
+    kinds: tuple[Any, ...] = ("asked", "paraphrase")
+    variants = [
+        Variant(**about, id=f"q{k}/{kind}/0", of=f"q{k}", task=f"t{k}", kind=kind) for k in range(8) for kind in kinds
     ]
-    kept = {"instructions": ["punctuation:no_comma"], "strict": [False], "loose": [True], "sentences_by": "punkt_tab"}
-    judged = {"set": "eval_tasks", "asked": True, "question": text, "text": text, "a": text, "b": text}
+    checked: dict[str, Any] = {"instructions": ["punctuation:no_comma"], "strict": (False,), "loose": (True,)}
+    checked |= {"sentences_by": "punkt_tab"}
+    judged: dict[str, Any] = {"set": "eval_tasks", "asked": True, "question": text, "text": text, "a": text, "b": text}
+    sides: tuple[Any, ...] = ("a", "b")
     judgements = [
-        judged | {"id": f"q{k}", "task": f"t{k}", "first": first, "choice": "a" if k else None}
+        Judgement(**judged, id=f"q{k}", task=f"t{k}", key="", first=first, choice="a" if k else None)
         for k in range(8)
-        for first in "ab"
+        for first in sides
     ]
-    result = {"task": "yes_no", "metric": "acc", "filter": "none", "value": 0.75, "stderr": 0.1, "n": 20}
-    return {
-        "consistency": dict.fromkeys(arms, consistent),
-        "ifeval": {arm: [kept | {"id": f"i{k}", "task": f"i{k}"} for k in range(3)] for arm in arms},
-        "plain-text": {
-            arm: [{"id": f"c{k}", "logprob": -900.0, "tokens": 300, "bytes": 2000} for k in range(7)] for arm in arms
+    result = TaskResult(task="yes_no", metric="acc", filter="none", value=0.75, stderr=0.1, higher_is_better=True, n=20)
+    return EvaluationRows(
+        predictions=answers,
+        consistency=dict.fromkeys(arms, variants),
+        ifeval={
+            arm: [ConstrainedAnswer(**about, **checked, id=f"i{k}", task=f"i{k}") for k in range(3)] for arm in arms
         },
-        "judgements": {arm: judgements for arm in arms if arm != "tuned"},
-        "lm-eval": {arm: [result | {"higher_is_better": True}] for arm in arms},
-    }
+        plain_text={arm: [Chunk(id=f"c{k}", logprob=-900.0, tokens=300, bytes=2000) for k in range(7)] for arm in arms},
+        judgements={arm: judgements for arm in arms if arm != TUNED},
+        lm_eval={arm: [result] for arm in arms},
+    )
 
 
 def complete(config: Config, *, hostile: bool = False) -> Path:

@@ -7,33 +7,38 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.config.load import load_config
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.program_edge import run_program
-from selfinstruct.run.directory import RunDirectory
-from tuning.evaluation.evaluation import evaluate, score_saved
-from tuning.evaluation.show import show_scores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate the run of a directory, and return the exit code."""
-    parser = argparse.ArgumentParser("python -m tuning.evaluate", description="Answer, score and compare.")
+    parser = argparse.ArgumentParser(
+        "python -m tuning.evaluate", description="Compare the tuned model of a run with its base."
+    )
     parser.add_argument("--run-dir", type=Path, required=True, help="run directory")
-    parser.add_argument("--config", type=Path, help="configuration (YAML); default: the run's; - reads stdin")
-    parser.add_argument("--model", action="append", default=[], metavar="NAME=MODEL", help="a further arm; repeatable")
-    parser.add_argument("--score-only", action="store_true", help="score what is saved; start no engine")
+    parser.add_argument("--config", type=Path, help="configuration (YAML); default: that of the run; - reads stdin")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME=MODEL", help="a further model; repeatable"
+    )
+    parser.add_argument("--score-only", action="store_true", help="score the answers that are kept; start no engine")
     options = parser.parse_args(arguments)
     return run_program(lambda: _evaluate(options), prefix="error: ")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from selfinstruct.config.load import load_config
+    from selfinstruct.run.directory import RunDirectory
+    from tuning.evaluation.evaluation import evaluate, score_saved
+    from tuning.evaluation.show import show_scores
+
     run = RunDirectory(options.run_dir)
     if options.config is None and not run.config_path.exists():
         raise InputError(
             f"{run.path} is no run directory: it has no {run.config_path.name}; give one with --config FILE"
         )
     if options.score_only and options.model:
-        raise ConfigError("--score-only scores the arms that are saved; leave out --model")
+        raise ConfigError("--score-only scores the answers that are kept; leave out --model")
     config = load_config(options.config or run.config_path, {})
     show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
 

@@ -1,132 +1,145 @@
-"""How rounds stand among each other: which is the best, and whether the last ones helped.
+"""Select the best of several rounds, and tell whether the last ones still helped.
 
-All rounds are measured by the same yardstick: the tasks that the first round held out (`validation_unseen`), with the
-outputs that it has for them. A task's split follows from its id, so that every later round holds them out as well and
-its tuned model has answered them. Tasks that people wrote play no part here: they are left for the verdict.
+All rounds are measured on the same tasks: those that the first round held out (`validation_unseen`), with the outputs
+that the first round has for them. A task's split follows from its id. So every later round holds out these tasks as
+well, and its tuned model has answered them. Tasks that people wrote play no part here: they are left for the verdict.
 
-A model wrote the yardstick, and to come closer to it is not the same as to be better; it tells when another round no
-longer changes anything that can be seen, and costs the verdict nothing.
+A model wrote these tasks, and to come closer to its outputs is not the same as to be better. The measure shows when a
+further round no longer changes anything that can be seen, and it leaves the verdict untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from selfinstruct.config.schema import Config
-from selfinstruct.formats import jsonl
+from msgspec.structs import replace
+
+from selfinstruct.records import UNSEEN
 from selfinstruct.run.folders import EvaluationDirectory
-from tuning.evaluation.questions import UNSEEN_SET
+from selfinstruct.run.rounds_record import Gain, HeldOut, Round
+from selfinstruct.run.scores import TUNED, Comparison
 
 if TYPE_CHECKING:
-    from tuning.evaluation.bootstrap import Comparison, Score
+    from tuning.evaluation.answers import Answer
+    from tuning.evaluation.bootstrap import Resampling, Score
 
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Standing:
-    """What is known after some rounds.
+@dataclass(frozen=True, slots=True)
+class RoundSelection:
+    """What is known after some rounds; rounds are numbered from 0 here.
 
     Attributes:
-        held_out: {"rouge_l", "interval", "n", "n_tasks"} of each round; None where nothing is held out.
-        against: for each round, the one that was the best before it; itself for the first.
+        held_out: the score of each round on the held-out tasks; None where nothing is held out.
+        compared_with: for each round, the one that was the best before it; itself for the first.
         gains: its difference to that one; None for the first, and where nothing is held out.
         best: the round with the highest mean, the earliest of equals; the last where nothing is held out.
-        without_gain: rounds since one was shown to be better than the best before it.
+        without_gain: rounds since one was significantly better than the best before it.
     """
 
-    held_out: list[Row | None]
-    against: list[int]
-    gains: list[Row | None]
+    held_out: list[HeldOut | None]
+    compared_with: list[int]
+    gains: list[Comparison | None]
     best: int
     without_gain: int
 
-    def table(self) -> list[tuple[Row | None, int, Row | None]]:
-        """(held_out, against, gain) of each round."""
-        return list(zip(self.held_out, self.against, self.gains, strict=True))
+    def completed(self, rounds: Sequence[Round]) -> list[Round]:
+        """Return the results of the rounds with their held-out scores and gains."""
+        return [
+            replace(result, held_out=held_out, gain=gain and _gain(gain, rounds[before].run))
+            for result, held_out, before, gain in zip(
+                rounds, self.held_out, self.compared_with, self.gains, strict=True
+            )
+        ]
 
 
-def stand(evaluations: Sequence[EvaluationDirectory], config: Config) -> Standing:
-    """How the rounds stand whose evaluations are in these folders, in order.
+def _gain(comparison: Comparison, over: str) -> Gain:
+    return Gain(
+        over=over,
+        difference=comparison.difference,
+        low=comparison.low,
+        high=comparison.high,
+        significant=comparison.significant,
+    )
+
+
+def select_best_round(evaluations: Sequence[EvaluationDirectory], resampling: Resampling) -> RoundSelection:
+    """Compare the rounds whose evaluations are in these directories, in order.
+
+    Args:
+        evaluations: the `evaluation/` of each round.
+        resampling: how the intervals are made.
 
     Raises:
         InputError: a file of predictions is missing or damaged.
     """
-    return judge(measure(evaluations), config)
+    return select_best(held_out_scores(evaluations), resampling)
 
 
-def measure(evaluations: Sequence[EvaluationDirectory]) -> list[dict[str, Score]]:
-    """Each round's ROUGE-L by question of the yardstick."""
-    from tuning.evaluation.bootstrap import TUNED, Score
+def held_out_scores(evaluations: Sequence[EvaluationDirectory]) -> list[dict[str, Score]]:
+    """Return each round's ROUGE-L on the tasks that the first round held out, by question.
+
+    Raises:
+        InputError: a file of predictions is missing or damaged.
+    """
+    from tuning.evaluation.answer_cache import read_rows
+    from tuning.evaluation.answers import PREDICTIONS, Answer
+    from tuning.evaluation.bootstrap import Score
     from tuning.evaluation.metrics import METRICS
 
-    (rouge_l,) = (metric for metric in METRICS if metric.name == "rouge_l")
-    yardstick: dict[tuple[str, str], Row] = {}
-    measured = []
-    for k, folder in enumerate(evaluations):
-        rows = [row for _, row in jsonl.read(folder.rows("predictions", TUNED)) if row["set"] == UNSEEN_SET]
+    rouge_l = METRICS[0]
+    by_question: dict[tuple[str, str], Answer] = {}
+    by_round = []
+    for k, evaluation in enumerate(evaluations):
+        rows = [r for r in read_rows(evaluation.rows(PREDICTIONS.name, TUNED), Answer) if r.set == UNSEEN]
         if k == 0:
-            yardstick = {(row["instruction"], row["input"]): row for row in rows}
+            by_question = {(row.instruction, row.input): row for row in rows}
         scores = {}
         for row in rows:
-            same = yardstick.get((row["instruction"], row["input"]))
-            if same is not None:
-                scores[same["id"]] = Score(same["task"], rouge_l.of(row | {"references": same["references"]}))
-        measured.append(scores)
-    return measured
+            first = by_question.get((row.instruction, row.input))
+            if first is not None:
+                scores[first.id] = Score(first.task, rouge_l.of(replace(row, references=first.references)))
+        by_round.append(scores)
+    return by_round
 
 
-def judge(scores: Sequence[Mapping[str, Score]], config: Config) -> Standing:
-    """How rounds with these scores by question stand.
+def select_best(scores: Sequence[Mapping[str, Score]], resampling: Resampling) -> RoundSelection:
+    """Compare rounds by their scores.
 
-    A round is better than the best before it when its mean is higher, and is shown to be so when the paired bootstrap
-    interval of the difference leaves out 0.
+    A round is better than the best before it when its mean is higher, and significantly better when the paired
+    bootstrap interval of the difference also leaves out 0.
+
+    Args:
+        scores: of each round, by question.
+        resampling: how the intervals are made.
     """
     from tuning.evaluation.bootstrap import compare
 
-    bootstrap = _bootstrap(config)
-    against: list[int] = []
+    compared_with: list[int] = []
     gains: list[Comparison | None] = []
     best = without_gain = 0
-    for k, found in enumerate(scores):
-        before = best
-        gain = compare(UNSEEN_SET, "rouge_l", (str(k), found), (str(best), scores[best]), **bootstrap) if k else None
-        against.append(before)
+    for k, of_round in enumerate(scores):
+        before = (str(best), scores[best])
+        gain = compare(UNSEEN, "rouge_l", (str(k), of_round), before, resampling) if k else None
+        compared_with.append(best)
         gains.append(gain)
         # Where nothing is held out there is nothing to choose by: the last round has seen the most data.
         if gain is None or gain.difference > 0:
             best = k
-        without_gain = 0 if gain is None or (gain.shown and gain.difference > 0) else without_gain + 1
-    return Standing(
-        [_mean(found, bootstrap) for found in scores],
-        against,
-        [
-            None
-            if gain is None
-            else {"difference": gain.difference, "low": gain.low, "high": gain.high, "shown": gain.shown}
-            for gain in gains
-        ],
-        best,
-        without_gain,
-    )
+        without_gain = 0 if gain is None or (gain.significant and gain.difference > 0) else without_gain + 1
+    held_out = [_held_out(of_round, resampling) for of_round in scores]
+    return RoundSelection(held_out, compared_with, gains, best, without_gain)
 
 
-def _bootstrap(config: Config) -> dict[str, Any]:
-    options = config.evaluate
-    return {"num_resamples": options.num_resamples, "confidence": options.confidence, "seed": config.seed}
-
-
-def _mean(scores: Mapping[str, Score], bootstrap: Mapping[str, Any]) -> Row | None:
+def _held_out(scores: Mapping[str, Score], resampling: Resampling) -> HeldOut | None:
     from tuning.evaluation.bootstrap import mean_interval
 
     if not scores:
         return None
-    low, high = mean_interval(scores, **bootstrap)
-    return {
-        "rouge_l": round(sum(score.value for score in scores.values()) / len(scores), 6),
-        "interval": [round(low, 6), round(high, 6)],
-        "n": len(scores),
-        "n_tasks": len({score.task for score in scores.values()}),
-    }
+    return HeldOut(
+        rouge_l=round(sum(score.value for score in scores.values()) / len(scores), 6),
+        interval=mean_interval(scores, resampling),
+        n=len(scores),
+        n_tasks=len({score.task for score in scores.values()}),
+    )

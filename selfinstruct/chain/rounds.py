@@ -28,7 +28,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from selfinstruct.chain.round_selection import Standing, stand
+from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import schema
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
@@ -41,15 +41,14 @@ from selfinstruct.run import parents
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.rounds_record import (
-    Gain,
-    HeldOut,
     Round,
     Rounds,
-    SetScores,
+    SetMean,
     write_rounds,
 )
 from selfinstruct.run.scores import TUNED
 from selfinstruct.run.state import RunState
+from tuning.evaluation.bootstrap import Resampling
 
 _ROUND = re.compile(r"round-\d{2,}(-generated)?")
 _REWRITTEN_PARENTS = "-earlier"
@@ -95,6 +94,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     _check_settings(config)
     config = anchored(config)
     identity = _identity(config)
+    resampling = Resampling.of(config.evaluate, config.seed)
     with output.locked():
         if overwrite and not RunDirectory(output.path).journal.exists():
             _discard(output)
@@ -102,7 +102,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         jsonl.write_text(output.config_path, dump_yaml(config))
         while True:
             evaluations = [output.round(row.run).evaluation for row in rounds.rounds]
-            rounds = _judge(output, rounds, stand(evaluations, config), config.rounds)
+            rounds = _judge(output, rounds, select_best_round(evaluations, resampling), config.rounds)
             write_rounds(output.rounds_path, rounds)
             if rounds.best:
                 output.point_at(rounds.best)
@@ -250,7 +250,7 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
         train_rows=counts["rows"]["train"],
         saturated=len(state.pool) < state.target,
         outputs=state.counts().outputs,
-        scores={name: msgspec.convert(about, SetScores, from_attributes=True) for name, about in sets.items()},
+        scores={name: msgspec.convert(about, SetMean, from_attributes=True) for name, about in sets.items()},
     )
 
 
@@ -279,29 +279,22 @@ def _read_or_start(output: RoundsDirectory, identity: dict[str, Any]) -> Rounds:
     return rounds
 
 
-def _judge(output: RoundsDirectory, rounds: Rounds, standing: Standing, options: schema.Rounds) -> Rounds:
+def _judge(output: RoundsDirectory, rounds: Rounds, selection: RoundSelection, options: schema.Rounds) -> Rounds:
     """Return the rounds with their comparison, the best of them, and the reason to end, if there is one.
 
     Args:
         output: directory of the rounds.
         rounds: those that are done.
-        standing: how they compare on held-out tasks.
+        selection: how they compare on held-out tasks.
         options: when to end.
     """
-    rows = [
-        replace(
-            row,
-            held_out=held_out and msgspec.convert(held_out, HeldOut),
-            gain=gain and msgspec.convert({"over": rounds.rounds[over].run, **gain}, Gain),
-        )
-        for row, (held_out, over, gain) in zip(rounds.rounds, standing.table(), strict=True)
-    ]
-    best = rows[standing.best].run if rows else None
+    rows = selection.completed(rounds.rounds)
+    best = rows[selection.best].run if rows else None
     return Rounds(
         identity=rounds.identity,
         rounds=rows,
         best=best,
-        ended=_reason_to_end(len(rows), standing.without_gain, options),
+        ended=_reason_to_end(len(rows), selection.without_gain, options),
         verdict=output.round(best).evaluation.scores().verdict if best else None,
     )
 
@@ -311,14 +304,14 @@ def _reason_to_end(made: int, without_gain: int, options: schema.Rounds) -> str 
 
     Args:
         made: rounds that are done.
-        without_gain: the last rounds in succession that were not shown to be better than the best before them.
+        without_gain: the last rounds in succession that were not significantly better than the best before them.
         options: most rounds, and patience.
     """
     if made >= options.num_rounds:
         return "the only round is made" if made == 1 else f"all {made} rounds are made"
     if options.patience and without_gain >= options.patience:
         last = "the last round was" if options.patience == 1 else f"the last {without_gain} rounds were"
-        return f"{last} not shown to be better on held-out tasks"
+        return f"{last} not significantly better on held-out tasks"
     return None
 
 

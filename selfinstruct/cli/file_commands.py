@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -140,7 +141,7 @@ def score(predictions: Path, prediction_field: str, reference_field: str, stemme
         predictions, prediction_field=prediction_field, reference_field=reference_field, stemmer=stemmer
     )
     if as_json:
-        click.echo(json.dumps(scores))
+        click.echo(json.dumps(asdict(scores)))
     else:
-        for name, value in scores.items():
+        for name, value in asdict(scores).items():
             click.echo(f"{name:12} {value:.2f}" if isinstance(value, float) else f"{name:12} {value}")

@@ -42,7 +42,7 @@ def render(report: Report) -> str:
 
     figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment().get_template("template.html")
-    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRICS, real_run=REAL_RUN)
+    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRIC_NAMES, real_run=REAL_RUN)
     return text_of_page.strip() + "\n"
 
 

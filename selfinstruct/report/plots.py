@@ -154,7 +154,7 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
     def draw(axes: Axes) -> None:
         axes.axvline(0, color=MUTED, linewidth=1)
         for place, found in enumerate(reversed(intervals)):
-            colour = MUTED if not found.shown else ACCENT if found.difference > 0 else WARM
+            colour = MUTED if not found.significant else ACCENT if found.difference > 0 else WARM
             axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
             axes.plot([found.difference], [place], color=colour, marker="o", markersize=5)
             # On paper of its own, so that the line at 0 does not cross it.

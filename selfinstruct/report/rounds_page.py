@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfinstruct.formats import jsonl
+from selfinstruct.records import UNSEEN
 from selfinstruct.report import environment
 from selfinstruct.run.directory import RoundsDirectory
 from selfinstruct.run.rounds_record import Gain, HeldOut, Rounds
 from selfinstruct.text import number
-from tuning.evaluation.questions import UNSEEN_SET
+from tuning.evaluation.questions import GENERATED_SETS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +30,7 @@ def write_report(output: RoundsDirectory, rounds: Rounds) -> Path:
 
 
 def render(output: RoundsDirectory, rounds: Rounds) -> str:
-    """The page."""
+    """Return the page."""
     page = environment().get_template("rounds.html")
     best = output.round(rounds.best).model.path if rounds.best else None
     return (
@@ -37,7 +38,7 @@ def render(output: RoundsDirectory, rounds: Rounds) -> str:
             name=output.path.resolve().name,
             rounds=rounds,
             sets=_sets(rounds),
-            yardstick=UNSEEN_SET,
+            held_out_set=UNSEEN,
             serve=f"vllm serve {shlex.quote(str(best))}" if best else "",
         ).strip()
         + "\n"
@@ -45,36 +46,34 @@ def render(output: RoundsDirectory, rounds: Rounds) -> str:
 
 
 def table(rounds: Rounds) -> RenderableType:
-    """The rounds for a terminal."""
+    """Return the rounds for a terminal."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(box=None, padding=(0, 2, 0, 0))
+    made = Table(box=None, padding=(0, 2, 0, 0))
     sets = _sets(rounds)
-    for column in ("round", "instructions", "training rows", UNSEEN_SET, "gain", *sets):
-        shown.add_column(escape(column), justify="left" if column == "round" else "right")
-    for row in rounds.rounds:
-        mark = " (best)" if row.run == rounds.best else ""
-        shown.add_row(
-            f"{row.run}{mark}",
-            f"{number(row.instructions)} ({number(row.new_instructions)} new)",
-            number(row.train_rows),
-            escape(_held_out(row.held_out)),
-            escape(_gain(row.gain)),
-            *(number(row.scores[name].rouge_l if name in row.scores else None, 1) for name in sets),
+    for column in ("round", "instructions", "training rows", UNSEEN, "gain", *sets):
+        made.add_column(escape(column), justify="left" if column == "round" else "right")
+    for result in rounds.rounds:
+        mark = " (best)" if result.run == rounds.best else ""
+        means = [result.scores.get(name) for name in sets]
+        made.add_row(
+            f"{result.run}{mark}",
+            f"{number(result.instructions)} ({number(result.new_instructions)} new)",
+            number(result.train_rows),
+            escape(_held_out(result.held_out)),
+            escape(_gain(result.gain)),
+            *(number(mean and mean.rouge_l, 1) for mean in means),
         )
-    said = [escape(text) for text in (rounds.ended and f"ended: {rounds.ended}", rounds.verdict) if text]
-    return Group(shown, "", *said)
+    closing = [escape(text) for text in (rounds.ended and f"ended: {rounds.ended}", rounds.verdict) if text]
+    return Group(made, "", *closing)
 
 
 def _sets(rounds: Rounds) -> list[str]:
-    """Sets of tasks that are the same in every round."""
-    return list(dict.fromkeys(name for row in rounds.rounds for name in row.scores if not _grows(name)))
-
-
-def _grows(name: str) -> bool:
-    return name.startswith("validation_")
+    """Return the sets of tasks that are the same in every round."""
+    names = dict.fromkeys(name for result in rounds.rounds for name in result.scores)
+    return [name for name in names if name not in GENERATED_SETS]
 
 
 def _held_out(held_out: HeldOut | None) -> str:
@@ -88,4 +87,4 @@ def _gain(gain: Gain | None) -> str:
     if gain is None:
         return "-"
     points = f"{number(gain.difference, 1, sign=True)} [{number(gain.low, 1)}, {number(gain.high, 1)}]"
-    return points if gain.significant else f"{points}, not shown"
+    return points if gain.significant else f"{points}, not significant"

@@ -15,10 +15,9 @@ from msgspec import Struct, field
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.counts import OutputCounts
+from selfinstruct.run.scores import Interval
 
 ROUNDS_VERSION = 1
-
-Interval = tuple[float, float]
 
 
 class HeldOut(Struct, frozen=True, kw_only=True):
@@ -33,7 +32,8 @@ class HeldOut(Struct, frozen=True, kw_only=True):
 class Gain(Struct, frozen=True, kw_only=True):
     """The difference in held-out ROUGE-L to the best round before.
 
-    `over` is that round's run. `significant` (`shown` in the file): the interval leaves out 0.
+    `over` is that round's run. `significant` (`shown` in the file): the interval leaves out 0, and there are enough
+    tasks for an interval of its confidence.
     """
 
     over: str
@@ -43,8 +43,8 @@ class Gain(Struct, frozen=True, kw_only=True):
     significant: bool = field(name="shown")
 
 
-class SetScores(Struct, frozen=True, kw_only=True):
-    """The tuned model's ROUGE-L on one set of tasks."""
+class SetMean(Struct, frozen=True, kw_only=True):
+    """The tuned model's mean ROUGE-L on one set of tasks."""
 
     rouge_l: float | None = None
     rouge_l_interval: Interval | None = None
@@ -77,7 +77,7 @@ class Round(Struct, frozen=True, kw_only=True):
     train_rows: int
     saturated: bool
     outputs: OutputCounts | None
-    scores: dict[str, SetScores]
+    scores: dict[str, SetMean]
     held_out: HeldOut | None = None
     gain: Gain | None = None
 

@@ -1,177 +1,98 @@
-"""What arms are asked, part by part, and the files in which the answers are kept.
+"""The files in which an evaluation keeps its rows, so that nothing is asked twice.
 
-evaluation/<part>-<arm>.jsonl   one row a line; the parts are in `evaluation.py`
-evaluation/<part>-<arm>.key     hash of all that determines them; while it stands nothing is asked again
+evaluation/<name>-<arm>.jsonl   one row a line; each module of this folder that makes rows has its `RowFile`
+evaluation/<name>-<arm>.key     hash of all that determines the rows; while it is the same, they are up to date
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from selfinstruct.config.schema import ENGINE_IDENTITY, Config
-from selfinstruct.console import console
-from selfinstruct.engines.models import model_fingerprint
-from selfinstruct.engines.processes import wait_until_gone
-from selfinstruct.formats import jsonl, seed_tasks
-from selfinstruct.generation import prompts
-from selfinstruct.records import SeedTask
+import msgspec
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
 from selfinstruct.run.folders import EvaluationDirectory
-from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine, Row, prompt_format
 
-StartEngine = Callable[[Arm, dict[str, Any]], Awaitable[EvaluationEngine]]
-"""Starts the engine of an arm's model with these vLLM arguments."""
-
-
-async def start_vllm(arm: Arm, arguments: dict[str, Any]) -> EvaluationEngine:
-    """The engine that evaluation runs on, but in tests."""
-    from selfinstruct.engines.vllm import VLLMEngine
-
-    return await VLLMEngine.start(arm.model, revision=arm.revision, arguments=arguments)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One kind of answers of an arm, kept in a file of its own.
+class RowFile(Generic[R]):
+    """The files of one kind of rows, one for each arm.
 
     Attributes:
-        name: begins the file's name.
-        content: all that determines the rows besides the arm, its engine and its prompt format; JSON values.
-        make: lets an arm's engine answer.
-        few_shot: whether how the arm is prompted matters; otherwise few-shot arms, which share their model with another
-            arm, are left out.
+        name: begins the names of the files.
+        row: the type of the rows.
     """
 
     name: str
-    content: Any
-    make: Callable[[EvaluationEngine, Arm], Coroutine[Any, Any, list[Row]]]
-    few_shot: bool = True
-
-    def concerns(self, arm: Arm) -> bool:
-        """Whether this part is asked of an arm."""
-        return self.few_shot or arm.prompting != "few_shot"
+    row: type[R]
 
 
-class Folder:
-    """The kept rows of a run's evaluation."""
+class AnswerCache:
+    """The kept rows of a run's evaluation.
 
-    def __init__(self, files: EvaluationDirectory) -> None:
-        self._files = files
+    Args:
+        directory: the run's `evaluation/`; it need not exist.
+    """
 
-    def rows(self, part: str, arm: str) -> list[Row]:
-        """What is kept; empty where nothing is."""
-        path = self.file(part, arm)
-        return [row for _, row in jsonl.read(path)] if path.exists() else []
+    def __init__(self, directory: EvaluationDirectory) -> None:
+        self._directory = directory
 
-    def file(self, part: str, arm: str) -> Path:
-        """Where the rows of a part and an arm are kept."""
-        return self._files.rows(part, arm)
+    def path(self, file: RowFile[R], arm: str) -> Path:
+        """Return where the rows of an arm are kept."""
+        return self._directory.rows(file.name, arm)
 
-    def arms(self, part: str) -> list[str]:
-        """The arms of which rows of a part are kept, by name."""
-        return self._files.arms(part)
+    def arms(self, file: RowFile[R]) -> list[str]:
+        """Return the names of the arms whose rows are kept, sorted."""
+        return self._directory.arms(file.name)
 
-    def scores(self) -> Row:
-        """What the last evaluation wrote; empty where there was none."""
-        return jsonl.read_json(self._files.scores_path) if self._files.scores_path.exists() else {}
+    def read(self, file: RowFile[R], arm: str) -> list[R]:
+        """Return the kept rows; none when there is no file.
 
-    def stands(self, part: str, arm: str, key: str) -> bool:
-        """Whether rows are kept that were determined by just this key."""
-        path = self._files.key(part, arm)
-        return self.file(part, arm).exists() and path.exists() and path.read_text(encoding="utf-8").strip() == key
+        Raises:
+            InputError: the file cannot be read, or a line is no such row.
+        """
+        path = self.path(file, arm)
+        return read_rows(path, file.row) if path.exists() else []
 
-    def keep(self, part: str, arm: str, key: str, rows: Sequence[Row]) -> None:
-        """Keep rows with what determined them; a death in between leaves rows without a key, which are made again."""
-        path = self._files.key(part, arm)
+    def is_current(self, file: RowFile[R], arm: str, key: str) -> bool:
+        """Return whether rows are kept that were made with this key."""
+        path = self._directory.key(file.name, arm)
+        return self.path(file, arm).exists() and path.exists() and path.read_text(encoding="utf-8").strip() == key
+
+    def write(self, file: RowFile[R], arm: str, rows: Sequence[R], key: str) -> None:
+        """Write rows and their key. A process that dies in between leaves rows without a key; they are made again."""
+        path = self._directory.key(file.name, arm)
         path.unlink(missing_ok=True)
-        jsonl.write(self.file(part, arm), rows)
+        self.replace(file, arm, rows)
         jsonl.write_text(path, key + "\n")
+
+    def replace(self, file: RowFile[R], arm: str, rows: Sequence[R]) -> None:
+        """Write rows that have the same key as those before them."""
+        jsonl.write(self.path(file, arm), (msgspec.to_builtins(row) for row in rows))
+
+
+def read_rows(path: Path, row: type[R]) -> list[R]:
+    """Read the rows of a file.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no such row; names the line.
+    """
+    rows = []
+    for number, values in jsonl.read(path):
+        try:
+            rows.append(msgspec.convert(values, row))
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path}, line {number}: {error}; remove the file and evaluate again") from error
+    return rows
 
 
 def key_of(content: Any) -> str:
-    """SHA-256 of what determines an answer."""
+    """Return the SHA-256 of what determines rows; `content` is JSON values."""
     return hashlib.sha256(jsonl.dumps(content).encode()).hexdigest()
-
-
-class Asking:
-    """Lets arms answer whatever of their parts is not kept yet.
-
-    Args:
-        config: the run's configuration.
-        folder: where the answers are kept.
-        parts: what is asked, in this order.
-        shown: the seeds that few-shot prompts show.
-        start: starts engines.
-    """
-
-    def __init__(
-        self, config: Config, folder: Folder, parts: Sequence[Part], shown: Sequence[SeedTask], start: StartEngine
-    ) -> None:
-        self._config = config
-        self._folder = folder
-        self._parts = parts
-        self._examples = seed_tasks.fingerprint(shown)
-        self._start = start
-
-    def of(self, arms: Sequence[Arm]) -> dict[str, dict[str, list[Row]]]:
-        """Rows by part and arm. Each model's engine starts at most once, one after the other.
-
-        Raises:
-            ConfigError: a model cannot be loaded, or its context is too short.
-            EngineError: an engine did not start or died; what was answered before is kept.
-        """
-        waiting: dict[tuple[str, str | None], list[tuple[Arm, Part, str]]] = {}
-        for arm in arms:
-            fingerprint = model_fingerprint(arm.model, arm.revision)  # A model that is not there is found here.
-            for part in self._parts:
-                if not part.concerns(arm):
-                    continue
-                key = self._key(arm, part, fingerprint)
-                if self._folder.stands(part.name, arm.name, key):
-                    console.print(f"{arm.name}: {self._folder.file(part.name, arm.name)} is up to date")
-                else:
-                    waiting.setdefault((arm.model, arm.revision), []).append((arm, part, key))
-        for same_model in waiting.values():
-            asyncio.run(self._make(same_model))
-            wait_until_gone()
-        return {
-            part.name: {arm.name: self._folder.rows(part.name, arm.name) for arm in arms if part.concerns(arm)}
-            for part in self._parts
-        }
-
-    def _key(self, arm: Arm, part: Part, fingerprint: str) -> str:
-        return key_of(
-            {
-                "version": [ANSWERS_VERSION, prompts.PROMPTS_VERSION],
-                "model": fingerprint,
-                "engine": {k: v for k, v in engine_arguments(arm, self._config).items() if k in ENGINE_IDENTITY},
-                "prompting": arm.prompting,
-                "examples": self._examples if arm.prompting == "few_shot" else None,
-                "prompt_format": prompt_format(self._config),
-                "max_tokens": self._config.evaluate.max_tokens,
-                "content": part.content,
-            }
-        )
-
-    async def _make(self, asked: Sequence[tuple[Arm, Part, str]]) -> None:
-        """Start one model's engine, let it answer, and keep what each part comes to once it is done."""
-        first = asked[0][0]
-        console.print(f"starting the engine with model {first.model!r}")
-        engine = await self._start(first, engine_arguments(first, self._config))
-        try:
-            for arm, part, key in asked:
-                self._folder.keep(part.name, arm.name, key, await part.make(engine, arm))
-        finally:
-            await engine.close()
-
-
-def engine_arguments(arm: Arm, config: Config) -> dict[str, Any]:
-    """vLLM's arguments for an arm: the run's own, less what belongs to the generator's files alone."""
-    if arm.model == config.model:
-        return dict(config.engine)
-    generators = {"tokenizer", "tokenizer_revision", "quantization", "code_revision"}
-    return {name: value for name, value in config.engine.items() if name not in generators}

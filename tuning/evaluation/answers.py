@@ -1,31 +1,80 @@
-"""Arms answer questions: a model and a way to prompt it, and the engine it runs on.
-
-An answer is a row: the question (id, task, set, category, is_classification, instruction, input, references,
-written_by, stemmer), prompt as sent, response, finish_reason, completion_tokens; for rows of the generator's own sets
-also reference_logprob and reference_tokens.
-"""
+"""Answers: a model and a way to prompt it (an arm) answers questions on an engine."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
-from selfinstruct.config.schema import Config, Sampling
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from selfinstruct.config.schema import Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation import prompts
-from selfinstruct.records import Prompt, SeedTask
-from tuning.evaluation import questions
-from tuning.evaluation.questions import GENERATED_SETS, Prompting, Question
+from selfinstruct.records import FinishReason, Prompt, SeedTask, WrittenBy
+from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
 from tuning.training import prompt_formats
 
 ANSWERS_VERSION = 2
-"""Raised whenever a prompt's text or what is made of an answer changes: saved answers are then asked anew."""
+"""Raised whenever a prompt's text or the parsing of an answer changes: everything is then asked again."""
 
-Row = dict[str, Any]
+T = TypeVar("T")
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A question with an arm's answer to it.
+
+    Attributes:
+        id: of the question; unique within `set`.
+        task: what is resampled as a whole.
+        set: the set of tasks.
+        category: of the task; empty where it has none.
+        is_classification: whether exact match applies.
+        instruction: the task.
+        input: its input; may be empty.
+        references: the accepted answers.
+        written_by: author of the task; older files do not have it.
+        stemmer: whether words are compared by their stems.
+        prompt: as sent.
+        response: the parsed answer.
+        finish_reason: `failed` if the question could not be asked (too long for the context, for example).
+        completion_tokens: tokens of the answer.
+        failed: why the question could not be asked.
+        reference_logprob: log-probability of the first reference, its end token included; the generator's sets alone.
+        reference_tokens: its number of tokens.
+    """
+
+    id: str
+    task: str
+    set: str
+    category: str = ""
+    is_classification: bool = False
+    instruction: str = ""
+    input: str = ""
+    references: tuple[str, ...] = ()
+    written_by: WrittenBy | UnsetType = UNSET
+    stemmer: bool = False
+    prompt: str = ""
+    response: str = ""
+    finish_reason: FinishReason | Literal["failed"] = "stop"
+    completion_tokens: int = 0
+    failed: str | UnsetType = UNSET
+    reference_logprob: float | UnsetType = UNSET
+    reference_tokens: int | UnsetType = UNSET
+
+    @property
+    def author(self) -> WrittenBy:
+        """Who wrote the task."""
+        return self.written_by or ("model" if self.set in GENERATED_SETS else "person")
+
+
+PREDICTIONS = RowFile("predictions", Answer)
 
 
 class EvaluationEngine(Engine, Protocol):
@@ -41,21 +90,21 @@ class EvaluationEngine(Engine, Protocol):
     """When set, ends an answer besides the model's own end token."""
 
     def render(self, prompt: Prompt) -> str:
-        """The prompt as text."""
+        """Return the prompt as text."""
         ...
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Its token ids."""
+        """Return the prompt's token ids."""
         ...
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
-        """Log-probability of a response after a prompt, summed over its tokens."""
+        """Return the log-probability of a response after a prompt, summed over its tokens."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A model and a way to prompt it, under a name that is part of a file's."""
+    """A model and a way to prompt it; the name is part of file names."""
 
     name: str
     model: str
@@ -63,70 +112,64 @@ class Arm:
     revision: str | None = None
 
 
-def prompt_format(config: Config) -> tuple[prompt_formats.PromptFormat, str | None]:
-    """How the tuned model is prompted, and by whose template; a base model without one is asked in the same text."""
-    given = config.tune.arguments
-    return given.get("prompt_format", "auto"), given.get("chat_template_path")
-
-
 async def answer(
     engine: EvaluationEngine,
     arm: Arm,
-    asked: Sequence[Question],
-    shown: Sequence[SeedTask],
-    config: Config,
+    questions: Sequence[Question],
+    plan: EvaluationPlan,
+    *,
     temperature: float = 0.0,
     limit: str = "max_tokens",
-    what: str = "answers",
-) -> list[Row]:
-    """An arm's answers, in the order of the questions; all are given to the engine at once.
+    label: str = "answers",
+) -> list[Answer]:
+    """Return an arm's answers, in the order of the questions. The engine gets all questions at once.
 
     A question that cannot be asked (too long for the context) has an empty answer and the finish reason `failed`.
 
     Args:
         engine: of the arm's model.
         arm: the model and how it is prompted.
-        asked: the questions.
-        shown: the seeds that a few-shot prompt shows.
-        config: the run's configuration.
+        questions: what to ask.
+        plan: options, prompt format and few-shot examples.
         temperature: of the sampling; 0 is greedy.
         limit: the option of `evaluate` that limits the answers' tokens.
-        what: the answers are called while they come.
+        label: what progress messages call the answers.
 
     Raises:
         ConfigError: no question can be asked.
         EngineError: the engine died.
     """
-    max_tokens: int = getattr(config.evaluate, limit)
+    max_tokens: int = getattr(plan.options, limit)
     if engine.context_length <= max_tokens:
         raise ConfigError(
             f"`evaluate.{limit}`: {max_tokens} tokens of answer leave no room for a question in the context of "
             f"{arm.model!r}, {engine.context_length} tokens; lower it"
         )
-    if arm.prompting == "zero_shot":
-        _settle_template(engine, *prompt_format(config))
+    zero_shot = arm.prompting == "zero_shot"
+    if zero_shot:
+        _set_template(engine, plan)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
-    with AnswerProgress(arm.name, len(asked), what) as progress:
+    with AnswerProgress(arm.name, len(questions), label) as progress:
 
-        async def one(question: Question) -> Row:
-            row = await _answer_one(engine, arm, question, shown, sampling)
-            progress.advance(row["completion_tokens"])
+        async def one(question: Question) -> Answer:
+            row = await _answer_one(engine, arm, question, plan.examples, sampling)
+            progress.advance(row.completion_tokens)
             return row
 
-        rows = await together(one(question) for question in asked)
-    if arm.prompting == "zero_shot":
-        held_out = [k for k, question in enumerate(asked) if question.set in GENERATED_SETS]
-        measured = await together(_reference_logprob(engine, asked[k]) for k in held_out)
-        for k, found in zip(held_out, measured, strict=True):
-            rows[k] |= found
-    failed = [row for row in rows if row["finish_reason"] == "failed"]
+        rows = await together(one(question) for question in questions)
+    if zero_shot:
+        rows = await together(_with_logprob(engine, *pair) for pair in zip(questions, rows, strict=True))
+    failed = [row for row in rows if row.finish_reason == "failed"]
     if failed:
-        console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0]['failed']}")
+        console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0].failed}")
     return rows
 
 
-async def together(waiting: Iterable[Coroutine[Any, Any, Row]]) -> list[Row]:
-    """The results of everything at once, in order. An engine that dies fails all of them alike: one error says it."""
+async def together(waiting: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await everything at once, and return the results in order.
+
+    An engine that dies makes all of them fail with the same error; it is raised once.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in waiting]
@@ -135,13 +178,13 @@ async def together(waiting: Iterable[Coroutine[Any, Any, Row]]) -> list[Row]:
     return [task.result() for task in tasks]
 
 
-def _settle_template(engine: EvaluationEngine, prompt_format: prompt_formats.PromptFormat, path: str | None) -> None:
-    """Let the engine have a chat template, and end its answers as that does."""
+def _set_template(engine: EvaluationEngine, plan: EvaluationPlan) -> None:
+    """Give the engine a chat template if the model has none, and let it end answers at the template's end token."""
     tokenizer = engine.tokenizer
     if engine.has_chat_template and engine.chat_template is None:
         end = prompt_formats.ending(tokenizer) or tokenizer.eos_token
     elif engine.chat_template is None:
-        end = prompt_formats.prepare(tokenizer, prompt_format, path=path).end_token
+        end = prompt_formats.prepare(tokenizer, plan.prompt_format, path=plan.chat_template_path).end_token
         engine.chat_template, engine.has_chat_template = tokenizer.chat_template, True
     else:
         return
@@ -149,33 +192,36 @@ def _settle_template(engine: EvaluationEngine, prompt_format: prompt_formats.Pro
 
 
 async def _answer_one(
-    engine: EvaluationEngine, arm: Arm, question: Question, shown: Sequence[SeedTask], sampling: Sampling
-) -> Row:
-    row = {**question.row(), "prompt": "", "response": "", "finish_reason": "failed", "completion_tokens": 0}
+    engine: EvaluationEngine, arm: Arm, question: Question, examples: Sequence[SeedTask], sampling: Sampling
+) -> Answer:
     few_shot = arm.prompting == "few_shot"
+    text = ""
     try:
-        prompt = _few_shot(engine, question, shown, sampling.max_tokens) if few_shot else question.messages
-        row["prompt"] = engine.render(prompt)
+        prompt = _few_shot(engine, question, examples, sampling.max_tokens) if few_shot else question.messages
+        text = engine.render(prompt)
         key = f"{arm.name}/{question.set}/{question.id}"
-        stop = (*prompts.ANSWER_STOP, *(questions.BENCHMARK_STOP if question.message else ())) if few_shot else ()
+        stop = (*prompts.ANSWER_STOP, *(BENCHMARK_STOP if question.message else ())) if few_shot else ()
         completion = await engine.generate(Request(key, prompt, sampling, stop))
     except RequestFailed as failure:
-        return row | {"failed": str(failure)}
+        return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
     parse = prompts.parse_answer if few_shot else prompts.strip_thinking
-    row["response"] = parse(completion.text)
-    row["finish_reason"] = completion.finish_reason
-    row["completion_tokens"] = completion.completion_tokens
-    return row
+    return Answer(
+        **question.fields(),
+        prompt=text,
+        response=parse(completion.text),
+        finish_reason=completion.finish_reason,
+        completion_tokens=completion.completion_tokens,
+    )
 
 
-def _few_shot(engine: Engine, question: Question, shown: Sequence[SeedTask], max_tokens: int) -> Prompt:
-    """The question after as many examples as fit; a benchmark's own prompt brings its examples with it."""
+def _few_shot(engine: Engine, question: Question, examples: Sequence[SeedTask], max_tokens: int) -> Prompt:
+    """Return the question after as many examples as fit; a benchmark's own prompt has its own examples."""
     if question.message:
         return question.message.rstrip()
     limit = engine.context_length - max_tokens
     fitted = prompts.fit(
-        lambda k: prompts.encode_answer(question.instruction, question.input, shown[:k]),
-        len(shown),
+        lambda k: prompts.encode_answer(question.instruction, question.input, examples[:k]),
+        len(examples),
         limit,
         engine.count_tokens,
     )
@@ -184,15 +230,17 @@ def _few_shot(engine: Engine, question: Question, shown: Sequence[SeedTask], max
     return fitted[0]
 
 
-async def _reference_logprob(engine: EvaluationEngine, question: Question) -> Row:
-    """Log-probability and number of tokens of the reference answer, the token that ends it included.
+async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answer) -> Answer:
+    """Add the log-probability of the reference answer, its end token included, to a row of the generator's sets.
 
-    Nothing where they do not fit the context.
+    The row stays as it is where prompt and reference do not fit the context.
     """
+    if question.set not in GENERATED_SETS:
+        return row
     reference = question.references[0].strip()
     ids = [*engine.tokenizer(reference, add_special_tokens=False)["input_ids"], engine.end_token_id]
     try:
         logprob = await engine.response_logprob(engine.encode(question.messages), ids)
     except RequestFailed:
-        return {}
-    return {"reference_logprob": round(logprob, 6), "reference_tokens": len(ids)}
+        return row
+    return replace(row, reference_logprob=round(logprob, 6), reference_tokens=len(ids))

@@ -1,7 +1,7 @@
-"""Did the data help? Differences between arms, and between sets, with bootstrap intervals. `verdict.py` words them.
+"""Bootstrap intervals: of a mean, of the difference between two arms, and of the gap between two sets of tasks.
 
-The tasks are what is sampled from a world of tasks, not the prompts: instances of one task rise and fall together. So
-whole tasks are resampled, and for both arms the same ones.
+The tasks, not the prompts, are a sample from a world of tasks: instances of one task rise and fall together. So whole
+tasks are resampled, and for both arms the same ones. `verdict.py` puts the result into words.
 """
 
 from __future__ import annotations
@@ -12,11 +12,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selfinstruct.config.schema import Evaluate
+from selfinstruct.run.scores import Comparison, Gap, Interval
+
 _CHUNK = 4_000_000
 """Numbers drawn at once, which bounds the memory of a bootstrap to some 100 MB."""
 
-BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
-"""The arms that the verdict knows; others are compared with the tuned model and shown."""
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        num_resamples: bootstrap resamples of each interval.
+        confidence: of the interval, in (0, 1).
+        seed: the same seed resamples the same tasks.
+    """
+
+    num_resamples: int
+    confidence: float
+    seed: int
+
+    @classmethod
+    def of(cls, options: Evaluate, seed: int) -> Resampling:
+        """Return what the options of the evaluation say."""
+        return cls(options.num_resamples, options.confidence, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,46 +47,22 @@ class Score:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Arm `a` minus arm `b` on one set of tasks, in points of the metric, with a two-sided interval.
-
-    `shown` says whether there is a difference to speak of: the interval leaves out 0, and there are enough tasks for an
-    interval of this confidence (see `least_tasks`).
-    """
-
-    set: str
-    metric: str
-    a: str
-    b: str
-    difference: float
-    low: float
-    high: float
-    confidence: float
-    n: int
-    n_tasks: int
-    shown: bool
-
-
-def interval(
-    totals: Sequence[float], counts: Sequence[int], *, num_resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over instances, resampling tasks.
+def interval(totals: Sequence[float], counts: Sequence[int], resampling: Resampling) -> Interval:
+    """Return the percentile bootstrap interval of a mean over instances, resampling tasks.
 
     Args:
         totals: (tasks,) sum of the values of each task's instances.
         counts: (tasks,) number of its instances, at least 1.
-        num_resamples: bootstrap resamples.
-        confidence: in (0, 1).
-        seed: of the resampling; the same seed resamples the same tasks.
+        resampling: how often, with which confidence and seed.
     """
-    return _bounds(_resampled(totals, counts, num_resamples, np.random.default_rng(seed)), confidence)
+    means = _resampled(totals, counts, resampling.num_resamples, np.random.default_rng(resampling.seed))
+    return _bounds(means, resampling.confidence)
 
 
 def _resampled(
     totals: Sequence[float], counts: Sequence[int], num_resamples: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """(num_resamples,) means over instances, each of as many tasks drawn with replacement."""
+    """Return (num_resamples,) means over instances, each of as many tasks as there are, drawn with replacement."""
     values, weights = np.asarray(totals, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     means, chunk = [], max(1, _CHUNK // len(values))
     for start in range(0, num_resamples, chunk):
@@ -75,13 +71,13 @@ def _resampled(
     return np.concatenate(means)
 
 
-def _bounds(means: np.ndarray, confidence: float) -> tuple[float, float]:
+def _bounds(means: np.ndarray, confidence: float) -> Interval:
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
 def least_tasks(confidence: float) -> int:
-    """Fewest tasks that could show a difference at all: with fewer, even one sign on all of them is within chance.
+    """Return the fewest tasks that can show a difference: with fewer, even one sign on all of them is within chance.
 
     >>> least_tasks(0.95)
     6
@@ -89,12 +85,11 @@ def least_tasks(confidence: float) -> int:
     return math.ceil(1 - math.log2(1 - confidence))
 
 
-def mean_interval(
-    scores: Mapping[str, Score], *, num_resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    """Interval of one arm's mean score, by question."""
+def mean_interval(scores: Mapping[str, Score], resampling: Resampling) -> Interval:
+    """Return the interval of one arm's mean score, rounded to 6 digits; the keys are questions."""
     totals, counts = _by_task([(score.task, score.value) for score in scores.values()])
-    return interval(totals, counts, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    low, high = interval(totals, counts, resampling)
+    return round(low, 6), round(high, 6)
 
 
 def compare(
@@ -102,28 +97,23 @@ def compare(
     metric: str,
     a: tuple[str, Mapping[str, Score]],
     b: tuple[str, Mapping[str, Score]],
-    *,
-    num_resamples: int,
-    confidence: float,
-    seed: int,
+    resampling: Resampling,
 ) -> Comparison | None:
-    """The difference a - b over the questions that both arms answered; None when there are none.
+    """Return the difference a - b over the questions that both arms answered; None when there are none.
 
     Args:
         set_name: the set of tasks.
-        metric: what the scores are.
-        a: name and scores by question of the one arm.
-        b: of the other.
-        num_resamples: bootstrap resamples.
-        confidence: of the interval, in (0, 1).
-        seed: of the resampling.
+        metric: the name of the metric of the scores.
+        a: name of the first arm, and its scores by question.
+        b: the same of the second arm.
+        resampling: how often, with which confidence and seed.
     """
     (name_a, scores_a), (name_b, scores_b) = a, b
-    pairs = [(score.task, score.value) for score in less(scores_a, scores_b).values()]
+    pairs = [(score.task, score.value) for score in subtract(scores_a, scores_b).values()]
     if not pairs:
         return None
     totals, counts = _by_task(pairs)
-    low, high = interval(totals, counts, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    low, high = interval(totals, counts, resampling)
     return Comparison(
         set=set_name,
         metric=metric,
@@ -132,40 +122,31 @@ def compare(
         difference=round(sum(totals) / len(pairs), 6),
         low=round(low, 6),
         high=round(high, 6),
-        confidence=confidence,
+        confidence=resampling.confidence,
         n=len(pairs),
         n_tasks=len(totals),
-        shown=not low <= 0 <= high and len(totals) >= least_tasks(confidence),
+        significant=not low <= 0 <= high and len(totals) >= least_tasks(resampling.confidence),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Mean score on seen tasks minus that on unseen ones, with a two-sided interval; both sets are resampled."""
-
-    seen: float
-    unseen: float
-    difference: float
-    low: float
-    high: float
-    seen_tasks: int
-    unseen_tasks: int
-
-
-def gap(
-    seen: Mapping[str, Score], unseen: Mapping[str, Score], *, num_resamples: int, confidence: float, seed: int
-) -> Gap | None:
-    """How much better an arm is on tasks it was trained on than on tasks it never saw; None where a set is empty.
+def gap(seen: Mapping[str, Score], unseen: Mapping[str, Score], resampling: Resampling) -> Gap | None:
+    """Return how much better an arm is on tasks it was trained on than on others; None where a set is empty.
 
     The two sets differ in difficulty too: the gap of a model that was trained on neither shows by how much. Scores may
-    be differences between two arms, question by question: that is then the gain on seen tasks over that on unseen ones.
+    be differences between two arms, question by question: the gap is then the gain on seen tasks minus that on unseen
+    ones.
+
+    Args:
+        seen: scores on tasks that were trained on, by question.
+        unseen: scores on other tasks, by question.
+        resampling: how often, with which confidence and seed.
     """
     if not seen or not unseen:
         return None
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(resampling.seed)
     sides = [_by_task([(score.task, score.value) for score in scores.values()]) for scores in (seen, unseen)]
-    of_seen, of_unseen = (_resampled(totals, counts, num_resamples, generator) for totals, counts in sides)
-    low, high = _bounds(of_seen - of_unseen, confidence)
+    of_seen, of_unseen = (_resampled(*side, resampling.num_resamples, generator) for side in sides)
+    low, high = _bounds(of_seen - of_unseen, resampling.confidence)
     means = [sum(totals) / sum(counts) for totals, counts in sides]
     return Gap(
         seen=round(means[0], 6),
@@ -178,8 +159,8 @@ def gap(
     )
 
 
-def less(a: Mapping[str, Score], b: Mapping[str, Score]) -> dict[str, Score]:
-    """a - b, question by question, where both have an answer."""
+def subtract(a: Mapping[str, Score], b: Mapping[str, Score]) -> dict[str, Score]:
+    """Return a - b, question by question, where both have an answer."""
     return {
         question: Score(score.task, score.value - b[question].value) for question, score in a.items() if question in b
     }

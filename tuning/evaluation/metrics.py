@@ -1,10 +1,10 @@
-"""How good an answer is: ROUGE-L against references and exact match. Pure functions over rows; no model, no torch.
+"""Metrics of answers: ROUGE-L against references, exact match, format errors. Pure functions; no model, no torch.
 
-ROUGE-L is `rouge_score`'s: its tokens, its F-measure, float for float; only the longest common subsequence is counted
-by RapidFuzz, a hundred times faster. The one departure is where `rouge_score` would measure nothing: it drops every
-character outside a-z0-9, so that a Chinese answer scores 0 even against itself. A reference whose letters are mostly
-of another script than the Latin is therefore compared word by Unicode word (`selfinstruct.novelty`). The reference
-alone decides, so that all models' answers to a question are measured alike.
+ROUGE-L is that of `rouge_score`: its tokens, its F-measure, float for float; only the longest common subsequence is
+counted by RapidFuzz, a hundred times faster. The one exception is text that `rouge_score` cannot measure: it drops
+every character outside a-z0-9, so that a Chinese answer scores 0 even against itself. A reference whose letters are
+mostly not Latin is therefore compared word by Unicode word (`selfinstruct.novelty`). The reference alone decides, so
+that all models' answers to a question are measured in the same way.
 """
 
 from __future__ import annotations
@@ -12,30 +12,33 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from rapidfuzz.distance import LCSseq
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.novelty import rouge_l as f_measure
 from selfinstruct.novelty import tokenize as unicode_words
+from selfinstruct.run.scores import Interval, Means, SetScores
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from tuning.evaluation.answers import Answer
 
 _FINAL_PUNCTUATION = ".!?…,;:。！？，；：、｡।؟۔"
 
 
 def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False) -> float:
-    """ROUGE-L F x 100 of a response, in [0, 100]; of several references the best counts.
+    """Return ROUGE-L F x 100 of a response, in [0, 100]; with several references, that of the best one.
 
     Args:
         references: one or more accepted answers.
-        response: the answer to judge.
+        response: the answer to measure.
         stemmer: compare the stems of Latin words (Porter), as Super-NaturalInstructions does.
 
     >>> rouge_l(["the cat sat", "a dog"], "The cat ran.")
@@ -46,14 +49,14 @@ def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False) 
 
 def _rouge_l(reference: str, response: str, stemmer: bool) -> float:
     cut = unicode_words if mostly_other_script(reference) else functools.partial(_rouge_words, stemmer=stemmer)
-    expected, found = cut(reference), cut(response)
-    if not expected or not found:
+    expected, answered = cut(reference), cut(response)
+    if not expected or not answered:
         return 0.0
-    return 100 * f_measure(LCSseq.similarity(expected, found), len(expected), len(found))
+    return 100 * f_measure(LCSseq.similarity(expected, answered), len(expected), len(answered))
 
 
 def mostly_other_script(text: str) -> bool:
-    """Whether more than half of a text's letters are not Latin ones."""
+    """Return whether more than half of the letters of a text are not Latin."""
     if text.isascii():
         return False
     letters = [c for c in text if c.isalpha()]
@@ -74,13 +77,13 @@ def _rouge_words(text: str, stemmer: bool) -> list[str]:
 
 @functools.cache
 def _stemming_tokenizer() -> Any:
-    from rouge_score.tokenizers import DefaultTokenizer  # Two seconds to import, so only when asked for.
+    from rouge_score.tokenizers import DefaultTokenizer  # Its import takes two seconds.
 
     return DefaultTokenizer(use_stemmer=True)
 
 
 def exact_match(references: Sequence[str], response: str) -> bool:
-    """Whether the response is one of the references, whatever the case, outer whitespace and final punctuation.
+    """Return whether the response is one of the references, but for case, outer whitespace and final punctuation.
 
     >>> exact_match(["Yes"], " yes.\\n"), exact_match(["Yes"], "Yes, it is")
     (True, False)
@@ -89,7 +92,7 @@ def exact_match(references: Sequence[str], response: str) -> bool:
 
 
 def normalise(text: str) -> str:
-    """Case-folded, without outer whitespace and final punctuation; an answer that is all punctuation is kept."""
+    """Return a text in lower case, without outer whitespace and, unless it is nothing else, final punctuation."""
     stripped = text.strip().casefold()
     return stripped.rstrip(_FINAL_PUNCTUATION + " \t\n") or stripped
 
@@ -101,46 +104,45 @@ class Metric:
     Attributes:
         name: in `scores.json`.
         label: for people.
-        of: the number, in [0, 100].
-        applies: to which rows.
+        of: returns the number, in [0, 100].
+        applies: returns whether an answer has this metric.
     """
 
     name: str
     label: str
-    of: Callable[[Row], float]
-    applies: Callable[[Row], bool]
+    of: Callable[[Answer], float]
+    applies: Callable[[Answer], bool]
 
 
 METRICS = (
     Metric(
         "rouge_l",
         "ROUGE-L",
-        lambda row: rouge_l(row["references"], row["response"], stemmer=row.get("stemmer", False)),
+        lambda row: rouge_l(row.references, row.response, stemmer=row.stemmer),
         lambda row: True,
     ),
     Metric(
         "exact_match",
         "exact match",
-        lambda row: 100.0 * exact_match(row["references"], row["response"]),
-        lambda row: row["is_classification"],
+        lambda row: 100.0 * exact_match(row.references, row.response),
+        lambda row: row.is_classification,
     ),
 )
-"""What arms are compared by. Exact match is for classification tasks: others can be answered in many words."""
+"""The metrics that compare arms. Exact match is for classification tasks: others have many right wordings."""
 
 
-FORMAT_ERRORS = {
-    "empty": "no text",
-    "no_eos": "did not end by itself within the tokens it had",
-    "repeats": "says the same words over and over",
-    "truncated": "breaks off: cut while not repeating, or ends at a colon, a comma or inside a code block",
-}
-"""What can be wrong with an answer's form, whatever it says; one answer can have several."""
+FORMAT_ERRORS = ("empty", "no_eos", "repeats", "truncated")
+"""What can be wrong with an answer's form; one answer can have several of these errors.
+
+`empty`: no text. `no_eos`: it did not end within its token limit. `repeats`: it repeats the same words many times.
+`truncated`: it breaks off, that is, it was cut while not repeating, or ends at a colon, a comma or inside a code block.
+"""
 
 _LOOP_REPEATS, _LOOP_WORDS, _LOOP_LONGEST = 4, 12, 60
 
 
 def format_errors(response: str, finish_reason: str) -> set[str]:
-    """The names of the format errors of an answer. One that was never asked (`failed`) is empty and no more.
+    """Return the names of the format errors of an answer. One that could not be asked (`failed`) is `empty` alone.
 
     >>> sorted(format_errors("The steps are:", "stop")), sorted(format_errors("no, " * 20, "length"))
     (['truncated'], ['no_eos', 'repeats', 'truncated'])
@@ -149,12 +151,12 @@ def format_errors(response: str, finish_reason: str) -> set[str]:
         return {"empty", "no_eos"} if finish_reason == "length" else {"empty"}
     cut, loops = finish_reason == "length", repeats(response)
     breaks_off = response.rstrip().endswith((":", ",", "：", "，", "、")) or response.count("```") % 2 == 1
-    found = {"no_eos": cut, "repeats": loops, "truncated": breaks_off or (cut and not loops)}
-    return {name for name, there in found.items() if there}
+    errors = {"no_eos": cut, "repeats": loops, "truncated": breaks_off or (cut and not loops)}
+    return {name for name, has in errors.items() if has}
 
 
 def repeats(text: str) -> bool:
-    """Whether a stretch of at most 60 words is said four times in a row or more, 12 words or more in all.
+    """Return whether a stretch of at most 60 words is repeated four times in a row or more, 12 words or more in all.
 
     >>> repeats("very " * 12), repeats("row, row, row your boat"), repeats("the end and the end and the end and " * 2)
     (True, False, True)
@@ -170,45 +172,58 @@ def repeats(text: str) -> bool:
     return False
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Means over saved predictions (see `evaluation` for their fields), those of each category included.
+def summarise(
+    answers: Sequence[Answer],
+    written_by: str,
+    rouge_l_interval: Interval | None = None,
+    exact_match_interval: Interval | None = None,
+) -> SetScores:
+    """Return means over one arm's answers to one set of tasks, and those of each category.
 
-    Returns:
-        `n` answers to `n_tasks` tasks; `rouge_l` and `exact_match` in [0, 100] (None where no row has such a metric);
-        as shares in [0, 1]: `stopped` (ended by themselves, at an end token or stop string), `failed` (not asked, being
-        too long for the model's context for example; scored as empty) and the format errors (see `FORMAT_ERRORS`);
-        `mean_tokens` per answer; with reference log-probabilities also `loss`, the mean negative one per token, and its
-        `perplexity`; and all but these two in `per_category`.
+    Args:
+        answers: the answers.
+        written_by: who wrote the tasks.
+        rouge_l_interval: interval of the mean ROUGE-L.
+        exact_match_interval: interval of the mean exact match.
     """
-    summary = _means(rows)
-    loss = validation_loss(rows)
-    if loss is not None:
-        summary["loss"] = loss
-        summary["perplexity"] = round(math.exp(min(loss, 700.0)), 6)  # beyond, it is no number that JSON knows
-    categories = sorted({row["category"] for row in rows if row["category"]})
-    summary["per_category"] = {name: _means([r for r in rows if r["category"] == name]) for name in categories}
-    return summary
+    loss = validation_loss(answers)
+    categories = sorted({row.category for row in answers if row.category})
+    return SetScores(
+        **_means(answers),
+        written_by=written_by,
+        rouge_l_interval=rouge_l_interval,
+        exact_match_interval=exact_match_interval,
+        loss=UNSET if loss is None else loss,
+        perplexity=UNSET if loss is None else round(math.exp(min(loss, 700.0)), 6),  # JSON has no infinity.
+        per_category={name: Means(**_means([r for r in answers if r.category == name])) for name in categories},
+    )
 
 
-def _means(rows: Sequence[Row]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"n": len(rows), "n_tasks": len({row["task"] for row in rows})}
-    for metric in METRICS:
-        summary[metric.name] = _mean(metric.of(row) for row in rows if metric.applies(row))
-    summary["stopped"] = _mean(row["finish_reason"] == "stop" for row in rows)
-    summary["failed"] = _mean(row["finish_reason"] == "failed" for row in rows)
-    found = [format_errors(row["response"], row["finish_reason"]) for row in rows]
-    for name in FORMAT_ERRORS:
-        summary[name] = _mean(name in errors for errors in found)
-    summary["mean_tokens"] = _mean(row["completion_tokens"] for row in rows)
-    return summary
+def _means(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return the fields of `Means`."""
+    errors = [format_errors(row.response, row.finish_reason) for row in answers]
+    return {
+        "n": len(answers),
+        "n_tasks": len({row.task for row in answers}),
+        **{metric.name: _mean(metric.of(row) for row in answers if metric.applies(row)) for metric in METRICS},
+        "stopped": _mean(row.finish_reason == "stop" for row in answers),
+        "failed": _mean(row.finish_reason == "failed" for row in answers),
+        **{name: _mean(name in of_one for of_one in errors) for name in FORMAT_ERRORS},
+        "mean_tokens": _mean(row.completion_tokens for row in answers),
+    }
 
 
-def validation_loss(rows: Iterable[Row]) -> float | None:
-    """Mean negative log-probability per token of the references, end token included; None when none was measured."""
-    measured = [row for row in rows if row.get("reference_tokens")]
-    if not measured:
-        return None
-    return round(-sum(r["reference_logprob"] for r in measured) / sum(r["reference_tokens"] for r in measured), 6)
+def validation_loss(answers: Iterable[Answer]) -> float | None:
+    """Return the mean negative log-probability per token of the references, end tokens included, in nats.
+
+    None when none was measured.
+    """
+    logprob, tokens = 0.0, 0
+    for row in answers:
+        if row.reference_tokens and row.reference_logprob is not UNSET:
+            logprob += row.reference_logprob
+            tokens += row.reference_tokens
+    return round(-logprob / tokens, 6) if tokens else None
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -216,9 +231,18 @@ def _mean(values: Iterable[float]) -> float | None:
     return round(fmean(numbers), 6) if numbers else None
 
 
+@dataclass(frozen=True, slots=True)
+class PredictionScores:
+    """Scores of a user's file of predictions: mean ROUGE-L F x 100, exact match in per cent, number of rows."""
+
+    rouge_l: float
+    exact_match: float
+    n: int
+
+
 def score_predictions(
     path: Path, prediction_field: str = "response", reference_field: str = "target", stemmer: bool = False
-) -> dict[str, Any]:
+) -> PredictionScores:
     """Score a file of predictions (JSON Lines), read as a stream.
 
     Args:
@@ -226,9 +250,6 @@ def score_predictions(
         prediction_field: the field that holds the answer, a string.
         reference_field: the field that holds what was expected: a string, or a list of which the best one counts.
         stemmer: cut English words to their stems before ROUGE-L.
-
-    Returns:
-        `rouge_l` (mean F x 100), `exact_match` (per cent), `n`.
 
     Raises:
         InputError: names file, line and field of the first row that cannot be scored; or the file is empty.
@@ -250,11 +271,11 @@ def score_predictions(
         n += 1
     if n == 0:
         raise InputError(f"{path}: holds no predictions")
-    return {"rouge_l": rouge_sum / n, "exact_match": 100 * matches / n, "n": n}
+    return PredictionScores(rouge_sum / n, 100 * matches / n, n)
 
 
-def _field(row: Row, name: str, where: str, kind: str) -> Any:
+def _field(row: Mapping[str, Any], name: str, where: str, kind: str) -> Any:
     if name not in row:
-        there = ", ".join(f"`{key}`" for key in row) or "none"
-        raise InputError(f"{where}: no field `{name}`; name the right one with --{kind}-field (there are: {there})")
+        names = ", ".join(f"`{key}`" for key in row) or "none"
+        raise InputError(f"{where}: no field `{name}`; name the right one with --{kind}-field (there are: {names})")
     return row[name]

@@ -1,10 +1,10 @@
-"""What evaluation asks: questions out of task files, and the two ways to put them to a model.
+"""The questions of an evaluation, read from task files, and the two ways to ask a model.
 
-    zero_shot   the bare instruction as a user message, which a tuned model has learnt to follow
+    zero_shot   the bare instruction as a user message, which a tuned model is trained to follow
     few_shot    a list of worked examples that ends where the answer begins: a base model's best form
 
-A base model without a chat template gets its zero-shot question in the very text that the tuned model gets (see
-`templates.py`), so that tuning is the only difference between the two.
+A base model without a chat template gets its zero-shot question in exactly the text that the tuned model gets (see
+`tuning/training/prompt_formats.py`), so that tuning is the only difference between the two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct import packaged, records
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Evaluate
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, jsonl
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
@@ -24,18 +24,30 @@ from selfinstruct.run.folders import DatasetDirectory
 
 Prompting = Literal["zero_shot", "few_shot"]
 
-SEEN_SET, UNSEEN_SET = SEEN, UNSEEN
-GENERATED_SETS = (UNSEEN_SET, SEEN_SET)
-"""The sets that the generator wrote (other instances of tasks trained on; tasks held out as a whole). Training may have
-stopped by them. They are shown, and never part of the verdict."""
+GENERATED_SETS = (UNSEEN, SEEN)
+"""The sets that the generator wrote. Training may have stopped by their loss, so they are no part of the verdict."""
+
+BENCHMARK_STOP = ("\nInput:", "\nDefinition:", "\nNow complete", "\n Positive Example")
+"""Stop strings for a benchmark's own prompt, which brings its examples with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One instance of a task as it is asked: the instances of a task that share their input are one question.
 
-    `id` is unique within `set`; `task` names what is resampled as a whole. `message`, where there is one, is the user's
-    message as a benchmark has it; `stemmer` says that the benchmark scores by stems.
+    Attributes:
+        id: unique within `set`.
+        task: what is resampled as a whole.
+        set: the set of tasks.
+        category: of the task; empty where it has none.
+        is_classification: whether exact match applies.
+        instruction: the task.
+        input: its input; may be empty.
+        references: the accepted answers.
+        written_by: author of the task.
+        paraphrases: the instruction in other words.
+        message: the user's message as a benchmark has it; empty: made from instruction and input.
+        stemmer: whether the benchmark compares words by their stems.
     """
 
     id: str
@@ -53,21 +65,21 @@ class Question:
 
     @property
     def messages(self) -> list[records.Message]:
-        """The question as a conversation."""
+        """Return the question as a conversation."""
         return [{"role": "user", "content": self.message or records.user_message(self.instruction, self.input)}]
 
-    def row(self) -> dict[str, Any]:
-        """What is saved of it with an answer."""
-        row = asdict(self)
-        del row["paraphrases"], row["message"]  # The one is not asked here, the other stands in the prompt.
-        return row
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that an answer repeats."""
+        fields = asdict(self)
+        del fields["paraphrases"], fields["message"]  # Neither belongs to the answer; the message is in its prompt.
+        return fields
 
 
-def load_questions(config: Config, dataset: DatasetDirectory) -> list[Question]:
-    """All questions of a run: its held-out rows, then each name in `config.evaluate.tasks` as a set.
+def load_questions(options: Evaluate, dataset: DatasetDirectory) -> list[Question]:
+    """Return all questions of a run: its held-out rows, then each name in `options.tasks` as a set.
 
     Args:
-        config: the run's configuration.
+        options: the section `evaluate`.
         dataset: the exported dataset; its `validation_*.jsonl` may be missing or empty.
 
     Raises:
@@ -76,14 +88,14 @@ def load_questions(config: Config, dataset: DatasetDirectory) -> list[Question]:
     """
     questions = [question for name in GENERATED_SETS for question in from_rows(dataset.split(name))]
     names = set(GENERATED_SETS)
-    for name in config.evaluate.tasks:
+    for name in options.tasks:
         path = packaged.resolve(name)
         if path.stem in names:
             raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
         names.add(path.stem)
         for task in evaluation_tasks.load_evaluation_tasks(name):
             if isinstance(task, BenchmarkTask):
-                questions += from_benchmark(path.stem, task, config.evaluate.num_positive_examples)
+                questions += from_benchmark(path.stem, task, options.num_positive_examples)
             else:
                 questions += from_tasks(path.stem, [task])
     if not questions:
@@ -92,7 +104,7 @@ def load_questions(config: Config, dataset: DatasetDirectory) -> list[Question]:
 
 
 def from_tasks(set_name: str, tasks: Sequence[SeedTask]) -> list[Question]:
-    """Each different input of each task as a question; its outputs are the references."""
+    """Return a question for each different input of each task; the outputs to that input are its references."""
     questions = []
     for task in tasks:
         outputs: dict[str, list[str]] = {}
@@ -106,18 +118,24 @@ def from_tasks(set_name: str, tasks: Sequence[SeedTask]) -> list[Question]:
                 category=task.category,
                 is_classification=task.is_classification,
                 instruction=task.instruction,
-                input=given,
+                input=text,
                 references=tuple(references),
                 written_by=task.written_by,
                 paraphrases=task.paraphrases,
             )
-            for k, (given, references) in enumerate(outputs.items())
+            for k, (text, references) in enumerate(outputs.items())
         ]
     return questions
 
 
 def from_benchmark(set_name: str, task: BenchmarkTask, num_examples: int) -> list[Question]:
-    """The instances of a task of Super-NaturalInstructions, prompted and scored as the benchmark does."""
+    """Return the instances of a task of Super-NaturalInstructions, prompted and scored as the benchmark does.
+
+    Args:
+        set_name: the set of the questions.
+        task: the task.
+        num_examples: most positive examples in the prompt.
+    """
     return [
         Question(
             id=f"{task.id}-{k}",
@@ -136,7 +154,11 @@ def from_benchmark(set_name: str, task: BenchmarkTask, num_examples: int) -> lis
 
 
 def from_rows(path: Path) -> list[Question]:
-    """The rows of an exported split as questions; rows of one instruction are one task. No file, no questions."""
+    """Return the rows of an exported split as questions; none without the file. Rows of one instruction are one task.
+
+    Raises:
+        InputError: a row is broken; names its line.
+    """
     questions: list[Question] = []
     tasks: dict[str, str] = {}
     for number, row in jsonl.read(path) if path.exists() else ():
@@ -160,16 +182,3 @@ def from_rows(path: Path) -> list[Question]:
             )
         )
     return questions
-
-
-# ---------------------------------------------------------------------------------------------- few-shot
-#
-# A real completion (the prompt ended with "Output:"):
-#
-#      The meeting has been moved to Monday.
-#     Example 2
-#     Input: ...
-
-
-BENCHMARK_STOP = ("\nInput:", "\nDefinition:", "\nNow complete", "\n Positive Example")
-"""The same for the benchmark's own prompt, which brings its examples with it."""

@@ -1,173 +1,186 @@
 """From kept rows to `scores.json`: means, intervals, differences, the gap between seen and unseen tasks, the verdict.
 
-No engine and no model: scoring can be repeated with other options at any time.
+No engine and no model: scoring can be repeated with other options at any time. The types of the result are in
+`selfinstruct/run/scores.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from selfinstruct.config.schema import Config
-from tuning.evaluation import bootstrap as compare
+from msgspec import UNSET, UnsetType
+
+from selfinstruct.config.schema import Evaluate
+from selfinstruct.records import SEEN, UNSEEN, WrittenBy
+from selfinstruct.run.scores import BASE, SCORES_VERSION, TUNED, ArmScores, Comparison, Gaps, LossGap, Scores, SetScores
 from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks, metrics
-from tuning.evaluation.answers import Arm, Row
-from tuning.evaluation.bootstrap import BASE, TUNED, Score
-from tuning.evaluation.questions import GENERATED_SETS, SEEN_SET, UNSEEN_SET
+from tuning.evaluation.answer_cache import AnswerCache, R, RowFile
+from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
+from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
+from tuning.evaluation.questions import GENERATED_SETS
 from tuning.evaluation.verdict import verdict
 
-SCORES_VERSION = 2
-PREDICTIONS = "predictions"
-
-Rows = dict[str, dict[str, list[Row]]]
-"""Rows by part and arm."""
+_AUTHORS: tuple[WrittenBy, ...] = ("person", "program", "model")
 
 
-def score(arms: Sequence[Arm], found: Rows, config: Config) -> Row:
-    """Everything that `scores.json` holds, from kept rows alone.
+@dataclass(frozen=True, slots=True)
+class EvaluationRows:
+    """All rows of an evaluation, by arm."""
 
-        {"version": 2,
-         "arms": {ARM: {"model", "prompting",
-             "sets": {SET: {"n", "n_tasks", "written_by",
-                 "rouge_l", "rouge_l_interval": [low, high], "exact_match", "exact_match_interval",
-                 "stopped", "failed", "empty", "no_eos", "repeats", "truncated", "mean_tokens",
-                 "loss", "perplexity" (the generator's sets, zero-shot arms),
-                 "per_category": {CATEGORY: {the same without author, intervals, loss and perplexity}}}},
-             "gap": {"rouge_l": {"seen", "unseen", "difference", "low", "high", ...}, "loss": {...},
-                 "rouge_l_over_base": {...}}, see `compare.gap`,
-             "consistency", "plain_text", "ifeval", "lm_eval": see `score` of their modules}},
-         "comparisons": [{"set", "metric", "a", "b", "difference", "low", "high", "confidence", "n", "n_tasks",
-             "shown"}],
-         "forgetting": [{"a", "b", "difference" in bits per byte, "low", "high", ...}],
-         "judge": {"model", "pairs": [...]}, see `judge.score`,
-         "verdict": "...", "settings": {...}}
+    predictions: dict[str, list[Answer]]
+    consistency: dict[str, list[consistency.Variant]] = field(default_factory=dict)
+    ifeval: dict[str, list[ifeval.ConstrainedAnswer]] = field(default_factory=dict)
+    plain_text: dict[str, list[forgetting.Chunk]] = field(default_factory=dict)
+    judgements: dict[str, list[judge.Judgement]] = field(default_factory=dict)
+    lm_eval: dict[str, list[lm_eval_tasks.TaskResult]] = field(default_factory=dict)
 
-    ROUGE-L and exact match are in [0, 100], shares in [0, 1], loss in nats per token. What there is none of (exact
-    match without classification tasks) is null; what was not asked for is left out.
+    @classmethod
+    def read(
+        cls, cache: AnswerCache, arms: Sequence[str], files: Sequence[RowFile[Any]] | None = None
+    ) -> EvaluationRows:
+        """Return kept rows.
+
+        Args:
+            cache: where they are kept.
+            arms: whose rows.
+            files: which rows; None: all.
+        """
+
+        def by_arm(file: RowFile[R]) -> dict[str, list[R]]:
+            if files is not None and file not in files:
+                return {}
+            return {arm: rows for arm in arms if (rows := cache.read(file, arm))}
+
+        return cls(
+            predictions=by_arm(PREDICTIONS),
+            consistency=by_arm(consistency.VARIANTS),
+            ifeval=by_arm(ifeval.CONSTRAINED),
+            plain_text=by_arm(forgetting.CHUNKS),
+            judgements=by_arm(judge.JUDGEMENTS),
+            lm_eval=by_arm(lm_eval_tasks.RESULTS),
+        )
+
+
+def score(arms: Sequence[Arm], rows: EvaluationRows, options: Evaluate, seed: int) -> Scores:
+    """Return everything that `scores.json` holds.
+
+    Args:
+        arms: the models and how they were prompted.
+        rows: their rows.
+        options: the section `evaluate`: resamples and confidence.
+        seed: of the resampling.
     """
-    options = config.evaluate
-    bootstrap = {"num_resamples": options.num_resamples, "confidence": options.confidence, "seed": config.seed}
-    predictions = found[PREDICTIONS]
-    by_set = {arm: _by_set(rows) for arm, rows in predictions.items()}
-    authors = _authors(predictions.values())
-    comparisons = list(_comparisons(by_set, list(authors), bootstrap))
-    described = {arm.name: _described(arm, found, by_set, authors, bootstrap) for arm in arms}
-    scores = {
-        "version": SCORES_VERSION,
-        "arms": described,
-        "comparisons": [asdict(comparison) for comparison in comparisons],
-        "verdict": verdict(
+    resampling = Resampling.of(options, seed)
+    by_set = {arm: _by_set(answers) for arm, answers in rows.predictions.items()}
+    authors = _authors(rows.predictions.values())
+    comparisons = list(_comparisons(by_set, list(authors), resampling))
+    stemmed = {row.set for answers in rows.predictions.values() for row in answers if row.stemmer}
+    return Scores(
+        version=SCORES_VERSION,
+        arms={arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms},
+        comparisons=comparisons,
+        verdict=verdict(
             comparisons,
             [name for name, author in authors.items() if author == "person" and name not in GENERATED_SETS],
-            list(predictions),
+            list(rows.predictions),
             [name for name, author in authors.items() if author == "program"],
         ),
-        "settings": {
+        settings={
             **options.model_dump(mode="json"),
-            "seed": config.seed,
-            "stemmer": sorted({row["set"] for rows in predictions.values() for row in rows if row.get("stemmer")}),
+            "seed": seed,
+            "stemmer": sorted(stemmed),
             "interval": "percentile bootstrap over tasks, paired for differences",
         },
-    }
-    if found.get(forgetting.PART):
-        scores["forgetting"] = forgetting.compared(found[forgetting.PART], TUNED, **bootstrap)
-    if found.get(judge.PART):
-        scores["judge"] = judge.score(found[judge.PART], **bootstrap)
-    return scores
+        forgetting=forgetting.compared(rows.plain_text, TUNED, resampling) if rows.plain_text else UNSET,
+        judge=judge.score(rows.judgements, resampling) if rows.judgements else UNSET,
+    )
 
 
-def _by_set(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    sets: dict[str, list[Row]] = {}
-    for row in rows:
-        sets.setdefault(row["set"], []).append(row)
+def _by_set(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    sets: dict[str, list[Answer]] = {}
+    for row in answers:
+        sets.setdefault(row.set, []).append(row)
     return sets
 
 
-def _authors(predictions: Iterable[Sequence[Row]]) -> dict[str, str]:
-    """Who wrote each set: `person` only where people wrote every task of it."""
-    rank = ("person", "program", "model")
-    authors: dict[str, str] = {}
-    for rows in predictions:
-        for row in rows:
-            author = row.get("written_by", "model" if row["set"] in GENERATED_SETS else "person")
-            authors[row["set"]] = max(authors.get(row["set"], "person"), author, key=rank.index)
+def _authors(predictions: Iterable[Sequence[Answer]]) -> dict[str, WrittenBy]:
+    """Return who wrote each set: `person` only where people wrote every task of it."""
+    authors: dict[str, WrittenBy] = {}
+    for answers in predictions:
+        for row in answers:
+            authors[row.set] = max(authors.get(row.set, "person"), row.author, key=_AUTHORS.index)
     return authors
 
 
-def _described(
+def _arm_scores(
     arm: Arm,
-    found: Rows,
-    by_set: Mapping[str, Mapping[str, Sequence[Row]]],
-    authors: Mapping[str, str],
-    bootstrap: Mapping[str, Any],
-) -> Row:
-    """What `scores.json` says of one arm."""
-    own = by_set[arm.name]
-    about: Row = {
-        "model": arm.model,
-        "prompting": arm.prompting,
-        "sets": {name: {"written_by": authors[name], **_summary(rows, bootstrap)} for name, rows in own.items()},
-    }
-    gap = _gap(own, by_set.get(BASE, {}) if arm.name != BASE else {}, bootstrap)
-    if gap:
-        about["gap"] = gap
-    for name, part, scored in (
-        ("consistency", consistency.PART, lambda rows: consistency.score(rows, **bootstrap)),
-        ("ifeval", ifeval.PART, lambda rows: ifeval.score(rows, **bootstrap)),
-        ("plain_text", forgetting.PART, forgetting.score),
-        ("lm_eval", lm_eval_tasks.PART, lm_eval_tasks.score),
-    ):
-        rows = found.get(part, {}).get(arm.name)
-        if rows:
-            about[name] = scored(rows)
-    return about
+    rows: EvaluationRows,
+    by_set: Mapping[str, Mapping[str, Sequence[Answer]]],
+    authors: Mapping[str, WrittenBy],
+    resampling: Resampling,
+) -> ArmScores:
+    own, base = by_set[arm.name], by_set.get(BASE, {}) if arm.name != BASE else {}
+    variants, constrained = rows.consistency.get(arm.name), rows.ifeval.get(arm.name)
+    chunks, results = rows.plain_text.get(arm.name), rows.lm_eval.get(arm.name)
+    return ArmScores(
+        model=arm.model,
+        prompting=arm.prompting,
+        sets={name: _set_scores(answers, authors[name], resampling) for name, answers in own.items()},
+        gap=_gaps(own, base, resampling),
+        consistency=consistency.score(variants, resampling) if variants else UNSET,
+        ifeval=ifeval.score(constrained, resampling) if constrained else UNSET,
+        plain_text=forgetting.score(chunks) if chunks else UNSET,
+        lm_eval=lm_eval_tasks.score(results) if results else UNSET,
+    )
 
 
-def _gap(own: Mapping[str, Sequence[Row]], base: Mapping[str, Sequence[Row]], bootstrap: Mapping[str, Any]) -> Row:
-    """An arm on tasks it was trained on against tasks it never saw; also what it gained there over the base."""
+def _gaps(
+    own: Mapping[str, Sequence[Answer]], base: Mapping[str, Sequence[Answer]], resampling: Resampling
+) -> Gaps | UnsetType:
+    """Return an arm's gap between seen and unseen tasks; also that of what it gained there over the base."""
     metric = metrics.METRICS[0]
-    seen, unseen = (_scores(own.get(name, ()), metric) for name in (SEEN_SET, UNSEEN_SET))
-    gap: Row = {}
-    plain = compare.gap(seen, unseen, **bootstrap)
+    seen, unseen = (_scores(own.get(name, ()), metric) for name in (SEEN, UNSEEN))
+    plain = gap(seen, unseen, resampling)
     if plain is None:
-        return gap
-    gap[metric.name] = asdict(plain)
-    losses = [metrics.validation_loss(own[name]) for name in (SEEN_SET, UNSEEN_SET)]
-    if losses[0] is not None and losses[1] is not None:
-        gap["loss"] = {"seen": losses[0], "unseen": losses[1], "difference": round(losses[0] - losses[1], 6)}
-    base_seen, base_unseen = (_scores(base.get(name, ()), metric) for name in (SEEN_SET, UNSEEN_SET))
-    gained = compare.gap(compare.less(seen, base_seen), compare.less(unseen, base_unseen), **bootstrap)
-    if gained is not None:
-        gap[f"{metric.name}_over_base"] = asdict(gained)
-    return gap
+        return UNSET
+    seen_loss, unseen_loss = (metrics.validation_loss(own[name]) for name in (SEEN, UNSEEN))
+    loss: LossGap | UnsetType = UNSET
+    if seen_loss is not None and unseen_loss is not None:
+        loss = LossGap(seen=seen_loss, unseen=unseen_loss, difference=round(seen_loss - unseen_loss, 6))
+    base_seen, base_unseen = (_scores(base.get(name, ()), metric) for name in (SEEN, UNSEEN))
+    gained = gap(subtract(seen, base_seen), subtract(unseen, base_unseen), resampling)
+    return Gaps(rouge_l=plain, loss=loss, rouge_l_over_base=gained or UNSET)
 
 
-def _summary(rows: Sequence[Row], bootstrap: Mapping[str, Any]) -> Row:
-    summary = metrics.summarise(rows)
-    for metric in metrics.METRICS:
-        found = _scores(rows, metric)
-        bounds = compare.mean_interval(found, **bootstrap) if found else None
-        summary[f"{metric.name}_interval"] = bounds and [round(bound, 6) for bound in bounds]
-    return summary
+def _set_scores(answers: Sequence[Answer], author: WrittenBy, resampling: Resampling) -> SetScores:
+    rouge_l, exact_match = (_scores(answers, metric) for metric in metrics.METRICS)
+    return metrics.summarise(
+        answers,
+        written_by=author,
+        rouge_l_interval=mean_interval(rouge_l, resampling) if rouge_l else None,
+        exact_match_interval=mean_interval(exact_match, resampling) if exact_match else None,
+    )
 
 
 def _comparisons(
-    by_set: Mapping[str, Mapping[str, Sequence[Row]]], sets: Sequence[str], bootstrap: Mapping[str, Any]
-) -> Iterable[compare.Comparison]:
-    """The tuned model against every other arm, on each set, by each metric."""
+    by_set: Mapping[str, Mapping[str, Sequence[Answer]]], sets: Sequence[str], resampling: Resampling
+) -> Iterator[Comparison]:
+    """Yield the tuned model against every other arm, on each set, by each metric."""
     if TUNED not in by_set:
         return
     for name in sets:
         for metric in metrics.METRICS:
-            by_arm = {arm: _scores(found.get(name, ()), metric) for arm, found in by_set.items()}
-            for other in by_arm:
-                tuned, against = (TUNED, by_arm[TUNED]), (other, by_arm[other])
-                found = compare.compare(name, metric.name, tuned, against, **bootstrap) if other != TUNED else None
-                if found is not None:
-                    yield found
+            by_arm = {arm: _scores(answers.get(name, ()), metric) for arm, answers in by_set.items()}
+            for other, scores in by_arm.items():
+                if other == TUNED:
+                    continue
+                comparison = compare(name, metric.name, (TUNED, by_arm[TUNED]), (other, scores), resampling)
+                if comparison is not None:
+                    yield comparison
 
 
-def _scores(rows: Iterable[Row], metric: metrics.Metric) -> dict[str, Score]:
-    """Scores of one set's rows by question."""
-    return {row["id"]: Score(row["task"], metric.of(row)) for row in rows if metric.applies(row)}
+def _scores(answers: Iterable[Answer], metric: metrics.Metric) -> dict[str, Score]:
+    """Return the scores of one set's answers by question."""
+    return {row.id: Score(row.task, metric.of(row)) for row in answers if metric.applies(row)}

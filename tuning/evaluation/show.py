@@ -1,47 +1,51 @@
-"""What a person sees of an evaluation, on stderr: a bar per arm (else a line per interval), then tables of scores."""
+"""Show scores on stderr: a table for each set of tasks, the differences, what else was measured, and the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from rich.markup import escape
 from rich.table import Table
 
 from selfinstruct.console import console
-from tuning.evaluation.tables import Table as Measures
-from tuning.evaluation.tables import tables
+from selfinstruct.run.scores import Comparison, Interval, Scores, SetScores
+from tuning.evaluation import tables
 
 
-def show_scores(scores: Mapping[str, Any]) -> None:
-    """A table for each set of tasks, the differences, whatever else was measured, and the verdict."""
-    arms = scores["arms"]
-    for name in dict.fromkeys(name for arm in arms.values() for name in arm["sets"]):
-        console.print(_table(name, {arm: about["sets"][name] for arm, about in arms.items() if name in about["sets"]}))
-        for found in scores["comparisons"]:
-            if found["set"] == name and found["metric"] == "rouge_l":
-                apart = found["low"] > 0 or found["high"] < 0
-                shown = "" if found["shown"] else "  too few tasks to say" if apart else "  no difference shown"
-                points = f"{found['difference']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]"
-                console.print(f"  {found['a']} - {found['b']}: {points} ROUGE-L{shown}", markup=False)
-    for table in tables(scores, str):
-        if table.title != "Format errors":  # There is some of it in the tables above, the rest is in the report.
+def show_scores(scores: Scores) -> None:
+    """Print the scores."""
+    for name in scores.sets():
+        console.print(_set(name, {arm: about.sets[name] for arm, about in scores.arms.items() if name in about.sets}))
+        for comparison in scores.comparisons:
+            if comparison.set == name and comparison.metric == "rouge_l":
+                console.print(_difference(comparison), markup=False)
+    for table in tables.tables(scores, str):
+        if table.title != "Format errors":  # The tables above show some of them, the report shows all.
             console.print(_measures(table))
-    console.print(f"\n{scores['verdict']}", markup=False)
+    console.print(f"\n{scores.verdict}", markup=False)
 
 
-def _measures(found: Measures) -> Table:
-    table = Table(title=found.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for k, column in enumerate(found.columns):
+def _difference(comparison: Comparison) -> str:
+    low, high = comparison.low, comparison.high
+    note = ""
+    if not comparison.significant:
+        note = "  too few tasks to say" if low > 0 or high < 0 else "  no significant difference"
+    points = f"{comparison.difference:+.1f} [{low:.1f}, {high:.1f}]"
+    return f"  {comparison.a} - {comparison.b}: {points} ROUGE-L{note}"
+
+
+def _measures(measures: tables.Table) -> Table:
+    table = Table(title=measures.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for k, column in enumerate(measures.columns):
         table.add_column(column, justify="right" if k else "left")
-    for row in found.rows:
+    for row in measures.rows:
         table.add_row(*map(escape, row))
     return table
 
 
-def _table(name: str, by_arm: Mapping[str, Mapping[str, Any]]) -> Table:
-    some = next(iter(by_arm.values()))
-    title = f"{name}: {some['n']} questions of {some['n_tasks']} tasks"
+def _set(name: str, by_arm: Mapping[str, SetScores]) -> Table:
+    first = next(iter(by_arm.values()))
+    title = f"{name}: {first.n} questions of {first.n_tasks} tasks"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     table.add_column("arm")
     for column in ("ROUGE-L", "exact match", "ends", "empty", "loss"):
@@ -49,16 +53,16 @@ def _table(name: str, by_arm: Mapping[str, Mapping[str, Any]]) -> Table:
     for arm, about in by_arm.items():
         table.add_row(
             arm,
-            _number(about["rouge_l"], about["rouge_l_interval"]),
-            _number(about["exact_match"], about["exact_match_interval"]),
-            _share(about["stopped"]),
-            _share(about["empty"]),
-            "-" if about.get("loss") is None else f"{about['loss']:.3f}",
+            _number(about.rouge_l, about.rouge_l_interval),
+            _number(about.exact_match, about.exact_match_interval),
+            _share(about.stopped),
+            _share(about.empty),
+            f"{about.loss:.3f}" if isinstance(about.loss, float) else "-",
         )
     return table
 
 
-def _number(value: float | None, interval: Sequence[float] | None) -> str:
+def _number(value: float | None, interval: Interval | None) -> str:
     if value is None or interval is None:
         return "-"
     return f"{value:.1f} \\[{interval[0]:.1f}, {interval[1]:.1f}]"

@@ -1,16 +1,17 @@
-"""The sentence that the comparisons support, and no more than that.
+"""The verdict: what the comparisons allow to say, and no more than that.
 
-It rests on tasks that people wrote. Two baselines say whether the data helped: the bare base model and the model tuned
-on the seeds alone, which alone can tell what the data did from what any tuning would have done. A third, the base with
-examples in its prompt, says what could be had without tuning: it qualifies the sentence, it does not turn it. A
-difference that is not shown is said to be just that, and counts for neither side.
+It rests on tasks that people wrote. Two baselines say whether the data helped: the base model with bare instructions,
+and the model tuned on the seeds alone. Only the second separates the effect of the data from that of any tuning. A
+third baseline, the base with examples in its prompt, shows what is possible without tuning: it qualifies the sentence,
+it does not change its direction. A difference that is not significant counts for neither side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.evaluation.bootstrap import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison, least_tasks
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison
+from tuning.evaluation.bootstrap import least_tasks
 
 _BASELINES = {
     BASE: "the base model",
@@ -22,13 +23,13 @@ _BASELINES = {
 def verdict(
     comparisons: Sequence[Comparison], sets: Sequence[str], arms: Sequence[str], others: Sequence[str] = ()
 ) -> str:
-    """What may be said about the tuned model: one sentence for each set of tasks, by ROUGE-L.
+    """Return one sentence on the tuned model for each set of tasks, by ROUGE-L.
 
     Args:
         comparisons: all that were made.
-        sets: the sets that it may rest on: tasks that people wrote and that the training did not use.
+        sets: the sets that the verdict may rest on: tasks that people wrote and that the training did not use.
         arms: the arms that were evaluated.
-        others: sets of tasks that a program wrote; what they show is added, and named as no part of the verdict.
+        others: sets of tasks that a program wrote; a sentence on each is added, marked as no part of the verdict.
     """
     if TUNED not in arms:
         return "No verdict: there is no tuned model."
@@ -45,45 +46,45 @@ def verdict(
     return " ".join(sentences)
 
 
-def _sentence(found: Sequence[Comparison], author: str) -> str:
-    """What one set shows."""
-    first = found[0]
+def _sentence(of_set: Sequence[Comparison], author: str) -> str:
+    """Return what one set shows."""
+    first = of_set[0]
     where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set} ({author})"
     confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
-        return f"No difference shown {where}: {confidence} confidence needs at least {needed} tasks."
-    ordered = sorted(found, key=lambda c: list(_BASELINES).index(c.b))
+        return f"No significant difference {where}: {confidence} confidence needs at least {needed} tasks."
+    ordered = sorted(of_set, key=lambda c: list(_BASELINES).index(c.b))
     clauses = "; ".join(_clause(c) for c in ordered)
     return f"{_headline(ordered, where)}: {clauses} (ROUGE-L, {confidence} intervals)."
 
 
-def _headline(found: Sequence[Comparison], where: str) -> str:
-    if not any(c.shown for c in found):
-        return f"No difference shown {where}"
-    bare = [c for c in found if c.b != FEW_SHOT]
-    # Only a model tuned on the seeds alone can tell what the data did from what any tuning would have done.
+def _headline(comparisons: Sequence[Comparison], where: str) -> str:
+    if not any(c.significant for c in comparisons):
+        return f"No significant difference {where}"
+    bare = [c for c in comparisons if c.b != FEW_SHOT]
+    # Only a model tuned on the seeds alone separates the effect of the data from that of any tuning.
     subject = "The generated data" if any(c.b == SEEDS_ONLY for c in bare) else "Tuning on the generated data"
     signs = {_sign(c) for c in bare}
     if signs == {1}:
-        return f"{subject} helped {where}{_qualified(found)}"
+        return f"{subject} helped {where}{_qualified(comparisons)}"
     if signs == {-1}:
         return f"{subject} did harm {where}"
-    parts = [_relation(sign, [_BASELINES[c.b] for c in found if _sign(c) == sign]) for sign in (1, -1, 0)]
+    parts = [_relation(sign, [_BASELINES[c.b] for c in comparisons if _sign(c) == sign]) for sign in (1, -1, 0)]
     return f"The tuned model is {_joined([part for part in parts if part])} {where}"
 
 
-def _qualified(found: Sequence[Comparison]) -> str:
-    """What has to be said beside "helped" when examples in the prompt do as much."""
-    few_shot = next((c for c in found if c.b == FEW_SHOT), None)
+def _qualified(comparisons: Sequence[Comparison]) -> str:
+    """Return what to add to "helped" when examples in the prompt help as much."""
+    few_shot = next((c for c in comparisons if c.b == FEW_SHOT), None)
     if few_shot is None or _sign(few_shot) > 0:
         return ""
     if _sign(few_shot) < 0:
         return f", but {_BASELINES[FEW_SHOT]} does better still"
-    return f", but is not shown to do better than {_BASELINES[FEW_SHOT]}"
+    return f", but is not significantly better than {_BASELINES[FEW_SHOT]}"
 
 
 def _relation(sign: int, names: Sequence[str]) -> str:
-    how = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[sign]
+    how = {1: "better than", -1: "worse than", 0: "not significantly different from"}[sign]
     return f"{how} {_joined(names)}" if names else ""
 
 
@@ -91,14 +92,11 @@ def _joined(parts: Sequence[str]) -> str:
     return " and ".join((", ".join(parts[:-1]), parts[-1]) if len(parts) > 1 else parts)
 
 
-def _sign(found: Comparison) -> int:
-    return 0 if not found.shown else 1 if found.difference > 0 else -1
+def _sign(comparison: Comparison) -> int:
+    return 0 if not comparison.significant else 1 if comparison.difference > 0 else -1
 
 
-def _clause(found: Comparison) -> str:
-    relation = "against" if _sign(found) < 0 else "over"
-    return f"{_points(found)} {relation} {_BASELINES[found.b]}{'' if found.shown else ', which includes 0'}"
-
-
-def _points(found: Comparison) -> str:
-    return f"{found.difference:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+def _clause(comparison: Comparison) -> str:
+    relation = "against" if _sign(comparison) < 0 else "over"
+    points = f"{comparison.difference:+.1f} [{comparison.low:.1f}, {comparison.high:.1f}]"
+    return f"{points} {relation} {_BASELINES[comparison.b]}{'' if comparison.significant else ', which includes 0'}"

@@ -134,7 +134,7 @@ def test_tuned_but_not_evaluated(make_config: Any) -> None:
     run = finished_run.generated(make_config())
     finished_run.tuned(run, state="stopped", error="tune: SIGINT")
     words = Page(write_report(run)).words()
-    assert "Nothing has been evaluated yet" in words and "recorded as stopped: tune: SIGINT" in words
+    assert "Nothing has been evaluated yet" in words and "says that this training is stopped: tune: SIGINT" in words
 
 
 def test_hostile_text_stays_text(make_config: Any) -> None:
@@ -143,7 +143,7 @@ def test_hostile_text_stays_text(make_config: Any) -> None:
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     scores["verdict"] = finished_run.HOSTILE
     scores["arms"]["<b>$x$"] = scores["arms"].pop("seeds-only")
-    scores["comparisons"][0] |= {"set": "]]></svg><script>$\\frac$", "metric": '"><script>', "low": None}
+    scores["comparisons"][0] |= {"set": "]]></svg><script>$\\frac$", "metric": '"><script>'}
     scores["comparisons"][1] |= {"set": "]]></svg><script>$\\frac$\x00\ud800", "metric": '"><script>'}
     jsonl.write_json(run / "evaluation" / "scores.json", scores)
     path = write_report(run)

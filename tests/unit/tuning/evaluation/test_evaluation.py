@@ -19,13 +19,13 @@ from selfinstruct.generation import prompts
 from selfinstruct.generation.prompts import encode_answer, parse_answer, strip_thinking
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.scores import LossGap
 from tests.evaluation_fakes import Model, Starter, says
 from tuning.evaluate import main
-from tuning.evaluation import questions
-from tuning.evaluation.answer_cache import engine_arguments
-from tuning.evaluation.answers import Arm, answer
-from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
-from tuning.evaluation.questions import Question
+from tuning.evaluation.answers import Answer, Arm, answer
+from tuning.evaluation.evaluation import arms_of, base_arm, evaluate, score_saved
+from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.questions import Question, load_questions
 from tuning.training import prompt_formats
 
 
@@ -88,23 +88,23 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
 
     assert start.models == ["scripted", "model"], "both arms of the base share an engine"
     assert all(engine.closed for _, engine in start.started)
-    assert json.loads((run.evaluation.path / "scores.json").read_text()) == scores
-    assert list(scores["arms"]) == ["base", "base-few-shot", "tuned"]
-    assert [arm["prompting"] for arm in scores["arms"].values()] == ["zero_shot", "few_shot", "zero_shot"]
-    mine = scores["arms"]["tuned"]["sets"]["mine"]
-    assert (mine["n"], mine["n_tasks"], mine["exact_match"], mine["stopped"]) == (9, 8, 100.0, 1.0)
-    assert mine["rouge_l"] == pytest.approx(100 * 3 / 9)
-    assert mine["rouge_l_interval"][0] < mine["rouge_l"] < mine["rouge_l_interval"][1]
-    assert set(mine["per_category"]) == {"even", "odd"}
-    assert scores["arms"]["base"]["sets"]["mine"]["stopped"] == 0
-    found = {(c["set"], c["metric"], c["a"], c["b"]): c for c in scores["comparisons"]}
-    assert found["mine", "rouge_l", "tuned", "base"]["difference"] == pytest.approx(100 * 3 / 9)
-    assert found["mine", "exact_match", "tuned", "base-few-shot"]["n_tasks"] == 2
+    assert run.evaluation.scores() == scores
+    assert list(scores.arms) == ["base", "base-few-shot", "tuned"]
+    assert [arm.prompting for arm in scores.arms.values()] == ["zero_shot", "few_shot", "zero_shot"]
+    mine = scores.arms["tuned"].sets["mine"]
+    assert (mine.n, mine.n_tasks, mine.exact_match, mine.stopped) == (9, 8, 100.0, 1.0)
+    assert mine.rouge_l == pytest.approx(100 * 3 / 9)
+    assert mine.rouge_l_interval and mine.rouge_l_interval[0] < mine.rouge_l < mine.rouge_l_interval[1]
+    assert set(mine.per_category) == {"even", "odd"}
+    assert scores.arms["base"].sets["mine"].stopped == 0
+    found = {(c.set, c.metric, c.a, c.b): c for c in scores.comparisons}
+    assert found["mine", "rouge_l", "tuned", "base"].difference == pytest.approx(100 * 3 / 9)
+    assert found["mine", "exact_match", "tuned", "base-few-shot"].n_tasks == 2
     assert ("validation_unseen", "exact_match", "tuned", "base") not in found, "it has no classification task"
-    assert scores["verdict"].startswith(
+    assert scores.verdict.startswith(
         "Tuning on the generated data helped on the 8 tasks of mine (written by people): +33.3 ["
     )
-    assert "validation_unseen" not in scores["verdict"]
+    assert "validation_unseen" not in scores.verdict
 
 
 def test_saved_predictions(config: Config, run: RunDirectory) -> None:
@@ -139,8 +139,8 @@ def test_predictions_can_be_scored_alone(config: Config, run: RunDirectory) -> N
 
     scores = evaluate(config, run, start=Starter())
     alone = score_predictions(run.evaluation.path / "predictions-tuned.jsonl", reference_field="references")
-    sets = scores["arms"]["tuned"]["sets"].values()
-    assert alone["rouge_l"] == pytest.approx(sum(s["rouge_l"] * s["n"] for s in sets) / sum(s["n"] for s in sets))
+    sets = scores.arms["tuned"].sets.values()
+    assert alone.rouge_l == pytest.approx(sum((s.rouge_l or 0) * s.n for s in sets) / sum(s.n for s in sets))
 
 
 def test_validation_loss_counts_the_end_token_and_only_bare_questions(config: Config, run: RunDirectory) -> None:
@@ -148,17 +148,17 @@ def test_validation_loss_counts_the_end_token_and_only_bare_questions(config: Co
     scores = evaluate(config, run, start=start)
     base = start.started[0][1]
     assert base.measured == [[1, 1, 1, 1000], [1, 1000], [3, 6, 1000]]
-    assert scores["arms"]["base"]["sets"]["validation_unseen"]["loss"] == 2.0
-    assert "loss" not in scores["arms"]["base-few-shot"]["sets"]["validation_unseen"]
-    assert "loss" not in scores["arms"]["base"]["sets"]["mine"]
+    assert scores.arms["base"].sets["validation_unseen"].loss == 2.0
+    assert not scores.arms["base-few-shot"].sets["validation_unseen"].loss
+    assert not scores.arms["base"].sets["mine"].loss
 
 
 def test_without_a_tuned_model(config: Config, run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run.model.path)
     scores = evaluate(config, run, start=Starter())
-    assert list(scores["arms"]) == ["base", "base-few-shot"]
-    assert scores["comparisons"] == []
-    assert scores["verdict"] == "No verdict: there is no tuned model."
+    assert list(scores.arms) == ["base", "base-few-shot"]
+    assert scores.comparisons == []
+    assert scores.verdict == "No verdict: there is no tuned model."
     assert "holds no tuned model yet" in capsys.readouterr().err
 
 
@@ -166,14 +166,14 @@ def test_without_held_out_rows(config: Config, run: RunDirectory) -> None:
     for content in ("", None):
         path = run.dataset.path / "validation_unseen.jsonl"
         path.write_text(content) if content is not None else path.unlink()
-        assert list(evaluate(config, run, start=Starter())["arms"]["tuned"]["sets"]) == ["mine"]
+        assert list(evaluate(config, run, start=Starter()).arms["tuned"].sets) == ["mine"]
 
 
 def test_on_held_out_rows_alone_there_is_no_verdict(config: Config, run: RunDirectory) -> None:
     alone = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"tasks": ()})})
     scores = evaluate(alone, run, start=Starter())
-    assert scores["comparisons"]
-    assert scores["verdict"] == "No verdict: there are no evaluation tasks that people wrote."
+    assert scores.comparisons
+    assert scores.verdict == "No verdict: there are no evaluation tasks that people wrote."
     (run.dataset.path / "validation_unseen.jsonl").unlink()
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
         evaluate(alone, run, start=Starter())
@@ -185,29 +185,29 @@ def test_tasks_that_a_program_wrote_are_no_part_of_the_verdict(config: Config, r
     made.write_text("".join(json.dumps(row | {"written_by": "program"}) + "\n" for row in rows))
     both = changed(config, tasks=(*config.evaluate.tasks, str(made)))
     scores = evaluate(both, run, start=Starter(scripted=says("no")))
-    assert scores["arms"]["tuned"]["sets"]["made"]["written_by"] == "program"
-    before, beside, after = scores["verdict"].partition(" Beside the verdict: ")
+    assert scores.arms["tuned"].sets["made"].written_by == "program"
+    before, beside, after = scores.verdict.partition(" Beside the verdict: ")
     assert ("mine" in before, "made" in before) == (True, False)
     assert beside and "on the 8 tasks of made (written by a program)" in after
     rows[3]["written_by"] = "program"
     tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert evaluate(config, run, start=Starter())["verdict"].startswith("No verdict"), "one such task spoils a set"
+    assert evaluate(config, run, start=Starter()).verdict.startswith("No verdict"), "one such task spoils a set"
 
 
 def test_the_gap_between_seen_and_unseen_tasks(config: Config, run: RunDirectory) -> None:
     seen = [held_out(f"s{k}-1", "the answer") for k in range(4)]
     (run.dataset.path / "validation_seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
     scores = evaluate(config, run, start=Starter(scripted=says("no")))
-    gap = scores["arms"]["tuned"]["gap"]
-    assert (gap["rouge_l"]["seen"], gap["rouge_l"]["seen_tasks"]) == (100.0, 4)
-    assert gap["rouge_l"]["unseen"] == pytest.approx(100 / 3)
-    assert gap["rouge_l_over_base"]["difference"] == pytest.approx(200 / 3)
-    assert gap["loss"] == {"seen": 2.0, "unseen": 2.0, "difference": 0.0}
-    base = scores["arms"]["base"]["gap"]
-    assert base["rouge_l"]["difference"] == 0
-    assert "rouge_l_over_base" not in base
-    assert "loss" not in scores["arms"]["base-few-shot"]["gap"]
-    assert "validation_seen" not in scores["verdict"]
+    tuned, base, few_shot = (scores.arms[arm].gap for arm in ("tuned", "base", "base-few-shot"))
+    assert tuned and base and few_shot
+    assert (tuned.rouge_l.seen, tuned.rouge_l.seen_tasks) == (100.0, 4)
+    assert tuned.rouge_l.unseen == pytest.approx(100 / 3)
+    assert tuned.rouge_l_over_base and tuned.rouge_l_over_base.difference == pytest.approx(200 / 3)
+    assert tuned.loss == LossGap(seen=2.0, unseen=2.0, difference=0.0)
+    assert base.rouge_l.difference == 0
+    assert not base.rouge_l_over_base
+    assert not few_shot.loss
+    assert "validation_seen" not in scores.verdict
 
 
 def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
@@ -218,11 +218,11 @@ def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
     shutil.rmtree(run.model.path)
     shutil.rmtree(run.dataset.path)
     assert score_saved(config, run) == first
-    assert score_saved(changed(config, confidence=0.5), run)["settings"]["confidence"] == 0.5
-    (run.evaluation.path / "scores.json").unlink()
+    assert score_saved(changed(config, confidence=0.5), run).settings["confidence"] == 0.5
+    (run.evaluation.scores_path).unlink()
     alone = score_saved(config, run)
-    assert alone["verdict"] == first["verdict"]
-    assert list(alone["arms"]) == ["base", "base-few-shot", "tuned", "other"]
+    assert alone.verdict == first.verdict
+    assert list(alone.arms) == ["base", "base-few-shot", "tuned", "other"]
 
 
 def test_scoring_alone_without_predictions(config: Config, run: RunDirectory) -> None:
@@ -245,25 +245,25 @@ def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) 
         "Definition: Name the plural.\n\n Positive Example 1 -\nInput: cat.\n Output: cats.\n\n"
         "Now complete the following example -\nInput: dog 0.\nOutput:"
     )
-    rows = {arm: next(row for row in saved(run, arm) if row["set"] == "task1") for arm in scores["arms"]}
+    rows = {arm: next(row for row in saved(run, arm) if row["set"] == "task1") for arm in scores.arms}
     assert rows["tuned"]["prompt"] == f"<user>{prompt} "
     assert rows["base-few-shot"]["prompt"] == prompt
     assert rows["base-few-shot"]["response"] == "runs"
     few_shot = [r for r in start.started[0][1].history if r.key.startswith("base-few-shot/task1")]
     assert "\nInput:" in few_shot[0].stop
-    found = scores["arms"]["tuned"]["sets"]["task1"]
-    assert (found["rouge_l"], found["exact_match"], found["n_tasks"]) == (100.0, 0.0, 1), "scored by stems"
-    assert scores["settings"]["stemmer"] == ["task1"]
+    found = scores.arms["tuned"].sets["task1"]
+    assert (found.rouge_l, found.exact_match, found.n_tasks) == (100.0, 0.0, 1), "scored by stems"
+    assert scores.settings["stemmer"] == ["task1"]
     assert again(changed(config, tasks=(str(path),), num_positive_examples=0), run) == ["scripted", "model"]
 
 
 def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
-    shutil.copytree(run.model.path, run.path / "model-seeds")
+    shutil.copytree(run.model.path, run.seeds_model.path)
     scores = evaluate(config, run, ["other=some/model"], start=Starter(scripted=says("no"), model=says("the answer")))
-    assert list(scores["arms"]) == ["base", "base-few-shot", "tuned", "seeds-only", "other"]
-    pairs = {(c["a"], c["b"]) for c in scores["comparisons"]}
+    assert list(scores.arms) == ["base", "base-few-shot", "tuned", "seeds-only", "other"]
+    pairs = {(c.a, c.b) for c in scores.comparisons}
     assert pairs == {("tuned", other) for other in ("base", "base-few-shot", "seeds-only", "other")}
-    assert "the model tuned on the seeds alone, which includes 0" in scores["verdict"]
+    assert "the model tuned on the seeds alone, which includes 0" in scores.verdict
 
 
 # ------------------------------------------------------------------------------------------------- reuse
@@ -292,7 +292,7 @@ def test_the_second_run_asks_nothing(config: Config, run: RunDirectory) -> None:
 def test_scoring_options_ask_nothing(config: Config, run: RunDirectory) -> None:
     evaluate(config, run, start=Starter())
     assert again(changed(config, num_resamples=300, confidence=0.5), run) == []
-    assert json.loads((run.evaluation.path / "scores.json").read_text())["settings"]["confidence"] == 0.5
+    assert json.loads((run.evaluation.scores_path).read_text())["settings"]["confidence"] == 0.5
 
 
 def test_what_changed_is_asked_again(config: Config, run: RunDirectory, tasks: Path) -> None:
@@ -319,7 +319,7 @@ def test_other_examples_concern_the_few_shot_arm_alone(config: Config, run: RunD
 def test_an_engine_that_fails_keeps_what_was_answered(config: Config, run: RunDirectory) -> None:
     with pytest.raises(EngineError, match="out of memory"):
         evaluate(config, run, start=Starter(model=EngineError("out of memory")))
-    assert not (run.evaluation.path / "scores.json").exists()
+    assert not (run.evaluation.scores_path).exists()
     assert again(config, run) == ["model"]
 
 
@@ -359,21 +359,21 @@ SHOWN = [
 ]
 
 
-def ask(engine: Model, arm: Arm, config: Config, *asked: Question) -> list[dict[str, Any]]:
-    return asyncio.run(answer(engine, arm, asked, SHOWN, config))
+def ask(engine: Model, arm: Arm, config: Config, *asked: Question) -> list[Answer]:
+    return asyncio.run(answer(engine, arm, asked, EvaluationPlan.of(config, SHOWN)))
 
 
 def test_few_shot_prompt_and_its_answer(config: Config) -> None:
     engine = Model(says(" Nile\nis long\nExample 2\nInput: more"))
     rows = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, question(), question(id="2", input="in Africa"))
-    assert rows[0]["prompt"] == (
+    assert rows[0].prompt == (
         "Worked examples of varied tasks. A task that needs no input has outputs only.\n\n"
         "Task: Say hello.\nExample 1\nOutput: Hello!\n\n"
         "Task: Shorten.\nExample 1\nInput: long text\nOutput: text\nExample 2\nInput: b c\nOutput: b\n\n"
         "Task: Name a river.\nExample 1\nOutput:"
     )
-    assert rows[1]["prompt"].endswith("Task: Name a river.\nExample 1\nInput: in Africa\nOutput:")
-    assert rows[0]["response"] == "Nile\nis long"
+    assert rows[1].prompt.endswith("Task: Name a river.\nExample 1\nInput: in Africa\nOutput:")
+    assert rows[0].response == "Nile\nis long"
     assert engine.history[0].stop == ("\nExample 2", "\nTask:")
     assert engine.history[0].sampling.temperature == 0
     assert engine.history[0].sampling.max_tokens == config.evaluate.max_tokens
@@ -383,9 +383,9 @@ def test_few_shot_shows_as_many_examples_as_fit(config: Config) -> None:
     whole = len(encode_answer("Name a\nriver.", "", SHOWN).split())
     engine = Model(says("Nile"), context_length=whole - 1 + config.evaluate.max_tokens)
     row = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, question())[0]
-    assert "Say hello." in row["prompt"]
-    assert "Shorten." not in row["prompt"]
-    assert row["finish_reason"] == "stop"
+    assert "Say hello." in row.prompt
+    assert "Shorten." not in row.prompt
+    assert row.finish_reason == "stop"
 
 
 def test_zero_shot_is_the_bare_message_without_stops(config: Config) -> None:
@@ -393,7 +393,7 @@ def test_zero_shot_is_the_bare_message_without_stops(config: Config) -> None:
     row = ask(engine, Arm("tuned", "m"), config, question(input="in Africa"))[0]
     assert engine.history[0].prompt == [{"role": "user", "content": "Name a\nriver.\n\nin Africa"}]
     assert engine.history[0].stop == ()
-    assert row["response"] == "```\nTask: none\n```", "what follows the thinking is the answer, fences and all"
+    assert row.response == "```\nTask: none\n```", "what follows the thinking is the answer, fences and all"
 
 
 def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Config, tmp_path: Path) -> None:
@@ -432,8 +432,8 @@ def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: 
 def test_a_question_that_cannot_be_asked_is_an_empty_answer(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     engine = Model(lambda r: RequestFailed("refused", "odd") if r.key.endswith("bad") else Completion("Nile", "stop"))
     rows = ask(engine, Arm("tuned", "m"), config, question(), question(id="bad"))
-    assert [row["finish_reason"] for row in rows] == ["stop", "failed"]
-    assert (rows[1]["response"], rows[1]["completion_tokens"], rows[1]["failed"]) == ("", 0, "refused: odd")
+    assert [row.finish_reason for row in rows] == ["stop", "failed"]
+    assert (rows[1].response, rows[1].completion_tokens, rows[1].failed) == ("", 0, "refused: odd")
     assert "tuned: 1 of 2 questions failed; the first: refused: odd" in capsys.readouterr().err
 
 
@@ -441,7 +441,7 @@ def test_long_few_shot_questions_fail_alone(config: Config) -> None:
     engine = Model(says("Nile"), context_length=60 + config.evaluate.max_tokens)
     long = question(id="long", input="word " * 100)
     rows = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, long, question())
-    assert [row["finish_reason"] for row in rows] == ["failed", "stop"]
+    assert [row.finish_reason for row in rows] == ["failed", "stop"]
 
 
 def test_a_reference_that_does_not_fit_has_no_loss(config: Config) -> None:
@@ -450,8 +450,8 @@ def test_a_reference_that_does_not_fit_has_no_loss(config: Config) -> None:
             raise RequestFailed("prompt_too_long")
 
     row = ask(Short(says("Nile")), Arm("tuned", "m"), config, question(set="validation_unseen"))[0]
-    assert row["finish_reason"] == "stop"
-    assert "reference_logprob" not in row
+    assert row.finish_reason == "stop"
+    assert not row.reference_logprob
 
 
 def test_a_context_that_holds_no_question(config: Config) -> None:
@@ -537,45 +537,46 @@ def test_sets_of_the_same_name(config: Config, run: RunDirectory, tasks: Path, t
     shutil.copy(tasks, tmp_path / "other" / tasks.name)
     twice = changed(config, tasks=(str(tasks), str(tmp_path / "other" / tasks.name)))
     with pytest.raises(ConfigError, match="more than one set is called 'mine'"):
-        questions.load_questions(twice, run.dataset)
+        load_questions(twice.evaluate, run.dataset)
 
 
 def test_several_sets(config: Config, run: RunDirectory) -> None:
     both = changed(config, tasks=(*config.evaluate.tasks, "eval_tasks"))
     scores = evaluate(both, run, start=Starter(scripted=says("no")))
-    assert list(scores["arms"]["base"]["sets"]) == ["validation_unseen", "mine", "eval_tasks"]
-    assert " on the 8 tasks of mine" in scores["verdict"]
-    assert " on the 60 tasks of eval_tasks" in scores["verdict"]
+    assert list(scores.arms["base"].sets) == ["validation_unseen", "mine", "eval_tasks"]
+    assert " on the 8 tasks of mine" in scores.verdict
+    assert " on the 60 tasks of eval_tasks" in scores.verdict
 
 
 def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
-    config = make_config(model="org/base", revision="v2")
+    assert base_arm(make_config(model="org/base", revision="v2")) == Arm("base", "org/base", revision="v2")
     tuned = Arm("tuned", str(run.model.path.resolve()))
     base = [Arm("base", "org/base", revision="v2"), Arm("base-few-shot", "org/base", "few_shot", "v2")]
-    assert arms_of(config, run) == [*base, tuned]
-    assert arms_of(config, run, ["base", "tuned", "base-few-shot"]) == [*base, tuned]
-    assert arms_of(config, run, ["/models/some-7b"]) == [*base, tuned, Arm("some-7b", "/models/some-7b")]
-    assert arms_of(config, run, ["tuned=/b=c"]) == [*base, Arm("tuned", "/b=c")]
-    assert arms_of(config, run, ["base=x"]) == [Arm("base", "x"), Arm("base-few-shot", "x", "few_shot"), tuned]
-    assert arms_of(config, run, ["base-few-shot=y", "base=x"])[1] == Arm("base-few-shot", "y", "few_shot")
+    assert arms_of(base[0], run) == [*base, tuned]
+    assert arms_of(base[0], run, ["base", "tuned", "base-few-shot"]) == [*base, tuned]
+    assert arms_of(base[0], run, ["/models/some-7b"]) == [*base, tuned, Arm("some-7b", "/models/some-7b")]
+    assert arms_of(base[0], run, ["tuned=/b=c"]) == [*base, Arm("tuned", "/b=c")]
+    assert arms_of(base[0], run, ["base=x"]) == [Arm("base", "x"), Arm("base-few-shot", "x", "few_shot"), tuned]
+    assert arms_of(base[0], run, ["base-few-shot=y", "base=x"])[1] == Arm("base-few-shot", "y", "few_shot")
 
     other = make_config(model="org/generator", revision="v2", tune={"model": "org/small"})
-    assert arms_of(other, run)[0] == Arm("base", "org/small"), "the base is what is tuned, not the generator"
+    assert base_arm(other) == Arm("base", "org/small"), "the base is what is tuned, not the generator"
 
     (run.model.path / "config.json").rename(run.model.path / "adapter_config.json")
-    assert arms_of(config, run)[2] == tuned
+    assert arms_of(base[0], run)[2] == tuned
 
 
 @pytest.mark.parametrize("given", [["a b=x"], ["=x"], ["x="], ["a=1", "a=2"], ["up/../x:y"], ["seeds-only"]])
-def test_arms_that_cannot_be(make_config: Any, run: RunDirectory, given: list[str]) -> None:
+def test_arms_that_cannot_be(run: RunDirectory, given: list[str]) -> None:
     with pytest.raises(ConfigError, match="--model"):
-        arms_of(make_config(), run, given)
+        arms_of(Arm("base", "m"), run, given)
 
 
 def test_engine_arguments_of_other_models(make_config: Any) -> None:
     config = make_config(model="a", engine={"dtype": "float32", "tokenizer": "t", "quantization": "awq"})
-    assert engine_arguments(Arm("base", "a"), config) == config.engine
-    assert engine_arguments(Arm("tuned", "b"), config) == {"dtype": "float32"}
+    plan = EvaluationPlan.of(config)
+    assert plan.engine_arguments("a") == config.engine
+    assert plan.engine_arguments("b") == {"dtype": "float32"}
 
 
 # -------------------------------------------------------------------------------------------------- main
@@ -585,7 +586,9 @@ def test_engine_arguments_of_other_models(make_config: Any) -> None:
 def on_scripted(monkeypatch: pytest.MonkeyPatch) -> Starter:
     start = Starter(scripted=says("no"))
     real = evaluate
-    monkeypatch.setattr("tuning.evaluate.evaluate", lambda config, run, models: real(config, run, models, start))
+    monkeypatch.setattr(
+        "tuning.evaluation.evaluation.evaluate", lambda config, run, models: real(config, run, models, start)
+    )
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return start
 
@@ -599,7 +602,7 @@ def test_main_shows_the_scores(
     assert shown.out == ""
     assert "tuned: 12/12 answers" in shown.err
     assert "mine: 9 questions of 8 tasks" in shown.err
-    assert "tuned - more: +0.0 [0.0, 0.0] ROUGE-L  no difference shown" in shown.err
+    assert "tuned - more: +0.0 [0.0, 0.0] ROUGE-L  no significant difference" in shown.err
     assert "Tuning on the generated data helped" in shown.err
     assert on_scripted.models == ["scripted", "model", "model"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,31 +12,26 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Sampling
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion
 from selfinstruct.run.folders import EvaluationDirectory
-from tuning.evaluation import judge as judging
-from tuning.evaluation.answer_cache import Folder
-from tuning.evaluation.judge import encode, judge, parse, score
+from selfinstruct.run.scores import JudgeScores, PositionBias
+from tuning.evaluation.answer_cache import AnswerCache
+from tuning.evaluation.answers import Answer
+from tuning.evaluation.bootstrap import Resampling
+from tuning.evaluation.judge import JUDGEMENTS, encode, judge, parse, score
+from tuning.evaluation.plan import EvaluationPlan
 
-BOOTSTRAP: dict[str, Any] = {"num_resamples": 500, "confidence": 0.95, "seed": 1}
+RESAMPLING = Resampling(num_resamples=500, confidence=0.95, seed=1)
 
 
-def rows(answer: Callable[[int], str], n: int = 8, name: str = "mine") -> list[dict[str, Any]]:
+def rows(answer: Callable[[int], str], n: int = 8, name: str = "mine") -> list[Answer]:
     return [
-        {
-            "id": f"e{k}-0",
-            "task": f"e{k}",
-            "set": name,
-            "instruction": f"Do thing {k}.",
-            "input": "",
-            "response": answer(k),
-        }
-        for k in range(n)
+        Answer(id=f"e{k}-0", task=f"e{k}", set=name, instruction=f"Do thing {k}.", response=answer(k)) for k in range(n)
     ]
 
 
@@ -67,7 +63,7 @@ class Judges:
         self.answers, self.options = answers, {"has_chat_template": True} | options
         self.engines: list[ScriptedEngine] = []
 
-    async def __call__(self, config: Config) -> Engine:
+    async def __call__(self, plan: EvaluationPlan) -> Engine:
         self.engines.append(ScriptedEngine(self.answers, **self.options))
         return self.engines[-1]
 
@@ -77,122 +73,123 @@ class Judges:
 
 
 @pytest.fixture
-def config(make_config: Any) -> Config:
-    config: Config = make_config(evaluate={"judge": "org/judge", "judge_max_tokens": 50})
-    return config
+def plan(make_config: Any) -> EvaluationPlan:
+    return EvaluationPlan.of(make_config(evaluate={"judge": "org/judge", "judge_max_tokens": 50}))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(EvaluationDirectory(tmp_path / "evaluation"))
+def cache(tmp_path: Path) -> AnswerCache:
+    return AnswerCache(EvaluationDirectory(tmp_path / "evaluation"))
+
+
+def but(plan: EvaluationPlan, **options: Any) -> EvaluationPlan:
+    return replace(plan, options=plan.options.model_copy(update=options))
 
 
 PREDICTIONS = {"base": rows(lambda k: "word"), "tuned": rows(lambda k: "a longer answer" if k < 6 else "w")}
 
 
-def judged(config: Config, folder: Folder, rule: Callable[[str, str], str], predictions: Any = None) -> dict[str, Any]:
-    return score(judge(config, folder, predictions or PREDICTIONS, Judges(by(rule))), **BOOTSTRAP)
+def judged(plan: EvaluationPlan, cache: AnswerCache, rule: Callable[[str, str], str]) -> JudgeScores:
+    return score(judge(plan, cache, PREDICTIONS, Judges(by(rule))), RESAMPLING)
 
 
-def test_a_fair_judge(config: Config, folder: Folder) -> None:
-    found = judged(config, folder, longer_wins)
-    pair = found["pairs"][0]
-    assert {k: pair[k] for k in ("a", "b", "set", "n", "n_tasks")} == {
-        "a": "tuned",
-        "b": "base",
-        "set": "mine",
-        "n": 8,
-        "n_tasks": 8,
-    }
-    assert (pair["wins"], pair["ties"], pair["losses"], pair["failed"]) == (6, 0, 2, 0)
-    assert pair["win_rate"] == 0.75
-    assert pair["low"] < 0.75 < pair["high"]
-    assert found["position"] == {"judgements": 16, "first": 0.5, "second": 0.5, "tie": 0.0, "turned": 0.0}
+def test_a_fair_judge(plan: EvaluationPlan, cache: AnswerCache) -> None:
+    found = judged(plan, cache, longer_wins)
+    pair = found.pairs[0]
+    assert (pair.a, pair.b, pair.set, pair.n, pair.n_tasks) == ("tuned", "base", "mine", 8, 8)
+    assert (pair.wins, pair.ties, pair.losses, pair.failed) == (6, 0, 2, 0)
+    assert pair.win_rate == 0.75
+    assert pair.low is not None and pair.high is not None and pair.low < 0.75 < pair.high
+    assert found.position == PositionBias(judgements=16, first=0.5, second=0.5, tie=0.0, turned=0.0)
 
 
 @pytest.mark.parametrize(("says", "place"), [("Verdict: 1", "first"), ("Verdict: 2", "second")])
-def test_a_judge_that_goes_by_the_place_ends_with_ties(config: Config, folder: Folder, says: str, place: str) -> None:
-    found = judged(config, folder, lambda first, second: says)
-    pair = found["pairs"][0]
-    assert (pair["wins"], pair["ties"], pair["losses"]) == (0, 8, 0)
-    assert (pair["win_rate"], pair["shown"]) == (0.5, False)
-    assert found["position"][place] == 1.0
-    assert found["position"]["turned"] == 1.0
+def test_a_judge_that_goes_by_the_place_ends_with_ties(
+    plan: EvaluationPlan, cache: AnswerCache, says: str, place: str
+) -> None:
+    found = judged(plan, cache, lambda first, second: says)
+    pair = found.pairs[0]
+    assert (pair.wins, pair.ties, pair.losses) == (0, 8, 0)
+    assert (pair.win_rate, pair.significant) == (0.5, False)
+    assert getattr(found.position, place) == 1.0
+    assert found.position.turned == 1.0
 
 
-def test_a_judge_that_cannot_be_understood_has_failed(config: Config, folder: Folder) -> None:
-    found = judged(config, folder, lambda first, second: "Both are fine.")
-    pair = found["pairs"][0]
-    assert (pair["n"], pair["failed"], pair["win_rate"], pair["low"]) == (8, 8, None, None)
-    kept = folder.rows(judging.PART, "base")
-    assert {row["failed"] for row in kept} == {"unparsable"}
-    assert kept[0]["text"] == "I have looked at both.\nBoth are fine."
+def test_a_judge_that_cannot_be_understood_has_failed(plan: EvaluationPlan, cache: AnswerCache) -> None:
+    found = judged(plan, cache, lambda first, second: "Both are fine.")
+    pair = found.pairs[0]
+    assert (pair.n, pair.failed, pair.win_rate, pair.low) == (8, 8, None, None)
+    kept = cache.read(JUDGEMENTS, "base")
+    assert {row.failed for row in kept} == {"unparsable"}
+    assert kept[0].text == "I have looked at both.\nBoth are fine."
 
 
-def test_one_unparsable_judgement_fails_its_pair_alone(config: Config, folder: Folder) -> None:
+def test_one_unparsable_judgement_fails_its_pair_alone(plan: EvaluationPlan, cache: AnswerCache) -> None:
     def rule(first: str, second: str) -> str:
         return "hm" if first == "w" else longer_wins(first, second)
 
-    pair = judged(config, folder, rule)["pairs"][0]
-    assert (pair["wins"], pair["losses"], pair["failed"]) == (6, 0, 2)
-    assert (pair["win_rate"], pair["n"], pair["n_tasks"]) == (1.0, 8, 6)
+    pair = judged(plan, cache, rule).pairs[0]
+    assert (pair.wins, pair.losses, pair.failed) == (6, 0, 2)
+    assert (pair.win_rate, pair.n, pair.n_tasks) == (1.0, 8, 6)
 
 
-def test_a_tie_in_one_order_is_no_win(config: Config, folder: Folder) -> None:
+def test_a_tie_in_one_order_is_no_win(plan: EvaluationPlan, cache: AnswerCache) -> None:
     def rule(first: str, second: str) -> str:
         return "Verdict: 1" if first.startswith("a longer") else "Verdict: tie"
 
-    pair = judged(config, folder, rule)["pairs"][0]
-    assert (pair["wins"], pair["ties"]) == (0, 8)
+    pair = judged(plan, cache, rule).pairs[0]
+    assert (pair.wins, pair.ties) == (0, 8)
 
 
-def test_a_request_that_fails_is_kept_as_failed(config: Config, folder: Folder) -> None:
+def test_a_request_that_fails_is_kept_as_failed(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(lambda request: RequestFailed("refused", "too long"))
-    pair = score(judge(config, folder, PREDICTIONS, start), **BOOTSTRAP)["pairs"][0]
-    assert pair["failed"] == 8
-    assert folder.rows(judging.PART, "base")[0]["failed"] == "refused: too long"
+    pair = score(judge(plan, cache, PREDICTIONS, start), RESAMPLING).pairs[0]
+    assert pair.failed == 8
+    assert cache.read(JUDGEMENTS, "base")[0].failed == "refused: too long"
 
 
-def test_the_same_answers_are_a_tie_without_being_asked(config: Config, folder: Folder) -> None:
+def test_the_same_answers_are_a_tie_without_being_asked(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(by(longer_wins))
     same = {"base": rows(lambda k: "word"), "tuned": rows(lambda k: "word" if k else "words")}
-    found = score(judge(config, folder, same, start), **BOOTSTRAP)
+    found = score(judge(plan, cache, same, start), RESAMPLING)
     assert start.asked == 2
-    assert (found["pairs"][0]["wins"], found["pairs"][0]["ties"]) == (1, 7)
-    assert found["position"]["judgements"] == 2
+    assert (found.pairs[0].wins, found.pairs[0].ties) == (1, 7)
+    assert found.position.judgements == 2
 
 
-def test_what_is_judged(config: Config, folder: Folder) -> None:
+def test_what_is_judged(plan: EvaluationPlan, cache: AnswerCache) -> None:
     """The tuned model against each arm; the generator's own sets are left out, and a limit holds for each set."""
     predictions = {
         name: rows(lambda k: f"{name} {k}", 5) + rows(lambda k: name, 3, "validation_unseen") + rows(str, 2, "other")  # noqa: B023
         for name in ("base", "tuned", "more")
     }
-    found = judge(config, folder, predictions, Judges(by(longer_wins)))
+    found = judge(plan, cache, predictions, Judges(by(longer_wins)))
     assert set(found) == {"base", "more"}
-    assert {row["set"] for row in found["base"]} == {"mine", "other"}
+    assert {row.set for row in found["base"]} == {"mine", "other"}
     assert len(found["base"]) == 2 * (5 + 2)
-    fewer = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"judge_limit": 3})})
+    fewer = but(plan, judge_limit=3)
     start = Judges(by(longer_wins))
-    limited = judge(fewer, folder, predictions, start)
+    limited = judge(fewer, cache, predictions, start)
     assert len(limited["base"]) == 2 * (3 + 2)
     assert start.asked == 0, "these were judged before"
 
 
-def test_judgements_are_kept_and_asked_again_only_where_an_answer_changed(config: Config, folder: Folder) -> None:
-    first = judge(config, folder, PREDICTIONS, Judges(by(longer_wins)))
+def test_judgements_are_kept_and_asked_again_only_where_an_answer_changed(
+    plan: EvaluationPlan, cache: AnswerCache
+) -> None:
+    first = judge(plan, cache, PREDICTIONS, Judges(by(longer_wins)))
     start = Judges(by(longer_wins))
-    assert judge(config, folder, PREDICTIONS, start) == first
+    assert judge(plan, cache, PREDICTIONS, start) == first
     assert start.engines == []
-    changed = {**PREDICTIONS, "tuned": rows(lambda k: "another" if k == 3 else PREDICTIONS["tuned"][k]["response"])}
-    judge(config, folder, changed, start)
+    changed = {**PREDICTIONS, "tuned": rows(lambda k: "another" if k == 3 else PREDICTIONS["tuned"][k].response)}
+    judge(plan, cache, changed, start)
     assert start.asked == 2
-    other = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"judge": "org/other"})})
-    judge(other, folder, changed, start)
+    other = but(plan, judge="org/other")
+    judge(other, cache, changed, start)
     assert start.asked == 2 + 16
 
 
-def test_a_judge_that_dies_keeps_what_it_said(config: Config, folder: Folder) -> None:
+def test_a_judge_that_dies_keeps_what_it_said(plan: EvaluationPlan, cache: AnswerCache) -> None:
     said = []
 
     def dies(request: Request) -> Any:
@@ -200,17 +197,17 @@ def test_a_judge_that_dies_keeps_what_it_said(config: Config, folder: Folder) ->
         return by(longer_wins)(request) if len(said) <= 5 else EngineError("gone")
 
     with pytest.raises(EngineError, match="gone"):
-        judge(config, folder, PREDICTIONS, Judges(dies))
-    assert len(folder.rows(judging.PART, "base")) == 5
+        judge(plan, cache, PREDICTIONS, Judges(dies))
+    assert len(cache.read(JUDGEMENTS, "base")) == 5
     start = Judges(by(longer_wins))
-    found = score(judge(config, folder, PREDICTIONS, start), **BOOTSTRAP)
+    found = score(judge(plan, cache, PREDICTIONS, start), RESAMPLING)
     assert start.asked == 11
-    assert found["pairs"][0]["wins"] == 6
+    assert found.pairs[0].wins == 6
 
 
-def test_without_a_tuned_model(config: Config, folder: Folder) -> None:
+def test_without_a_tuned_model(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(by(longer_wins))
-    assert judge(config, folder, {"base": PREDICTIONS["base"]}, start) == {}
+    assert judge(plan, cache, {"base": PREDICTIONS["base"]}, start) == {}
     assert start.engines == []
 
 
@@ -244,9 +241,9 @@ def test_parse(text: str, verdict: str | None) -> None:
     assert parse(text) == verdict
 
 
-def test_what_the_judge_is_shown_is_parsed_back(config: Config, folder: Folder) -> None:
+def test_what_the_judge_is_shown_is_parsed_back(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(by(longer_wins))
-    judge(config, folder, PREDICTIONS, start)
+    judge(plan, cache, PREDICTIONS, start)
     orders = [shown(request) for request in start.engines[0].history]
     assert ("a longer answer", "word") in orders and ("word", "a longer answer") in orders
     assert {request.sampling.max_tokens for request in start.engines[0].history} == {50}
@@ -310,9 +307,8 @@ def error(status: int, message: str, param: str | None = None) -> tuple[int, Any
     return status, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": None}}
 
 
-def at(config: Config, url: str, **values: Any) -> Config:
-    values = {"judge": None, "judge_endpoint": url} | values
-    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update=values)})
+def at(plan: EvaluationPlan, url: str, judge: str | None = None) -> EvaluationPlan:
+    return but(plan, judge=judge, judge_endpoint=url)
 
 
 def serve(reply: Callable[[dict[str, Any]], tuple[int, Any]], request: pytest.FixtureRequest) -> Server:
@@ -322,24 +318,26 @@ def serve(reply: Callable[[dict[str, Any]], tuple[int, Any]], request: pytest.Fi
 
 
 def test_a_judge_behind_an_endpoint(
-    config: Config, folder: Folder, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    plan: EvaluationPlan, cache: AnswerCache, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
 
     def reply(asked: dict[str, Any]) -> tuple[int, Any]:
-        said = Request("k", asked["messages"], config.proposal)
+        said = Request("k", asked["messages"], Sampling())
         return completion(longer_wins(*shown(said)))
 
     server = serve(reply, request)
-    found = score(judge(at(config, server.url), folder, PREDICTIONS), **BOOTSTRAP)
-    assert found["pairs"][0]["wins"] == 6
+    found = score(judge(at(plan, server.url), cache, PREDICTIONS), RESAMPLING)
+    assert found.pairs[0].wins == 6
     assert {asked["model"] for asked in server.requests} == {"served"}
     assert {(asked["max_tokens"], asked["temperature"]) for asked in server.requests} == {(50, 0.0)}
     assert server.keys == {"Bearer sk-secret"}
-    assert "sk-secret" not in (folder.file(judging.PART, "base")).read_text()
+    assert "sk-secret" not in cache.path(JUDGEMENTS, "base").read_text()
 
 
-def test_a_server_that_wants_other_options(config: Config, folder: Folder, request: pytest.FixtureRequest) -> None:
+def test_a_server_that_wants_other_options(
+    plan: EvaluationPlan, cache: AnswerCache, request: pytest.FixtureRequest
+) -> None:
     def reply(asked: dict[str, Any]) -> tuple[int, Any]:
         if "max_tokens" in asked:
             return error(400, "Unsupported parameter: 'max_tokens'", "max_tokens")
@@ -348,20 +346,20 @@ def test_a_server_that_wants_other_options(config: Config, folder: Folder, reque
         return completion("Verdict: 1")
 
     server = serve(reply, request)
-    found = judge(at(config, server.url, judge="mine"), folder, PREDICTIONS)
-    assert all(row["choice"] for row in found["base"])
+    found = judge(at(plan, server.url, judge="mine"), cache, PREDICTIONS)
+    assert all(row.choice for row in found["base"])
     assert server.requests[-1]["max_completion_tokens"] == 50
 
 
-def test_what_an_endpoint_refuses(config: Config, folder: Folder, request: pytest.FixtureRequest) -> None:
+def test_what_an_endpoint_refuses(plan: EvaluationPlan, cache: AnswerCache, request: pytest.FixtureRequest) -> None:
     server = serve(lambda asked: error(400, "context length exceeded"), request)
-    assert judge(at(config, server.url, judge="m"), folder, PREDICTIONS)["base"][0]["failed"].startswith("refused: ")
+    assert judge(at(plan, server.url, judge="m"), cache, PREDICTIONS)["base"][0].failed.startswith("refused: ")
     denied = serve(lambda asked: error(401, "bad key sk-1"), request)
     with pytest.raises(ConfigError, match="put the right one into OPENAI_API_KEY"):
-        judge(at(config, denied.url, judge="m"), folder, PREDICTIONS)
+        judge(at(plan, denied.url, judge="m"), cache, PREDICTIONS)
     missing = serve(lambda asked: error(404, "no model m"), request)
     with pytest.raises(ConfigError, match="check the URL"):
-        judge(at(config, missing.url, judge="m"), folder, PREDICTIONS)
+        judge(at(plan, missing.url, judge="m"), cache, PREDICTIONS)
 
 
 async def test_an_endpoint_that_is_not_there() -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.records import Completion
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.scores import Agreement, InstructionScore, PlainTextScores, TaskMetric
 from tests.evaluation_fakes import Model, Starter
 from tuning.evaluation import consistency, forgetting, ifeval, lm_eval_tasks
 from tuning.evaluation.answers import Arm
+from tuning.evaluation.bootstrap import Resampling
+from tuning.evaluation.consistency import Variant
 from tuning.evaluation.evaluation import evaluate, score_saved
+from tuning.evaluation.forgetting import Chunk
+from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question
 
-BOOTSTRAP: dict[str, Any] = {"num_resamples": 300, "confidence": 0.95, "seed": 1}
+RESAMPLING = Resampling(num_resamples=300, confidence=0.95, seed=1)
 
 
 @pytest.fixture
@@ -84,12 +89,13 @@ def test_consistency_of_arms(config: Config, run: RunDirectory) -> None:
     options = changed(config, consistency=True, num_paraphrases=3, num_samples=4)
     start = Starter(scripted=answers_by(lambda text, _: text), model=answers_by(lambda text, _: "Blue."))
     scores = evaluate(options, run, start=start)
-    tuned, base = (scores["arms"][arm]["consistency"] for arm in ("tuned", "base"))
-    assert (tuned["paraphrase"]["exact"], tuned["paraphrase"]["rouge_l"], tuned["sample"]["exact"]) == (100, 100, 100)
-    assert tuned["paraphrase"]["exact_interval"] == [100, 100]
-    assert (base["paraphrase"]["exact"], base["sample"]["exact"]) == (0, 100)
-    assert 0 < base["paraphrase"]["rouge_l"] < 100
-    assert (tuned["paraphrase"]["n"], tuned["paraphrase"]["n_tasks"], tuned["paraphrase"]["failed"]) == (6, 6, 0)
+    tuned, base = (scores.arms[arm].consistency for arm in ("tuned", "base"))
+    assert tuned and base
+    assert (tuned["paraphrase"].exact, tuned["paraphrase"].rouge_l, tuned["sample"].exact) == (100, 100, 100)
+    assert tuned["paraphrase"].exact_interval == (100, 100)
+    assert (base["paraphrase"].exact, base["sample"].exact) == (0, 100)
+    assert 0 < base["paraphrase"].rouge_l < 100
+    assert (tuned["paraphrase"].n, tuned["paraphrase"].n_tasks, tuned["paraphrase"].failed) == (6, 6, 0)
     assert start.models == ["scripted", "model"], "one engine for everything that a model is asked"
 
     rows = kept(run, "consistency", "tuned")
@@ -111,7 +117,7 @@ def test_consistency_is_kept_and_scored_alone(config: Config, run: RunDirectory)
     again = Starter()
     assert evaluate(options, run, start=again) == first
     assert again.models == []
-    assert score_saved(options, run)["arms"] == first["arms"]
+    assert score_saved(options, run).arms == first.arms
     other = Starter()
     evaluate(changed(config, consistency=True, num_samples=2), run, start=other)
     assert all("/" in r.key.partition("mine/")[2] for _, engine in other.started for r in engine.history), (
@@ -119,24 +125,22 @@ def test_consistency_is_kept_and_scored_alone(config: Config, run: RunDirectory)
     )
 
 
-def agreement(*answers: str, kind: str = "sample", failed: int = 0) -> dict[str, Any]:
-    rows = [
-        {"set": "s", "of": "q", "task": "t", "kind": kind, "response": text, "finish_reason": "stop"}
-        for text in answers
-    ]
-    rows += [rows[0] | {"response": "", "finish_reason": "failed"}] * failed
-    return consistency.score(rows, **BOOTSTRAP)
+def agreement(*answers: str, failed: int = 0) -> dict[str, Agreement]:
+    about: dict[str, Any] = {"id": "q/sample/1", "set": "s", "of": "q", "task": "t", "kind": "sample"}
+    rows = [Variant(**about, response=text) for text in answers]
+    rows += [Variant(**about, finish_reason="failed")] * failed
+    return consistency.score(rows, RESAMPLING)
 
 
 def test_agreement_is_the_mean_over_pairs() -> None:
     found = agreement("a b", "a b.", "a c")["sample"]
-    assert found["exact"] == pytest.approx(100 / 3)
-    assert found["rouge_l"] == pytest.approx((100 + 50 + 50) / 3)
+    assert found.exact == pytest.approx(100 / 3)
+    assert found.rouge_l == pytest.approx((100 + 50 + 50) / 3)
 
 
 def test_an_answer_that_failed_agrees_with_nothing() -> None:
     found = agreement("a", "a", failed=2)["sample"]
-    assert (found["exact"], found["failed"]) == (100, 2)
+    assert (found.exact, found.failed) == (100, 2)
     assert agreement("a", failed=1) == {}, "one answer has nothing to agree with"
 
 
@@ -162,12 +166,13 @@ def test_perplexity_of_plain_text(config: Config, run: RunDirectory, tmp_path: P
     path.write_text(("word " * 399 + "last\n") * 3)
     start = Starter()
     scores = evaluate(changed(config, plain_text=(str(path),)), run, start=start)
-    found = scores["arms"]["tuned"]["plain_text"]
-    assert (found["chunks"], found["failed"], found["tokens"], found["bytes"]) == (3, 0, 1200, 5999)
-    assert found["perplexity"] == pytest.approx(math.e**2, abs=1e-5), "the scripted model has 2 nats a token"
-    assert found["bits_per_byte"] == pytest.approx(2 * 1200 / math.log(2) / 5999, abs=1e-5)
-    assert "plain_text" not in scores["arms"]["base-few-shot"], "it would be the base once more"
-    assert [(c["a"], c["b"], c["difference"], c["chunks"]) for c in scores["forgetting"]] == [("tuned", "base", 0.0, 3)]
+    found = scores.arms["tuned"].plain_text
+    assert found
+    assert (found.chunks, found.failed, found.tokens, found.bytes) == (3, 0, 1200, 5999)
+    assert found.perplexity == pytest.approx(math.e**2, abs=1e-5), "the scripted model has 2 nats a token"
+    assert found.bits_per_byte == pytest.approx(2 * 1200 / math.log(2) / 5999, abs=1e-5)
+    assert not scores.arms["base-few-shot"].plain_text, "it would be the base once more"
+    assert [(c.a, c.b, c.difference, c.chunks) for c in scores.forgetting or []] == [("tuned", "base", 0.0, 3)]
     engine = start.started[1][1]
     assert [len(ids) for ids in engine.measured] == [400, 400, 400]
     path.write_text("other")
@@ -188,19 +193,19 @@ def test_a_chunk_that_does_not_fit_is_counted(config: Config, run: RunDirectory,
 
     path = tmp_path / "text.txt"
     path.write_text("some text")
-    found = evaluate(changed(config, plain_text=(str(path),)), run, start=Starts())["arms"]["base"]["plain_text"]
-    assert found == {"chunks": 0, "failed": 1, "tokens": 0, "bytes": 0, "perplexity": None, "bits_per_byte": None}
+    found = evaluate(changed(config, plain_text=(str(path),)), run, start=Starts()).arms["base"].plain_text
+    assert found == PlainTextScores(chunks=0, failed=1, tokens=0, bytes=0, perplexity=None, bits_per_byte=None)
     assert kept(run, "plain-text", "base")[0]["failed"] == "prompt_too_long: 9 tokens"
 
 
 def test_forgetting_is_the_difference_in_bits_per_byte() -> None:
-    def rows(nats: float) -> list[dict[str, Any]]:
-        return [{"id": f"c{k}", "logprob": -nats * (k + 1), "tokens": 5, "bytes": 10 * (k + 1)} for k in range(9)]
+    def rows(nats: float) -> list[Chunk]:
+        return [Chunk(id=f"c{k}", logprob=-nats * (k + 1), tokens=5, bytes=10 * (k + 1)) for k in range(9)]
 
-    found = forgetting.compared({"base": rows(10), "tuned": rows(12)}, "tuned", **BOOTSTRAP)
+    found = forgetting.compared({"base": rows(10), "tuned": rows(12)}, "tuned", RESAMPLING)
     assert len(found) == 1
-    assert found[0]["difference"] == pytest.approx(0.2 / math.log(2), abs=1e-6)
-    assert found[0]["shown"]
+    assert found[0].difference == pytest.approx(0.2 / math.log(2), abs=1e-6)
+    assert found[0].significant
 
 
 @pytest.mark.parametrize(
@@ -264,43 +269,64 @@ def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path) ->
         return next((answer for word, answer in told.items() if word in text), "x")
 
     start = Starter(scripted=answers_by(lambda text, _: "Well, no."), model=answers_by(rule))
-    scores = evaluate(changed(config, ifeval=str(constraints)), run, start=start)
-    tuned = scores["arms"]["tuned"]["ifeval"]
-    assert (tuned["n"], tuned["n_instructions"]) == (3, 4)
-    assert {tuned[f"{what}_{level}"] for what in ("prompt", "instruction") for level in ("strict", "loose")} == {100}
-    assert tuned["per_instruction"]["punctuation:no_comma"] == {"n": 1, "strict": 100, "loose": 100}
-    assert scores["arms"]["base"]["ifeval"]["prompt_strict"] == 0
+    options = changed(config, ifeval=str(constraints), ifeval_max_tokens=77)
+    scores = evaluate(options, run, start=start)
+    limits = {r.sampling.max_tokens for r in start.started[0][1].history}
+    assert limits == {20, 77}, "an answer under constraints may be longer"
+    tuned, base = scores.arms["tuned"].ifeval, scores.arms["base"].ifeval
+    assert tuned and base
+    assert (tuned.n, tuned.n_instructions) == (3, 4)
+    assert {
+        getattr(tuned, f"{what}_{level}") for what in ("prompt", "instruction") for level in ("strict", "loose")
+    } == {100}
+    assert tuned.per_instruction["punctuation:no_comma"] == InstructionScore(n=1, strict=100, loose=100)
+    assert base.prompt_strict == 0
     rows = kept(run, "ifeval", "tuned")
     assert [row["strict"] for row in rows] == [[True, True], [True], [True]]
-    assert score_saved(config, run)["arms"]["tuned"]["ifeval"] == tuned
+    assert score_saved(config, run).arms["tuned"].ifeval == tuned
     assert kept(run, "predictions", "tuned")[0]["set"] == "mine", "it is no set of the verdict's"
-    assert "ifeval" not in scores["verdict"]
+    assert "ifeval" not in scores.verdict
 
 
-def test_an_answer_to_ifeval_may_be_longer(config: Config, run: RunDirectory, constraints: Path) -> None:
+def test_answers_that_an_interruption_left_unchecked_are_checked_later(
+    config: Config, run: RunDirectory, constraints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+
+    def checks(responses: Sequence[tuple[ifeval.Line, str]]) -> list[ifeval.Checked]:
+        calls.append([text for _, text in responses])
+        if len(calls) == 2:
+            raise SelfInstructError("killed")
+        kept = [(True,) * len(line.kwargs) for line, _ in responses]
+        return [ifeval.Checked(strict=each, loose=each, sentences_by="punkt_tab") for each in kept]
+
+    monkeypatch.setattr(ifeval, "run_checks", checks)
+    options = changed(config, ifeval=str(constraints))
+    with pytest.raises(SelfInstructError, match="killed"):
+        evaluate(options, run, start=Starter())
     start = Starter()
-    evaluate(changed(config, ifeval=str(constraints), ifeval_max_tokens=77), run, start=start)
-    assert {r.sampling.max_tokens for r in start.started[0][1].history} == {20, 77}
+    tuned = evaluate(options, run, start=start).arms["tuned"].ifeval
+    assert start.models == [], "the answers were kept"
+    assert tuned and tuned.prompt_strict == 100
+    assert calls == [["anything"] * 3, ["the answer"] * 9, ["anything"] * 3, ["the answer"] * 9]
 
 
-def test_strict_and_loose() -> None:
-    line = ifeval._Line.model_validate(
-        CONSTRAINTS[0] | {"instruction_id_list": ["change_case:english_lowercase"], "kwargs": [{}]}
-    )
-    found = ifeval.check(line, "Sure:\nthe harbour lies in the morning and all of the boats are there still")
-    assert (found["strict"], found["loose"]) == ([False], [True])
-    assert ifeval.check(line, "")["loose"] == [False]
-
-
-def test_nothing_is_downloaded_and_nothing_is_printed() -> None:
+def test_the_checks_without_a_trained_tokenizer() -> None:
     """With no trained tokenizer to be found, lm-eval would download it as it is imported."""
-    code = """
+    line = CONSTRAINTS[0] | {"instruction_id_list": ["change_case:english_lowercase"], "kwargs": [{}]}
+    code = f"""
 import nltk, socket
 def refuse(*_, **__): raise AssertionError("a download")
 nltk.download = nltk.downloader.download = socket.create_connection = refuse
-from tuning.evaluation import ifeval
-ifeval._checks()
-instructions_util = ifeval._checks()[0].instructions.instructions_util
+nltk.data.path = []
+from tuning.evaluation.ifeval_checks import Checks
+checks = Checks()
+line = {line!r}
+response = "Sure:\\nthe harbour lies in the morning and all of the boats are there still"
+found = checks.result(line | {{"response": response}})
+assert found == {{"strict": [False], "loose": [True], "sentences_by": "untrained Punkt"}}, found
+assert checks.result(line | {{"response": ""}})["loose"] == [False]
+from lm_eval.tasks.ifeval import instructions_util
 assert instructions_util.count_sentences("One is here. Two are there! Are three?") == 3
 assert instructions_util.nltk.word_tokenize("NASA can't wait.") == ["NASA", "ca", "n't", "wait", "."]
 """
@@ -308,24 +334,34 @@ assert instructions_util.nltk.word_tokenize("NASA can't wait.") == ["NASA", "ca"
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
+def test_without_lm_eval_the_remedy_is_named(
+    constraints: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "lm_eval.py").write_text("raise ImportError(\"No module named 'lm_eval'\")")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"No module named 'lm_eval'; install them: pip install .*\[lm-eval\]"):
+        ifeval.read(constraints)
+
+
+def test_broken_lines_are_named(constraints: Path) -> None:
+    broken: list[tuple[dict[str, Any], str]] = [
         ({"prompt": 3}, "`prompt`"),
         ({"prompt": "a\x00"}, "`prompt`: holds a NUL"),
-        ({"instruction_id_list": ["no:such_check", "punctuation:no_comma"]}, "has no check 'no:such_check'"),
+        ({"instruction_id_list": ["no:such_check", "punctuation:no_comma"]}, "lm-eval has no check 'no:such_check'"),
         ({"kwargs": [{}]}, "`kwargs` must have one entry for each"),
         ({"kwargs": [{"speed": 3}, {}]}, "`kwargs`: lm-eval's check refuses them"),
-        ({"key": 1}, "`key`: 1 stands twice"),
-    ],
-)
-def test_a_broken_line_is_named(constraints: Path, changes: dict[str, Any], expected: str) -> None:
+        ({"key": 1}, "`key`: 1 is there twice"),
+    ]
     with constraints.open("a") as stream:
-        stream.write(json.dumps(CONSTRAINTS[0] | {"key": 9} | changes) + "\n")
+        for k, (changes, _) in enumerate(broken):
+            stream.write(json.dumps(CONSTRAINTS[0] | {"key": 9 + k} | changes) + "\n")
     with pytest.raises(InputError) as error:
         ifeval.read(constraints)
-    assert "line 4: " in str(error.value)
-    assert expected in str(error.value)
+    said = str(error.value).splitlines()
+    assert said[0].startswith("6 problem(s)")
+    for number, (line, (_, expected)) in enumerate(zip(said[1:], broken, strict=True), 4):
+        assert f"line {number}: " in line
+        assert expected in line
 
 
 # -------------------------------------------------------------------------------------------------- lm-eval
@@ -348,21 +384,12 @@ WRITTEN = {
 
 def test_results_of_lm_eval() -> None:
     rows = lm_eval_tasks.results(WRITTEN)
-    assert rows[0] == {
-        "task": "yes_no",
-        "metric": "acc",
-        "filter": "none",
-        "value": 0.75,
-        "stderr": 0.1,
-        "higher_is_better": True,
-        "n": 16,
-    }
-    assert lm_eval_tasks.score(rows)["yes_no"]["f1 (strict)"] == {
-        "value": 0.5,
-        "stderr": None,
-        "higher_is_better": True,
-        "n": 16,
-    }
+    assert rows[0] == lm_eval_tasks.TaskResult(
+        task="yes_no", metric="acc", filter="none", value=0.75, stderr=0.1, higher_is_better=True, n=16
+    )
+    assert lm_eval_tasks.score(rows)["yes_no"]["f1 (strict)"] == TaskMetric(
+        value=0.5, stderr=None, higher_is_better=True, n=16
+    )
 
 
 def test_lm_eval_runs_once_for_each_model(
@@ -373,22 +400,23 @@ def test_lm_eval_runs_once_for_each_model(
     task.write_text(f"task: yes_no\ndataset_kwargs: {{data_files: {{test: {data}}}}}\ndoc_to_text: !function utils.f\n")
     asked: list[str] = []
 
-    def runs(config: Config, arm: Arm) -> dict[str, Any]:
+    def runs(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:
         asked.append(arm.name)
         return WRITTEN
 
-    monkeypatch.setattr(lm_eval_tasks, "_evaluate", runs)
+    monkeypatch.setattr(lm_eval_tasks, "run_lm_eval", runs)
     options = changed(config, lm_eval=(str(task),))
     scores = evaluate(options, run, start=Starter())
     assert asked == ["base", "tuned"]
-    assert scores["arms"]["tuned"]["lm_eval"]["yes_no"]["acc"]["value"] == 0.75
-    assert "lm_eval" not in scores["arms"]["base-few-shot"]
+    tuned = scores.arms["tuned"].lm_eval
+    assert tuned and tuned["yes_no"]["acc"].value == 0.75
+    assert not scores.arms["base-few-shot"].lm_eval
     assert evaluate(options, run, start=Starter()) == scores
     assert asked == ["base", "tuned"]
     data.write_text('{"other": 1}\n')
     evaluate(options, run, start=Starter())
     assert asked == ["base", "tuned"] * 2, "the data of a local task is part of what was measured"
-    assert score_saved(options, run)["arms"]["tuned"]["lm_eval"] == scores["arms"]["tuned"]["lm_eval"]
+    assert score_saved(options, run).arms["tuned"].lm_eval == tuned
 
 
 def test_a_task_file_that_is_not_there(config: Config, run: RunDirectory) -> None:

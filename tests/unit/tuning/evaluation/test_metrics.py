@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.errors import InputError
 from tuning.evaluation import metrics
+from tuning.evaluation.answers import Answer
 
 TEXTS = [
     "",
@@ -120,18 +123,9 @@ def test_exact_match_takes_any_reference() -> None:
 # --------------------------------------------------------------------------------------------- summarise
 
 
-def row(**values: Any) -> dict[str, Any]:
-    default = {
-        "id": "t1-0",
-        "task": "t1",
-        "category": "",
-        "is_classification": False,
-        "references": ["a b"],
-        "response": "a b",
-        "finish_reason": "stop",
-        "completion_tokens": 2,
-    }
-    return default | values
+def row(**values: Any) -> Answer:
+    default = {"id": "t1-0", "task": "t1", "set": "mine", "references": ("a b",), "response": "a b"}
+    return Answer(**(default | {"completion_tokens": 2} | values))
 
 
 def test_summarise() -> None:
@@ -141,8 +135,13 @@ def test_summarise() -> None:
         row(category="y", task="t2", is_classification=True, response="A b."),
         row(category="y", task="t3", is_classification=True, response="", finish_reason="failed", completion_tokens=0),
     ]
-    found = metrics.summarise(rows)
-    assert {k: v for k, v in found.items() if k != "per_category"} == {
+    found = metrics.summarise(rows, "person")
+    by_category = found.per_category
+    assert msgspec.to_builtins(replace(found, per_category={})) == {
+        "written_by": "person",
+        "rouge_l_interval": None,
+        "exact_match_interval": None,
+        "per_category": {},
         "n": 4,
         "n_tasks": 3,
         "rouge_l": 62.5,
@@ -155,9 +154,9 @@ def test_summarise() -> None:
         "truncated": 0.25,
         "mean_tokens": 2,
     }
-    assert found["per_category"]["x"]["rouge_l"] == 75
-    assert found["per_category"]["x"]["exact_match"] is None
-    assert found["per_category"]["y"]["n_tasks"] == 2
+    assert by_category["x"].rouge_l == 75
+    assert by_category["x"].exact_match is None
+    assert by_category["y"].n_tasks == 2
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_repeats_is_what_it_says(before: list[str], unit: list[str], times: int,
 
 
 def test_the_stemmer_is_the_rows_own() -> None:
-    rows = [row(references=["runs"], response="running", stemmer=True), row(references=["runs"], response="running")]
+    rows = [row(references=("runs",), response="running", stemmer=True), row(references=("runs",), response="running")]
     assert [metrics.METRICS[0].of(each) for each in rows] == [100, 0]
 
 
@@ -209,16 +208,16 @@ def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
         row(reference_logprob=-1.0, reference_tokens=8),
         row(),
     ]
-    assert metrics.summarise(rows)["loss"] == 0.7
-    assert metrics.summarise(rows)["perplexity"] == pytest.approx(2.013753)
-    assert "loss" not in metrics.summarise([row()])
+    assert metrics.summarise(rows, "person").loss == 0.7
+    assert metrics.summarise(rows, "person").perplexity == pytest.approx(2.013753)
+    assert not metrics.summarise([row()], "person").loss
 
 
 def test_nothing_to_summarise_holds_no_nan() -> None:
-    found = metrics.summarise([])
-    assert found["n"] == 0
-    assert found["rouge_l"] is None
-    json.dumps(found, allow_nan=False)
+    found = metrics.summarise([], "person")
+    assert found.n == 0
+    assert found.rouge_l is None
+    json.dumps(msgspec.to_builtins(found), allow_nan=False)
 
 
 # --------------------------------------------------------------------------------------- score_predictions
@@ -235,13 +234,13 @@ def test_score_predictions(tmp_path: Path) -> None:
         {"response": "the cat sat", "target": "The cat sat."},
         {"response": "a dog", "target": ["nothing", "a cat"]},
     )
-    assert metrics.score_predictions(path) == {"rouge_l": 75.0, "exact_match": 50.0, "n": 2}
+    assert metrics.score_predictions(path) == metrics.PredictionScores(rouge_l=75.0, exact_match=50.0, n=2)
 
 
 def test_score_predictions_by_other_fields_and_stems(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", {"answer": "running", "gold": "runs", "response": 1})
-    assert metrics.score_predictions(path, "answer", "gold")["rouge_l"] == 0
-    assert metrics.score_predictions(path, "answer", "gold", stemmer=True)["rouge_l"] == 100
+    assert metrics.score_predictions(path, "answer", "gold").rouge_l == 0
+    assert metrics.score_predictions(path, "answer", "gold", stemmer=True).rouge_l == 100
 
 
 GOOD = {"response": "a", "target": "a"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tuning.evaluation.bootstrap import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison
 from tuning.evaluation.verdict import verdict as of
 
 
@@ -22,7 +22,7 @@ def difference(b: str, low: float, high: float, name: str = "eval_tasks", **valu
         "confidence": 0.95,
         "n": 90,
         "n_tasks": 60,
-        "shown": not low <= 0 <= high,
+        "significant": not low <= 0 <= high,
     }
     return Comparison(**(given | values))
 
@@ -45,7 +45,7 @@ def test_better_than_all() -> None:
 
 def test_no_difference() -> None:
     assert verdict(difference(BASE, -1, 3), difference(FEW_SHOT, -2, 0)) == (
-        f"No difference shown {WHERE}: +1.0 [-1.0, 3.0] over the base model, which includes 0; "
+        f"No significant difference {WHERE}: +1.0 [-1.0, 3.0] over the base model, which includes 0; "
         "-1.0 [-2.0, 0.0] over the base model with examples in its prompt, which includes 0 (ROUGE-L, 95 % intervals)."
     )
 
@@ -66,8 +66,8 @@ def test_no_difference() -> None:
             None,
             SAME,
             (
-                f"Tuning on the generated data helped {WHERE}, but is not shown to do better than the base model with "
-                "examples in its prompt:"
+                f"Tuning on the generated data helped {WHERE}, but is not significantly better than the base model "
+                "with examples in its prompt:"
             ),
         ),
         (WORSE, WORSE, BETTER, f"The generated data did harm {WHERE}:"),
@@ -77,8 +77,8 @@ def test_no_difference() -> None:
             SAME,
             SAME,
             (
-                "The tuned model is better than the base model and not shown to differ from the model tuned on the "
-                f"seeds alone and the base model with examples in its prompt {WHERE}:"
+                "The tuned model is better than the base model and not significantly different from the model tuned on "
+                f"the seeds alone and the base model with examples in its prompt {WHERE}:"
             ),
         ),
         (
@@ -86,8 +86,8 @@ def test_no_difference() -> None:
             SAME,
             WORSE,
             (
-                "The tuned model is worse than the base model with examples in its prompt and not shown to differ from "
-                f"the base model and the model tuned on the seeds alone {WHERE}:"
+                "The tuned model is worse than the base model with examples in its prompt and not significantly "
+                f"different from the base model and the model tuned on the seeds alone {WHERE}:"
             ),
         ),
         (
@@ -96,11 +96,11 @@ def test_no_difference() -> None:
             SAME,
             (
                 "The tuned model is better than the model tuned on the seeds alone, worse than the base model and not "
-                f"shown to differ from the base model with examples in its prompt {WHERE}:"
+                f"significantly different from the base model with examples in its prompt {WHERE}:"
             ),
         ),
         (None, None, WORSE, f"The tuned model is worse than the base model with examples in its prompt {WHERE}:"),
-        (SAME, SAME, SAME, f"No difference shown {WHERE}:"),
+        (SAME, SAME, SAME, f"No significant difference {WHERE}:"),
     ],
 )
 def test_headline(base: Any, seeds: Any, few_shot: Any, headline: str) -> None:
@@ -115,17 +115,18 @@ def test_worse_is_said_against() -> None:
 
 
 def test_too_few_tasks() -> None:
-    few = difference(BASE, 80, 90, n_tasks=5, shown=False)
+    few = difference(BASE, 80, 90, n_tasks=5, significant=False)
     assert verdict(few) == (
-        "No difference shown on the 5 tasks of eval_tasks (written by people): 95 % confidence needs at least 6 tasks."
+        "No significant difference on the 5 tasks of eval_tasks (written by people): "
+        "95 % confidence needs at least 6 tasks."
     )
-    assert "on the 1 task of eval_tasks" in verdict(difference(BASE, 80, 90, n_tasks=1, shown=False))
+    assert "on the 1 task of eval_tasks" in verdict(difference(BASE, 80, 90, n_tasks=1, significant=False))
 
 
 def test_a_sentence_for_each_set() -> None:
     text = verdict(difference(BASE, 1, 3), difference(BASE, -1, 3, "mine"), sets=("eval_tasks", "mine"))
     assert text.count(f"helped {WHERE}") == 1
-    assert text.count("No difference shown on the 60 tasks of mine") == 1
+    assert text.count("No significant difference on the 60 tasks of mine") == 1
 
 
 def test_tasks_that_a_program_wrote_stand_beside_it() -> None:

@@ -1,0 +1,54 @@
+"""What all parts of an evaluation need of the run's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfinstruct.config.schema import ENGINE_OF_GENERATOR, Config, Evaluate
+from selfinstruct.records import SeedTask
+from tuning.training.prompt_formats import PromptFormat
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What all parts of an evaluation need of the run's configuration.
+
+    Attributes:
+        options: the section `evaluate`.
+        seed: of every random choice.
+        generator: the model that wrote the data.
+        engine: vLLM's arguments of the run.
+        prompt_format: how the tuned model is prompted; a base model without a chat template gets the same text.
+        chat_template_path: the user's own chat template.
+        examples: the seeds that few-shot prompts show.
+    """
+
+    options: Evaluate
+    seed: int
+    generator: str
+    engine: Mapping[str, Any]
+    prompt_format: PromptFormat = "auto"
+    chat_template_path: str | None = None
+    examples: tuple[SeedTask, ...] = ()
+
+    @classmethod
+    def of(cls, config: Config, examples: Sequence[SeedTask] = ()) -> EvaluationPlan:
+        """Return the plan of a run."""
+        arguments = config.tune.arguments
+        return cls(
+            options=config.evaluate,
+            seed=config.seed,
+            generator=config.model,
+            engine=config.engine,
+            prompt_format=arguments.get("prompt_format", "auto"),
+            chat_template_path=arguments.get("chat_template_path"),
+            examples=tuple(examples),
+        )
+
+    def engine_arguments(self, model: str) -> dict[str, Any]:
+        """Return vLLM's arguments for a model: the run's own, without those that belong to the generator's files."""
+        if model == self.generator:
+            return dict(self.engine)
+        return {name: value for name, value in self.engine.items() if name not in ENGINE_OF_GENERATOR}
