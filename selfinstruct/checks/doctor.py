@@ -1,7 +1,7 @@
-"""`selfinstruct doctor`: what this machine can run, one verdict a line, each with its remedy.
+"""`selfinstruct doctor`: what this machine can run, one verdict per line, each with its remedy.
 
 ok       nothing to do
-warning  the demo runs, something else may not, or not as fast
+warning  the demo runs, but something else may not run, or be slow
 failed   the demo cannot run
 """
 
@@ -35,7 +35,7 @@ class Check:
     """One verdict.
 
     Attributes:
-        name: what was looked at.
+        name: of what was checked.
         verdict: ok, warning or failed.
         found: what is there.
         remedy: what to do; empty where there is nothing to do.
@@ -48,14 +48,14 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at this machine. Imports torch, vLLM and TRL, which takes some ten seconds; starts and changes nothing."""
+    """Check this machine. Imports torch, vLLM and TRL, which takes about ten seconds; changes nothing."""
     hardware = Hardware.here()
     checks = [python(), *packages(), *imports()]
     return [*checks, gpu(hardware), compiler(hardware), memory(hardware), disk(free_disk(Path())), *shm(), demo_model()]
 
 
 def can_run_demo(checks: list[Check]) -> bool:
-    """Whether nothing has failed."""
+    """Return whether no check has failed."""
     return all(check.verdict != "failed" for check in checks)
 
 
@@ -63,7 +63,7 @@ def can_run_demo(checks: list[Check]) -> bool:
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
-    """The interpreter's version against the one that the package asks for."""
+    """Check the interpreter's version."""
     found = ".".join(map(str, version))
     if version < (3, 11):
         return Check("Python", "failed", found, "use Python 3.11 or later")
@@ -71,7 +71,7 @@ def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
 
 
 def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
-    """Versions of what the package requires, against its requirements; and of vLLM, which comes by an extra."""
+    """Check the versions of the required packages, and of vLLM, which an extra installs."""
     from packaging.requirements import Requirement
 
     required = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or ()]
@@ -102,7 +102,7 @@ def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
 
 
 def imports(load: Callable[[str], Any] = importlib.import_module) -> Iterator[Check]:
-    """Whether the big libraries can be loaded together: versions may be right and a build still be wrong."""
+    """Check that the big libraries can be loaded together: the versions may be right and a build still wrong."""
     from selfinstruct.engines.vllm import prepare_environment
 
     prepare_environment()
@@ -124,7 +124,7 @@ def imports(load: Callable[[str], Any] = importlib.import_module) -> Iterator[Ch
 
 
 def gpu(hardware: Hardware, cuda: Callable[[], bool] | None = None) -> Check:
-    """GPUs as the driver sees them, and whether torch can use them."""
+    """Check the GPUs that the driver sees, and whether torch can use them."""
     if not hardware.gpus:
         return Check("GPU", "warning", "none", "the demo runs on CPU; a model of billions of parameters needs a GPU")
     listed = ", ".join(f"{g.name} ({size_text(g.free)} of {size_text(g.total)} free)" for g in hardware.gpus)
@@ -136,7 +136,9 @@ def gpu(hardware: Hardware, cuda: Callable[[], bool] | None = None) -> Check:
         remedy = "install torch and vLLM for CUDA (`selfinstruct[gpu]`), and a driver that is new enough for them"
         return Check("GPU", "warning", f"{listed}; torch cannot use it", remedy)
     if all(g.free < 0.5 * g.total for g in hardware.gpus):
-        return Check("GPU", "warning", listed, "`nvidia-smi` shows who holds the memory; vLLM wants most of it")
+        return Check(
+            "GPU", "warning", listed, "`nvidia-smi` shows which programs use the memory; vLLM needs most of it"
+        )
     return Check("GPU", "ok", listed)
 
 
@@ -147,7 +149,7 @@ def _torch_sees_cuda() -> bool:
 
 
 def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.which) -> Check:
-    """A C++ compiler, which torch.compile and Triton call; runs on CPU are eager and need none."""
+    """Check for a C++ compiler, which torch.compile and Triton call; runs on CPU are eager and need none."""
     for name in (os.environ.get("CXX") or "g++", "g++", "clang++", "c++"):
         if path := find(name):
             return Check("compiler", "ok", path)
@@ -156,7 +158,7 @@ def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.whic
 
 
 def memory(hardware: Hardware) -> Check:
-    """Memory that programs can still take."""
+    """Check the memory that programs can still take."""
     found = f"{size_text(hardware.free_memory)} of {size_text(hardware.total_memory)} free"
     if hardware.free_memory < _DEMO_MEMORY:
         return Check("memory", "failed", found, f"the demo takes {size_text(_DEMO_MEMORY)}; end other programs")
@@ -164,15 +166,15 @@ def memory(hardware: Hardware) -> Check:
 
 
 def disk(free: int) -> Check:
-    """Room where runs would be written."""
+    """Check the free space where runs would be written."""
     found = f"{size_text(free)} free here"
     if free < _DEMO_DISK:
-        return Check("disk", "failed", found, f"the demo takes up to {size_text(_DEMO_DISK)}; make room")
+        return Check("disk", "failed", found, f"the demo takes up to {size_text(_DEMO_DISK)}; free some space")
     return Check("disk", "ok", found)
 
 
 def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
-    """Shared memory, where the system has it as a folder."""
+    """Check the shared memory, where the system has it as a folder."""
     if not folder.is_dir():
         return
     total, _, free = shutil.disk_usage(folder)
@@ -186,7 +188,7 @@ def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
 
 
 def demo_model(folder: Path | None = None) -> Check:
-    """Whether the embedded model is there and its configuration and tokenizer load."""
+    """Check that the embedded model is there and its configuration and tokenizer load."""
     from selfinstruct.packaged import model_path
 
     folder = folder or model_path()
@@ -208,12 +210,12 @@ def demo_model(folder: Path | None = None) -> Check:
 
 
 def as_json(checks: list[Check]) -> dict[str, Any]:
-    """For `--json`: `can_run_demo`, and `checks` with `name`, `verdict`, `found` and `remedy`."""
+    """Return for `--json`: `can_run_demo`, and `checks` with `name`, `verdict`, `found` and `remedy`."""
     return {"can_run_demo": can_run_demo(checks), "checks": [asdict(check) for check in checks]}
 
 
 def render(checks: list[Check]) -> str:
-    """For a person: a line for each check, and one for the whole."""
+    """Return the checks for a person: a line each, and one for the whole."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -221,5 +223,5 @@ def render(checks: list[Check]) -> str:
         if check.remedy:
             lines.append(f"{'':8} {'':{width}}  -> {check.remedy}")
     runs = can_run_demo(checks)
-    lines.append("The demo can run: selfinstruct demo" if runs else "The demo cannot run: see what has failed above.")
+    lines.append("The demo can run: selfinstruct demo" if runs else "The demo cannot run: see the failed checks above.")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""What the machine has: GPUs, memory, disk. Readings alone; nothing here touches a GPU's memory.
+"""What the machine has: GPUs, memory, disk. It is only read; no GPU memory is used.
 
-A process that asks CUDA itself keeps some hundred MiB of each GPU for as long as it lives, and `selfinstruct run` lives
-all night beside its stages: so the driver's own tool is asked.
+A process that asks CUDA itself keeps some hundred MiB of each GPU until it ends, and `selfinstruct run` lives as long
+as its stages: so the driver's own tool is asked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Hardware:
 
     @classmethod
     def here(cls) -> Hardware:
-        """This machine, now."""
+        """Return this machine's, now."""
         import psutil
 
         memory = psutil.virtual_memory()
@@ -44,7 +44,7 @@ class Hardware:
 
 
 def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
-    """The GPUs of nvidia-smi's CSV (index, uuid, name, MiB in total, MiB free) that CUDA_VISIBLE_DEVICES lets through.
+    """Yield the GPUs of nvidia-smi's CSV (index, uuid, name, MiB in total, MiB free) that CUDA_VISIBLE_DEVICES allows.
 
     >>> list(visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995\\n1, GPU-b2, NVIDIA H100, 81559, 402\\n", "0"))
     [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120)]
@@ -71,18 +71,18 @@ def _nvidia_smi() -> str:
 
 
 def existing_parent(path: Path) -> Path:
-    """`path`, or the nearest directory above it that exists."""
+    """Return `path`, or the nearest directory above it that exists."""
     path = path.expanduser().absolute()
     return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
 
 
 def free_disk(path: Path) -> int:
-    """Bytes that can be written where `path` is, or would be."""
+    """Return the bytes that can be written where `path` is, or would be."""
     return shutil.disk_usage(existing_parent(path)).free
 
 
 def processor() -> str:
-    """The processor's name, as Linux knows it; elsewhere the kind of machine."""
+    """Return the processor's name, as Linux knows it; elsewhere the kind of machine."""
     about = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
     return found[1] if found else platform.processor() or platform.machine()

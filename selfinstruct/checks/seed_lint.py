@@ -1,4 +1,4 @@
-"""Remarks on a seed file: what is allowed, but good to know before a long run."""
+"""Remarks on a seed file: what is allowed, but worth knowing before a long run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from selfinstruct.records import SeedTask
 
 
 def advice(tasks: Sequence[SeedTask]) -> list[str]:
-    """What is allowed but worth knowing before a long run: remarks on the set as a whole and on single tasks."""
+    """Return remarks on the seeds as a whole and on single tasks."""
     from selfinstruct.config.schema import Filters
     from selfinstruct.generation.filters import heuristics
     from selfinstruct.generation.prompts import can_be_shown
@@ -17,9 +17,9 @@ def advice(tasks: Sequence[SeedTask]) -> list[str]:
 
     remarks = []
     if not any(t.is_classification for t in tasks):
-        remarks.append("no classification task: packaged examples are borrowed for the prompts that need one")
+        remarks.append("no classification task: the prompts that need one use packaged examples")
     if all(t.is_classification for t in tasks):
-        remarks.append("only classification tasks: packaged examples are borrowed for the prompts that need another")
+        remarks.append("only classification tasks: the prompts that need another kind use packaged examples")
     names = Counter(t.name for t in tasks if t.name)
     remarks += [f"name {name!r} is used {n} times" for name, n in names.items() if n > 1]
     check = heuristics(Filters(), [t.instruction for t in tasks])
@@ -37,7 +37,7 @@ def advice(tasks: Sequence[SeedTask]) -> list[str]:
             index.add(task.instruction)
         if not can_be_shown(task):
             remarks.append(
-                f"{task.id}: an instance holds a line that opens like a prompt's field, so it is not used as an example"
+                f"{task.id}: an instance has a line that begins like a prompt's field, so it is not used as an example"
             )
         labels = {i.output for i in task.instances}
         if task.is_classification and len(task.instances) > 1 and len(labels) == 1:

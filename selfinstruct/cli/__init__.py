@@ -1,9 +1,9 @@
 """The command line: parse, call, render.
 
-Whatever a command does, the library does; heavy imports stay inside functions.
+The library does the work; heavy imports stay inside functions.
 
     edge.py              the group of all commands
-    shared.py            arguments and helpers that several commands have
+    shared.py            arguments and helpers of several commands
     chain_commands.py    demo · init · run
     round_commands.py    regenerate · iterate
     stage_commands.py    generate · export · tune · evaluate · report

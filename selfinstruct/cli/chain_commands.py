@@ -30,7 +30,8 @@ from selfinstruct.errors import ConfigError
 def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Run the whole chain offline, with the embedded demo model.
 
-    On CPU or GPU, in some minutes. The model is tiny: it shows the machinery and the effect, not good answers.
+    Takes a few minutes on CPU or GPU. The model is tiny: it shows how the chain works and that tuning helps, but gives
+    no good answers.
 
     \b
     Example:
@@ -77,9 +78,10 @@ def init(path: Path, model: str | None) -> None:
 def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Generate, export, tune, evaluate and report, in one go.
 
-    The same command again continues where it stopped. Generation that stops before its target (a budget or the
-    deadline, saturation, an engine that is lost) is followed by the other stages all the same, when there are rows
-    enough. vLLM's engine arguments are given as --engine.NAME, TRL's as --tune.NAME.
+    The same command again continues where it stopped. If generation stops before its target (a budget or the deadline,
+    saturation, an engine that is lost), the other stages still run when there are enough rows. With
+    --regenerate-outputs, that model rewrites all outputs before the tuning. vLLM's engine arguments are given as
+    --engine.NAME, TRL's as --tune.NAME.
 
     \b
     Example:

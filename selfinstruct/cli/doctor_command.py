@@ -16,8 +16,8 @@ from selfinstruct.cli.shared import AS_JSON
 def doctor(as_json: bool) -> None:
     """Say what this machine can run.
 
-    Python, the libraries and their versions, GPU, compiler, memory, disk, and the demo model: one verdict each, with
-    the remedy. Ends with 0 when the demo could run, else with 4.
+    Checks Python, the libraries and their versions, GPU, compiler, memory, disk, and the demo model, and names a remedy
+    for each problem. The exit code is 0 if the demo can run, else 4.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Tools that need no run: seeds check, dedup, score."""
+"""Commands that need no run: seeds check, dedup, score."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def seeds() -> None:
 def seeds_check(file: str) -> None:
     """Check a seed file.
 
-    Lists all problems at once, and ends with exit code 4 when there are any.
+    Lists all problems at once; with any, the exit code is 4.
 
     \b
     Example:
@@ -52,7 +52,7 @@ def seeds_check(file: str) -> None:
     "--against",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="JSONL to be novel against. Repeatable.",
+    help="JSONL whose rows count as earlier ones. Repeatable.",
 )
 @click.option(
     "--threshold",
@@ -85,8 +85,8 @@ def dedup(
 ) -> None:
     """Drop near-duplicates from any JSONL of instructions.
 
-    By the novelty filter of the method: ROUGE-L F against every earlier row. Order is kept, and kept rows are
-    unchanged. A summary goes to stderr (as JSON with --json).
+    A row is dropped when its ROUGE-L F with an earlier row is above the threshold, as in generation. Kept rows stay
+    unchanged and in order. A summary goes to stderr (as JSON with --json).
 
     \b
     Example:
@@ -117,7 +117,7 @@ def dedup(
     "--reference-field",
     default="target",
     show_default=True,
-    help="Field of the reference: a string or a list; the best counts.",
+    help="Field of the reference: a string, or a list of which the best counts.",
 )
 @click.option(
     "--stemmer/--no-stemmer",
@@ -129,7 +129,7 @@ def dedup(
 def score(predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, as_json: bool) -> None:
     """Score a file of predictions by ROUGE-L and exact match.
 
-    Prints the mean ROUGE-L F x 100 as rouge-score computes it, the share of exact matches, and n.
+    Prints the mean ROUGE-L F x 100 as rouge-score computes it, the exact matches in percent, and the number of rows.
 
     \b
     Example:

@@ -81,7 +81,7 @@ def explain(
 @config_options("filters")
 @AS_JSON
 def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
-    """Decide again about every candidate of a run, under other filters.
+    """Decide again about every candidate, under other filters.
 
     Takes seconds, needs no model, and writes a new run directory; status, export, explain and generate work on it.
     Instructions that are accepted only now have no instances: they are pending and left out of exports, and `generate`
@@ -110,7 +110,7 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
 @RUN
 @AS_JSON
 def repair(run: Path, as_json: bool) -> None:
-    """Take the damage out of a run's journal, so that the run can continue.
+    """Remove the damage from a run's journal.
 
     Use it when a line in the middle of the journal is damaged or missing. Damaged lines are removed, and lines that
     need a removed one: proposals after a missing one, and what belongs to them. A copy of the damaged journal is kept.

@@ -1,4 +1,4 @@
-"""More than one run: regenerate, iterate."""
+"""Commands on more than one run: regenerate, iterate."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def regenerate(
 ) -> None:
     """Rewrite a run's outputs with a better model.
 
-    Instructions and inputs are kept; a stronger or a tuned model answers them anew, zero-shot. The result is a run of
-    its own, which export, tune and evaluate take like any other. Where a new output is no good, the old one stays.
-    The same command again continues. vLLM's engine arguments are given by their own names.
+    Instructions and inputs are kept; a stronger or a tuned model answers them again, zero-shot. The result is a run of
+    its own, for export, tune and evaluate. Where a new output is rejected, the old one is kept. The same command again
+    continues. vLLM's engine arguments are given by their own names.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def regenerate(
         assert outputs is not None  # The run is a regenerated one.
         reasons = ", ".join(f"{reason} {n}" for reason, n in outputs.reasons.items())
         rows = [
-            ("outputs", f"{outputs.total}: {outputs.rewritten} rewritten, {outputs.unchanged} came out the same"),
+            ("outputs", f"{outputs.total}: {outputs.rewritten} rewritten, {outputs.unchanged} unchanged"),
             (
                 "old ones kept",
                 f"{outputs.rejected} rejected{f' ({reasons})' if reasons else ''}, {outputs.failed} failed",

@@ -16,11 +16,15 @@ RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_
 
 
 class _ConfigFile(click.Path):
-    """A configuration's path; an option that is handed on is none, and Click would take the first one for it."""
+    """A configuration's path. Click would take an option that is passed on to vLLM or TRL for it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("--"):
-            self.fail(f"CONFIG must stand before options that are handed on, found {value} in its place", param, ctx)
+            self.fail(
+                f"CONFIG must come before options that are passed on to vLLM or TRL, but {value} is in its place",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 
@@ -32,11 +36,13 @@ CONFIG = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="YAML configuration; `-` reads stdin.",
 )
-OVERWRITE = click.option("--overwrite", is_flag=True, help="Start anew: discard the run in the directory.")
+OVERWRITE = click.option(
+    "--overwrite", is_flag=True, help="Discard the run in the directory, and start again from scratch."
+)
 DRY_RUN = click.option(
     "--dry-run",
     is_flag=True,
-    help="Check everything, print the resolved configuration, the first prompts and what to expect, and stop.",
+    help="Check everything, print the resolved configuration, the first prompts and the estimates, and stop.",
 )
 AS_STAGE = click.option(
     "--as-stage",
@@ -45,38 +51,47 @@ AS_STAGE = click.option(
     help="This command is a stage of another, which has checked everything and says what comes next.",
 )
 PASSES_ON = {"ignore_unknown_options": True}
-"""Options that are not ours are handed to their owner (vLLM, TRL), which checks them."""
+"""Settings of a command that passes options that are not ours on to their owner (vLLM, TRL), which checks them."""
 
 
 class RunAnywhere(click.Command):
-    """A command whose RUN may also stand behind arguments that are handed on.
+    """A command whose RUN may also come after arguments that are passed on.
 
-    Click cannot know which of these take a value, and would read the first one's as RUN.
+    Click cannot know which of these take a value, and would read the first value as RUN.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the first word that is a run directory first."""
         from selfinstruct.run.directory import RunDirectory
 
-        runs = (place for place, word in enumerate(args) if RunDirectory(Path(word)).journal.is_file())
-        if (place := next(runs, None)) is not None:
-            args = [args[place], *args[:place], *args[place + 1 :]]
+        runs = (position for position, word in enumerate(args) if RunDirectory(Path(word)).journal.is_file())
+        if (position := next(runs, None)) is not None:
+            args = [args[position], *args[:position], *args[position + 1 :]]
         return super().parse_args(ctx, args)
 
 
 def extra_arguments(shown: str) -> Any:
-    """The arguments that are handed on, as the usage line shows them."""
+    """Return the arguments that are passed on, as the usage line shows them."""
     return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)
 
 
-def config_of(run: Path, given: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
-    """The configuration of a run directory, with what was given now on top; kept there for the stages that follow."""
+def config_of(run: Path, parameters: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
+    """Return a run's configuration, overridden by the command line, and keep it there for the next stages.
+
+    Args:
+        run: the run directory.
+        parameters: Click's.
+        passed_on: further values by dotted name.
+
+    Raises:
+        InputError: it is no run directory, or has no configuration.
+    """
     from selfinstruct.formats import jsonl
     from selfinstruct.run.directory import RunDirectory
 
     directory = RunDirectory(run)
     directory.require_journal()
-    config = resolve_config(directory.require_config(), given, {"output_dir": str(run)} | (passed_on or {}))
+    config = resolve_config(directory.require_config(), parameters, {"output_dir": str(run)} | (passed_on or {}))
     jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
     return config
 
@@ -104,7 +119,7 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
 
 
 def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:
-    """`--engine.dtype float32 --tune.packing` as values by dotted name; vLLM's are checked by vLLM at once."""
+    """Return `--engine.dtype float32 --tune.packing` as values by dotted name; vLLM checks its own at once."""
     sections = split_passed_on(arguments, _own_options())
     values = {f"tune.{name}": value for name, value in tune_arguments(sections["tune"]).items()}
     engine = vllm_arguments(tuple(sections["engine"]))
@@ -112,12 +127,12 @@ def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def vllm_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:
-    """vLLM's engine arguments by name, as vLLM reads them; a misspelt option of ours gets a suggestion too."""
+    """Return vLLM's engine arguments by name, as vLLM reads them; a misspelled option of ours gets a suggestion too."""
     if not arguments:
         return {}
     if not arguments[0].startswith("-"):
         raise ConfigError(
-            f"unexpected argument {arguments[0]!r}; every value belongs to an option, seed files to --seeds"
+            f"unexpected argument {arguments[0]!r}; every value needs its option: give seed files with --seeds"
         )
     from selfinstruct.engines.vllm import parse_arguments
 
@@ -130,6 +145,6 @@ def vllm_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _own_options() -> list[str]:
-    """The long options of the command that is running."""
+    """Return the long options of the command that is running."""
     parameters = click.get_current_context().command.params
     return [option for p in parameters for option in (*p.opts, *p.secondary_opts) if option.startswith("--")]

@@ -43,11 +43,11 @@ def generate(
     arguments: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Grow instructions and instances out of seed tasks.
+    """Generate instructions and instances from seed tasks.
 
     The same command again continues the run. A run that stops before its target (a budget or the deadline, saturation,
-    an engine that is lost) ends with exit code 3 and says how to go on. Any vLLM engine argument can be given by its
-    own name, for example --tensor-parallel-size or --max-model-len.
+    an engine that is lost) ends with exit code 3 and says how to continue. Any vLLM engine argument can be given by
+    its own name, for example --tensor-parallel-size or --max-model-len.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def generate(
 def export(run: Path, **given: Any) -> None:
     """Write the dataset of a run.
 
-    Training and validation splits, a dataset card, and the same in Alpaca's and Self-Instruct's own formats.
+    Writes training and validation splits, a dataset card, and the same rows in the formats of Alpaca and Self-Instruct.
 
     \b
     Example:
@@ -117,19 +117,19 @@ def export(run: Path, **given: Any) -> None:
     default=None,
     help="File of `accelerate config`: FSDP, DeepSpeed, several machines.",
 )
-@click.option("--overwrite", is_flag=True, help="Tune anew, whatever model is there.")
+@click.option("--overwrite", is_flag=True, help="Tune again, even if the model is up to date.")
 @extra_arguments("TRL OPTION")
 def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
-    SFTTrainer, with loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be given by its own
-    name, for example --learning-rate, --use-peft or --packing. Beside them:
+    Uses TRL's SFTTrainer, with the loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be
+    given by its own name, for example --learning-rate, --use-peft or --packing. Options of our own:
 
     \b
         --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
         --merge both|merged|adapter                       what is kept of a LoRA
         --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
-        --show-row short|full|no                          how a training row is shown before
+        --show-row short|full|no                          show a training row before the first step
 
     \b
     Example:
@@ -152,8 +152,8 @@ def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -
 def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any) -> None:
     """Compare the base and the tuned model on unseen tasks.
 
-    Both answer the tasks through vLLM; differences come with a paired bootstrap interval. Whatever was answered before
-    is not asked again.
+    Both answer the tasks with vLLM; each difference has a paired bootstrap interval. Saved answers are not asked for
+    again.
 
     \b
     Example:
@@ -174,7 +174,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any)
 @cli.command()
 @RUN
 def report(run: Path) -> None:
-    """Write RUN/report.html from whatever stages have run.
+    """Write RUN/report.html from the stages that have run.
 
     \b
     Example:

@@ -1,7 +1,7 @@
-"""Click options derived from `config.py`, and the way from a command line to a `Config`.
+"""Click options derived from `schema.py`, and the way from a command line to a `Config`.
 
-An option's name is its path in the configuration (`--filters.threshold`), some have a conventional short name besides
-(`--threshold`). Options nobody gave stay out of the way of the environment and the file.
+An option's name is its path in the configuration (`--filters.threshold`); some also have a conventional short name
+(`--threshold`). Options that are not given do not override the environment or the file.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
 _ENGINES_OWN = f"{ENVIRONMENT_PREFIX}ENGINE_"
-"""What the engine's processes tell each other (`engines/`); an option of the section would have two underscores."""
+"""Start of the variables between the engine's processes; an option of the section `engine` has two underscores."""
 
 
 def config_options(*sections: str) -> Callable[[Command], Command]:
-    """Add the options of the named sections; `""` stands for those at the top level.
+    """Return a decorator that adds the options of the named sections; `""` is the top level.
 
-    Options of a command's only section go by their bare names too (`export --include-seeds`).
+    Options of a command's only section also have their bare names (`export --include-seeds`).
     """
     bare = len(sections) == 1
-    found = [
+    fields = [
         (name, info)
         for section in sections
         for name, info in _fields()
@@ -43,31 +43,31 @@ def config_options(*sections: str) -> Callable[[Command], Command]:
     ]
 
     def decorate(command: Command) -> Command:
-        for name, info in reversed(found):
+        for name, info in reversed(fields):
             command = _option(name, info, bare)(command)
         return command
 
     return decorate
 
 
-def resolve_config(path: Path | None, given: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
-    """The configuration from the command line over the environment over a file over defaults.
+def resolve_config(path: Path | None, parameters: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
+    """Return the configuration from the command line, the environment, a file and the defaults; the first of them wins.
 
     Args:
         path: the YAML file, or None.
-        given: Click's parameters; those nobody gave are None or empty.
-        passed_on: further values by dotted name (`engine.dtype`), which win.
+        parameters: Click's; those not given are None or empty.
+        passed_on: further values by dotted name (`engine.dtype`); they win over all others.
     """
-    overrides = {p.replace("__", "."): value for p, value in given.items() if value is not None and value != ()}
+    overrides = {p.replace("__", "."): value for p, value in parameters.items() if value is not None and value != ()}
     return load_config(path, overrides | (passed_on or {}), dict(_from_environment()))
 
 
 def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Sort `--engine.dtype float32 --tune.packing` by section, as plain arguments of the owner of each.
+    """Divide `--engine.dtype float32 --tune.packing` by section, without the section's name.
 
     Args:
-        arguments: as given.
-        known: the command's own options, to suggest one for a misspelt one.
+        arguments: of the command line.
+        known: the command's own options, to suggest one for a misspelled one.
 
     Raises:
         ConfigError: an argument belongs to no section.
@@ -91,7 +91,7 @@ def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict
 
 
 def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts.
+    """Return `--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts.
 
     >>> tune_arguments(
     ...     ["--learning-rate", "1e-4", "--packing", "--save-strategy=no", "--report-to", "wandb", "trackio"]
@@ -109,16 +109,16 @@ def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"unexpected argument {argument!r}; options look like --learning-rate 1e-4")
         else:
             words[name].append(argument)
-    return {name: _values([_value(word) for word in given]) for name, given in words.items()}
+    return {name: _values([_value(word) for word in values]) for name, values in words.items()}
 
 
-def _values(given: list[Any]) -> Any:
-    """An option without a value is a switch; with several values, a list."""
-    return True if not given else given[0] if len(given) == 1 else given
+def _values(values: list[Any]) -> Any:
+    """Return an option's value: True without one, a list of several."""
+    return True if not values else values[0] if len(values) == 1 else values
 
 
 def _value(word: str) -> Any:
-    """A number, truth value or JSON structure when the word is one, else the word: `no` stays `no`."""
+    """Return the number, truth value or JSON structure that the word is, else the word: `no` stays `no`."""
     try:
         return json.loads({"True": "true", "False": "false"}.get(word, word))
     except ValueError:
@@ -126,7 +126,7 @@ def _value(word: str) -> Any:
 
 
 def _fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every option with its dotted name, sections themselves included."""
+    """Yield every option with its dotted name, sections themselves included."""
     for name, info in section.model_fields.items():
         yield prefix + name, info
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
@@ -139,7 +139,7 @@ def _is_section(info: FieldInfo) -> bool:
 
 
 def _option(name: str, info: FieldInfo, bare: bool) -> Callable[[Command], Command]:
-    """One field as a Click option. Validation is pydantic's, so that a bound is stated once."""
+    """Return one field as a Click option. Pydantic validates it, so that a bound is stated once."""
     conventional = next((short for short, full in CONVENTIONAL_NAMES.items() if full == name), None)
     short = name.rpartition(".")[2] if bare else conventional
     names = list(dict.fromkeys(filter(None, [short, name])))
@@ -178,7 +178,7 @@ def _help(info: FieldInfo) -> str:
 
 
 def _click_type(annotation: Any) -> tuple[Any, bool]:
-    """(Click type, whether it may be repeated)."""
+    """Return (Click type, whether the option may be repeated)."""
     origin = typing.get_origin(annotation)
     if origin is Literal:
         return click.Choice(list(typing.get_args(annotation))), False
@@ -190,7 +190,7 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def _from_environment() -> Iterator[tuple[str, Any]]:
-    """Values of `SELFINSTRUCT_NUM_INSTRUCTIONS`, `SELFINSTRUCT_FILTERS__THRESHOLD` and the like, by dotted name.
+    """Yield the values of variables such as `SELFINSTRUCT_FILTERS__THRESHOLD`, by dotted name.
 
     Raises:
         ConfigError: a variable with the prefix names no option.
@@ -198,8 +198,6 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
     known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
     for variable, value in os.environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, environment.PARENT):
-            continue
-        if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
             continue
         if variable.startswith(_ENGINES_OWN) and not variable.startswith(f"{_ENGINES_OWN}_"):
             continue

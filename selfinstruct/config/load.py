@@ -1,5 +1,6 @@
-"""Where the values of a configuration come from: the command line, else the environment, else the YAML file, else the
-default. Errors name the place: option, variable, or file, line and key.
+"""Load a configuration: values from the command line win over the environment, the YAML file and the defaults.
+
+An error names where the value was given: the option, the variable, or the file with line and key.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from selfinstruct.environment import variable_of
 from selfinstruct.errors import ConfigError
 
 _RENAMED = {"earlier": "parent_runs"}
-"""Options of older versions, which stand in the config.yaml of their runs, and what they are called now."""
+"""Options as older versions wrote them into the config.yaml of their runs, and their names now."""
 
 STANDARD_INPUT = Path("-")
-"""As a configuration file: read it from stdin."""
+"""Name of a configuration file that is read from stdin."""
 
 
 def load_config(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:
-    """The configuration of a file, with the environment's values and then `overrides` on top.
+    """Return the configuration of a file, overridden by the environment and then by `overrides`.
 
     Args:
         path: the YAML file; `-` is stdin, None is no file.
         overrides: values from the command line by dotted name (`filters.threshold`).
-        environment: values of variables, likewise.
+        environment: values of environment variables, likewise by dotted name.
 
     Raises:
-        ConfigError: names every option, variable or key at fault, with the key's line in the file and a suggestion.
+        ConfigError: the message names every wrong option, variable or key, with its line in the file and a suggestion.
     """
     source = _Source(path, overrides, environment or {})
     values = source.read()
@@ -52,27 +53,33 @@ def load_config(path: Path | None, overrides: dict[str, Any], environment: dict[
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problem(source, found) for found in error.errors())) from error
+        raise ConfigError("\n".join(_problem(source, details) for details in error.errors())) from error
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping as it stands there.
+    """Return the mapping in a YAML file, not validated.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds no mapping.
+        ConfigError: the file cannot be read, is no YAML, or contains no mapping.
     """
     return _Source(path, {}, {}).read()
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`; did you mean ...?`, or nothing when no known name comes close."""
+    """Return `; did you mean ...?`, or nothing when no known name is similar.
+
+    Args:
+        name: as it was written.
+        known: the right names.
+        cutoff: least similarity, in [0, 1].
+    """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 @dataclass
 class _Source:
-    """Where values came from, for messages that say so."""
+    """Remembers where each value was given, for error messages."""
 
     path: Path | None
     overrides: dict[str, Any]
@@ -80,7 +87,7 @@ class _Source:
     text: str = ""
 
     def read(self) -> dict[str, Any]:
-        """The file's mapping, as it stands there; empty without a file."""
+        """Return the file's mapping; empty without a file."""
         if self.path is None:
             return {}
         try:
@@ -101,9 +108,9 @@ class _Source:
         return {_RENAMED.get(key, key): of_key for key, of_key in (value or {}).items()}
 
     def where(self, keys: Sequence[str]) -> str:
-        """Where the value with this path was given."""
+        """Return where the value of these keys was given."""
         dotted = ".".join(keys)
-        option = ".".join(key for key in keys if not key.isdigit())  # without the place in a list
+        option = ".".join(key for key in keys if not key.isdigit())  # without the index in a list
         if option in self.overrides:
             return f"option --{option.replace('_', '-')}"
         if option in self.environment:
@@ -114,8 +121,9 @@ class _Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5` as a float, `no` and `19:30` as text, as YAML 1.2 has it, and refuses a key that
-    stands twice. (`save_strategy: no` is TRL's own spelling; YAML 1.1 takes `19:30` for the number 1170.)
+    """SafeLoader that reads `1e-5` as a float, `no` and `19:30` as text, as YAML 1.2 does, and refuses repeated keys.
+
+    `save_strategy: no` is TRL's own spelling; YAML 1.1 reads `19:30` as the number 1170.
     """
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
@@ -127,7 +135,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -141,14 +149,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _problem(source: _Source, found: Any) -> str:
-    """One validation error as a sentence: where, what, the value, and what to do."""
-    keys = [str(key) for key in found["loc"]]
+def _problem(source: _Source, error: Any) -> str:
+    """Return one validation error as a sentence: where, what, the value, and what to do."""
+    keys = [str(key) for key in error["loc"]]
     where = source.where(keys)
-    if found["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         return f"{where}: unknown option{did_you_mean(keys[-1], _siblings(keys))}"
-    message = found["msg"].removeprefix("Value error, ")
-    value = "" if found["type"] == "value_error" else f", got {found['input']!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if error["type"] == "value_error" else f", got {error['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
 
 
@@ -163,7 +171,7 @@ def _siblings(keys: list[str]) -> list[str]:
 
 
 def _line_of(text: str, keys: Sequence[str]) -> int:
-    """The line of a key in a YAML text, from 1; of the nearest section when the key itself is not there."""
+    """Return the line of a key in a YAML text, from 1; without the key, that of the nearest section."""
     line = 1
     node = yaml.compose(text, Loader=_Loader)
     for key in keys:
@@ -172,13 +180,13 @@ def _line_of(text: str, keys: Sequence[str]) -> int:
             line = node.start_mark.line + 1
             continue
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((name, value) for name, value in pairs if name.value == key), None)
-        if found is None:
+        pair = next(((name, value) for name, value in pairs if name.value == key), None)
+        if pair is None:
             break
-        line, node = found[0].start_mark.line + 1, found[1]
+        line, node = pair[0].start_mark.line + 1, pair[1]
     return line
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration as YAML that `load_config` reads back to an equal one."""
+    """Return the whole configuration as YAML, which `load_config` reads back to an equal one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)

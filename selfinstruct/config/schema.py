@@ -1,7 +1,7 @@
 """Every option, stated once: type, default, bounds and help.
 
 The command line, the YAML file, the environment (`SELFINSTRUCT_*`), validation and the documentation are derived from
-these classes; where a value is looked for is in `sources.py`. vLLM's engine arguments (section `engine`) and TRL's
+these classes; `load.py` says which of these sources wins. vLLM's engine arguments (section `engine`) and TRL's
 `SFTConfig`/`ModelConfig` arguments (section `tune`) keep their own names and are validated by their owners.
 
 Nothing heavy is imported here: `selfinstruct --help` reads this file.
@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from selfinstruct import clock
 
 TUNED_MODEL = "tuned"
-"""As `regenerate.model` in rounds: the model that the round before tuned."""
+"""Value of `regenerate.model` in rounds: the model tuned in the round before."""
 
 DEMO_MODEL = "demo"
-"""The name under which the embedded demo model goes."""
+"""Name of the embedded demo model."""
 
 CONVENTIONAL_NAMES = {
     "temperature": "proposal.temperature",
@@ -38,7 +38,7 @@ CONVENTIONAL_NAMES = {
     "rounds": "rounds.num_rounds",
     "patience": "rounds.patience",
 }
-"""Short names of options on the command line, besides their full ones."""
+"""Short names of options on the command line, beside their full ones."""
 
 
 class Section(BaseModel):
@@ -52,16 +52,26 @@ class Sampling(Section):
 
     temperature: float = Field(0.0, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
-    top_k: int = Field(0, ge=0, description="Keep the k likeliest tokens; 0 keeps all.")
-    min_p: float = Field(0.0, ge=0, le=1, description="Least probability of a token relative to the likeliest one.")
-    presence_penalty: float = Field(
-        0.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+    top_k: int = Field(0, ge=0, description="Keep the k most likely tokens; 0 keeps all.")
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
     )
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Penalty per occurrence in the answer, in [-2, 2].")
-    repetition_penalty: float = Field(1.0, gt=0, description="Factor on tokens already in prompt or answer; 1 is none.")
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Penalty on tokens that are already in the answer, in [-2, 2]."
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Penalty for each time a token is already in the answer, in [-2, 2]."
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="Penalty factor on tokens that are already in prompt or answer; 1 is none."
+    )
     max_tokens: int = Field(512, ge=1, description="Longest answer, in tokens.")
     sampling_seed: bool = Field(
-        False, description="Seed every request, for repeatable sampling; leaves the engine's fast sampling path."
+        False,
+        description="Seed every request, so that sampling can be repeated; slower.",
     )
 
 
@@ -71,7 +81,7 @@ class Proposal(Sampling):
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(0.5, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
     presence_penalty: float = Field(
-        2.0, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+        2.0, ge=-2, le=2, description="Penalty on tokens that are already in the answer, in [-2, 2]."
     )
     max_tokens: int = Field(1024, ge=1, description="Longest answer, in tokens.")
     num_seed_examples: int = Field(6, ge=0, description="Seed instructions shown in each prompt.")
@@ -90,7 +100,7 @@ class Classification(Sampling):
 
     max_tokens: int = Field(16, ge=1, description="Longest answer, in tokens.")
     num_examples: int = Field(
-        31, ge=1, description="Seeds shown in the prompt, about 2 in 5 of them classification tasks."
+        31, ge=1, description="Seed tasks shown in the prompt; about 2 in 5 are classification tasks."
     )
 
 
@@ -98,19 +108,19 @@ class Instances(Sampling):
     """Writing instances of an instruction."""
 
     presence_penalty: float = Field(
-        1.5, ge=-2, le=2, description="Penalty on tokens already in the answer, in [-2, 2]."
+        1.5, ge=-2, le=2, description="Penalty on tokens that are already in the answer, in [-2, 2]."
     )
     max_tokens: int = Field(350, ge=1, description="Longest answer, in tokens.")
     num_examples: int = Field(
-        12, ge=1, description="Seeds shown with their instances in the prompt, as far as they fit."
+        12, ge=1, description="Seed tasks shown in the prompt with their instances, as many as fit."
     )
 
 
 class Filters(Section):
-    """What is kept (paper, section 2.2, and the reference code's heuristics)."""
+    """Which instructions are accepted (paper, section 2.2, and the heuristics of the reference code)."""
 
     threshold: float = Field(
-        0.7, gt=0, lt=1, description="Reject an instruction whose ROUGE-L F to an earlier one is greater."
+        0.7, gt=0, lt=1, description="Reject an instruction whose ROUGE-L F with an earlier one is greater than this."
     )
     min_words: int = Field(4, ge=0, description="Fewest words of an instruction.")
     max_words: int = Field(150, ge=1, description="Most words of an instruction.")
@@ -130,9 +140,9 @@ class Filters(Section):
             "plot",
             "go to",
         ),
-        description="Words of tasks a language model cannot do; an instruction that holds one is rejected.",
+        description="Reject an instruction with one of these words: a language model cannot do such a task.",
     )
-    openings: tuple[str, ...] = Field(("Write a program",), description="Openings that are rejected.")
+    openings: tuple[str, ...] = Field(("Write a program",), description="Reject an instruction that begins like this.")
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
 
     @model_validator(mode="after")
@@ -143,49 +153,49 @@ class Filters(Section):
 
 
 class Saturation(Section):
-    """When to stop a run that no longer finds anything new."""
+    """When to stop a run that hardly finds new instructions any more."""
 
-    window: int = Field(200, ge=1, description="Proposals looked back on.")
+    window: int = Field(200, ge=1, description="Last proposals that decide.")
     min_acceptance: float = Field(
-        0.02, ge=0, le=1, description="Stop when a smaller share of the window's candidates is accepted; 0 never stops."
+        0.02, ge=0, le=1, description="Stop when less than this share of the window's candidates is accepted; 0: never."
     )
     max_degenerate: float = Field(
         0.9,
         ge=0,
         le=1,
-        description="Stop when a greater share of the window's completions is empty, repeated (itself or an earlier "
-        "one), or truncated with nothing accepted from it; 1 never stops.",
+        description="Stop when more than this share of the window's completions is empty, repeats itself or an earlier "
+        "one, or is truncated with nothing accepted from it; 1: never.",
     )
 
 
 class Limits(Section):
-    """When to stop before the target. A run that was stopped so goes on under later or larger limits."""
+    """When to stop before the target. The same command with a later or larger limit continues the run."""
 
     finish_by: str | None = Field(
         None,
-        description="Be done by this local time (07:00: the next one) or date with time (2026-11-25T07:00): stop "
-        "proposing in time, and finish what was accepted. `run` also keeps time free for export, tuning and "
-        "evaluation, shortens the tuning where it must, and says what was cut. Holds for one call.",
+        description="Deadline: a local time (07:00: the next one) or a date with time (2026-11-25T07:00). Generation "
+        "stops proposing in time to finish what was accepted. `run` also keeps time free for export, tuning and "
+        "evaluation, shortens the tuning if it must, and says what was cut. Holds for one call.",
     )
     time_limit: str | None = Field(
         None,
-        description="The same as a length of time from now: 8h, 90m, 1h30m. With both, the earlier counts. Holds for "
-        "one call.",
+        description="Deadline as a length of time from now: 8h, 90m, 1h30m. If both are given, the earlier one counts. "
+        "Holds for one call.",
     )
     max_tokens_total: int | None = Field(
         None,
         ge=1,
-        description="Completion tokens of the whole run, follow-ups included, after which it stops; prompt tokens, "
-        "which are mostly cached prefixes, are not counted. Stops early enough to finish what was accepted.",
+        description="Stop the run at this number of completion tokens, early enough to finish what was accepted. "
+        "Prompt tokens are not counted: most are cached prefixes.",
     )
     max_requests: int | None = Field(
-        None, ge=1, description="The same, counted in requests: proposals, classifications and instances."
+        None, ge=1, description="The same for requests: proposals, classifications and instances."
     )
     min_rows: int = Field(
         32,
         ge=1,
-        description="`run` goes on to tuning after a generation that stopped early when there are so many training "
-        "rows.",
+        description="After a generation that stopped early, `run` goes on to tuning if there are at least this many "
+        "training rows.",
     )
 
     @field_validator("finish_by", mode="before")
@@ -208,43 +218,50 @@ class Limits(Section):
 
 
 class Regenerate(Sampling):
-    """Rewriting the outputs of a run by another model."""
+    """Rewriting the outputs of a run with another model."""
 
     model: str | None = Field(
         None,
-        description="Model that writes the outputs anew: a local path, or a name on the Hub; default: none does. In "
-        "rounds, `tuned` is the model of the round before, which rewrites the outputs of all earlier rounds.",
+        description="Model that rewrites the outputs: a local path, or a name on the Hub; default: no model. In "
+        "rounds, `tuned` is the model tuned in the round before; it rewrites the outputs of all earlier rounds.",
     )
-    engine: dict[str, Any] = Field({}, description="vLLM engine arguments for that model, over those of `engine`.")
+    engine: dict[str, Any] = Field(
+        {}, description="vLLM engine arguments for that model; they override those of `engine`."
+    )
 
 
 class Export(Section):
-    """How a run becomes a dataset."""
+    """Turning a run into a dataset."""
 
-    include_seeds: bool = Field(False, description="Whether the seed tasks themselves go into the training split.")
-    validation_unseen: float = Field(0.05, ge=0, lt=1, description="Share of tasks held out as a whole.")
+    include_seeds: bool = Field(False, description="Add the seed tasks to the training split.")
+    validation_unseen: float = Field(
+        0.05, ge=0, lt=1, description="Share of tasks that are held out with all their instances."
+    )
     validation_seen: float = Field(
-        0.05, ge=0, lt=1, description="Share of training tasks of which one further instance is held out."
+        0.05, ge=0, lt=1, description="Share of training tasks of which one instance is held out."
     )
     eval_threshold: float = Field(
-        0.7, gt=0, lt=1, description="Leave out rows whose instruction has a greater ROUGE-L F to an evaluation task."
+        0.7,
+        gt=0,
+        lt=1,
+        description="Leave out rows whose instruction has a greater ROUGE-L F than this with an evaluation task.",
     )
 
 
 class Tune(BaseModel):
-    """The tuning stage. Any argument of TRL's `SFTConfig` and `ModelConfig` may stand here by its own name."""
+    """The tuning stage. Any argument of TRL's `SFTConfig` and `ModelConfig` can be given here by its own name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     model: str | None = Field(None, description="Model to tune; default: the generator.")
     num_processes: int | None = Field(None, ge=1, description="Processes of `accelerate launch`; default: one per GPU.")
     accelerate_config: str | None = Field(
-        None, description="File of `accelerate config` to launch by: FSDP, DeepSpeed, several machines."
+        None, description="Launch with this file of `accelerate config`: FSDP, DeepSpeed, several machines."
     )
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments that are TRL's."""
+        """The arguments of TRL."""
         return dict(self.model_extra or {})
 
 
@@ -259,46 +276,46 @@ class Evaluate(Section):
     num_positive_examples: int = Field(
         2, ge=0, description="Positive examples in the prompt of a Super-NaturalInstructions task; 0 is zero-shot."
     )
-    seeds_baseline: bool = Field(False, description="Whether to tune on the seeds alone too, as a baseline.")
+    seeds_baseline: bool = Field(False, description="Also tune a model on the seeds alone, as a baseline.")
     max_tokens: int = Field(256, ge=1, description="Longest answer, in tokens.")
-    num_examples: int = Field(6, ge=1, description="Seeds shown to the base model in its few-shot form.")
+    num_examples: int = Field(6, ge=1, description="Seed tasks shown to the base model in its few-shot arm.")
     num_resamples: int = Field(10_000, ge=100, description="Bootstrap resamples of each interval.")
-    confidence: float = Field(0.95, gt=0, lt=1, description="Confidence of each interval.")
+    confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of each interval.")
     consistency: bool = Field(
-        False, description="Whether to measure how far answers to paraphrases, and sampled answers, agree."
+        False, description="Measure how well the answers to paraphrases agree, and sampled answers."
     )
     num_paraphrases: int = Field(
-        3, ge=0, description="Most paraphrases of an instruction: the file's, then by template."
+        3, ge=0, description="Most paraphrases of an instruction: first those in the file, then by template."
     )
-    num_samples: int = Field(4, ge=2, description="Answers sampled to each question to see whether they agree.")
+    num_samples: int = Field(4, ge=2, description="Answers sampled for each question, to see whether they agree.")
     sample_temperature: float = Field(0.7, gt=0, description="Temperature of these samples.")
     plain_text: tuple[str, ...] = Field(
-        (), description="Text files (UTF-8) whose perplexity shows what was forgotten. Repeatable."
+        (), description="Text files (UTF-8); a higher perplexity on them shows what the tuned model forgot. Repeatable."
     )
     ifeval: str | None = Field(
-        None, description="File of IFEval's shape (JSON Lines); constraints are checked by lm-eval's own code."
+        None, description="File of IFEval (JSON Lines, `input_data.jsonl`); lm-eval's own code checks the constraints."
     )
-    ifeval_max_tokens: int = Field(1280, ge=1, description="Longest answer to a prompt of IFEval, in tokens.")
+    ifeval_max_tokens: int = Field(1280, ge=1, description="Longest answer to an IFEval prompt, in tokens.")
     lm_eval: tuple[str, ...] = Field(
-        (), description="lm-eval tasks, by name or as a local YAML file, run for base and tuned model. Repeatable."
+        (), description="lm-eval task, by name or as a local YAML file, for the base and the tuned model. Repeatable."
     )
     lm_eval_limit: int | None = Field(None, ge=1, description="Most documents of each lm-eval task.")
     judge: str | None = Field(
         None, description="Model that judges pairs of answers: as for --model, or its name at --judge-endpoint."
     )
     judge_endpoint: str | None = Field(
-        None, description="OpenAI-compatible URL of the judge (.../v1); its key is read from OPENAI_API_KEY."
+        None, description="OpenAI-compatible URL of the judge (.../v1); the key is read from OPENAI_API_KEY."
     )
-    judge_limit: int | None = Field(None, ge=1, description="Most questions of each set that are judged.")
+    judge_limit: int | None = Field(None, ge=1, description="Most questions of each set that the judge sees.")
     judge_max_tokens: int = Field(512, ge=8, description="Longest judgement, in tokens.")
 
     @field_validator("judge_endpoint")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        """The configuration is written into the run directory."""
+        """Refuse a key in the URL: the configuration is written into the run directory."""
         if value is not None and ("@" in value or not value.startswith(("http://", "https://"))):
             raise ValueError(
-                "must be a URL that begins with http:// or https:// and holds no key; keys go into OPENAI_API_KEY"
+                "must be a URL that begins with http:// or https:// and contains no key; set the key as OPENAI_API_KEY"
             )
         return value
 
@@ -310,8 +327,8 @@ class Rounds(Section):
     patience: int = Field(
         1,
         ge=0,
-        description="Stop after so many rounds in succession that are not shown to be better on held-out tasks than "
-        "the best before them; 0 makes all rounds.",
+        description="Stop after this many rounds in a row that are not shown to be better on held-out tasks than the "
+        "best round before; 0 makes all rounds.",
     )
 
 
@@ -334,27 +351,29 @@ class Config(Section):
     )
     output_dir: str | None = Field(None, description="Run directory.")
     num_instructions: int = Field(
-        1000, ge=1, description="Instructions to accept; more may be asked of a finished run."
+        1000, ge=1, description="Instructions to accept; a finished run can be given a higher number."
     )
-    seed: int = Field(42, ge=0, description="Seed of every random choice of the run.")
+    seed: int = Field(42, ge=0, description="Seed of all random choices of the run.")
     prompting: Literal["auto", "completion", "chat"] = Field(
         "auto",
-        description="Prompt by text completion or through the chat template; auto: chat when the model has a template.",
+        description="Prompt by text completion or with the chat template; auto: chat if the model has a template.",
     )
     window: int = Field(
         96, ge=1, description="Proposals in flight: proposal n sees the pool after proposals <= n - window."
     )
-    max_in_flight: int = Field(512, ge=1, description="Requests given to the engine at once.")
+    max_in_flight: int = Field(512, ge=1, description="Most requests that the engine has at once.")
     fsync_interval: float = Field(1.0, ge=0, description="Seconds between fsyncs of the journal; 0 syncs every line.")
     max_engine_restarts: int = Field(
-        5, ge=0, description="Restarts of an engine that dies or hangs, in a row without an answer between them."
+        5,
+        ge=0,
+        description="Most restarts in a row of an engine that dies or hangs without a single answer in between.",
     )
     stall_timeout: float = Field(
-        300.0, gt=0, description="Seconds without a token, with requests in flight, after which the engine hangs."
+        300.0,
+        gt=0,
+        description="Seconds without a token while it has requests, after which the engine counts as hanging.",
     )
-    request_timeout: float = Field(
-        3600.0, gt=0, description="Seconds the engine may take over one request; more than stall_timeout."
-    )
+    request_timeout: float = Field(3600.0, gt=0, description="Most seconds for one request; more than stall_timeout.")
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     classification: Classification = Classification()
@@ -376,7 +395,7 @@ class Config(Section):
     @field_validator("request_timeout")
     @classmethod
     def _a_hang_is_noticed_first(cls, value: float, others: ValidationInfo) -> float:
-        """Else every request that an engine has when it hangs would be marked failed for good."""
+        """Refuse a shorter one: every request that an engine has when it hangs would be marked as failed for good."""
         if value <= others.data.get("stall_timeout", 0):
             raise ValueError(f"must be greater than stall_timeout ({others.data['stall_timeout']:g}), got {value:g}")
         return value
@@ -384,19 +403,19 @@ class Config(Section):
     @field_validator("engine", "tune")
     @classmethod
     def _no_secrets(cls, value: Any) -> Any:
-        """Whatever stands here is written to files and command lines, where no key belongs."""
-        found = list(_secrets(value.arguments if isinstance(value, Tune) else value))
-        if found:
+        """Refuse keys: these values are written to files and command lines."""
+        names = list(_secrets(value.arguments if isinstance(value, Tune) else value))
+        if names:
             raise ValueError(
-                f"holds keys ({', '.join(found)}), which are taken from the environment alone, so that none is written "
-                "anywhere; leave them out, and set HF_TOKEN (or run `hf auth login`)"
+                f"holds keys ({', '.join(names)}); keys are only read from the environment, so that none is "
+                "written to a file; leave them out, and set HF_TOKEN (or run `hf auth login`)"
             )
         return value
 
     @model_validator(mode="before")
     @classmethod
     def _sections_may_be_empty(cls, values: Any) -> Any:
-        """`filters:` with all its options commented out is null to YAML."""
+        """Read `filters:` with all its options commented out, which is null in YAML."""
         if not isinstance(values, dict):
             return values
         sections = {
@@ -407,10 +426,10 @@ class Config(Section):
         return {name: {} if value is None and name in sections else value for name, value in values.items()}
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run; a run directory never mixes two of these.
+        """Return what makes two runs the same run; a run directory never mixes two of these.
 
-        Left out is what only paces a run (parallelism, memory, target, saturation, limits) and what happens after
-        generation.
+        It leaves out what only changes the pace of a run (parallelism, memory, target, saturation, limits), and what
+        happens after generation.
         """
         paced = {
             "num_instructions",
@@ -433,7 +452,7 @@ class Config(Section):
         return identity
 
     def kept(self) -> Config:
-        """The configuration as a run directory keeps it: without what holds for one call alone."""
+        """Return the configuration as a run directory keeps it: without the options that hold for one call."""
         return self.model_copy(
             update={"limits": self.limits.model_copy(update={"finish_by": None, "time_limit": None})}
         )
@@ -443,10 +462,10 @@ ENGINE_IDENTITY = frozenset(
     "dtype quantization tokenizer tokenizer_revision max_model_len hf_overrides load_format kv_cache_dtype "
     "rope_scaling".split()
 )
-"""vLLM engine arguments that change what the model answers; the others only pace it."""
+"""vLLM engine arguments that change what the model answers; the others only change its pace."""
 
 ENGINE_OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revision".split())
-"""vLLM engine arguments that belong to the generator's own files: no other model of the run is given them."""
+"""vLLM engine arguments that belong to the generator's own files; other models of the run do not get them."""
 
 
 _SECRET = re.compile(
@@ -458,7 +477,7 @@ _SECRET = re.compile(
 
 
 def _secrets(values: dict[str, Any], within: str = "") -> Iterator[str]:
-    """The dotted names of secrets in a section that is handed on, nested ones included; `hf_token: true` is none."""
+    """Yield the dotted names of secrets in a section, nested ones included; `hf_token: true` is none."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _secrets(value, f"{within}{name}.")

@@ -1,4 +1,4 @@
-"""`selfinstruct init`: a configuration file in which every option stands, explained, commented out at its default."""
+"""`selfinstruct init`: a configuration file with every option, explained and commented out at its default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfinstruct.config.schema import Config
 
 _TOP = """\
 # Configuration of a selfinstruct run:   selfinstruct run {name}.yaml
-# Options that are commented out stand at their defaults.
+# Options that are commented out show their defaults.
 
 """
 _EXAMPLES = {
@@ -28,11 +28,11 @@ _ABOUT = {
 
 
 def starter_yaml(model: str | None, name: str) -> str:
-    """The text of a starter configuration.
+    """Return the text of a starter configuration.
 
     Args:
-        model: written into it; default: a base model that fits most GPUs.
-        name: of the file, without suffix; names the run directory too.
+        model: to write into it; default: a base model that fits most GPUs.
+        name: of the file, without suffix; the run directory gets it too.
     """
     chosen = {"model": model or "Qwen/Qwen3-8B-Base", "output_dir": f"runs/{name}", "num_instructions": 1000}
     parts = [_TOP.format(name=name)]

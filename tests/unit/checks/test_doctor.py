@@ -61,7 +61,7 @@ def test_hardware(tmp_path: Path) -> None:
     assert doctor.gpu(GPU, lambda: True) == Check("GPU", "ok", "H100 (79.0 GiB of 80.0 GiB free)")
     assert "torch cannot use it" in doctor.gpu(GPU, lambda: False).found
     held = Hardware((Gpu("H100", 80 * GIB, 3 * GIB),), 0, 0)
-    assert "who holds" in doctor.gpu(held, lambda: True).remedy
+    assert "which programs use" in doctor.gpu(held, lambda: True).remedy
     assert doctor.compiler(CPU, lambda _: None).verdict == "ok" and doctor.compiler(GPU, lambda _: None).remedy
     assert doctor.compiler(GPU, lambda name: f"/usr/bin/{name}").verdict == "ok"
     assert doctor.memory(CPU).verdict == "ok" and needs_remedy(doctor.memory(held)).verdict == "failed"

@@ -119,7 +119,7 @@ def test_unknown_commands_and_options_get_a_suggestion() -> None:
     assert "did you mean --num-instructions?" in fails(2, "demo", "--num-instrutions", "5")
     assert "unexpected argument 'more'" in fails(2, "run", "x.yaml", "more")
     for command in ("run", "iterate"):
-        assert "CONFIG must stand before options" in fails(2, command, "--tune.packing", "x.yaml")
+        assert "CONFIG must come before options" in fails(2, command, "--tune.packing", "x.yaml")
 
 
 def test_an_option_that_vllm_does_not_know_may_be_ours_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_an_option_that_vllm_does_not_know_may_be_ours_misspelt(monkeypatch: pyt
     said = fails(2, "generate", "--num-instruction", "5")
     assert "unrecognized arguments: --num-instruction 5; did you mean --num-instructions?" in said
     assert "did you mean" not in fails(2, "generate", "--xyzzy")
-    assert "unexpected argument 'mine.jsonl'; every value belongs to an option" in fails(2, "generate", "mine.jsonl")
+    assert "unexpected argument 'mine.jsonl'; every value needs its option" in fails(2, "generate", "mine.jsonl")
 
 
 def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_run_directory_made_with_other_settings(tmp_path: Path, seed_file: Pat
     assert f"{run} holds a run made with other settings:" in said
     assert "  seed: recorded 42, now 7" in said
     assert "  proposal.temperature: recorded 0.7, now 0.1" in said
-    assert "--overwrite to start anew" in said
+    assert "--overwrite to start from scratch" in said
     write(seed_file, seed_file.read_bytes().replace(b"night buses", b"night trains"))
     assert "seeds_sha256" in fails(2, *command)
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before, "nothing is lost"

@@ -114,7 +114,7 @@ def test_one_seed_file_needs_no_list(write: Any) -> None:
             "proposal: {num_seed_examples: 0, num_generated_examples: 0}",
             "`proposal`: num_seed_examples + num_generated_examples must be at least 1",
         ),
-        ("window: 1\nseed: 2\nwindow: 3", "line 3: not valid YAML: key 'window' stands twice"),
+        ("window: 1\nseed: 2\nwindow: 3", "line 3: not valid YAML: key 'window' is given twice"),
         ("a: 1\nb: [1", "line 2: not valid YAML: "),
         ("a: b: c", "line 1: not valid YAML: "),
         ("a: 2026-13-45", "not valid YAML: "),

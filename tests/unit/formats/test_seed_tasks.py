@@ -155,11 +155,11 @@ def test_advice_tells_what_is_worth_knowing(tmp_path: Path) -> None:
         ]
     )
     remarks = "\n".join(seed_lint.advice(tasks))
-    assert "no classification task: packaged examples are borrowed" in remarks
+    assert "no classification task: the prompts that need one use packaged examples" in remarks
     assert "name 'n' is used 2 times" in remarks
     assert "b: nearly the same as a (ROUGE-L F 0.833)" in remarks
     assert "c: the filters would reject such an instruction: too_short" in remarks
-    assert "d: an instance holds a line that opens like a prompt's field" in remarks
+    assert "d: an instance has a line that begins like a prompt's field" in remarks
     one_label = row(is_classification=True, instances=[{"input": k, "output": "yes"} for k in "ab"])
     remarks = "\n".join(seed_lint.advice(seed_tasks.load_seed_tasks([write(tmp_path / "s.jsonl", one_label)])))
     assert "only classification tasks" in remarks
