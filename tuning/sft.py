@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def tune(argv: Sequence[str]) -> None:
         StoppedError: the memory is too small.
         Interrupted: a signal came; the same command continues.
     """
+    started = time.monotonic()
     # What these import is slow to load, and reads the environment that `main` has set.
     from tuning.training import card, checkpoints, data, record
     from tuning.training.arguments import parse
@@ -74,7 +76,7 @@ def tune(argv: Sequence[str]) -> None:
     checked = check_loaded(trainer, prepared, checked)
 
     begun = record.begin(arguments, prepared, checked, trainer, identity=identity, resumed_from_step=start.step)
-    with record.recorded(output_dir, begun, trainer):
+    with record.recorded(output_dir, begun, trainer, started=started):
         train(trainer, start.checkpoint)
         save(trainer, prepared.tokenizer, output_dir, base=base, merge=options.merge)
     if is_main:

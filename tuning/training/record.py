@@ -40,7 +40,6 @@ from tuning.training.check import Checked
 from tuning.training.data import TokenizedRow
 from tuning.training.prepare import BaseModel, Prepared
 
-_STARTED = time.monotonic()
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 
 
@@ -107,7 +106,7 @@ def begin(
 
 
 @contextlib.contextmanager
-def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator[None]:
+def recorded(output_dir: Path, record: TrainingRecord, trainer: Any, *, started: float) -> Iterator[None]:
     """Write and print the record when the block begins; write it again when it ends or fails.
 
     Only the main process does so.
@@ -116,13 +115,14 @@ def recorded(output_dir: Path, record: TrainingRecord, trainer: Any) -> Iterator
         output_dir: the folder of the record.
         record: as the training begins.
         trainer: trained in the block.
+        started: when the program started, by `time.monotonic`.
     """
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
 
     def write(**outcome: Any) -> None:
         if trainer.is_world_process_zero():
-            now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch), **outcome)
+            now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch, started), **outcome)
             write_training_record(ModelDirectory(output_dir).record_path, now)
 
     write(state="running")
@@ -229,7 +229,7 @@ def _loss(value: float | None) -> str:
     return "nan" if value is None else f"{value:.3f}"
 
 
-def _progress(record: TrainingRecord, trainer: Any, stopwatch: Stopwatch) -> dict[str, Any]:
+def _progress(record: TrainingRecord, trainer: Any, stopwatch: Stopwatch, started: float) -> dict[str, Any]:
     """Return the fields that change while the trainer works."""
     state, history = trainer.state, trainer.state.log_history
     loss = losses(history, state.best_global_step if trainer.args.load_best_model_at_end else None)
@@ -243,9 +243,9 @@ def _progress(record: TrainingRecord, trainer: Any, stopwatch: Stopwatch) -> dic
         "loss": loss,
         "overfitting": overfitting(loss.evaluation),
         "runtime": Runtime(
-            startup_s=round(stopwatch.began - _STARTED, 1),
+            startup_s=round(stopwatch.began - started, 1),
             train_s=round(stopwatch.train_s, 1),
-            total_s=round(time.monotonic() - _STARTED, 1),
+            total_s=round(time.monotonic() - started, 1),
             steps_per_s=round(done / max(seconds, 1e-6), 3),
             tokens_per_s=round(tokens / max(seconds, 1e-6), 1),
         ),
