@@ -42,7 +42,7 @@ def models(model: str, against: str | None = None) -> list[NamedModel]:
         path = run.model.path
         model = str(path)
     record = stored_record(path)
-    base = record.model if record else None
+    base = (record.model or None) if record else None
     name = "tuned" if base else Path(model).name
     if against == "none" or (against is None and base is None):
         return [NamedModel(name, model)]

@@ -69,7 +69,7 @@ def test_a_conversation_is_remembered_and_forgotten(run):
     assert speaker.messages[1]["content"] == first.strip()
     speaker.forget()
     assert "".join(speaker.answer("apple 0", max_tokens=12)) == first
-    with pytest.raises(InputError, match="do not fit the 512 of tuned"):
+    with pytest.raises(InputError, match=r"do not fit into the context of tuned \(512 tokens\)"):
         next(speaker.answer("word " * 300, max_tokens=12))
     assert len(speaker.messages) == 2
 
