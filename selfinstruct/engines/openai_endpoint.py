@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint as an engine: for a judge that runs elsewhere (`vllm serve`, a provider).
 
-The key comes from the environment alone (`OPENAI_API_KEY`) and is never written anywhere. The client is OpenAI's own,
-which waits and tries again where the server is busy.
+The key is read from the environment alone (`OPENAI_API_KEY`) and is never written anywhere. The client is OpenAI's own,
+which waits and tries again when the server is busy.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ _AT_ONCE = 32
 _RETRIES = 6
 _TIMEOUT_S = 600.0
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "temperature": ""}
-"""What to try where a server refuses an option; "" leaves it out."""
+"""The name to try next when a server refuses an option; "" leaves the option out."""
 
 
 class Endpoint:
-    """Answers chat requests through an endpoint. Make it with `await Endpoint.connect(...)`.
+    """An engine that sends chat requests to an endpoint. Make it with `await Endpoint.connect(...)`.
 
-    The server alone counts tokens and knows its context: `count_tokens` counts words, `context_length` is no limit.
+    Only the server can count tokens, and only it knows its context. So `count_tokens` counts words, and
+    `context_length` is no limit.
     """
 
     context_length = 1 << 30
@@ -38,21 +39,28 @@ class Endpoint:
 
     @classmethod
     async def connect(cls, url: str, model: str | None, *, retries: int = _RETRIES) -> Endpoint:
-        """Reach the server and see that it has the model; without a name, the first one that it serves is taken.
+        """Connect to a server.
+
+        Args:
+            url: of the server; it mostly ends in `/v1`.
+            model: the model's name; None: the first one that the server lists.
+            retries: how often a request is repeated when the server is busy.
 
         Raises:
-            ConfigError: there is no such server or model, or it wants another key.
-            EngineError: the server fails.
+            ConfigError: the server lists no model, or refuses the key.
+            EngineError: the server cannot be reached, or fails.
         """
         try:
             import openai
         except ImportError as error:
             raise ConfigError(f"the client of endpoints cannot be imported: {error}; pip install openai") from error
-        key = os.environ.get("OPENAI_API_KEY") or "none"  # A server of one's own mostly wants none.
+        key = (
+            os.environ.get("OPENAI_API_KEY") or "none"
+        )  # The client needs a key, a server of one's own mostly does not.
         client = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=retries, timeout=_TIMEOUT_S)
         if model is None:
             try:
-                served = [found.id async for found in client.models.list()]
+                served = [listed.id async for listed in client.models.list()]
             except openai.OpenAIError as error:
                 await client.close()
                 raise _error(url, error) from error
@@ -63,15 +71,21 @@ class Endpoint:
         return cls(client, model)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Words of the prompt."""
+        """Return the number of words of the prompt."""
         return sum(len(message["content"].split()) for message in _messages(prompt))
 
     def progress(self) -> int:
-        """Nothing can be seen but answers."""
+        """Return 0: only whole answers can be observed."""
         return 0
 
     async def generate(self, request: Request) -> Completion:
-        """The server's answer. What it refuses for this request alone is `RequestFailed`."""
+        """Return the server's answer.
+
+        Raises:
+            RequestFailed: the server refuses this request.
+            ConfigError: the server refuses the key, or does not have the model.
+            EngineError: the server cannot be reached, or fails.
+        """
         import openai
 
         async with self._slots:
@@ -89,7 +103,7 @@ class Endpoint:
         return Completion(choice.message.content or "", reason, *counts)
 
     async def _create(self, request: Request) -> Any:
-        """Ask in the terms that the server knows: some models want another name for the limit, or no temperature."""
+        """Send a request with the options that the server knows: some have another limit, or no temperature."""
         import openai
 
         known = {"max_tokens": request.sampling.max_tokens, "temperature": request.sampling.temperature}
@@ -117,7 +131,7 @@ def _messages(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def _error(url: str, error: Any) -> ConfigError | EngineError:
-    """What went wrong for good, with its remedy."""
+    """Return the error to raise, with its remedy."""
     import openai
 
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
@@ -126,4 +140,4 @@ def _error(url: str, error: Any) -> ConfigError | EngineError:
         return ConfigError(f"{url}: {str(error)[:300]}; check the URL (it mostly ends in /v1) and the name in --judge")
     if isinstance(error, openai.APIConnectionError):
         return EngineError(f"{url}: cannot be reached: {error.__cause__ or error}; is the server up?")
-    return EngineError(f"{url}: {str(error)[:300]}; give the same command again later")
+    return EngineError(f"{url}: {str(error)[:300]}; repeat the command later")

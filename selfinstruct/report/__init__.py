@@ -42,7 +42,9 @@ def render(report: Report) -> str:
 
     figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment().get_template("template.html")
-    text_of_page = page.render(report=report, figures=figures, metric_names=outcome.METRIC_NAMES, real_run=REAL_RUN)
+    text_of_page = page.render(
+        report=report, figures=figures, metric_names=outcome.METRIC_NAMES, real_run=REAL_RUN, tuned_arm=outcome.TUNED
+    )
     return text_of_page.strip() + "\n"
 
 

@@ -1,10 +1,12 @@
-"""The evaluation stage on a scripted engine: what is asked, what is saved, what is asked again, what comes of it."""
+"""The evaluation stage on a scripted engine: what is asked, what is kept, what is asked again, and the scores."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -631,3 +633,11 @@ def test_main_with_a_model_that_is_not_there(
     assert main(["--run-dir", str(run.path), "--model", "x=/no/such/model"]) == 2
     assert "error: model '/no/such/model': no such model" in capsys.readouterr().err
     assert on_scripted.models == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, tuning.evaluate; print(sorted({'numpy', 'torch', 'vllm', 'yaml', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

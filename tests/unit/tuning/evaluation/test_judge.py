@@ -1,4 +1,4 @@
-"""Pairwise judgement by scripted judges: fair, biased, mute; what is kept, what is asked again, what it comes to."""
+"""Pairwise judgement by scripted judges: fair, biased, mute; what is kept, what is asked again, and the scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consistency, forgetting, IFEval and lm-eval: what arms are asked, what is kept, what it comes to."""
+"""Consistency, forgetting, IFEval and lm-eval: what arms are asked, what is kept, and its scores."""
 
 from __future__ import annotations
 
@@ -263,10 +263,10 @@ def constraints(tmp_path: Path) -> Path:
 
 def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path) -> None:
     quiet = "the boats lie in the harbour and the water is still and nobody is about this morning"
-    told = {"harbour": quiet, "three": "Here is one. It is a start! Is there another?", "CAPITALS": "SO BE it."}
+    answers = {"harbour": quiet, "three": "Here is one. It is a start! Is there another?", "CAPITALS": "SO BE it."}
 
     def rule(text: str, _: float) -> str:
-        return next((answer for word, answer in told.items() if word in text), "x")
+        return next((answer for word, answer in answers.items() if word in text), "x")
 
     start = Starter(scripted=answers_by(lambda text, _: "Well, no."), model=answers_by(rule))
     options = changed(config, ifeval=str(constraints), ifeval_max_tokens=77)

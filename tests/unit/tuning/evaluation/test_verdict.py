@@ -1,4 +1,4 @@
-"""Every sentence that comparisons can come to."""
+"""Every sentence that a verdict can be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuning.evaluation.verdict import verdict as of
 
 
 def difference(b: str, low: float, high: float, name: str = "eval_tasks", **values: Any) -> Comparison:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "set": name,
         "metric": "rouge_l",
         "a": TUNED,
@@ -24,7 +24,7 @@ def difference(b: str, low: float, high: float, name: str = "eval_tasks", **valu
         "n_tasks": 60,
         "significant": not low <= 0 <= high,
     }
-    return Comparison(**(given | values))
+    return Comparison(**(fields | values))
 
 
 def verdict(*found: Comparison, sets: tuple[str, ...] = ("eval_tasks",), others: tuple[str, ...] = ()) -> str:
@@ -107,7 +107,7 @@ def test_headline(base: Any, seeds: Any, few_shot: Any, headline: str) -> None:
     bounds = {BASE: base, SEEDS_ONLY: seeds, FEW_SHOT: few_shot}
     text = verdict(*(difference(arm, *found) for arm, found in bounds.items() if found))
     assert text.startswith(headline)
-    assert text.count(" [") == sum(found is not None for found in bounds.values()), "every comparison is told"
+    assert text.count(" [") == sum(b is not None for b in bounds.values()), "every comparison is in it"
 
 
 def test_worse_is_said_against() -> None:
@@ -129,7 +129,7 @@ def test_a_sentence_for_each_set() -> None:
     assert text.count("No significant difference on the 60 tasks of mine") == 1
 
 
-def test_tasks_that_a_program_wrote_stand_beside_it() -> None:
+def test_tasks_that_a_program_wrote_are_beside_it() -> None:
     made = difference(BASE, 50, 60, "made")
     text = verdict(difference(BASE, -1, 3), made, others=("made",))
     assert text.startswith(verdict(difference(BASE, -1, 3)))
