@@ -19,6 +19,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
+from selfinstruct.run.lines import Interruption, encode
 from tests.conftest import run_scripted, script
 from tests.faults.disk import Disk, MachineStops
 from tests.faults.same import assert_same, exported
@@ -139,7 +140,7 @@ def test_with_interval_zero_nothing_that_was_committed_is_lost(
                 assert committed == []
             with JournalWriter(run.journal, fsync_interval=0) as journal:
                 for _ in range(most):
-                    line = {"kind": "control", "k": len(committed), "text": "Größe 写 \ud800"[: seed % 10]}
+                    line = Interruption(len(committed), "Größe 写 \ud800"[: seed % 10])
                     journal.append(line)
                     committed.append(line)
 
@@ -161,7 +162,7 @@ def test_with_an_interval_the_last_interval_alone_may_be_lost(make_disk: Any, tm
         disk.stop_after(draw.randint(20, 60))
         with pytest.raises(MachineStops), run.locked(), JournalWriter(run.journal, fsync_interval=0.002) as journal:
             while True:
-                line = {"kind": "control", "round": round_, "k": len(appended), "text": "x" * draw.randint(0, 50)}
+                line = Interruption(round_, f"{len(appended)}{'x' * draw.randint(0, 50)}")
                 appended.append(line)
                 journal.append(line)
         synced = disk.synced(run.journal)
@@ -177,10 +178,14 @@ def test_with_an_interval_the_last_interval_alone_may_be_lost(make_disk: Any, tm
                     disk.restore()
             data = run.journal.read_bytes()
             assert data.startswith(synced[: synced.rfind(b"\n") + 1])
-            kept = [line for line in read_lines(run.journal) if line["round"] == round_]
+            kept = [
+                line
+                for line in read_lines(run.journal)
+                if isinstance(line, Interruption) and line.after_proposal == round_
+            ]
             assert kept == appended[: len(kept)]
             lost += len(appended) - len(kept)
-            assert data == b"".join(jsonl.dumps(line).encode() + b"\n" for line in read_lines(run.journal))
+            assert data == b"".join(encode(line) for line in read_lines(run.journal))
     assert lost > 0, "nothing was ever lost, so this test shows nothing"
 
 

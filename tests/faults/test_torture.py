@@ -23,6 +23,7 @@ from selfinstruct.config.load import dump_yaml
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
+from selfinstruct.run.lines import to_json
 from selfinstruct.run.state import replay
 from tests.conftest import run_scripted
 from tests.faults.driven import ENDED_BY_SIGNAL, ROOT, Driven, kill_until_done, listen
@@ -118,7 +119,7 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
         assert data.startswith(before[: before.rfind(b"\n") + 1]), "something committed was lost"
         if data:
             found = status(run.path)
-            _assert_sums(found, list(read_lines(run.journal)))
+            _assert_sums(found, list(map(to_json, read_lines(run.journal))))
         if number is not None:
             kills[signal.Signals(number).name] += 1
         _say(kills, lines=_lines(run))

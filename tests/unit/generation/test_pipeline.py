@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from selfinstruct.chain import chain
 from selfinstruct.config.schema import Config
@@ -467,53 +465,3 @@ def test_an_engine_that_dies_leaves_a_run_that_continues_to_the_same_end(
     assert proposals(journal_lines(tmp_path / "run")) == proposals(journal_lines(tmp_path / "whole"))
     assert as_set(journal_lines(tmp_path / "run")) == as_set(journal_lines(tmp_path / "whole"))
     assert exported(config) == exported(whole)
-
-
-# --------------------------------------------------------------------------------------------------------------- sums
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 10**6),
-    target=st.integers(1, 40),
-    window=st.integers(1, 9),
-    most=st.integers(1, 15),
-    cut=st.floats(0, 1),
-)
-def test_sums_add_up_in_any_prefix_of_any_journal(
-    make_config: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-    seed: int,
-    target: int,
-    window: int,
-    most: int,
-    cut: float,
-) -> None:
-    folder = tmp_path_factory.mktemp("sums")
-    config = make_config(
-        output_dir=str(folder), seed=seed, num_instructions=target, window=window, max_in_flight=most, fsync_interval=1
-    )
-    engine = ScriptedEngine(flaky, latency=0.0005, seed=seed)
-    live = run_scripted(config, engine)
-    lines = journal_lines(folder)
-    assert replayed(lines) == live, "replay and the running pipeline disagree"
-    some = lines[: 1 + round(cut * (len(lines) - 1))]
-    state = replayed(some)
-    summary = state.counts().to_json()
-    by_kind = Counter(line["kind"] for line in some)
-    for kind, counts in summary["requests"].items():
-        assert counts["committed"] + counts["failed"] == by_kind[kind]
-    assert sum(summary["failures"].values()) == sum(c["failed"] for c in summary["requests"].values())
-    candidates = [c for x in some if x["kind"] == "proposal" for c in x.get("candidates", ())]
-    said = summary["candidates"]
-    assert said["total"] == len(candidates) == said["accepted"] + said["rejected"]
-    assert said["rejected"] == sum(said["reasons"].values()) and said["accepted"] == len(state.pool) <= target
-    instances = [c for x in some if x["kind"] == "instances" for c in x.get("candidates", ())]
-    said = summary["instances"]
-    assert said["total"] == len(instances) == said["accepted"] + said["rejected"]
-    assert said["accepted"] == sum(map(len, state.instances.values())) and said["rejected"] == sum(
-        said["reasons"].values()
-    )
-    kinds = summary["classification"]
-    assert kinds["yes"] + kinds["no"] + kinds["failed"] + kinds["pending"] == len(state.pool)
-    assert summary["tokens"]["completion"] == sum((x.get("completion") or {}).get("completion_tokens", 0) for x in some)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError
 from selfinstruct.records import Instance, Instruction
-from selfinstruct.run.lines import from_json
+from selfinstruct.run.lines import encode, from_json, parse
 from selfinstruct.run.state import RunState
 from tests.conftest import journal_lines, replayed, run_scripted, script
+from tests.journals import Plan, make_run, plans
 
 HEADER = {"kind": "run", "version": 1, "identity": {}, "resolved": {}, "num_instructions": 2}
 
@@ -98,3 +102,45 @@ def test_replay_of_any_prefix_is_where_the_run_stood(make_config: Any, tmp_path:
 def test_lines_that_are_no_run_are_refused(lines: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replayed(lines)
+
+
+# --------------------------------------------------------------------------------------------- journals of all sorts
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans, cut=st.floats(0, 1))
+def test_any_journal_replays_to_the_live_state_and_its_sums_add_up_in_any_prefix(
+    make_config: Any, tmp_path_factory: pytest.TempPathFactory, plan: Plan, cut: float
+) -> None:
+    run, live = make_run(plan, tmp_path_factory.mktemp("journal"), make_config)
+    raw = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    assert [encode(parse(line)) for line in raw] == raw
+    lines = journal_lines(run)
+    assert replayed(lines) == live, "replay and the running program disagree"
+    assert live.complete and live.header.regenerates == plan.is_regenerated
+    check_sums(lines[: 1 + round(cut * (len(lines) - 1))])
+
+
+def check_sums(lines: list[dict[str, Any]]) -> None:
+    state = replayed(lines)
+    counts = state.counts()
+    by_kind = Counter(line["kind"] for line in lines)
+    for kind, requests in counts.requests.items():
+        assert requests.committed + requests.failed == by_kind[kind]
+    assert sum(counts.failures.values()) == sum(requests.failed for requests in counts.requests.values())
+    candidates = [c for line in lines if line["kind"] == "proposal" for c in line.get("candidates", ())]
+    of = counts.candidates
+    assert of.total == len(candidates) == of.accepted + of.rejected
+    assert of.rejected == sum(of.reasons.values()) and of.accepted == len(state.pool) <= counts.target
+    instances = [c for line in lines if line["kind"] == "instances" for c in line.get("candidates", ())]
+    of = counts.instances
+    assert of.total == len(instances) == of.accepted + of.rejected and of.rejected == sum(of.reasons.values())
+    assert of.accepted == sum(map(len, state.instances.values()))
+    answers = counts.classification
+    assert answers.yes + answers.no + answers.failed + answers.pending == len(state.pool)
+    if counts.outputs is not None:
+        new = counts.outputs
+        assert new.total == new.rewritten + new.unchanged + new.rejected + new.failed + new.pending == of.accepted
+        assert new.rejected == sum(new.reasons.values())
+    tokens = sum(line.get("completion", {}).get("completion_tokens", 0) for line in lines)
+    assert counts.tokens.completion == tokens
