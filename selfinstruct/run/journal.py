@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
     Raises:
         InputError: a line is damaged; the message names its number and byte offset.
     """
-    return (line for _, line in read_raw_lines(path, live=live))
+    return map(itemgetter(1), read_raw_lines(path, live=live))
 
 
 def read_header(path: Path) -> Header | None:

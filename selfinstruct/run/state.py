@@ -170,6 +170,8 @@ class RunState:
                 self._count_request("output", line)
                 self._apply_output(line)
             case Header():
+                if line.version != VERSION:
+                    raise ValueError(f"it is of version {line.version}, this program reads version {VERSION}")
                 self.header, self.target = line, line.num_instructions
             case TargetRaised():
                 self.target = line.num_instructions
@@ -186,12 +188,14 @@ class RunState:
                 assert_never(never)
 
     def _count_request(self, kind: str, line: RequestLine) -> None:
-        if line.completion is not None:
-            self.prompt_tokens += line.completion.prompt_tokens
-            self.completion_tokens += line.completion.completion_tokens
-            self.tokens_of[kind] += line.completion.completion_tokens
-        self.requests[kind, "failed" if line.failed else "committed"] += 1
-        if line.failed:
+        if (completion := line.completion) is not None:
+            self.prompt_tokens += completion.prompt_tokens
+            self.completion_tokens += completion.completion_tokens
+            self.tokens_of[kind] += completion.completion_tokens
+        if line.failed is None:
+            self.requests[kind, "committed"] += 1
+        else:
+            self.requests[kind, "failed"] += 1
             self.failures[kind, line.failed.reason] += 1
 
     def _apply_proposal(self, line: ProposalLine) -> None:
@@ -290,10 +294,8 @@ def replay(lines: Iterable[Line]) -> RunState:
     with gc_paused():
         for number, line in enumerate(lines, 1):
             try:
-                if (number == 1) != isinstance(line, Header):
+                if isinstance(line, Header) != (number == 1):
                     raise ValueError("the header must be the first line, and no other")
-                if isinstance(line, Header) and line.version != VERSION:
-                    raise ValueError(f"it is of version {line.version}, this program reads version {VERSION}")
                 state.apply(line)
             except ValueError as error:
                 raise InputError(
