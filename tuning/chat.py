@@ -12,6 +12,7 @@ from typing import Any
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.folders import ModelDirectory
 from tuning.training import prompt_formats
 from tuning.training.checkpoints import stored_record
 
@@ -41,7 +42,7 @@ def models(model: str, against: str | None = None) -> list[NamedModel]:
             raise ConfigError(f"{path}: has no tuned model yet; tune one with `selfinstruct tune {path}`")
         path = run.model.path
         model = str(path)
-    record = stored_record(path)
+    record = stored_record(ModelDirectory(path))
     base = (record.model or None) if record else None
     name = "tuned" if base else Path(model).name
     if against == "none" or (against is None and base is None):

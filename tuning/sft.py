@@ -52,15 +52,15 @@ def tune(argv: Sequence[str]) -> None:
     from tuning.training.train import make_trainer, train
 
     arguments = parse(argv)
-    options, output_dir = arguments.tune, Path(arguments.training["output_dir"])
+    options, output = arguments.tune, ModelDirectory(Path(arguments.training["output_dir"]))
     rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)
     identity = record.identity(arguments, base, rows)
     resume_from = arguments.training["resume_from_checkpoint"]
-    start = checkpoints.find_start(output_dir, identity, overwrite=options.overwrite, resume_from=resume_from)
+    start = checkpoints.find_start(output, identity, overwrite=options.overwrite, resume_from=resume_from)
     if start.finished:
         if os.environ.get("RANK", "0") == "0":
-            console.print(f"tune: {output_dir} is already tuned with these settings; --overwrite tunes it again")
+            console.print(f"tune: {output.path} is already tuned with these settings; --overwrite tunes it again")
         return
 
     prepared = prepare(arguments, base, rows)
@@ -68,7 +68,7 @@ def tune(argv: Sequence[str]) -> None:
     is_main = config.process_index == 0
     if is_main:
         # Not earlier: making `config` waits for all processes, so all of them have found their start.
-        checkpoints.remove_unusable(output_dir, start)
+        checkpoints.remove_unusable(output, start)
         show_example(prepared, options.show_row)
 
     checked = check(arguments, config, prepared)
@@ -76,13 +76,13 @@ def tune(argv: Sequence[str]) -> None:
     checked = check_loaded(trainer, prepared, checked)
 
     begun = record.begin(arguments, prepared, checked, trainer, identity=identity, resumed_from_step=start.step)
-    with record.recorded(output_dir, begun, trainer, started=started):
+    with record.recorded(output, begun, trainer, started=started):
         train(trainer, start.checkpoint)
-        save(trainer, prepared.tokenizer, output_dir, base=base, merge=options.merge)
+        save(trainer, prepared.tokenizer, output.path, base=base, merge=options.merge)
     if is_main:
-        card.write(ModelDirectory(output_dir))
-        checkpoints.remove_unneeded(output_dir, arguments.by_user)
-        record.summarize(output_dir)
+        card.write(output)
+        checkpoints.remove_unneeded(output, arguments.by_user)
+        record.summarize(output)
 
 
 def _take_debug(arguments: list[str]) -> bool:

@@ -75,20 +75,20 @@ def files_of(model: Path) -> list[tuple[str, int, int]]:
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
-def stored_record(output_dir: Path) -> TrainingRecord | None:
-    """Return the record in `output_dir`, or None when there is none that can be read."""
+def stored_record(model: ModelDirectory) -> TrainingRecord | None:
+    """Return the record of a model's training, or None when there is none that can be read."""
     with contextlib.suppress(InputError):
-        return ModelDirectory(output_dir).training_record()
+        return model.training_record()
     return None
 
 
 def find_start(
-    output_dir: Path, wanted: Identity, *, overwrite: bool = False, resume_from: str | bool | None = None
+    output: ModelDirectory, wanted: Identity, *, overwrite: bool = False, resume_from: str | bool | None = None
 ) -> Start:
     """Find out where a training starts. Only reads, so that every process of a training comes to the same result.
 
     Args:
-        output_dir: the model's folder.
+        output: the model's folder.
         wanted: of the training that is to be started.
         overwrite: start from scratch, whatever is there.
         resume_from: TRL's `resume_from_checkpoint`: a checkpoint's folder; true and None mean the last one.
@@ -96,7 +96,7 @@ def find_start(
     Raises:
         ConfigError: `resume_from` is not a checkpoint.
     """
-    record = stored_record(output_dir)
+    record = stored_record(output)
     same = record is not None and record.identity == wanted and not overwrite
     if same and record is not None and record.state == "finished":
         return Start(finished=True)
@@ -105,7 +105,7 @@ def find_start(
         if not _is_complete(checkpoint):
             raise ConfigError(f"--resume_from_checkpoint {checkpoint}: no complete checkpoint-N folder of a trainer")
         return Start(checkpoint=checkpoint)
-    folder = ModelDirectory(output_dir).checkpoints
+    folder = output.checkpoints
     if same:
         return Start(checkpoint=last_complete(folder))
     return Start(of_other_settings=not overwrite and any(_all(folder)))
@@ -120,38 +120,38 @@ def last_complete(folder: Path) -> Path | None:
     return next((path for path in sorted(_all(folder), key=step_of, reverse=True) if _is_complete(path)), None)
 
 
-def remove_unusable(output_dir: Path, start: Start) -> None:
+def remove_unusable(output: ModelDirectory, start: Start) -> None:
     """Remove the checkpoints that the training cannot continue from.
 
     Args:
-        output_dir: the model's folder.
+        output: the model's folder.
         start: where the training starts. Without a checkpoint, all are of another training; else some are incomplete.
     """
     if start.of_other_settings:
         console.print("tune: the checkpoints here are of other settings or another dataset; starting from scratch")
     if start.checkpoint is None:
-        discard(output_dir)
+        discard(output)
         return
-    for path in list(_all(ModelDirectory(output_dir).checkpoints)):
+    for path in list(_all(output.checkpoints)):
         if step_of(path) > step_of(start.checkpoint) and not _is_complete(path):
             shutil.rmtree(path)
 
 
-def remove_unneeded(output_dir: Path, by_user: Collection[str]) -> None:
+def remove_unneeded(output: ModelDirectory, by_user: Collection[str]) -> None:
     """Remove the checkpoints of a finished training, unless the user gave an argument about them.
 
     Args:
-        output_dir: the model's folder.
+        output: the model's folder.
         by_user: names of the arguments that the user gave.
     """
-    folder = ModelDirectory(output_dir).checkpoints
+    folder = output.checkpoints
     if not any(name.startswith("save_") for name in by_user) or not any(folder.glob("*")):
-        discard(output_dir)
+        discard(output)
 
 
-def discard(output_dir: Path) -> None:
+def discard(output: ModelDirectory) -> None:
     """Remove all checkpoints."""
-    shutil.rmtree(ModelDirectory(output_dir).checkpoints, ignore_errors=True)
+    shutil.rmtree(output.checkpoints, ignore_errors=True)
 
 
 def step_of(checkpoint: Path) -> int:

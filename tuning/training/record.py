@@ -29,7 +29,6 @@ from selfinstruct.run.training_record import (
     Tokens,
     TrainingRecord,
     TrainLoss,
-    read_training_record,
     write_training_record,
 )
 from selfinstruct.text import GIB, duration
@@ -106,13 +105,13 @@ def begin(
 
 
 @contextlib.contextmanager
-def recorded(output_dir: Path, record: TrainingRecord, trainer: Any, *, started: float) -> Iterator[None]:
+def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, started: float) -> Iterator[None]:
     """Write and print the record when the block begins; write it again when it ends or fails.
 
     Only the main process does so.
 
     Args:
-        output_dir: the folder of the record.
+        output: the folder of the model and the record.
         record: as the training begins.
         trainer: trained in the block.
         started: when the program started, by `time.monotonic`.
@@ -123,7 +122,7 @@ def recorded(output_dir: Path, record: TrainingRecord, trainer: Any, *, started:
     def write(**outcome: Any) -> None:
         if trainer.is_world_process_zero():
             now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch, started), **outcome)
-            write_training_record(ModelDirectory(output_dir).record_path, now)
+            write_training_record(output.record_path, now)
 
     write(state="running")
     if trainer.is_world_process_zero():
@@ -200,11 +199,9 @@ def announce(record: TrainingRecord) -> None:
     console.print(" · ".join(parts))
 
 
-def summarize(output_dir: Path) -> None:
-    """Print how the training went whose record is in `output_dir`."""
-    record = read_training_record(ModelDirectory(output_dir).record_path)
-    if record is None:
-        return
+def summarize(output: ModelDirectory) -> None:
+    """Print how the training of a model went, by its record."""
+    record = output.training_record()
     runtime, loss = record.runtime, record.loss
     changes = [f"{split} loss {_loss(loss.base.get(split))} -> {_loss(value)}" for split, value in loss.final.items()]
     speed = f"{runtime.steps_per_s:.2f} steps/s, {runtime.tokens_per_s:,.0f} tokens/s"
@@ -222,7 +219,7 @@ def summarize(output_dir: Path) -> None:
             f"tune: overfitting: the loss on {UNSEEN} was lowest at step {rise.lowest_step} ({rise.lowest:.3f}) and "
             f"{rise.last:.3f} at the end; {consequence}"
         )
-    console.print(f"tune: {output_dir}")
+    console.print(f"tune: {output.path}")
 
 
 def _loss(value: float | None) -> str:

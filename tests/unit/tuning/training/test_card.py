@@ -119,7 +119,8 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
     counts = {"instructions": {"accepted": 7}, "instances": {"accepted": 11}, "include_seeds": False}
     (tmp_path / "dataset/export.json").write_text(json.dumps(counts))
     identity = {"model": "org/generator", "revision": None, "seeds_sha256": "ab" * 32}
-    (tmp_path / "journal.jsonl").write_text(json.dumps({"kind": "run", "identity": identity}) + "\n{torn")
+    header = {"kind": "run", "version": 1, "identity": identity, "resolved": {}, "num_instructions": 7}
+    (tmp_path / "journal.jsonl").write_text(json.dumps(header) + "\n{torn")
     text = made(card.provenance(tmp_path / "dataset"))
     assert "| written by | `org/generator`, with Self-Instruct |" in text
     assert "seed tasks with the SHA-256 abababababababab…" in text

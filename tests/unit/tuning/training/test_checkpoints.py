@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from selfinstruct.errors import ConfigError
+from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Identity, TrainingRecord, write_training_record
 from tuning.training import checkpoints
 from tuning.training.checkpoints import Start
@@ -84,7 +85,7 @@ def test_files_of_a_model(tmp_path):
 def test_a_missing_or_broken_record_is_none(tmp_path, text):
     if text is not None:
         (tmp_path / "training.json").write_text(text)
-    assert checkpoints.stored_record(tmp_path) is None
+    assert checkpoints.stored_record(ModelDirectory(tmp_path)) is None
 
 
 # ---------------------------------------------------------------------------------------- where a training starts
@@ -98,47 +99,49 @@ def left_by(folder: Path, identity: Identity, state: str = "running") -> None:
 
 
 def test_an_empty_directory_is_started_from_scratch(tmp_path):
-    assert checkpoints.find_start(tmp_path, WANTED) == Start()
+    assert checkpoints.find_start(ModelDirectory(tmp_path), WANTED) == Start()
 
 
 def test_a_finished_training_is_not_started_again_unless_overwritten(tmp_path):
     left_by(tmp_path, WANTED, "finished")
-    assert checkpoints.find_start(tmp_path, WANTED) == Start(finished=True)
-    assert checkpoints.find_start(tmp_path, WANTED, overwrite=True) == Start()
-    assert checkpoints.find_start(tmp_path, OTHER) == Start()
+    assert checkpoints.find_start(ModelDirectory(tmp_path), WANTED) == Start(finished=True)
+    assert checkpoints.find_start(ModelDirectory(tmp_path), WANTED, overwrite=True) == Start()
+    assert checkpoints.find_start(ModelDirectory(tmp_path), OTHER) == Start()
 
 
 def test_the_last_complete_checkpoint_of_the_same_training_is_continued(tmp_path):
     left_by(tmp_path, WANTED)
     earlier, whole = (checkpoint(tmp_path / "checkpoints", step) for step in (9, 10))
     torn = checkpoint(tmp_path / "checkpoints", 20, '{"global_step": 2')
-    start = checkpoints.find_start(tmp_path, WANTED)
+    start = checkpoints.find_start(ModelDirectory(tmp_path), WANTED)
     assert (start, start.step) == (Start(checkpoint=whole), 10)
-    checkpoints.remove_unusable(tmp_path, start)
+    checkpoints.remove_unusable(ModelDirectory(tmp_path), start)
     assert earlier.exists() and whole.exists() and not torn.exists()
 
 
 def test_checkpoints_of_other_settings_are_removed(tmp_path, capfd):
     left_by(tmp_path, OTHER)
     checkpoint(tmp_path / "checkpoints", 10)
-    assert checkpoints.find_start(tmp_path, WANTED, overwrite=True) == Start()
-    start = checkpoints.find_start(tmp_path, WANTED)
+    assert checkpoints.find_start(ModelDirectory(tmp_path), WANTED, overwrite=True) == Start()
+    start = checkpoints.find_start(ModelDirectory(tmp_path), WANTED)
     assert start == Start(of_other_settings=True)
-    checkpoints.remove_unusable(tmp_path, start)
+    checkpoints.remove_unusable(ModelDirectory(tmp_path), start)
     assert not (tmp_path / "checkpoints").exists()
     assert "of other settings or another dataset; starting from scratch" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_named_checkpoint_is_continued_whatever_it_is_of(tmp_path):
     path = checkpoint(tmp_path, 10)
-    assert checkpoints.find_start(tmp_path / "out", WANTED, resume_from=str(path)) == Start(checkpoint=path)
+    assert checkpoints.find_start(ModelDirectory(tmp_path / "out"), WANTED, resume_from=str(path)) == Start(
+        checkpoint=path
+    )
     with pytest.raises(ConfigError, match=r"--resume_from_checkpoint .*no complete checkpoint"):
-        checkpoints.find_start(tmp_path / "out", WANTED, resume_from=str(tmp_path))
+        checkpoints.find_start(ModelDirectory(tmp_path / "out"), WANTED, resume_from=str(tmp_path))
 
 
 def test_checkpoints_of_a_finished_training_stay_when_the_user_asked_for_them(tmp_path):
     path = checkpoint(tmp_path / "checkpoints", 10)
-    checkpoints.remove_unneeded(tmp_path, ["save_steps", "seed"])
+    checkpoints.remove_unneeded(ModelDirectory(tmp_path), ["save_steps", "seed"])
     assert path.exists()
-    checkpoints.remove_unneeded(tmp_path, ["seed"])
+    checkpoints.remove_unneeded(ModelDirectory(tmp_path), ["seed"])
     assert not (tmp_path / "checkpoints").exists()
