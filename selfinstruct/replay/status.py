@@ -241,10 +241,11 @@ def next_command(found: dict[str, Any]) -> str | None:
     if found["writer"] and found["writer"]["alive"]:
         return None
     stopped = found["stopped"] and found["candidates"]["accepted"] < found["target"]
-    if not found["stages"]["generate"]["done"] and not (stopped and found["stopped"]["event"] != "deadline"):
-        if again := found["regenerate"]:
+    if again := found["regenerate"]:
+        if found["pending"] or found["outputs"]["pending"]:
             of, model = shlex.quote(again["source"]), shlex.quote(again["model"])
             return f"selfinstruct regenerate {of} --model {model} --output-dir {path}"
+    elif not found["stages"]["generate"]["done"] and not (stopped and found["stopped"]["event"] != "deadline"):
         return f"selfinstruct generate --output-dir {path}"
     for name in ("export", "tune", "evaluate", "report"):
         if not found["stages"][name]["done"]:

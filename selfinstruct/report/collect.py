@@ -189,12 +189,12 @@ def _unfinished(run: RunDirectory, state: RunState) -> str:
     accepted = len(state.pool)
     if not state.begun:
         return "Generation has not begun: the journal is empty."
+    if outputs := len(state.outputs_left()):
+        return f"{outputs:,} outputs still wait to be rewritten."
     if why := stop_rules.reason(run, state):
         return f"Generation stopped early, at {accepted:,} of {state.target:,} instructions: {why.rstrip('.')}."
     if state.complete:
         return ""
-    if outputs := len(state.outputs_left()):
-        return f"{outputs:,} outputs still wait to be written anew."
     left = len(state.pending())
     return f"Generation has not finished: {accepted:,} of {state.target:,} instructions are accepted" + (
         f", and {left:,} of them still wait for their instances." if left else "."
@@ -215,6 +215,8 @@ def _facts(
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
     if rewriter := identity.get("regenerate"):
         facts.append(("Outputs", f"written anew by {rewriter.get('model')}"))
+    if origin := header.refiltered_from:
+        facts.append(("Filtered again", f"from the candidates of {origin.run}; the prompts drew on that run's pool"))
     facts.append(("Target", f"{generation.state.target:,} instructions"))
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
     style = "chat template" if resolved.get("style") == "chat" else "text completion"
@@ -308,6 +310,11 @@ def _going_on(stop: Stop, generate: str) -> Next:
             assert_never(never)
 
 
+def _regenerate_command(header: Header, path: str) -> str:
+    source, model = shlex.quote(str(header.source)), shlex.quote(header.identity["regenerate"]["model"])
+    return f"selfinstruct regenerate {source} --model {model} --output-dir {path}"
+
+
 def _next(
     run: RunDirectory, state: RunState, *, is_demo: bool, dataset_is_current: bool, tuned: bool, evaluated: bool
 ) -> list[Next]:
@@ -315,9 +322,12 @@ def _next(
     path = shlex.quote(str(run.path))
     generate = f"selfinstruct generate --output-dir {path}"
     found = []
-    if state.stopped is not None and len(state.pool) < state.target:
+    if state.header.regenerates:
+        if state.outputs_left() or state.pending():
+            found.append(Next("finish rewriting the outputs", _regenerate_command(state.header, path)))
+    elif state.stopped is not None and len(state.pool) < state.target:
         found.append(_going_on(state.stopped, generate))
-    elif not state.complete and not state.header.regenerates:
+    elif not state.complete:
         found.append(Next("finish generation", generate))
     if not dataset_is_current:
         found.append(Next("write the dataset", f"selfinstruct export {path}"))
