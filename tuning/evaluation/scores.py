@@ -122,7 +122,8 @@ def _arm_scores(
     resampling: Resampling,
 ) -> ArmScores:
     own, base = by_set[arm.name], by_set.get(BASE, {}) if arm.name != BASE else {}
-    variants, constrained = rows.consistency.get(arm.name), rows.ifeval.get(arm.name)
+    variants = rows.consistency.get(arm.name)
+    constrained = [row for row in rows.ifeval.get(arm.name, ()) if row.strict]  # Without answers not checked yet.
     chunks, results = rows.plain_text.get(arm.name), rows.lm_eval.get(arm.name)
     return ArmScores(
         model=arm.model,
