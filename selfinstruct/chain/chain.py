@@ -29,6 +29,7 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.records import SPLITS
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
+from selfinstruct.run.scores import TUNED
 from selfinstruct.run.training_record import TrainingRecord
 from selfinstruct.text import duration
 
@@ -238,7 +239,7 @@ def evaluate(
     if score_only:
         command.append("--score-only")
     run_stage(command, "evaluate", seconds=seconds)
-    if run.model.record_path.exists() and "tuned" in run.evaluation.scores().arms:
+    if run.model.record_path.exists() and TUNED in run.evaluation.scores().arms:
         from tuning.training import card
 
         card.write(run.model, run.evaluation)
