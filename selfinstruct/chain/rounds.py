@@ -90,8 +90,9 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
     chain = chain or real_chain()
-    output = RoundsDirectory.at(config.output_dir)
-    _check_settings(config)
+    output = check_settings(config)
+    if config.rounds.patience and not config.export.validation_unseen:
+        console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
     config = anchored(config)
     identity = _identity(config)
     resampling = Resampling.of(config.evaluate, config.seed)
@@ -109,7 +110,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
             if rounds.ended:
                 break
             number = len(rounds.rounds) + 1
-            made = _make_round(config, output.path, number, chain)
+            made = _make_round(config, output, number, chain)
             if made is None:
                 rounds = replace(rounds, ended=f"round {number} found nothing new")
                 write_rounds(output.rounds_path, rounds)
@@ -122,18 +123,22 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     return rounds
 
 
-def first_round(config: Config) -> Config:
-    """Return the configuration of the first round's run.
+def check_settings(config: Config) -> RoundsDirectory:
+    """Return the directory of the rounds, once it is certain that they can be made with these settings.
 
     Raises:
-        ConfigError: no directory is given, or rounds cannot be made with these settings.
+        ConfigError: no directory is given, or later rounds cannot use the revision.
     """
     output = RoundsDirectory.at(config.output_dir)
-    _check_settings(config)
-    return round_config(config, output.path, 1)
+    if config.revision is not None and config.tune.model is None:
+        raise ConfigError(
+            "revision: later rounds compare with the original model, but the evaluation uses a revision for the "
+            "generator only; download the model at that revision and give its path"
+        )
+    return output
 
 
-def round_config(config: Config, output: Path, number: int) -> Config:
+def round_config(config: Config, output: RoundsDirectory, number: int) -> Config:
     """Return the configuration of one round's run.
 
     From the second round on the generator is the model tuned in the round before. It is prompted as the first generator
@@ -144,17 +149,17 @@ def round_config(config: Config, output: Path, number: int) -> Config:
         output: directory of the rounds.
         number: of the round, from 1; the rounds before it are done.
     """
-    run = output / name_of(number)
+    run = output.round(name_of(number)).path
     if number == 1:
         return config.model_copy(update={"output_dir": str(run)})
-    before = [output / name_of(k) for k in range(1, number)]
-    style = RunDirectory(before[0]).header().resolved["style"]
+    before = [output.round(name_of(k)) for k in range(1, number)]
+    style = before[0].header().resolved["style"]
     rewritten = run.with_name(run.name + _REWRITTEN_PARENTS)
-    parent_runs = [rewritten / path.name if _by_tuned(config.regenerate) else path for path in before]
+    parent_runs = [rewritten / past.path.name if _by_tuned(config.regenerate) else past.path for past in before]
     return config.model_copy(
         update={
             "output_dir": str(run),
-            "model": str(RunDirectory(before[-1]).model.path.resolve()),
+            "model": str(before[-1].model.path.resolve()),
             "revision": None,
             "prompting": style,
             "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in parent_runs)),
@@ -176,7 +181,7 @@ def name_of(number: int) -> str:
 # ------------------------------------------------------------------------------------------------ one round
 
 
-def _make_round(config: Config, output: Path, number: int, chain: Chain) -> Round | None:
+def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Chain) -> Round | None:
     """Make one round, or finish it. Return None when it found nothing new to tune on."""
     this = round_config(config, output, number)
     run = RunDirectory.at(this.output_dir)
@@ -206,7 +211,7 @@ def _by_tuned(regenerate: schema.Regenerate) -> bool:
     return regenerate.model == TUNED_MODEL
 
 
-def _rewrite_parents(config: Config, output: Path, this: Config, title: str, chain: Chain) -> None:
+def _rewrite_parents(config: Config, output: RoundsDirectory, this: Config, title: str, chain: Chain) -> None:
     """Let the last tuned model, which is this round's generator, rewrite the outputs of all rounds before.
 
     Each time it starts from what was generated: where a new output is rejected, the generator's own is kept, not one by
@@ -217,7 +222,8 @@ def _rewrite_parents(config: Config, output: Path, this: Config, title: str, cha
         stage(f"{title}: rewrite the outputs of round {number}")
         parent = round_config(config, output, number)
         chain.regenerate(
-            output / name_of(number), parent.model_copy(update={"output_dir": rewritten, "regenerate": by_tuned})
+            output.round(name_of(number)).path,
+            parent.model_copy(update={"output_dir": rewritten, "regenerate": by_tuned}),
         )
 
 
@@ -313,16 +319,6 @@ def _reason_to_end(made: int, without_gain: int, options: schema.Rounds) -> str 
         last = "the last round was" if options.patience == 1 else f"the last {without_gain} rounds were"
         return f"{last} not significantly better on held-out tasks"
     return None
-
-
-def _check_settings(config: Config) -> None:
-    if config.revision is not None and config.tune.model is None:
-        raise ConfigError(
-            "revision: later rounds compare with the original model, but the evaluation uses a revision for the "
-            "generator only; download the model at that revision and give its path"
-        )
-    if config.rounds.patience and not config.export.validation_unseen:
-        console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
 
 
 def _identity(config: Config) -> dict[str, Any]:

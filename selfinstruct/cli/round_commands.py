@@ -127,7 +127,8 @@ def iterate(
     from selfinstruct.chain import rounds
 
     config = resolve_config(config_file, given, passed_on_sections(arguments))
-    preflight(config, tuned=True, dry_run=dry_run, first_run=rounds.first_round(config))
+    first_run = rounds.round_config(config, rounds.check_settings(config), 1)
+    preflight(config, tuned=True, dry_run=dry_run, first_run=first_run)
     if dry_run:
         return
     made = rounds.iterate(config, overwrite=overwrite)
