@@ -39,7 +39,7 @@ from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction
 from selfinstruct.run import lines, parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines, read_raw_lines
+from selfinstruct.run.journal import read_raw_lines
 from selfinstruct.run.lines import (
     BudgetUsedUp,
     ClassificationLine,
@@ -56,7 +56,7 @@ from selfinstruct.run.lines import (
     Saturated,
     TargetRaised,
 )
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.state import NO_HEADER, RunState, replay
 
 NOT_THE_SAME = (
     "This is not the run that these filters would have produced: filtering depends on the order, and the prompts drew "
@@ -188,11 +188,9 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
 
 def _header_of(source: RunDirectory) -> Header:
     """Return the header of a run that can be refiltered."""
-    header = next(read_lines(source.journal, live=True), None)
-    if header is None:
-        raise InputError(f"{source.journal} is empty: there is nothing to decide again")
-    if not isinstance(header, Header):
-        raise InputError(f"{source.journal} does not begin with a header; restore the journal from a copy")
+    header = source.header()
+    if header is NO_HEADER:
+        raise InputError(f"{source.journal} has no header: there is nothing to decide again")
     if header.regenerates:
         raise InputError(
             f"{source.path}: its outputs are rewritten. Refilter the run that it was made from, {header.source}, and "

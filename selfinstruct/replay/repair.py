@@ -370,7 +370,9 @@ def render(result: RepairResult) -> str:
     counts, lost = result.lines, result.lost
     text = []
     if result.torn:
-        text.append(f"the last line was cut short by a crash: {result.torn} bytes moved to journal.jsonl.torn")
+        text.append(
+            f"the last line was cut short by a crash: {result.torn} bytes moved to {RunDirectory(result.run).torn}"
+        )
     if result.copy is None:
         return "\n".join([*text, f"nothing is damaged: all {counts.total:,} lines are kept"])
     text.append(f"a copy of the damaged journal: {result.copy}")

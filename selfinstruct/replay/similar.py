@@ -16,8 +16,7 @@ from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines
-from selfinstruct.run.state import RunState, replay
+from selfinstruct.run.state import RunState
 
 _BATCH = 256
 
@@ -151,8 +150,7 @@ def similar_all(run_dir: Path, output: Path, *, sample: int | None = None, top: 
         InputError: no run, a damaged journal, or seeds that have changed.
     """
     run = RunDirectory(run_dir)
-    run.require_journal()
-    state = replay(read_lines(run.journal, live=True))
+    state = run.state(live=True)
     earlier = EarlierInstructions.load(run, state)
     positions: Sequence[int] = range(len(state.pool))
     if sample is not None and sample < len(positions):

@@ -35,6 +35,7 @@ from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
 from tests.conftest import SYLLABLES, journal_lines, run_scripted, script
+from tests.journals import Plan, make_run, plans
 
 
 @pytest.fixture
@@ -86,6 +87,17 @@ def test_the_recorded_filters_make_the_recorded_decisions(
         header = json.loads(now[0])
         assert header.pop("refiltered_from")["run"] == str(run.resolve())
         assert header == json.loads(before[0])
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plans.filter(lambda plan: not plan.is_regenerated))
+def test_so_do_they_with_failed_requests_and_parent_runs(make_config: Any, plan: Plan) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run, _ = make_run(plan, Path(folder), make_config)
+        result = refilter(run, Path(folder) / "new", RunDirectory(run).config().filters)
+        adds_up(result, Path(folder) / "new")
+        before, now = ((f / "journal.jsonl").read_bytes().split(b"\n") for f in (run, Path(folder) / "new"))
+        assert now[1:] == before[1:]
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

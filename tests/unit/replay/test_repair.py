@@ -23,6 +23,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
 from tests.conftest import journal_lines, run_scripted, script
+from tests.journals import Plan, make_run, plans
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 
@@ -51,6 +52,8 @@ HARM: list[Callable[[bytes], bytes]] = [
     lambda line: line + line,
     lambda line: line.replace(b'"', b"\xff", 3),
     lambda line: b'{"kind":"poem"}\n',
+    lambda line: line.replace(b'"kind":', b'"kine":'),
+    lambda line: line.replace(b'"accepted":', b'"excepted":').replace(b'"reason":', b'"season":'),
     lambda line: b"[" * 5000 + b"\n",
     lambda line: b"\n",
 ]
@@ -110,9 +113,8 @@ def written(folder: str, lines: list[bytes]) -> Path:
     return run
 
 
-@given(st.sampled_from(sorted(JOURNALS)), st.data())
-def test_a_healthy_journal_is_left_alone_wherever_it_ends(name: str, data: st.DataObject) -> None:
-    lines = JOURNALS[name][: data.draw(st.integers(1, len(JOURNALS[name])))]
+def leaves_alone(lines: list[bytes]) -> None:
+    """`repair` changes no byte of a healthy journal."""
     with tempfile.TemporaryDirectory() as folder:
         run = written(folder, lines)
         complete = replay(read_lines(run / "journal.jsonl")).complete
@@ -121,15 +123,13 @@ def test_a_healthy_journal_is_left_alone_wherever_it_ends(name: str, data: st.Da
         assert raw_lines(run) == lines and replay(read_lines(run / "journal.jsonl")).complete == complete
 
 
-@settings(max_examples=60)
-@given(st.sampled_from(sorted(JOURNALS)), st.data())
-def test_whatever_was_damaged_the_repaired_journal_replays(name: str, data: st.DataObject) -> None:
-    lines = JOURNALS[name]
+def mends(lines: list[bytes], data: st.DataObject) -> None:
+    """`repair` makes a journal that replays of a damaged one, keeps lines as they are, and counts them all."""
+    places = st.integers(1, len(lines) - 1)
     harmed = list(lines)
-    for place in data.draw(st.lists(st.integers(1, len(lines) - 1), min_size=1, max_size=5)):
+    for place in data.draw(st.lists(places, min_size=1, max_size=5)):
         harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
-    moved = data.draw(st.lists(st.tuples(*[st.integers(1, len(lines) - 1)] * 2), max_size=2))
-    for place, other in moved:
+    for place, other in data.draw(st.lists(st.tuples(places, places), max_size=2)):
         harmed[place], harmed[other] = harmed[other], harmed[place]
     with tempfile.TemporaryDirectory() as folder:
         run = written(folder, harmed)
@@ -145,6 +145,28 @@ def test_whatever_was_damaged_the_repaired_journal_replays(name: str, data: st.D
         assert result.copy or result.torn or kept == [line for line in harmed if line]
         again = repair(run)
         assert again.copy is None and again.lines.kept == len(kept) and raw_lines(run) == kept
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(JOURNALS)), st.data())
+def test_a_healthy_journal_is_left_alone_wherever_it_ends(name: str, data: st.DataObject) -> None:
+    leaves_alone(JOURNALS[name][: data.draw(st.integers(1, len(JOURNALS[name])))])
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(JOURNALS)), st.data())
+def test_whatever_was_damaged_the_repaired_journal_replays(name: str, data: st.DataObject) -> None:
+    mends(JOURNALS[name], data)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plans, st.data())
+def test_so_it_is_for_journals_of_all_sorts(make_config: Any, plan: Plan, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run, _ = make_run(plan, Path(folder), make_config)
+        lines = raw_lines(run)
+    leaves_alone(lines)
+    mends(lines, data)
 
 
 def test_a_lost_instance_takes_its_rewritten_outputs(tmp_path: Path) -> None:
