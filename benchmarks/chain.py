@@ -26,8 +26,8 @@ from selfinstruct.checks.hardware import processor
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def peak_memory(process: subprocess.Popen[bytes], found: list[int]) -> None:
-    """Sample the process tree's unique memory (bytes) until the process ends; the peak is appended to `found`."""
+def peak_memory(process: subprocess.Popen[bytes], peaks: list[int]) -> None:
+    """Sample the process tree's unique memory (bytes) until the process ends; the peak is appended to `peaks`."""
     peak = 0
     root = psutil.Process(process.pid)
     while process.poll() is None:
@@ -39,7 +39,7 @@ def peak_memory(process: subprocess.Popen[bytes], found: list[int]) -> None:
                 continue
         peak = max(peak, together)
         time.sleep(0.2)
-    found.append(peak)
+    peaks.append(peak)
 
 
 def measured(command: list[str], folder: Path, show: bool = False) -> tuple[float, int]:
@@ -47,15 +47,15 @@ def measured(command: list[str], folder: Path, show: bool = False) -> tuple[floa
     began = time.monotonic()
     output = None if show else subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
-    found: list[int] = []
-    watcher = threading.Thread(target=peak_memory, args=(process, found))
+    peaks: list[int] = []
+    watcher = threading.Thread(target=peak_memory, args=(process, peaks))
     watcher.start()
     code = process.wait()
     seconds = time.monotonic() - began
     watcher.join()
     if code:
         sys.exit(f"{' '.join(command)} ended with exit code {code}")
-    return seconds, found[0]
+    return seconds, peaks[0]
 
 
 def main() -> None:

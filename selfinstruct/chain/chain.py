@@ -46,7 +46,7 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     Args:
         config: the configuration.
         overwrite: discard the run that is there.
-        clock: tells the time.
+        clock: returns the time.
 
     Raises:
         SelfInstructError: as the failing stage said; everything before it is kept.

@@ -50,7 +50,7 @@ class StoredProbe(Probe, frozen=True, kw_only=True):
 
 
 class ChosenSteps(Struct, frozen=True, kw_only=True):
-    """The steps that a shortened tuning was given.
+    """The steps of a shortened tuning.
 
     Attributes:
         max_steps: the steps.
@@ -83,7 +83,7 @@ class DeadlinePlan:
     Args:
         run: the run directory.
         finish_by: the deadline, in Unix seconds.
-        clock: tells the time.
+        clock: returns the time.
         seeds: seed files of the run.
         evaluate: options of the evaluation.
     """
@@ -111,7 +111,7 @@ class DeadlinePlan:
 
     @property
     def probe(self) -> Probe:
-        """How fast tuning is here, which `measure_once` has found out."""
+        """How fast tuning is here, as `measure_once` measured it."""
         if self.schedule.probe is None:
             raise RuntimeError("tuning has not been probed yet")
         return self.schedule.probe
@@ -206,7 +206,7 @@ class DeadlinePlan:
         self.schedule.tuning = ChosenSteps(max_steps=steps, key=key)
         by = f"to be done by {clock_text(self.finish_by)}"
         self.note(
-            f"tuning was given {steps:,} of its {full_steps:,} steps {by}, and a learning-rate schedule of that length"
+            f"tuning got {steps:,} of its {full_steps:,} steps {by}, and a learning-rate schedule of that length"
             if steps
             else f"tuning was left out: not one of its {full_steps:,} steps could be taken {by}"
         )

@@ -1,1 +1,1 @@
-"""What would fail, found before a run begins."""
+"""Find what would fail before a run begins."""

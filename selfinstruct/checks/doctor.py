@@ -37,7 +37,7 @@ class Check:
     Attributes:
         name: of what was checked.
         verdict: ok, warning or failed.
-        found: what is there.
+        found: what the machine has.
         remedy: what to do; empty where there is nothing to do.
     """
 
@@ -64,10 +64,10 @@ def can_run_demo(checks: list[Check]) -> bool:
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
     """Check the interpreter's version."""
-    found = ".".join(map(str, version))
+    text = ".".join(map(str, version))
     if version < (3, 11):
-        return Check("Python", "failed", found, "use Python 3.11 or later")
-    return Check("Python", "ok", found)
+        return Check("Python", "failed", text, "use Python 3.11 or later")
+    return Check("Python", "ok", text)
 
 
 def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
@@ -79,15 +79,15 @@ def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Che
         if requirement.marker is None:
             yield _package(requirement, installed)
     engines = [r for r in required if r.name in _ENGINES]
-    found = [check for r in engines if (check := _package(r, installed)).found != "missing"]
-    if not found:
+    present = [check for r in engines if (check := _package(r, installed)).found != "missing"]
+    if not present:
         remedy = "pip install 'selfinstruct[gpu]' on a machine with a GPU, else 'selfinstruct[cpu]'"
         yield Check("vllm", "failed", "missing", remedy)
-    elif len(found) > 1:
-        names = " and ".join(check.name for check in found)
+    elif len(present) > 1:
+        names = " and ".join(check.name for check in present)
         yield Check("vllm", "failed", f"{names} are both here", "they share their files: uninstall both, install one")
     else:
-        yield found[0]
+        yield present[0]
 
 
 def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
@@ -159,18 +159,18 @@ def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.whic
 
 def memory(hardware: Hardware) -> Check:
     """Check the memory that programs can still take."""
-    found = f"{size_text(hardware.free_memory)} of {size_text(hardware.total_memory)} free"
+    text = f"{size_text(hardware.free_memory)} of {size_text(hardware.total_memory)} free"
     if hardware.free_memory < _DEMO_MEMORY:
-        return Check("memory", "failed", found, f"the demo takes {size_text(_DEMO_MEMORY)}; end other programs")
-    return Check("memory", "ok", found)
+        return Check("memory", "failed", text, f"the demo takes {size_text(_DEMO_MEMORY)}; end other programs")
+    return Check("memory", "ok", text)
 
 
 def disk(free: int) -> Check:
     """Check the free space where runs would be written."""
-    found = f"{size_text(free)} free here"
+    text = f"{size_text(free)} free here"
     if free < _DEMO_DISK:
-        return Check("disk", "failed", found, f"the demo takes up to {size_text(_DEMO_DISK)}; free some space")
-    return Check("disk", "ok", found)
+        return Check("disk", "failed", text, f"the demo takes up to {size_text(_DEMO_DISK)}; free some space")
+    return Check("disk", "ok", text)
 
 
 def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
@@ -178,13 +178,13 @@ def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
     if not folder.is_dir():
         return
     total, _, free = shutil.disk_usage(folder)
-    found = f"{size_text(free)} of {size_text(total)} free"
+    text = f"{size_text(free)} of {size_text(total)} free"
     if free < _SHARED_MEMORY:
         yield Check(
-            "/dev/shm", "warning", found, "vLLM on several GPUs needs more: docker run --ipc=host (or --shm-size)"
+            "/dev/shm", "warning", text, "vLLM on several GPUs needs more: docker run --ipc=host (or --shm-size)"
         )
     else:
-        yield Check("/dev/shm", "ok", found)
+        yield Check("/dev/shm", "ok", text)
 
 
 def demo_model(folder: Path | None = None) -> Check:
@@ -199,11 +199,11 @@ def demo_model(folder: Path | None = None) -> Check:
         config = AutoConfig.from_pretrained(folder)
         words = len(AutoTokenizer.from_pretrained(folder))
         weights = (folder / "model.safetensors").stat().st_size
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes transformers raise
+    except Exception as error:  # noqa: BLE001 - a damaged file can make transformers raise anything
         reason = (str(error).splitlines() or [""])[0]
         return Check("demo model", "failed", f"{type(error).__name__}: {reason:.200}", remedy)
-    found = f"{config.model_type}, {words} tokens, {size_text(weights)}"
-    return Check("demo model", "ok", found)
+    text = f"{config.model_type}, {words} tokens, {size_text(weights)}"
+    return Check("demo model", "ok", text)
 
 
 # --------------------------------------------------------------------------------------------------- render

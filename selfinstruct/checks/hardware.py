@@ -84,5 +84,5 @@ def free_disk(path: Path) -> int:
 def processor() -> str:
     """Return the processor's name, as Linux knows it; elsewhere the kind of machine."""
     about = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
+    return match[1] if match else platform.processor() or platform.machine()

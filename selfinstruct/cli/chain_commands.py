@@ -27,7 +27,7 @@ from selfinstruct.errors import ConfigError
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
-def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
+def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Run the whole chain offline, with the embedded demo model.
 
     Takes a few minutes on CPU or GPU. The model is tiny: it shows how the chain works and that tuning helps, but gives
@@ -42,8 +42,8 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
     from selfinstruct.chain import chain
     from selfinstruct.packaged import packaged_folder
 
-    path = packaged_folder("configs") / ("demo.yaml" if given["model"] is None else "demo-model.yaml")
-    config = resolve_config(path, given, passed_on_sections(arguments))
+    path = packaged_folder("configs") / ("demo.yaml" if options["model"] is None else "demo-model.yaml")
+    config = resolve_config(path, options, passed_on_sections(arguments))
     preflight(config, tuned=True)
     chain.run_all(config, overwrite=overwrite)
 
@@ -75,7 +75,7 @@ def init(path: Path, model: str | None) -> None:
 @OVERWRITE
 @DRY_RUN
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
-def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **given: Any) -> None:
+def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Generate, export, tune, evaluate and report, in one go.
 
     The same command again continues where it stopped. If generation stops before its target (a budget or the deadline,
@@ -90,7 +90,7 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
     """
     from selfinstruct.chain import chain
 
-    config = resolve_config(config_file, given, passed_on_sections(arguments))
+    config = resolve_config(config_file, options, passed_on_sections(arguments))
     chain.check_settings(config, overwrite=overwrite)
     preflight(config, tuned=True, dry_run=dry_run)
     if dry_run:

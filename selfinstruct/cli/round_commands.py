@@ -44,7 +44,7 @@ def regenerate(
     verbose: bool,
     as_stage: bool,
     arguments: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Rewrite a run's outputs with a better model.
 
@@ -67,7 +67,7 @@ def regenerate(
     if config_file is None and not settings.exists():
         raise InputError(f"{settings} is missing, so {run} is no run directory; give a configuration with --config")
     passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}
-    config = resolve_config(settings, given, passed_on)
+    config = resolve_config(settings, options, passed_on)
 
     rewriter = engine_arguments(config.model, config.engine, config.regenerate)
 
@@ -111,13 +111,13 @@ def regenerate(
 @AS_JSON
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
 def iterate(
-    config_file: Path, overwrite: bool, dry_run: bool, as_json: bool, arguments: tuple[str, ...], **given: Any
+    config_file: Path, overwrite: bool, dry_run: bool, as_json: bool, arguments: tuple[str, ...], **options: Any
 ) -> None:
     """Run several rounds, each with the last tuned model.
 
-    The model tuned in one round generates in the next. Every round is a run directory below --output-dir; its dataset
-    holds the rounds before it, and the original model is tuned on that. Stops when held-out scores stop improving; the
-    link `best` names the best round. The same command again continues.
+    The model tuned in one round generates in the next. Every round is a run directory inside --output-dir. Its dataset
+    includes the rounds before it, and the original model is tuned on that. The rounds end when held-out scores no
+    longer improve; the link `best` names the best one. The same command again continues.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def iterate(
     """
     from selfinstruct.chain import rounds
 
-    config = resolve_config(config_file, given, passed_on_sections(arguments))
+    config = resolve_config(config_file, options, passed_on_sections(arguments))
     first_run = rounds.round_config(config, rounds.check_settings(config), 1)
     preflight(config, tuned=True, dry_run=dry_run, first_run=first_run)
     if dry_run:

@@ -41,7 +41,7 @@ def generate(
     reserve: str | None,
     as_stage: bool,
     arguments: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Generate instructions and instances from seed tasks.
 
@@ -62,12 +62,12 @@ def generate(
     from selfinstruct.generation.generate import generate as run_generation
     from selfinstruct.run.directory import RunDirectory
 
-    output_dir = given["output_dir"]
+    output_dir = options["output_dir"]
     if config_file is None and output_dir and not overwrite:
         kept = RunDirectory(Path(output_dir)).config_path
         config_file = kept if kept.exists() else None
     passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
-    config = resolve_config(config_file, given, passed_on)
+    config = resolve_config(config_file, options, passed_on)
     if not as_stage:
         preflight(config, tuned=False, dry_run=dry_run)
     if dry_run:
@@ -91,7 +91,7 @@ def generate(
 @cli.command()
 @RUN
 @config_options("export")
-def export(run: Path, **given: Any) -> None:
+def export(run: Path, **options: Any) -> None:
     """Write the dataset of a run.
 
     Writes training and validation splits, a dataset card, and the same rows in the formats of Alpaca and Self-Instruct.
@@ -103,7 +103,7 @@ def export(run: Path, **given: Any) -> None:
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
 
-    chain.export(config_of(run, given))
+    chain.export(config_of(run, options))
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
 
 
@@ -119,7 +119,7 @@ def export(run: Path, **given: Any) -> None:
 )
 @click.option("--overwrite", is_flag=True, help="Tune again, even if the model is up to date.")
 @extra_arguments("TRL OPTION")
-def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -> None:
+def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
     Uses TRL's SFTTrainer, with the loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be
@@ -140,7 +140,7 @@ def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -
     from selfinstruct.console import closing_table
 
     passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
-    chain.tune(config_of(run, given, passed_on), overwrite=overwrite)
+    chain.tune(config_of(run, options, passed_on), overwrite=overwrite)
     closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
 
 
@@ -149,7 +149,7 @@ def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **given: Any) -
 @click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
 @click.option("--score-only", is_flag=True, help="Score the saved answers again; starts no engine.")
 @config_options("evaluate")
-def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any) -> None:
+def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **options: Any) -> None:
     """Compare the base and the tuned model on unseen tasks.
 
     Both answer the tasks with vLLM; each difference has a paired bootstrap interval. Saved answers are not asked for
@@ -166,7 +166,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **given: Any)
     from selfinstruct.console import closing_table
     from selfinstruct.run.directory import RunDirectory
 
-    config_of(run, given)
+    config_of(run, options)
     chain.evaluate(RunDirectory(run), models, score_only=score_only)
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 

@@ -155,7 +155,7 @@ class Filters(Section):
 class Saturation(Section):
     """When to stop a run that hardly finds new instructions any more."""
 
-    window: int = Field(200, ge=1, description="Last proposals that decide.")
+    window: int = Field(200, ge=1, description="Number of last proposals that decide.")
     min_acceptance: float = Field(
         0.02, ge=0, le=1, description="Stop when less than this share of the window's candidates is accepted; 0: never."
     )

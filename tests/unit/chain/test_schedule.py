@@ -373,7 +373,7 @@ def test_slow_steps_are_cut_and_the_report_says_so(
     ((steps, _),) = night.trained
     assert steps is not None and steps >= 3
     cut = RunDirectory(tmp_path / "run").cut_by_deadline()
-    assert "baseline" in cut[0] and f"tuning was given {steps} of its" in cut[1]
+    assert "baseline" in cut[0] and f"tuning got {steps} of its" in cut[1]
     assert all(sentence in lead(tmp_path / "run") for sentence in cut)
     assert status(tmp_path / "run")["cut"] == cut
 
