@@ -15,7 +15,7 @@ from selfinstruct.run.metrics import MetricsWriter
 
 StartEngine = Callable[[], Awaitable[Engine]]
 
-_FIRST_RESTART_DELAY_S = 2.0
+FIRST_RESTART_DELAY_S = 2.0
 
 
 def supervised(
@@ -42,7 +42,7 @@ def supervised(
         max_restarts=max_restarts,
         stall_timeout=stall_timeout,
         request_timeout=request_timeout,
-        first_delay=_FIRST_RESTART_DELAY_S,
+        first_delay=FIRST_RESTART_DELAY_S,
         on_death=_say_death,
         on_restart=lambda restart: _note_restart(restart, metrics),
         on_processes=lambda numbers: processes.remember(run.engine, numbers),

@@ -483,7 +483,7 @@ def test_a_run_over_engines_that_die_is_the_run_of_one_that_does_not(
 ) -> None:
     whole = make_config(output_dir=str(tmp_path / "whole"))
     run_scripted(whole)
-    monkeypatch.setattr("selfinstruct.generation.generate._FIRST_RESTART_DELAY_S", 0.0)
+    monkeypatch.setattr("selfinstruct.generation.supervision.FIRST_RESTART_DELAY_S", 0.0)
     started = 0
 
     async def start() -> Engine:
@@ -508,7 +508,7 @@ def test_a_run_over_engines_that_die_is_the_run_of_one_that_does_not(
 def test_a_run_whose_engine_cannot_be_revived_continues_later(
     make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfinstruct.generation.generate._FIRST_RESTART_DELAY_S", 0.0)
+    monkeypatch.setattr("selfinstruct.generation.supervision.FIRST_RESTART_DELAY_S", 0.0)
     whole = make_config(output_dir=str(tmp_path / "whole"))
     run_scripted(whole)
     lives = iter([11, 0, 0, 0])
@@ -529,7 +529,7 @@ def test_a_run_whose_engine_cannot_be_revived_continues_later(
 def test_a_signal_while_an_engine_starts_is_heard_at_once(
     make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    monkeypatch.setattr("selfinstruct.generation.generate._FIRST_RESTART_DELAY_S", 0.0)
+    monkeypatch.setattr("selfinstruct.generation.supervision.FIRST_RESTART_DELAY_S", 0.0)
     whole = make_config(output_dir=str(tmp_path / "whole"))
     run_scripted(whole)
     started, ended = 0, False
@@ -555,7 +555,7 @@ def test_a_signal_while_an_engine_starts_is_heard_at_once(
 def test_a_poison_request_is_journaled_as_failed(
     make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfinstruct.generation.generate._FIRST_RESTART_DELAY_S", 0.0)
+    monkeypatch.setattr("selfinstruct.generation.supervision.FIRST_RESTART_DELAY_S", 0.0)
 
     async def start() -> Engine:
         return Mortal(script, poisons=["proposal/2"])
