@@ -79,9 +79,9 @@ def run_lines(candidates: int, accepted_of_eight: int, seed: int = 0) -> Iterato
         yield ProposalLine(n, shown, Completion(listed, "stop", 400, 300), candidates)
         for candidate in candidates[:accepted_of_eight]:
             yield ClassificationLine(candidate.id, Completion(" No", "stop", 1800, 1), is_classification=False)
-            given, wanted = next(source), next(source)
-            text = f"Example 1\nInput: {given}\nOutput: {wanted}\n"
-            kept = (InstanceCandidate(given, wanted, accepted=True),)
+            shown_input, output = next(source), next(source)
+            text = f"Example 1\nInput: {shown_input}\nOutput: {output}\n"
+            kept = (InstanceCandidate(shown_input, output, accepted=True),)
             yield InstancesLine(candidate.id, "input_first", Completion(text, "stop", 1900, 90), kept)
 
 
@@ -149,13 +149,13 @@ def commits(count: int, repetitions: int, folder: Path) -> None:
     for _ in range(repetitions):  # In turns, so that other work on the machine disturbs all ways equally.
         for name, _, share, commit in WAYS:
             some = lines[: count * share]
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                rates.setdefault(name, []).append(len(some) / commit(Path(place), some))
+            with tempfile.TemporaryDirectory(dir=folder) as directory:
+                rates.setdefault(name, []).append(len(some) / commit(Path(directory), some))
     print(f"Lines of {size:,.0f} bytes on average; median of {repetitions} (lowest to highest).\n")
     print("| way | lines/s | what a power loss may cost |\n| --- | --- | --- |")
     for name, cost, _, _ in WAYS:
-        found = sorted(rates[name])
-        print(f"| {name} | {statistics.median(found):,.0f} ({found[0]:,.0f} to {found[-1]:,.0f}) | {cost} |")
+        least, most = min(rates[name]), max(rates[name])
+        print(f"| {name} | {statistics.median(rates[name]):,.0f} ({least:,.0f} to {most:,.0f}) | {cost} |")
 
 
 # ------------------------------------------------------------------------------------------------------------ resume
@@ -194,8 +194,8 @@ def resuming(candidates: int, repetitions: int, folder: Path) -> None:
     print("\n| accepted | lines | journal | to the first request | of that, replay | CPU | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for accepted in (1, 4, 8):
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            run, target = Path(place) / "run", candidates + 1
+        with tempfile.TemporaryDirectory(dir=folder) as directory:
+            run, target = Path(directory) / "run", candidates + 1
             resume(run, target)  # Writes the header.
             journal, count = run / "journal.jsonl", 1
             with journal.open("ab") as stream:
@@ -203,8 +203,8 @@ def resuming(candidates: int, repetitions: int, folder: Path) -> None:
                     stream.write(encode(line))
                     count += 1
             command = [sys.executable, __file__, "--resume", str(run), "--target", str(target)]
-            found = [json.loads(subprocess.run(command, stdout=-1, check=True).stdout) for _ in range(repetitions)]
-            median = {name: statistics.median(row[name] for row in found) for name in found[0]}
+            measured = [json.loads(subprocess.run(command, stdout=-1, check=True).stdout) for _ in range(repetitions)]
+            median = {name: statistics.median(row[name] for row in measured) for name in measured[0]}
             print(
                 f"| {accepted * 100 / 8:.0f} % | {count:,} | {journal.stat().st_size / 1e9:.2f} GB "
                 f"| {median['seconds']:.1f} s | {median['replay']:.1f} s | {median['cpu']:.1f} s "

@@ -1,4 +1,4 @@
-"""Budgets and the deadline while a run goes on: whether to propose more, to stop proposing, or to leave now.
+"""Budgets and the deadline while a run works: whether to propose more, to stop proposing, or to leave now.
 
 Every accepted instruction still needs its classification and its instances: they are owed. So a budget counts what is
 spent, what is owed and what the proposals in flight will cost. The deadline counts the time for what is owed. Both

@@ -106,11 +106,11 @@ def anchored(config: Config) -> Config:
 
     evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
     rewriter = config.regenerate.model and _absolute_model(config.regenerate.model)
-    earlier = tuple(str(Path(name).resolve()) for name in config.parent_runs)
+    parent_runs = tuple(str(Path(name).resolve()) for name in config.parent_runs)
     return config.model_copy(
         update={
             "seeds": absolute(config.seeds),
-            "parent_runs": earlier,
+            "parent_runs": parent_runs,
             "model": _absolute_model(config.model),
             "evaluate": evaluation,
             "regenerate": config.regenerate.model_copy(update={"model": rewriter}),

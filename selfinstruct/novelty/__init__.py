@@ -1,4 +1,4 @@
-"""The novelty filter: is an instruction too close, by ROUGE-L F-measure, to any earlier one?
+"""The novelty filter: is an instruction too similar, by ROUGE-L F-measure, to any earlier one?
 
     >>> index = NoveltyIndex(["Write a poem about the sea.", "List three fruits."], threshold=0.7)
     >>> index.accept("Write a poem about the moon.")
@@ -10,12 +10,12 @@ The decision is that of `rouge_score`, float arithmetic included: a candidate is
 2PR / (P + R) exceeds the threshold, with P = LCS / len(candidate) and R = LCS / len(earlier). Tokens are
 `rouge_score`'s for text it can see; other text is cut into Unicode words (see `tokenize`).
 
-    tokens.py     what a word is
-    verdict.py    the answer, and the arithmetic behind it
+    words.py      split a text into words
+    decision.py   the decision, and its arithmetic
     index.py      NoveltyIndex: the interface; compiles in the background and scans meanwhile
-    scan.py       the plain way, RapidFuzz over the whole pool
-    compiled.py   the fast way: arrays that grow, given to
-    kernels.py    what numba compiles: inverted lists, signatures, bit-parallel LCS
+    scan.py       the simple index, RapidFuzz over the whole pool
+    compiled.py   the fast index: arrays that grow, and calls of the kernels
+    kernels.py    functions that numba compiles: inverted lists, signatures, bit-parallel LCS
 """
 
 from __future__ import annotations

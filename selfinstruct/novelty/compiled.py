@@ -1,9 +1,9 @@
-"""The index as it is at full speed: arrays, given to the kernels.
+"""The fast index: arrays, and calls of the kernels.
 
 Memory per text of 16 words: 64 bytes of words, 32 of signature, 8 of offset, about 150 of postings; and about 35 bytes
-per word of the vocabulary. No call takes longer than adding its texts to the lists, for nothing is ever rebuilt at
-once: address space is reserved and memory comes as it is written to, so arrays grow without moving; the vocabulary
-grows by one bucket per word; and when the words are ranked anew, new lists catch up a few texts at a time.
+per word of the vocabulary. No call takes longer than adding its texts to the lists, because nothing is rebuilt at
+once. Address space is reserved, and memory is taken when it is written to, so arrays grow without moving. The
+vocabulary grows by one bucket per word. When the words are ranked again, new lists catch up a few texts at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Result = TypeVar("_Result")
 _CHUNK_TEXTS = 1024  # Candidates searched for together; those accepted are compared with each other one by one.
 _CHUNK_BYTES = 1 << 17
 _PARALLEL_TEXTS = 256  # Below, handing out work costs more than it saves.
-_FIRST_RANKING = 1024  # Texts; ranked anew at every eightfold, up to:
+_FIRST_RANKING = 1024  # Texts; ranked again at every eightfold, up to:
 _LAST_RANKING = 1 << 16
 _MOST_TEXTS = _MOST_WORDS = 1 << 28
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Named by Python from 3.13 on.
@@ -46,7 +46,7 @@ class CompiledIndex:
     Args:
         threshold: reject when ROUGE-L F is greater.
         num_seeds: how many of the first texts are seeds.
-        threads: for large batches; by default as many as the process has cores.
+        threads: for large batches; by default one per core of the process.
     """
 
     def __init__(self, threshold: float, num_seeds: int = 0, threads: int | None = None) -> None:
@@ -105,20 +105,20 @@ class CompiledIndex:
         return decision if len(chunks) == 1 else Decisions(*map(np.concatenate, zip(*decisions, strict=True)))
 
     def nearest(self, texts: Sequence[str], k: int, before: Sequence[int]) -> list[list[Neighbour]]:
-        """For each text the k nearest of the first `before` texts, best first, ties: the earliest."""
+        """Return, for each text, the k nearest of the first `before` texts, best first; of equal ones the earliest."""
         tokens, start = self._split(texts, insert=False)
         count = len(texts)
-        scores, found = np.empty((count, k), np.float64), np.empty((count, k), np.int64)
+        scores, nearest = np.empty((count, k), np.float64), np.empty((count, k), np.int64)
         limits = np.asarray(before, np.int64)
 
         def work(first: int, last: int) -> None:
             query = self._query(tokens, start, k)
-            kernels.nearest(query, start, first, last, limits, self._docs, scores, found)
+            kernels.nearest(query, start, first, last, limits, self._docs, scores, nearest)
 
         self._share(count, 1, work, lambda: None)
         return [
             [Neighbour(text, score) for text, score in zip(*pair, strict=True) if text >= 0]
-            for pair in zip(found.tolist(), scores.tolist(), strict=True)
+            for pair in zip(nearest.tolist(), scores.tolist(), strict=True)
         ]
 
     # ----------------------------------------------------------------------------------------------- deciding
@@ -126,36 +126,36 @@ class CompiledIndex:
     def _decide(
         self, texts: Sequence[str], words: _Words, coming: Sequence[str] | None
     ) -> tuple[Decisions, _Words | None]:
-        """Decisions on a chunk; and the words of the `coming` one, which is split while workers search."""
+        """Return the decisions on a chunk, and the words of the `coming` one, which is split while workers search."""
         tokens, start = words
         count, new = len(texts), len(self)
         scores, seed_scores = np.empty(count), np.empty(count)
-        found, seed_found = np.empty(count, np.int64), np.empty(count, np.int64)
+        nearest, nearest_seed = np.empty(count, np.int64), np.empty(count, np.int64)
         taken, refused = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         blanks = self._blanks(texts, start, refused)
 
         def work(first: int, last: int) -> None:
             query = self._query(tokens, start, 1)
             fixed = (self._docs, self._lists, self._seed_counts(), self.threshold, self._table)
-            kernels.search(query, start, first, last, *fixed, scores, found, seed_scores, seed_found)
+            kernels.search(query, start, first, last, *fixed, scores, nearest, seed_scores, nearest_seed)
 
         next_words = self._share(
             count, _PARALLEL_TEXTS, work, lambda: self._split(coming, insert=True) if coming else None
         )
         query = self._query(tokens, start, 1)
-        _expect(kernels.commit(query, start, new, refused, self._docs, scores, found, taken), count)
+        _expect(kernels.commit(query, start, new, refused, self._docs, scores, nearest, taken), count)
         places = new - 1 + np.cumsum(taken) if blanks else taken
         for k, key in blanks:
             if taken[k]:
                 self._blank[key] = int(places[k])
             else:
-                found[k], scores[k] = self._blank[key], 1.0
+                nearest[k], scores[k] = self._blank[key], 1.0
         self._index(added=len(self) - new)
-        decisions = Decisions(taken, np.where(taken, seed_found, found), np.where(taken, seed_scores, scores))
+        decisions = Decisions(taken, np.where(taken, nearest_seed, nearest), np.where(taken, seed_scores, scores))
         return decisions, next_words
 
     def _blanks(self, texts: Sequence[str], start: Array, refused: Array) -> list[tuple[int, str]]:
-        """(place, key) of the candidates without words; those whose key is there already are marked as refused."""
+        """Return (position, key) of the candidates without words; mark those whose key is known as refused."""
         empty = start[1:] == start[:-1]
         if not empty.any():
             return []
@@ -256,7 +256,7 @@ class CompiledIndex:
         return tokens, start
 
     def _index(self, added: int) -> None:
-        """Put the texts that are not in the lists yet into them; rank the words anew when it is time."""
+        """Put the texts that are not in the lists yet into them; rank the words again when it is time."""
         self._lists = self._fill(self._lists, len(self))
         if self._next_lists is not None:
             done = int(self._next_lists.size[1])
@@ -297,7 +297,7 @@ def _new_lists(rank: Array) -> kernels.Lists:
 
 
 def _reserve(dtype: type, count: int, *, huge: bool = False) -> Array:
-    """An array of zeros that takes memory only as it is written to; smaller where address space is rationed.
+    """Return an array of zeros that takes memory only when it is written to; smaller where address space is limited.
 
     `huge` asks for pages of 2 MiB, which saves a fifth of the time at a million texts (misses of the address cache).
     """

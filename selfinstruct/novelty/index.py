@@ -24,9 +24,9 @@ _SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time th
 _MANY = 4096  # Texts that are appended together.
 _BATCH = 64  # Candidates decided by scanning before looking again whether the kernels are there.
 
-# numba makes errors by the thousand while it compiles, and colours each through colorama, which puts other objects in
-# the place of sys.stdout and sys.stderr meanwhile. What the program prints beside our thread would go astray. (The
-# variable is read when numba is imported.)
+# numba makes errors by the thousand while it compiles, and colours each through colorama, which replaces
+# sys.stdout and sys.stderr meanwhile. What other threads print at that time would be lost. (The variable is read when
+# numba is imported.)
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _done = threading.Event()
 
 
 def warm_up() -> None:
-    """Begin to load, or compile, the kernels in a thread; returns at once."""
+    """Start to load, or compile, the kernels in a thread; return at once."""
     global _compiler
     with _lock:
         if _compiler is None:
@@ -57,22 +57,22 @@ def _compile() -> None:
         index.nearest(["Write"], 1, [1])
         index.ranking()
         _compiled = CompiledIndex
-    except Exception:  # noqa: BLE001 - whatever the compiler may raise, scanning goes on
+    except Exception:  # noqa: BLE001 - whatever the compiler raises, the simple index is enough
         _log.exception("the novelty index cannot be compiled; every candidate is compared with the whole pool instead")
     finally:
         _done.set()
 
 
 class NoveltyIndex:
-    """Earlier instructions, seeds first, that candidates are compared with. Not for use by several threads at once.
+    """Earlier instructions, seeds first, with which candidates are compared. One thread at a time may use it.
 
     A decision at a pool of a million takes about 10 microseconds in a batch, 50 alone; a text of 16 words takes
     about 300 bytes. Texts themselves are not kept.
 
     Args:
-        seeds: texts that stand at positions 0 .. len(seeds) - 1; they are not compared with each other.
+        seeds: texts with the positions 0 .. len(seeds) - 1; they are not compared with each other.
         threshold: reject when ROUGE-L F is greater; in (0, 1).
-        threads: for batches of more than 256; by default as many as the process has cores.
+        threads: for batches of more than 256; by default one per core of the process.
     """
 
     def __init__(self, seeds: Iterable[str] = (), threshold: float = 0.7, *, threads: int | None = None) -> None:
@@ -96,7 +96,7 @@ class NoveltyIndex:
         self.add_many((text,))
 
     def add_many(self, texts: Iterable[str]) -> None:
-        """`add` for each text."""
+        """Append texts without deciding on them."""
         self._waiting.extend(texts)
         if len(self._waiting) >= _MANY:
             self._ready(0)
@@ -106,7 +106,7 @@ class NoveltyIndex:
         return self.accept_batch([text])[0]
 
     def accept_batch(self, texts: Sequence[str]) -> list[Verdict]:
-        """`accept` for each text in order, conflicts within the batch included; faster, and on several threads."""
+        """Decide on candidates in order, as `accept` does for each; faster, and on several threads."""
         verdicts: list[Verdict] = []
         while len(verdicts) < len(texts):
             rest = texts[len(verdicts) :]
@@ -115,7 +115,7 @@ class NoveltyIndex:
         return verdicts
 
     def decide(self, texts: Sequence[str]) -> Decisions:
-        """`accept_batch` with its result as columns, which takes half the time for a large batch."""
+        """Decide as `accept_batch` and return columns; half the time for a large batch."""
         index = self._ready(len(texts))
         if texts and not isinstance(index, ScanIndex):
             return index.decide(texts)
@@ -124,17 +124,22 @@ class NoveltyIndex:
         return columns(self.accept_batch(texts))
 
     def nearest(self, text: str, k: int = 1, *, before: int | None = None) -> list[Neighbour]:
-        """The k most similar texts of the whole pool, best first (ties: the earliest), zeros included.
+        """Return the k most similar texts of the whole pool, best first (ties: the earliest), zeros included.
 
-        Looks at every text: about 10 ms at a million. `before` limits it to the first so many, for the evidence that
-        the paper's code records with an instruction: the ten most similar of the earlier ones.
+        It compares with every text: about 10 ms at a million.
+
+        Args:
+            text: the candidate.
+            k: how many texts to return.
+            before: compare with this many of the first texts only; all by default. The paper's code records the ten
+                most similar of the earlier instructions.
         """
         return self.nearest_many([text], k, before=None if before is None else [before])[0]
 
     def nearest_many(
         self, texts: Sequence[str], k: int = 1, *, before: Sequence[int] | None = None
     ) -> list[list[Neighbour]]:
-        """`nearest` for each text, on several threads."""
+        """Return the nearest texts of each text, as `nearest` does, on several threads."""
         index, size = self._ready(len(texts)), len(self)
         limits = [size] * len(texts) if before is None else [min(max(limit, 0), size) for limit in before]
         return index.nearest(texts, k, limits) if texts else []

@@ -35,7 +35,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call and keep the machine code on disk.
 
     numba keeps it beside the source, else (a read-only installation) under the user's cache directory, or wherever
-    NUMBA_CACHE_DIR says. Where none of these can be written it raises, and the code is compiled anew in every process.
+    NUMBA_CACHE_DIR says. Where none of these can be written it raises, and the code is compiled again in every process.
     """
     try:
         return njit(cache=True, **_OPTIONS)(function)
@@ -68,7 +68,7 @@ class Docs(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The inverted lists: for each word, the texts in whose prefix it stands.
+    """The inverted lists: for each word, the texts whose prefix holds it.
 
     Words are ordered rarest first by `rank`, which never changes in one `Lists`; words that came after the ranking
     count as rarer, the newest first. A text's postings are those of its first words in that order (see `_prefix`).
@@ -189,7 +189,7 @@ def _prefix(n, threshold):
     """How many words of a text of n words, rarest first, must be looked at.
 
     A pair above the threshold has a common subsequence, hence at least as many common words, of a >= Lmin. In a common
-    order of all words the first common one has a - 1 others behind it in both texts, so it stands at a position
+    order of all words the first common one has a - 1 others behind it in both texts, so it is at a position
     <= n - a of the one and <= m - a of the other. Lmin grows with the other length; it is least for the shortest one.
     """
     return n - _least(_shortest(n, threshold), n, threshold) + 1
@@ -359,7 +359,7 @@ def _mask(keys, masks, base, token):
 
 @_inner
 def _lcs(tokens, begin, end, n, keys, masks, carry, needed):
-    """LCS of a text with the candidate of n words whose masks are given, or -1 when it is surely less than `needed`.
+    """LCS of a text with the candidate of n words with these masks, or -1 when it is certainly less than `needed`.
 
     Bit-parallel (Hyyrö 2004): 64 words of the candidate at a time, against every word of the text. `carry` takes the
     sum's carry of each word of the text from one block to the next.
@@ -603,7 +603,7 @@ class Query(NamedTuple):
     carry: Array
     # For more than 64 words:
     counted: Array  # uint32: its words as a bag, by hash
-    counts: Array  # int64: how often each stands in it
+    counts: Array  # int64: how often it holds each
     rows: Array  # int64: the row of each in `matrix`
     matrix: Array  # uint64: for each word a row of bits, its places; empty when it would be too large
     state: Array  # uint64: a row
@@ -671,7 +671,7 @@ def _prepare(query):
 
 @_apart
 def _common_words(query, tokens, begin, end):
-    """(size of the common bag of words, words of the text that stand in the candidate at all); sets `places`.
+    """(size of the common bag of words, words of the text that the candidate holds at all); sets `places`.
 
     The first bounds the LCS at a fraction of its cost.
     """
@@ -797,7 +797,7 @@ def _scan(query, docs, first, last):
 
 
 class Seeds(NamedTuple):
-    """How often each word stands in each seed: the nearest one is asked for with every accepted candidate."""
+    """How often each seed holds each word: every accepted candidate needs its nearest seed."""
 
     counts: Array  # (words, seeds) uint8, at most 255; no rows when there are too many seeds, which are scanned then
     lengths: Array  # (seeds,) float64

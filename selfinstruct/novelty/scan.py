@@ -1,6 +1,6 @@
-"""The plain way: RapidFuzz's bit-parallel LCS against every earlier text.
+"""The simple index: RapidFuzz's bit-parallel LCS with every earlier text.
 
-Used for small pools and while the kernels are being compiled; and a second opinion in the tests.
+It is used for small pools and while the kernels are being compiled, and the tests compare the fast index with it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class ScanIndex:
         return [self._decide(text) for text in texts]
 
     def nearest(self, texts: Sequence[str], k: int, before: Sequence[int]) -> list[list[Neighbour]]:
-        """For each text the k nearest of the first `before` texts, best first, ties: the earliest."""
-        found = []
+        """Return, for each text, the k nearest of the first `before` texts, best first; of equal ones the earliest."""
+        nearest = []
         for text, last in zip(texts, before, strict=True):
             scores = self._scores(tokenize(text), last)
-            best = sorted(range(last), key=lambda place, scores=scores: -scores[place])[:k]  # type: ignore[misc]
-            found.append([Neighbour(place, scores[place]) for place in best])
-        return found
+            best = sorted(range(last), key=lambda position, scores=scores: -scores[position])[:k]  # type: ignore[misc]
+            nearest.append([Neighbour(position, scores[position]) for position in best])
+        return nearest
 
     def _decide(self, text: str) -> Verdict:
         tokens = tokenize(text)

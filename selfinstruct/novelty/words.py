@@ -13,7 +13,7 @@ import unicodedata
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # A letter or digit that rouge_score's tokenizer would drop (`\w` is str.isalnum() or "_").
 _BEYOND_ASCII = re.compile(r"[^\W\x00-\x7f]")
-# Scripts written without spaces: every character is a word, with the marks that stand on it. Without this a Chinese or
+# Scripts written without spaces: every character is a word, with its combining marks. Without this a Chinese or
 # Thai sentence would be one word, and nothing but an identical sentence a near-duplicate.
 _NO_SPACES = "".join(
     (
@@ -46,7 +46,7 @@ def encode(text: str) -> bytes:
         return text.encode("ascii")
     lowered = text.lower()
     if not _BEYOND_ASCII.search(lowered):
-        return lowered.encode("ascii", "replace")  # "?" separates words as well as what it stands for.
+        return lowered.encode("ascii", "replace")  # "?" separates words as the replaced character does.
     return " ".join(_unicode_word().findall(lowered)).encode("utf-8", "surrogatepass")
 
 

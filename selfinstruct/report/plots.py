@@ -1,6 +1,6 @@
 """Figures as inline SVG: the same bytes for the same numbers, and the page's own colours, in light and dark.
 
-matplotlib draws with stand-in colours that are then replaced by the page's CSS variables. Text stays text, in the
+matplotlib draws with placeholder colours, which are then replaced by the page's CSS variables. Text stays text, in the
 page's own font. Sizes are in points at a figure width that a phone shows almost unscaled.
 """
 
@@ -53,7 +53,7 @@ _STYLE = {
 
 
 def similarity(scores: Sequence[float], threshold: float) -> str:
-    """Histogram of each accepted instruction's ROUGE-L F to its nearest seed."""
+    """Draw a histogram of each accepted instruction's ROUGE-L F to its nearest seed."""
 
     def draw(axes: Axes) -> None:
         axes.hist(scores, bins=[k / 20 for k in range(21)], color=ACCENT, rwidth=0.9)
@@ -69,7 +69,7 @@ def similarity(scores: Sequence[float], threshold: float) -> str:
 
 
 def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
-    """Share of candidates accepted, over the proposals in their order; `proposals` are (candidates, accepted)."""
+    """Draw the share of accepted candidates over the proposals in order; `proposals` are (candidates, accepted)."""
     size = max(1, -(-len(proposals) // 40))
     groups = [proposals[k : k + size] for k in range(0, len(proposals), size)]
     points = [
@@ -90,7 +90,7 @@ def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
 
 
 def rate(pace: Pace) -> str:
-    """Completion tokens per second over the time of work."""
+    """Draw completion tokens per second over the time of work."""
 
     def draw(axes: Axes) -> None:
         unit, name = _time_unit(pace.seconds)
@@ -106,7 +106,7 @@ def rate(pace: Pace) -> str:
 
 
 def progress(pace: Pace, target: int) -> str:
-    """Accepted instructions over the time of work."""
+    """Draw the accepted instructions over the time of work."""
 
     def draw(axes: Axes) -> None:
         unit, name = _time_unit(pace.seconds)
@@ -124,7 +124,7 @@ def progress(pace: Pace, target: int) -> str:
 
 
 def losses(name: str, curves: Sequence[Curve]) -> str:
-    """Training and validation losses over the steps."""
+    """Draw training and validation losses over the steps."""
 
     def draw(axes: Axes) -> None:
         looks = itertools.cycle([(ACCENT, "-"), (WARM, "-"), (MUTED, "-"), (WARM, (0, (4, 3))), (MUTED, (0, (1, 2)))])
@@ -149,18 +149,26 @@ def losses(name: str, curves: Sequence[Curve]) -> str:
 
 
 def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
-    """Differences with their intervals, one below the other; those that exclude 0 are drawn in full colour."""
+    """Draw differences with their intervals, one below the other.
+
+    Intervals that exclude 0 are drawn in full colour.
+
+    Args:
+        name: unique within the page.
+        intervals: from top to bottom.
+        unit: of the differences.
+    """
 
     def draw(axes: Axes) -> None:
         axes.axvline(0, color=MUTED, linewidth=1)
-        for place, found in enumerate(reversed(intervals)):
-            colour = MUTED if not found.significant else ACCENT if found.difference > 0 else WARM
-            axes.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
-            axes.plot([found.difference], [place], color=colour, marker="o", markersize=5)
-            # On paper of its own, so that the line at 0 does not cross it.
+        for row, interval in enumerate(reversed(intervals)):
+            colour = MUTED if not interval.significant else ACCENT if interval.difference > 0 else WARM
+            axes.plot([interval.low, interval.high], [row, row], color=colour, linewidth=2)
+            axes.plot([interval.difference], [row], color=colour, marker="o", markersize=5)
+            # With its own background, so that the line at 0 does not cross it.
             paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
             along = axes.get_yaxis_transform()
-            axes.text(0.0, place + 0.27, _label(found.label, 70), va="bottom", transform=along, bbox=paper)
+            axes.text(0.0, row + 0.27, _label(interval.label, 70), va="bottom", transform=along, bbox=paper)
         axes.set_ylim(-0.5, len(intervals) - 0.2)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -184,7 +192,7 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> st
 
     style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(), warnings.catch_warnings():
-        # The browser has the fonts; only widths are guessed here.
+        # The browser has the fonts; here only widths are estimated.
         warnings.filterwarnings("ignore", "Glyph .* missing")
         mpl.rcdefaults()  # Whatever the user's matplotlibrc says.
         mpl.rcParams.update(style)
@@ -197,7 +205,7 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> st
 
 
 def _inlined(document: str, name: str) -> str:
-    """A stand-alone SVG document as an element of the page: its colours, its fonts, ids of its own, its width."""
+    """Return an SVG document as an element of the page, with the page's colours, fonts and width, and unique ids."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     opening, rest = svg.split(">", 1)
@@ -212,7 +220,7 @@ def _inlined(document: str, name: str) -> str:
 
 
 def _label(text: str, limit: int = 40) -> str:
-    """A name from outside, fit for XML."""
+    """Return a foreign name as text that XML can hold."""
     return str(legible(shorten(" ".join(text.split()), limit)))
 
 
@@ -231,13 +239,13 @@ def _time_unit(seconds: float) -> tuple[float, str]:
 
 
 def _session_starts(axes: Axes, pace: Pace, unit: float) -> None:
-    """A thin line where the run was continued."""
+    """Draw a thin line where the run was continued."""
     for seconds in pace.sessions[1:]:
         axes.axvline(seconds / unit, color=RULE, linewidth=1)
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most `most` points: means of neighbours."""
+    """Return at most `most` points: means of neighbours."""
     size = -(-len(points) // most)
     groups = [points[k : k + size] for k in range(0, len(points), size)]
     return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]

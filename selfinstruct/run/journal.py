@@ -77,9 +77,9 @@ def set_torn_tail_aside(journal: Path, aside: Path) -> int:
     """Move a torn last line of the journal to the end of `aside`; return its length in bytes, 0 when nothing was torn.
 
     A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
-    zeros may stand where bytes never reached the disk, also with the line's newline behind them: no line holds a raw
-    NUL otherwise. What such a tail recorded was not committed and is done again. All that is kept is fsynced: a process
-    that was killed may not have lived to do so.
+    bytes that never reached the disk may be zeros, also with the line's newline behind them; no other line holds a raw
+    NUL. What such a tail recorded was not committed and is done again. All that is kept is fsynced, because a killed
+    process may not have done so.
 
     Raises:
         SelfInstructError: the disk refuses (full, for example); nothing is changed.
@@ -116,12 +116,12 @@ def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
 
 
 def _start_of_line(stream: BinaryIO, end: int) -> int:
-    """Where the line begins that the bytes before `end` belong to."""
+    """Return the start of the line that ends at `end`."""
     while end > 0:
         start = max(0, end - 65536)
-        found = _bytes(stream, start, end).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = _bytes(stream, start, end).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0
 
@@ -134,17 +134,21 @@ def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
 class JournalWriter:
     """Appends lines, each with one write; fsyncs in the background, in groups.
 
-    A line is safe from the death of this process once `append` returns, and from power loss after the next fsync, at
-    most `fsync_interval` seconds later (0: before `append` returns).
+    When `append` has returned, the line survives the death of this process. It survives power loss after the next
+    fsync, at most `fsync_interval` seconds later (0: before `append` returns).
 
-    Raises of `append` and `close`: `SelfInstructError` when the disk refuses (full, for example). What was written
-    before stays whole, and nothing is appended after a failed write.
+    `append` and `close` raise `SelfInstructError` when the disk refuses (full, for example). The lines before stay
+    whole, and nothing is appended after a failed write.
+
+    Args:
+        path: the journal.
+        fsync_interval: seconds.
     """
 
     def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
         self._path = path
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        # Also when it was there: who made it may have been killed before this.
+        # Also when the file was there: the process that made it may have been killed before this.
         jsonl.fsync_directory(path.parent)
         self._interval = fsync_interval
         self._dirty = threading.Event()
@@ -156,13 +160,13 @@ class JournalWriter:
             self._syncer.start()
 
     def append(self, line: Line) -> None:
-        """Commit one line."""
+        """Append one line."""
         if self._error is not None:
             raise _refused(self._path, self._error)
         data = encode(line)
         try:
             written = os.write(self._handle, data)
-            while written < len(data):  # A disk that fills takes part of the line and then raises.
+            while written < len(data):  # A full disk takes part of the line and then raises.
                 written += os.write(self._handle, data[written:])
             if self._syncer is None:
                 os.fsync(self._handle)
@@ -172,7 +176,7 @@ class JournalWriter:
         self._dirty.set()
 
     def close(self) -> None:
-        """Fsync and close; harmless when called twice."""
+        """Fsync and close; no-op the second time."""
         if self._handle < 0:
             return
         self._closing.set()
@@ -190,7 +194,7 @@ class JournalWriter:
             os.close(handle)
 
     def _sync_loop(self) -> None:
-        # It waits for one thing alone: waiting for `_dirty` too would lose a `close` that comes before its `clear`.
+        # Wait for `_closing` only: waiting for `_dirty` too would miss a `close` that comes before its `clear`.
         while not self._closing.wait(self._interval):
             if not self._dirty.is_set():
                 continue
