@@ -86,8 +86,8 @@ def test_a_regenerated_run_of_a_stopped_one_is_never_continued_by_generate(stopp
 def test_a_repaired_run_is_unfinished_and_says_how_to_continue(run: Path) -> None:
     journal = RunDirectory(run).journal
     lines = journal.read_bytes().splitlines(keepends=True)
-    place = [k for k, line in enumerate(lines) if line.startswith(b'{"kind":"proposal"')][2]
-    journal.write_bytes(b"".join([*lines[:place], b"?\n", *lines[place + 1 :]]))
+    position = [k for k, line in enumerate(lines) if line.startswith(b'{"kind":"proposal"')][2]
+    journal.write_bytes(b"".join([*lines[:position], b"?\n", *lines[position + 1 :]]))
     repair(run)
     assert next_command(status(run)) == f"selfinstruct generate --output-dir {run}"
     page = write_report(run).read_text()
@@ -98,8 +98,8 @@ def test_a_repaired_regenerated_run_is_continued_by_regenerate(run: Path) -> Non
     new = rewritten(run)
     journal = RunDirectory(new).journal
     lines = journal.read_bytes().splitlines(keepends=True)
-    place = next(k for k, line in enumerate(lines) if line.startswith(b'{"kind":"instances"'))
-    journal.write_bytes(b"".join([*lines[:place], b"?\n", *lines[place + 1 :]]))
+    position = next(k for k, line in enumerate(lines) if line.startswith(b'{"kind":"instances"'))
+    journal.write_bytes(b"".join([*lines[:position], b"?\n", *lines[position + 1 :]]))
     repair(new)
     command = f"selfinstruct regenerate {run} --model better --output-dir {new}"
     assert next_command(status(new)) == command

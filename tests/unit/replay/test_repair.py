@@ -39,7 +39,7 @@ def raw_lines(run: Path) -> list[bytes]:
 
 
 def where(run: Path, kind: str, which: int = 0) -> int:
-    """The place of a line of this kind in the journal, from 0."""
+    """The position of a line of this kind in the journal, from 0."""
     return [k for k, line in enumerate(journal_lines(run)) if line["kind"] == kind][which]
 
 
@@ -74,8 +74,8 @@ def test_whatever_was_damaged_the_repaired_run_ends_like_an_unharmed_one(
         run = Path(folder) / "run"
         run.mkdir()
         harmed = list(lines[: data.draw(st.integers(2, len(lines)))])
-        for place in data.draw(st.lists(st.integers(1, len(harmed) - 1), min_size=1, max_size=3)):
-            harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
+        for position in data.draw(st.lists(st.integers(1, len(harmed) - 1), min_size=1, max_size=3)):
+            harmed[position] = data.draw(st.sampled_from(HARM))(harmed[position])
         broken = b"".join(harmed)
         (run / "journal.jsonl").write_bytes(broken)
         result = repair(run)
@@ -125,12 +125,12 @@ def leaves_alone(lines: list[bytes]) -> None:
 
 def mends(lines: list[bytes], data: st.DataObject) -> None:
     """`repair` makes a journal that replays of a damaged one, keeps lines as they are, and counts them all."""
-    places = st.integers(1, len(lines) - 1)
+    positions = st.integers(1, len(lines) - 1)
     harmed = list(lines)
-    for place in data.draw(st.lists(places, min_size=1, max_size=5)):
-        harmed[place] = data.draw(st.sampled_from(HARM))(harmed[place])
-    for place, other in data.draw(st.lists(st.tuples(places, places), max_size=2)):
-        harmed[place], harmed[other] = harmed[other], harmed[place]
+    for position in data.draw(st.lists(positions, min_size=1, max_size=5)):
+        harmed[position] = data.draw(st.sampled_from(HARM))(harmed[position])
+    for position, other in data.draw(st.lists(st.tuples(positions, positions), max_size=2)):
+        harmed[position], harmed[other] = harmed[other], harmed[position]
     with tempfile.TemporaryDirectory() as folder:
         run = written(folder, harmed)
         result = repair(run)
@@ -174,8 +174,8 @@ def test_a_lost_instance_takes_its_rewritten_outputs(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in raw]
     outputs = [line for line in lines if line["kind"] == "output" and line.get("candidates")]
     name = next(line["id"] for line in outputs if line["candidates"][0]["accepted"])
-    place = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line["id"] == name)
-    raw[place] = b"?\n"
+    position = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line["id"] == name)
+    raw[position] = b"?\n"
     run = written(str(tmp_path), raw)
     result = repair(run)
     of_it = [line for line in lines if line["kind"] == "output" and line["id"] == name]
@@ -190,8 +190,8 @@ def test_a_lost_instance_takes_its_rewritten_outputs(tmp_path: Path) -> None:
 
 def test_a_repeated_output_is_dropped_and_nothing_is_lost_with_it(tmp_path: Path) -> None:
     raw = JOURNALS["regenerated"]
-    place = next(k for k, line in enumerate(raw) if b'"kind":"output"' in line)
-    run = written(str(tmp_path), [*raw, raw[place]])
+    position = next(k for k, line in enumerate(raw) if b'"kind":"output"' in line)
+    run = written(str(tmp_path), [*raw, raw[position]])
     result = repair(run)
     assert result.dropped == (DroppedLines("output", "repeats an earlier line", 1),)
     assert result.lost == Lost(None, 0, 0, 0, 0) and raw_lines(run) == raw
@@ -207,16 +207,16 @@ def test_an_output_in_a_run_that_rewrites_none_is_dropped(tmp_path: Path) -> Non
 def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: Path) -> None:
     lines = journal_lines(run)
     raw = raw_lines(run)
-    place = where(run, "proposal", 4)
-    raw[place] = b"{broken\n"
+    position = where(run, "proposal", 4)
+    raw[position] = b"{broken\n"
     (run / "journal.jsonl").write_bytes(b"".join(raw))
-    with pytest.raises(InputError, match=rf"line {place + 1} \(byte \d+\): damaged: .*selfinstruct repair {run}"):
+    with pytest.raises(InputError, match=rf"line {position + 1} \(byte \d+\): damaged: .*selfinstruct repair {run}"):
         list(read_lines(run / "journal.jsonl"))
     result = repair(run)
     later = [line for line in lines if line["kind"] == "proposal" and line["n"] > 4]
     gone = {c["id"] for line in later for c in line.get("candidates", ()) if c["accepted"]}
-    offset = sum(map(len, raw[:place]))
-    assert [(d.line, d.byte, d.bytes) for d in result.damaged] == [(place + 1, offset, 8)]
+    offset = sum(map(len, raw[:position]))
+    assert [(d.line, d.byte, d.bytes) for d in result.damaged] == [(position + 1, offset, 8)]
     assert result.lost.proposals == (5, later[-1]["n"]) and result.lost.instructions == len(gone)
     assert DroppedLines("proposal", "comes after a missing proposal", len(later)) in result.dropped
     assert {drop.kind for drop in result.dropped} == {"proposal", "classification", "instances"}
@@ -228,12 +228,12 @@ def test_a_missing_proposal_takes_the_later_ones_and_what_belongs_to_them(run: P
 
 def test_a_damaged_follow_up_costs_that_follow_up_alone(run: Path) -> None:
     lines, raw = journal_lines(run), raw_lines(run)
-    place = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line.get("candidates"))
-    raw[place] = b"\xff\xfe\n"
+    position = next(k for k, line in enumerate(lines) if line["kind"] == "instances" and line.get("candidates"))
+    raw[position] = b"\xff\xfe\n"
     (run / "journal.jsonl").write_bytes(b"".join(raw))
     result = repair(run)
     assert result.lines == LineCounts(total=len(raw), kept=len(raw) - 1, damaged=1, dropped=0, added=0)
-    assert [i.id for _, i in replay(read_lines(run / "journal.jsonl")).pending()] == [lines[place]["id"]]
+    assert [i.id for _, i in replay(read_lines(run / "journal.jsonl")).pending()] == [lines[position]["id"]]
 
 
 def test_nothing_is_done_where_nothing_is_damaged(run: Path) -> None:
@@ -294,9 +294,9 @@ def test_a_stop_whose_lifting_was_damaged_is_lifted_again(make_config: Any, tmp_
         run_scripted(make_config(window=1, **rule), ScriptedEngine(dull))
     assert run_scripted(make_config(window=1, saturation={"min_acceptance": 0})).complete
     raw = raw_lines(run)
-    place = where(run, "control", 1)
-    assert journal_lines(run)[place]["event"] == "resumed"
-    (run / "journal.jsonl").write_bytes(b"".join([*raw[:place], b"?\n", *raw[place + 1 :]]))
+    position = where(run, "control", 1)
+    assert journal_lines(run)[position]["event"] == "resumed"
+    (run / "journal.jsonl").write_bytes(b"".join([*raw[:position], b"?\n", *raw[position + 1 :]]))
     result = repair(run)
     assert result.lines.added == 1 and result.lines.dropped == 0 and "1 line(s) added" in render(result)
     assert sorted(raw_lines(run)) == sorted(raw)
