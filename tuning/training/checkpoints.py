@@ -85,7 +85,7 @@ def stored_record(model: ModelDirectory) -> TrainingRecord | None:
 def find_start(
     output: ModelDirectory, wanted: Identity, *, overwrite: bool = False, resume_from: str | bool | None = None
 ) -> Start:
-    """Find out where a training starts. Only reads, so that every process of a training comes to the same result.
+    """Return where a training starts. It only reads, so that every process of a training gets the same result.
 
     Args:
         output: the model's folder.

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.records import SPLITS, TRAIN
+from selfinstruct.records import SPLITS, TRAIN, Message
 from selfinstruct.run.folders import DatasetDirectory
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Message = dict[str, str]
 IGNORE_INDEX = -100
 """The label of a token that the loss ignores (torch's `ignore_index`)."""
 _MAX_PROBLEMS = 20
