@@ -80,7 +80,7 @@ def explain(
 )
 @config_options("filters")
 @AS_JSON
-def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
+def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Decide again about every candidate, under other filters.
 
     Takes seconds, needs no model, and writes a new run directory; status, export, explain and generate work on it.
@@ -99,7 +99,7 @@ def refilter(run: Path, output: Path, as_json: bool, **given: Any) -> None:
     directory = RunDirectory(run)
     directory.require_journal()
     # Of the options in the environment only the filters count: all others stay as they were recorded.
-    filters = resolve_config(directory.config_path if directory.config_path.exists() else None, given).filters
+    filters = resolve_config(directory.config_path if directory.config_path.exists() else None, options).filters
     result = library.refilter(run, output, filters)
     click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:

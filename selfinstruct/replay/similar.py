@@ -125,7 +125,7 @@ class EarlierInstructions:
                 yield instruction, tuple(self.entry(*near) for near in entries)
 
     def _size(self, accepted: int) -> int:
-        """Return the size that the index had when so many instructions of the pool were accepted."""
+        """Return the size of the index when `accepted` instructions of the pool were in it."""
         return len(self.seeds) + len(self.of_parents) + accepted
 
 
