@@ -26,8 +26,9 @@ from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.generation import stop_rules
-from selfinstruct.records import SPLITS
+from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 from selfinstruct.run.scores import TUNED
 from selfinstruct.run.training_record import TrainingRecord
@@ -152,11 +153,11 @@ def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None
     run_stage(command, "regenerate", standard_input=dump_yaml(config))
 
 
-def export(config: Config) -> dict[str, Any]:
+def export(config: Config) -> ExportCounts:
     """Write the dataset, and say what is in it."""
     counts = exports.export(config)
-    rows = counts["rows"]
-    left_out = sum(counts["instances"]["left_out"].values())
+    rows = counts.rows
+    left_out = sum(counts.instances.left_out.values())
     console.print(
         f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, "
         f"{rows['validation_unseen']} validation_unseen"
@@ -209,7 +210,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
         plan.note(NO_BASELINE)
         baseline = False
     if baseline:
-        rows = exports.export_seeds(config, run.seeds_dataset)
+        rows = exports.export_seeds(config.seeds, run.seeds_dataset)
         for split in SPLITS[1:]:  # Both keep their best checkpoint by the same rows.
             if run.dataset.split(split).exists():
                 shutil.copyfile(run.dataset.split(split), run.seeds_dataset.split(split))
@@ -292,7 +293,7 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
         with run.locked():  # Nobody else uses the folder.
             try:
                 shutil.rmtree(run.probe, ignore_errors=True)
-                exports.export_seeds(config, run.probe_dataset)
+                exports.export_seeds(config.seeds, run.probe_dataset)
                 run_stage(command, "the probe of tuning")
                 return tuning_time.read_probe(run.probe_model, config.tune, run.probe_dataset)
             finally:
@@ -341,9 +342,9 @@ def _require_regenerable(generated: RunDirectory, stopped: StoppedError) -> None
         raise stopped
 
 
-def _require_rows(counts: dict[str, Any], min_rows: int, stopped: StoppedError) -> None:
+def _require_rows(counts: ExportCounts, min_rows: int, stopped: StoppedError) -> None:
     """Raise `StoppedError` unless generation, which stopped early, left enough rows to tune on."""
-    rows = counts["rows"]["train"] - counts["origins"].get("seed", 0)
+    rows = counts.rows[TRAIN] - counts.origins.get("seed", 0)
     if rows < min_rows:
         raise StoppedError(
             f"{stopped}\nThere are {rows} training rows, fewer than --limits.min-rows {min_rows}: "

@@ -37,6 +37,7 @@ from selfinstruct.errors import ConfigError, InputError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import anchored, refuse_other_run
+from selfinstruct.records import TRAIN
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.lines import Saturated
@@ -252,8 +253,8 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
         run=run.path.name,
         generator=generator,
         new_instructions=len(state.pool),
-        instructions=len(state.pool) + counts.get("earlier", {}).get("instructions", {}).get("accepted", 0),
-        train_rows=counts["rows"]["train"],
+        instructions=len(state.pool) + (counts.parents.instructions.accepted if counts.parents else 0),
+        train_rows=counts.rows[TRAIN],
         saturated=len(state.pool) < state.target,
         outputs=state.counts().outputs,
         scores={name: msgspec.convert(about, SetMean, from_attributes=True) for name, about in sets.items()},

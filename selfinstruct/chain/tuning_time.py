@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from selfinstruct.clock import SAFETY_FACTOR
 from selfinstruct.config.schema import Tune
-from selfinstruct.formats import jsonl
+from selfinstruct.formats import exported_rows
 from selfinstruct.records import TRAIN
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 
@@ -116,7 +116,7 @@ def read_probe(model: ModelDirectory, tune: Tune, dataset: DatasetDirectory) -> 
 def characters_per_row(dataset: DatasetDirectory) -> float:
     """Return the mean length of an exported dataset's training rows, in characters; 0 without rows."""
     lengths = [
-        sum(len(message["content"]) for message in [*row["prompt"], *row["completion"]])
-        for _, row in jsonl.read(dataset.split(TRAIN))
+        sum(len(message["content"]) for message in [*row.prompt, *row.completion])
+        for row in exported_rows.read(dataset.split(TRAIN))
     ]
     return sum(lengths) / len(lengths) if lengths else 0.0

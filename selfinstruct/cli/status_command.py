@@ -1,4 +1,4 @@
-"""Looking at a run: status."""
+"""The `status` command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfinstruct.cli.shared import AS_JSON, RUN
 @RUN
 @AS_JSON
 def status(run: Path, as_json: bool) -> None:
-    """Say where a run stands, also while it is going.
+    """Show the state of a run, also while it is going on.
 
     \b
     Example:
@@ -23,10 +23,10 @@ def status(run: Path, as_json: bool) -> None:
     """
     from selfinstruct.replay import status as statuses
 
-    found = statuses.status(run)
+    result = statuses.status(run)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(result.to_json(), indent=2))
         return
     from rich.console import Console
 
-    Console(highlight=False).print(statuses.render(found))
+    Console(highlight=False).print(statuses.render(result))

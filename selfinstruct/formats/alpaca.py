@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from selfinstruct.formats import jsonl
+from selfinstruct.formats.exported_rows import ExportedRow
 
 
-def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write exported rows as Alpaca JSON."""
-    jsonl.write_json(path, [{name: row[name] for name in ("instruction", "input", "output")} for row in rows])
+def write(path: Path, rows: Iterable[ExportedRow]) -> None:
+    """Write exported rows as Alpaca JSON, atomically."""
+    jsonl.write_json(path, [{"instruction": row.instruction, "input": row.input, "output": row.output} for row in rows])

@@ -29,7 +29,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
 from selfinstruct.run.metrics import MetricsWriter
-from selfinstruct.run.parents import Earlier
+from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
 
@@ -99,7 +99,7 @@ async def _run(
     run: RunDirectory,
     state: RunState,
     tasks: list[SeedTask],
-    parent_runs: Earlier,
+    parent_runs: ParentRuns,
     identity: dict[str, Any],
     start_engine: StartEngine,
     budget: BudgetTracker,

@@ -54,7 +54,7 @@ from selfinstruct.run.lines import (
     rewrite,
 )
 from selfinstruct.run.metrics import MetricsWriter
-from selfinstruct.run.parents import Earlier
+from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
 
@@ -129,7 +129,7 @@ def _finished(source: RunDirectory) -> RunState:
 
 def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) -> dict[str, Any]:
     """Return what the new outputs depend on, beside what the source run depends on."""
-    of_source = Earlier([before], before.pool, list(before.tasks()))
+    of_source = ParentRuns([before], before.pool, list(before.tasks()))
     return {
         **options.model_dump(mode="json", exclude={"engine"}),
         "engine": {name: value for name, value in sorted(arguments.items()) if name in ENGINE_IDENTITY},

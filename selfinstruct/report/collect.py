@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from selfinstruct.config.schema import DEMO_MODEL, Config
 from selfinstruct.errors import SelfInstructError
@@ -21,6 +21,7 @@ from selfinstruct.report.generation_stats import GenerationStats, Part, Step, ga
 from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
 from selfinstruct.run.state import RunState
@@ -90,7 +91,7 @@ class Report:
     paper: list[Compared]
     generation: GenerationStats
     rows: Step | None
-    dataset: dict[str, Any] | None
+    dataset: ExportCounts | None
     dataset_is_old: bool
     trainings: list[tuple[str, Training]]
     evaluation: Evaluation | None
@@ -151,9 +152,9 @@ def collect(run_dir: Path) -> Report:
     )
 
 
-def is_current(dataset: dict[str, Any], state: RunState) -> bool:
+def is_current(dataset: ExportCounts, state: RunState) -> bool:
     """Whether an export, by its counts, holds all that the run has by now."""
-    exported = (dataset["instructions"]["accepted"], dataset["instances"]["accepted"])
+    exported = (dataset.instructions.accepted, dataset.instances.accepted)
     return exported == (len(state.pool), state.num_instances)
 
 
@@ -250,15 +251,15 @@ def _paper(generation: GenerationStats, seeds: list[SeedTask]) -> list[Compared]
     ]
 
 
-def _rows(dataset: dict[str, Any]) -> Step:
+def _rows(dataset: ExportCounts) -> Step:
     """From kept instances to rows. Rows of seed tasks and of earlier runs are not counted."""
-    rows = dict(dataset["rows"])
-    rows["train"] -= dataset.get("origins", {}).get("seed", 0)
-    for name, n in dataset.get("earlier", {}).get("rows", {}).items():
+    rows = dict(dataset.rows)
+    rows[TRAIN] -= dataset.origins.get("seed", 0)
+    for name, n in dataset.parents.rows.items() if dataset.parents else ():
         rows[name] -= n
-    left_out = [Part(name, n) for name, n in dataset["instances"]["left_out"].items()]
+    left_out = [Part(name, n) for name, n in dataset.instances.left_out.items()]
     splits = [Part(name, n, True) for name, n in rows.items()]
-    return Step("Instances at the export", dataset["instances"]["accepted"], [*splits, *left_out])
+    return Step("Instances at the export", dataset.instances.accepted, [*splits, *left_out])
 
 
 _PARTS = {

@@ -6,10 +6,9 @@ Each is a directory of its own, because tuning takes any dataset and any output 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl
+from selfinstruct.run.export_counts import ExportCounts, read_export_counts
 from selfinstruct.run.scores import Scores, read_scores
 from selfinstruct.run.training_record import TrainingRecord, read_training_record
 
@@ -36,13 +35,13 @@ class DatasetDirectory:
         """Return the path of a split's rows."""
         return self.path / f"{name}.jsonl"
 
-    def export_counts(self) -> dict[str, Any]:
+    def export_counts(self) -> ExportCounts:
         """Return the counts of the export.
 
         Raises:
             InputError: nothing was exported, or the file is damaged.
         """
-        return _read(self.counts_path, "export")
+        return read_export_counts(self.counts_path)
 
 
 class ModelDirectory:
@@ -117,12 +116,3 @@ class EvaluationDirectory:
             InputError: nothing was evaluated, or the file is damaged.
         """
         return read_scores(self.scores_path)
-
-
-def _read(path: Path, stage: str) -> dict[str, Any]:
-    if not path.exists():
-        raise InputError(f"{path} is missing; `selfinstruct {stage}` writes it")
-    try:
-        return jsonl.read_json(path)
-    except InputError as error:
-        raise InputError(f"{error}; `selfinstruct {stage}` writes it again") from error

@@ -1,10 +1,13 @@
-"""Earlier runs that a run builds on.
+"""Parent runs: the runs that a run builds on.
 
-What they accepted counts as its own pool does: new instructions must be novel against it, prompts may show it, and the
-exported dataset holds its rows. A run names its earlier runs by their directories and is tied to their content by a
-fingerprint, as it is to its seeds.
+What they accepted is treated like the run's own pool: new instructions must be novel against it, prompts may show it,
+and the exported dataset holds its rows. A run names its parent runs by their directories, and its journal records a
+fingerprint of their content.
 
-Ids stay what they were, with the run's name before them: `round-01/p000003-02`.
+An id in a parent run gets the run's name before it: `round-01/p000003-02`.
+
+Older versions called them earlier runs. What is stored keeps that name, so that runs made before can continue:
+`earlier_sha256` in the journal, the origin "earlier" of rows and `earlier` in export.json.
 """
 
 from __future__ import annotations
@@ -22,16 +25,16 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.state import RunState
 
 ORIGIN = "earlier"
-"""Origin of their rows in a dataset; those that a run wrote itself are `generated`."""
+"""Origin of their rows in a dataset; those that the run itself wrote are `generated`."""
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """What earlier runs accepted, in their order.
+@dataclass(frozen=True, slots=True)
+class ParentRuns:
+    """What parent runs accepted, in the order of the runs.
 
     Attributes:
-        states: one of each run.
-        instructions: all accepted ones.
+        states: one for each run.
+        instructions: all accepted instructions.
         tasks: those that have instances.
     """
 
@@ -40,63 +43,63 @@ class Earlier:
     tasks: list[Task]
 
 
-def load_parents(names: Sequence[str]) -> Earlier:
+def load_parents(names: Sequence[str]) -> ParentRuns:
     """Read the runs in these directories.
 
     Raises:
         ConfigError: two of them have the same name.
-        InputError: one is no run directory, or its journal is damaged.
+        InputError: one is not a run directory, or its journal is damaged.
     """
-    found = Earlier([], [], [])
-    taken: dict[str, str] = {}
+    parent_runs = ParentRuns([], [], [])
+    directories: dict[str, str] = {}
     for name in names:
         run = RunDirectory(Path(name))
         label = run.path.resolve().name
-        if label in taken:
+        if label in directories:
             raise ConfigError(
-                f"earlier: {taken[label]} and {name} have the same name, so that ids would not tell them apart; "
-                "rename one of the directories, and give each once"
+                f"parent_runs: {directories[label]} and {name} have the same name, so their ids would be the same; "
+                "rename one of the directories, and give each of them once"
             )
-        taken[label] = name
+        directories[label] = name
         state = run.state(live=True)
-        found.states.append(state)
-        found.instructions.extend(replace(i, id=f"{label}/{i.id}") for i in state.pool)
-        found.tasks.extend(replace(task, id=f"{label}/{task.id}", origin=ORIGIN) for task in state.tasks())
-    return found
+        parent_runs.states.append(state)
+        parent_runs.instructions.extend(replace(i, id=f"{label}/{i.id}") for i in state.pool)
+        parent_runs.tasks.extend(replace(task, id=f"{label}/{task.id}", origin=ORIGIN) for task in state.tasks())
+    return parent_runs
 
 
-def load_unchanged_parents(names: Sequence[str], identity: dict[str, Any], otherwise: str = "") -> Earlier:
-    """The earlier runs that a run built on, as long as they are what they were.
+def load_unchanged_parents(names: Sequence[str], identity: dict[str, Any], otherwise: str = "") -> ParentRuns:
+    """Read the parent runs of a run; they must be the same as when it was made.
 
     Args:
         names: as in the run's configuration.
         identity: of the run, from its journal's header.
-        otherwise: what else a user could do than to restore them.
+        otherwise: for the message: what a user could do instead of restoring them.
 
     Raises:
         InputError: they have changed, or cannot be read.
     """
-    earlier = load_parents(names)
-    if names and fingerprint(earlier) != identity.get("earlier_sha256"):
+    parent_runs = load_parents(names)
+    if names and fingerprint(parent_runs) != identity.get("earlier_sha256"):
         raise InputError(
             f"{', '.join(names)}: not what this run was built on, or changed since; restore them{otherwise}"
         )
-    return earlier
+    return parent_runs
 
 
-def fingerprint(earlier: Earlier) -> str:
-    """SHA-256 of what they accepted, instances included: part of a run's identity."""
+def fingerprint(parent_runs: ParentRuns) -> str:
+    """Return the SHA-256 of what they accepted, instances included: part of a run's identity."""
     digest = hashlib.sha256()
-    for instruction in earlier.instructions:
+    for instruction in parent_runs.instructions:
         digest.update(jsonl.dumps([instruction.id, instruction.text]).encode() + b"\n")
-    for task in earlier.tasks:
+    for task in parent_runs.tasks:
         row = [task.id, task.is_classification, [[i.input, i.output] for i in task.instances]]
         digest.update(jsonl.dumps(row).encode() + b"\n")
     return digest.hexdigest()
 
 
 def own_id(task_id: str) -> str:
-    """The id that a task had in its own run.
+    """Return the id that a task had in its own run.
 
     >>> own_id("round-01/p000003-02"), own_id("p000003-02")
     ('p000003-02', 'p000003-02')

@@ -63,8 +63,8 @@ def test_hostile_text_goes_through_the_whole_chain(make_config: Any, tmp_path: P
     raw = run.journal.read_bytes()
     raw.decode("utf-8")
     assert b"\0" not in raw
-    counts = status(run.path)["candidates"]
-    assert counts["total"] == counts["accepted"] + sum(counts["reasons"].values())
+    counts = status(run.path).counts.candidates
+    assert counts.total == counts.accepted + sum(counts.reasons.values())
 
     files = exported(config)
     for name, data in files.items():

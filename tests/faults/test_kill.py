@@ -54,7 +54,7 @@ def test_a_signal_leaves_in_good_order(make_config: Any, tmp_path: Path, number:
     done = sum(line["kind"] == "proposal" for line in lines)
     name = signal.Signals(number).name
     assert last == {"kind": "control", "event": "interrupted", "after_proposal": done - 1, "signal": name}
-    assert status(driven.path)["reason"].startswith(f"stopped by {name}")
+    assert str(status(driven.path).reason).startswith(f"stopped by {name}")
     assert not list(driven.path.glob("*.owner"))
 
 

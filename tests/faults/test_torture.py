@@ -118,7 +118,7 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
         data = run.journal.read_bytes() if run.journal.exists() else b""
         assert data.startswith(before[: before.rfind(b"\n") + 1]), "something committed was lost"
         if data:
-            found = status(run.path)
+            found = status(run.path).to_json()
             _assert_sums(found, list(map(to_json, read_lines(run.journal))))
         if number is not None:
             kills[signal.Signals(number).name] += 1

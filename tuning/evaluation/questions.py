@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from selfinstruct import packaged, records
 from selfinstruct.config.schema import Evaluate
-from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.formats import evaluation_tasks, jsonl
+from selfinstruct.errors import ConfigError
+from selfinstruct.formats import evaluation_tasks, exported_rows
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
 from selfinstruct.run.folders import DatasetDirectory
@@ -161,23 +161,17 @@ def from_rows(path: Path) -> list[Question]:
     """
     questions: list[Question] = []
     tasks: dict[str, str] = {}
-    for number, row in jsonl.read(path) if path.exists() else ():
-        texts = {name: row.get(name) for name in ("id", "instruction", "input", "output")}
-        for name, value in texts.items():
-            if not isinstance(value, str):
-                raise InputError(f"{path}, line {number}: `{name}` must be a string, got {repr(value)[:80]}")
-        if not isinstance(row.get("is_classification"), bool):
-            raise InputError(f"{path}, line {number}: `is_classification` must be true or false")
+    for row in exported_rows.read(path) if path.exists() else ():
         questions.append(
             Question(
-                id=row["id"],
-                task=tasks.setdefault(row["instruction"], row["id"]),
+                id=row.id,
+                task=tasks.setdefault(row.instruction, row.id),
                 set=path.stem,
                 category="",
-                is_classification=row["is_classification"],
-                instruction=row["instruction"],
-                input=row["input"],
-                references=(row["output"],),
+                is_classification=row.is_classification,
+                instruction=row.instruction,
+                input=row.input,
+                references=(row.output,),
                 written_by="model",
             )
         )

@@ -63,9 +63,9 @@ def provenance(dataset_dir: Path) -> Table:
             ("from", f"seed tasks with the SHA-256 {identity['seeds_sha256'][:16]}…"),
             (
                 "accepted",
-                f"{counts['instructions']['accepted']} instructions, {counts['instances']['accepted']} instances",
+                f"{counts.instructions.accepted} instructions, {counts.instances.accepted} instances",
             ),
-            ("seed tasks included", "yes" if counts["include_seeds"] else "no"),
+            ("seed tasks included", "yes" if counts.include_seeds else "no"),
         ]
     except (InputError, KeyError, TypeError):
         return []

@@ -177,7 +177,7 @@ def test_run_goes_on_after_saturation_and_the_reason_leads_the_report(
     found = lead(tmp_path / "run")
     assert found.index("saturated: of the") < found.index("It helped.")
     shown = status(tmp_path / "run")
-    assert shown["reason"].startswith("saturated: of the")
+    assert str(shown.reason).startswith("saturated: of the")
     from rich.console import Console
 
     console = Console(width=200, record=True, file=io.StringIO())
@@ -210,11 +210,11 @@ def test_run_goes_on_when_the_engine_is_lost(night: Night, configure: Callable[.
     chain.run_all(config, clock=night)
     assert night.called == ["generate", "tune", "evaluate"]
     assert "the engine died three times" in lead(tmp_path / "run")
-    assert status(tmp_path / "run")["reason"].endswith("the engine died three times")
+    assert str(status(tmp_path / "run").reason).endswith("the engine died three times")
     # It comes back: the run is what it would have been, and nothing is said any more.
     night.answers = script
     chain.run_all(configure(num_instructions=30), clock=night)
-    assert status(tmp_path / "run")["reason"] is None and "died" not in lead(tmp_path / "run")
+    assert status(tmp_path / "run").reason is None and "died" not in lead(tmp_path / "run")
     assert not [line for line in journal_lines(tmp_path / "run") if line["kind"] == "control" and "lost" in str(line)]
 
 
@@ -375,7 +375,7 @@ def test_slow_steps_are_cut_and_the_report_says_so(
     cut = RunDirectory(tmp_path / "run").cut_by_deadline()
     assert "baseline" in cut[0] and f"tuning got {steps} of its" in cut[1]
     assert all(sentence in lead(tmp_path / "run") for sentence in cut)
-    assert status(tmp_path / "run")["cut"] == cut
+    assert status(tmp_path / "run").cut == cut
 
 
 def test_the_baseline_is_trained_only_where_it_still_fits(night: Night, configure: Callable[..., Config]) -> None:

@@ -58,7 +58,7 @@ def test_shares_are_about_what_was_asked_for() -> None:
 def test_splits_stay_put_as_the_run_grows_and_whatever_is_left_out() -> None:
     def places(tasks: list[Task], evaluation: list[str]) -> dict[str, str]:
         dataset = split(tasks, [], evaluation, Export(validation_unseen=0.2, validation_seen=0.5))
-        return {row["id"]: name for name, found in dataset.rows.items() for row in found}
+        return {row.id: name for name, found in dataset.rows.items() for row in found}
 
     few, many = places([task(k) for k in range(50)], []), places([task(k) for k in range(200)][::-1], [])
     assert set(few.values()) == set(SPLITS)
@@ -71,19 +71,19 @@ def test_unseen_tasks_are_held_out_as_a_whole_and_seen_ones_are_trained_on() -> 
     dataset = split(
         [task(k, 1 + k % 3) for k in range(300)], [], [], Export(validation_unseen=0.2, validation_seen=0.5)
     )
-    instructions = {name: {row["instruction"] for row in found} for name, found in dataset.rows.items()}
+    instructions = {name: {row.instruction for row in found} for name, found in dataset.rows.items()}
     assert not instructions["validation_unseen"] & (instructions["train"] | instructions["validation_seen"])
     assert instructions["validation_seen"] <= instructions["train"]
-    ids = [row["id"] for found in dataset.rows.values() for row in found]
+    ids = [row.id for found in dataset.rows.values() for row in found]
     assert len(ids) == len(set(ids)) == sum(1 + k % 3 for k in range(300))
-    assert max(Counter(row["instruction"] for row in dataset.rows["validation_seen"]).values()) == 1
+    assert max(Counter(row.instruction for row in dataset.rows["validation_seen"]).values()) == 1
 
 
 def test_tasks_near_the_evaluation_set_are_left_out_and_counted() -> None:
     near, far = task(1, 2, "Name the capital city of a large country."), task(2, 3)
     evaluation = ["Name the capital city of a small country."]
     dataset = split([near, far], [], evaluation, Export(validation_unseen=0, validation_seen=0))
-    assert {row["instruction"] for row in dataset.rows["train"]} == {far.instruction}
+    assert {row.instruction for row in dataset.rows["train"]} == {far.instruction}
     assert dataset.left_out_tasks == {"near_evaluation_task": 1}
     assert dataset.left_out_rows == {"near_evaluation_task": 2}
     lenient = split([near, far], [], evaluation, Export(eval_threshold=7 / 8, validation_unseen=0, validation_seen=0))
@@ -97,7 +97,7 @@ def test_seeds_go_into_training_only_when_asked(seed_file: Path) -> None:
     assert not any(split([], seeds, [], Export()).rows.values())
     dataset = split([], seeds, [], Export(include_seeds=True, validation_unseen=0.9))
     assert len(dataset.rows["train"]) == 20
-    assert {row["origin"] for row in dataset.rows["train"]} == {"seed"}
+    assert {row.origin for row in dataset.rows["train"]} == {"seed"}
     assert not dataset.rows["validation_unseen"]
 
 
@@ -107,7 +107,7 @@ def test_seeds_go_into_training_only_when_asked(seed_file: Path) -> None:
 def test_rows_carry_fields_and_messages() -> None:
     dataset = split([task(4, 1)], [], [], Export(validation_unseen=0))
     bare = Task("p000005-00", "Name a river.", (Instance("", "Elbe"),), False, "generated")
-    assert dataset.rows["train"] == [
+    assert [row.to_json() for row in dataset.rows["train"]] == [
         {
             "id": "p000004-00-0",
             "instruction": "Describe thing number 4.",
@@ -120,7 +120,7 @@ def test_rows_carry_fields_and_messages() -> None:
         }
     ]
     (row,) = split([bare], [], [], Export(validation_unseen=0)).rows["train"]
-    assert row["prompt"] == [{"role": "user", "content": "Name a river."}]
+    assert row.prompt == [{"role": "user", "content": "Name a river."}]
 
 
 # --------------------------------------------------------------------------------------------------- export
@@ -150,15 +150,15 @@ def test_counts_add_up_to_the_journal(finished: Config) -> None:
     lines = journal_lines(run)
     kept = sum(c["accepted"] for line in lines if line["kind"] == "instances" for c in line.get("candidates", ()))
     accepted = sum(c["accepted"] for line in lines if line["kind"] == "proposal" for c in line.get("candidates", ()))
-    assert counts == json.loads((run / "dataset" / "export.json").read_text())
-    assert counts["rows"] == {name: len(rows(run, name)) for name in SPLITS}
-    assert counts["instances"]["accepted"] == kept == sum(counts["rows"].values())
-    instructions = counts["instructions"]
-    assert instructions["accepted"] == accepted == 30
-    assert instructions["with_instances"] + instructions["without_instances"] == accepted
-    assert counts["origins"] == {"generated": kept}
+    assert counts == RunDirectory(run).dataset.export_counts()
+    assert counts.rows == {name: len(rows(run, name)) for name in SPLITS}
+    assert counts.instances.accepted == kept == sum(counts.rows.values())
+    instructions = counts.instructions
+    assert instructions.accepted == accepted == 30
+    assert instructions.with_instances + instructions.without_instances == accepted
+    assert counts.origins == {"generated": kept}
     words = [len(row["instruction"].split()) for name in SPLITS for row in rows(run, name)]
-    assert min(words) <= counts["mean_words"]["instruction"] <= max(words)
+    assert min(words) <= counts.mean_words.instruction <= max(words)
 
 
 def test_left_out_rows_are_counted_and_said(finished: Config, tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_left_out_rows_are_counted_and_said(finished: Config, tmp_path: Path) ->
         finished.model_dump() | {"evaluate": {"tasks": [str(evaluation)]}, "export": {"eval_threshold": 0.99}}
     )
     counts = export(strict)
-    assert counts["instructions"]["left_out"] == {"near_evaluation_task": 1}
-    assert counts["instances"]["left_out"] == {"near_evaluation_task": size}
-    assert sum(counts["rows"].values()) + size == counts["instances"]["accepted"]
+    assert counts.instructions.left_out == {"near_evaluation_task": 1}
+    assert counts.instances.left_out == {"near_evaluation_task": size}
+    assert sum(counts.rows.values()) + size == counts.instances.accepted
     assert victim not in {row["instruction"] for name in SPLITS for row in rows(run, name)}
     assert f"1 instructions ({size} rows) were left out" in (run / "dataset" / "README.md").read_text()
 
@@ -186,8 +186,8 @@ def test_whether_seeds_are_included_is_stated(make_config: Any, include: bool) -
     config = make_config(num_instructions=5, export={"include_seeds": include})
     run_scripted(config)
     counts = export(config)
-    assert counts["include_seeds"] is include
-    assert counts["origins"].get("seed", 0) == (20 if include else 0)
+    assert counts.include_seeds is include
+    assert counts.origins.get("seed", 0) == (20 if include else 0)
     card = (Path(str(config.output_dir)) / "dataset" / "README.md").read_text()
     assert f"| seed tasks included | {'yes, in the training split' if include else 'no'} |" in card
 
@@ -212,7 +212,7 @@ def test_it_loads_with_datasets_and_by_the_cards_own_configuration(finished: Con
     files = {f["split"]: str(run / "dataset" / f["path"]) for f in front["configs"][0]["data_files"]}
     assert set(files) == set(SPLITS)
     loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(run / "cache"))
-    assert {name: len(loaded[name]) for name in SPLITS} == counts["rows"]
+    assert {name: len(loaded[name]) for name in SPLITS} == counts.rows
     row = rows(run, "train")[0]
     assert loaded["train"][0] == row
     assert list(loaded["train"].features) == list(row)
@@ -234,7 +234,7 @@ def test_an_unfinished_run_can_be_exported(make_config: Any) -> None:
     journal = RunDirectory(Path(str(config.output_dir))).journal
     journal.write_bytes(journal.read_bytes()[: journal.stat().st_size // 2])
     counts = export(config)
-    assert 0 < counts["instructions"]["accepted"] <= 30
+    assert 0 < counts.instructions.accepted <= 30
 
 
 def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> None:
@@ -251,5 +251,5 @@ def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> N
 
 
 def test_the_seeds_alone_make_a_dataset_too(make_config: Any, tmp_path: Path) -> None:
-    assert exports.export_seeds(make_config(), DatasetDirectory(tmp_path / "alone")) == 20
+    assert exports.export_seeds(make_config().seeds, DatasetDirectory(tmp_path / "alone")) == 20
     assert [(tmp_path / "alone" / f"{name}.jsonl").read_text().count("\n") for name in SPLITS] == [20, 0, 0]

@@ -29,7 +29,7 @@ from selfinstruct.replay.explain import render as render_explained
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import render as render_repaired
 from selfinstruct.replay.repair import repair
-from selfinstruct.replay.status import next_command, status
+from selfinstruct.replay.status import Regeneration, next_command, status
 from selfinstruct.report import write_report
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.state import RunState, replay
@@ -262,20 +262,20 @@ def test_export_status_and_report_work_on_it(source: Config) -> None:
     new = rewriting(source)
     run = Path(str(new.output_dir))
     counts, old = export(new), export(source)
-    assert counts["rows"] == old["rows"]
+    assert counts.rows == old.rows
     outputs = [json.loads(line)["output"] for s in SPLITS for line in (run / "dataset" / f"{s}.jsonl").open()]
     found = status(run)
-    assert sum(o.startswith("A better answer") for o in outputs) == found["outputs"]["rewritten"]
-    assert found["stages"]["generate"]["done"] and found["stages"]["export"]["done"]
-    assert found["regenerate"] == {"model": "better", "source": str(Path(str(source.output_dir)).resolve())}
-    assert "written anew by `better`" in (run / "dataset" / "README.md").read_text()
+    assert sum(o.startswith("A better answer") for o in outputs) == found.counts.outputs.rewritten
+    assert found.stages["generate"].done and found.stages["export"].done
+    assert found.regenerate == Regeneration("better", str(Path(str(source.output_dir)).resolve()))
+    assert "rewritten by `better`" in (run / "dataset" / "README.md").read_text()
     page = write_report(run).read_text()
     assert "Rewritten outputs" in page and "old one kept: no output" in page
     assert "written anew by better" in page
     journal = run / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-3]))
     unfinished = status(run)
-    assert not unfinished["complete"] and unfinished["outputs"]["pending"] == 3
+    assert not unfinished.counts.complete and unfinished.counts.outputs.pending == 3
     assert str(next_command(unfinished)).startswith("selfinstruct regenerate ")
     assert "3 outputs still wait" in write_report(run).read_text()
 

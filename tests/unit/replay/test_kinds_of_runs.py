@@ -57,7 +57,7 @@ def without_last_lines(run: Path, number: int) -> None:
 def test_a_refiltered_run_names_the_run_that_it_was_made_from(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "strict"
     refilter(run, output, Filters(threshold=0.5))
-    assert status(output)["refiltered_from"]["run"] == str(run)
+    assert status(output).refiltered_from.run == str(run)
     page = write_report(output).read_text()
     assert "Filtered again" in page and f"from the candidates of {run}" in page
     assert "Filtered again" not in write_report(run).read_text()

@@ -122,7 +122,7 @@ def test_under_other_filters_the_sums_add_up_and_generate_goes_on(
         assert asked["classification"] >= result.pending.classification
         lines = journal_lines(output)
         assert len({json.dumps(line) for line in lines}) == len(lines), "nothing is asked twice"
-        assert export(config)["instructions"]["accepted"] >= result.candidates.accepted
+        assert export(config).instructions.accepted >= result.candidates.accepted
     assert (run / "journal.jsonl").read_bytes() == before
 
 
@@ -169,13 +169,13 @@ def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, t
     rows = [json.loads(line) for f in (output / "dataset").glob("*.jsonl") for line in f.read_text().splitlines()]
     assert not entered & {row["id"].rpartition("-")[0] for row in rows}
     said = status(output)
-    assert said["classification"]["pending"] == len(entered) and not said["stages"]["generate"]["done"]
-    assert said["refiltered_from"]["run"] == str(run)
+    assert said.counts.classification.pending == len(entered) and not said.stages["generate"].done
+    assert said.refiltered_from.run == str(run)
     explained = explain(output, min(entered)).candidates[0]
     assert explained.accepted and explained.classification is None
     state = run_scripted(config)
     assert state.complete and {i.id for i in state.pool} == {i.id for i in new.pool}, "filled, and no more"
-    assert export(config)["instructions"]["with_instances"] > counts["instructions"]["with_instances"]
+    assert export(config).instructions.with_instances > counts.instructions.with_instances
     assert "was filtered again; its prompts" in (output / "dataset" / "README.md").read_text()
 
 
@@ -301,7 +301,7 @@ def test_what_clock_budget_and_person_decided_stays(make_config: Any, tmp_path: 
     assert "completion_too_long" in [line["failed"]["reason"] for line in untouched(lines) if "failed" in line]
     assert result.target == 30 and replay(read_lines(tmp_path / "new" / "journal.jsonl")).stopped is None
     counts = export(load_config(tmp_path / "new" / "config.yaml", {}))
-    assert counts["instructions"]["accepted"] == result.candidates.accepted
+    assert counts.instructions.accepted == result.candidates.accepted
 
 
 def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_file: Path) -> None:

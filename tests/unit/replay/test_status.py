@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, StoppedError
 from selfinstruct.replay import status
+from selfinstruct.replay.status import Rates, RunStatus, Stage, Writer
 from selfinstruct.report import write_report
 from tests import finished_run
 from tests.conftest import run_scripted, script
 
 
-def shown(found: dict[str, Any]) -> str:
+def shown(found: RunStatus) -> str:
     from rich.console import Console
 
     console = Console(width=200, highlight=False)
@@ -31,18 +33,18 @@ def shown(found: dict[str, Any]) -> str:
     return capture.get()
 
 
-def done(found: dict[str, Any]) -> list[str]:
-    return [name for name, stage in found["stages"].items() if stage["done"]]
+def done(found: RunStatus) -> list[str]:
+    return [name for name, stage in found.stages.items() if stage.done]
 
 
-def check_sums(found: dict[str, Any]) -> None:
+def check_sums(found: RunStatus) -> None:
     for name in ("candidates", "instances"):
-        counts = found[name]
-        assert counts["total"] == counts["accepted"] + counts["rejected"]
-        assert counts["rejected"] == sum(counts["reasons"].values())
-    assert sum(found["classification"].values()) == found["candidates"]["accepted"]
-    assert sum(found["requests"]["proposal"].values()) == found["proposals"]
-    assert sum(found["failures"].values()) == sum(kind["failed"] for kind in found["requests"].values())
+        counts = getattr(found.counts, name)
+        assert counts.total == counts.accepted + counts.rejected
+        assert counts.rejected == sum(counts.reasons.values())
+    assert sum(asdict(found.counts.classification).values()) == found.counts.candidates.accepted
+    assert sum(asdict(found.counts.requests["proposal"]).values()) == found.proposals
+    assert sum(found.counts.failures.values()) == sum(kind.failed for kind in found.counts.requests.values())
 
 
 def test_stage_by_stage(make_config: Any) -> None:
@@ -59,13 +61,13 @@ def test_stage_by_stage(make_config: Any) -> None:
     for k, step in enumerate(steps, 1):
         step()
         found = status.status(run)
-        assert json.loads(json.dumps(found)) == found
+        assert json.loads(json.dumps(found.to_json())) == found.to_json()
         check_sums(found)
         assert done(found) == stages[:k]
         following = status.next_command(found)
         assert following == (f"selfinstruct {stages[k]} {run}" if k < 5 else None)
         assert (f"next: {following}" in shown(found)) == (k < 5)
-    assert found["complete"] and found["writer"] is None and found["rates"] is None
+    assert found.counts.complete and found.writer is None and found.rates is None
 
 
 def test_every_prefix_of_a_journal_adds_up(make_config: Any) -> None:
@@ -75,7 +77,7 @@ def test_every_prefix_of_a_journal_adds_up(make_config: Any) -> None:
         (run / "journal.jsonl").write_bytes(b"".join(journal[:length]) + b'{"kind":"instances","id":"p')
         found = status.status(run)
         check_sums(found)
-        assert not found["complete"] and done(found) == []
+        assert not found.counts.complete and done(found) == []
         assert "interrupted" in shown(found)
         assert status.next_command(found) == f"selfinstruct generate --output-dir {run}"
 
@@ -87,14 +89,14 @@ def test_what_has_grown_makes_later_stages_old(make_config: Any) -> None:
     run_scripted(make_config(num_instructions=40))
     found = status.status(run)
     assert done(found) == ["generate", "tune", "evaluate"]
-    assert "out of date: written at 30 instructions" in found["stages"]["export"]["note"]
-    assert "journal.jsonl" in found["stages"]["report"]["note"]
+    assert "out of date: written at 30 instructions" in found.stages["export"].note
+    assert "journal.jsonl" in found.stages["report"].note
 
 
 def test_a_training_that_did_not_finish(make_config: Any) -> None:
     run = finished_run.generated(make_config())
     finished_run.tuned(run, state="stopped")
-    assert status.status(run)["stages"]["tune"] == {"done": False, "note": "recorded as stopped"}
+    assert status.status(run).stages["tune"] == Stage(False, "recorded as stopped")
 
 
 def test_saturation(make_config: Any) -> None:
@@ -102,7 +104,7 @@ def test_saturation(make_config: Any) -> None:
     with pytest.raises(StoppedError):
         run_scripted(config)
     found = status.status(Path(config.output_dir))
-    assert found["stages"]["generate"] == {"done": False, "note": "saturated"}
+    assert found.stages["generate"] == Stage(False, "saturated")
     assert "saturated" in shown(found)
     assert status.next_command(found) == f"selfinstruct export {config.output_dir}"
 
@@ -123,13 +125,13 @@ def test_the_writer_is_seen_without_touching_its_lock(make_config: Any) -> None:
         assert process.stdout and process.stdout.readline() == "held\n"
         lock = (run / ".lock").stat()
         found = status.status(run)
-        assert found["writer"] == {"pid": process.pid, "host": socket.gethostname(), "alive": True}
+        assert found.writer == Writer(process.pid, socket.gethostname(), True)
         assert f"process {process.pid} on" in shown(found) and status.next_command(found) is None
         after = (run / ".lock").stat()
         assert (lock.st_mtime_ns, lock.st_atime_ns) == (after.st_mtime_ns, after.st_atime_ns)
         process.kill()
         process.wait()
-    assert status.status(run)["writer"]["alive"] is False
+    assert status.status(run).writer.alive is False
     assert "is gone" in shown(status.status(run))
 
 
@@ -138,23 +140,23 @@ def test_a_later_process_with_the_same_number_is_not_the_writer(make_config: Any
     note = run / ".lock.owner"
     note.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
     os.utime(note, (1_000_000_000, 1_000_000_000))
-    assert status.status(run)["writer"]["alive"] is False
+    assert status.status(run).writer.alive is False
 
 
 def test_a_writer_on_another_machine_cannot_be_seen(make_config: Any) -> None:
     run = finished_run.generated(make_config())
     (run / ".lock.owner").write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
     found = status.status(run)
-    assert found["writer"] == {"pid": 1, "host": "elsewhere", "alive": None}
+    assert found.writer == Writer(1, "elsewhere", None)
     assert "cannot be seen" in shown(found)
     (run / ".lock.owner").write_text('{"pid": ')
-    assert status.status(run)["writer"] is None
+    assert status.status(run).writer is None
 
 
 def test_asked_while_the_run_is_going(make_config: Any) -> None:
     config = make_config(num_instructions=15)
     run = Path(config.output_dir)
-    seen: list[dict[str, Any]] = []
+    seen: list[RunStatus] = []
 
     def watched(request: Any) -> Any:
         if len(seen) < 40:
@@ -166,11 +168,11 @@ def test_asked_while_the_run_is_going(make_config: Any) -> None:
     run_scripted(config, ScriptedEngine(watched))
     for found in seen:
         check_sums(found)
-        assert found["writer"]["alive"] and found["stages"]["generate"] == {"done": False, "note": "going on"}
-        left = 15 - found["candidates"]["accepted"]
-        assert found["rates"] == {"completion_tokens_per_s": 900.0, "accepted_per_s": 0.5, "eta_s": left * 2}
+        assert found.writer.alive and found.stages["generate"] == Stage(False, "going on")
+        left = 15 - found.counts.candidates.accepted
+        assert found.rates == Rates(900.0, 0.5, left * 2)
     assert any("900 tokens/s" in shown(found) for found in seen)
-    assert status.status(run)["complete"]
+    assert status.status(run).counts.complete
 
 
 def test_old_measurements_say_nothing(make_config: Any) -> None:
@@ -178,13 +180,13 @@ def test_old_measurements_say_nothing(make_config: Any) -> None:
     finished_run.metrics(run)
     (run / ".lock.owner").write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
     found = status.status(run)
-    assert found["writer"]["alive"] and found["rates"] is None
+    assert found.writer.alive and found.rates is None
 
 
 def test_an_empty_journal_is_a_run_that_has_not_begun(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b"")
     found = status.status(tmp_path)
-    assert not found["complete"] and done(found) == []
+    assert not found.counts.complete and done(found) == []
     shown(found)
 
 

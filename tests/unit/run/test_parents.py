@@ -141,18 +141,18 @@ def test_the_dataset_holds_all_runs_and_every_row_keeps_its_split(first: Config,
         assert [r["output"] for r in now[: len(before)]] == [r["output"] for r in before]
         assert {r["origin"] for r in now[: len(before)]} <= {"earlier"}
         assert {r["origin"] for r in now[len(before) :]} <= {"generated"}
-        assert counts["earlier"]["rows"][name] == len(before)
-        assert counts["rows"][name] == len(now)
+        assert counts.parents.rows[name] == len(before)
+        assert counts.rows[name] == len(now)
     ids = [r["id"] for name in SPLITS for r in rows(second, name)]
     assert len(ids) == len(set(ids))
-    own = sum(counts["rows"].values()) - sum(counts["earlier"]["rows"].values())
-    assert own == counts["instances"]["accepted"], "counts of the run itself still add up"
+    own = sum(counts.rows.values()) - sum(counts.parents.rows.values())
+    assert own == counts.instances.accepted, "counts of the run itself still add up"
     run = Path(str(second.output_dir))
-    assert len(json.loads((run / "dataset" / "alpaca.json").read_text())) == counts["rows"]["train"]
+    assert len(json.loads((run / "dataset" / "alpaca.json").read_text())) == counts.rows["train"]
     written = (run / "dataset" / "self_instruct" / "machine_generated_instructions.jsonl").read_text()
     assert [json.loads(line)["instruction"] for line in written.splitlines()] == accepted(first) + accepted(second)
     assert (
-        f"| earlier runs included | 1: {counts['earlier']['instructions']['with_instances']} instructions"
+        f"| parent runs included | 1: {counts.parents.instructions.with_instances} instructions"
         in (run / "dataset" / "README.md").read_text()
     )
     page = write_report(run).read_text()
@@ -170,9 +170,9 @@ def test_left_out_rows_of_earlier_runs_are_counted_apart(first: Config, second: 
         second.model_dump() | {"evaluate": {"tasks": [str(tasks)]}, "export": SHARES | {"eval_threshold": 0.99}}
     )
     counts = export(strict)
-    assert counts["instructions"]["left_out"] == {}
-    assert counts["earlier"]["instructions"]["left_out"] == {"near_evaluation_task": 1}
-    found = counts["earlier"]
-    assert sum(found["rows"].values()) + sum(found["instances"]["left_out"].values()) == found["instances"]["accepted"]
+    assert counts.instructions.left_out == {}
+    assert counts.parents.instructions.left_out == {"near_evaluation_task": 1}
+    found = counts.parents
+    assert sum(found.rows.values()) + sum(found.instances.left_out.values()) == found.instances.accepted
     card = (Path(str(second.output_dir)) / "dataset" / "README.md").read_text()
     assert "\n1 instructions (" in card

@@ -1,0 +1,49 @@
+"""The card of an exported dataset: metadata for the Hugging Face Hub, provenance, counts and limits."""
+
+from __future__ import annotations
+
+from selfinstruct.config.schema import Export
+from selfinstruct.records import SEEN, TRAIN, UNSEEN
+from selfinstruct.run.export_counts import ExportCounts, ParentCounts
+from selfinstruct.run.state import RunState
+
+
+def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
+    """Return the text of the card.
+
+    Args:
+        state: of the run.
+        counts: of the export.
+        options: of the export.
+    """
+    import jinja2
+    from huggingface_hub import DatasetCardData
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("selfinstruct.dataset"),
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    files = [{"split": name, "path": f"{name}.jsonl"} for name, rows in counts.rows.items() if rows]
+    metadata = DatasetCardData(
+        task_categories=["text-generation"],
+        tags=["instruction-tuning", "self-instruct", "synthetic"],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+    counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
+    return environment.get_template("dataset_card.md").render(
+        metadata=metadata.to_yaml(),
+        counts=counts,
+        left_out={
+            "instructions": sum(sum(part.instructions.left_out.values()) for part in counted),
+            "rows": sum(sum(part.instances.left_out.values()) for part in counted),
+        },
+        rows={name: counts.rows[name] for name in (TRAIN, SEEN, UNSEEN)},
+        identity=state.header.identity,
+        resolved=state.header.resolved,
+        refiltered_from=state.header.refiltered_from,
+        run=state.counts(),
+        options=options,
+    )

@@ -1,0 +1,98 @@
+"""Rows of an exported dataset, one JSON object a line:
+
+    {"id": "p000001-02-0", "instruction": "Name the capital.", "input": "Kenya", "output": "Nairobi",
+     "is_classification": false, "origin": "generated",
+     "prompt": [{"role": "user", "content": "Name the capital.\\n\\nKenya"}],
+     "completion": [{"role": "assistant", "content": "Nairobi"}]}
+
+`prompt` and `completion` repeat the texts in the form that TRL's `SFTTrainer` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
+from selfinstruct.records import Message, Task, user_message
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedRow:
+    """One instance of a task.
+
+    Attributes:
+        id: the id of the task and the number of the instance.
+        input: empty where the task needs none.
+        origin: `generated`, `earlier` (written by a parent run) or `seed`.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    is_classification: bool
+    origin: str = "generated"
+
+    @property
+    def prompt(self) -> list[Message]:
+        """What the user says to the tuned model."""
+        return [{"role": "user", "content": user_message(self.instruction, self.input)}]
+
+    @property
+    def completion(self) -> list[Message]:
+        """What the tuned model should answer."""
+        return [{"role": "assistant", "content": self.output}]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row's JSON object."""
+        return {
+            "id": self.id,
+            "instruction": self.instruction,
+            "input": self.input,
+            "output": self.output,
+            "is_classification": self.is_classification,
+            "origin": self.origin,
+            "prompt": self.prompt,
+            "completion": self.completion,
+        }
+
+
+def rows_of(task: Task) -> list[ExportedRow]:
+    """Return the rows of a task, one for each instance."""
+    return [
+        ExportedRow(
+            f"{task.id}-{k}", task.instruction, instance.input, instance.output, task.is_classification, task.origin
+        )
+        for k, instance in enumerate(task.instances)
+    ]
+
+
+def write(path: Path, rows: Iterable[ExportedRow]) -> int:
+    """Write the rows of a split atomically; return their number."""
+    return jsonl.write(path, (row.to_json() for row in rows))
+
+
+def read(path: Path) -> Iterator[ExportedRow]:
+    """Yield the rows of a split.
+
+    Raises:
+        InputError: the file cannot be read, or a field is missing or has another type; names file, line and field.
+    """
+    for number, row in jsonl.read(path):
+        for name in ("id", "instruction", "input", "output"):
+            if not isinstance(row.get(name), str):
+                raise InputError(f"{path}, line {number}: `{name}` must be a string, got {repr(row.get(name))[:80]}")
+        if not isinstance(row.get("is_classification"), bool):
+            raise InputError(f"{path}, line {number}: `is_classification` must be true or false")
+        yield ExportedRow(
+            row["id"],
+            row["instruction"],
+            row["input"],
+            row["output"],
+            row["is_classification"],
+            str(row.get("origin", "generated")),
+        )

@@ -1,0 +1,100 @@
+"""`dataset/export.json`: what was exported and what was left out.
+
+For the run itself, instances accepted = its rows + its rows that were left out, so that nothing is lost on the way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
+
+
+class InstructionCounts(Struct, frozen=True, kw_only=True):
+    """Accepted instructions.
+
+    Attributes:
+        accepted: all of them.
+        with_instances: those that have an instance.
+        without_instances: the others; not counted for parent runs.
+        left_out: instructions that are not in the dataset, by reason.
+    """
+
+    accepted: int
+    with_instances: int
+    without_instances: int | UnsetType = UNSET
+    left_out: dict[str, int] = {}
+
+
+class InstanceCounts(Struct, frozen=True, kw_only=True):
+    """Accepted instances, and those of them that are not in the dataset, by reason."""
+
+    accepted: int
+    left_out: dict[str, int] = {}
+
+
+class ParentCounts(Struct, frozen=True, kw_only=True):
+    """What parent runs add to the dataset.
+
+    Attributes:
+        runs: their number.
+        rows: rows by split.
+    """
+
+    runs: int
+    instructions: InstructionCounts
+    instances: InstanceCounts
+    rows: dict[str, int]
+
+
+class MeanWords(Struct, frozen=True, kw_only=True):
+    """Mean number of words of the texts that a model wrote and that are not empty; None when there are none."""
+
+    instruction: float | None = None
+    input: float | None = None
+    output: float | None = None
+
+
+class ExportCounts(Struct, frozen=True, kw_only=True):
+    """Everything that `export.json` holds.
+
+    Attributes:
+        instructions: of the run itself.
+        instances: of the run itself.
+        include_seeds: whether the training split holds the seed tasks.
+        parents: what parent runs add; stored as `earlier`, the name that they had before.
+        rows: rows of the whole dataset by split.
+        origins: rows of the whole dataset by origin.
+        mean_words: of the whole dataset.
+    """
+
+    instructions: InstructionCounts
+    instances: InstanceCounts
+    include_seeds: bool
+    parents: ParentCounts | UnsetType = msgspec.field(name="earlier", default=UNSET)
+    rows: dict[str, int]
+    origins: dict[str, int] = {}
+    mean_words: MeanWords = MeanWords()
+
+
+def read_export_counts(path: Path) -> ExportCounts:
+    """Return what `write_export_counts` wrote.
+
+    Raises:
+        InputError: nothing was exported, or the file is damaged.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is missing; `selfinstruct export` writes it")
+    try:
+        return msgspec.convert(jsonl.read_json(path), ExportCounts)
+    except (InputError, msgspec.ValidationError) as error:
+        raise InputError(f"{path} is damaged: {error}; `selfinstruct export` writes it again") from error
+
+
+def write_export_counts(path: Path, counts: ExportCounts) -> None:
+    """Write `export.json` atomically."""
+    jsonl.write_json(path, msgspec.to_builtins(counts))
