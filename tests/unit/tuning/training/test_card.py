@@ -11,6 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from selfinstruct.run.export_counts import ExportCounts, InstanceCounts, InstructionCounts, write_export_counts
 from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import Scores
 from selfinstruct.run.training_record import TrainingRecord
@@ -116,8 +117,13 @@ def test_scores_and_verdict():
 def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
     assert card.provenance(tmp_path / "dataset") == []
     (tmp_path / "dataset").mkdir()
-    counts = {"instructions": {"accepted": 7}, "instances": {"accepted": 11}, "include_seeds": False}
-    (tmp_path / "dataset/export.json").write_text(json.dumps(counts))
+    counts = ExportCounts(
+        instructions=InstructionCounts(accepted=7, with_instances=7),
+        instances=InstanceCounts(accepted=11),
+        include_seeds=False,
+        rows={},
+    )
+    write_export_counts(tmp_path / "dataset/export.json", counts)
     identity = {"model": "org/generator", "revision": None, "seeds_sha256": "ab" * 32}
     header = {"kind": "run", "version": 1, "identity": identity, "resolved": {}, "num_instructions": 7}
     (tmp_path / "journal.jsonl").write_text(json.dumps(header) + "\n{torn")
