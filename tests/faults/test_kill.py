@@ -103,7 +103,7 @@ def test_an_ignored_hangup_stays_ignored(make_config: Any, tmp_path: Path) -> No
     process.send_signal(signal.SIGHUP)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert replay(journal_lines(driven.path)).complete
+    assert replay(read_lines(driven.journal)).complete
 
 
 # ----------------------------------------------------------------------------------------- full disk, two at once
