@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tuning.evaluation.scores import EvaluationRows
 
 HOSTILE = "</script></style><img src=http://evil.example/x.png onerror=alert(1)>\x00\ud800\u202e{{ 7*7 }} $x$ &amp; "
-HOSTILE += "long" * 20_000
+HOSTILE += "long" * 2_000
 
 
 def hostile_script(request: Request) -> Completion:
