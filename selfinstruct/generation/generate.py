@@ -13,6 +13,7 @@ from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed
+from selfinstruct.engines.supervised import SupervisedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
@@ -115,17 +116,10 @@ async def _run(
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
     )
-    began = budget.clock()
-    try:
-        async with asyncio.timeout(budget.seconds_left()) as bound:
-            launched = await until_signal(supervisor.launch())
-    except TimeoutError:
-        if not bound.expired():  # Then it is the engine's own: the Hub that did not answer, for example.
-            raise
-        console.print("the deadline came while the engine was still starting")
+    launched = await _launched(supervisor, budget)
+    if launched is None:
         return
     async with closing(launched) as engine:
-        budget.engine_started(budget.clock() - began)
         style = style_of(config.prompting, config.model, engine)
         steps = Steps(Method.of(config), tasks, borrowed_seeds(tasks), engine, style, parent_runs.instructions)
         check_fit(steps)
@@ -160,6 +154,21 @@ async def _run(
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
+
+
+async def _launched(supervisor: SupervisedEngine, budget: BudgetTracker) -> SupervisedEngine | None:
+    """Start the engine, or return None if the deadline comes first."""
+    began = budget.clock()
+    try:
+        async with asyncio.timeout(budget.seconds_left()) as bound:
+            engine = await until_signal(supervisor.launch())
+    except TimeoutError:
+        if not bound.expired():  # The engine's own timeout: the Hub did not answer, for example.
+            raise
+        console.print("the deadline came while the engine was still starting")
+        return None
+    budget.engine_started(budget.clock() - began)
+    return engine
 
 
 def _opening_lines(state: RunState, header: Header, lifted: bool) -> Iterator[Line]:
