@@ -23,7 +23,7 @@ _INTERVAL_S = 10.0
 
 @contextlib.contextmanager
 def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
-    """For work on a stream whose end is not known: show the latest state, as told in a sentence.
+    """Show the latest state, in a sentence, of work on a stream whose end is not known.
 
     On a terminal it is one line that changes; elsewhere a line per `interval` seconds, and none for short work.
     """
@@ -87,7 +87,7 @@ class AnswerProgress:
         console.print(self.line())
 
     def advance(self, tokens: int) -> None:
-        """One more answer is there, of so many tokens."""
+        """Count one more answer and its tokens."""
         self._done += 1
         self._tokens += tokens
         if self._bar is not None:

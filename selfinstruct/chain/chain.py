@@ -248,7 +248,7 @@ def evaluate(
 
 def report(run: RunDirectory) -> Path:
     """Write `report.html`."""
-    from selfinstruct.report import write_report
+    from selfinstruct.report.page import write_report
 
     path = write_report(run.path)
     console.print(f"report: {path}")

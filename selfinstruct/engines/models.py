@@ -56,7 +56,7 @@ def adapter_arguments(name: str) -> dict[str, Any]:
     return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
 
 
-def _adapts_output(folder: str) -> bool:
+def adapts_output(folder: str) -> bool:
     """Whether the adapter in a folder changes the output layer."""
     adapter = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
     return "lm_head" in str(adapter.get("target_modules"))
@@ -65,7 +65,7 @@ def _adapts_output(folder: str) -> bool:
 def model_fingerprint(model: str, revision: str | None = None) -> str:
     """What tells one model from another without reading gigabytes: small files by content, weights by size and time.
 
-    A name on the Hub stands for itself, with its revision.
+    For a model on the Hub it is the name with the revision.
     """
     from selfinstruct.engines.models import resolve_model
 

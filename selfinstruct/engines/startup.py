@@ -60,7 +60,7 @@ def exit_text(code: int | None) -> str:
     if code is None:
         return "it gave no reason"
     if code >= 0:
-        return f"exit code {code}" if code else "it was told to end"
+        return f"exit code {code}" if code else "it was asked to end"
     name = signal.Signals(-code).name
     return f"killed by {name}" + (" (the kernel does so when memory runs out)" if name == "SIGKILL" else "")
 

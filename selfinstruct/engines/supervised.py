@@ -66,7 +66,7 @@ class _Flight:
         return self.deaths >= _DEATHS_OF_A_SUSPECT
 
     def tell(self, outcome: Completion | BaseException) -> None:
-        """Hand the outcome to whoever waits; in vain when that has just been cancelled."""
+        """Hand the outcome to whoever waits for it; no-op if it was cancelled."""
         if self.answer.done():
             return
         if isinstance(outcome, BaseException):

@@ -13,7 +13,7 @@ from typing import Any
 
 from selfinstruct.engines import out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.models import _adapts_output, adapter_arguments, resolve_model
+from selfinstruct.engines.models import adapter_arguments, adapts_output, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.records import Completion
@@ -214,7 +214,7 @@ class VLLMEngine(TokenizedPrompts):
         outcome = await self._complete(ids, self._sampling(request, by_token))
         answer = outcome.outputs[0]
         if answer.finish_reason == "abort":  # Nobody who waits has asked for that: the engine is shutting down.
-            raise EngineError("vLLM's engine was told to end")
+            raise EngineError("vLLM's engine was asked to end")
         if answer.finish_reason not in ("stop", "length"):
             raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
         if by_token is not None:
@@ -230,7 +230,7 @@ class VLLMEngine(TokenizedPrompts):
             RequestFailed: both together leave no room in the context for the one token that vLLM generates after them;
                 or an adapter changes the output layer, which vLLM would leave out of account (its issue 51594).
         """
-        if self._adapter and _adapts_output(self._adapter):
+        if self._adapter and adapts_output(self._adapter):
             raise RequestFailed("adapted_output_layer", "vLLM would measure the output layer without its adapter")
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind

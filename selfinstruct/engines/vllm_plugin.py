@@ -1,7 +1,7 @@
 """vLLM's processes end with the program that started them, also when that is killed with -9, and say why they failed.
 
 Left alone, an engine core outlives its killed driver by minutes and keeps the GPU's memory. vLLM calls plugins in each
-of its processes, and this one stands in two groups: `vllm.general_plugins` is meant for such things, but comes after
+of its processes, and this one is in two groups: `vllm.general_plugins` is meant for such things, but comes after
 the engine core has heard from its driver, for which it may wait five minutes; `vllm.platform_plugins` comes as soon as
 vLLM is imported.
 
@@ -40,7 +40,7 @@ def end_with_parent() -> None:
 
 def _write_down_errors() -> None:
     path, logger = os.environ.get(LAST_WORDS), logging.getLogger("vllm")
-    # The plugin is called twice, and vLLM may set its loggers up anew in between.
+    # The plugin is called twice, and vLLM may set up its loggers again in between.
     if path and not any(getattr(handler, "baseFilename", None) == path for handler in logger.handlers):
         handler = logging.FileHandler(path, delay=True)
         handler.setLevel(logging.ERROR)

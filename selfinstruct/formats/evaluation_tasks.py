@@ -1,6 +1,6 @@
 """Task files of an evaluation, whatever their shape: seed schema, Self-Instruct's user-oriented tasks, SuperNI.
 
-The shape is recognised by what stands in the file; a folder holds task files of Super-NaturalInstructions.
+The format is recognised by the content of the file; a folder holds task files of Super-NaturalInstructions.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class _File(BaseModel):
 
 
 def is_task_file(path: Path) -> bool:
-    """Whether a file is of this shape, judged by what stands in it."""
+    """Return whether a file has this format, judged by its content."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -215,7 +215,7 @@ def _facts(
     elif config:
         facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
     if rewriter := identity.get("regenerate"):
-        facts.append(("Outputs", f"written anew by {rewriter.get('model')}"))
+        facts.append(("Outputs", f"rewritten by {rewriter.get('model')}"))
     if origin := header.refiltered_from:
         facts.append(("Filtered again", f"from the candidates of {origin.run}; the prompts drew on that run's pool"))
     facts.append(("Target", f"{generation.state.target:,} instructions"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from selfinstruct.formats import jsonl
 from selfinstruct.records import UNSEEN
-from selfinstruct.report import environment
+from selfinstruct.report.page import environment
 from selfinstruct.run.directory import RoundsDirectory
 from selfinstruct.run.rounds_record import Gain, HeldOut, Rounds
 from selfinstruct.text import number

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from selfinstruct.text import number, percent, shorten
+from selfinstruct.text import number, percent, shorten, size_text
 
 REASONS = {
     "target_reached": "came after the target was reached",
@@ -47,23 +47,11 @@ def reason(name: str) -> str:
     return REASONS.get(name, shorten(name, 60).replace("_", " "))
 
 
-def size(octets: int) -> str:
-    """The size of a file.
-
-    >>> size(900), size(15_300), size(7_200_000)
-    ('900 B', '15 kB', '7.2 MB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if octets >= factor:
-            return f"{octets / factor:.1f} {unit}"
-    return f"{octets / 1000:.0f} kB" if octets >= 1000 else f"{octets} B"
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "percent": percent,
     "shorten": shorten,
     "reason": reason,
-    "size": size,
+    "size": size_text,
 }
 """What the template may use besides jinja2's own."""

@@ -16,7 +16,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion
 from selfinstruct.replay.status import status
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay

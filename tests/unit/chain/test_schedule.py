@@ -23,7 +23,7 @@ from selfinstruct.generation.generate import generate
 from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
 from selfinstruct.replay.status import render, status
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, script
 

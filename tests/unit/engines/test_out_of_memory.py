@@ -164,7 +164,7 @@ def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [(None, "no reason"), (0, "told to end"), (1, "exit code 1"), (-9, "SIGKILL.*memory"), (-11, "SIGSEGV$")],
+    [(None, "no reason"), (0, "asked to end"), (1, "exit code 1"), (-9, "SIGKILL.*memory"), (-11, "SIGSEGV$")],
 )
 def test_how_a_process_ended(code: int | None, said: str) -> None:
     import re

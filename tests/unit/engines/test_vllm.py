@@ -79,8 +79,8 @@ async def test_an_answer_is_an_answer() -> None:
 
 
 async def test_an_abort_that_nobody_asked_for_is_the_end_of_the_engine() -> None:
-    """A core that is told to end (Ctrl-C reaches it too) aborts what it has; no request has failed by that."""
-    with pytest.raises(EngineError, match="told to end"):
+    """A core that is asked to end (Ctrl-C reaches it too) aborts what it has; no request has failed by that."""
+    with pytest.raises(EngineError, match="asked to end"):
         await make(PlayedLLM(finished("abort"))).generate(ASKED)
 
 

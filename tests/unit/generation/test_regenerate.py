@@ -30,7 +30,7 @@ from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import render as render_repaired
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import Regeneration, next_command, status
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.state import RunState, replay
 from tests.conftest import THINGS, journal_lines, replayed, run_scripted
@@ -271,7 +271,7 @@ def test_export_status_and_report_work_on_it(source: Config) -> None:
     assert "rewritten by `better`" in (run / "dataset" / "README.md").read_text()
     page = write_report(run).read_text()
     assert "Rewritten outputs" in page and "old one kept: no output" in page
-    assert "written anew by better" in page
+    assert "rewritten by better" in page
     journal = run / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-3]))
     unfinished = status(run)

@@ -16,7 +16,7 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import next_command, status
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted
 

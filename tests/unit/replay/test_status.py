@@ -19,7 +19,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, StoppedError
 from selfinstruct.replay import status
 from selfinstruct.replay.status import Rates, RunStatus, Stage, Writer
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from tests import finished_run
 from tests.conftest import run_scripted, script
 

@@ -13,8 +13,9 @@ import pytest
 from selfinstruct import text
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.report import collect, plots, write_report
+from selfinstruct.report import collect, plots
 from selfinstruct.report.generation_stats import Accepted
+from selfinstruct.report.page import write_report
 from tests import finished_run
 from tests.conftest import run_scripted
 

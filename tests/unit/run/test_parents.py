@@ -14,7 +14,7 @@ from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS
-from selfinstruct.report import write_report
+from selfinstruct.report.page import write_report
 from selfinstruct.run import parents
 from tests.conftest import journal_lines, run_scripted, script
 

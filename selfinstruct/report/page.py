@@ -1,0 +1,83 @@
+"""The report of a run: one self-contained HTML page.
+
+Text that models wrote is not trusted: jinja2 escapes every value, `text.py` makes it printable and short, and the page
+forbids scripts and outside resources by its own policy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfinstruct.formats import jsonl
+from selfinstruct.report.collect import Report, collect
+from selfinstruct.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write the report of a run, whatever stages are done; the same files give the same bytes.
+
+    Raises:
+        InputError: `run_dir` is no run directory, or one of its files is damaged.
+    """
+    path = RunDirectory(run_dir).report
+    jsonl.write_text(path, render(collect(run_dir)))
+    return path
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    from markupsafe import Markup
+
+    from selfinstruct.report import outcome
+    from selfinstruct.report.collect import REAL_RUN
+
+    figures = {name: Markup(svg) for name, svg in _figures(report).items()}
+    page = environment().get_template("template.html")
+    text_of_page = page.render(
+        report=report, figures=figures, metric_names=outcome.METRIC_NAMES, real_run=REAL_RUN, tuned_arm=outcome.TUNED
+    )
+    return text_of_page.strip() + "\n"
+
+
+def environment() -> jinja2.Environment:
+    """Return the environment of the pages' templates: every value is escaped and made legible."""
+    import jinja2
+
+    from selfinstruct.report.text import FILTERS
+    from selfinstruct.text import legible
+
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("selfinstruct", "report"),
+        autoescape=True,
+        finalize=legible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters.update(FILTERS)
+    return found
+
+
+def _figures(report: Report) -> dict[str, str]:
+    """Return the figures for which there is data, by name."""
+    from selfinstruct.report import plots
+
+    generation, drawn = report.generation, dict[str, str]()
+    if generation.pace:
+        drawn["progress"] = plots.progress(generation.pace, generation.state.target)
+        drawn["rate"] = plots.rate(generation.pace)
+    if sum(candidates for candidates, _ in generation.state.acceptance):
+        drawn["acceptance"] = plots.acceptance(generation.state.acceptance)
+    if generation.similarity:
+        drawn["similarity"] = plots.similarity(generation.similarity, report.threshold)
+    for k, (_, training) in enumerate(report.trainings):
+        if training.curves:
+            drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)
+    if report.evaluation:
+        for k, intervals in enumerate(report.evaluation.comparisons.values()):
+            drawn[f"forest-{k}"] = plots.forest(f"forest-{k}", intervals, "difference, in points")
+    return drawn
