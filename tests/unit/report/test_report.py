@@ -13,7 +13,8 @@ import pytest
 from selfinstruct import text
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.report import collect, plots
+from selfinstruct.report import plots
+from selfinstruct.report.collect import collect
 from selfinstruct.report.generation_stats import Accepted
 from selfinstruct.report.page import write_report
 from tests import finished_run
