@@ -11,14 +11,15 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer, weight_bytes
-from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.engines.models import adapter_arguments, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
@@ -108,7 +109,15 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             tasks = seed_tasks.load_seed_tasks(config.seeds)
         if run is None or not (run.generated if regenerates else run).journal.exists():
-            check_generator(config, tasks, findings)
+            check_generator(
+                findings,
+                tasks,
+                Method.of(config),
+                model=config.model,
+                revision=config.revision,
+                engine=config.engine,
+                prompting=config.prompting,
+            )
         if regenerates and (run is None or not run.journal.exists()):
             with findings.noting():
                 model = resolve_model(str(config.regenerate.model))
@@ -182,25 +191,37 @@ def _check_disk(run: RunDirectory, expected: Estimate) -> None:
 # ------------------------------------------------------------------------------------------------- generator
 
 
-def check_generator(config: Config, tasks: list[SeedTask], findings: Findings) -> None:
+def check_generator(
+    findings: Findings,
+    tasks: list[SeedTask],
+    method: Method,
+    *,
+    model: str,
+    revision: str | None,
+    engine: Mapping[str, Any],
+    prompting: Prompting,
+) -> None:
     """Check the model that generates, and note what is known of it.
 
     Args:
-        config: the configuration.
-        tasks: the seeds; empty when they cannot be read.
         findings: what the checks found so far.
+        tasks: the seed tasks; empty when they cannot be read.
+        method: how instructions are proposed and instances are written.
+        model: the model's name in the configuration.
+        revision: its revision on the Hub.
+        engine: vLLM's engine arguments.
+        prompting: the prompting style of the configuration.
     """
     with findings.noting():
-        name = resolve_model(config.model)
+        name = resolve_model(model)
         lora = adapter_arguments(name)
-        model, tokenizer = str(lora.get("model", name)), str(lora.get("tokenizer", lora.get("model", name)))
-        findings.weight_bytes = weight_bytes(model, config.revision)
+        base, tokenizer = str(lora.get("model", name)), str(lora.get("tokenizer", lora.get("model", name)))
+        findings.weight_bytes = weight_bytes(base, revision)
         with findings.noting():
-            check_memory(config.model, config.engine, findings.weight_bytes, findings.hardware)
-        findings.engine = engine = read_tokenizer(model, tokenizer, config.revision, config.engine)
-        if engine is not None and tasks:
-            style = style_of(config.prompting, config.model, engine)
-            steps = Steps(Method.of(config), tasks, borrowed_seeds(tasks), engine, style)
+            check_memory(model, engine, findings.weight_bytes, findings.hardware)
+        findings.engine = prompts = read_tokenizer(base, tokenizer, revision, engine)
+        if prompts is not None and tasks:
+            steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))
             check_fit(steps)
             findings.steps = steps
 

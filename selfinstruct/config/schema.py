@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from selfinstruct import clock
 
+Prompting = Literal["auto", "completion", "chat"]
+
 TUNED_MODEL = "tuned"
 """Value of `regenerate.model` in rounds: the model tuned in the round before."""
 
@@ -354,7 +356,7 @@ class Config(Section):
         1000, ge=1, description="Instructions to accept; a finished run can be given a higher number."
     )
     seed: int = Field(42, ge=0, description="Seed of all random choices of the run.")
-    prompting: Literal["auto", "completion", "chat"] = Field(
+    prompting: Prompting = Field(
         "auto",
         description="Prompt by text completion or with the chat template; auto: chat if the model has a template.",
     )

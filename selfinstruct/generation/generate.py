@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed
 from selfinstruct.engines.supervised import SupervisedEngine
@@ -204,7 +204,7 @@ def _anything_to_ask(state: RunState, target: int, lifted: bool) -> bool:
     return len(state.pool) < max(state.target, target) and (state.stopped is None or lifted)
 
 
-def style_of(prompting: Literal["auto", "completion", "chat"], model: str, engine: Engine) -> Style:
+def style_of(prompting: Prompting, model: str, engine: Engine) -> Style:
     """Return how the model is prompted.
 
     Args:

@@ -7,6 +7,7 @@ was made from (their fingerprint is in the journal).
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -109,8 +110,9 @@ def collect(run_dir: Path) -> Report:
     run.require_journal()
     config = _config(run)
     header = run.header()
-    seeds = _seeds(config, header)
-    known = {task.id: task.instruction for task in seeds} | _earlier(config)
+    seeds = _seeds(config.seeds if config else (), header)
+    known = {task.id: task.instruction for task in seeds}
+    known |= _parent_instructions(config.parent_runs if config else ())
     generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics())
     dataset = run.dataset.export_counts() if run.dataset.counts_path.exists() else None
     trainings = [
@@ -131,7 +133,13 @@ def collect(run_dir: Path) -> Report:
         is_demo=is_demo,
         unfinished=_unfinished(run, generation.state),
         cut=run.cut_by_deadline(),
-        facts=_facts(header, config, seeds, generation),
+        facts=_facts(
+            header,
+            seeds,
+            generation,
+            seed_files=config.seeds if config else (),
+            tuned_from=config.tune.model if config else None,
+        ),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
         paper=_paper(generation, seeds),
         generation=generation,
@@ -165,22 +173,20 @@ def _config(run: RunDirectory) -> Config | None:
         return None  # Missing or damaged by hand, perhaps: the report says what it can without it.
 
 
-def _seeds(config: Config | None, header: Header) -> list[SeedTask]:
-    """The run's seeds; none when the files are gone or are no longer those of the run."""
-    if config is None:
-        return []
+def _seeds(names: Sequence[str], header: Header) -> list[SeedTask]:
+    """Return the run's seed tasks; none when their files are missing or have changed since."""
     try:
-        tasks = seed_tasks.load_seed_tasks(config.seeds)
+        tasks = seed_tasks.load_seed_tasks(names)
     except SelfInstructError:
         return []
     wanted = header.identity.get("seeds_sha256")
     return tasks if seed_tasks.fingerprint(tasks) == wanted else []
 
 
-def _earlier(config: Config | None) -> dict[str, str]:
-    """Instructions of earlier runs by id; none when the runs are gone."""
+def _parent_instructions(names: Sequence[str]) -> dict[str, str]:
+    """Return the instructions of parent runs by id; none when the runs are missing."""
     try:
-        return {i.id: i.text for i in parents.load_parents(config.parent_runs if config else ()).instructions}
+        return {i.id: i.text for i in parents.load_parents(names).instructions}
     except SelfInstructError:
         return {}
 
@@ -203,17 +209,23 @@ def _unfinished(run: RunDirectory, state: RunState) -> str:
 
 
 def _facts(
-    header: Header, config: Config | None, seeds: list[SeedTask], generation: GenerationStats
+    header: Header,
+    seeds: list[SeedTask],
+    generation: GenerationStats,
+    *,
+    seed_files: Sequence[str],
+    tuned_from: str | None,
 ) -> list[tuple[str, str]]:
+    """Return (name, value) of what the run is; `seed_files` is empty when the configuration is missing."""
     identity, resolved = header.identity, header.resolved
     model, revision = str(identity.get("model", "unknown")), identity.get("revision")
     facts = [("Generator", f"{model} at {revision}" if revision else model)]
     if seeds:
-        source = ", ".join(config.seeds) if config else ""
         classification = sum(seed.is_classification for seed in seeds)
-        facts.append(("Seeds", f"{len(seeds)} tasks, {classification} of them classification ({source})"))
-    elif config:
-        facts.append(("Seeds", f"{', '.join(config.seeds)} (changed or moved since the run)"))
+        counted = f"{len(seeds)} tasks, {classification} of them classification"
+        facts.append(("Seeds", f"{counted} ({', '.join(seed_files)})"))
+    elif seed_files:
+        facts.append(("Seeds", f"{', '.join(seed_files)} (changed or moved since the run)"))
     if rewriter := identity.get("regenerate"):
         facts.append(("Outputs", f"rewritten by {rewriter.get('model')}"))
     if origin := header.refiltered_from:
@@ -222,8 +234,8 @@ def _facts(
     facts.append(("Run seed", str(identity.get("seed", "unknown"))))
     style = "chat template" if resolved.get("style") == "chat" else "text completion"
     facts.append(("Prompting", f"{style}, context of {resolved.get('context_length', 0):,} tokens"))
-    if config and config.tune.model:
-        facts.append(("Model tuned", config.tune.model))
+    if tuned_from:
+        facts.append(("Model tuned", tuned_from))
     if generation.pace:
         pace = generation.pace
         sessions = f" in {len(pace.sessions)} sessions" if len(pace.sessions) > 1 else ""

@@ -65,7 +65,7 @@ def evaluate(
         EngineError: an engine did not start or died; answers of the arms before it are kept.
     """
     options = config.evaluate
-    arms = arms_of(base_arm(config), run, models)
+    arms = arms_of(base_arm(config.model, config.revision, config.tune.model), run, models)
     judged = bool(options.judge or options.judge_endpoint)
     if judged:
         judge.judge_identity(options)  # Raises if there is no such judge, before any engine starts.
@@ -140,10 +140,16 @@ def _measurements(
     return measurements
 
 
-def base_arm(config: Config) -> Arm:
-    """Return the model that is tuned, as the arm `base`."""
-    model = config.tune.model or config.model
-    return Arm(BASE, model, revision=config.revision if model == config.model else None)
+def base_arm(generator: str, revision: str | None, tuned_from: str | None) -> Arm:
+    """Return the model that is tuned, as the arm `base`.
+
+    Args:
+        generator: the model that generates.
+        revision: the generator's revision on the Hub.
+        tuned_from: the model that is tuned; None for the generator itself.
+    """
+    model = tuned_from or generator
+    return Arm(BASE, model, revision=revision if model == generator else None)
 
 
 def arms_of(base: Arm, run: RunDirectory, models: Sequence[str] = ()) -> list[Arm]:

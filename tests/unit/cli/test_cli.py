@@ -45,7 +45,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(VLLMEngine, "start", start)
     # There is no model `m` to look at beforehand.
-    monkeypatch.setattr("selfinstruct.checks.preflight.check_generator", lambda *_: None)
+    monkeypatch.setattr("selfinstruct.checks.preflight.check_generator", lambda *_, **__: None)
     return options
 
 

@@ -550,8 +550,8 @@ def test_several_sets(config: Config, run: RunDirectory) -> None:
     assert " on the 60 tasks of eval_tasks" in scores.verdict
 
 
-def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
-    assert base_arm(make_config(model="org/base", revision="v2")) == Arm("base", "org/base", revision="v2")
+def test_arms_of_a_run(run: RunDirectory) -> None:
+    assert base_arm("org/base", "v2", None) == Arm("base", "org/base", revision="v2")
     tuned = Arm("tuned", str(run.model.path.resolve()))
     base = [Arm("base", "org/base", revision="v2"), Arm("base-few-shot", "org/base", "few_shot", "v2")]
     assert arms_of(base[0], run) == [*base, tuned]
@@ -561,8 +561,10 @@ def test_arms_of_a_run(make_config: Any, run: RunDirectory) -> None:
     assert arms_of(base[0], run, ["base=x"]) == [Arm("base", "x"), Arm("base-few-shot", "x", "few_shot"), tuned]
     assert arms_of(base[0], run, ["base-few-shot=y", "base=x"])[1] == Arm("base-few-shot", "y", "few_shot")
 
-    other = make_config(model="org/generator", revision="v2", tune={"model": "org/small"})
-    assert base_arm(other) == Arm("base", "org/small"), "the base is what is tuned, not the generator"
+    tuned_from = base_arm("org/generator", "v2", "org/small")
+    assert tuned_from == Arm("base", "org/small"), "the base is what is tuned, not the generator"
+        "the base is what is tuned, not the generator"
+    )
 
     (run.model.path / "config.json").rename(run.model.path / "adapter_config.json")
     assert arms_of(base[0], run)[2] == tuned
