@@ -563,8 +563,6 @@ def test_arms_of_a_run(run: RunDirectory) -> None:
 
     tuned_from = base_arm("org/generator", "v2", "org/small")
     assert tuned_from == Arm("base", "org/small"), "the base is what is tuned, not the generator"
-        "the base is what is tuned, not the generator"
-    )
 
     (run.model.path / "config.json").rename(run.model.path / "adapter_config.json")
     assert arms_of(base[0], run)[2] == tuned
