@@ -1,7 +1,7 @@
-"""Deadlines: from what a person writes to a moment, and the time to keep free before it. Arithmetic only.
+"""Deadlines: parse what a person writes, and compute the time to keep free before a deadline. Arithmetic only.
 
-Moments are Unix seconds, as `time.time` gives them: a deadline means the clock on the wall, also for a machine that
-slept meanwhile or whose clock was set.
+Moments are Unix seconds, as `time.time` returns them. So a deadline follows the wall clock, also if the machine slept
+or its clock was set.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 SAFETY_FACTOR = 1.2
-"""Safety factor on time estimates: the deadline behind them cannot be moved."""
+"""Safety factor on time estimates, because a deadline cannot be moved."""
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of `8h`, `90m`, `1h30m`, `45s`, `1d 2h`.
 
     Raises:
-        ValueError: it is no such text, or the length is 0.
+        ValueError: the text has another form, or the duration is 0.
     """
     parts = _DURATION.findall(text)
     seconds = sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts)
     if _DURATION.sub("", text).strip() or not 0 < seconds < math.inf:
-        raise ValueError(f"must be a length of time such as 8h, 90m or 1h30m, got {text!r}")
+        raise ValueError(f"must be a duration such as 8h, 90m or 1h30m, got {text!r}")
     return seconds
 
 
 def parse_moment(text: str, now: float) -> float:
-    """Return the moment of a time (`07:00`: the next one, local) or of a date with time (ISO 8601).
+    """Return the moment of a time of day (`07:00`: the next one, local) or of a date with time (ISO 8601).
 
     A date with time (`2026-11-25 07:00`) is local unless it names an offset.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither of them.
     """
     if match := _TIME_OF_DAY.fullmatch(text.strip()):
         hour, minute, second = (int(part or 0) for part in match.groups())
@@ -61,7 +61,13 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def earliest(finish_by: str | None, time_limit: str | None, now: float) -> float | None:
-    """Return the moment that two options set, the earlier one if both do; None when neither is given."""
+    """Return the deadline that two options set: the earlier one if both are given, None if neither is.
+
+    Args:
+        finish_by: a time or a date with time, as for `parse_moment`.
+        time_limit: a duration from now, as for `parse_duration`.
+        now: the time now, in Unix seconds.
+    """
     moments = []
     if finish_by is not None:
         moments.append(parse_moment(finish_by, now))
@@ -87,13 +93,13 @@ def _local(moment: float) -> datetime:
 
 @dataclass(frozen=True)
 class Reserve:
-    """Time that generation leaves to the stages after it.
+    """Time that generation leaves for the stages after it.
 
     Attributes:
-        seconds: independent of what is generated.
-        seconds_per_instance: of tuning, for each generated instance.
-        engine_starts: engines that the evaluation starts; how long a start takes is measured when generation starts.
-        tokens: completion tokens of the evaluation; how fast they come is measured during generation.
+        seconds: the part that does not depend on what is generated.
+        seconds_per_instance: time of tuning for each generated instance.
+        engine_starts: how many engines the evaluation starts. The time of a start is measured when generation starts.
+        tokens: completion tokens of the evaluation. Their speed is measured during generation.
         most: upper bound of the whole reserve, in seconds; None: no bound.
     """
 
@@ -109,7 +115,7 @@ class Reserve:
         Args:
             instances: generated instances.
             engine_start_s: seconds that an engine takes to start.
-            tokens_per_s: completion tokens per second; 0: not measured yet, the evaluation's tokens are not counted.
+            tokens_per_s: completion tokens per second; 0: not measured yet, so `tokens` is ignored.
         """
         evaluation = self.engine_starts * engine_start_s + (self.tokens / tokens_per_s if tokens_per_s > 0 else 0.0)
         seconds = self.seconds + instances * self.seconds_per_instance + evaluation

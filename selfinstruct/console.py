@@ -1,4 +1,4 @@
-"""What a person sees of a run on stderr: messages, progress of a stream or of answers, a closing table."""
+"""What a run shows to a person on stderr: messages, progress, and a table at the end."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from rich.table import Table
 from selfinstruct.text import duration
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Where everything that is no data is written. rich honours NO_COLOR."""
+"""Where all messages are written; stdout is for data only. rich obeys NO_COLOR."""
 
 _INTERVAL_S = 10.0
 
 
 @contextlib.contextmanager
 def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
-    """Show the latest state, in a sentence, of work on a stream whose end is not known.
+    """Show the progress of work on a stream of unknown length. Yield a function that takes a sentence to show.
 
-    On a terminal it is one line that changes; elsewhere a line per `interval` seconds, and none for short work.
+    On a terminal one line shows the latest sentence. Elsewhere a line is written at most every `interval` seconds, so
+    short work writes none.
     """
     last = time.monotonic()
 
@@ -47,7 +48,13 @@ def stage(title: str) -> None:
 
 
 def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | None = None) -> None:
-    """What was left behind, with paths, and what to do next."""
+    """Print what was written, with paths, and what to do next.
+
+    Args:
+        title: heading of the table.
+        rows: (name, value) of each row.
+        next_command: the command to run next; None: no advice.
+    """
     table = Table(
         title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0)
     )
@@ -60,7 +67,7 @@ def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | N
 
 
 class AnswerProgress:
-    """Counts an arm's answers; a context manager around their making."""
+    """Counts the answers of an arm. A context manager: enter it before the first answer, leave it after the last."""
 
     def __init__(self, name: str, total: int, what: str = "answers", interval: float = _INTERVAL_S) -> None:
         self._name = name
@@ -97,7 +104,7 @@ class AnswerProgress:
             console.print(self.line())
 
     def line(self) -> str:
-        """How far it is, in one line."""
+        """Return the progress in one line."""
         seconds = time.monotonic() - self._started
         rate = self._tokens / max(seconds, 1e-6)
         return f"{self._name}: {self._done}/{self._total} {self._what} in {duration(seconds)}, {rate:,.0f} tokens/s"

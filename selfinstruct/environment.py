@@ -1,22 +1,22 @@
-"""The environment variables of this program, each named once."""
+"""The names of this program's environment variables."""
 
 from __future__ import annotations
 
 PARENT = "SELFINSTRUCT_ENGINE_PARENT"
-"""Id of the process whose engine processes end with it. Without it, nothing ties them to a process."""
+"""Id of the parent process. The engine's processes end when it ends; if unset, they depend on no process."""
 
 LAST_WORDS = "SELFINSTRUCT_ENGINE_LAST_WORDS"
 """File to which the engine's processes append the errors of vLLM's log."""
 
 EXIT_CODE_FILE = "_SELFINSTRUCT_EXIT_CODE_FILE"
-"""File into which a stage writes its exit code, since accelerate, which starts some stages, turns each code into 1."""
+"""File into which a stage writes its exit code. accelerate, which starts some stages, turns every error into 1."""
 
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
-"""Set by `--debug`, also for the stages that run as processes of their own."""
+"""Set by `--debug`. Stages that run as separate processes inherit it."""
 
 ENVIRONMENT_PREFIX = "SELFINSTRUCT_"
 
 
 def variable_of(name: str) -> str:
-    """Return the environment variable of an option: `filters.threshold` is `SELFINSTRUCT_FILTERS__THRESHOLD`."""
+    """Return the environment variable of an option: `SELFINSTRUCT_FILTERS__THRESHOLD` for `filters.threshold`."""
     return f"{ENVIRONMENT_PREFIX}{name.replace('.', '__').upper()}"

@@ -1,4 +1,4 @@
-"""Errors a user can act on, each with the exit code of its kind.
+"""Errors that a user can act on. Each class has its exit code.
 
 0 done · 1 unexpected · 2 usage or configuration · 3 stopped, resumable · 4 bad input or failed gate ·
 5 run directory in use · 129/130/143 signals.
@@ -32,13 +32,13 @@ class EngineError(StoppedError):
 
 
 class InputError(SelfInstructError):
-    """A file the user gave holds something that cannot be used. Exit code 4."""
+    """A file that the user gave has content that cannot be used. Exit code 4."""
 
     exit_code = 4
 
 
 class RunLockedError(SelfInstructError):
-    """Another process writes this run directory. Exit code 5."""
+    """Another process is writing to this run directory. Exit code 5."""
 
     exit_code = 5
 
@@ -46,7 +46,7 @@ class RunLockedError(SelfInstructError):
 class Interrupted(KeyboardInterrupt):
     """A signal ended the run. Exit code 128 + its number.
 
-    No handler of errors catches it, and an event loop lets a `KeyboardInterrupt` through where it only reports others.
+    It is a `KeyboardInterrupt`, so no `except Exception` catches it, and an event loop raises it instead of logging it.
     """
 
     def __init__(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collection, held off while very many objects are made that all stay."""
+"""Pause Python's cyclic garbage collection while very many lasting objects are created."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def gc_paused() -> Iterator[None]:
-    """No cyclic garbage collection inside the block.
+    """Turn off cyclic garbage collection inside the block.
 
-    New objects set it off, over and over, to walk through all that is in memory: what numba and vLLM have loaded, or a
-    run of a million instructions. That takes several times as long as making them.
+    New objects start it again and again. Each time it visits all objects in memory: those that numba and vLLM have
+    loaded, or a run of a million instructions. That takes several times as long as to create the objects.
     """
     if not gc.isenabled():
         yield

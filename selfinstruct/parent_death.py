@@ -1,6 +1,6 @@
-"""Let a process end when its parent dies, also when that is killed with -9. Linux alone knows how.
+"""End a process when its parent dies, also when the parent is killed with SIGKILL. Works only on Linux.
 
-Imported by every process of vLLM at its start: nothing heavy here.
+Every process of vLLM imports this module at its start, so it must import fast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The edge of every program here: an error becomes one message on stderr and an exit code, a signal ends it in order.
+"""The outermost layer of every program here: turn an error into one message on stderr and an exit code.
 
-Used by the command line, by the tuner and by the evaluation. The exit codes are listed in `errors.py`.
+The command line, the tuner and the evaluation use it. A signal ends a program cleanly. `errors` lists the exit codes.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ def run_program(
 ) -> int:
     """Run a program's work and return its exit code.
 
-    Of several processes that do the work together (as `accelerate launch` starts them) only the first to fail writes a
-    message. With `--debug` a traceback precedes it.
+    If several processes do the work together (`accelerate launch`), only the first one that fails writes a message.
+    With `--debug`, a traceback comes before the message.
 
     Args:
         work: the program's work; what it returns is ignored.
-        prefix: opening of every error message.
+        prefix: start of every error message.
         passes: errors that the caller handles itself.
 
     Returns:
         0, or the exit code of the error's kind.
     """
     try:
-        # The launcher of several processes ends them by a signal, which must reach one that waits for the others.
+        # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
             work()
     except passes:
         raise
     except Interrupted as stopped:
-        if _is_first_to_fail(stopped.exit_code) and EXIT_CODE_FILE not in os.environ:  # Else the chain says it.
+        if _is_first_to_fail(stopped.exit_code) and EXIT_CODE_FILE not in os.environ:  # Otherwise the chain says it.
             _say(str(stopped))
         return stopped.exit_code
     except KeyboardInterrupt:
         _is_first_to_fail(128 + signal.SIGINT)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our stdout (head, for example) has gone: nothing is wrong.
+        # The reader of our stdout (for example head) has ended. That is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the edge of the program
@@ -66,7 +66,7 @@ def run_program(
 
 
 def message_of(error: Exception) -> str:
-    """Return what a user is shown of an error."""
+    """Return the message that the user sees for an error."""
     if isinstance(error, SelfInstructError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
@@ -90,9 +90,9 @@ def _is_one_of_several() -> bool:
 
 
 def _is_first_to_fail(code: int) -> bool:
-    """Return whether this process is the first to fail, and leave its exit code to the chain that started it.
+    """Return whether this process is the first to fail. Write its exit code for the chain that started it.
 
-    Without a file to leave it in, nobody knows who was first: then the main process speaks.
+    Without a file for the exit code nobody knows which process was first. Then only the main process writes a message.
     """
     if (path := os.environ.get(EXIT_CODE_FILE)) is not None:
         try:
@@ -100,7 +100,7 @@ def _is_first_to_fail(code: int) -> bool:
                 stream.write(str(code))
         except FileExistsError:
             return False
-        except OSError:  # The chain has ended, and its folder with it.
+        except OSError:  # The chain has ended and removed its folder.
             return True
         return True
     return not _is_one_of_several() or os.environ.get("RANK", "0") == "0"

@@ -1,8 +1,8 @@
-"""The nouns of the house, read first: what flows from seeds to the exported dataset.
+"""The data types of the project: what flows from the seed tasks to the exported dataset. Read this file first.
 
     SeedTask ──> Request ──> Completion ──> Candidate ──> Instruction ──> Instance
 
-Everything here is plain, immutable data. `Request` lives with the engines (`engines/base.py`).
+Everything here is plain, immutable data. `Request` is defined with the engines (`engines/base.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FinishReason = Literal["stop", "length", "abort"]
 
 TRAIN, SEEN, UNSEEN = "train", "validation_seen", "validation_unseen"
 SPLITS = (TRAIN, SEEN, UNSEEN)
-"""The splits of a dataset: what is trained on, further instances of those tasks, and tasks held out as a whole."""
+"""The splits of a dataset: training rows, further instances of the training tasks, and tasks held out as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One example of a task: an input (empty where the task needs none) and its output."""
+    """One example of a task: an input (empty if the task needs none) and its output."""
 
     input: str
     output: str
@@ -37,10 +37,11 @@ WrittenBy = Literal["person", "program", "model"]
 
 @dataclass(frozen=True, slots=True)
 class SeedTask:
-    """A task in the Self-Instruct schema plus `category`, and what evaluation wants to know of it.
+    """A task in the Self-Instruct schema, with `category` and what evaluation needs to know about it.
 
-    `written_by` is a person unless the file says otherwise; a verdict rests on no other tasks. `paraphrases` say the
-    instruction in other words: answers to them should agree.
+    Attributes:
+        written_by: a person, unless the file says otherwise. The verdict uses only tasks written by a person.
+        paraphrases: the instruction in other words; answers to them should agree.
     """
 
     id: str
@@ -57,8 +58,8 @@ class SeedTask:
 class Instruction:
     """A machine-written instruction that was accepted into the pool.
 
-    `id` is `p<proposal>-<position>`: the number of the proposal that wrote it and its place among that
-    proposal's candidates, so that ids are the same whenever the engine's answers are.
+    `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
+    candidates of that proposal. So equal answers of the engine give equal ids.
     """
 
     id: str
@@ -68,7 +69,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An instruction with its instances, wherever it comes from; `origin` is `generated`, `earlier` or `seed`."""
+    """An instruction with its instances, from any source; `origin` is `generated`, `earlier` or `seed`."""
 
     id: str
     instruction: str
@@ -79,7 +80,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the engine answered to one request.
+    """The engine's answer to one request.
 
     `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens) or `abort`.
     Token counts are as the engine counted them.
@@ -93,12 +94,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a candidate was not taken: a named reason, and the evidence that decided it (JSON values)."""
+    """Why a candidate was rejected: a named reason, and the evidence for it (JSON values)."""
 
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-def user_message(instruction: str, given: str) -> str:
-    """What the user says to a tuned model: the instruction, then the input where there is one."""
-    return f"{instruction}\n\n{given}" if given else instruction
+def user_message(instruction: str, input_text: str) -> str:
+    """Return the user's message to a tuned model: the instruction, then the input if it is not empty."""
+    return f"{instruction}\n\n{input_text}" if input_text else instruction

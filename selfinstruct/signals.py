@@ -1,6 +1,6 @@
-"""SIGINT, SIGTERM and SIGHUP end a run in good order; a second one of the same kind ends it at once.
+"""SIGINT, SIGTERM and SIGHUP end a run cleanly. A second signal of the same kind ends it at once.
 
-The only place that sets signal handlers. A signal that was ignored when the process started (nohup) stays ignored.
+Only this module sets signal handlers. A signal that was ignored when the process started (nohup) stays ignored.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         for number, earlier in before.items():
-            if signal.getsignal(number) is handler:  # Else a first signal has come, and a second one must kill.
+            if signal.getsignal(number) is handler:  # Otherwise a signal has come; a second one must kill.
                 signal.signal(number, earlier)
 
 
 def leave(number: int) -> None:
-    """Raise `Interrupted` wherever the program is, for example while it loads a model. To be given to `on_signals`."""
+    """Raise `Interrupted` wherever the program is, for example while it loads a model. Pass it to `on_signals`."""
     signal.signal(number, signal.SIG_DFL)
     raise Interrupted(number)
 
 
 async def until_signal(work: Awaitable[Result]) -> Result:
-    """Await `work`; a signal cancels it, so that it can finish the line that it is writing.
+    """Await `work`. A signal cancels it, so that it can finish the line that it is writing.
 
-    `leave` would raise in whatever callback the event loop runs at that moment.
+    `leave` cannot be used here: it would raise inside any callback that the event loop runs at that moment.
 
     Raises:
         Interrupted: a signal came before `work` was done.
@@ -63,7 +63,7 @@ async def until_signal(work: Awaitable[Result]) -> Result:
         try:
             return await task
         except (asyncio.CancelledError, EngineError):
-            # A Ctrl-C in a terminal reaches the engine's processes too, and the news of their death may come first.
+            # Ctrl-C in a terminal also ends the engine's processes, and their death may be reported first.
             if received:
                 raise Interrupted(received[0]) from None
             raise

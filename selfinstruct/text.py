@@ -1,4 +1,4 @@
-"""Numbers, sizes and foreign text in the form in which people read them."""
+"""Format numbers, sizes and text of models for people."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _UNSHOWABLE = re.compile("[\ud800-\udfff\x80-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uf
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
-# Marks that turn the direction of what follows, beyond the end of the text they stand in.
+# Marks that change the direction of the text after them, also after the end of their own text.
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def size_text(size: float) -> str:
-    """`3.2 GiB`, `512 MiB`."""
+    """Return a number of bytes as text: `3.2 GiB`, `512.0 MiB`."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if size >= 1 << shift:
             return f"{size / (1 << shift):.1f} {unit}"
@@ -26,7 +26,7 @@ def size_text(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`3 s`, `2 min 05 s`, `7 h 12 min`."""
+    """Return a length of time as text: `3 s`, `2 min 05 s`, `7 h 12 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -36,12 +36,17 @@ def duration(seconds: float) -> str:
 
 
 def visible(text: str) -> str:
-    """Text of a model for a terminal: characters that are not printable are shown by their escapes."""
+    """Return the text of a model for a terminal. Escapes replace the characters that are not printable."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shorten(text: Any, limit: int = 600, lines: int = 14) -> str:
-    """At most `limit` characters and `lines` lines of a text; an ellipsis says that something is missing.
+    """Return at most `limit` characters and `lines` lines of a text. An ellipsis shows that the rest is missing.
+
+    Args:
+        text: any value; its `str` is used.
+        limit: largest number of characters.
+        lines: largest number of lines.
 
     >>> shorten("one two three", 8)
     'one two…'
@@ -52,12 +57,12 @@ def shorten(text: Any, limit: int = 600, lines: int = 14) -> str:
 
 
 def legible(value: Any) -> Any:
-    """A text without what a browser or a UTF-8 file cannot take; anything else as it is.
+    """Return a text without the characters that a browser or a UTF-8 file cannot hold. Return other values unchanged.
 
     >>> legible("a\\x00b\\ud800"), legible(3)
     ('a␀b�', 3)
     """
-    if not isinstance(value, str) or hasattr(value, "__html__"):  # Markup of our own is left alone.
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # Our own markup stays unchanged.
         return value
     value = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", value.replace("\r\n", "\n"))
     value = _CONTROL.sub(lambda m: "␡" if m.group() == "\x7f" else chr(0x2400 + ord(m.group())), value)
@@ -65,7 +70,12 @@ def legible(value: Any) -> Any:
 
 
 def number(value: Any, digits: int = 0, sign: bool = False) -> str:
-    """A number with thousands separators; a dash where there is none.
+    """Return a number with thousands separators, or a dash if the value is not a finite number.
+
+    Args:
+        value: the number.
+        digits: digits after the decimal point.
+        sign: write a plus sign before positive numbers.
 
     >>> number(52445), number(-1.26, 1), number(2.0, 1, sign=True), number(None), number(float("nan"))
     ('52,445', '−1.3', '+2.0', '–', '–')
@@ -76,7 +86,12 @@ def number(value: Any, digits: int = 0, sign: bool = False) -> str:
 
 
 def percent(part: Any, whole: Any = 1, digits: int = 0) -> str:
-    """A share as per cent; a dash where it has no meaning.
+    """Return `part / whole` in per cent, or a dash if it cannot be computed.
+
+    Args:
+        part: the numerator.
+        whole: the denominator.
+        digits: digits after the decimal point.
 
     >>> percent(1, 8), percent(0.345, digits=1), percent(1, 0)
     ('12 %', '34.5 %', '–')

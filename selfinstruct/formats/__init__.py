@@ -1,1 +1,1 @@
-"""Dataset families: one file each, reader and writer together."""
+"""File formats of datasets: one module each, with its reader and its writer."""

@@ -1,6 +1,6 @@
-"""Task files of an evaluation, whatever their shape: seed schema, Self-Instruct's user-oriented tasks, SuperNI.
+"""Task files of an evaluation in three formats: seed schema, Self-Instruct's user-oriented tasks, SuperNI.
 
-The format is recognised by the content of the file; a folder holds task files of Super-NaturalInstructions.
+The content of a file shows its format. A folder holds task files of Super-NaturalInstructions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from selfinstruct.records import SeedTask
 
 
 def load_evaluation_tasks(name: str) -> Sequence[SeedTask | BenchmarkTask]:
-    """The tasks of one name in `evaluate.tasks`.
+    """Read the tasks of one name in `evaluate.tasks`.
 
     Args:
         name: a file, a folder of Super-NaturalInstructions task files, or the name of a packaged file.
 
     Raises:
-        InputError: it is not there, holds no task, or something in it is broken.
+        InputError: the file is missing, holds no task, or is not valid.
     """
     path = packaged.resolve(name)
     if path.is_dir():
@@ -46,7 +46,7 @@ def _is_user_oriented(path: Path) -> bool:
 
 
 def instructions(names: Sequence[str]) -> list[str]:
-    """The instructions of all tasks of these names: what training data must not come close to."""
+    """Return the instructions of all tasks of these names. Training data must not be similar to them."""
     return [
         t.definition if isinstance(t, BenchmarkTask) else t.instruction
         for name in names

@@ -1,4 +1,4 @@
-"""Rows of an exported dataset, one JSON object a line:
+"""Rows of an exported dataset, one JSON object per line:
 
     {"id": "p000001-02-0", "instruction": "Name the capital.", "input": "Kenya", "output": "Nairobi",
      "is_classification": false, "origin": "generated",
@@ -26,7 +26,7 @@ class ExportedRow:
 
     Attributes:
         id: the id of the task and the number of the instance.
-        input: empty where the task needs none.
+        input: empty if the task needs none.
         origin: `generated`, `earlier` (written by a parent run) or `seed`.
     """
 
@@ -39,12 +39,12 @@ class ExportedRow:
 
     @property
     def prompt(self) -> list[Message]:
-        """What the user says to the tuned model."""
+        """Return the messages that the tuned model gets."""
         return [{"role": "user", "content": user_message(self.instruction, self.input)}]
 
     @property
     def completion(self) -> list[Message]:
-        """What the tuned model should answer."""
+        """Return the messages that the tuned model should answer."""
         return [{"role": "assistant", "content": self.output}]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def rows_of(task: Task) -> list[ExportedRow]:
 
 
 def write(path: Path, rows: Iterable[ExportedRow]) -> int:
-    """Write the rows of a split atomically; return their number."""
+    """Write the rows of a split atomically. Return their number."""
     return jsonl.write(path, (row.to_json() for row in rows))
 
 
@@ -80,7 +80,8 @@ def read(path: Path) -> Iterator[ExportedRow]:
     """Yield the rows of a split.
 
     Raises:
-        InputError: the file cannot be read, or a field is missing or has another type; names file, line and field.
+        InputError: the file cannot be read, or a field is missing or has another type. The message names file, line
+            and field.
     """
     for number, row in jsonl.read(path):
         for name in ("id", "instruction", "input", "output"):

@@ -1,7 +1,7 @@
-"""JSON Lines: read with errors that name the line, append durably, write atomically.
+"""JSON Lines: read with errors that name the line, write atomically.
 
-Lines are split at the byte b"\\n" alone (`str.splitlines` would also cut at U+2028), and every line written is valid
-UTF-8: text that UTF-8 cannot hold (lone surrogates in a model's output) is written with JSON escapes instead.
+Only the byte b"\\n" ends a line (`str.splitlines` would also cut at U+2028). Every line written is valid UTF-8: text
+that UTF-8 cannot hold (lone surrogates in a model's output) is written with JSON escapes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import jsonlines
 from selfinstruct.errors import InputError
 
 _PARTIAL = ".partial"
-# `json.dumps` would make a new encoder for every row.
+# Made once: `json.dumps` makes a new encoder for every row.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def dumps(row: Any) -> str:
-    """One line of JSON, without its newline: compact, keys in their order, readable where UTF-8 allows it."""
+    """Return one line of compact JSON, without its newline. Keys keep their order.
+
+    Characters outside ASCII stay as they are. If UTF-8 cannot hold the text, they are escaped.
+    """
     text = _encode(row)
     try:
         text.encode("utf-8")
@@ -37,10 +40,10 @@ def dumps(row: Any) -> str:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """The JSON object of one line; a BOM before it is accepted.
+    """Return the JSON object in one line. A BOM before it is accepted.
 
     Raises:
-        ValueError: says what is wrong with the line: no UTF-8, no JSON, no object.
+        ValueError: the line is not UTF-8, not JSON or not an object.
     """
     try:
         row = jsonlines.Reader([raw], loads=_loads).read(allow_none=True)
@@ -61,14 +64,15 @@ def _loads(text: str | bytes) -> Any:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, row) of a user's file; blank lines, a BOM and CRLF are accepted.
+    """Yield (line number from 1, row) of a user's file. Blank lines, a BOM and CRLF are accepted.
 
     Raises:
-        InputError: the file cannot be read, or a line is no UTF-8, no JSON or no JSON object (named by its number).
+        InputError: the file cannot be read, or a line is not UTF-8, not JSON or not a JSON object. The message names
+            the line.
     """
     try:
         with path.open("rb") as stream:
@@ -85,18 +89,18 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it, fsynced, when the block ends well; else nothing changes.
+    """Yield a temporary path in the folder of `path`. When the block ends without an error, it replaces `path`.
 
-    What a killed process left of an earlier attempt is removed.
+    The file is fsynced first. After an error `path` is unchanged. Temporary files of killed processes are removed.
     """
     make_directory(path.parent)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
-        _remove_unless_held(leftover)
+        _remove_unless_locked(leftover)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
     temporary = Path(name)
     try:
         with contextlib.suppress(OSError):  # Not every network file system has locks.
-            fcntl.flock(handle, fcntl.LOCK_SH)  # It ends with its process: that is how others know of its use.
+            fcntl.flock(handle, fcntl.LOCK_SH)  # Ends with its process; tells others that the file is in use.
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -104,14 +108,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync_directory(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # A full disk says no name by itself.
+        error.filename = error.filename or str(path)  # The error of a full disk names no file.
         raise
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
 
 
-def _remove_unless_held(path: Path) -> None:
+def _remove_unless_locked(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("rb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
@@ -121,7 +125,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds.
 
     Raises:
-        InputError: the file cannot be read, or holds something else.
+        InputError: the file cannot be read, or holds no JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -133,7 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, rows: Iterable[Any]) -> int:
-    """Write `rows` atomically as JSON Lines; returns how many."""
+    """Write `rows` atomically as JSON Lines. Return their number."""
     count = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:
@@ -159,20 +163,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, with its parents, that survives power loss."""
+    """Create a directory and its parents so that they survive power loss."""
     path = path.absolute()
     missing = [p for p in (path, *path.parents) if not p.exists()]
-    # The last one that is there may have been made by a process that was killed before it could do this.
-    there = missing[-1].parent if missing else path
+    # A process may have created the last existing one and been killed before it could fsync.
+    existing = missing[-1].parent if missing else path
     with contextlib.suppress(PermissionError):
-        fsync_directory(there.parent)
+        fsync_directory(existing.parent)
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
         fsync_directory(made.parent)
 
 
 def fsync_directory(path: Path) -> None:
-    """Make a rename or a new file in `path` survive power loss, where the file system is able to."""
+    """Make a rename or a new file in `path` survive power loss, if the file system supports that."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Seed files: load them, and lint them with all problems at once."""
+"""Seed files: load them, and report all their problems at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _InstanceRow(BaseModel):
 
 
 class _TaskRow(BaseModel):
-    """The Self-Instruct schema; `category`, `written_by` and `paraphrases` are ours, other keys are left alone."""
+    """The Self-Instruct schema plus `category`, `written_by` and `paraphrases`. Other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
     id: StrictStr
@@ -38,11 +38,11 @@ class _TaskRow(BaseModel):
 def load_seed_tasks(
     names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
 ) -> list[SeedTask]:
-    """The tasks of one or more files, in order.
+    """Read the tasks of one or more files, in order.
 
     Args:
         names: the files, or names of packaged ones.
-        as_seed: turns a row of another shape into one of the schema.
+        as_seed: turns a row of another format into one of this schema.
 
     Raises:
         InputError: lists every problem of every file, each with file, line and field.
@@ -55,24 +55,24 @@ def load_seed_tasks(
         for number, row, problem in _rows(path):
             where = f"{path}, line {number}"
             row = as_seed(row)
-            found = [problem] if problem else _problems(row)
+            row_problems = [problem] if problem else _problems(row)
             task_id = str(row.get("id"))
-            if not found and task_id in seen:
-                found = [f"`id`: {task_id!r} is already the id of {seen[task_id]}"]
-            problems += [f"{where}: {text}" for text in found]
-            if not found:
+            if not row_problems and task_id in seen:
+                row_problems = [f"`id`: {task_id!r} is already the id of {seen[task_id]}"]
+            problems += [f"{where}: {text}" for text in row_problems]
+            if not row_problems:
                 seen[task_id] = where
                 tasks.append(_task(row))
         if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
     if problems:
         shown = "\n".join(f"  {text}" for text in problems)
-        raise InputError(f"{len(problems)} problem(s) in the seed tasks; mend them and try again:\n{shown}")
+        raise InputError(f"{len(problems)} problem(s) in the seed tasks; correct them and try again:\n{shown}")
     return tasks
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
-    """(line, row, problem) of each line; reads on after a broken one, so that all problems show at once."""
+    """Return (line number, row, problem) of each line. Go on after a broken line, to report all problems at once."""
     if not path.exists():
         raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}")
     rows: list[tuple[int, dict[str, Any], str]] = []
@@ -108,44 +108,44 @@ def _problems(row: dict[str, Any]) -> list[str]:
         read = _TaskRow.model_validate(row)
     except ValidationError as error:
         return [f"`{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
-    found = []
+    problems = []
     if not read.id.strip():
-        found.append("`id`: is empty")
+        problems.append("`id`: is empty")
     if not read.instruction.strip():
-        found.append("`instruction`: is empty; say what the task is")
+        problems.append("`instruction`: is empty; say what the task is")
     if not read.instances:
-        found.append("`instances`: is empty; give at least one {input, output}")
+        problems.append("`instances`: is empty; give at least one {input, output}")
     for k, instance in enumerate(read.instances):
         if not instance.output.strip():
-            found.append(f"`instances.{k}.output`: is empty")
+            problems.append(f"`instances.{k}.output`: is empty")
     texts = {name: getattr(read, name) for name in ("id", "name", "category", "instruction")}
     texts |= {f"instances.{k}": i.input + i.output for k, i in enumerate(read.instances)}
     texts |= {f"paraphrases.{k}": text for k, text in enumerate(read.paraphrases)}
-    found += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
-    return found + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
+    problems += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
+    return problems + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
 
 
 def unfit(text: str) -> list[str]:
-    """What a text holds that neither a file nor a prompt should."""
-    found = []
+    """Return the problems of a text: characters that neither a file nor a prompt should hold."""
+    problems = []
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        found.append("holds a lone surrogate, which no text file can; remove it")
+        problems.append("holds a lone surrogate, which no text file can hold; remove it")
     if "\0" in text:
-        found.append("holds a NUL character; remove it")
-    return found
+        problems.append("holds a NUL character; remove it")
+    return problems
 
 
 def readable(error: Any) -> str:
-    """One of pydantic's errors, with the value at fault."""
+    """Return the message of one error of pydantic, with the wrong value."""
     if error["type"] == "missing":
         return "is missing"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {repr(error['input'])[:80]}"
 
 
 def fingerprint(tasks: Sequence[SeedTask]) -> str:
-    """SHA-256 of the tasks' content: part of a run's identity. Formatting of the file does not count."""
+    """Return the SHA-256 of the tasks' content, which is part of a run's identity. The file's layout does not count."""
     digest = hashlib.sha256()
     for task in tasks:
         row = [task.id, task.instruction, task.is_classification, [[i.input, i.output] for i in task.instances]]
@@ -154,12 +154,12 @@ def fingerprint(tasks: Sequence[SeedTask]) -> str:
 
 
 def load_unchanged_seed_tasks(names: Sequence[str], sha256: str, otherwise: str = "") -> list[SeedTask]:
-    """The seed tasks that a run grew from: those of its files, as long as they are what they were.
+    """Read the seed tasks of a run. They must be the same as when the run began.
 
     Args:
         names: as in the run's configuration.
-        sha256: their fingerprint, as the journal's header holds it.
-        otherwise: what else a user could do than to restore them.
+        sha256: their fingerprint in the journal's header.
+        otherwise: end of the error message: what a user could do instead of restoring them.
 
     Raises:
         InputError: they have changed, or cannot be read.

@@ -1,16 +1,16 @@
-"""The reference code's own files (yizhongw/self-instruct), so that whatever reads those reads ours.
+"""The file formats of the reference code (yizhongw/self-instruct), for the tools that read them.
 
     machine_generated_instructions.jsonl  {"instruction", "most_similar", "avg_similarity_score", "request_idx", ...}
     is_clf_or_not.jsonl                   {"instruction", "is_classification": " Yes" | " No"}
     all_generated_instances.jsonl         {"instruction", "input", "output"}
     finetuning.jsonl                      {"prompt", "completion"}, plain text
 
-and its 252 tasks for evaluation, written by experts after the applications that people use:
+and its 252 tasks for evaluation, which experts wrote for the applications that people use:
 
     user_oriented_instructions.jsonl      {"id", "motivation_app", "instruction", "instances": [{"input", "output"}]}
 
-`most_similar` and `avg_similarity_score` are left out where the run did not compute them: the novelty filter does not
-score what lies far under its threshold.
+`most_similar` and `avg_similarity_score` are not written: the novelty filter does not compute scores that are far
+below its threshold.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from selfinstruct.records import Instruction, SeedTask, Task, user_message
 
 
 def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]], tasks: Sequence[Task]) -> None:
-    """Write accepted instructions and the instances of tasks as the reference code does.
+    """Write accepted instructions and the instances of tasks in the formats of the reference code.
 
     Args:
-        folder: where the four files go.
-        instructions: in order, with whether each is a classification task; None where that is not known.
+        folder: folder of the four files.
+        instructions: (instruction, whether it is a classification task) in order; None if that is not known.
         tasks: instructions with their instances.
     """
     jsonl.write(
@@ -58,14 +58,14 @@ def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]],
 
 
 def is_user_oriented(row: dict[str, Any]) -> bool:
-    """Whether a row is of the shape of `user_oriented_instructions.jsonl`."""
+    """Return whether a row has the format of `user_oriented_instructions.jsonl`."""
     return "motivation_app" in row and "instances" in row
 
 
 def read_user_oriented(path: Path) -> list[SeedTask]:
-    """The tasks of `user_oriented_instructions.jsonl`; their category is the application that each was written after.
+    """Read the tasks of `user_oriented_instructions.jsonl`. Their `category` is the application they were written for.
 
-    None counts as classification: the file does not say.
+    No task counts as classification, because the file does not say which ones are.
 
     Raises:
         InputError: lists every problem, with line and field.

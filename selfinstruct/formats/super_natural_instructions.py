@@ -6,9 +6,10 @@
      "Negative Examples": [...],
      "Instances": [{"id": "task9-1", "input": "snow, cold", "output": ["The snow is cold.", "Snow is cold."]}]}
 
-Older releases have plain strings where this one has lists; both are read. The protocol of the benchmark: the first 100
-instances of each task, the prompt of Tk-Instruct, ROUGE-L with stemmer and the best of several references, exact match
-for categories with short fixed answers.
+Older releases have plain strings in place of these lists; both are read.
+
+The protocol of the benchmark: the first 100 instances of each task, the prompt of Tk-Instruct, ROUGE-L with a stemmer
+and the best of several references, and exact match for categories with short fixed answers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.formats.seed_tasks import readable, unfit
 
 MOST_INSTANCES = 100
-"""Of each task, as in the benchmark."""
+"""Largest number of instances used of each task, as in the benchmark."""
 
 _EXACT_MATCH = frozenset(
     (
@@ -59,7 +60,7 @@ class BenchmarkInstance:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkTask:
-    """One task file; `id` is the file's name without its ending, `instances` are at most the first 100."""
+    """One task file. `id` is the file's name without its suffix; `instances` holds at most the first 100."""
 
     id: str
     category: str
@@ -69,7 +70,7 @@ class BenchmarkTask:
 
     @property
     def is_exact_match(self) -> bool:
-        """Whether the benchmark scores its category by exact match."""
+        """Return whether the benchmark scores the task's category by exact match."""
         return self.category in _EXACT_MATCH
 
 
@@ -108,28 +109,29 @@ def is_task_file(path: Path) -> bool:
 
 
 def read(path: Path) -> BenchmarkTask:
-    """One task file.
+    """Read one task file.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or lacks a field or holds something else in it (all named).
+        InputError: the file cannot be read, is not JSON, or a field is missing or has another type. The message names
+            all such fields.
     """
     try:
-        found = _File.model_validate(json.loads(path.read_bytes()))
+        file = _File.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         problems = [f"  `{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
-        raise InputError(f"{path}: no Super-NaturalInstructions task:\n" + "\n".join(problems[:20])) from error
+        raise InputError(f"{path}: not a Super-NaturalInstructions task:\n" + "\n".join(problems[:20])) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
     task = BenchmarkTask(
         id=path.stem,
-        category=found.categories[0] if found.categories else "",
-        definition="\n".join(found.definition).strip(),
-        positive_examples=tuple(Example(e.input.strip(), e.output[0].strip()) for e in found.positive_examples),
+        category=file.categories[0] if file.categories else "",
+        definition="\n".join(file.definition).strip(),
+        positive_examples=tuple(Example(e.input.strip(), e.output[0].strip()) for e in file.positive_examples),
         instances=tuple(
             BenchmarkInstance(i.id or str(k), i.input.strip(), tuple(text.strip() for text in i.output))
-            for k, i in enumerate(found.instances[:MOST_INSTANCES])
+            for k, i in enumerate(file.instances[:MOST_INSTANCES])
         ),
     )
     _check(path, task)
@@ -146,22 +148,22 @@ def _check(path: Path, task: BenchmarkTask) -> None:
         raise InputError(f"{path}: cannot be used:\n" + "\n".join(problems[:20]))
 
 
-def tk_instruct_prompt(task: BenchmarkTask, given: str, num_examples: int) -> str:
-    """Tk-Instruct's prompt, letter for letter: the definition, positive examples, then the instance.
+def tk_instruct_prompt(task: BenchmarkTask, input_text: str, num_examples: int) -> str:
+    """Return exactly Tk-Instruct's prompt: the definition, positive examples, then the instance.
 
     Args:
         task: the task.
-        given: the instance's input.
-        num_examples: positive examples shown, as far as there are any; Tk-Instruct shows 2, zero-shot evaluation none.
+        input_text: the instance's input.
+        num_examples: largest number of positive examples; Tk-Instruct shows 2, zero-shot evaluation 0.
     """
     parts = [f"Definition: {_closed(task.definition)}\n\n"]
     for number, example in enumerate(task.positive_examples[:num_examples], 1):
         parts.append(f" Positive Example {number} -\nInput: {_closed(example.input)}\n")
         parts.append(f" Output: {_closed(example.output)}\n\n")
-    return "".join(parts) + f"Now complete the following example -\nInput: {_closed(given)}\nOutput: "
+    return "".join(parts) + f"Now complete the following example -\nInput: {_closed(input_text)}\nOutput: "
 
 
 def _closed(text: str) -> str:
-    """With a full stop where it ends in no punctuation."""
+    """Return the text with a full stop at its end, unless it ends in punctuation."""
     stripped = text.strip()
     return stripped if stripped.endswith(tuple(string.punctuation)) else f"{stripped}."

@@ -38,8 +38,8 @@ def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
         (b"{", "not valid JSON"),
         (b"{'a': 1}", "not valid JSON"),
         (b'{"a": 1} {"a": 2}', "not valid JSON"),
-        (b'{"a": NaN}', "NaN is no JSON"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
         (b'{"a": "\xff"}', "utf-8"),
         (b'{"a": "\xed\xa0\x80"}', "utf-8"),  # a surrogate, as CESU would write it
         (b"[1, 2]", "expected a JSON object, got list"),
