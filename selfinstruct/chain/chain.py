@@ -27,12 +27,15 @@ from selfinstruct.dataset import export as exports
 from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import SPLITS, TRAIN
+from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 from selfinstruct.run.scores import TUNED
 from selfinstruct.run.training_record import TrainingRecord
 from selfinstruct.text import duration
+from tuning.training import checkpoints
+from tuning.training.launch import tune_command
 
 _PROGRAM = [sys.executable, "-m", "selfinstruct"]
 
@@ -177,8 +180,6 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     Returns:
         Whether there is a tuned model: False when the deadline leaves no time for a single step.
     """
-    from tuning.training.launch import tune_command
-
     run = RunDirectory.at(config.output_dir)
     exports.require_dataset(run)
     model = config.tune.model or config.model
@@ -248,8 +249,6 @@ def evaluate(
 
 def report(run: RunDirectory) -> Path:
     """Write `report.html`."""
-    from selfinstruct.report.page import write_report
-
     path = write_report(run.path)
     console.print(f"report: {path}")
     return path
@@ -271,8 +270,6 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
         StoppedError: the deadline has passed.
         SelfInstructError: the steps fail; the tuning itself would fail as well, only hours later.
     """
-    from tuning.training.launch import tune_command
-
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
     if finish_by is None:
         run.schedule.unlink(missing_ok=True)  # What was cut before is not cut now.
@@ -368,7 +365,6 @@ def _tuning_in_time(
         baseline: whether a baseline is wanted.
         mark: returns the mark of a tuning with these options.
     """
-    from tuning.training import checkpoints
 
     def with_steps(steps: int) -> Tune:
         return _with_steps(tune, steps)

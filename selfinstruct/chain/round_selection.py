@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -20,10 +19,10 @@ from selfinstruct.records import UNSEEN
 from selfinstruct.run.folders import EvaluationDirectory
 from selfinstruct.run.rounds_record import Gain, HeldOut, Round
 from selfinstruct.run.scores import TUNED, Comparison
-
-if TYPE_CHECKING:
-    from tuning.evaluation.answers import Answer
-    from tuning.evaluation.bootstrap import Resampling, Score
+from tuning.evaluation.answer_cache import read_rows
+from tuning.evaluation.answers import PREDICTIONS, Answer
+from tuning.evaluation.bootstrap import Resampling, Score, compare, mean_interval
+from tuning.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +82,6 @@ def held_out_scores(evaluations: Sequence[EvaluationDirectory]) -> list[dict[str
     Raises:
         InputError: a file of predictions is missing or damaged.
     """
-    from tuning.evaluation.answer_cache import read_rows
-    from tuning.evaluation.answers import PREDICTIONS, Answer
-    from tuning.evaluation.bootstrap import Score
-    from tuning.evaluation.metrics import METRICS
-
     rouge_l = METRICS[0]
     by_question: dict[tuple[str, str], Answer] = {}
     by_round = []
@@ -114,8 +108,6 @@ def select_best(scores: Sequence[Mapping[str, Score]], resampling: Resampling) -
         scores: of each round, by question.
         resampling: how the intervals are made.
     """
-    from tuning.evaluation.bootstrap import compare
-
     compared_with: list[int] = []
     gains: list[Comparison | None] = []
     best = without_gain = 0
@@ -133,8 +125,6 @@ def select_best(scores: Sequence[Mapping[str, Score]], resampling: Resampling) -
 
 
 def _held_out(scores: Mapping[str, Score], resampling: Resampling) -> HeldOut | None:
-    from tuning.evaluation.bootstrap import mean_interval
-
     if not scores:
         return None
     return HeldOut(

@@ -28,6 +28,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import BaseModel
 
+from selfinstruct.chain import chain as stages
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import schema
 from selfinstruct.config.load import dump_yaml
@@ -38,6 +39,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import anchored, refuse_other_run
 from selfinstruct.records import TRAIN
+from selfinstruct.report.rounds_page import write_report
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.lines import Saturated
@@ -70,9 +72,7 @@ class Chain:
 
 def real_chain() -> Chain:
     """Return the stages of `selfinstruct run`, in processes of their own."""
-    from selfinstruct.chain import chain
-
-    return Chain(chain.generate, chain.regenerate, chain.export, chain.tune, chain.evaluate, chain.report)
+    return Chain(stages.generate, stages.regenerate, stages.export, stages.tune, stages.evaluate, stages.report)
 
 
 def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = False) -> Rounds:
@@ -118,8 +118,6 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
                 break
             rounds = replace(rounds, rounds=[*rounds.rounds, made])
         console.print(f"rounds: {rounds.ended}; the best is {rounds.best}")
-        from selfinstruct.report.rounds_page import write_report
-
         write_report(output, rounds)
     return rounds
 

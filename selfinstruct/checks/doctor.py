@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct.checks.hardware import Hardware, free_disk
+from selfinstruct.packaged import model_path
 from selfinstruct.text import GIB, size_text
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -189,8 +190,6 @@ def shm(folder: Path = Path("/dev/shm")) -> Iterator[Check]:
 
 def demo_model(folder: Path | None = None) -> Check:
     """Check that the embedded model is there and its configuration and tokenizer load."""
-    from selfinstruct.packaged import model_path
-
     folder = folder or model_path()
     remedy = "reinstall selfinstruct: files of the package are missing or damaged"
     try:

@@ -30,6 +30,7 @@ from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
+from tuning.training.launch import tune_command
 
 _PARSE_TUNER_ARGUMENTS = """
 import json, sys
@@ -236,8 +237,6 @@ def _tuner(tune: Tune, generator: str, run: RunDirectory) -> Iterator[subprocess
     Raises:
         ConfigError: an argument that the run itself decides, or a model that does not exist.
     """
-    from tuning.training.launch import tune_command
-
     command = tune_command(
         tune, model=generator, dataset_dir=run.dataset.path, output_dir=run.model.path, num_processes=1
     )

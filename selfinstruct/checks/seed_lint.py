@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from selfinstruct.config.schema import Filters
+from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.prompts import can_be_shown
+from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import SeedTask
 
 
 def advice(tasks: Sequence[SeedTask]) -> list[str]:
     """Return remarks on the seeds as a whole and on single tasks."""
-    from selfinstruct.config.schema import Filters
-    from selfinstruct.generation.filters import heuristics
-    from selfinstruct.generation.prompts import can_be_shown
-    from selfinstruct.novelty import NoveltyIndex
-
     remarks = []
     if not any(t.is_classification for t in tasks):
         remarks.append("no classification task: the prompts that need one use packaged examples")

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from selfinstruct import packaged
-from selfinstruct.checks import seed_lint
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON
 
@@ -31,6 +30,7 @@ def seeds_check(file: str) -> None:
         selfinstruct seeds check my_seeds.jsonl
         selfinstruct seeds check seed_tasks        # the packaged ones
     """
+    from selfinstruct.checks import seed_lint
     from selfinstruct.formats import seed_tasks
 
     path = packaged.resolve(file)

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfinstruct.config.schema import DEMO_MODEL
 from selfinstruct.errors import ConfigError
+from selfinstruct.packaged import model_path
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The sizes in which vLLM keeps room for adapters."""
@@ -21,8 +22,6 @@ def resolve_model(name: str) -> str:
         ConfigError: the name looks like a path (or is one) and holds no model.
     """
     if name == DEMO_MODEL:
-        from selfinstruct.packaged import model_path
-
         return str(model_path())
     path = Path(name)
     looks_like_path = path.is_absolute() or name.startswith((".", "~")) or path.exists() or name.count("/") > 1
@@ -67,8 +66,6 @@ def model_fingerprint(model: str, revision: str | None = None) -> str:
 
     For a model on the Hub it is the name with the revision.
     """
-    from selfinstruct.engines.models import resolve_model
-
     folder = Path(resolve_model(model))
     if not folder.is_dir():
         return f"{model}@{revision or 'main'}"

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from selfinstruct.novelty.decision import Neighbour, Verdict
+from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, columns
 from selfinstruct.novelty.scan import ScanIndex
 
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
-    from selfinstruct.novelty.decision import Decisions
 
 _SMALL = 1024  # Texts; below, scanning takes a millisecond at most, and a short run never compiles anything.
 _SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time than scanning on.
@@ -119,8 +118,6 @@ class NoveltyIndex:
         index = self._ready(len(texts))
         if texts and not isinstance(index, ScanIndex):
             return index.decide(texts)
-        from selfinstruct.novelty.decision import columns
-
         return columns(self.accept_batch(texts))
 
     def nearest(self, text: str, k: int = 1, *, before: int | None = None) -> list[Neighbour]:

@@ -20,6 +20,7 @@ from selfinstruct.run.counts import RunCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, RefilteredFrom
 from selfinstruct.run.state import RunState
+from selfinstruct.text import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -241,8 +242,6 @@ def render(result: RunStatus) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
-
-    from selfinstruct.text import duration
 
     candidates, instances, classified = result.counts.candidates, result.counts.instances, result.counts.classification
     table = Table.grid(padding=(0, 2))

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfinstruct.formats import jsonl
-from selfinstruct.report.collect import Report, collect
+from selfinstruct.report import outcome, plots
+from selfinstruct.report.collect import REAL_RUN, Report, collect
+from selfinstruct.report.text import FILTERS
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.text import legible
 
 if TYPE_CHECKING:
     import jinja2
@@ -32,9 +35,6 @@ def render(report: Report) -> str:
     """Return the page."""
     from markupsafe import Markup
 
-    from selfinstruct.report import outcome
-    from selfinstruct.report.collect import REAL_RUN
-
     figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment().get_template("template.html")
     text_of_page = page.render(
@@ -46,9 +46,6 @@ def render(report: Report) -> str:
 def environment() -> jinja2.Environment:
     """Return the environment of the pages' templates: every value is escaped and made legible."""
     import jinja2
-
-    from selfinstruct.report.text import FILTERS
-    from selfinstruct.text import legible
 
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "report"),
@@ -64,8 +61,6 @@ def environment() -> jinja2.Environment:
 
 def _figures(report: Report) -> dict[str, str]:
     """Return the figures for which there is data, by name."""
-    from selfinstruct.report import plots
-
     generation, drawn = report.generation, dict[str, str]()
     if generation.pace:
         drawn["progress"] = plots.progress(generation.pace, generation.state.target)

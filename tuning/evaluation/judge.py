@@ -24,6 +24,7 @@ from selfinstruct.config.schema import Evaluate, Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.models import model_fingerprint
+from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.engines.processes import wait_until_gone
 from selfinstruct.generation.prompts import strip_thinking
 from selfinstruct.records import Prompt, user_message
@@ -95,8 +96,6 @@ async def start(plan: EvaluationPlan) -> Engine:
         ConfigError: the model or the endpoint does not exist, or refuses the key.
         EngineError: vLLM did not start.
     """
-    from selfinstruct.engines.openai_endpoint import Endpoint
-
     options = plan.options
     if options.judge_endpoint:
         return await Endpoint.connect(options.judge_endpoint, options.judge)

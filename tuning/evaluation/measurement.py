@@ -11,6 +11,7 @@ from selfinstruct.config.schema import ENGINE_IDENTITY
 from selfinstruct.console import console
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.engines.processes import wait_until_gone
+from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import prompts
 from tuning.evaluation.answer_cache import AnswerCache, R, RowFile, key_of
@@ -23,8 +24,6 @@ StartEngine = Callable[[Arm, dict[str, Any]], Awaitable[EvaluationEngine]]
 
 async def start_vllm(arm: Arm, arguments: dict[str, Any]) -> EvaluationEngine:
     """Start vLLM with an arm's model."""
-    from selfinstruct.engines.vllm import VLLMEngine
-
     return await VLLMEngine.start(arm.model, revision=arm.revision, arguments=arguments)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UNSET
 from rapidfuzz.distance import LCSseq
@@ -26,9 +26,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.novelty import rouge_l as f_measure
 from selfinstruct.novelty import tokenize as unicode_words
 from selfinstruct.run.scores import Interval, Means, SetScores
-
-if TYPE_CHECKING:
-    from tuning.evaluation.answers import Answer
+from tuning.evaluation.answers import Answer
 
 _FINAL_PUNCTUATION = ".!?…,;:。！？，；：、｡।؟۔"
 

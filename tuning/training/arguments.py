@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from trl import ModelConfig, SFTConfig, TrlParser
 
+from selfinstruct.config.load import load_yaml
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import UNSEEN
 
@@ -258,8 +259,6 @@ def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     namespace, rest = parser.parse_known_args(list(argv))
     if namespace.config is None:
         return rest, {}
-    from selfinstruct.config.load import load_yaml
-
     return rest, load_yaml(Path(namespace.config))
 
 

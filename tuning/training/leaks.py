@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import evaluation_tasks
+from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.run.training_record import Finding
 from tuning.training.data import Row
 from tuning.training.findings import of_rows
@@ -43,8 +44,6 @@ def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
             findings.append(Finding("evaluation_unread", message))
     if not instructions or not train:
         return findings
-    from selfinstruct.novelty import NoveltyIndex
-
     distinct = list(dict.fromkeys(map(_instruction, train)))
     nearest = NoveltyIndex(instructions, THRESHOLD).nearest_many(distinct)
     near = {text for text, (neighbour, *_) in zip(distinct, nearest, strict=True) if neighbour.score > THRESHOLD}
