@@ -142,30 +142,6 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
         ) != seed_tasks.fingerprint(plain)
 
 
-def test_advice_tells_what_is_worth_knowing(tmp_path: Path) -> None:
-    tasks = seed_tasks.load_seed_tasks(
-        [
-            write(
-                tmp_path / "s.jsonl",
-                row(id="a", instruction="Name a long river in Asia.", name="n"),
-                row(id="b", instruction="Name a long river in Africa.", name="n"),
-                row(id="c", instruction="Draw it."),
-                row(id="d", instruction="Say how many there are.", instances=[{"input": "a\nInput: x", "output": "y"}]),
-            )
-        ]
-    )
-    remarks = "\n".join(seed_lint.advice(tasks))
-    assert "no classification task: the prompts that need one use packaged examples" in remarks
-    assert "name 'n' is used 2 times" in remarks
-    assert "b: nearly the same as a (ROUGE-L F 0.833)" in remarks
-    assert "c: the filters would reject such an instruction: too_short" in remarks
-    assert "d: an instance has a line that begins like a prompt's field" in remarks
-    one_label = row(is_classification=True, instances=[{"input": k, "output": "yes"} for k in "ab"])
-    remarks = "\n".join(seed_lint.advice(seed_tasks.load_seed_tasks([write(tmp_path / "s.jsonl", one_label)])))
-    assert "only classification tasks" in remarks
-    assert "s1: all instances have the label 'yes'" in remarks
-
-
 # ------------------------------------------------------------------------------------------- packaged sets
 
 

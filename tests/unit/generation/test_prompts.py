@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -426,6 +427,69 @@ def test_instance_prompts_put_what_never_changes_first(encode: object) -> None:
     (message,) = encode("Name a river.", examples, "chat")  # type: ignore[operator]
     assert message["content"].startswith(first.partition("\n\nTask: Name a river.")[0])
     assert message["content"].endswith("\n\nTask: Name a river.")
+
+
+# ------------------------------------------------------------------------------------------------- answers
+
+
+SHOWN = [
+    SeedTask("s1", "Say hello.", (Instance("", "Hello!"),), False),
+    SeedTask("s2", "Shorten.", (Instance("long text", "text"), Instance("b c", "b")), False),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" Paris.", "Paris."),
+        (" Paris.\nExample 2\nInput: x", "Paris."),
+        (" Paris.\nExample 12:\n", "Paris."),
+        (" Paris.\n\nTask: Next", "Paris."),
+        (" Paris.\nInput: next", "Paris."),
+        (" An Example 2 of it\nExample 2 shows more", "An Example 2 of it\nExample 2 shows more"),
+        ("Task: in the first line", "Task: in the first line"),
+        ("\nTask: nothing", ""),
+        ("", ""),
+    ],
+)
+def test_parse_answer(text: str, expected: str) -> None:
+    assert prompts.parse_answer(text) == expected
+
+
+@pytest.mark.parametrize("task_input", ["", "some\ninput"])
+def test_few_shot_round_trip(task_input: str) -> None:
+    """What a model writes in the form of the examples is parsed to what it meant."""
+    block = prompts.encode_answer(SHOWN[1].instruction, task_input, SHOWN[:1])
+    completion = " the output\nof two lines\n" + prompts.encode_answer("Next.", "", SHOWN).partition("\n\n")[2]
+    assert block.endswith("Output:")
+    assert prompts.parse_answer(completion) == "the output\nof two lines"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Paris", "Paris"),
+        ("<think>a</think> Paris", "Paris"),
+        ("hm, so</think>\nParis", "Paris"),
+        ("\n<think>cut in the", ""),
+        ("In HTML, <think> is no tag", "In HTML, <think> is no tag"),
+    ],
+)
+def test_strip_thinking(text: str, expected: str) -> None:
+    assert prompts.strip_thinking(text) == expected
+
+
+def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
+    long = SeedTask("long", "Write.", (Instance("", ("word " * 500).strip()),), False)
+    broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
+    tasks = [long, broken, *seed_tasks.load_seed_tasks([seed_file])]
+    shown = prompts.few_shot_examples(tasks, 4, seed=1)
+    assert len(shown) == 4
+    for number in range(20):
+        assert not {"long", "broken"} & {task.id for task in prompts.few_shot_examples(tasks, 4, number)}
+    assert shown == prompts.few_shot_examples(tasks, 4, seed=1)
+    assert shown != prompts.few_shot_examples(tasks, 4, seed=2)
+    assert len(prompts.few_shot_examples(tasks, 99, seed=1)) == 11
 
 
 # ------------------------------------------------------------------------------------------------- fitting

@@ -16,9 +16,7 @@ from selfinstruct.config.schema import Config, Tune
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.errors import ConfigError, EngineError, InputError
-from selfinstruct.formats import seed_tasks
-from selfinstruct.generation import prompts
-from selfinstruct.generation.prompts import encode_answer, parse_answer, strip_thinking
+from selfinstruct.generation.prompts import encode_answer
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import LossGap
@@ -459,60 +457,6 @@ def test_a_reference_that_does_not_fit_has_no_loss(config: Config) -> None:
 def test_a_context_that_holds_no_question(config: Config) -> None:
     with pytest.raises(ConfigError, match=r"`evaluate\.max_tokens`: 20 tokens .* context of 'm', 20 tokens"):
         ask(Model(says("Nile"), context_length=20), Arm("tuned", "m"), config, question())
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (" Paris.", "Paris."),
-        (" Paris.\nExample 2\nInput: x", "Paris."),
-        (" Paris.\nExample 12:\n", "Paris."),
-        (" Paris.\n\nTask: Next", "Paris."),
-        (" Paris.\nInput: next", "Paris."),
-        (" An Example 2 of it\nExample 2 shows more", "An Example 2 of it\nExample 2 shows more"),
-        ("Task: in the first line", "Task: in the first line"),
-        ("\nTask: nothing", ""),
-        ("", ""),
-    ],
-)
-def test_parse_answer(text: str, expected: str) -> None:
-    assert parse_answer(text) == expected
-
-
-@pytest.mark.parametrize("given", ["", "some\ninput"])
-def test_few_shot_round_trip(given: str) -> None:
-    """What a model writes in the form of the examples is parsed to what it meant."""
-    block = encode_answer(SHOWN[1].instruction, given, SHOWN[:1])
-    completion = " the output\nof two lines\n" + encode_answer("Next.", "", SHOWN).partition("\n\n")[2]
-    assert block.endswith("Output:")
-    assert parse_answer(completion) == "the output\nof two lines"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Paris", "Paris"),
-        ("<think>a</think> Paris", "Paris"),
-        ("hm, so</think>\nParis", "Paris"),
-        ("\n<think>cut in the", ""),
-        ("In HTML, <think> is no tag", "In HTML, <think> is no tag"),
-    ],
-)
-def test_strip_thinking(text: str, expected: str) -> None:
-    assert strip_thinking(text) == expected
-
-
-def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
-    long = SeedTask("long", "Write.", (Instance("", ("word " * 500).strip()),), False)
-    broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
-    tasks = [long, broken, *seed_tasks.load_seed_tasks([seed_file])]
-    shown = prompts.few_shot_examples(tasks, 4, seed=1)
-    assert len(shown) == 4
-    for seed in range(20):
-        assert not {"long", "broken"} & {task.id for task in prompts.few_shot_examples(tasks, 4, seed)}
-    assert shown == prompts.few_shot_examples(tasks, 4, seed=1)
-    assert shown != prompts.few_shot_examples(tasks, 4, seed=2)
-    assert len(prompts.few_shot_examples(tasks, 99, seed=1)) == 11
 
 
 # --------------------------------------------------------------------------------------- files and arms
