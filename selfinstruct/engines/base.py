@@ -1,4 +1,4 @@
-"""What the pipeline asks of an engine. The pipeline knows no more of vLLM than this file says."""
+"""The interface of an engine. The pipeline uses engines only through this interface, vLLM included."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Request:
         prompt: a string to be continued, or chat messages.
         sampling: how to sample.
         stop: stop strings; generation ends before the first of them.
-        choices: when given, the answer is exactly one of these strings, where the engine can hold a model to that.
+        choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
     """
 
     key: str
@@ -29,7 +29,7 @@ class Request:
 
 
 class RequestFailed(Exception):
-    """This request cannot be answered (too long, refused, timed out); others can. `reason` goes into the journal."""
+    """One request cannot be answered (too long, refused, timed out); others can. `reason` goes into the journal."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -38,9 +38,9 @@ class RequestFailed(Exception):
 
 
 class Engine(Protocol):
-    """Answers requests concurrently; as many as it is given.
+    """Answers requests concurrently, without a limit on their number.
 
-    Raises of `generate`: `RequestFailed` for one request, `errors.EngineError` when the engine itself is gone.
+    Raises of `generate`: `RequestFailed` for one request, `errors.EngineError` when the engine itself has ended.
     """
 
     context_length: int
@@ -50,7 +50,7 @@ class Engine(Protocol):
     """Whether the model's tokenizer brings a chat template."""
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the prompt as the model will see it, chat template and special tokens included."""
+        """Return the number of tokens of the prompt, chat template and special tokens included."""
         ...
 
     async def generate(self, request: Request) -> Completion:
@@ -58,9 +58,9 @@ class Engine(Protocol):
         ...
 
     def progress(self) -> int:
-        """Changes while the requests under way get on (a count of their tokens); constant where that cannot be seen."""
+        """Return a number that changes while requests advance (a token count); a constant if unknown."""
         ...
 
     async def close(self) -> None:
-        """Give back memory and processes; the engine cannot be used afterwards. Harmless when called twice."""
+        """Free memory and end processes. The engine cannot be used afterwards. A second call does nothing."""
         ...

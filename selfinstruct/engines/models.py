@@ -1,4 +1,4 @@
-"""What a model's name means: a folder, an adapter, a name on the Hub, or the demo model."""
+"""Resolve a model's name: a folder, an adapter, a name on the Hub, or the demo model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from selfinstruct.errors import ConfigError
 from selfinstruct.packaged import model_path
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The sizes in which vLLM keeps room for adapters."""
+"""The values of `max_lora_rank` that vLLM accepts."""
 
 
 def resolve_model(name: str) -> str:
-    """The path or Hub name that vLLM and transformers load for a model's name in the configuration.
+    """Return the path or Hub name that vLLM and transformers load for a model's name in the configuration.
 
     Raises:
-        ConfigError: the name looks like a path (or is one) and holds no model.
+        ConfigError: the name looks like a path (or is one), and there is no model.
     """
     if name == DEMO_MODEL:
         return str(model_path())
@@ -34,12 +34,12 @@ def resolve_model(name: str) -> str:
 
 
 def adapter_arguments(name: str) -> dict[str, Any]:
-    """vLLM's arguments for a folder that holds a LoRA adapter alone: its base model, and room for its rank.
+    """Return vLLM's arguments for a folder that holds only a LoRA adapter: its base model and its rank.
 
-    Empty for whole models, those that lie beside an adapter included.
+    Return no arguments for a whole model, also if an adapter is in the same folder.
 
     Raises:
-        ConfigError: the adapter's configuration does not say what it belongs to.
+        ConfigError: the adapter's configuration does not name its base model and its rank.
     """
     path = Path(name) / "adapter_config.json"
     if not path.exists() or path.with_name("config.json").exists():
@@ -49,22 +49,23 @@ def adapter_arguments(name: str) -> dict[str, Any]:
         base, rank = str(adapter["base_model_name_or_path"]), int(adapter["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not the configuration of a LoRA adapter: {error!r}") from error
-    room = next((most for most in LORA_RANKS if most >= rank), rank)
-    arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": room}
+    max_rank = next((size for size in LORA_RANKS if size >= rank), rank)
+    arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": max_rank}
     # The tuned tokenizer brings the chat template and the end token.
     return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
 
 
 def adapts_output(folder: str) -> bool:
-    """Whether the adapter in a folder changes the output layer."""
+    """Return whether the adapter in a folder changes the output layer."""
     adapter = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
     return "lm_head" in str(adapter.get("target_modules"))
 
 
 def model_fingerprint(model: str, revision: str | None = None) -> str:
-    """What tells one model from another without reading gigabytes: small files by content, weights by size and time.
+    """Return a hash that identifies a model without reading gigabytes.
 
-    For a model on the Hub it is the name with the revision.
+    It covers small files by their content, and weights by size and time of change. For a model on the Hub, return
+    the name with the revision.
     """
     folder = Path(resolve_model(model))
     if not folder.is_dir():
@@ -74,6 +75,6 @@ def model_fingerprint(model: str, revision: str | None = None) -> str:
         if path.suffix in {".json", ".jinja", ".txt"}:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         elif path.suffix in {".safetensors", ".bin", ".model"}:
-            about = path.stat()
-            digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """An OpenAI-compatible endpoint as an engine: for a judge that runs elsewhere (`vllm serve`, a provider).
 
-The key is read from the environment alone (`OPENAI_API_KEY`) and is never written anywhere. The client is OpenAI's own,
+The key is read only from the environment (`OPENAI_API_KEY`) and is never written. The client is OpenAI's own,
 which waits and tries again when the server is busy.
 """
 
@@ -42,9 +42,9 @@ class Endpoint:
         """Connect to a server.
 
         Args:
-            url: of the server; it mostly ends in `/v1`.
+            url: of the server; it usually ends in `/v1`.
             model: the model's name; None: the first one that the server lists.
-            retries: how often a request is repeated when the server is busy.
+            retries: how often to repeat a request while the server is busy.
 
         Raises:
             ConfigError: the server lists no model, or refuses the key.
@@ -54,9 +54,8 @@ class Endpoint:
             import openai
         except ImportError as error:
             raise ConfigError(f"the client of endpoints cannot be imported: {error}; pip install openai") from error
-        key = (
-            os.environ.get("OPENAI_API_KEY") or "none"
-        )  # The client needs a key, a server of one's own mostly does not.
+        # The client requires a key; a server of your own usually does not.
+        key = os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=retries, timeout=_TIMEOUT_S)
         if model is None:
             try:
@@ -103,7 +102,7 @@ class Endpoint:
         return Completion(choice.message.content or "", reason, *counts)
 
     async def _create(self, request: Request) -> Any:
-        """Send a request with the options that the server knows: some have another limit, or no temperature."""
+        """Send a request with the options that the server accepts: some rename the limit or have no temperature."""
         import openai
 
         known = {"max_tokens": request.sampling.max_tokens, "temperature": request.sampling.temperature}

@@ -1,7 +1,7 @@
-"""When an engine does not fit into memory: who holds it, and which option to change.
+"""Explain why an engine does not fit into memory: which processes use it, and which option to change.
 
-vLLM's messages are recognised by their wording (0.22 to 0.32), torch's by theirs. The readings of the GPU come from
-NVIDIA's library, which vLLM ships; where there is none, nothing is said of who holds the memory.
+The messages of vLLM (0.22 to 0.32) and torch are recognised by their wording. NVIDIA's library, which vLLM ships,
+lists the processes that use a GPU. Without the library, no processes are named.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class Holder:
     """A process that holds memory of a GPU.
 
     Attributes:
-        gpu: the GPU's number in NVIDIA's own counting, which CUDA_VISIBLE_DEVICES does not change.
-        name: how the process was started, as far as it can be seen.
+        gpu: the number that NVIDIA's tools give the GPU; CUDA_VISIBLE_DEVICES does not change it.
+        pid: of the process.
+        name: the command line of the process, if it is visible.
         mib: memory of that GPU; None where the driver does not say (in some containers).
     """
 
@@ -35,11 +36,11 @@ class Holder:
 
 
 def explain(text: str, holders: Sequence[Holder] = ()) -> str | None:
-    """What to do about an engine that ended with `text`; None when that was not for want of memory.
+    """Return what to do when an engine ended with `text`; None if memory was not the cause.
 
     Args:
         text: the engine's error, or its log.
-        holders: who holds memory of the GPUs now, besides the engine that has just ended.
+        holders: other processes that use memory of the GPUs now.
     """
     if advice := _on_gpu(text):
         return "\n".join([advice, *_held(holders)])
@@ -47,12 +48,12 @@ def explain(text: str, holders: Sequence[Holder] = ()) -> str | None:
 
 
 def _on_gpu(text: str) -> str | None:
-    if found := re.search(r"Free memory on device \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
-        free, total = float(found[1]), float(found[2])
+    if match := re.search(r"Free memory on device \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
+        free, total = float(match[1]), float(match[2])
         return f"The GPU has {free:g} of {total:g} GiB free: {_fitting(free, total, 'end what holds the rest')}."
     if "larger than the available KV cache memory" in text or "larger than the maximum number of tokens" in text:
-        found = re.search(r"estimated maximum model length is (\d+)", text)
-        length = f"--max-model-len {found[1]}" if found else "a smaller --max-model-len"
+        match = re.search(r"estimated maximum model length is (\d+)", text)
+        length = f"--max-model-len {match[1]}" if match else "a smaller --max-model-len"
         return f"The context is too long for the memory left beside the weights: {length}, or {_MORE_ROOM}."
     if "No available memory for the cache blocks" in text:
         return f"The weights leave no memory for the cache: {_MORE_ROOM}, or a smaller model."
@@ -65,8 +66,8 @@ def _on_gpu(text: str) -> str | None:
 
 
 def _in_main_memory(text: str) -> str | None:
-    if found := re.search(r"Available memory on node \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
-        free, total = float(found[1]), float(found[2])
+    if match := re.search(r"Available memory on node \S+ \(([\d.]+)/([\d.]+) GiB\) on startup is less", text):
+        free, total = float(match[1]), float(match[2])
         fitting = _fitting(free, total, "end other programs")
         return f"{free:g} of {total:g} GiB of main memory are free: {fitting} (on CPU it is a share of main memory)."
     if "DefaultCPUAllocator" in text or "allocation is less than requested memory for kv" in text:
@@ -80,7 +81,7 @@ _MORE_ROOM = "a higher --gpu-memory-utilization, more GPUs by --tensor-parallel-
 
 
 def _fitting(free: float, total: float, otherwise: str) -> str:
-    """The largest share of memory that would fit, with a little to spare; where that is next to nothing, what else."""
+    """Return the largest share of memory that fits, with a small margin; `otherwise` if that is below 5 %."""
     share = int(100 * free / total) - 2
     return f"--gpu-memory-utilization {share / 100:g} fits into it, or {otherwise}" if share >= 5 else otherwise
 
@@ -95,7 +96,7 @@ def _held(holders: Sequence[Holder]) -> Iterator[str]:
 
 
 def holders() -> list[Holder]:
-    """The processes that hold memory of this machine's GPUs, without this one; empty where that cannot be read."""
+    """Return the other processes that hold memory of this machine's GPUs; none if that cannot be read."""
     try:
         from vllm.third_party import pynvml
     except ImportError:
@@ -113,7 +114,7 @@ def holders() -> list[Holder]:
 
 
 def read(nvml: Any) -> Iterator[Holder]:
-    """The readings of an initialised NVML.
+    """Yield the processes that an initialised NVML lists.
 
     Raises:
         NVMLError: the driver refuses.
@@ -126,7 +127,7 @@ def read(nvml: Any) -> Iterator[Holder]:
 
 
 def _name(pid: int) -> str:
-    """A process as `ps` shows it, shortened; one of another container cannot be seen."""
+    """Return a process's command line, shortened. A process of another container is not visible."""
     try:
         process = psutil.Process(pid)
         return " ".join(process.cmdline())[:60] or process.name()

@@ -1,7 +1,7 @@
-"""The processes of an engine: found among our children, ended, and remembered beside the run.
+"""The processes of an engine: find them among our children, end them, and record them in the run directory.
 
-An engine's processes end with the program that started them (see `vllm_plugin`). Where that fails they would keep the
-GPU's memory for nothing, so the run directory says which they are, and the next start of the run ends what is left.
+An engine's processes end with the program that started them (see `vllm_plugin`). If that fails, they keep the GPU's
+memory without using it. So the run directory lists them, and the next start of the run ends those that still run.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ import psutil
 from selfinstruct.formats import jsonl
 
 _SAME_START_S = 1.0
-"""Start times that differ by less are the same: the kernel counts from boot, and when that was is corrected by NTP."""
+"""Start times that differ by less count as the same: the kernel counts from boot, and NTP corrects the boot time."""
 
 
 def children() -> set[psutil.Process]:
-    """Our child processes and theirs, at all depths, without multiprocessing's resource tracker, which they share."""
-    found = set()
+    """Return our child processes and their descendants, without the resource tracker that they share."""
+    engines = set()
     for process in psutil.Process().children(recursive=True):
         try:
             if "multiprocessing.resource_tracker" not in " ".join(process.cmdline()):
-                found.add(process)
+                engines.add(process)
         except psutil.Error:
             continue
-    return found
+    return engines
 
 
 def end(processes: Iterable[psutil.Process], seconds: float = 10.0) -> list[psutil.Process]:
     """Kill processes and their descendants, stopped ones too, and wait until they are gone.
 
     Args:
-        processes: those to end; ones that are gone, or whose number belongs to another process now, are passed over.
+        processes: those to end. One that has ended, or whose number now belongs to another process, is skipped.
         seconds: how long to wait.
 
     Returns:
-        Those that are still there: they hang in the kernel.
+        Those that still run: they hang in the kernel.
     """
     doomed = set(processes)
     for process in list(doomed):
@@ -56,7 +56,7 @@ def end(processes: Iterable[psutil.Process], seconds: float = 10.0) -> list[psut
             process.kill()
         except psutil.Error:
             continue
-    # Not psutil's `wait`: it would take the exit status away from whoever started the process and waits for it.
+    # Not psutil's `wait`: it would take the exit status away from the code that started the process.
     deadline = time.monotonic() + seconds
     while (left := [p for p in doomed if lives(p)]) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -64,7 +64,7 @@ def end(processes: Iterable[psutil.Process], seconds: float = 10.0) -> list[psut
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process runs or is stopped; one that is dead but not waited for has given everything back."""
+    """Return whether a process runs or is stopped. A zombie does not count: it holds no memory."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -72,14 +72,14 @@ def lives(process: psutil.Process) -> bool:
 
 
 def remember(path: Path, processes: Iterable[psutil.Process]) -> None:
-    """Write down which processes belong to the engine; with none, there is no file."""
+    """Write which processes belong to the engine; remove the file if there are none."""
     rows: list[dict[str, Any]] = []
     for process in processes:
         try:
             rows.append({"pid": process.pid, "started": process.create_time(), "name": process.name()})
         except psutil.Error:
             continue
-    with contextlib.suppress(OSError):  # A full disk is the journal's matter.
+    with contextlib.suppress(OSError):  # The journal reports a full disk.
         if rows:
             rows.sort(key=lambda row: row["pid"])
             jsonl.write_json(path, {"host": socket.gethostname(), "processes": rows})
@@ -88,18 +88,18 @@ def remember(path: Path, processes: Iterable[psutil.Process]) -> None:
 
 
 def end_leftovers(path: Path) -> tuple[Sequence[int], Sequence[int]]:
-    """End the processes that a dead run left behind, and forget them.
+    """End the processes that a dead run left behind, and remove their record.
 
-    Only those of this host whose number and start time are both as they were written down; anything else with the same
-    number is somebody else's.
+    Only processes of this host whose number and start time are both as recorded are ended. Another process with the
+    same number is left alone.
 
     Returns:
         The numbers of those ended, and of those that could not be.
     """
-    found = [process for process in _remembered(path) if lives(process)]
-    left = {process.pid for process in end(found)}
+    leftovers = [process for process in _remembered(path) if lives(process)]
+    left = {process.pid for process in end(leftovers)}
     path.unlink(missing_ok=True)
-    return [p.pid for p in found if p.pid not in left], sorted(left)
+    return [p.pid for p in leftovers if p.pid not in left], sorted(left)
 
 
 def _remembered(path: Path) -> Iterable[psutil.Process]:
@@ -119,18 +119,14 @@ def _remembered(path: Path) -> Iterable[psutil.Process]:
 
 
 def wait_until_gone(timeout_s: float = 60.0) -> None:
-    """Wait for the engine's processes to end, and with them for the memory that they hold on the GPU."""
-    import psutil
-
+    """Wait until the engine's processes have ended; the memory that they hold on the GPU is free then."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and any(map(_is_worker, psutil.Process().children(recursive=True))):
         time.sleep(0.1)
 
 
-def _is_worker(process: Any) -> bool:
-    """Whether a child process is the engine's, not one of Python's own helpers, which stay until the end."""
-    import psutil
-
+def _is_worker(process: psutil.Process) -> bool:
+    """Return whether a child process is the engine's. Python's own helpers stay until the program ends."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline())
     except psutil.NoSuchProcess:

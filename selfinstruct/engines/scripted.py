@@ -1,7 +1,7 @@
 """An engine that answers from a script: for tests, and for trying a configuration without a model.
 
-It records every request, answers as a function of the whole prompt (so that any divergence between two runs shows),
-and can take random time over it.
+It records every request. The answer depends on the whole prompt, so any difference between two runs becomes visible.
+Each answer can take a random time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ScriptedEngine:
     Args:
         script: the answers.
         context_length: tokens of prompt and answer; a token is a whitespace-separated word here.
-        has_chat_template: what the engine says of its tokenizer.
-        latency: seconds an answer takes at most, drawn uniformly; 0 answers at the next turn of the event loop.
+        has_chat_template: whether the engine claims a chat template.
+        latency: longest time of an answer, in seconds; drawn uniformly. 0: answer at the next turn of the event loop.
         seed: of the latencies.
 
     Attributes:
@@ -50,12 +50,12 @@ class ScriptedEngine:
         self._closed = False
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Whitespace-separated words of the prompt."""
+        """Return the number of whitespace-separated words of the prompt."""
         text = prompt if isinstance(prompt, str) else " ".join(message["content"] for message in prompt)
         return len(text.split())
 
     async def generate(self, request: Request) -> Completion:
-        """The script's answer, after a while."""
+        """Return the script's answer after a random time."""
         if self._closed:
             raise EngineError("the scripted engine is closed")
         if self.count_tokens(request.prompt) + request.sampling.max_tokens > self.context_length:
@@ -68,7 +68,7 @@ class ScriptedEngine:
         return answer
 
     def progress(self) -> int:
-        """Nothing can be seen but answers."""
+        """Return 0: only whole answers can be observed."""
         return 0
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Starting vLLM: beside the event loop, and with the engine's own words when it ends.
+"""Start vLLM in a thread, and read its processes' errors when it ends.
 
-vLLM's engine runs in processes of its own. What goes wrong there is in their log; the driver only hears that they are
-gone. So they also write their errors into a file (see `vllm_plugin`), from which the cause is read.
+vLLM's engine runs in processes of its own. Their errors are only in their log; the driver sees only that they ended.
+So they also write their errors into a file (see `vllm_plugin`), from which the cause is read.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LONGEST_CAUSE = 600
 
 
 class LastWords:
-    """The file into which the engine's processes write their errors. Make it before they are started."""
+    """The file into which the engine's processes write their errors. Create it before they start."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="selfinstruct-engine-", suffix=".log")  # noqa: SIM115
         os.environ[environment.LAST_WORDS] = self._file.name
 
     def text(self) -> str:
-        """What they wrote last, at most 64 KiB."""
+        """Return the last errors, at most 64 KiB."""
         try:
             self._file.seek(max(0, os.fstat(self._file.fileno()).st_size - _TAIL_BYTES))
             return self._file.read().decode("utf-8", "replace")
@@ -44,19 +44,25 @@ class LastWords:
 
 
 def first_cause(log: str) -> str | None:
-    """The exception that began it: of a start that failed, in which every process reports the failure of another."""
-    found = _CAUSE.search(log)
-    return found[0][:_LONGEST_CAUSE] if found else None
+    """Return the first exception of a log, or None.
+
+    It is the cause of a failed start: the exceptions after it only report the failure of another process.
+    """
+    match = _CAUSE.search(log)
+    return match[0][:_LONGEST_CAUSE] if match else None
 
 
 def last_cause(log: str) -> str | None:
-    """The exception that was reported last: of an engine that worked and may have had lesser troubles before."""
-    found = _CAUSE.findall(log)
-    return found[-1][:_LONGEST_CAUSE] if found else None
+    """Return the last exception of a log, or None.
+
+    It is the cause when a working engine ends: earlier exceptions did not end it.
+    """
+    causes = _CAUSE.findall(log)
+    return causes[-1][:_LONGEST_CAUSE] if causes else None
 
 
 def exit_text(code: int | None) -> str:
-    """How a process ended, from its exit code as multiprocessing gives it."""
+    """Return how a process ended, from its exit code as multiprocessing reports it."""
     if code is None:
         return "it gave no reason"
     if code >= 0:
@@ -68,16 +74,19 @@ def exit_text(code: int | None) -> str:
 async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], None]) -> tuple[Any, Callable[[], None]]:
     """Call `make` in a thread that lasts until the returned function is called.
 
-    Linux sends the parent-death signal of a process when the *thread* that started it ends (prctl(2)), so one from a
-    pool could take the engine with it.
+    Linux sends the parent-death signal of a process when the *thread* that started it ends (prctl(2)). So the end of a
+    thread of a pool could end the engine.
 
     Args:
         make: may block for minutes.
-        discard: called with what was made, when nobody waits for it any more.
+        discard: called with the result of `make` if the caller was cancelled.
+
+    Returns:
+        The result of `make`, and the function that ends the thread.
     """
     loop = asyncio.get_running_loop()
     made: asyncio.Future[None] = loop.create_future()
-    # Not in the future: it lives as long as the frame of `work`, which something that vLLM imports keeps for good.
+    # Not in the future: it lives as long as the frame of `work`, which a library that vLLM imports never frees.
     box: list[Any] = []
     released = threading.Event()
 
@@ -104,7 +113,7 @@ async def in_lasting_thread(make: Callable[[], Any], discard: Callable[[Any], No
 
     def release() -> None:
         released.set()
-        thread.join(1.0)  # It keeps what it made for as long as it runs.
+        thread.join(1.0)  # It keeps a reference to the result while it runs.
 
     thread = threading.Thread(target=work, name="vllm-start", daemon=True)
     thread.start()

@@ -1,15 +1,15 @@
-"""An engine that survives the death and the hang of the one it drives.
+"""An engine that restarts the engine it drives when that one dies or hangs.
 
-When the driven engine dies (`EngineError`) or makes no progress, what is left of its processes is ended, another one is
-started, and the requests that were in flight are sent again. Requests that were in flight at two deaths are suspects:
-they are sent one at a time, with nothing beside them, and only one that kills a fresh engine alone is marked failed:
-an engine that has answered others may have died of something else, so such a request is asked once more, first.
+When the driven engine dies (`EngineError`) or makes no progress, its processes are ended, another engine is started,
+and the requests that were in flight are sent again. Requests that were in flight at two deaths are suspects. They are
+sent one at a time, with no other request in flight. A suspect is marked failed only if it kills a fresh engine. An
+engine that has answered others may have died of something else; then the suspect is sent again, as the first request.
 
     waiting ──> in flight ──> answered
        ^            │ the engine dies
        └────────────┘ second death: alone ──> kills a fresh engine: condemned ──> failed once another engine answers
 
-Whoever called `generate` waits through all of it and gets exactly one answer.
+The caller of `generate` waits during restarts, and gets exactly one answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from selfinstruct.records import Completion, Prompt
 _DEATHS_OF_A_SUSPECT = 2
 _LONGEST_DELAY_S = 60.0
 _LONGEST_FAREWELL_S = 5.0
-"""How long a request that was taken back may take to leave the engine."""
+"""How long a cancelled request may take to leave the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Restart:
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """A request and whoever waits for its answer."""
+    """A request, and the future on which its caller waits."""
 
     request: Request
     answer: asyncio.Future[Completion]
     task: asyncio.Task[Completion] | None = None
     age: float = 0.0
-    """Seconds that the present engine has had it."""
+    """Seconds since it was sent to the present engine."""
     deaths: int = 0
 
     @property
@@ -66,7 +66,7 @@ class _Flight:
         return self.deaths >= _DEATHS_OF_A_SUSPECT
 
     def tell(self, outcome: Completion | BaseException) -> None:
-        """Hand the outcome to whoever waits for it; no-op if it was cancelled."""
+        """Set the outcome for the waiting caller; no-op if it was cancelled."""
         if self.answer.done():
             return
         if isinstance(outcome, BaseException):
@@ -78,14 +78,14 @@ class _Flight:
 class SupervisedEngine:
     """Drives the engine that `start` starts, and starts another one when it ends. Make it with `launch`.
 
-    Time is counted in ticks of a task of this event loop, not by the clock, so that a program that was itself stopped
-    for an hour (Ctrl-Z, a laptop asleep) takes nothing for a hang.
+    Time is counted in ticks of a task of this event loop, not by the clock. So a program that was itself stopped for an
+    hour (Ctrl-Z, a sleeping laptop) does not see a hang.
 
     Args:
-        start: starts an engine; the processes that appear meanwhile among our children are the engine's.
-        max_restarts: restarts in a row, without any answer between them, after which it is given up.
+        start: starts an engine; child processes that appear during this call are the engine's.
+        max_restarts: restarts in a row, without an answer between them, after which the engine is given up.
         stall_timeout: seconds without progress, while requests are in flight, that count as a hang.
-        request_timeout: seconds that an engine may take over one request.
+        request_timeout: longest time for one request, in seconds.
         first_delay: seconds between a death and the first restart; doubled for each that follows, up to a minute.
         on_death: called when the engine has ended, with the cause and the seconds until another one is started.
         on_restart: called after each restart.
@@ -105,7 +105,7 @@ class SupervisedEngine:
         first_delay: float,
         on_death: Callable[[str, float], None] = lambda cause, delay: None,
         on_restart: Callable[[Restart], None] = lambda restart: None,
-        on_processes: Callable[[Iterable[psutil.Process]], None] = lambda found: None,
+        on_processes: Callable[[Iterable[psutil.Process]], None] = lambda engine_processes: None,
     ) -> None:
         self._start = start
         self._max_restarts = max_restarts
@@ -131,7 +131,7 @@ class SupervisedEngine:
         self._reviving: asyncio.Task[None] | None = None
 
     async def launch(self) -> SupervisedEngine:
-        """Start the first engine. Its errors are not survived: somebody may still be there to mend their cause."""
+        """Start the first engine. Its errors are raised, without a restart: the user can correct the cause."""
         self._engine = await self._started()
         self.context_length = self._engine.context_length
         self.has_chat_template = self._engine.has_chat_template
@@ -140,15 +140,15 @@ class SupervisedEngine:
         return self
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the prompt as the model will see it; works between two engines too."""
+        """Return the number of tokens of the prompt, as `Engine.count_tokens`; it also works between two engines."""
         return self._engine.count_tokens(prompt)
 
     def progress(self) -> int:
-        """See `Engine.progress`."""
+        """Return the driven engine's progress; see `Engine.progress`."""
         return self._engine.progress()
 
     async def generate(self, request: Request) -> Completion:
-        """Answer one request, by whichever engine lives to do so."""
+        """Answer one request, over as many engines as it takes."""
         if self._ended is not None:
             raise self._ended
         flight = _Flight(request, asyncio.get_running_loop().create_future())
@@ -160,10 +160,10 @@ class SupervisedEngine:
             if not flight.answer.done() or flight.answer.cancelled():
                 self._withdraw(flight)
             else:
-                flight.answer.exception()  # Heard, also where the caller was cancelled in the same turn.
+                flight.answer.exception()  # Marks it as retrieved, also if the caller was cancelled in the same turn.
 
     async def close(self) -> None:
-        """End the engine and its processes; requests under way are cancelled."""
+        """End the engine and its processes; cancel requests in flight."""
         if self._ended is None:
             self._end_with(EngineError("the engine is closed"))
         background = [task for task in (self._watching, self._reviving) if task is not None]
@@ -179,18 +179,18 @@ class SupervisedEngine:
     # ---------------------------------------------------------------------------------------------- requests
 
     def _send(self) -> None:
-        """Give the engine what waits: suspects first and each alone, then all the others."""
+        """Send the waiting requests to the engine: suspects first and each alone, then all the others."""
         if not self._running:
             return
         suspects = [flight for flight in self._waiting if flight.suspect]
-        alone = any(flight.suspect for flight in islice(self._in_flight, 1))  # It has nothing beside it.
+        alone = any(flight.suspect for flight in islice(self._in_flight, 1))  # A suspect is the only request in flight.
         if suspects and not self._in_flight:
             self._send_one(suspects[0])
         elif not suspects and not alone:
             for flight in list(self._waiting):
                 self._send_one(flight)
         if not self._in_flight and not self._waiting:
-            self._fail_condemned()  # Nobody is left whose answer could clear them.
+            self._fail_condemned()  # No request is left whose answer could clear them.
 
     def _send_one(self, flight: _Flight) -> None:
         del self._waiting[flight]
@@ -200,11 +200,11 @@ class SupervisedEngine:
         flight.task.add_done_callback(lambda task: self._landed(flight, task))
 
     def _landed(self, flight: _Flight, task: asyncio.Task[Completion]) -> None:
-        """An engine is done with a request: an answer, a failure of the request, or the engine's end."""
+        """Handle the result of a request: an answer, a failure of the request, or the engine's end."""
         self._leaving.discard(task)
         error = EngineError("the engine dropped a request") if task.cancelled() else task.exception()
         if flight.task is not task or flight not in self._in_flight:
-            return  # Taken back, timed out, or sent again meanwhile.
+            return  # Cancelled, timed out, or sent again in the meantime.
         if isinstance(error, EngineError):
             self._died(error)
             return
@@ -218,7 +218,7 @@ class SupervisedEngine:
         self._send()
 
     def _withdraw(self, flight: _Flight) -> None:
-        """Forget a request that nobody waits for any more; the engine aborts it."""
+        """Remove a request whose caller was cancelled; the engine aborts it."""
         self._waiting.pop(flight, None)
         self._condemned.pop(flight, None)
         if flight in self._in_flight:
@@ -239,7 +239,7 @@ class SupervisedEngine:
     # --------------------------------------------------------------------------------------- death and revival
 
     async def _watch(self) -> None:
-        """Notice hangs and requests that take too long."""
+        """Detect hangs and requests that take too long."""
         tick = min(1.0, self._stall_timeout / 10, self._request_timeout / 10)
         seen = None
         while True:
@@ -263,11 +263,11 @@ class SupervisedEngine:
                     self._send()
 
     def _died(self, cause: EngineError) -> None:
-        """The engine is gone, or as good as that: what it had in flight waits for the next one."""
+        """Handle the end or hang of the engine: its requests in flight wait for the next engine."""
         if not self._running:
             return
         self._running = False
-        # Answers that came before the end are answers; they land at the next turn of the loop.
+        # Answers that came before the end count; they are delivered at the next turn of the loop.
         lost = [flight for flight in self._in_flight if not _answered(flight)]
         guilty = len(self._in_flight) == 1 and self._fresh
         for flight in lost:
@@ -281,7 +281,7 @@ class SupervisedEngine:
         self._reviving = self._in_background(self._revive(cause, len(resent)))
 
     async def _revive(self, cause: SelfInstructError, resent: int) -> None:
-        """Start engines until one is there, or give up."""
+        """Start engines until one works, or give up."""
         began = asyncio.get_running_loop().time()
         first = cause
         while True:
@@ -296,7 +296,7 @@ class SupervisedEngine:
             await asyncio.sleep(delay)
             try:
                 engine = await self._started()
-            except (EngineError, ConfigError) as error:  # The configuration was good for the first engine.
+            except (EngineError, ConfigError) as error:  # The configuration worked for the first engine.
                 cause = error
                 continue
             break
@@ -320,7 +320,7 @@ class SupervisedEngine:
         )
 
     def _end_with(self, error: BaseException) -> None:
-        """There will be no engine any more: say so to everybody who waits."""
+        """Raise the error in all waiting callers: no further engine will be started."""
         self._running = False
         self._ended = error
         for flight in [*self._in_flight, *self._waiting, *self._condemned]:
@@ -331,7 +331,7 @@ class SupervisedEngine:
     # ------------------------------------------------------------------------------------- engines and processes
 
     async def _started(self) -> Engine:
-        """A new engine; its processes are noted while they come, since loading takes minutes."""
+        """Start an engine. Record its processes as they appear, since loading takes minutes."""
         before = processes.children()
         starting = asyncio.ensure_future(self._start())
         try:
@@ -348,18 +348,18 @@ class SupervisedEngine:
             raise
 
     async def _put_down(self) -> None:
-        """End what is left of the engine: first its processes, so that closing it waits for nothing."""
+        """End the engine: first its processes, so that closing it does not wait for them."""
         await asyncio.to_thread(processes.end, self._processes)
         self._note_processes(set())
         await self._engine.close()
 
-    def _note_processes(self, found: set[psutil.Process]) -> None:
-        if found != self._processes:
-            self._processes = found
-            self._on_processes(found)
+    def _note_processes(self, engine_processes: set[psutil.Process]) -> None:
+        if engine_processes != self._processes:
+            self._processes = engine_processes
+            self._on_processes(engine_processes)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a part of the supervision; should it fail, everybody who waits hears of it."""
+        """Run a part of the supervision as a task; if it fails, raise its error in all waiting callers."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -371,6 +371,6 @@ class SupervisedEngine:
 
 
 def _answered(flight: _Flight) -> bool:
-    """Whether an engine has answered, although nobody has heard of it yet."""
+    """Return whether an engine has answered, even if the answer is not delivered yet."""
     task = flight.task
     return task is not None and task.done() and not task.cancelled() and not isinstance(task.exception(), EngineError)

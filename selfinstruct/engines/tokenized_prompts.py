@@ -10,10 +10,10 @@ from selfinstruct.records import Completion, Prompt
 
 
 class TokenizedPrompts:
-    """The half of an `Engine` that asks no model: it renders, encodes and counts.
+    """The part of an `Engine` that needs no model: it renders, encodes and counts prompts.
 
     Args:
-        tokenizer: transformers'.
+        tokenizer: of transformers.
         context_length: tokens of prompt and answer together, at most.
 
     Attributes:
@@ -27,28 +27,28 @@ class TokenizedPrompts:
         self.chat_template: str | None = None
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt: the text with the tokenizer's own special tokens, or messages through its template."""
+        """Return the token ids of a prompt: text with the special tokens, or messages through the template."""
         return list(self.tokenizer(self.render(prompt), add_special_tokens=isinstance(prompt, str)).input_ids)
 
     def render(self, prompt: Prompt) -> str:
-        """The prompt as text: messages through the chat template."""
+        """Return the prompt as text; messages are rendered by the chat template."""
         if isinstance(prompt, str):
             return prompt
-        # Thinking would spend the answer's tokens before it begins; templates without the switch ignore it.
+        # Thinking would use up the answer's tokens before it begins. Templates without this option ignore it.
         options = {"add_generation_prompt": True, "enable_thinking": False, "chat_template": self.chat_template}
         return str(self.tokenizer.apply_chat_template(prompt, tokenize=False, **options))
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the prompt as the model will see it."""
+        """Return the number of tokens of the prompt, chat template and special tokens included."""
         return len(self.encode(prompt))
 
     async def generate(self, request: Request) -> Completion:
-        """There is nobody to ask."""
+        """Raise EngineError: no engine has been started."""
         raise EngineError(f"{request.key}: asked before an engine was started")
 
     def progress(self) -> int:
-        """Nothing is under way."""
+        """Return 0: there are no requests."""
         return 0
 
     async def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: no engine has been started."""

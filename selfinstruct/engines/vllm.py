@@ -1,4 +1,4 @@
-"""vLLM in process: asynchronous engine, continuous batching, prefix caching. Runs with vLLM 0.22 and later."""
+"""vLLM as an asynchronous engine: continuous batching, prefix caching. Runs with vLLM 0.22 and later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from selfinstruct.records import Completion
 
 
 def prepare_environment(verbose: bool = False) -> None:
-    """Set what vLLM reads from the environment before it is imported; what the user has set stays."""
+    """Set the environment variables that vLLM reads on import; keep those that the user has set."""
     defaults = {
         "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -32,9 +32,9 @@ def prepare_environment(verbose: bool = False) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     if not verbose:
-        # Of a death it tells, at length, only that it happened; the reason is in the log of the engine's process.
+        # This logger reports a death of the engine at length, without its cause. That is in the log of its process.
         logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
-        # The engine's processes inherit this; torch and triton warn there of what no user can change.
+        # The engine's processes inherit this. There torch and triton warn about things that no user can change.
         defaults |= {
             "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning,ignore::DeprecationWarning",
             "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -46,12 +46,12 @@ def prepare_environment(verbose: bool = False) -> None:
 
 
 def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_heads: int) -> dict[str, int]:
-    """How to use all GPUs: as many replicas as there can be, each over as few GPUs as hold the weights.
+    """Return how to use all GPUs: as many replicas as possible, each on as few GPUs as can hold the weights.
 
     Args:
         num_gpus: GPUs of the machine.
-        weight_bytes: size of the model's weights; 0 when it is not known, which counts as small.
-        gpu_bytes: memory of one GPU; weights may take six tenths of it, the rest is for the cache.
+        weight_bytes: size of the model's weights; 0 if unknown, which counts as small.
+        gpu_bytes: memory of one GPU; weights may take 60 % of it, the rest is for the cache.
         num_heads: attention heads; tensor parallelism must divide them.
 
     Returns:
@@ -67,8 +67,14 @@ def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_he
     return {"tensor_parallel_size": tensor, "data_parallel_size": max(1, num_gpus // tensor)}
 
 
-def engine_arguments(model: str, revision: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """vLLM's engine arguments: the user's by their own names, over defaults that suit the machine."""
+def engine_arguments(model: str, revision: str | None, user_arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return vLLM's engine arguments: the user's, and defaults that suit the machine for all others.
+
+    Args:
+        model: path or Hub name.
+        revision: on the Hub.
+        user_arguments: by vLLM's names.
+    """
     import torch
 
     arguments: dict[str, Any] = {
@@ -80,12 +86,12 @@ def engine_arguments(model: str, revision: str | None, given: dict[str, Any]) ->
     if revision:
         arguments["revision"] = revision
     if torch.cuda.is_available():
-        if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & given.keys():
-            arguments |= _machine_parallelism(model, revision, bool(given.get("trust_remote_code")))
+        if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & user_arguments.keys():
+            arguments |= _machine_parallelism(model, revision, bool(user_arguments.get("trust_remote_code")))
     else:
-        # Compiling takes a minute, which a CPU run rarely earns back.
+        # Compiling takes a minute; a run on CPU rarely saves as much.
         arguments["enforce_eager"] = True
-    return arguments | given
+    return arguments | user_arguments
 
 
 def _machine_parallelism(model: str, revision: str | None, trust_remote_code: bool) -> dict[str, int]:
@@ -104,12 +110,12 @@ def _machine_parallelism(model: str, revision: str | None, trust_remote_code: bo
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, Any]:
-    """Command-line arguments as vLLM's own parser reads them (`--max-model-len 4096`), named as in `AsyncEngineArgs`.
+    """Parse command-line arguments with vLLM's parser (`--max-model-len 4096`); names are those of `AsyncEngineArgs`.
 
-    Only what is given is returned, so that vLLM's defaults stay vLLM's.
+    Return only the arguments in the list, so that vLLM's defaults apply to all others.
 
     Raises:
-        ConfigError: vLLM knows no such argument, or not with this value; the message is vLLM's.
+        ConfigError: vLLM has no such argument, or refuses its value; the message is vLLM's.
     """
     import argparse
 
@@ -131,10 +137,10 @@ class VLLMEngine(TokenizedPrompts):
     """An `Engine` on vLLM's `AsyncLLM`. Make it with `await VLLMEngine.start(...)`.
 
     Attributes:
-        tokenizer: vLLM's. What is set on it does not reach the copies that work for it in its threads.
+        tokenizer: vLLM's. Attributes set on it do not reach the copies that its threads use.
         chat_template: when set, used instead of the tokenizer's own.
-        end_token_id: when set, ends an answer besides the model's own end token. A base model's is often not the one
-            that its chat template writes.
+        end_token_id: when set, ends an answer, as the model's own end token does. A base model's own end token is
+            often not the one that its chat template writes.
     """
 
     def __init__(
@@ -172,7 +178,8 @@ class VLLMEngine(TokenizedPrompts):
 
         Raises:
             ConfigError: the model does not exist, or vLLM refuses an argument.
-            EngineError: vLLM could not start; the message holds its reason, and for want of memory who holds it.
+            EngineError: vLLM could not start; the message gives the cause and, if memory is too small, which
+                processes hold it.
         """
         prepare_environment(verbose)
         name = resolve_model(model)
@@ -200,7 +207,7 @@ class VLLMEngine(TokenizedPrompts):
             release=release,
             last_words=last_words,
         )
-        # Something that vLLM imports keeps this frame for good, and would keep the engine with it (see `close`).
+        # A library that vLLM imports never frees this frame, and would keep the engine alive with it (see `close`).
         del llm
         return engine
 
@@ -213,7 +220,7 @@ class VLLMEngine(TokenizedPrompts):
         by_token = self._first_tokens(request.choices) if request.choices else None
         outcome = await self._complete(ids, self._sampling(request, by_token))
         answer = outcome.outputs[0]
-        if answer.finish_reason == "abort":  # Nobody who waits has asked for that: the engine is shutting down.
+        if answer.finish_reason == "abort":  # No caller aborts requests that it waits for: the engine is shutting down.
             raise EngineError("vLLM's engine was asked to end")
         if answer.finish_reason not in ("stop", "length"):
             raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
@@ -222,13 +229,13 @@ class VLLMEngine(TokenizedPrompts):
         return Completion(answer.text, answer.finish_reason, len(ids), len(answer.token_ids))
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
-        """Log-probability (natural) of `response_ids` after `prompt_ids`, summed over its tokens.
+        """Return the natural log-probability of `response_ids` after `prompt_ids`, summed over its tokens.
 
-        With an adapter, ask it when nothing else is in flight.
+        With an adapter, call it while no other request is in flight.
 
         Raises:
             RequestFailed: both together leave no room in the context for the one token that vLLM generates after them;
-                or an adapter changes the output layer, which vLLM would leave out of account (its issue 51594).
+                or an adapter changes the output layer, which vLLM would ignore (its issue 51594).
         """
         if self._adapter and adapts_output(self._adapter):
             raise RequestFailed("adapted_output_layer", "vLLM would measure the output layer without its adapter")
@@ -247,11 +254,11 @@ class VLLMEngine(TokenizedPrompts):
         )
         async with self._measuring:
             outcome = await self._complete(prompt_ids + response_ids, sampling)
-        places = outcome.prompt_logprobs[len(prompt_ids) :]
-        return float(sum(place[token].logprob for place, token in zip(places, response_ids, strict=True)))
+        by_position = outcome.prompt_logprobs[len(prompt_ids) :]
+        return float(sum(at[token].logprob for at, token in zip(by_position, response_ids, strict=True)))
 
     def progress(self) -> int:
-        """Tokens generated so far for the requests under way."""
+        """Return the number of tokens generated so far for the requests in flight."""
         states = getattr(getattr(self._llm, "output_processor", None), "request_states", {})
         detokenizers = [state.detokenizer for state in list(states.values())]
         return sum(d.num_output_tokens() for d in detokenizers if d is not None)
@@ -261,14 +268,14 @@ class VLLMEngine(TokenizedPrompts):
         if self._llm is None:
             return
         self._llm.shutdown()
-        # vLLM's own __del__ would shut down once more, at the interpreter's end, where it fails noisily.
+        # vLLM's own __del__ would shut it down again when the interpreter ends, and fail with long messages.
         self._llm = None
         self._release()
         self._last_words.discard()
         gc.collect()
 
     async def _complete(self, ids: list[int], sampling: Any) -> Any:
-        """One request through vLLM, whose final output is returned."""
+        """Send one request to vLLM and return its final output."""
         from vllm.lora.request import LoRARequest
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -276,13 +283,13 @@ class VLLMEngine(TokenizedPrompts):
         lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
         outcome = None
         try:
-            asked = self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}", lora_request=lora)
-            async for outcome in asked:  # noqa: B007 - the last one is wanted
+            outputs = self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}", lora_request=lora)
+            async for outcome in outputs:  # noqa: B007 - the last one is wanted
                 pass
         except EngineDeadError as error:
             raise self._dead() from error
         except (ValueError, EngineGenerateError) as error:
-            if self._llm is None or self._llm.errored:  # Any error may be the first that is heard of the end.
+            if self._llm is None or self._llm.errored:  # Any error may be the first sign that the engine ended.
                 raise self._dead() from error
             raise RequestFailed("refused", str(error)[:500]) from error
         if outcome is None or not outcome.outputs:
@@ -302,31 +309,31 @@ class VLLMEngine(TokenizedPrompts):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        asked = request.sampling
+        wanted = request.sampling
         common = {
-            "temperature": asked.temperature,
-            "top_p": asked.top_p if asked.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
-            "top_k": asked.top_k,
-            "min_p": asked.min_p,
-            "seed": _stable_seed(request.key) if asked.sampling_seed else None,
+            "temperature": wanted.temperature,
+            "top_p": wanted.top_p if wanted.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
+            "top_k": wanted.top_k,
+            "min_p": wanted.min_p,
+            "seed": _stable_seed(request.key) if wanted.sampling_seed else None,
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if by_token is not None:
             return SamplingParams(**common, max_tokens=1, allowed_token_ids=sorted(by_token))
         return SamplingParams(
             **common,
-            max_tokens=asked.max_tokens,
-            presence_penalty=asked.presence_penalty,
-            frequency_penalty=asked.frequency_penalty,
-            repetition_penalty=asked.repetition_penalty,
+            max_tokens=wanted.max_tokens,
+            presence_penalty=wanted.presence_penalty,
+            frequency_penalty=wanted.frequency_penalty,
+            repetition_penalty=wanted.repetition_penalty,
             stop=list(request.stop) or None,
             stop_token_ids=None if self.end_token_id is None else [self.end_token_id],
         )
 
     def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:
-        """The choice that each first token decides, or None when two choices begin with the same token.
+        """Return the choice for each first token, or None when two choices begin with the same token.
 
-        Allowing these tokens alone holds the model to the choices at no cost; compiling a grammar takes 25 s on CPU.
+        Allowing only these tokens restricts the model to the choices at no cost. A compiled grammar takes 25 s on CPU.
         """
         if choices not in self._choice_tokens:
             firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
@@ -334,8 +341,8 @@ class VLLMEngine(TokenizedPrompts):
         return self._choice_tokens[choices]
 
 
-def _start_llm(model: str, revision: str | None, given: dict[str, Any]) -> Any:
-    """vLLM's own engine; blocks for as long as the model loads."""
+def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any]) -> Any:
+    """Return vLLM's own engine; block until the model is loaded."""
     try:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -343,7 +350,7 @@ def _start_llm(model: str, revision: str | None, given: dict[str, Any]) -> Any:
         raise EngineError(
             f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
         ) from error
-    arguments = engine_arguments(model, revision, given)
+    arguments = engine_arguments(model, revision, user_arguments)
     try:
         engine_args = AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
@@ -361,7 +368,7 @@ def _did_not_start(model: str, error: Exception, log: str) -> str:
 
 
 def _stable_seed(key: str) -> int:
-    """A 31-bit seed from the request's key, the same in every process."""
+    """Return a 31-bit seed made from the request's key, the same in every process."""
     import zlib
 
     return zlib.crc32(key.encode()) & 0x7FFFFFFF

@@ -1,12 +1,12 @@
-"""vLLM's processes end with the program that started them, also when that is killed with -9, and say why they failed.
+"""A plugin that ends vLLM's processes when their program ends, also after `kill -9`, and records their errors.
 
-Left alone, an engine core outlives its killed driver by minutes and keeps the GPU's memory. vLLM calls plugins in each
-of its processes, and this one is in two groups: `vllm.general_plugins` is meant for such things, but comes after
-the engine core has heard from its driver, for which it may wait five minutes; `vllm.platform_plugins` comes as soon as
-vLLM is imported.
+Without it, an engine core runs on for minutes after its driver was killed, and keeps the GPU's memory. vLLM calls
+plugins in each of its processes. This one is in two groups. `vllm.general_plugins` is meant for such things, but is
+called only after the first message from the driver, for which an engine core may wait five minutes.
+`vllm.platform_plugins` is called as soon as vLLM is imported.
 
-What goes wrong in an engine core is in its log alone. So that its driver can name the cause, errors are also written
-into a file of the driver's choice.
+The errors of an engine core are only in its log. They are also written into a file that the driver chooses, so that
+the driver can name the cause.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from selfinstruct.environment import LAST_WORDS, PARENT
 
 
 def watch_children() -> None:
-    """Let the engine processes that this one starts end with it."""
+    """Make the engine processes that this process starts end with it."""
     os.environ[PARENT] = str(os.getpid())
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` started for vLLM: have Linux kill it when its parent dies."""
+    """Make Linux kill this process when its parent dies, if `multiprocessing` started it for vLLM."""
     parent = os.environ.get(PARENT)
-    # `parent_process()` is not known yet while the child unpickles its work; others (Ray's) are not ours to end.
+    # `parent_process()` is not known yet while the child unpickles its work; others (Ray's) are left alone.
     spawned = "--multiprocessing-fork" in sys.orig_argv or multiprocessing.parent_process() is not None
     if parent is None or parent == str(os.getpid()) or not spawned:
         return
