@@ -1,7 +1,7 @@
-"""Everything the report says, as one plain structure, from the run directory's files.
+"""Collect the content of the report from the files of the run directory.
 
-The seed texts are the one thing looked up outside it: in the run's seed files, as long as they are still what the run
-was made from (their fingerprint is in the journal).
+Only the seed texts come from outside: from the run's seed files. They are used only if they have not changed since the
+run was made (their fingerprint is in the journal).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from selfinstruct.run.state import RunState
 from selfinstruct.text import duration
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
-"""The next command after a demo."""
+"""The suggested command after a demo."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A number of this run beside the paper's."""
+class PaperComparison:
+    """A number of this run, and the paper's; `digits` are the decimals to show."""
 
     name: str
     here: float | None
@@ -43,43 +43,43 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A file or folder of the run, and what it is; `octets` is None for a folder."""
+class RunFile:
+    """A file or folder of the run, with a description; `size` is in bytes, None for a folder."""
 
     path: str
-    octets: int | None
-    what: str
+    size: int | None
+    description: str
 
 
 @dataclass(frozen=True)
-class Next:
-    """A command worth giving now."""
+class NextCommand:
+    """A command to run next, and what it is for."""
 
-    why: str
+    purpose: str
     command: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """The page's whole content.
+    """The whole content of the page.
 
     Attributes:
         name: of the run.
-        path: of the run directory, as given.
+        path: of the run directory, as the caller wrote it.
         is_demo: whether the embedded demo model wrote the data.
-        unfinished: why generation ended before its target; empty when it did not.
+        unfinished: why generation is not at its target; empty when it is.
         cut: what a deadline left out or shortened, in sentences.
         facts: what was done, as (name, value).
         threshold: of the novelty filter.
-        paper: numbers beside the paper's.
-        generation: generation.
+        paper: numbers of this run with those of the paper.
+        generation: statistics of generation.
         rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
         dataset: the counts of the export; None without one.
         dataset_is_old: whether the run has grown since the export.
         trainings: (title, training) of each tuned model.
         evaluation: the scores.
-        files: what the run consists of.
-        next: commands worth giving now.
+        files: the files and folders of the run.
+        next_commands: commands to run next, the most useful first.
     """
 
     name: str
@@ -89,22 +89,22 @@ class Report:
     cut: list[str]
     facts: list[tuple[str, str]]
     threshold: float
-    paper: list[Compared]
+    paper: list[PaperComparison]
     generation: GenerationStats
     rows: Step | None
     dataset: ExportCounts | None
     dataset_is_old: bool
     trainings: list[tuple[str, Training]]
     evaluation: Evaluation | None
-    files: list[Kept]
-    next: list[Next]
+    files: list[RunFile]
+    next_commands: list[NextCommand]
 
 
 def collect(run_dir: Path) -> Report:
-    """Read a run.
+    """Return the content of the report of a run.
 
     Raises:
-        InputError: it is no run directory, or one of its files is damaged.
+        InputError: `run_dir` is not a run directory, or one of its files is damaged.
     """
     run = RunDirectory(run_dir)
     run.require_journal()
@@ -116,12 +116,12 @@ def collect(run_dir: Path) -> Report:
     generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics())
     dataset = run.dataset.export_counts() if run.dataset.counts_path.exists() else None
     trainings = [
-        (title, found)
+        (title, training)
         for title, model in (
             ("On the generated data", run.model),
             ("On the seeds alone, as a baseline", run.seeds_model),
         )
-        if (found := outcome.training(model)) is not None
+        if (training := outcome.training(model)) is not None
     ]
     evaluation = outcome.evaluation(run.evaluation)
     identity = header.identity
@@ -149,7 +149,7 @@ def collect(run_dir: Path) -> Report:
         trainings=trainings,
         evaluation=evaluation,
         files=_files(run),
-        next=_next(
+        next_commands=_next_commands(
             run,
             generation.state,
             is_demo=is_demo,
@@ -161,7 +161,7 @@ def collect(run_dir: Path) -> Report:
 
 
 def is_current(dataset: ExportCounts, state: RunState) -> bool:
-    """Whether an export, by its counts, holds all that the run has by now."""
+    """Return whether an export holds everything that the run has now, judged by its counts."""
     exported = (dataset.instructions.accepted, dataset.instances.accepted)
     return exported == (len(state.pool), state.num_instances)
 
@@ -170,7 +170,7 @@ def _config(run: RunDirectory) -> Config | None:
     try:
         return run.config()
     except SelfInstructError:
-        return None  # Missing or damaged by hand, perhaps: the report says what it can without it.
+        return None  # It is missing or damaged: the report leaves out what depends on it.
 
 
 def _seeds(names: Sequence[str], header: Header) -> list[SeedTask]:
@@ -179,8 +179,8 @@ def _seeds(names: Sequence[str], header: Header) -> list[SeedTask]:
         tasks = seed_tasks.load_seed_tasks(names)
     except SelfInstructError:
         return []
-    wanted = header.identity.get("seeds_sha256")
-    return tasks if seed_tasks.fingerprint(tasks) == wanted else []
+    recorded = header.identity.get("seeds_sha256")
+    return tasks if seed_tasks.fingerprint(tasks) == recorded else []
 
 
 def _parent_instructions(names: Sequence[str]) -> dict[str, str]:
@@ -192,7 +192,7 @@ def _parent_instructions(names: Sequence[str]) -> dict[str, str]:
 
 
 def _unfinished(run: RunDirectory, state: RunState) -> str:
-    """Why generation is not at its target; empty when it is."""
+    """Return why generation is not at its target; empty when it is."""
     accepted = len(state.pool)
     if not state.begun:
         return "Generation has not begun: the journal is empty."
@@ -216,14 +216,14 @@ def _facts(
     seed_files: Sequence[str],
     tuned_from: str | None,
 ) -> list[tuple[str, str]]:
-    """Return (name, value) of what the run is; `seed_files` is empty when the configuration is missing."""
+    """Return facts about the run as (name, value); `seed_files` is empty when the configuration is missing."""
     identity, resolved = header.identity, header.resolved
     model, revision = str(identity.get("model", "unknown")), identity.get("revision")
     facts = [("Generator", f"{model} at {revision}" if revision else model)]
     if seeds:
         classification = sum(seed.is_classification for seed in seeds)
-        counted = f"{len(seeds)} tasks, {classification} of them classification"
-        facts.append(("Seeds", f"{counted} ({', '.join(seed_files)})"))
+        counts = f"{len(seeds)} tasks, {classification} of them classification"
+        facts.append(("Seeds", f"{counts} ({', '.join(seed_files)})"))
     elif seed_files:
         facts.append(("Seeds", f"{', '.join(seed_files)} (changed or moved since the run)"))
     if rewriter := identity.get("regenerate"):
@@ -246,25 +246,28 @@ def _facts(
     return facts
 
 
-def _paper(generation: GenerationStats, seeds: list[SeedTask]) -> list[Compared]:
-    """Beside table 1 of the paper."""
+def _paper(generation: GenerationStats, seeds: list[SeedTask]) -> list[PaperComparison]:
+    """Return numbers of this run with those of table 1 of the paper."""
     state, words = generation.state, generation.mean_words
     classification = sum(seed.is_classification for seed in seeds)
-    known = [Compared("seed tasks", len(seeds), 175), Compared("of them classification", classification, 25)]
+    of_seeds = [
+        PaperComparison("seed tasks", len(seeds), 175),
+        PaperComparison("of them classification", classification, 25),
+    ]
     return [
-        *(known if seeds else []),
-        Compared("instructions accepted", len(state.pool), 52_445),
-        Compared("of them classification", sum(state.is_classification.values()), 11_584),
-        Compared("instances kept", state.num_instances, 82_439),
-        Compared("of them with an empty input", generation.empty_inputs, 35_878),
-        Compared("mean words of an instruction", words["instruction"], 15.9, 1),
-        Compared("mean words of an input that is not empty", words["input"], 12.7, 1),
-        Compared("mean words of an output", words["output"], 18.9, 1),
+        *(of_seeds if seeds else []),
+        PaperComparison("instructions accepted", len(state.pool), 52_445),
+        PaperComparison("of them classification", sum(state.is_classification.values()), 11_584),
+        PaperComparison("instances kept", state.num_instances, 82_439),
+        PaperComparison("of them with an empty input", generation.empty_inputs, 35_878),
+        PaperComparison("mean words of an instruction", words["instruction"], 15.9, 1),
+        PaperComparison("mean words of an input that is not empty", words["input"], 12.7, 1),
+        PaperComparison("mean words of an output", words["output"], 18.9, 1),
     ]
 
 
 def _rows(dataset: ExportCounts) -> Step:
-    """From kept instances to rows. Rows of seed tasks and of earlier runs are not counted."""
+    """Return the step from accepted instances to rows. Rows of seed tasks and of parent runs are not counted."""
     rows = dict(dataset.rows)
     rows[TRAIN] -= dataset.origins.get("seed", 0)
     for name, n in dataset.parents.rows.items() if dataset.parents else ():
@@ -282,43 +285,43 @@ _PARTS = {
     "judgements": "the tuned model's answers judged against this arm's",
     "lm-eval": "its results in lm-eval's tasks",
 }
-"""The files of an evaluation by the beginnings of their names."""
+"""Descriptions of an evaluation's files, by the beginning of the file name."""
 
 
-def _files(run: RunDirectory) -> list[Kept]:
-    """Return the files and folders of the run that are there, with what they hold."""
-    content = {
+def _files(run: RunDirectory) -> list[RunFile]:
+    """Return the files and folders of the run that exist, with descriptions."""
+    descriptions = {
         run.journal: "every request, answer and decision, append-only",
         run.metrics_path: "wall-clock measurements",
         run.config_path: "the whole configuration",
         run.dataset.path: "the dataset with its card, also as Alpaca and Self-Instruct files",
         run.dataset.split(TRAIN): "training rows",
-        run.dataset.split(SEEN): "further instances of training tasks",
-        run.dataset.split(UNSEEN): "tasks held out as a whole",
+        run.dataset.split(SEEN): "more instances of tasks that are in the training rows",
+        run.dataset.split(UNSEEN): "tasks of which no instance is in the training rows",
         run.model.path: "the tuned model with its tokenizer and chat template",
         run.seeds_model.path: "the baseline that is tuned on the seeds alone",
         run.evaluation.scores_path: "scores, intervals and comparisons",
     }
     for part, text in _PARTS.items():
-        content |= {run.evaluation.rows(part, arm): text for arm in run.evaluation.arms(part)}
+        descriptions |= {run.evaluation.rows(part, arm): text for arm in run.evaluation.arms(part)}
     return [
-        Kept(str(path.relative_to(run.path)), path.stat().st_size if path.is_file() else None, text)
-        for path, text in content.items()
+        RunFile(str(path.relative_to(run.path)), path.stat().st_size if path.is_file() else None, text)
+        for path, text in descriptions.items()
         if path.exists()
     ]
 
 
-def _going_on(stop: Stop, generate: str) -> Next:
-    """Return the command that lifts a stop."""
+def _continue_after(stop: Stop, generate: str) -> NextCommand:
+    """Return the command that continues a run that stopped."""
     match stop:
         case DeadlineReached():
-            return Next("continue without the deadline", generate)
+            return NextCommand("continue without the deadline", generate)
         case BudgetUsedUp():
             option = stop.limit.replace("_", "-")
-            return Next("continue with a larger budget", f"{generate} --{option} {2 * stop.value}")
+            return NextCommand("continue with a larger budget", f"{generate} --{option} {2 * stop.value}")
         case Saturated():
             loosened = "min-acceptance 0" if stop.cause == "acceptance" else "max-degenerate 1"
-            return Next("continue in spite of saturation", f"{generate} --saturation.{loosened}")
+            return NextCommand("continue although the run is saturated", f"{generate} --saturation.{loosened}")
         case _ as never:
             assert_never(never)
 
@@ -328,30 +331,30 @@ def _regenerate_command(header: Header, path: str) -> str:
     return f"selfinstruct regenerate {source} --model {model} --output-dir {path}"
 
 
-def _next(
+def _next_commands(
     run: RunDirectory, state: RunState, *, is_demo: bool, dataset_is_current: bool, tuned: bool, evaluated: bool
-) -> list[Next]:
-    """What to do now, the most useful first."""
+) -> list[NextCommand]:
+    """Return the commands to run next, the most useful first."""
     path = shlex.quote(str(run.path))
     generate = f"selfinstruct generate --output-dir {path}"
-    found = []
+    commands = []
     if state.header.regenerates:
         if state.outputs_left() or state.pending():
-            found.append(Next("finish rewriting the outputs", _regenerate_command(state.header, path)))
+            commands.append(NextCommand("finish rewriting the outputs", _regenerate_command(state.header, path)))
     elif state.stopped is not None and len(state.pool) < state.target:
-        found.append(_going_on(state.stopped, generate))
+        commands.append(_continue_after(state.stopped, generate))
     elif not state.complete:
-        found.append(Next("finish generation", generate))
+        commands.append(NextCommand("finish generation", generate))
     if not dataset_is_current:
-        found.append(Next("write the dataset", f"selfinstruct export {path}"))
+        commands.append(NextCommand("write the dataset", f"selfinstruct export {path}"))
     if not tuned:
-        found.append(Next("tune a model on it", f"selfinstruct tune {path}"))
+        commands.append(NextCommand("tune a model on it", f"selfinstruct tune {path}"))
     if not evaluated:
-        found.append(Next("measure whether it helped", f"selfinstruct evaluate {path}"))
+        commands.append(NextCommand("measure whether it helped", f"selfinstruct evaluate {path}"))
     if tuned:
-        found.append(Next("serve the tuned model", f"vllm serve {shlex.quote(str(run.model.path))}"))
+        commands.append(NextCommand("serve the tuned model", f"vllm serve {shlex.quote(str(run.model.path))}"))
     if state.complete and not state.header.regenerates:
-        found.append(Next("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
+        commands.append(NextCommand("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:
-        found.append(Next("do the same with a real model", REAL_RUN))
-    return found
+        commands.append(NextCommand("do the same with a real model", REAL_RUN))
+    return commands

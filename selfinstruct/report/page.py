@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write the report of a run, whatever stages are done; the same files give the same bytes.
+    """Write the report of a run, also if some stages are not done. The same files give the same bytes.
 
     Raises:
         InputError: `run_dir` is no run directory, or one of its files is damaged.
@@ -44,10 +44,10 @@ def render(report: Report) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Return the environment of the pages' templates: every value is escaped and made legible."""
+    """Return the environment of the pages' templates. It escapes every value and makes it printable."""
     import jinja2
 
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("selfinstruct", "report"),
         autoescape=True,
         finalize=legible,
@@ -55,8 +55,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.filters.update(FILTERS)
-    return found
+    templates.filters.update(FILTERS)
+    return templates
 
 
 def _figures(report: Report) -> dict[str, str]:

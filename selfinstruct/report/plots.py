@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT = 4.6, 2.5
 
 _STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # A name with two dollar signs is no formula.
+    "text.parse_math": False,  # A name with two dollar signs is not a formula.
     "font.family": "DejaVu Sans",  # Ships with matplotlib: the layout does not depend on the machine's fonts.
     "font.size": 8.5,
     "axes.titlesize": 8.5,
@@ -184,7 +184,7 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
 
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> str:
-    """Draw on new axes and return an `<svg>` element. `name` must be unique within the page: ids carry it."""
+    """Draw on new axes and return an `<svg>` element. `name` must be unique within the page: it is part of the ids."""
     import warnings
 
     import matplotlib as mpl
@@ -192,9 +192,9 @@ def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> st
 
     style: dict[str, Any] = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(), warnings.catch_warnings():
-        # The browser has the fonts; here only widths are estimated.
+        # The browser has the fonts; matplotlib only estimates widths.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        mpl.rcdefaults()  # Whatever the user's matplotlibrc says.
+        mpl.rcdefaults()  # Ignore the user's matplotlibrc.
         mpl.rcParams.update(style)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure.subplots())
@@ -220,7 +220,7 @@ def _inlined(document: str, name: str) -> str:
 
 
 def _label(text: str, limit: int = 40) -> str:
-    """Return a foreign name as text that XML can hold."""
+    """Return a name from outside as text that XML can hold, shortened."""
     return str(legible(shorten(" ".join(text.split()), limit)))
 
 
@@ -245,7 +245,7 @@ def _session_starts(axes: Axes, pace: Pace, unit: float) -> None:
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Return at most `most` points: means of neighbours."""
+    """Return at most `most` points: the means of neighbouring points."""
     size = -(-len(points) // most)
     groups = [points[k : k + size] for k in range(0, len(points), size)]
     return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]

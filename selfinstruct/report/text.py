@@ -1,6 +1,6 @@
-"""Making foreign text fit to be shown: a model may have written anything, however long.
+"""Make text that models wrote readable on a page: it may hold anything, at any length.
 
-Escaping for HTML is jinja2's; here is what escaping does not do.
+jinja2 escapes it for HTML. This module does the rest.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from selfinstruct.text import number, percent, shorten, size_text
 REASONS = {
     "target_reached": "came after the target was reached",
     "truncated": "cut off by the token limit",
-    "invalid_characters": "holds characters that no text file can",
+    "invalid_characters": "holds characters that a text file cannot hold",
     "too_short": "too short",
     "too_long": "too long",
-    "keyword": "asks for what a language model cannot do",
-    "opening": "opens like a request for a whole program",
+    "keyword": "asks for something that a language model cannot do",
+    "opening": "begins like a request for a whole program",
     "leading_punctuation": "begins with punctuation",
     "foreign_script": "begins in a script that the seeds do not use",
     "identical": "identical to an earlier one",
@@ -28,18 +28,18 @@ REASONS = {
     "no_instances": "no instance in the answer",
     "empty_output": "no output",
     "output_equals_input": "output repeats the input",
-    "ends_in_colon": "ends in a colon, so something is missing",
+    "ends_in_colon": "ends in a colon, so something is missing after it",
     "conflicting_outputs": "the same input with two outputs",
     "duplicate_instance": "the same instance twice",
     "second_without_input": "a second one without input",
     "over_max_instances": "more instances than are kept",
     "near_evaluation_task": "close to an evaluation task",
 }
-"""What the journal's and the export's reasons mean, for people; a reason that is not here is shown as it is."""
+"""The reasons of the journal and the export in plain words. Other reasons are shown as they are."""
 
 
 def reason(name: str) -> str:
-    """A reason in words.
+    """Return a reason in plain words.
 
     >>> reason("near_duplicate"), reason("some_new_one")
     ('too close to an earlier one', 'some new one')
@@ -54,4 +54,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "reason": reason,
     "size": size_text,
 }
-"""What the template may use besides jinja2's own."""
+"""The template's filters, in addition to those of jinja2."""
