@@ -15,7 +15,7 @@ from selfinstruct.cli.shared import AS_JSON, RUN
 @RUN
 @AS_JSON
 def status(run: Path, as_json: bool) -> None:
-    """Show the state of a run, also while it is going on.
+    """Show the state of a run, also while it is running.
 
     \b
     Example:

@@ -1,1 +1,1 @@
-"""From a run to a dataset."""
+"""Make a dataset from a run, and remove near-duplicates from any file of instructions."""

@@ -12,9 +12,9 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
     """Return the text of the card.
 
     Args:
-        state: of the run.
-        counts: of the export.
-        options: of the export.
+        state: the state of the run.
+        counts: the counts of the export.
+        options: the options of the export.
     """
     import jinja2
     from huggingface_hub import DatasetCardData

@@ -1,7 +1,7 @@
-"""`selfinstruct dedup`: drop near-duplicates from any JSONL of instructions, in one pass.
+"""`selfinstruct dedup`: remove near-duplicates from any JSONL file of instructions, in one pass.
 
-Rows are streamed, so a file may be larger than memory: what stays in memory is the novelty index, about 250 bytes per
-kept row. The instructions, which rejected rows name as their nearest, wait in a temporary file.
+Rows are streamed, so a file may be larger than memory. Only the novelty index stays in memory: about 250 bytes per kept
+row. The texts of kept instructions are in a temporary file, because a rejected row is written with its nearest one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ _EVIDENCE = ("reason", "nearest", "score")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of the candidates. `kept + identical + near_duplicate == candidates`."""
+    """How many candidates were kept and rejected. `kept + identical + near_duplicate == candidates`.
+
+    Attributes:
+        candidates: rows read.
+        kept: rows kept.
+        identical: rows rejected because their instruction is equal to an earlier one.
+        near_duplicate: rows rejected because their instruction is too similar to an earlier one.
+        against: rows of the pools that the candidates are compared with.
+        threshold: ROUGE-L F above which a row is rejected.
+    """
 
     candidates: int
     kept: int
@@ -38,21 +47,21 @@ class Summary:
 
     @property
     def rejected(self) -> int:
-        """Candidates that were not kept."""
+        """Return the number of candidates that were not kept."""
         return self.identical + self.near_duplicate
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the values for `--json`."""
         return {**asdict(self), "rejected": self.rejected}
 
     def progress(self) -> str:
-        """For a person who waits."""
+        """Return the progress so far as a sentence."""
         if not self.candidates:
             return f"dedup: {self.against:,} rows of the pool read"
         return f"dedup: {self.candidates:,} rows read, {self.kept:,} kept, {self.rejected:,} rejected"
 
     def sentence(self) -> str:
-        """For a person."""
+        """Return the result as a sentence."""
         pool = f", compared with a pool of {self.against:,} and with each other" if self.against else ""
         return (
             f"kept {self.kept:,} of {self.candidates:,} rows{pool}; rejected {self.rejected:,}: {self.identical:,} "
@@ -61,7 +70,7 @@ class Summary:
 
 
 class _Row(NamedTuple):
-    """A line as it came, without a BOM, with its newline; its object; and its instruction."""
+    """A line: its bytes (without a BOM, with a newline), its JSON object and its instruction."""
 
     raw: bytes
     row: dict[str, Any]
@@ -77,24 +86,26 @@ def dedup(
     rejected: Path | None = None,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
-    """Keep the rows whose instruction has no earlier one, in `against` or kept before it, with ROUGE-L F > threshold.
+    """Keep each row whose instruction has ROUGE-L F <= `threshold` to every earlier instruction.
+
+    Earlier instructions are those of `against` and those of the rows kept before it.
 
     Kept rows keep their order and their bytes; blank lines are dropped. Rejected rows gain `reason` ("identical" or
-    "near_duplicate"), `nearest` (the instruction of the nearest earlier row; of equally near ones the first) and
-    `score` (its F). Output files appear when everything went well, and not otherwise.
+    "near_duplicate"), `nearest` (the most similar earlier instruction; the first one if several are equally similar)
+    and `score` (its F). Output files are written only if no error occurs.
 
     Args:
-        candidates: JSONL; `-` is standard input.
-        against: pools of rows that count as earlier; they are read first and not written.
+        candidates: a JSONL file; `-` is standard input.
+        against: files of rows that count as earlier. They are read first and are not written.
         threshold: ROUGE-L F above which a row is rejected, in (0, 1).
-        field: name of the instruction in a row.
-        kept: where kept rows go; `-` is standard output, None nowhere.
-        rejected: where rejected rows go, likewise.
+        field: name of the field that holds the instruction.
+        kept: file for the kept rows; `-` is standard output; None: they are not written.
+        rejected: file for the rejected rows; `-` and None as for `kept`.
         progress: called after every batch with the summary so far.
 
     Raises:
-        ConfigError: options that contradict each other.
-        InputError: a file that cannot be read or written, or a broken line, by its file and number.
+        ConfigError: two options contradict each other.
+        InputError: a file cannot be read or written, or a line is not valid. The message names file and line.
     """
     _check(candidates, against, threshold, kept, rejected)
     index = NoveltyIndex((), threshold)
@@ -128,7 +139,7 @@ def _check(
     candidates: Path, against: Sequence[Path], threshold: float, kept: Path | None, rejected: Path | None
 ) -> None:
     if not 0 < threshold < 1:
-        raise ConfigError(f"threshold must lie between 0 and 1, got {threshold}")
+        raise ConfigError(f"threshold must be between 0 and 1, got {threshold}")
     if [candidates, *against].count(Path("-")) > 1:
         raise ConfigError("standard input (-) can be read only once: give CANDIDATES or one --against as a file")
     if kept is not None and rejected is not None and (kept == rejected or kept.resolve() == rejected.resolve()):
@@ -139,7 +150,7 @@ def _check(
 
 
 def _batches(path: Path, field: str) -> Iterator[list[_Row]]:
-    """Rows of a file in lists of about a thousand, smaller when the rows are large."""
+    """Yield the rows of a file in lists of at most 1024; shorter lists if the rows are large."""
     batch: list[_Row] = []
     size = 0
     for row in _rows(path, field):
@@ -181,8 +192,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _instruction(row: dict[str, Any], field: str) -> str:
     if field not in row:
-        there = ", ".join(map(repr, list(row)[:10])) or "none"
-        raise ValueError(f"no field {field!r} (the row has: {there}); name the right one with --field")
+        names = ", ".join(map(repr, list(row)[:10])) or "none"
+        raise ValueError(f"no field {field!r} (the row has: {names}); name the right one with --field")
     if not isinstance(row[field], str):
         raise ValueError(f"field {field!r} must be a string, got {type(row[field]).__name__}")
     return row[field]
@@ -193,7 +204,10 @@ def _instruction(row: dict[str, Any], field: str) -> str:
 
 @contextlib.contextmanager
 def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
-    """What writes lines to `path`; a regular file is replaced when everything went well, so it may be an input too."""
+    """Yield a function that writes a line to `path`.
+
+    A regular file is replaced at the end, and only if no error occurred. So it may also be an input.
+    """
     if path is None:
         yield len
     elif path == Path("-"):
@@ -213,7 +227,7 @@ def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
 
 
 def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:
-    """The row's line with the evidence appended; everything else stays as it was spelt."""
+    """Return the row's line with the evidence appended. The other bytes stay the same if the row has no such keys."""
     nearest = verdict.nearest or Neighbour(-1, 0.0)
     evidence = {"reason": verdict.reason, "nearest": known[nearest.index], "score": nearest.score}
     if not row.row.keys() & evidence.keys():
@@ -223,7 +237,7 @@ def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:
 
 
 class _Texts(contextlib.AbstractContextManager["_Texts"]):
-    """The instructions of the index by their position, in a temporary file."""
+    """The instructions of the index, by position, in a temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="selfinstruct-dedup-")  # noqa: SIM115 - closed by __exit__

@@ -1,15 +1,15 @@
 """Export a run as a dataset: splits, a dataset card, and files in the formats of other projects.
 
-    dataset/train.jsonl              what is trained on
+    dataset/train.jsonl              the rows to train on
     dataset/validation_seen.jsonl    a further instance of some training tasks
     dataset/validation_unseen.jsonl  every instance of tasks held out as a whole
-    dataset/alpaca.json              the training split as Alpaca has it
-    dataset/self_instruct/           all generated tasks in the reference code's own formats
+    dataset/alpaca.json              the training split in the format of Alpaca
+    dataset/self_instruct/           all generated tasks in the formats of the reference code
     dataset/README.md                the card
     dataset/export.json              the counts
 
-A row's split is decided by a hash of its instruction's id, so that it does not change as the run grows. Everything that
-is left out is counted. The files depend on the journal and the options alone: exporting twice gives the same bytes.
+A hash of the instruction's id decides the split of a row, so the split does not change as the run grows. All rows that
+are left out are counted. The files depend only on the journal and the options: exporting twice gives the same bytes.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from selfinstruct.run.state import RunState
 
 @dataclass
 class Dataset:
-    """The rows of each split, and what was left out, by reason.
+    """The rows of each split, and how many were left out.
 
     Attributes:
-        rows: by split.
-        left_out_tasks: tasks that are left out.
-        left_out_rows: the rows of these tasks.
+        rows: the rows by split.
+        left_out_tasks: number of tasks left out, by reason.
+        left_out_rows: number of rows of these tasks, by reason.
     """
 
     rows: dict[str, list[ExportedRow]] = field(default_factory=lambda: {split: [] for split in SPLITS})
@@ -59,7 +59,7 @@ class Dataset:
 
 
 def export(config: Config) -> ExportCounts:
-    """Write the dataset of the run in `config.output_dir`; return what `export.json` holds.
+    """Write the dataset of the run in `config.output_dir`. Return the content of `export.json`.
 
     Raises:
         InputError: there is no run, or a file is damaged.
@@ -90,16 +90,18 @@ def export(config: Config) -> ExportCounts:
 
 
 def _accepted(states: Iterable[RunState]) -> list[tuple[Instruction, bool | None]]:
-    """Return the accepted instructions of runs, with whether each is a classification task, where that is known."""
+    """Return (instruction, whether it is a classification task) of runs; None if that is not known."""
     return [(i, state.is_classification.get(i.id)) for state in states for i in state.pool]
 
 
 def export_seeds(names: Sequence[str], folder: DatasetDirectory) -> int:
-    """Write a training set of the seed tasks alone, the baseline for the generated data; return its rows.
+    """Write a training set that holds only the seed tasks. Return its number of rows.
+
+    It is the baseline for the generated data.
 
     Args:
         names: the seed files.
-        folder: where the dataset goes.
+        folder: folder of the dataset.
     """
     rows = [row for seed in seed_tasks.load_seed_tasks(names) for row in rows_of(_seed_task(seed))]
     exported_rows.write(folder.split(TRAIN), rows)
@@ -113,7 +115,7 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence
 
     Args:
         tasks: generated tasks.
-        seeds: seed tasks; in the training split when `options.include_seeds`.
+        seeds: seed tasks; added to the training split if `options.include_seeds` is set.
         evaluation: instructions of evaluation tasks; a generated task that is similar to one is left out.
         options: shares and threshold.
     """
@@ -139,7 +141,7 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence
 
 
 def _hash_share(task_id: str, purpose: str) -> float:
-    """Return a number in [0, 1) that never changes for a task, also in the datasets of later runs."""
+    """Return a number in [0, 1). It is always the same for a task, also in the datasets of later runs."""
     own = parents.own_id(task_id)
     return int.from_bytes(hashlib.sha256(f"{purpose}/{own}".encode()).digest()[:8], "big") / 2**64
 
@@ -187,7 +189,7 @@ def _count_parents(parent_runs: ParentRuns, dataset: Dataset) -> ParentCounts:
 
 
 def _mean_words(rows: Iterable[ExportedRow]) -> MeanWords:
-    """Return the mean words of machine-written rows; each instruction counts once."""
+    """Return the mean number of words of machine-written rows. Each instruction counts once."""
     written = [row for row in rows if row.origin != "seed"]
     return MeanWords(
         instruction=_mean({row.instruction for row in written}),
@@ -201,7 +203,7 @@ def _mean(texts: Collection[str]) -> float | None:
 
 
 def require_dataset(run: RunDirectory) -> None:
-    """Raise `InputError` unless the run has an exported dataset with training rows."""
+    """Raise `InputError` if the run has no exported dataset with training rows."""
     train = run.dataset.split(TRAIN)
     if not train.exists():
         raise InputError(f"{run.path}: no dataset yet; make one with `selfinstruct export {run.path}`")

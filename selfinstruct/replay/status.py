@@ -1,6 +1,6 @@
-"""The state of a run: `status` gathers it, `render` shows it to a person.
+"""The state of a run: `status` collects it, `render` shows it to a person.
 
-Both only read, and never touch the lock, so another terminal can ask while the run is going on.
+Both only read files and never use the lock, so they work in another terminal while the run goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TAIL_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Whether a stage is done; `note`: why not, where that is known."""
+    """The state of a stage. `note` says why it is not done, if that is known."""
 
     done: bool
     note: str = ""
@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The process that holds the run directory; `alive` is None where that cannot be known (another machine)."""
+    """The process that holds the run directory; `alive` is None if that cannot be known (another machine)."""
 
     pid: int
     host: str
@@ -49,7 +49,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Regeneration:
-    """The model that rewrites the outputs, and the run whose outputs they are."""
+    """The model that rewrites the outputs, and the run that they come from."""
 
     model: str
     source: str
@@ -57,7 +57,7 @@ class Regeneration:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The last measurements of generation; `eta_s`: seconds to the target, None where that cannot be known."""
+    """The last measurements of generation; `eta_s`: seconds to the target; None if that cannot be known."""
 
     completion_tokens_per_s: float
     accepted_per_s: float
@@ -70,16 +70,16 @@ class RunStatus:
 
     Attributes:
         run: the run directory.
-        counts: what the journal counts.
-        reason: why generation ended before its target, in a sentence.
-        cut: what the last `run` with a deadline left out or shortened, in sentences.
-        proposals: committed so far.
-        pending: follow-up requests still to make.
-        stages: generate, export, tune, evaluate and report.
-        regenerate: of a run whose outputs are rewritten.
-        writer: the process that holds the run directory.
+        counts: the counts of the journal.
+        reason: why generation ended before its target, as a sentence; None if it did not.
+        cut: what the last `run` with a deadline left out or shortened, as sentences.
+        proposals: number of proposals committed so far.
+        pending: number of follow-up requests still to make.
+        stages: the stages generate, export, tune, evaluate and report.
+        regenerate: how outputs are rewritten; None for other runs.
+        writer: the process that holds the run directory; None if there is none.
         refiltered_from: the run that `refilter` made this one from.
-        rates: of a generation that is going on.
+        rates: the speed of generation while it runs; None otherwise.
     """
 
     run: str
@@ -110,7 +110,7 @@ def status(run_dir: Path) -> RunStatus:
     """Return the state of a run.
 
     Raises:
-        InputError: it is not a run directory, or its journal is damaged.
+        InputError: `run_dir` is not a run directory, or its journal is damaged.
     """
     run = RunDirectory(run_dir)
     state = run.state(live=True)
@@ -192,9 +192,9 @@ def _report(run: RunDirectory) -> Stage:
 
 
 def _writer(run: RunDirectory) -> Writer | None:
-    """Return who holds the directory, from the note beside the lock.
+    """Return the process that holds the directory, from the file next to the lock.
 
-    Trying the lock itself could make a writer fail that starts at this moment.
+    To try the lock itself could make a writer fail that starts at this moment.
     """
     try:
         owner = jsonl.read_json(run.owner)
@@ -207,13 +207,13 @@ def _writer(run: RunDirectory) -> Writer | None:
 
 
 def _lives(pid: int, note: Path) -> bool:
-    """Return whether the process that wrote the note still runs; a later process with its number is another one."""
+    """Return whether the process that wrote the note still runs. A later process with the same id does not count."""
     import psutil
 
     try:
         process = psutil.Process(pid)
         began, noted = process.create_time(), note.stat().st_mtime
-        # The clocks of kernel and file system differ a little.
+        # The clocks of the kernel and the file system differ slightly.
         return process.status() != psutil.STATUS_ZOMBIE and began <= noted + 2.0
     except (psutil.NoSuchProcess, OSError):
         return False
@@ -222,7 +222,7 @@ def _lives(pid: int, note: Path) -> bool:
 
 
 def _rates(run: RunDirectory, state: RunState) -> Rates | None:
-    """Return the last measurement, when it is recent."""
+    """Return the last measurement, or None if it is too old."""
     last = next(reversed(list(run.metrics(_TAIL_BYTES))), None)
     if last is None or time.time() - last.time > _FRESH_S:
         return None
@@ -238,7 +238,7 @@ def _rates(run: RunDirectory, state: RunState) -> Rates | None:
 
 
 def render(result: RunStatus) -> RenderableType:
-    """Return the state of a run for a terminal."""
+    """Return the state of a run as something that rich can print."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
@@ -264,7 +264,7 @@ def render(result: RunStatus) -> RenderableType:
     if result.counts.outputs:
         outputs = result.counts.outputs
         waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""
-        taken = f"{outputs.rewritten:,} rewritten, {outputs.unchanged:,} came out the same"
+        taken = f"{outputs.rewritten:,} rewritten, {outputs.unchanged:,} unchanged"
         kept = f", {outputs.rejected + outputs.failed:,} old ones kept{waiting}"
         table.add_row("outputs", f"{taken}{kept}{_reasons(outputs.reasons)}")
     if result.counts.failures:
@@ -289,7 +289,7 @@ def render(result: RunStatus) -> RenderableType:
 
 
 def next_command(result: RunStatus) -> str | None:
-    """Return the command that continues the run; None while another process does so, or when everything is done."""
+    """Return the command that continues the run; None if another process runs it or everything is done."""
     import shlex
 
     path = shlex.quote(result.run)
@@ -312,7 +312,7 @@ def _writer_text(writer: Writer | None) -> str:
     if writer is None:
         return "none"
     who = f"process {writer.pid} on {writer.host}"
-    return {True: who, False: f"none ({who} is gone)", None: f"{who} (cannot be seen from here)"}[writer.alive]
+    return {True: who, False: f"none ({who} has ended)", None: f"{who} (another machine: state unknown)"}[writer.alive]
 
 
 def _reasons(reasons: dict[str, int]) -> str:

@@ -1,1 +1,1 @@
-"""A run on disk: its directory, its journal, and what the journal adds up to."""
+"""A run on disk: its directory, its journal, and the state that the journal records."""

@@ -1,4 +1,4 @@
-"""What a journal counts, as values: they add up, so that nothing is lost between two steps."""
+"""The counts of a journal. They add up, which shows that no step loses anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selfinstruct.run.lines import Stop
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """Requests of one kind by outcome."""
+    """The number of requests of one kind, by outcome."""
 
     committed: int
     failed: int
@@ -21,7 +21,10 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCounts:
-    """Candidates by decision: total = accepted + rejected; `reasons` counts the rejected, the most frequent first."""
+    """The number of candidates, by decision: total = accepted + rejected.
+
+    `reasons` counts the rejected ones by reason, the most frequent first.
+    """
 
     total: int
     accepted: int
@@ -31,7 +34,7 @@ class CandidateCounts:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationCounts:
-    """Accepted instructions by the answer to "is it a classification task?"."""
+    """The number of accepted instructions, by the answer to "is it a classification task?"."""
 
     yes: int
     no: int
@@ -41,7 +44,7 @@ class ClassificationCounts:
 
 @dataclass(frozen=True, slots=True)
 class OutputCounts:
-    """Outputs of a regenerated run: total = rewritten + unchanged + rejected + failed + pending."""
+    """The number of outputs of a regenerated run: total = rewritten + unchanged + rejected + failed + pending."""
 
     total: int
     rewritten: int
@@ -54,7 +57,7 @@ class OutputCounts:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens of all prompts and of all completions."""
+    """The number of tokens of all prompts and of all completions."""
 
     prompt: int
     completion: int
@@ -62,20 +65,20 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What a run has and what it has left.
+    """What a run has done, and what is left to do.
 
     Attributes:
-        target: instructions to accept.
-        stopped: the stop in force.
+        target: number of instructions to accept.
+        stopped: the stop that is in force; None if there is none.
         complete: whether nothing is left to do.
-        requests: by kind.
-        failures: failed requests by "kind: reason".
-        candidates: of instructions.
-        instances: candidates of instances.
-        classification: of accepted instructions.
-        outputs: of a regenerated run; None for others.
-        instructions_with_instances: accepted instructions that have an instance.
-        tokens: of all requests.
+        requests: outcomes of requests, by kind.
+        failures: number of failed requests, by "kind: reason".
+        candidates: candidates for instructions.
+        instances: candidates for instances.
+        classification: classifications of accepted instructions.
+        outputs: outputs of a regenerated run; None for other runs.
+        instructions_with_instances: number of accepted instructions that have an instance.
+        tokens: tokens of all requests.
     """
 
     target: int
@@ -91,16 +94,16 @@ class RunCounts:
     tokens: TokenCounts
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as JSON values; `stopped` is the journal's line."""
+        """Return the counts as JSON values. `stopped` is the line of the journal."""
         return asdict(self) | {"stopped": None if self.stopped is None else lines.to_json(self.stopped)}
 
 
 def candidate_counts(accepted: int, rejected: Counter[str]) -> CandidateCounts:
-    """Return the counts of candidates, from those accepted and the reasons of the rejected."""
+    """Return the counts of candidates from the number accepted and the number rejected for each reason."""
     dropped = rejected.total()
     return CandidateCounts(accepted + dropped, accepted, dropped, by_count(rejected.items()))
 
 
 def by_count(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Return the counts, the most frequent first; ties by name, so that equal runs print the same."""
+    """Return the counts, the highest first. Equal counts are sorted by name, so that equal runs print the same."""
     return dict(sorted(counts, key=lambda item: (-item[1], item[0])))

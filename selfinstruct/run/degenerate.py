@@ -1,4 +1,4 @@
-"""Signs that a model no longer answers: completions that are empty, repeat themselves, or never end."""
+"""Signs that a model no longer gives useful answers: completions that are empty, repeat themselves, or never end."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from selfinstruct.run.lines import ProposalLine
 KINDS = ("empty", "repeated", "truncated")
 
 _PERIOD = 80
-"""Longest text, in characters, whose repetition is looked for."""
+"""Length, in characters, of the longest text whose repetition is detected."""
 _TAIL = 320
-"""Characters at the end of a completion that must be its repetition."""
+"""Number of characters at the end of a completion that must consist of the repeated text."""
 
 
 def degenerate(line: ProposalLine, seen: set[bytes]) -> str:
     """Return what is wrong with the completion of a proposal: one of `KINDS`, or the empty string.
 
-        empty       no candidate could be read from it
-        repeated    word for word an earlier completion, or it ends in one short text again and again
-        truncated   it was cut at `max_tokens`, and nothing of it was accepted
+    The kinds mean:
 
-    A request that failed without an answer is none of these.
+        empty       no candidate could be read from it
+        repeated    it is equal to an earlier completion, or its end repeats one short text
+        truncated   it was cut at `max_tokens`, and no candidate from it was accepted
+
+    For a request that failed without an answer the result is the empty string.
 
     Args:
         line: the proposal.
-        seen: digests of all earlier completions; this one's is added.
+        seen: digests of all earlier completions. The digest of this one is added.
     """
     if line.completion is None:
         return ""
@@ -43,11 +45,11 @@ def degenerate(line: ProposalLine, seen: set[bytes]) -> str:
 
 
 def loops(text: str) -> bool:
-    """Return whether the last 320 characters are one text of at most 80 characters, again and again."""
+    """Return whether the last 320 characters repeat one text of at most 80 characters."""
     tail = text[-_TAIL:]
     if len(tail) < _TAIL:
         return False
-    # The shift at which the last 80 characters recur is the period, when there is one.
+    # If there is a period, it is the distance to the previous copy of the last 80 characters.
     start = tail.rfind(tail[-_PERIOD:], 0, -1)
     shift = len(tail) - _PERIOD - start
     return start >= 0 and shift <= _PERIOD and tail[shift:] == tail[:-shift]

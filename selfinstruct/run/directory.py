@@ -1,8 +1,8 @@
-"""Every path in a run directory and in a directory of rounds, and the readers of their files.
+"""The paths in a run directory and in a directory of rounds, with methods that read the files.
 
     runs/NAME/ config.yaml · journal.jsonl · metrics.jsonl · dataset/ · model/ · evaluation/ · report.html
 
-An attribute is a path. Where a method reads the file, the path's name ends in `_path`.
+An attribute is a path. If a method reads the file, the name of the attribute ends in `_path`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from selfinstruct.run.state import NO_HEADER, RunState, replay
 
 
 class RunDirectory(LockedDirectory):
-    """Where a run keeps its files. Making one touches no disk.
+    """The files of a run. The constructor does not access the disk.
 
     Attributes:
         journal: the run itself, append-only.
-        torn: what a crash left of a last line.
+        torn: incomplete last lines that crashes left.
         dataset: the exported dataset.
         model: the tuned model.
-        seeds_dataset: the dataset of the seeds alone, for a baseline.
-        seeds_model: the model that is tuned on the seeds alone.
+        seeds_dataset: the dataset that holds only the seeds, for a baseline.
+        seeds_model: the model that is tuned only on the seeds.
         evaluation: answers and scores.
         report: the report, one HTML page.
-        schedule: what the last `run` with a deadline planned.
-        stopped: why generation ended, when the journal does not say it.
-        engine: the processes of the engine, to end what a killed run leaves behind.
-        probe: a folder that is there while the speed of tuning is measured.
+        schedule: the plan of the last `run` with a deadline.
+        stopped: why generation ended, if the journal does not say it.
+        engine: the processes of the engine, so that those of a killed run can be ended.
+        probe: a folder that exists only while the speed of tuning is measured.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,15 +65,15 @@ class RunDirectory(LockedDirectory):
         """Raise `InputError` unless this is a run directory with a journal."""
         if not self.journal.exists():
             raise InputError(
-                f"{self.path} is no run directory: it has no {self.journal.name}; start one with "
+                f"{self.path} is not a run directory: it has no {self.journal.name}; start one with "
                 "`selfinstruct generate`"
             )
 
     def state(self, *, live: bool = False) -> RunState:
-        """Return what the journal adds up to.
+        """Return the state that the journal records.
 
         Args:
-            live: another process may be writing the journal.
+            live: whether another process may be writing to the journal.
 
         Raises:
             InputError: there is no journal, or it is damaged.
@@ -82,7 +82,7 @@ class RunDirectory(LockedDirectory):
         return replay(read_lines(self.journal, live=live))
 
     def header(self) -> Header:
-        """Return the journal's first line, or `NO_HEADER` when the journal is empty.
+        """Return the journal's first line, or `NO_HEADER` if the journal is empty.
 
         Raises:
             InputError: there is no journal, or its first line is damaged.
@@ -100,7 +100,7 @@ class RunDirectory(LockedDirectory):
         return load_config(self.require_config(), {})
 
     def require_config(self) -> Path:
-        """Return the path of the run's configuration; raise `InputError` when the file is missing."""
+        """Return the path of the run's configuration; raise `InputError` if the file is missing."""
         if not self.config_path.exists():
             raise InputError(
                 f"{self.config_path} is missing; give the `selfinstruct generate` command of this run again to "
@@ -112,14 +112,14 @@ class RunDirectory(LockedDirectory):
         """Yield the measurements of generation in their order.
 
         Args:
-            tail_bytes: read only this many bytes at the end of the file; None is all of it.
+            tail_bytes: number of bytes to read at the end of the file; None: the whole file.
         """
         return read_measurements(self.metrics_path, tail_bytes)
 
     def cut_by_deadline(self) -> list[str]:
-        """Return, in sentences, what the last `run` with a deadline left out or shortened.
+        """Return, as sentences, what the last `run` with a deadline left out or shortened.
 
-        A file that is missing or damaged counts as nothing left out: it is kept for people alone.
+        The list is empty if the file is missing or damaged: only people read it, so that is no error.
         """
         try:
             cut = jsonl.read_json(self.schedule).get("cut")
@@ -129,7 +129,7 @@ class RunDirectory(LockedDirectory):
 
     @property
     def generated(self) -> RunDirectory:
-        """The run as it was generated, where this run's outputs are rewritten ones: RUN-generated."""
+        """Return the directory of the generated run whose outputs this run rewrites: RUN-generated."""
         return RunDirectory(self.path.with_name(f"{self.path.name}-generated"))
 
     def damaged_copies(self) -> list[Path]:
@@ -137,14 +137,14 @@ class RunDirectory(LockedDirectory):
         return sorted(self.path.glob(f"{self.journal.name}.damaged-*"))
 
     def next_damaged_copy(self) -> Path:
-        """Return the first path that is free for a copy of the damaged journal."""
+        """Return the first unused path for a copy of the damaged journal."""
         number = 1
         while (copy := self.path / f"{self.journal.name}.damaged-{number}").exists():
             number += 1
         return copy
 
     def discard(self) -> None:
-        """Remove what a run leaves behind, and nothing else that may lie in the directory."""
+        """Remove the files of the run. Other files in the directory stay."""
         files = (self.journal, self.torn, *self.damaged_copies(), self.metrics_path, self.config_path)
         for path in (*files, self.report, self.schedule, self.stopped):
             path.unlink(missing_ok=True)
@@ -153,7 +153,7 @@ class RunDirectory(LockedDirectory):
 
 
 class RoundsDirectory(LockedDirectory):
-    """Where `selfinstruct iterate` keeps its rounds, a run directory each. Making one touches no disk.
+    """The files of `selfinstruct iterate`; each round is a run directory. The constructor does not access the disk.
 
     Attributes:
         config_path: the configuration of all rounds.
@@ -182,7 +182,7 @@ class RoundsDirectory(LockedDirectory):
         return read_rounds(self.rounds_path)
 
     def point_at(self, name: str) -> None:
-        """Let `best` link to a round. At every moment it links to a whole one."""
+        """Make `best` a link to a round. The old link is replaced atomically."""
         temporary = self.path / ".best.new"
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(name)

@@ -1,6 +1,6 @@
 """`dataset/export.json`: what was exported and what was left out.
 
-For the run itself, instances accepted = its rows + its rows that were left out, so that nothing is lost on the way.
+For the run itself: accepted instances = its rows + its rows that were left out. This shows that no row is lost.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from selfinstruct.formats import jsonl
 
 
 class InstructionCounts(Struct, frozen=True, kw_only=True):
-    """Accepted instructions.
+    """The number of accepted instructions, and how many are in the dataset.
 
     Attributes:
         accepted: all of them.
         with_instances: those that have an instance.
-        without_instances: the others; not counted for parent runs.
-        left_out: instructions that are not in the dataset, by reason.
+        without_instances: those that have none; not counted for parent runs.
+        left_out: those that are not in the dataset, by reason.
     """
 
     accepted: int
@@ -31,7 +31,7 @@ class InstructionCounts(Struct, frozen=True, kw_only=True):
 
 
 class InstanceCounts(Struct, frozen=True, kw_only=True):
-    """Accepted instances, and those of them that are not in the dataset, by reason."""
+    """The number of accepted instances, and of those that are not in the dataset, by reason."""
 
     accepted: int
     left_out: dict[str, int] = {}
@@ -41,8 +41,10 @@ class ParentCounts(Struct, frozen=True, kw_only=True):
     """What parent runs add to the dataset.
 
     Attributes:
-        runs: their number.
-        rows: rows by split.
+        runs: number of parent runs.
+        instructions: instructions of the parent runs.
+        instances: instances of the parent runs.
+        rows: number of rows by split.
     """
 
     runs: int
@@ -52,7 +54,7 @@ class ParentCounts(Struct, frozen=True, kw_only=True):
 
 
 class MeanWords(Struct, frozen=True, kw_only=True):
-    """Mean number of words of the texts that a model wrote and that are not empty; None when there are none."""
+    """Mean number of words of the model's texts that are not empty; None if there are none."""
 
     instruction: float | None = None
     input: float | None = None
@@ -63,13 +65,13 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     """Everything that `export.json` holds.
 
     Attributes:
-        instructions: of the run itself.
-        instances: of the run itself.
+        instructions: instructions of the run itself.
+        instances: instances of the run itself.
         include_seeds: whether the training split holds the seed tasks.
-        parents: what parent runs add; stored as `earlier`, the name that they had before.
-        rows: rows of the whole dataset by split.
-        origins: rows of the whole dataset by origin.
-        mean_words: of the whole dataset.
+        parents: what parent runs add; stored as `earlier`, their old name.
+        rows: number of rows of the whole dataset, by split.
+        origins: number of rows of the whole dataset, by origin.
+        mean_words: mean number of words over the whole dataset.
     """
 
     instructions: InstructionCounts
@@ -82,7 +84,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
 
 
 def read_export_counts(path: Path) -> ExportCounts:
-    """Return what `write_export_counts` wrote.
+    """Read what `write_export_counts` wrote.
 
     Raises:
         InputError: nothing was exported, or the file is damaged.

@@ -1,6 +1,6 @@
 """The folders that the stages of a run write: `dataset/`, `model/` and `evaluation/`.
 
-Each is a directory of its own, because tuning takes any dataset and any output folder, in a run or not.
+Each has its own class, because tuning also takes datasets and output folders outside a run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from selfinstruct.run.training_record import TrainingRecord, read_training_recor
 
 
 class DatasetDirectory:
-    """The exported dataset. Making one touches no disk.
+    """The exported dataset. The constructor does not access the disk.
 
     Attributes:
         path: the directory.
         alpaca: the training split in the format of Alpaca.
-        self_instruct: the folder with the files in the formats of the reference code.
+        self_instruct: the folder of the files in the formats of the reference code.
         card: the dataset card.
         counts_path: what was exported and what was left out.
     """
@@ -45,13 +45,13 @@ class DatasetDirectory:
 
 
 class ModelDirectory:
-    """A tuned model, or one in training. Making one touches no disk.
+    """A tuned model, or one in training. The constructor does not access the disk.
 
     Attributes:
         path: the directory.
-        checkpoints: the folder to continue from, there while training runs.
+        checkpoints: the folder of checkpoints; it exists only until training ends.
         record_path: what was trained, how, and how it ended.
-        done: a mark that the stage has finished, with the hash of what it worked from.
+        done: a file that shows that the stage has finished; it holds the hash of the stage's inputs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,12 +62,12 @@ class ModelDirectory:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether the folder holds a LoRA adapter rather than a whole model."""
+        """Return whether the folder holds a LoRA adapter rather than a whole model."""
         return (self.path / "adapter_config.json").exists()
 
     @property
     def holds_model(self) -> bool:
-        """Whether the folder holds a model or an adapter."""
+        """Return whether the folder holds a model or an adapter."""
         return (self.path / "config.json").exists() or self.is_adapter
 
     def training_record(self) -> TrainingRecord:
@@ -83,9 +83,9 @@ class ModelDirectory:
 
 
 class EvaluationDirectory:
-    """The answers of each arm, and their scores. Making one touches no disk.
+    """The answers of each arm, and their scores. The constructor does not access the disk.
 
-    Answers come in parts ("predictions" and others); each part of an arm has a file of its own.
+    Answers are divided into parts ("predictions" and others). Each part of an arm has its own file.
 
     Attributes:
         path: the directory.
@@ -101,7 +101,7 @@ class EvaluationDirectory:
         return self.path / f"{part}-{arm}.jsonl"
 
     def key(self, part: str, arm: str) -> Path:
-        """Return the path of the hash of all that determined these rows."""
+        """Return the path of the hash of everything that these rows depend on."""
         return self.path / f"{part}-{arm}.key"
 
     def arms(self, part: str) -> list[str]:

@@ -1,11 +1,11 @@
-"""The journal of a run: read it, set a torn last line aside, append to it durably.
+"""The journal of a run: read it, move an incomplete last line away, append to it durably.
 
-`journal.jsonl` is the run: append-only, one line a transaction. The first line is the header, which names what
-identifies the run. Every other line is the outcome of one request with everything decided about it, or a control line;
-`run/lines.py` has a type for each.
+`journal.jsonl` is the run. It is append-only, and each line is one transaction. The first line is the header, which
+identifies the run. Every other line is a control line, or the outcome of one request with all decisions about it.
+`run/lines.py` has a type for each kind of line.
 
-Nothing in it depends on latencies, nor on the clock except a stop that the clock decided. Wall-clock measurements go
-into `metrics.jsonl`, which no decision of replay reads.
+The journal does not depend on latencies. It does not depend on the clock, except for a stop at a deadline. Wall-clock
+measurements are in `metrics.jsonl`, which replay does not read.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from selfinstruct.run.lines import Header, Line, encode, parse
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
-    """Yield the journal's complete lines in order; a torn last line is left out.
+    """Yield the journal's complete lines in order. An incomplete last line is left out.
 
     Args:
         path: the journal.
-        live: another process may be writing it, so that a damaged last line is not an error.
+        live: whether another process may be writing to it; if so, a damaged last line is not an error.
 
     Raises:
         InputError: a line is damaged; the message names its number and byte offset.
@@ -36,7 +36,7 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
 
 
 def read_header(path: Path) -> Header | None:
-    """Return the journal's header; None when its first line is not there yet, or is another line.
+    """Return the journal's header; None if the first line is missing or is not a header.
 
     Raises:
         InputError: the first line is damaged.
@@ -46,14 +46,14 @@ def read_header(path: Path) -> Header | None:
 
 
 def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, Line]]:
-    """Yield the same lines as `read_lines`, each after its bytes: for copying a line as it is.
+    """Yield (bytes, line) of the same lines as `read_lines`. The bytes serve to copy a line unchanged.
 
     Args:
         path: the journal.
-        live: as for `read_lines`.
+        live: as in `read_lines`.
 
     Raises:
-        InputError: as `read_lines`.
+        InputError: as in `read_lines`.
     """
     offset = 0
     with path.open("rb") as stream:
@@ -66,23 +66,23 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
                 if live and not stream.read(1):
                     return
                 raise InputError(
-                    f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are whole. "
-                    f"Restore the journal from a copy, or let `selfinstruct repair {path.parent}` take out the damage: "
-                    "it keeps a copy and says what is lost"
+                    f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are intact. "
+                    f"Restore the journal from a copy, or let `selfinstruct repair {path.parent}` remove the damage: "
+                    "it keeps a copy and shows what is lost"
                 ) from error
             offset += len(raw)
 
 
 def set_torn_tail_aside(journal: Path, aside: Path) -> int:
-    """Move a torn last line of the journal to the end of `aside`; return its length in bytes, 0 when nothing was torn.
+    """Move an incomplete last line of the journal to the end of `aside`. Return its size in bytes, 0 if there is none.
 
-    A write that a crash cut short leaves a tail without a newline, possibly cut inside a character. After a power loss
-    bytes that never reached the disk may be zeros, also with the line's newline behind them; no other line holds a raw
-    NUL. What such a tail recorded was not committed and is done again. All that is kept is fsynced, because a killed
-    process may not have done so.
+    A crash during a write leaves a last line without a newline, possibly cut inside a character. After a power loss,
+    bytes that did not reach the disk may be zeros, and the newline of their line may be intact. Undamaged lines hold no
+    NUL byte. The removed lines were not committed, so their requests are made again. The remaining lines are fsynced,
+    because a killed process may not have done so.
 
     Raises:
-        SelfInstructError: the disk refuses (full, for example); nothing is changed.
+        SelfInstructError: `aside` cannot be written, for example on a full disk. The journal is unchanged.
     """
     with journal.open("r+b") as stream:
         end = size = stream.seek(0, os.SEEK_END)
@@ -107,7 +107,7 @@ def set_torn_tail_aside(journal: Path, aside: Path) -> int:
 def _refused(path: Path, error: OSError) -> SelfInstructError:
     return SelfInstructError(
         f"{path}: cannot be written: {error.strerror}. What was written before is kept; "
-        "make room or mend the disk, then give the same command again"
+        "make room or repair the disk, then give the same command again"
     )
 
 
@@ -132,23 +132,23 @@ def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
 
 
 class JournalWriter:
-    """Appends lines, each with one write; fsyncs in the background, in groups.
+    """Appends lines, each with one write. Groups of lines are fsynced in the background.
 
     When `append` has returned, the line survives the death of this process. It survives power loss after the next
     fsync, at most `fsync_interval` seconds later (0: before `append` returns).
 
-    `append` and `close` raise `SelfInstructError` when the disk refuses (full, for example). The lines before stay
-    whole, and nothing is appended after a failed write.
+    `append` and `close` raise `SelfInstructError` if writing fails, for example on a full disk. The earlier lines stay
+    intact, and nothing is appended after a failed write.
 
     Args:
         path: the journal.
-        fsync_interval: seconds.
+        fsync_interval: seconds between two fsyncs; 0: fsync each line.
     """
 
     def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
         self._path = path
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        # Also when the file was there: the process that made it may have been killed before this.
+        # Also for an existing file: the process that created it may have been killed before its fsync.
         jsonl.fsync_directory(path.parent)
         self._interval = fsync_interval
         self._dirty = threading.Event()
@@ -160,13 +160,13 @@ class JournalWriter:
             self._syncer.start()
 
     def append(self, line: Line) -> None:
-        """Append one line."""
+        """Append one line; raise `SelfInstructError` if writing fails."""
         if self._error is not None:
             raise _refused(self._path, self._error)
         data = encode(line)
         try:
             written = os.write(self._handle, data)
-            while written < len(data):  # A full disk takes part of the line and then raises.
+            while written < len(data):  # A full disk accepts part of the line and then raises.
                 written += os.write(self._handle, data[written:])
             if self._syncer is None:
                 os.fsync(self._handle)
@@ -176,7 +176,7 @@ class JournalWriter:
         self._dirty.set()
 
     def close(self) -> None:
-        """Fsync and close; no-op the second time."""
+        """Fsync and close the file; no-op if it is closed. Raise `SelfInstructError` if a write or an fsync failed."""
         if self._handle < 0:
             return
         self._closing.set()
@@ -194,7 +194,7 @@ class JournalWriter:
             os.close(handle)
 
     def _sync_loop(self) -> None:
-        # Wait for `_closing` only: waiting for `_dirty` too would miss a `close` that comes before its `clear`.
+        # Wait only for `_closing`. Waiting also for `_dirty` could miss a `close` that comes before `_dirty.clear`.
         while not self._closing.wait(self._interval):
             if not self._dirty.is_set():
                 continue

@@ -7,12 +7,12 @@ A line is one JSON object. The key `kind` says which type it has:
     {"kind": "classification", "id": "p000000-00", ...}              ClassificationLine
     {"kind": "instances", "id": "p000000-00", ...}                   InstancesLine
     {"kind": "output", "id": "p000000-00", "instance": 0, ...}       OutputLine: only in a regenerated run
-    {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control, by the key `event`
+    {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control; `event` says which
 
-A request that failed has `failed`. One that was answered has `completion`, and what was decided about the answer. One
-that was answered with something unreadable has both.
+A failed request has `failed`. An answered request has `completion` and the decisions about the answer. A request whose
+answer cannot be parsed has both.
 
-Match lines exhaustively, so that a type checker finds every place that a new kind of line must be added to:
+Match lines exhaustively. Then a type checker finds every place where a new kind of line must be added:
 
     match line:
         case ProposalLine(): ...
@@ -33,22 +33,22 @@ from selfinstruct.records import Completion
 VERSION = 1
 """Version of the journal's format, written into the header."""
 Form = Literal["input_first", "output_first"]
-"""What a prompt for instances asks for first."""
+"""What a prompt for instances asks for first: the input or the output."""
 Cause = Literal["acceptance", "degenerate"]
 """Why a run is saturated: too few candidates accepted, or too many degenerate completions."""
 BudgetName = Literal["max_requests", "max_tokens_total"]
-"""A budget, by the name of its option."""
+"""The name of the option that sets a budget."""
 
 
 class Neighbour(Struct, frozen=True):
-    """The nearest text, by its id, with the ROUGE-L F to it, in [0, 1]."""
+    """The id of the most similar text, and the ROUGE-L F to it, in [0, 1]."""
 
     id: str
     score: float
 
 
 class Failure(Struct, frozen=True):
-    """Why a request brought nothing: a named reason, and a detail for people."""
+    """Why a request failed: a named reason, and a detail for people."""
 
     reason: str
     detail: str
@@ -61,9 +61,9 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
         id: `p<proposal>-<position>`.
         instruction: its text.
         accepted: whether it entered the pool.
-        nearest_seed: of an accepted one: the nearest text among seeds and pool; None when nothing is similar.
-        reason: of a rejected one.
-        evidence: of a rejected one: what decided, as JSON values.
+        nearest_seed: for an accepted one: the most similar text in seeds and pool; None if no text is similar.
+        reason: for a rejected one: why it was rejected.
+        evidence: for a rejected one: the evidence for the reason, as JSON values.
     """
 
     id: str
@@ -75,7 +75,10 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
 
 
 class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
-    """A proposed instance, or a rewritten one, and the decision about it; `reason` and `evidence` of a rejected one."""
+    """A proposed or rewritten instance and the decision about it.
+
+    Rejected instances have `reason` and `evidence`.
+    """
 
     input: str
     output: str
@@ -85,7 +88,14 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
 
 
 class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
-    """The run that `refilter` made this one from: its directory, lines read, filters, and where it came from itself."""
+    """The run from which `refilter` made this one.
+
+    Attributes:
+        run: its directory.
+        lines: number of its lines that were read.
+        filters: its filters, as JSON values.
+        refiltered_from: the run from which `refilter` made it, if any.
+    """
 
     run: str
     lines: int
@@ -94,15 +104,15 @@ class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
 
 
 class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run"):
-    """What the run is.
+    """The first line: it identifies the run.
 
     Attributes:
-        version: of the journal's format.
-        identity: options and fingerprints that make two runs the same run, as JSON values.
-        resolved: what the engine added: prompting style, context length.
-        num_instructions: the target at the beginning.
-        refiltered_from: the run that `refilter` made this one from.
-        source: directory of the run whose outputs this one rewrites.
+        version: version of the journal's format.
+        identity: options and fingerprints, as JSON values. Two runs with the same identity are the same run.
+        resolved: values that the engine added: prompting style, context length.
+        num_instructions: the target at the start.
+        refiltered_from: the run from which `refilter` made this one; None for other runs.
+        source: directory of the run whose outputs this one rewrites; None for other runs.
     """
 
     version: int
@@ -114,7 +124,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
 
     @property
     def regenerates(self) -> bool:
-        """Whether this run rewrites the outputs of another one."""
+        """Return whether this run rewrites the outputs of another one."""
         return "regenerate" in self.identity
 
 
@@ -129,7 +139,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):
-    """Whether instruction `id` is a classification task; None when the request failed."""
+    """The classification of instruction `id`; `is_classification` is None if the request failed."""
 
     id: str
     completion: Completion | None = None
@@ -138,7 +148,7 @@ class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kin
 
 
 class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances"):
-    """The instances of instruction `id`; `form` says which of the two prompts asked, where one did."""
+    """The instances of instruction `id`; `form` says which of the two prompts was used, None if none was."""
 
     id: str
     form: Form | None = None
@@ -148,7 +158,10 @@ class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output"):
-    """The rewritten output of kept instance number `instance` (from 0) of instruction `id`; one candidate."""
+    """The rewritten output of the kept instance with number `instance` (from 0) of instruction `id`.
+
+    It has at most one candidate.
+    """
 
     id: str
     instance: int
@@ -158,38 +171,38 @@ class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
 
 
 class Control(Struct, frozen=True, tag_field="event"):
-    """Anything but the outcome of a request. It follows proposal number `after_proposal`; -1 before the first."""
+    """A line that is not the outcome of a request. It follows proposal `after_proposal`; -1: before the first."""
 
     after_proposal: int
 
 
 class TargetRaised(Control, frozen=True, tag="target_raised"):
-    """More instructions are wanted: `num_instructions` in all."""
+    """The target was raised to `num_instructions` in total."""
 
     num_instructions: int
 
 
 class Resumed(Control, frozen=True, tag="resumed"):
-    """The stop in force is lifted."""
+    """The stop that was in force has ended."""
 
 
 class Interruption(Control, frozen=True, tag="interrupted"):
-    """A signal ended the program; it decides nothing, and the next start continues."""
+    """A signal ended the program. It changes nothing in the state, and the next start continues."""
 
     signal: str
 
 
 class Saturated(Control, frozen=True, tag="saturated"):
-    """The last `window` proposals brought hardly anything.
+    """The last `window` proposals gave almost no new instructions.
 
     Attributes:
-        cause: the share of accepted candidates, or of degenerate completions.
-        window: proposals looked back on.
-        window_candidates: candidates of these proposals.
-        window_accepted: accepted candidates of these proposals.
-        window_empty: completions of these proposals without a candidate.
-        window_repeated: completions that repeat themselves or an earlier one.
-        window_truncated: completions that were cut and of which nothing was accepted.
+        cause: too few candidates accepted, or too many degenerate completions.
+        window: number of proposals that were examined.
+        window_candidates: number of their candidates.
+        window_accepted: number of their accepted candidates.
+        window_empty: number of their completions without a candidate.
+        window_repeated: number of their completions that repeat themselves or an earlier one.
+        window_truncated: number of their completions that were cut and gave no accepted candidate.
     """
 
     cause: Cause
@@ -202,7 +215,7 @@ class Saturated(Control, frozen=True, tag="saturated"):
 
 
 class BudgetUsedUp(Control, frozen=True, tag="budget"):
-    """A budget is used up: the option `limit`, its `value`, and what was `used` of it."""
+    """A budget is used up: `limit` names the option, `value` is its value, and `used` is the amount used."""
 
     limit: BudgetName
     value: int
@@ -210,13 +223,13 @@ class BudgetUsedUp(Control, frozen=True, tag="budget"):
 
 
 class DeadlineReached(Control, frozen=True, tag="deadline"):
-    """The time left before the deadline `finish_by` (ISO 8601) is needed for what was accepted."""
+    """The time left until the deadline `finish_by` (ISO 8601) is needed to finish the accepted instructions."""
 
     finish_by: str
 
 
 Stop = Saturated | BudgetUsedUp | DeadlineReached
-"""No more is proposed until a `Resumed`."""
+"""A line after which no request for proposals is made until a `Resumed` line."""
 ControlLine = TargetRaised | Resumed | Interruption | Stop
 RequestLine = ProposalLine | ClassificationLine | InstancesLine | OutputLine
 """The outcome of one request."""
@@ -224,7 +237,7 @@ Line = Header | RequestLine | ControlLine
 
 
 class _Control(Struct, tag_field="kind", tag="control"):
-    """Any control line, before its event is read: a union has one tag."""
+    """Any control line before its event is known. A union of msgspec has only one tag, so decoding takes two steps."""
 
 
 _Kind = Header | RequestLine | _Control
@@ -233,10 +246,10 @@ _decode_control = msgspec.json.Decoder(ControlLine).decode
 
 
 def parse(raw: bytes) -> Line:
-    """Return the line in `raw`, one line of a journal; keys that no type knows are left out.
+    """Parse `raw`, one line of a journal. Unknown keys are ignored.
 
     Raises:
-        ValueError: says what is wrong: no JSON, no known kind, a missing key, a value of another type.
+        ValueError: the line is not JSON, its kind is unknown, or a key is missing or has a value of another type.
     """
     try:
         line = _decode_kind(raw)
@@ -244,7 +257,7 @@ def parse(raw: bytes) -> Line:
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # msgspec is fast, but reads no lone surrogates; only what json refuses too is damaged.
+        # msgspec is fast but rejects lone surrogates. The line is damaged only if json rejects it too.
         return from_json(load_json(raw))
 
 
@@ -252,7 +265,7 @@ def load_json(raw: bytes) -> Any:
     """Return the JSON value in `raw`, lone surrogates included.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: `raw` is not JSON.
     """
     try:
         return json.loads(raw)
@@ -261,10 +274,10 @@ def load_json(raw: bytes) -> Any:
 
 
 def from_json(value: Any) -> Line:
-    """Return the line that a JSON value holds.
+    """Return the line that a JSON value represents.
 
     Raises:
-        ValueError: as `parse`.
+        ValueError: as in `parse`.
     """
     try:
         line = msgspec.convert(value, _Kind)
@@ -274,18 +287,18 @@ def from_json(value: Any) -> Line:
 
 
 def to_json(line: Line) -> dict[str, Any]:
-    """Return the line as JSON values, its keys in the order of the journal."""
+    """Return the line as JSON values. The keys are in the order of the journal."""
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
     return {"kind": "control", **values} if isinstance(line, Control) else values
 
 
 def encode(line: Line) -> bytes:
-    """Return the bytes of the line in a journal, its newline included."""
+    """Return the bytes of the line in a journal, with its newline."""
     return jsonl.dumps(to_json(line)).encode("utf-8") + b"\n"
 
 
 def rewrite(raw: bytes, line: Line) -> bytes:
-    """Return the bytes of `line`, which takes the place of `raw`; keys of `raw` that no type knows are kept."""
+    """Return the bytes of `line`, which replaces `raw`. Unknown keys of `raw` are kept."""
     return jsonl.dumps({**load_json(raw), **to_json(line)}).encode("utf-8") + b"\n"
 
 

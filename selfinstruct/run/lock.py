@@ -1,4 +1,4 @@
-"""The lock of a directory that one process at a time may write."""
+"""The lock of a directory to which only one process at a time may write."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from selfinstruct.formats import jsonl
 
 
 class LockedDirectory:
-    """A directory with a lock. Making one touches no disk.
+    """A directory with a lock. The constructor does not access the disk.
 
     Attributes:
         path: the directory.
-        owner: the file that names the process that holds the lock, for people; there only while it is held.
+        owner: a file that names the process that holds the lock; it exists only while the lock is held.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class LockedDirectory:
         """Return the directory that a configuration names.
 
         Raises:
-            ConfigError: it names none.
+            ConfigError: `output_dir` is None.
         """
         if output_dir is None:
             raise ConfigError("give a run directory: --output-dir RUN, or `output_dir:` in the configuration")
@@ -42,12 +42,12 @@ class LockedDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for writing; create it when it is missing.
+        """Hold the lock inside the block. Create the directory if it is missing.
 
-        The lock is the operating system's, on an open file: it ends with its process, however that dies.
+        The operating system locks an open file, so the lock ends when the process ends in any way.
 
         Raises:
-            RunLockedError: another process holds it; the message names its pid and host.
+            RunLockedError: another process holds the lock; the message names its pid and host.
         """
         jsonl.make_directory(self.path)
         lock = FileLock(self._lock)

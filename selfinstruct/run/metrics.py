@@ -1,11 +1,11 @@
-"""`metrics.jsonl`: wall-clock measurements of generation, which no decision of replay reads.
+"""`metrics.jsonl`: wall-clock measurements of generation, which replay does not read.
 
-A running generation adds a row every few seconds:
+A running generation appends a row every few seconds:
 
     {"time": Unix seconds, "accepted": n, "candidates": n, "proposals": n, "completion_tokens": n,
      "completion_tokens_per_s": ..., "accepted_per_s": ..., "engine_start_s": ..., "tokens_per_s": ...}
 
-and one for each restart of the engine: {"time", "event": "engine_restarted", ...}.
+and a row for each restart of the engine: {"time", "event": "engine_restarted", ...}.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from selfinstruct.formats import jsonl
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One row that measures the run.
+    """One row of measurements.
 
     Attributes:
-        time: Unix seconds.
-        accepted: accepted instructions so far.
-        accepted_per_s: over the last half minute.
-        completion_tokens_per_s: over the last half minute.
-        engine_start_s: seconds that the engine took to start; 0 when it is not known.
-        tokens_per_s: completion tokens per second since the engine started; 0 when it is not known.
+        time: when the row was written, in Unix seconds.
+        accepted: number of accepted instructions so far.
+        accepted_per_s: accepted instructions per second over the last half minute.
+        completion_tokens_per_s: completion tokens per second over the last half minute.
+        engine_start_s: seconds that the engine took to start; 0 if not known.
+        tokens_per_s: completion tokens per second since the engine started; 0 if not known.
+        event: what happened, for rows about events; else empty.
     """
 
     time: float
@@ -47,23 +48,23 @@ _decode = msgspec.json.Decoder(Measurement).decode
 
 
 class MetricsWriter:
-    """Appends rows to `metrics.jsonl`; losing some of them harms nothing."""
+    """Appends rows to `metrics.jsonl`. Rows that cannot be written are dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, **values: Any) -> None:
-        """Add a row with the time of day (Unix seconds)."""
+        """Append a row of these values and the time (Unix seconds)."""
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")
 
 
 def read_measurements(path: Path, tail_bytes: int | None = None) -> Iterator[Measurement]:
-    """Yield the measurements in their order; rows about events and incomplete rows are left out.
+    """Yield the measurements in order. Rows about events and incomplete rows are left out.
 
     Args:
-        path: the file; it need not exist.
-        tail_bytes: read only this many bytes at the end of the file; None is all of it.
+        path: the file; if it does not exist, there are no measurements.
+        tail_bytes: number of bytes to read at the end of the file; None: the whole file.
     """
     if not path.exists():
         return

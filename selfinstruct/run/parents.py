@@ -1,13 +1,13 @@
 """Parent runs: the runs that a run builds on.
 
-What they accepted is treated like the run's own pool: new instructions must be novel against it, prompts may show it,
-and the exported dataset holds its rows. A run names its parent runs by their directories, and its journal records a
-fingerprint of their content.
+Their accepted instructions are treated like the run's own pool: new instructions must be novel compared with them,
+prompts may show them, and the exported dataset holds their rows. The configuration of a run names the directories of
+its parent runs, and its journal records a fingerprint of their content.
 
-An id in a parent run gets the run's name before it: `round-01/p000003-02`.
+An id from a parent run begins with the name of that run: `round-01/p000003-02`.
 
-Older versions called them earlier runs. What is stored keeps that name, so that runs made before can continue:
-`earlier_sha256` in the journal, the origin "earlier" of rows and `earlier` in export.json.
+Older versions called them earlier runs. Stored data keeps that name, so that old runs can continue: `earlier_sha256`
+in the journal, the origin "earlier" of rows, and `earlier` in export.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.state import RunState
 
 ORIGIN = "earlier"
-"""Origin of their rows in a dataset; those that the run itself wrote are `generated`."""
+"""Origin of their rows in a dataset. The origin of the run's own rows is `generated`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class ParentRuns:
     """What parent runs accepted, in the order of the runs.
 
     Attributes:
-        states: one for each run.
+        states: the state of each run.
         instructions: all accepted instructions.
-        tasks: those that have instances.
+        tasks: the accepted instructions that have instances.
     """
 
     states: list[RunState]
@@ -44,7 +44,7 @@ class ParentRuns:
 
 
 def load_parents(names: Sequence[str]) -> ParentRuns:
-    """Read the runs in these directories.
+    """Read the parent runs in these directories.
 
     Raises:
         ConfigError: two of them have the same name.
@@ -58,7 +58,7 @@ def load_parents(names: Sequence[str]) -> ParentRuns:
         if label in directories:
             raise ConfigError(
                 f"parent_runs: {directories[label]} and {name} have the same name, so their ids would be the same; "
-                "rename one of the directories, and give each of them once"
+                "rename one of the directories, and give each directory only once"
             )
         directories[label] = name
         state = run.state(live=True)
@@ -69,12 +69,12 @@ def load_parents(names: Sequence[str]) -> ParentRuns:
 
 
 def load_unchanged_parents(names: Sequence[str], identity: dict[str, Any], otherwise: str = "") -> ParentRuns:
-    """Read the parent runs of a run; they must be the same as when it was made.
+    """Read the parent runs of a run. They must be the same as when the run was made.
 
     Args:
         names: as in the run's configuration.
-        identity: of the run, from its journal's header.
-        otherwise: for the message: what a user could do instead of restoring them.
+        identity: identity of the run, from its journal's header.
+        otherwise: end of the error message: what a user could do instead of restoring them.
 
     Raises:
         InputError: they have changed, or cannot be read.
@@ -82,13 +82,13 @@ def load_unchanged_parents(names: Sequence[str], identity: dict[str, Any], other
     parent_runs = load_parents(names)
     if names and fingerprint(parent_runs) != identity.get("earlier_sha256"):
         raise InputError(
-            f"{', '.join(names)}: not what this run was built on, or changed since; restore them{otherwise}"
+            f"{', '.join(names)}: not the parent runs of this run, or changed since it began; restore them{otherwise}"
         )
     return parent_runs
 
 
 def fingerprint(parent_runs: ParentRuns) -> str:
-    """Return the SHA-256 of what they accepted, instances included: part of a run's identity."""
+    """Return the SHA-256 of their accepted instructions and instances. It is part of a run's identity."""
     digest = hashlib.sha256()
     for instruction in parent_runs.instructions:
         digest.update(jsonl.dumps([instruction.id, instruction.text]).encode() + b"\n")

@@ -1,6 +1,6 @@
-"""`rounds.json`: the rounds that `selfinstruct iterate` has made; the page of the rounds is drawn from it.
+"""`rounds.json`: the rounds that `selfinstruct iterate` has made. The page of the rounds shows its content.
 
-ROUGE-L is in [0, 100]; intervals are two-sided bootstrap intervals.
+ROUGE-L is in [0, 100]. Intervals are two-sided bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDS_VERSION = 1
 
 
 class HeldOut(Struct, frozen=True, kw_only=True):
-    """The tuned model's ROUGE-L on the held-out tasks, which are the same in every round."""
+    """The tuned model's ROUGE-L on the held-out tasks. These tasks are the same in every round."""
 
     rouge_l: float
     interval: Interval
@@ -32,8 +32,12 @@ class HeldOut(Struct, frozen=True, kw_only=True):
 class Gain(Struct, frozen=True, kw_only=True):
     """The difference in held-out ROUGE-L to the best round before.
 
-    `over` is that round's run. `significant` (`shown` in the file): the interval leaves out 0, and there are enough
-    tasks for an interval of its confidence.
+    Attributes:
+        over: name of that round's run.
+        difference: in points of ROUGE-L.
+        low: low end of its interval.
+        high: high end of its interval.
+        significant: whether the interval excludes 0 and there are enough tasks for its confidence; `shown` in the file.
     """
 
     over: str
@@ -53,20 +57,20 @@ class SetMean(Struct, frozen=True, kw_only=True):
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """One round that is done.
+    """One finished round.
 
     Attributes:
         round: its number, from 1.
         run: name of its run directory.
         generator: the model that generated.
-        new_instructions: accepted in this round.
-        instructions: accepted in this round and its parent runs.
-        train_rows: rows of the training split.
+        new_instructions: number of instructions accepted in this round.
+        instructions: number of instructions accepted in this round and its parent runs.
+        train_rows: number of rows in the training split.
         saturated: whether generation ended before its target.
-        outputs: counts of the rewritten outputs; None where none are.
-        scores: by set of tasks.
-        held_out: None where nothing is held out.
-        gain: None for the first round, and where nothing is held out.
+        outputs: counts of the rewritten outputs; None if no outputs are rewritten.
+        scores: scores by set of tasks.
+        held_out: score on the held-out tasks; None if no tasks are held out.
+        gain: gain over the best round before; None for the first round, and if no tasks are held out.
     """
 
     round: int
@@ -83,15 +87,15 @@ class Round(Struct, frozen=True, kw_only=True):
 
 
 class Rounds(Struct, frozen=True, kw_only=True):
-    """`rounds.json`.
+    """The content of `rounds.json`.
 
     Attributes:
-        version: of the format.
+        version: version of the format.
         identity: the settings that all rounds share.
-        rounds: those that are done.
-        best: run of the best round; None before the first is done.
+        rounds: the finished rounds.
+        best: run of the best round; None before the first round is finished.
         ended: why no further round is made; None while there may be one.
-        verdict: of the best round's evaluation.
+        verdict: verdict of the best round's evaluation.
     """
 
     version: int = ROUNDS_VERSION
@@ -103,10 +107,10 @@ class Rounds(Struct, frozen=True, kw_only=True):
 
 
 def read_rounds(path: Path) -> Rounds:
-    """Return what `write_rounds` wrote.
+    """Read what `write_rounds` wrote.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         return msgspec.convert(json.loads(path.read_bytes()), Rounds)
@@ -115,5 +119,5 @@ def read_rounds(path: Path) -> Rounds:
 
 
 def write_rounds(path: Path, rounds: Rounds) -> None:
-    """Write `rounds.json`, all or nothing."""
+    """Write `rounds.json` atomically."""
     jsonl.write_json(path, msgspec.to_builtins(rounds))

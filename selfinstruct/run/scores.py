@@ -1,8 +1,9 @@
-"""`evaluation/scores.json`: what the evaluation writes, and the report, the rounds and the model card read.
+"""`evaluation/scores.json`: the evaluation writes it; the report, the rounds and the model card read it.
 
-ROUGE-L, exact match and agreement are in [0, 100], shares in [0, 1], loss in nats per token. `None` (null in the file):
-there was nothing to measure, for example exact match without classification tasks. `UNSET` (no such key in the file):
-it was not asked for, or the file is older than the field.
+ROUGE-L, exact match and agreement are in [0, 100], shares in [0, 1], loss in nats per token.
+
+`None` (null in the file): there was nothing to measure, for example exact match without classification tasks. `UNSET`
+(no such key in the file): the measurement was not requested, or the file is older than the field.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from msgspec import UNSET, Struct, UnsetType
 from selfinstruct.errors import InputError
 
 SCORES_VERSION = 3
-"""3: differences say `significant`; before, they said `shown`."""
+"""Version of the format. Version 3 renamed `shown` to `significant` in differences."""
 
 BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
-"""The arms of every evaluation. Users name further ones."""
+"""The arms of every evaluation. Users can add arms with other names."""
 
 Interval = tuple[float, float]
 """The low and the high end of a two-sided bootstrap interval."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Arm `a` minus arm `b` on one set of tasks, in points of the metric, with a two-sided interval.
+    """The score of arm `a` minus that of arm `b` on one set of tasks, in points of the metric.
 
-    `significant`: the interval leaves out 0, and there are enough tasks for an interval of this confidence
+    `low` and `high` are the ends of a two-sided interval.
+
+    `significant`: whether the interval excludes 0 and there are enough tasks for an interval of this confidence
     (`bootstrap.least_tasks`).
     """
 
@@ -50,17 +53,18 @@ class Means(Struct, frozen=True, kw_only=True):
     """Means over answers.
 
     Attributes:
-        n: answers.
-        n_tasks: tasks that they answer.
+        n: number of answers.
+        n_tasks: number of their tasks.
         rouge_l: mean ROUGE-L.
         exact_match: mean exact match of the classification tasks.
-        stopped: share that ended by themselves, at an end token or a stop string.
-        failed: share that could not be asked (too long for the context, for example); they score as empty.
-        empty: share without text.
-        no_eos: share that went on until their tokens were used up.
-        repeats: share that repeat themselves.
-        truncated: share that break off.
-        mean_tokens: tokens of an answer.
+        stopped: share of answers that ended at an end token or a stop string.
+        failed: share of questions that could not be asked, for example because they are too long for the context. Each
+            scores like an empty answer.
+        empty: share of answers without text.
+        no_eos: share of answers that used all their tokens.
+        repeats: share of answers that repeat themselves.
+        truncated: share of answers that end in the middle of a text.
+        mean_tokens: mean number of tokens of an answer.
     """
 
     n: int
@@ -83,7 +87,7 @@ class SetScores(Means, frozen=True, kw_only=True):
         written_by: `person`, `program` or `model` (the generator).
         rouge_l_interval: interval of `rouge_l`, over tasks.
         exact_match_interval: interval of `exact_match`, over tasks.
-        loss: of the reference answers; the generator's sets and zero-shot arms alone.
+        loss: loss of the reference answers; only for the generator's sets and zero-shot arms.
         perplexity: exp(loss).
         per_category: means by category of tasks.
     """
@@ -97,7 +101,10 @@ class SetScores(Means, frozen=True, kw_only=True):
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """Mean score on seen tasks minus that on unseen ones, with a two-sided interval; both sets are resampled."""
+    """The mean score on seen tasks minus that on unseen tasks, with a two-sided interval.
+
+    The bootstrap resamples both sets.
+    """
 
     seen: float
     unseen: float
@@ -109,7 +116,7 @@ class Gap(Struct, frozen=True, kw_only=True):
 
 
 class LossGap(Struct, frozen=True, kw_only=True):
-    """Loss on seen tasks minus that on unseen ones."""
+    """The loss on seen tasks minus that on unseen tasks."""
 
     seen: float
     unseen: float
@@ -117,7 +124,7 @@ class LossGap(Struct, frozen=True, kw_only=True):
 
 
 class Gaps(Struct, frozen=True, kw_only=True):
-    """Seen against unseen tasks: in ROUGE-L, in loss, and in what was gained over the base."""
+    """Differences between seen and unseen tasks: in ROUGE-L, in loss, and in the gain of ROUGE-L over the base."""
 
     rouge_l: Gap
     loss: LossGap | UnsetType = UNSET
@@ -125,14 +132,16 @@ class Gaps(Struct, frozen=True, kw_only=True):
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
-    """How far the answers to the same question agree with each other.
+    """How much the answers to the same question agree with each other.
 
     Attributes:
-        n: questions with two answers or more.
-        n_tasks: their tasks.
-        failed: answers that could not be asked.
+        n: number of questions with two or more answers.
+        n_tasks: number of their tasks.
+        failed: number of requests that could not be made.
         rouge_l: mean ROUGE-L over pairs of answers.
-        exact: percentage of pairs that are the same but for case, outer whitespace and final punctuation.
+        rouge_l_interval: interval of `rouge_l`.
+        exact: percentage of pairs that are equal, ignoring case, outer whitespace and final punctuation.
+        exact_interval: interval of `exact`.
     """
 
     n: int
@@ -145,7 +154,7 @@ class Agreement(Struct, frozen=True, kw_only=True):
 
 
 class InstructionScore(Struct, frozen=True, kw_only=True):
-    """Percentage of answers that keep one kind of IFEval's constraints."""
+    """The percentage of answers that follow one kind of IFEval's constraints."""
 
     n: int
     strict: float
@@ -153,7 +162,7 @@ class InstructionScore(Struct, frozen=True, kw_only=True):
 
 
 class ConstraintScores(Struct, frozen=True, kw_only=True):
-    """IFEval: percentage of prompts and of instructions that are followed, with intervals over prompts.
+    """Scores of IFEval: percentage of prompts and of instructions that are followed, with intervals over prompts.
 
     `sentences_by` names the tokenizer that split sentences: `punkt_tab` or `untrained Punkt`.
     """
@@ -173,9 +182,9 @@ class ConstraintScores(Struct, frozen=True, kw_only=True):
 
 
 class PlainTextScores(Struct, frozen=True, kw_only=True):
-    """How surprised a model is by plain text: perplexity per token, bits per byte of UTF-8.
+    """How well a model predicts plain text: perplexity per token, bits per byte of UTF-8.
 
-    `failed` counts chunks that could not be measured; `tokens` and `bytes` are those of the other `chunks`.
+    `failed` counts the chunks that could not be measured. `tokens` and `bytes` are the sizes of the other `chunks`.
     """
 
     chunks: int
@@ -196,7 +205,7 @@ class TaskMetric(Struct, frozen=True, kw_only=True):
 
 
 class ArmScores(Struct, frozen=True, kw_only=True):
-    """Everything that was measured of one arm: a model and a way to prompt it."""
+    """All measurements of one arm. An arm is a model and a way to prompt it."""
 
     model: str = ""
     prompting: str = ""
@@ -209,7 +218,7 @@ class ArmScores(Struct, frozen=True, kw_only=True):
 
 
 class Forgetting(Struct, frozen=True, kw_only=True):
-    """Arm `a` minus arm `b` in bits per byte of plain text; more than 0: `a` has forgotten."""
+    """Bits per byte of plain text of arm `a` minus those of arm `b`. More than 0: `a` has forgotten."""
 
     a: str
     b: str
@@ -221,19 +230,19 @@ class Forgetting(Struct, frozen=True, kw_only=True):
 
 
 class JudgedPair(Struct, frozen=True, kw_only=True):
-    """Arm `a` judged against arm `b` on one set.
+    """The judge's comparison of arm `a` with arm `b` on one set.
 
     Attributes:
-        n: pairs of answers.
-        n_tasks: tasks of the pairs that did not fail.
-        wins: pairs in which both judgements name the answer of `a`.
-        ties: pairs in which the judgements do not agree, or say so.
-        losses: pairs in which both judgements name the answer of `b`.
-        failed: pairs with a judgement that says nothing.
-        win_rate: in [0, 1]; a tie is half a win, failed pairs are left out.
+        n: number of pairs of answers.
+        n_tasks: number of tasks of the pairs that did not fail.
+        wins: number of pairs in which both judgements choose the answer of `a`.
+        ties: number of pairs in which the judgements differ, or in which they are ties.
+        losses: number of pairs in which both judgements choose the answer of `b`.
+        failed: number of pairs with a judgement that gives no choice.
+        win_rate: in [0, 1]; a tie counts as half a win, and failed pairs are left out.
         low: low end of its interval.
         high: high end of its interval.
-        significant: the interval leaves out 1/2, and there are enough tasks.
+        significant: whether the interval excludes 1/2 and there are enough tasks.
     """
 
     a: str
@@ -252,13 +261,13 @@ class JudgedPair(Struct, frozen=True, kw_only=True):
 
 
 class PositionBias(Struct, frozen=True, kw_only=True):
-    """How far the judge went by the order of the answers.
+    """How much the order of the answers influences the judge.
 
     Attributes:
-        judgements: those that were asked and say something.
-        first: share that chose the answer shown first.
-        second: share that chose the one shown second.
-        tie: share of ties.
+        judgements: number of judgements that give a choice.
+        first: share of judgements that choose the answer shown first.
+        second: share of judgements that choose the answer shown second.
+        tie: share of judgements that are ties.
         turned: share of pairs whose two judgements contradict each other.
     """
 
@@ -270,14 +279,14 @@ class PositionBias(Struct, frozen=True, kw_only=True):
 
 
 class JudgeScores(Struct, frozen=True, kw_only=True):
-    """The judge's pairs, and how far it can be trusted."""
+    """The judge's pairs, and how reliable the judge is."""
 
     pairs: list[JudgedPair]
     position: PositionBias
 
 
 class Scores(Struct, frozen=True, kw_only=True):
-    """Everything that `scores.json` holds."""
+    """The content of `scores.json`."""
 
     version: int = 0
     arms: dict[str, ArmScores]
@@ -296,7 +305,7 @@ def read_scores(path: Path) -> Scores:
     """Read a `scores.json` of this version or an earlier one.
 
     Raises:
-        InputError: it cannot be read, or does not hold scores.
+        InputError: the file cannot be read, or does not hold scores.
     """
     try:
         return msgspec.convert(_renamed(json.loads(path.read_bytes())), Scores)
@@ -305,7 +314,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def _renamed(value: Any) -> Any:
-    """Return decoded scores with the names of this version."""
+    """Return decoded scores with the key names of this version."""
     if not isinstance(value, dict) or value.get("version") == SCORES_VERSION:
         return value
     judge = value.get("judge")

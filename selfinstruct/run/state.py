@@ -1,8 +1,7 @@
-"""The state that a journal's lines add up to: the pool, what is left to do, and the counts.
+"""The state that a journal's lines give: the pool, what is left to do, and the counts.
 
-It is a view, rebuilt by reading the journal. `RunState.apply` takes one line and is used by replay and by the running
-pipeline alike, so that a resumed run is in the state in which the interrupted one was. It applies recorded decisions
-and never decides anything.
+The state is rebuilt by reading the journal. Both replay and the running pipeline use `RunState.apply`, which takes one
+line. So a resumed run has the same state as the interrupted one. `apply` only repeats recorded decisions.
 """
 
 from __future__ import annotations
@@ -52,31 +51,31 @@ NO_HEADER = Header(VERSION, {}, {}, 0)
 
 @dataclass
 class RunState:
-    """The run after some number of journal lines.
+    """The state of a run after some lines of its journal.
 
     Attributes:
         header: the first line; `NO_HEADER` before it.
-        target: instructions to accept.
+        target: number of instructions to accept.
         pool: accepted instructions, in order of acceptance.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
-        is_classification: by instruction id; only instructions whose classification is known.
-        instances: kept instances by instruction id; an empty list where none was kept or the request failed.
-        num_instances: kept instances, over all instructions.
+        is_classification: the classification by instruction id, if it is known.
+        instances: kept instances by instruction id; an empty list if none was kept or the request failed.
+        num_instances: number of kept instances of all instructions.
         classification_failed: ids whose classification failed; they get no instances.
-        requests: outcomes by (kind, "committed" | "failed").
-        rejected: instruction candidates by reason.
-        instances_rejected: instance candidates by reason.
-        failures: failed requests by (kind, reason).
-        prompt_tokens, completion_tokens: over all completions.
-        tokens_of: completion tokens by kind of request.
-        acceptance: per proposal, (candidates, accepted).
-        degenerate: per proposal, what is wrong with its completion (see `run/degenerate.py`); mostly nothing.
+        requests: number of requests by (kind, "committed" | "failed").
+        rejected: number of rejected instruction candidates by reason.
+        instances_rejected: number of rejected instance candidates by reason.
+        failures: number of failed requests by (kind, reason).
+        prompt_tokens, completion_tokens: number of tokens of all requests.
+        tokens_of: number of completion tokens by kind of request.
+        acceptance: for each proposal, the numbers (candidates, accepted).
+        degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
         completions_seen: digests of the proposals' completions.
-        outputs_done: (instruction id, number of the instance) of those whose output was requested again.
-        outputs_kept: new outputs taken, "rewritten" or "unchanged".
-        outputs_rejected: new outputs by reason; the old ones stay.
+        outputs_done: (instruction id, number of the instance) of the instances whose output was requested again.
+        outputs_kept: number of accepted new outputs, "rewritten" or "unchanged".
+        outputs_rejected: number of rejected new outputs by reason. The old outputs stay.
         stopped: the stop that is in force, or None.
-        resumed_after: proposals committed when the last stop for saturation was lifted; 0 when there was none.
+        resumed_after: number of proposals committed when the last stop for saturation ended; 0 if there was none.
     """
 
     header: Header = NO_HEADER
@@ -105,17 +104,17 @@ class RunState:
 
     @property
     def begun(self) -> bool:
-        """Whether the header is there: before it, the directory holds no run."""
+        """Return whether the header has been read. Without a header the directory holds no run."""
         return self.header is not NO_HEADER
 
     @property
     def proposals(self) -> int:
-        """Committed proposals; also the number of the next one to commit."""
+        """Return the number of committed proposals, which is also the number of the next proposal to commit."""
         return len(self.pool_after)
 
     @property
     def complete(self) -> bool:
-        """Whether the target is reached and no request about an accepted instruction is left."""
+        """Return whether the target is reached and no request about an accepted instruction is left."""
         enough = self.begun and len(self.pool) >= self.target
         return enough and not self.pending() and not self.outputs_left()
 
@@ -176,14 +175,14 @@ class RunState:
             case TargetRaised():
                 self.target = line.num_instructions
             case Resumed():
-                # After a stop by the clock or a budget the run continues as if it had never been stopped.
+                # After a stop at a deadline or a budget the run continues as if it had not stopped.
                 if isinstance(self.stopped, Saturated):
                     self.resumed_after = self.proposals
                 self.stopped = None
             case Saturated() | BudgetUsedUp() | DeadlineReached():
                 self.stopped = line
             case Interruption():
-                pass  # A signal decides nothing.
+                pass  # A signal changes nothing.
             case _ as never:
                 assert_never(never)
 
@@ -250,7 +249,7 @@ class RunState:
         return candidate_counts(len(self.pool), self.rejected)
 
     def counts(self) -> RunCounts:
-        """Return all counts; takes time that grows with the pool."""
+        """Return all counts. The time that it takes grows with the pool."""
         requests = ("proposal", "classification", "instances", *(["output"] if self.header.regenerates else []))
         yes = sum(self.is_classification.values())
         return RunCounts(
@@ -288,7 +287,7 @@ def replay(lines: Iterable[Line]) -> RunState:
     """Return the state after `lines`.
 
     Raises:
-        InputError: they are complete lines, but not those of one run: a line is missing, or is there twice.
+        InputError: the lines are not the lines of one run: for example, a line is missing or occurs twice.
     """
     state = RunState()
     with gc_paused():
@@ -300,6 +299,6 @@ def replay(lines: Iterable[Line]) -> RunState:
             except ValueError as error:
                 raise InputError(
                     f"journal, line {number}: {error}; restore the journal from a copy, or let "
-                    "`selfinstruct repair RUN` take out what is out of order"
+                    "`selfinstruct repair RUN` remove the lines that do not fit"
                 ) from error
     return state

@@ -1,4 +1,4 @@
-"""`training.json`: the record of one training. The training writes it; the chain, the report and `status` read it.
+"""`training.json`: the record of one training run. The training writes it; the chain, the report and `status` read it.
 
 It is written when training begins (`"state": "running"`) and again when it ends. Every key may be absent, so that
 records of earlier versions can be read.
@@ -20,14 +20,14 @@ Bytes = int
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One fault of the data or the settings, found before training.
+    """One problem of the data or the settings, found before training.
 
     Attributes:
-        name: stable, for tests and reports.
+        name: stable name of the problem, for tests and reports.
         message: what is wrong, how often, and what to do.
-        fatal: training would be useless.
-        count: number of rows concerned; 0 where the finding is not about rows.
-        examples: ids of the first rows concerned.
+        fatal: whether training would be useless.
+        count: number of affected rows; 0 if the problem is not about rows.
+        examples: ids of the first affected rows.
     """
 
     name: str = ""
@@ -43,13 +43,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What makes two trainings the same one: a checkpoint is continued only when all of it is equal.
+    """What identifies a training. Training continues from a checkpoint only if all of this is equal.
 
     Attributes:
         arguments: the arguments that the user gave and that change the weights.
-        dataset_sha256: of the conversations of all splits.
+        dataset_sha256: SHA-256 of the conversations of all splits.
         model_files: (name, size in bytes, modification time in ns) of a local base model's files.
-        versions: of the libraries that train.
+        versions: versions of the libraries used for training.
     """
 
     arguments: dict[str, Any] = {}
@@ -66,7 +66,7 @@ class Rows(msgspec.Struct, frozen=True):
         validation_seen: rows of the validation split whose tasks are also trained on.
         validation_unseen: rows of the validation split whose tasks are not trained on.
         trained_on: training rows with at least one trained token.
-        blocks: sequences that packing made of them; absent without packing.
+        blocks: number of sequences that packing made of them; absent without packing.
     """
 
     train: int = 0
@@ -77,7 +77,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Template(msgspec.Struct, frozen=True):
-    """How a conversation becomes text.
+    """How a conversation is turned into text.
 
     Attributes:
         source: `model` (its own chat template), the name of a packaged template, or the path that the user gave.
@@ -98,21 +98,21 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """Numbers of parameters; an adapter's count among `total`."""
+    """Numbers of parameters. `total` includes those of an adapter."""
 
     total: int = 0
     trainable: int = 0
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """Numbers of tokens in the training rows: all of them, and those the loss is computed on."""
+    """Numbers of tokens in the training rows: all tokens, and the tokens that the loss is computed on."""
 
     train: int = 0
     trained: int = msgspec.field(name="learnt", default=0)
 
 
 class Runtime(msgspec.Struct, frozen=True):
-    """How long it took. Rates are over the training loop."""
+    """How long the training took. The rates are those of the training loop."""
 
     startup_s: Seconds = 0.0
     train_s: Seconds = 0.0
@@ -141,10 +141,10 @@ class Losses(msgspec.Struct, frozen=True):
     """Losses over the steps.
 
     Attributes:
-        train: in the order of steps.
-        evaluation: by validation split, in the order of steps.
-        base: the base model's loss by split; empty where it was not evaluated.
-        final: the loss by split of the model that was kept.
+        train: training losses in the order of steps.
+        evaluation: losses by validation split, in the order of steps.
+        base: the base model's loss by split; empty if it was not evaluated.
+        final: loss of the model that was kept, by split.
     """
 
     train: list[TrainLoss] = []
@@ -154,13 +154,13 @@ class Losses(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Memory of one device.
+    """Memory of one device, in bytes.
 
     Attributes:
-        estimate: by what takes it, and `total`; None where it could not be estimated.
-        free: before training.
-        total: of the device.
-        peak: the most that the process had.
+        estimate: estimate by use, and their `total`; None if it could not be estimated.
+        free: free memory before training.
+        total: total memory of the device.
+        peak: largest amount that the process used.
     """
 
     estimate: dict[str, Bytes] | None = None
@@ -170,7 +170,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Overfitting(msgspec.Struct, frozen=True):
-    """The loss on unseen tasks rose again: its lowest point, and the last one."""
+    """The loss on unseen tasks rose again after its lowest value."""
 
     lowest_step: int
     lowest: float
@@ -178,20 +178,21 @@ class Overfitting(msgspec.Struct, frozen=True):
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done and how it ended.
+    """The settings, the measurements and the end of a training.
 
     Attributes:
-        exit_code: 0 unless it was stopped or failed; then `error` says why.
-        identity: decides whether a checkpoint is continued.
+        exit_code: exit code; 0 unless the training stopped or failed.
+        error: why the training stopped or failed; None otherwise.
+        identity: training continues from a checkpoint only if this is equal.
         model: path or name of the base model.
-        merge: what is kept of a LoRA; None for full fine-tuning.
+        merge: which parts of a LoRA are kept; None for full fine-tuning.
         dataset_dir: folder of the exported dataset.
-        arguments: every argument of the training, TRL's by TRL's names.
+        arguments: all arguments of the training. Those of TRL have the names that TRL uses.
         given: names of the arguments that the user gave.
         versions: of Python and the libraries.
-        steps: optimizer steps done.
-        epochs: passes over the training rows done.
-        resumed_from_step: the checkpoint's step where one was continued.
+        steps: number of optimizer steps done.
+        epochs: number of passes over the training rows done.
+        resumed_from_step: step of the checkpoint from which training continued; None if it began from scratch.
     """
 
     state: Literal["running", "stopped", "failed", "finished"] = "finished"
@@ -221,22 +222,22 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_training_record(path: Path) -> TrainingRecord | None:
-    """Return the record in a `training.json`, or None when there is no such file.
+    """Return the record in a `training.json`, or None if there is no such file.
 
     Raises:
         InputError: the file cannot be read, or does not hold a training record.
     """
     try:
-        # Not strict: records of earlier versions name a loss that is not finite by a string, for example "nan".
+        # Not strict: in records of earlier versions a loss that is not finite is a string, for example "nan".
         return msgspec.convert(json.loads(path.read_bytes()), TrainingRecord, strict=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise InputError(f"{path}: cannot be read as the record of a training: {error}") from error
+        raise InputError(f"{path}: cannot be read as a training record: {error}") from error
 
 
 def write_training_record(path: Path, record: TrainingRecord) -> None:
-    """Write the record atomically. Numbers that are not finite become null; values that JSON lacks become text."""
+    """Write the record atomically. Numbers that are not finite become null. Values of other types become text."""
     plain = msgspec.to_builtins(record, str_keys=True, enc_hook=str)
     finite = json.loads(json.dumps(plain), parse_constant=lambda _: None)
     jsonl.write_json(path, finite)

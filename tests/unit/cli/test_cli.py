@@ -246,7 +246,7 @@ def test_seeds_check_of_good_files(tmp_path: Path, seed_file: Path) -> None:
 
 def test_stages_need_a_run(tmp_path: Path) -> None:
     for command in ("export", "tune", "evaluate"):
-        assert f"{tmp_path} is no run directory: it has no journal.jsonl" in fails(4, command, tmp_path)
+        assert f"{tmp_path} is not a run directory: it has no journal.jsonl" in fails(4, command, tmp_path)
 
 
 # --------------------------------------------------------------------------------------------------- a run

@@ -239,7 +239,7 @@ def test_an_unfinished_run_can_be_exported(make_config: Any) -> None:
 
 def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> None:
     config = make_config()
-    with pytest.raises(InputError, match="is no run directory"):
+    with pytest.raises(InputError, match="is not a run directory"):
         export(config)
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(InputError, match="no dataset yet; make one with `selfinstruct export"):

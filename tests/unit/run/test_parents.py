@@ -128,7 +128,7 @@ def test_an_interrupted_run_on_top_of_another_continues_the_same(second: Config)
 def test_runs_of_the_same_name_cannot_be_told_apart(first: Config, make_config: Any) -> None:
     with pytest.raises(ConfigError, match="have the same name"):
         run_scripted(make_config(parent_runs=[str(first.output_dir), str(first.output_dir)]))
-    with pytest.raises(InputError, match="is no run directory"):
+    with pytest.raises(InputError, match="is not a run directory"):
         run_scripted(make_config(parent_runs=["nowhere"]))
 
 
