@@ -1,0 +1,60 @@
+"""The names of a run's files are written in `selfinstruct/run/` alone; every other module takes its paths."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMES = (
+    "journal.jsonl",
+    "config.yaml",
+    "metrics.jsonl",
+    "training.json",
+    "scores.json",
+    "export.json",
+    "rounds.json",
+    "report.html",
+    "schedule.json",
+    "stopped.json",
+    "train.jsonl",
+)
+ALLOWED = {
+    ("tuning/training/arguments.py", "train.jsonl"),  # the help text of an option says what the folder holds
+    ("tuning/training/findings.py", "train.jsonl"),  # a message says which file is empty
+}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for package in ("selfinstruct", "tuning", "tools"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_bytes())
+
+
+def names_in(tree: ast.Module) -> set[str]:
+    """Return the names of a run's files in a module's strings, docstrings left out."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+    return {name for name in NAMES for text in texts if re.search(rf"(?<![\w-]){re.escape(name)}(?!\w)", text)}
+
+
+def test_no_file_name_of_a_run_is_written_outside_its_package() -> None:
+    written = {(file, name) for file, tree in sources() for name in names_in(tree)}
+    outside = {(file, name) for file, name in written if not file.startswith("selfinstruct/run/")}
+    assert outside == ALLOWED
+    assert {name for file, name in written - outside} == set(NAMES) - {"train.jsonl"}, "which is built of its split"
+
+
+def test_an_output_folder_is_made_a_path_in_one_way() -> None:
+    """`RunDirectory.at` refuses None; `Path(str(None))` would be a folder with that name."""
+    for file, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                assert not re.match(r"(\w+\.)*Path\(str\(.*output_dir", call), f"{file}:{node.lineno}: {call}"
