@@ -30,7 +30,7 @@ def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
     """
     last = time.monotonic()
 
-    def tell(sentence: str) -> None:
+    def show(sentence: str) -> None:
         nonlocal last
         if status is not None:
             status.update(sentence)
@@ -39,7 +39,7 @@ def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
             console.print(sentence, markup=False)
 
     with console.status("") if console.is_terminal else contextlib.nullcontext() as status:
-        yield tell
+        yield show
 
 
 def stage(title: str) -> None:

@@ -9,7 +9,7 @@ PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
 
 
 def model_path() -> Path:
-    """Return the directory of the demo model, in the form in which transformers and vLLM load it."""
+    """Return the directory of the demo model, in the form that transformers and vLLM load."""
     return Path(__file__).parent / "demo" / "model"
 
 

@@ -13,7 +13,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int, signal_number: int) -> None:
-    """Let Linux send this process a signal when its parent dies; exit at once if it has died already.
+    """Make Linux send this process a signal when its parent dies. Exit at once if the parent has died already.
 
     Args:
         parent: process id of the parent.

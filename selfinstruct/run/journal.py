@@ -46,7 +46,7 @@ def read_header(path: Path) -> Header | None:
 
 
 def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, Line]]:
-    """Yield (bytes, line) of the same lines as `read_lines`. The bytes serve to copy a line unchanged.
+    """Yield (bytes, line) of the same lines as `read_lines`. The bytes are for copying a line unchanged.
 
     Args:
         path: the journal.

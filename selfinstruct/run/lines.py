@@ -129,7 +129,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
 
 
 class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal"):
-    """Proposal `n`: ids of the examples in its prompt, the answer, and its candidates in order."""
+    """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order."""
 
     n: int
     examples: tuple[str, ...]
