@@ -8,7 +8,7 @@
 
 The decision is that of `rouge_score`, float arithmetic included: a candidate is rejected when the float
 2PR / (P + R) exceeds the threshold, with P = LCS / len(candidate) and R = LCS / len(earlier). Tokens are
-`rouge_score`'s for text it can see; other text is cut into Unicode words (see `tokenize`).
+`rouge_score`'s for text in a-z0-9; other text is split into Unicode words (see `tokenize`).
 
     words.py      split a text into words
     decision.py   the decision, and its arithmetic

@@ -1,9 +1,9 @@
-"""The fast index: arrays, and calls of the kernels.
+"""The fast index: arrays that grow, and calls of the kernels.
 
 Memory per text of 16 words: 64 bytes of words, 32 of signature, 8 of offset, about 150 of postings; and about 35 bytes
-per word of the vocabulary. No call takes longer than adding its texts to the lists, because nothing is rebuilt at
-once. Address space is reserved, and memory is taken when it is written to, so arrays grow without moving. The
-vocabulary grows by one bucket per word. When the words are ranked again, new lists catch up a few texts at a time.
+per word of the vocabulary. No call takes longer than adding its texts to the lists, because nothing is rebuilt in one
+call. Address space is reserved, and memory is used only when it is written to, so arrays grow without being moved. The
+vocabulary grows by one bucket per word. When the words are ranked again, new lists are filled a few texts at a time.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Array: TypeAlias = np.ndarray[Any, Any]
 _Words: TypeAlias = tuple[Array, Array]  # The words of several texts, and where each text's words begin.
 _Result = TypeVar("_Result")
 
-_CHUNK_TEXTS = 1024  # Candidates searched for together; those accepted are compared with each other one by one.
+_CHUNK_TEXTS = 1024  # Candidates searched together; the accepted ones are compared with each other one by one.
 _CHUNK_BYTES = 1 << 17
-_PARALLEL_TEXTS = 256  # Below, handing out work costs more than it saves.
-_FIRST_RANKING = 1024  # Texts; ranked again at every eightfold, up to:
+_PARALLEL_TEXTS = 256  # Below, starting work on threads costs more than it saves.
+_FIRST_RANKING = 1024  # Texts; words are ranked again when there are eight times as many, up to:
 _LAST_RANKING = 1 << 16
 _MOST_TEXTS = _MOST_WORDS = 1 << 28
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Named by Python from 3.13 on.
 _SEED_COUNTS = 1 << 25  # Bytes.
 _LARGEST_MATRIX = 1 << 20  # Of 64-bit words: texts of up to 8,000 words.
-_SEEN = 256  # Of the table of texts that were compared already; a long text meets the same ones many times.
+_SEEN = 256  # Size of the table of texts already compared; a long candidate reaches the same texts many times.
 _SEEN_BY_LONG = 1 << 16
-_CATCH_UP = 16  # Texts put into the new lists per text added.
+_CATCH_UP = 16  # Texts put into the new lists for each text added.
 
 
 class CompiledIndex:
@@ -81,7 +81,7 @@ class CompiledIndex:
     def __len__(self) -> int:
         return int(self._docs.size[0])
 
-    # ------------------------------------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------------------------------------ public methods
 
     def extend(self, texts: Sequence[str]) -> None:
         """Append texts without deciding on them."""
@@ -94,18 +94,27 @@ class CompiledIndex:
             self._index(added=len(chunk))
 
     def decide(self, texts: Sequence[str]) -> Decisions:
-        """Decide on candidates (at least one) in order, each compared with all before it; append the accepted ones."""
+        """Decide on candidates (at least one) in order; append the accepted ones.
+
+        Each candidate is compared with all texts before it.
+        """
         chunks = _chunks(texts)
         words = self._split(chunks[0], insert=True)
         decisions = []
-        for chunk, coming in zip(chunks, [*chunks[1:], None], strict=True):
-            decision, ahead = self._decide(chunk, words, coming)
+        for chunk, next_chunk in zip(chunks, [*chunks[1:], None], strict=True):
+            decision, next_words = self._decide(chunk, words, next_chunk)
             decisions.append(decision)
-            words = ahead or words
+            words = next_words or words
         return decision if len(chunks) == 1 else Decisions(*map(np.concatenate, zip(*decisions, strict=True)))
 
     def nearest(self, texts: Sequence[str], k: int, before: Sequence[int]) -> list[list[Neighbour]]:
-        """Return, for each text, the k nearest of the first `before` texts, best first; of equal ones the earliest."""
+        """Return the nearest texts of each text, best first (ties: the earliest).
+
+        Args:
+            texts: the candidates.
+            k: how many texts to return for each.
+            before: for each, compare only with this many of the first texts.
+        """
         tokens, start = self._split(texts, insert=False)
         count = len(texts)
         scores, nearest = np.empty((count, k), np.float64), np.empty((count, k), np.int64)
@@ -124,9 +133,9 @@ class CompiledIndex:
     # ----------------------------------------------------------------------------------------------- deciding
 
     def _decide(
-        self, texts: Sequence[str], words: _Words, coming: Sequence[str] | None
+        self, texts: Sequence[str], words: _Words, next_texts: Sequence[str] | None
     ) -> tuple[Decisions, _Words | None]:
-        """Return the decisions on a chunk, and the words of the `coming` one, which is split while workers search."""
+        """Return the decisions on a chunk, and the words of the next chunk, which is split while workers search."""
         tokens, start = words
         count, new = len(texts), len(self)
         scores, seed_scores = np.empty(count), np.empty(count)
@@ -140,14 +149,14 @@ class CompiledIndex:
             kernels.search(query, start, first, last, *fixed, scores, nearest, seed_scores, nearest_seed)
 
         next_words = self._share(
-            count, _PARALLEL_TEXTS, work, lambda: self._split(coming, insert=True) if coming else None
+            count, _PARALLEL_TEXTS, work, lambda: self._split(next_texts, insert=True) if next_texts else None
         )
         query = self._query(tokens, start, 1)
         _expect(kernels.commit(query, start, new, refused, self._docs, scores, nearest, taken), count)
-        places = new - 1 + np.cumsum(taken) if blanks else taken
+        positions = new - 1 + np.cumsum(taken) if blanks else taken
         for k, key in blanks:
             if taken[k]:
-                self._blank[key] = int(places[k])
+                self._blank[key] = int(positions[k])
             else:
                 nearest[k], scores[k] = self._blank[key], 1.0
         self._index(added=len(self) - new)
@@ -159,14 +168,14 @@ class CompiledIndex:
         empty = start[1:] == start[:-1]
         if not empty.any():
             return []
-        there, blanks = set(self._blank), [(k, text_key(texts[k])) for k in np.flatnonzero(empty).tolist()]
+        known, blanks = set(self._blank), [(k, text_key(texts[k])) for k in np.flatnonzero(empty).tolist()]
         for k, key in blanks:
-            refused[k] = key in there
-            there.add(key)
+            refused[k] = key in known
+            known.add(key)
         return blanks
 
     def _query(self, tokens: Array, start: Array, k: int) -> kernels.Query:
-        """Room to work on candidates one after the other; one per thread."""
+        """Return arrays to work on candidates one after the other; each thread needs its own."""
         longest = int(np.max(start[1:] - start[:-1])) if start.size != 2 else int(start[1])
         if k == 1 and start.size == 2 and longest <= kernels.TABLE and self._one is not None:
             return self._one._replace(tokens=tokens)
@@ -238,7 +247,7 @@ class CompiledIndex:
     # ------------------------------------------------------------------------------------------------ growing
 
     def _split(self, texts: Sequence[str], *, insert: bool) -> _Words:
-        """(words of all texts, where each text's words begin)."""
+        """Return the words of all texts, and where each text's words begin."""
         joined = "\n".join(texts)
         if joined.isascii():
             data = joined.encode("ascii")
@@ -256,7 +265,7 @@ class CompiledIndex:
         return tokens, start
 
     def _index(self, added: int) -> None:
-        """Put the texts that are not in the lists yet into them; rank the words again when it is time."""
+        """Put the texts that are not in the lists yet into them; rank the words again at the set sizes."""
         self._lists = self._fill(self._lists, len(self))
         if self._next_lists is not None:
             done = int(self._next_lists.size[1])
@@ -269,7 +278,7 @@ class CompiledIndex:
             self._next_lists = _new_lists(self.ranking())
 
     def ranking(self) -> Array:
-        """The order of the words known now: the fewer occurrences, the rarer; of equal ones the newer."""
+        """Return the rank of each known word: fewer occurrences are rarer (ties: the newer word is rarer)."""
         counts = np.zeros(int(self._words.size[0]), np.int64)
         kernels.count_words(self._docs, counts)
         rank = np.empty(counts.size, np.uint32)
@@ -322,7 +331,7 @@ def _expect(done: int, all_of_them: int) -> None:
 
 
 def _chunks(texts: Sequence[str]) -> list[Sequence[str]]:
-    """Parts of at most `_CHUNK_TEXTS` texts and about `_CHUNK_BYTES` characters."""
+    """Return parts of at most `_CHUNK_TEXTS` texts and about `_CHUNK_BYTES` characters."""
     chunks, first, size = [], 0, 0
     for k, text in enumerate(texts):
         size += len(text)

@@ -1,4 +1,4 @@
-"""What the novelty filter answers, and the arithmetic of ROUGE-L that it answers by."""
+"""The decisions of the novelty filter, and the arithmetic of ROUGE-L behind them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Neighbour(NamedTuple):
 class Verdict(NamedTuple):
     """Decision on one candidate, with its evidence.
 
-    `reason` is "identical" for the same words in the same order (F = 1; case, spacing and punctuation do not make a
-    text new) and "near_duplicate" for any other F above the threshold. `nearest` is, for a rejected candidate, the
+    `reason` is "identical" for the same words in the same order (F = 1; case, spacing and punctuation make no
+    difference) and "near_duplicate" for any other F above the threshold. `nearest` is, for a rejected candidate, the
     nearest earlier text (ties: the earliest); for an accepted one the nearest seed, or None when there are no seeds.
     """
 
@@ -38,11 +38,15 @@ class Verdict(NamedTuple):
 
 
 def rouge_l(lcs: int, m: int, n: int) -> float:
-    """ROUGE-L F-measure of an LCS of `lcs` tokens between texts of m and n tokens, as rouge_score floats it.
+    """Return the ROUGE-L F-measure of two texts, in [0, 1]: the same float as rouge_score.
 
-    rouge_score is asked for score(target=earlier, prediction=candidate), so P = lcs / n and R = lcs / m with m tokens
-    in the earlier text. The float is the same with m and n exchanged: doubling is exact, and both a * b and a + b
-    commute.
+    It corresponds to rouge_score's score(target=earlier, prediction=candidate): P = lcs / n and R = lcs / m. The float
+    is the same with m and n exchanged: doubling is exact, and both a * b and a + b commute.
+
+    Args:
+        lcs: tokens of the longest common subsequence.
+        m: tokens of the earlier text.
+        n: tokens of the candidate.
     """
     if lcs == 0:
         return 0.0
@@ -51,7 +55,7 @@ def rouge_l(lcs: int, m: int, n: int) -> float:
 
 
 class Decisions(NamedTuple):
-    """Decisions on many candidates as columns, which take less time to make than as many `Verdict`s.
+    """Decisions on many candidates as columns. Columns take less time to make than a `Verdict` for each.
 
     `index` and `score` are those of `Verdict.nearest`; -1 for none.
     """
@@ -61,7 +65,7 @@ class Decisions(NamedTuple):
     score: np.ndarray[Any, np.dtype[np.float64]]
 
     def verdicts(self) -> list[Verdict]:
-        """The same as rows. They are made without their constructors, which takes a third of the time."""
+        """Return the decisions as rows. Rows are made without their constructors, which takes a third of the time."""
         scores, accepted = self.score.tolist(), self.accepted.tolist()
         reasons = [None if a else _REASONS[score == 1.0] for a, score in zip(accepted, scores, strict=True)]
         with gc_paused():
@@ -74,14 +78,14 @@ class Decisions(NamedTuple):
 
 
 def verdict(accepted: bool, nearest: Neighbour) -> Verdict:
-    """The verdict of a decision and its evidence (index -1: there is none)."""
+    """Return the verdict for a decision and its nearest text (index -1: there is none)."""
     if accepted:
         return Verdict(True, None, nearest if nearest.index >= 0 else None)
     return Verdict(False, _REASONS[nearest.score == 1.0], nearest)
 
 
 def columns(verdicts: Sequence[Verdict]) -> Decisions:
-    """Verdicts as columns."""
+    """Return verdicts as columns."""
     import numpy as np
 
     near = [verdict.nearest or Neighbour(-1, -1.0) for verdict in verdicts]

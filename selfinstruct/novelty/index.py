@@ -1,7 +1,7 @@
-"""`NoveltyIndex`: the one interface. Small pools are scanned; a large one, or a busy one, moves to the compiled index.
+"""`NoveltyIndex`: the interface. A small pool is scanned; a large pool or batch moves to the compiled index.
 
-Loading the compiled kernels takes half a second, compiling them (once per installation and numba version) ten. Neither
-is waited for: a thread does it, and until it is done candidates are decided by scanning, with the same decisions.
+Loading the compiled kernels takes half a second, compiling them ten (once per installation and numba version). A thread
+does this. Until it is done, candidates are decided by scanning, with the same decisions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from selfinstruct.novelty.scan import ScanIndex
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
 
-_SMALL = 1024  # Texts; below, scanning takes a millisecond at most, and a short run never compiles anything.
-_SCANNABLE = 20_000  # Texts; above, waiting for the compiler takes less time than scanning on.
+_SMALL = 1024  # Texts. Below, scanning takes a millisecond at most, and a short run never compiles anything.
+_SCANNABLE = 20_000  # Texts. Above, it is faster to wait for the compiler than to continue to scan.
 _MANY = 4096  # Texts that are appended together.
-_BATCH = 64  # Candidates decided by scanning before looking again whether the kernels are there.
+_BATCH = 64  # Candidates decided by scanning before checking again whether the kernels are ready.
 
-# numba makes errors by the thousand while it compiles, and colours each through colorama, which replaces
-# sys.stdout and sys.stderr meanwhile. What other threads print at that time would be lost. (The variable is read when
-# numba is imported.)
+# numba creates thousands of errors while it compiles. It colours each one with colorama, which replaces sys.stdout and
+# sys.stderr during that time, so the output of other threads would be lost. (numba reads the variable on import.)
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 _log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def _compile() -> None:
         index.nearest(["Write"], 1, [1])
         index.ranking()
         _compiled = CompiledIndex
-    except Exception:  # noqa: BLE001 - whatever the compiler raises, the simple index is enough
+    except Exception:  # noqa: BLE001 - after any error of the compiler, the simple index is used
         _log.exception("the novelty index cannot be compiled; every candidate is compared with the whole pool instead")
     finally:
         _done.set()
@@ -66,7 +65,7 @@ class NoveltyIndex:
     """Earlier instructions, seeds first, with which candidates are compared. One thread at a time may use it.
 
     A decision at a pool of a million takes about 10 microseconds in a batch, 50 alone; a text of 16 words takes
-    about 300 bytes. Texts themselves are not kept.
+    about 300 bytes. The compiled index does not keep the texts themselves.
 
     Args:
         seeds: texts with the positions 0 .. len(seeds) - 1; they are not compared with each other.
@@ -87,11 +86,11 @@ class NoveltyIndex:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether candidates are decided by the compiled index already."""
+        """Return whether the compiled index decides on candidates already."""
         return not isinstance(self._index, ScanIndex)
 
     def add(self, text: str) -> None:
-        """Append a text without deciding on it (an accepted instruction on replay)."""
+        """Append a text without deciding on it (for example, an accepted instruction from the journal)."""
         self.add_many((text,))
 
     def add_many(self, texts: Iterable[str]) -> None:
@@ -101,7 +100,7 @@ class NoveltyIndex:
             self._ready(0)
 
     def accept(self, text: str) -> Verdict:
-        """Decide on a candidate, and append it when it is accepted."""
+        """Decide on a candidate, and append it if it is accepted."""
         return self.accept_batch([text])[0]
 
     def accept_batch(self, texts: Sequence[str]) -> list[Verdict]:
@@ -114,36 +113,44 @@ class NoveltyIndex:
         return verdicts
 
     def decide(self, texts: Sequence[str]) -> Decisions:
-        """Decide as `accept_batch` and return columns; half the time for a large batch."""
+        """Decide as `accept_batch` and return columns; a large batch takes half the time."""
         index = self._ready(len(texts))
         if texts and not isinstance(index, ScanIndex):
             return index.decide(texts)
         return columns(self.accept_batch(texts))
 
     def nearest(self, text: str, k: int = 1, *, before: int | None = None) -> list[Neighbour]:
-        """Return the k most similar texts of the whole pool, best first (ties: the earliest), zeros included.
+        """Return the k most similar texts of the whole pool, best first (ties: the earliest).
 
-        It compares with every text: about 10 ms at a million.
+        Texts with a score of 0 are included.
+
+        It compares with every text: about 10 ms for a million texts.
 
         Args:
             text: the candidate.
             k: how many texts to return.
-            before: compare with this many of the first texts only; all by default. The paper's code records the ten
-                most similar of the earlier instructions.
+            before: compare only with this many of the first texts; default: all. The paper's code records the ten most
+                similar earlier instructions.
         """
         return self.nearest_many([text], k, before=None if before is None else [before])[0]
 
     def nearest_many(
         self, texts: Sequence[str], k: int = 1, *, before: Sequence[int] | None = None
     ) -> list[list[Neighbour]]:
-        """Return the nearest texts of each text, as `nearest` does, on several threads."""
+        """Return the nearest texts of each text, as `nearest` does, on several threads.
+
+        Args:
+            texts: the candidates.
+            k: how many texts to return for each.
+            before: for each, compare only with this many of the first texts; default: all.
+        """
         index, size = self._ready(len(texts)), len(self)
         limits = [size] * len(texts) if before is None else [min(max(limit, 0), size) for limit in before]
         return index.nearest(texts, k, limits) if texts else []
 
-    def _ready(self, coming: int) -> ScanIndex | CompiledIndex:
-        """The index that `coming` texts are to be decided by, with everything appended in it."""
-        if isinstance(self._index, ScanIndex) and len(self) + coming > _SMALL:
+    def _ready(self, num_candidates: int) -> ScanIndex | CompiledIndex:
+        """Return the index that decides on the next candidates, with all appended texts in it."""
+        if isinstance(self._index, ScanIndex) and len(self) + num_candidates > _SMALL:
             warm_up()
             if len(self) > _SCANNABLE:
                 _done.wait()

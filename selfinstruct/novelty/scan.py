@@ -32,11 +32,17 @@ class ScanIndex:
             self._append(text, tokenize(text))
 
     def decide(self, texts: Sequence[str]) -> list[Verdict]:
-        """Decide on candidates in order; the accepted ones are appended."""
+        """Decide on candidates in order, and append the accepted ones."""
         return [self._decide(text) for text in texts]
 
     def nearest(self, texts: Sequence[str], k: int, before: Sequence[int]) -> list[list[Neighbour]]:
-        """Return, for each text, the k nearest of the first `before` texts, best first; of equal ones the earliest."""
+        """Return the nearest texts of each text, best first (ties: the earliest).
+
+        Args:
+            texts: the candidates.
+            k: how many texts to return for each.
+            before: for each, compare only with this many of the first texts.
+        """
         nearest = []
         for text, last in zip(texts, before, strict=True):
             scores = self._scores(tokenize(text), last)

@@ -1,7 +1,7 @@
-"""Words: what ROUGE-L counts.
+"""Split texts into words, the units that ROUGE-L counts.
 
-`tokenize` is the definition. `encode` prepares a text for the compiled splitter of the index, which must find the same
-words: it cuts bytes at everything that is no ASCII letter, no digit and no byte of a non-ASCII character.
+`tokenize` defines the words. `encode` prepares a text for the compiled splitter of the index, which must return the
+same words: it splits bytes at everything that is not an ASCII letter, a digit or a byte of a non-ASCII character.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 import unicodedata
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
-# A letter or digit that rouge_score's tokenizer would drop (`\w` is str.isalnum() or "_").
+# A letter or digit that rouge_score's tokenizer drops (`\w` is str.isalnum() or "_").
 _BEYOND_ASCII = re.compile(r"[^\W\x00-\x7f]")
-# Scripts written without spaces: every character is a word, with its combining marks. Without this a Chinese or
-# Thai sentence would be one word, and nothing but an identical sentence a near-duplicate.
+# Scripts written without spaces: every character is a word, with its combining marks. Without this rule a Chinese or
+# Thai sentence would be one word, and only an identical sentence would be a near-duplicate.
 _NO_SPACES = "".join(
     (
         "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff",  # Thai, Lao, Burmese, Khmer
@@ -25,11 +25,12 @@ _NO_SPACES = "".join(
 
 
 def tokenize(text: str) -> list[str]:
-    """Words of a text, lower-cased.
+    """Return the words of a text, lower-cased.
 
     A text whose letters and digits, once lower-cased, are all in a-z0-9 gets `rouge_score`'s default tokens (runs of
-    a-z0-9). Any other text, which that tokenizer would cut or erase, is split as a whole into Unicode words: runs of
-    letters, digits and the marks on them; in scripts written without spaces every character is a word.
+    a-z0-9). That tokenizer would split or drop the words of any other text. So such a text is split as a whole into
+    Unicode words: runs of letters, digits and their combining marks. In scripts written without spaces every character
+    is a word.
 
     >>> tokenize("Don't panic!"), tokenize("Größe zählt"), tokenize("写诗 ok")
     (['don', 't', 'panic'], ['größe', 'zählt'], ['写', '诗', 'ok'])
@@ -41,7 +42,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def encode(text: str) -> bytes:
-    """Bytes in which the compiled splitter finds the words of `tokenize(text)`; it lower-cases ASCII itself."""
+    """Return bytes that the compiled splitter, which lower-cases ASCII, splits into the words of `tokenize(text)`."""
     if text.isascii():
         return text.encode("ascii")
     lowered = text.lower()
@@ -52,9 +53,9 @@ def encode(text: str) -> bytes:
 
 @functools.cache
 def _unicode_word() -> re.Pattern[str]:
-    """The pattern of a Unicode word; made on first need, for it asks 0x21000 characters (10 ms) whether they are marks.
+    """Return the pattern of a Unicode word. It is made on first use: it checks 0x21000 characters for marks (10 ms).
 
-    Marks (Devanagari vowel signs, combining accents) are no `\\w` for `re`, which would cut words at them.
+    `\\w` does not match marks (Devanagari vowel signs, combining accents), so `re` would split words at them.
     """
     marks, first = [], None
     for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F1)):
@@ -70,5 +71,5 @@ def _unicode_word() -> re.Pattern[str]:
 
 
 def text_key(text: str) -> str:
-    """Texts without any word are identical when their keys are: case and spacing do not make a text new."""
+    """Return the key of a text without words: two such texts are identical if only case and spacing differ."""
     return " ".join(text.lower().split())

@@ -1,11 +1,12 @@
-"""Build the embedded model from nothing but the corpus: tokenizer, training, model card.
+"""Build the embedded model from the corpus alone: tokenizer, training, model card.
 
     python -m tools.demo_model.build --max-minutes 60
 
-One process, plain torch: rows of packed documents, warm-up and cosine decay, bfloat16 where the hardware multiplies it
-faster than float32 (GPUs, CPUs with AMX: without it 2 cores took a third longer), compiled where there is a compiler.
-Matrices are trained with Muon, embeddings and norms with AdamW: in a trial over the first 100 steps on 2 cores the loss
-came to 2.08, with AdamW alone to 2.73. A checkpoint is written every few minutes, and `--resume` goes on from it.
+Training is one process with plain torch: rows of packed documents, warm-up and cosine decay. It uses bfloat16 where the
+hardware multiplies it faster than float32 (GPUs, CPUs with AMX: without it 2 cores took a third longer), and compiles
+the model where there is a compiler. Matrices are trained with Muon, embeddings and norms with AdamW: in a trial over
+the first 100 steps on 2 cores the loss was 2.08; with AdamW alone it was 2.73. A checkpoint is written every few
+minutes, and `--resume` continues from it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 TOKENS_PER_STEP = 4096
 SHORT_ROW, LONG_ROW = 768, 2048
 LONG_STEPS = 4
-"""Every fourth step trains on long rows: they cost more, and only teach to work behind a long prompt."""
+"""Every fourth step trains on long rows. They cost more, and only teach the model to answer after a long prompt."""
 PEAK_LEARNING_RATE = 2.5e-3
 WARMUP = 0.03
 LAST_LEARNING_RATE = 0.02
 """Share of the peak at the end of the cosine."""
 
 ANSWER_WEIGHT = 5.0
-"""Weight of an answer's tokens in the loss. Most of a document is free choice (which words to sort, whom to thank), and
-only these tokens, one in ten, say what a task means."""
+"""Weight of an answer's tokens in the loss. Most tokens of a document are a free choice (which words to sort, whom to
+thank). Only the answers, one token in ten, show what a task means."""
 _ANSWER = re.compile(r"^(?:Output|Classification): (.+)$", re.M)
 
 Row = tuple[list[int], list[float]]
@@ -71,13 +72,20 @@ class Log:
     loss: list[tuple[int, float, float]] = field(default_factory=list)
     """(step, mean weighted loss since the last entry, the same of answers alone)"""
     note: str = ""
-    """Whatever the numbers do not tell; written by hand."""
+    """Remarks that the numbers do not show; written by hand."""
     earlier: list[dict[str, Any]] = field(default_factory=list)
-    """Logs of the trainings that the weights came from, oldest first."""
+    """Logs of the trainings that the first weights came from, oldest first."""
 
 
 def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: it can write every text; digits stand alone, so that numbers can be learnt."""
+    """Return a byte-level BPE tokenizer, which can encode every text.
+
+    Each digit is a token of its own, so that the model can be trained on numbers.
+
+    Args:
+        documents: text to train on.
+        characters: how much of it to use.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -109,7 +117,13 @@ def train_tokenizer(documents: Iterator[Document], characters: int = 4_000_000) 
 
 
 def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int) -> Iterator[Row]:
-    """Rows of `length` + 1 tokens, each beginning with a new document, with the tokens' weights in the loss."""
+    """Yield rows of `length` + 1 tokens with the tokens' weights in the loss; each row begins with a new document.
+
+    Args:
+        documents: texts, without end.
+        tokenizer: of the model.
+        length: tokens of a row that the model reads.
+    """
     eos = tokenizer.eos_token_id
     while True:
         ids: list[int] = []
@@ -121,8 +135,8 @@ def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, leng
             by_character = bytearray(len(document.prompt)) + bytearray([1]) * (
                 len(document.text) - len(document.prompt)
             )
-            found = [answer.span(1) for answer in _ANSWER.finditer(document.text, len(document.prompt))]
-            for start, end in (*found, *document.answers):
+            labelled = [answer.span(1) for answer in _ANSWER.finditer(document.text, len(document.prompt))]
+            for start, end in (*labelled, *document.answers):
                 by_character[start:end] = bytes([2]) * (end - start)
             weight = (0.0, 1.0, ANSWER_WEIGHT)
             weights += [weight[by_character[end - 1]] if end else 0.0 for _, end in encoded.offsets] + [1.0]
@@ -130,7 +144,7 @@ def rows(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, leng
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained model: deep and narrow, few key-value heads, head size 64 (which vLLM has CPU kernels for)."""
+    """Return an untrained model: deep and narrow, few key-value heads, head size 64 (vLLM has CPU kernels for it)."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=256,
@@ -149,7 +163,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def learning_rate(progress: float, peak: float = PEAK_LEARNING_RATE) -> float:
-    """Warm-up, then cosine.
+    """Return the learning rate: warm-up, then cosine.
 
     Args:
         progress: share of the budget used, in [0, 1].
@@ -162,7 +176,10 @@ def learning_rate(progress: float, peak: float = PEAK_LEARNING_RATE) -> float:
 
 
 def new_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for the embedding and the norms; one learning rate suits both."""
+    """Return Muon for the matrices inside the layers, and AdamW for the embedding and the norms.
+
+    One learning rate suits both.
+    """
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return [
@@ -174,9 +191,9 @@ def new_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
 def loss_of(
     model: LlamaForCausalLM, body: Callable[..., Any], batch: list[Row], device: torch.device
 ) -> tuple[torch.Tensor, float]:
-    """Weighted mean cross entropy, and the plain mean over the tokens of answers.
+    """Return the weighted mean cross entropy, and the plain mean over the tokens of answers.
 
-    Logits are computed for tokens with a weight alone: they cost a third of a step.
+    Logits are computed only for tokens with a weight: logits of all tokens would cost a third of a step.
 
     Args:
         model: for its head.
@@ -186,13 +203,13 @@ def loss_of(
     """
     ids = torch.tensor([row[0] for row in batch], device=device)  # (rows, length + 1)
     weights = torch.tensor([row[1] for row in batch], device=device)[:, 1:]  # (rows, length)
-    learnt = weights > 0
+    trained = weights > 0
     fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
     with torch.autocast(device.type, torch.bfloat16, enabled=fast):
         hidden = body(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[learnt])
-    losses = F.cross_entropy(logits.float(), ids[:, 1:][learnt], reduction="none")
-    weights = weights[learnt]
+        logits = model.lm_head(hidden[trained])
+    losses = F.cross_entropy(logits.float(), ids[:, 1:][trained], reduction="none")
+    weights = weights[trained]
     return (losses * weights).sum() / weights.sum(), losses.detach()[weights > 1].mean().item()
 
 
@@ -207,7 +224,18 @@ def train(
     start_from: Path | None = None,
     peak_learning_rate: float = PEAK_LEARNING_RATE,
 ) -> Log:
-    """Train within a time budget and save the model; the schedule follows the clock, so that it always ends."""
+    """Train within a time budget and save the model. The schedule follows the clock, so that it always ends in time.
+
+    Args:
+        output: folder of the model.
+        max_minutes: time budget.
+        seed: of the corpus and of the weights.
+        threads: CPU threads.
+        resume: continue from the last checkpoint, if there is one.
+        save_minutes: time between checkpoints.
+        start_from: folder of a model to train further; default: train a new model.
+        peak_learning_rate: the highest learning rate.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -220,7 +248,7 @@ def train(
     else:
         tokenizer = train_tokenizer(corpus.documents("tokenizer"))
     model = new_model(tokenizer).to(device)
-    # Compiled, short rows take three quarters of the time on a CPU; long ones gain nothing.
+    # On a CPU the compiled model takes three quarters of the time for short rows; long rows are not faster.
     compiled = torch.compile(model.model) if shutil.which("g++") or device.type == "cuda" else model.model
     if start_from is not None:
         model.load_state_dict(LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
@@ -254,7 +282,7 @@ def train(
             optimizer.load_state_dict(saved_state)
         log = Log(**state["log"])
         click.echo(f"resumed at step {log.steps}, {log.minutes:.1f} min")
-    # A resumed run continues with other documents of the same corpus rather than replaying those it has seen.
+    # A resumed run continues with other documents of the same corpus, not with those it has seen.
     stream = f"train {len(log.earlier)} {log.steps}"
     short = rows(corpus.documents(stream), tokenizer, SHORT_ROW)
     long = rows(corpus.documents(stream, long=True), tokenizer, LONG_ROW)
@@ -299,7 +327,14 @@ def train(
 
 
 def save(output: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, log: Log) -> None:
-    """Write the model in bfloat16, its tokenizer, the log and the model card; readers never see half a model."""
+    """Write the model in bfloat16, its tokenizer, the log and the model card. Readers never see half a model.
+
+    Args:
+        output: folder of the model.
+        model: in float32.
+        tokenizer: of the model.
+        log: of the training.
+    """
     scratch = output.with_name(f"{output.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     half = LlamaForCausalLM(model.config)
@@ -319,10 +354,10 @@ _COUNTS = ("tokens", "tokens_with_loss", "steps", "minutes")
 
 
 def card(log: Log) -> str:
-    """The model card."""
+    """Return the model card."""
     last = f"{log.loss[-1][1]:.3f}, {log.loss[-1][2]:.3f}" if log.loss else "none yet"
     parts = [*log.earlier, asdict(log)]
-    tokens, learnt, steps, minutes = (sum(part[key] for part in parts) for key in _COUNTS)
+    tokens, trained, steps, minutes = (sum(part[key] for part in parts) for key in _COUNTS)
     commands = "\n".join(f"    {part['command']}" for part in parts)
     notes = "".join(f"\n- `{part['command'].split('build ')[1]}`: {part['note']}" for part in parts if part.get("note"))
     return f"""---
@@ -348,7 +383,7 @@ seed tasks appear only in prompts, without loss) by
 
 | | |
 | --- | --- |
-| tokens seen, of these learnt | {tokens / 1e6:.1f} M, {learnt / 1e6:.1f} M |
+| tokens seen, of these learnt | {tokens / 1e6:.1f} M, {trained / 1e6:.1f} M |
 | steps | {steps:,} |
 | minutes | {minutes:.0f} |
 | last loss, of answers | {last} |

@@ -1,10 +1,10 @@
-"""Judge what the demo model wrote: are the instructions new, are the instances right?
+"""Judge what the demo model wrote: whether its instructions are new and its instances right.
 
     python -m tools.demo_model.check RUN_DIR
 
-An instruction is new when the training text does not contain it. An instance is judged when its instruction holds the
-wording of one family of `families/`; that family's checker then says whether it is right. Open families (notes,
-descriptions, lists) have many right answers: there the checkers look at the form and at the words that must occur.
+An instruction is new if the training text does not contain it. An instance is judged if its instruction contains the
+wording of one family of `families/`; the checker of that family decides whether it is right. Open families (notes,
+descriptions, lists) have many right answers: their checkers look at the form and at the words that must occur.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """Right ones among those judged, in [0, 1]; 0 when there are none."""
+        """Return the share of right instances among those judged, in [0, 1]; 0 if none are judged."""
         return self.right / self.judged if self.judged else 0.0
 
     def __iadd__(self, other: Tally) -> Tally:
@@ -43,13 +43,16 @@ class Tally:
 
 @dataclass
 class Verdict:
-    """What `judge` found.
+    """The result of `judge`.
 
     Attributes:
-        instructions: different instructions; of these `new` are absent from the training text, and `recognised`
-            ask for something that a family can do.
-        simple, open: instances by family, of the families with one right answer and of the others.
-        mistakes: some wrong instances, to look at.
+        instructions: number of different instructions.
+        new: of these, the ones absent from the training text.
+        recognised: of these, the ones that have the wording of a family.
+        new_and_recognised: both.
+        simple: instances by family, for families with one right answer.
+        open: instances by family, for the other families.
+        mistakes: the wrong instances.
     """
 
     instructions: int = 0
@@ -62,22 +65,22 @@ class Verdict:
 
     @property
     def share_new(self) -> float:
-        """Instructions absent from the training text, in [0, 1]."""
+        """Return the share of instructions absent from the training text, in [0, 1]."""
         return self.new / self.instructions if self.instructions else 0.0
 
     @property
     def share_new_and_recognised(self) -> float:
-        """Instructions absent from the training text that ask for something a family can do, in [0, 1]."""
+        """Return the share of instructions absent from the training text that have a family's wording, in [0, 1]."""
         return self.new_and_recognised / self.instructions if self.instructions else 0.0
 
     @property
     def all_simple(self) -> Tally:
-        """The simple families together."""
+        """Return the tally of all simple families."""
         return _sum(self.simple.values())
 
     @property
     def all_open(self) -> Tally:
-        """The open families together."""
+        """Return the tally of all open families."""
         return _sum(self.open.values())
 
 
@@ -90,22 +93,28 @@ def _sum(tallies: Iterable[Tally]) -> Tally:
 
 @cache
 def _training_text() -> str:
-    """Every instruction that the model saw in training, seeds included, one to a line."""
+    """Return every instruction of the training text, seeds included, one per line."""
     return "\n".join([text for text, _ in instructions()] + [task.instruction for task in training_seeds()])
 
 
 def is_new(instruction: str) -> bool:
-    """Whether the training text nowhere contains this instruction, not even inside a longer one."""
+    """Return whether the training text does not contain this instruction, not even inside a longer one."""
     return instruction not in _training_text()
 
 
 def share_new(texts: Sequence[str]) -> float:
-    """Share of instructions that are absent from the training text, in [0, 1]."""
+    """Return the share of instructions that are absent from the training text, in [0, 1]."""
     return sum(map(is_new, texts)) / len(texts) if texts else 0.0
 
 
 def is_right(instruction: str, text: str, answer: str) -> bool | None:
-    """Whether an answer is right; None when the instruction is of no family, or not clearly of one."""
+    """Return whether an answer is right; None if the instruction belongs to no family, or not clearly to one.
+
+    Args:
+        instruction: the instruction.
+        text: the input; may be empty.
+        answer: the answer.
+    """
     request = recognise(instruction)
     return None if request is None else request.is_right(text, answer)
 
@@ -137,7 +146,7 @@ def judge(rows: Iterable[Mapping[str, Any]]) -> Verdict:
 
 
 def generated_rows(run_dir: Path) -> list[dict[str, Any]]:
-    """The machine-written rows of a run's dataset."""
+    """Return the machine-written rows of a run's dataset."""
     return [
         row
         for path in sorted((run_dir / "dataset").glob("*.jsonl"))
@@ -147,7 +156,7 @@ def generated_rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
-    """The numbers of a verdict as JSON values; shares in [0, 1]."""
+    """Return the numbers of a verdict as JSON values; shares are in [0, 1]."""
     return {
         "instructions": verdict.instructions,
         "share_new": verdict.share_new,

@@ -1,13 +1,12 @@
-"""The training text: documents in the formats of `selfinstruct.generation.prompts`, made of
-the families and of the seeds.
+"""The training text: documents in the formats of `selfinstruct.generation.prompts`, from the families and the seeds.
 
-A document is a prompt and its continuation. The prompt is what a run would show (seed tasks and their instances), the
-continuation what it hopes for (tasks of the families, with right instances). Only continuations are learnt: a model
-of this size would otherwise spend itself on knowing the seeds by heart.
+A document is a prompt and its continuation. The prompt is one that a run would send (seed tasks and their instances).
+The continuation is a good completion (tasks of the families, with right instances). The model is trained only on
+continuations: else a model of this size would use its capacity to memorise the seeds.
 
-Documents come in the four forms of the prompts, as lists and blocks one after another, as worksheets (lists of tasks
-with their answers, in labels that change from document to document), and as plain prose. There is no chat format, and
-no bare instruction with its answer.
+Documents have the four forms of the prompts, or are worksheets (lists of tasks with their answers, with labels that
+change from document to document), plain prose, or repeated text. There is no chat format, and no instruction with its
+answer alone.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from tools.demo_model.lexicon import DESCRIPTIONS, NAMES, PLAIN_WORDS
 from tools.demo_model.wording import one_article
 
 INSTRUCTIONS_PER_FAMILY = 1000
-"""Different instructions of each family in the training text. Many times more are possible: see `instructions.py`."""
+"""Different instructions of each family in the training text. Far more are possible: see `instructions.py`."""
 
 LONGEST_PROMPT_CHARACTERS = 5500
-"""About 1,600 tokens: leaves room for new tasks in a context of 2,048."""
+"""About 1,600 tokens: this leaves room for new tasks in a context of 2,048."""
 
 
 _QUESTION = (
@@ -50,17 +49,17 @@ _ANSWER = (
     "Answer/A/Solution/Result/Reply/Done/Correct/Key/Solved/[answer]/[solution]/<a>/<answer>/## Answer/## Solution/"
     "* Answer/(answer)/=== Solution/->/=>/Yours/Written"
 ).split("/")
-"""Labels of worksheets. Every pair is as good as another, so that an answer does not depend on a particular word."""
+"""Labels of worksheets. All pairs are equally likely, so that an answer does not depend on a particular word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A training document; loss is taken on the text after the prompt only.
+    """A training document. The loss covers only the text after the prompt.
 
     Attributes:
-        prompt: the beginning of `text` that is not learnt.
+        prompt: the beginning of `text`, without loss.
         text: the whole document.
-        answers: (start, end) of the answers in `text` that its layout does not give away (see `build.py`).
+        answers: (start, end) of the answers in `text` that `build.py` cannot find by their labels.
     """
 
     prompt: str
@@ -70,9 +69,9 @@ class Document:
 
 @cache
 def instructions(seed: int = 0) -> tuple[tuple[str, Request], ...]:
-    """Every family instruction that the training text may hold, and what it asks for."""
+    """Return every instruction of a family that the training text may contain, with its request."""
     rng = random.Random(f"instructions {seed}")
-    found: dict[str, Request] = {}
+    requests: dict[str, Request] = {}
     for family in FAMILIES:
         # Some families have little room for variation: stop after enough tries.
         own: dict[str, Request] = {}
@@ -81,12 +80,12 @@ def instructions(seed: int = 0) -> tuple[tuple[str, Request], ...]:
             own.setdefault(text, request)
             if len(own) == INSTRUCTIONS_PER_FAMILY:
                 break
-        found |= own
-    return tuple(found.items())
+        requests |= own
+    return tuple(requests.items())
 
 
 def training_seeds() -> list[SeedTask]:
-    """The packaged seed tasks that can be shown in a prompt."""
+    """Return the packaged seed tasks that can be shown in a prompt."""
     return [task for task in load_seed_tasks(["seed_tasks"]) if can_be_shown(task)]
 
 
@@ -104,11 +103,11 @@ class Corpus:
         self._seed = seed
 
     def documents(self, stream: str = "", *, long: bool = False) -> Iterator[Document]:
-        """Documents without end.
+        """Yield documents without end.
 
         Args:
             stream: names one of many independent streams.
-            long: documents that fill a context of about 2,000 tokens, as prompts with ten seed tasks do.
+            long: make documents that fill a context of about 2,000 tokens, as prompts with ten seed tasks do.
         """
         rng = random.Random(f"documents {self._seed} {stream} {long}")
         kinds: dict[Callable[[random.Random, bool], Document], float] = {
@@ -130,7 +129,7 @@ class Corpus:
         if rng.random() < 0.7:
             shown = [task.instruction for task in rng.sample(self._seeds, 6)] + [text for text, _ in self._pick(rng, 2)]
             rng.shuffle(shown)
-        else:  # The first prompts of a run hold seeds alone, users may ask for other numbers.
+        else:  # The first prompts of a run hold only seeds, and users may set other numbers.
             shown = [task.instruction for task in rng.sample(self._seeds, rng.randint(2, 10))]
         new = [text for text, _ in self._pick(rng, rng.choice((8, 8, 12, 20, 28)))]
         prompt = _text(encode_proposal(shown, len(new), "completion"))
@@ -157,8 +156,8 @@ class Corpus:
         return _document(lambda examples: encode_classification("", examples, "completion"), shown, tasks)
 
     def _worksheet(self, rng: random.Random, long: bool) -> Document:
-        """Tasks with one instance each, in labels that only this document has; the first two show them, unlearnt."""
-        label, given, answer = rng.choice(_QUESTION), rng.choice(_INPUT), rng.choice(_ANSWER)
+        """Return tasks with one instance each, with labels of this document's own; the first two are the prompt."""
+        label, input_label, answer = rng.choice(_QUESTION), rng.choice(_INPUT), rng.choice(_ANSWER)
         after, between = rng.choice((": ", ":\n", "\n", " ")), rng.choice(("\n", "\n\n"))
         apart = rng.choice(("\n\n", "\n\n\n", "\n---\n", "\n* * *\n"))
         text, prompt, answers = "", "", list[tuple[int, int]]()
@@ -166,7 +165,7 @@ class Corpus:
             (instance, *_) = self._task(rng, *picked).instances
             text += (label + after if label else "") + picked[0]
             if instance.input:
-                text += between + (given + after if given else "") + instance.input
+                text += between + (input_label + after if input_label else "") + instance.input
             text += "\n" + answer + after
             answers.append((len(text), len(text) + len(instance.output)))
             text += instance.output + apart
@@ -183,9 +182,10 @@ class Corpus:
         return Document("", " ".join(lines))
 
     def _echo(self, rng: random.Random, long: bool) -> Document:
-        """Random words and sentences, each passage said again later: nothing teaches a small model to copy as fast.
+        """Return random words and sentences, each passage repeated later.
 
-        Without it the model wrote well-formed examples whose outputs ignored their inputs.
+        A small model learns to copy fastest from this. Without it the model wrote well-formed examples whose outputs
+        ignored their inputs.
         """
         passages = []
         for _ in range(rng.randint(3, 5)):
@@ -197,7 +197,7 @@ class Corpus:
     # ------------------------------------------------------------------------------------------ their parts
 
     def _shown(self, rng: random.Random, tasks: list[SeedTask], long: bool) -> list[SeedTask]:
-        """Some seed tasks for a prompt: up to twelve in a long one, none to two in another."""
+        """Return some seed tasks for a prompt: up to twelve for a long one, at most two for another."""
         room = rng.randint(1500, LONGEST_PROMPT_CHARACTERS) if long else 1200
         shown: list[SeedTask] = []
         for task in rng.sample(tasks, rng.randint(5, 12) if long else rng.choice((0, 0, 1, 1, 2))):
@@ -210,22 +210,22 @@ class Corpus:
     def _pick(
         self, rng: random.Random, count: int, pools: list[list[tuple[str, Request]]] | None = None
     ) -> list[tuple[str, Request]]:
-        """Instructions of different families, as far as there are enough."""
+        """Return instructions of different families; fewer than `count` if there are not enough families."""
         pools = pools or self._families
         chosen = rng.sample(pools, min(count, len(pools)))
         return [rng.choice(pool) for pool in chosen]
 
     def _task(self, rng: random.Random, text: str, request: Request, *, labels: bool = False) -> SeedTask:
-        """The instruction with some instances; with `labels` one for each answer that turns up first."""
+        """Return the instruction with some instances; with `labels`, one instance for each different answer."""
         wanted = rng.choice((2, 2, 3, 3, 4)) if request.family.given else 1
-        found: dict[str, Instance] = {}
+        instances: dict[str, Instance] = {}
         for _ in range(10):
             instance = request.instance(rng)
             if instance is not None:
-                found.setdefault(instance.output if labels else instance.input, instance)
-            if len(found) >= wanted:
+                instances.setdefault(instance.output if labels else instance.input, instance)
+            if len(instances) >= wanted:
                 break
-        return SeedTask("", text, tuple(found.values()), request.family.is_classification)
+        return SeedTask("", text, tuple(instances.values()), request.family.is_classification)
 
 
 def _text(prompt: object) -> str:

@@ -1,9 +1,9 @@
-"""The demo's own evaluation tasks: the families' tasks in wordings, and with instances, that the corpus never shows.
+"""The demo's own evaluation tasks: the families' tasks, with wordings and instances that the corpus never contains.
 
     python -m tools.demo_model.heldout
 
 Both are kept apart by construction: each family has wordings that only these tasks use (`Family.reserved`), and one
-instance in sixteen never goes into the corpus (`Family.reserves`). `leaks` checks it on the text itself.
+instance in sixteen never goes into the corpus (`Family.reserves`). `leaks` checks this on the text itself.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ _TRIES = 20
 
 
 def tasks(seed: int = SEED) -> list[SeedTask]:
-    """The held-out tasks, the same for the same seed: two of each family, with two instances where there is an input.
+    """Return the held-out tasks, the same for the same seed.
 
+    There are two of each family, with two instances if the family has an input.
     A family whose answers must be known by heart (the words of numbers) has none: all its instances are in the corpus.
     """
     rng = random.Random(f"held out {seed}")
-    found: dict[str, SeedTask] = {}
+    by_instruction: dict[str, SeedTask] = {}
     for family in FAMILIES:
         for k in range(TASKS_PER_FAMILY):
-            drawn = _new_task(family, rng, taken=found)
+            drawn = _new_task(family, rng, taken=by_instruction)
             if drawn is None:
                 break
             text, instances = drawn
             name = family.name.replace(" ", "_").replace("-", "_")
-            found[text] = SeedTask(
-                id=f"demo_{len(found) + 1:03d}",
+            by_instruction[text] = SeedTask(
+                id=f"demo_{len(by_instruction) + 1:03d}",
                 instruction=text,
                 instances=instances,
                 is_classification=family.is_classification,
@@ -51,11 +52,11 @@ def tasks(seed: int = SEED) -> list[SeedTask]:
                 category=family.name,
                 written_by="program",
             )
-    return list(found.values())
+    return list(by_instruction.values())
 
 
 def _new_task(family: Family, rng: random.Random, taken: Collection[str]) -> tuple[str, tuple[Instance, ...]] | None:
-    """An instruction in a reserved wording with enough reserved instances, which not all parameters have."""
+    """Return an instruction in a reserved wording with enough reserved instances; not all parameters have them."""
     for _ in range(_TRIES):
         text, request = compose(family, rng, reserved=True)
         instances = _instances(request, rng)
@@ -66,29 +67,29 @@ def _new_task(family: Family, rng: random.Random, taken: Collection[str]) -> tup
 
 def _instances(request: Request, rng: random.Random) -> tuple[Instance, ...]:
     wanted = 2 if request.family.given else 1
-    found: dict[str, Instance] = {}
+    instances: dict[str, Instance] = {}
     for _ in range(_TRIES):
         instance = request.instance(rng, reserved=True)
         if instance is not None:
-            # Two labels rather than two inputs, so that a constant answer scores one half.
-            found.setdefault(instance.output if request.family.is_classification else instance.input, instance)
-        if len(found) == wanted:
-            return tuple(found.values())
+            # Two different labels, so that a constant answer scores one half.
+            instances.setdefault(instance.output if request.family.is_classification else instance.input, instance)
+        if len(instances) == wanted:
+            return tuple(instances.values())
     return ()
 
 
 def leaks(held_out: Iterable[SeedTask], documents: Iterable[Document]) -> list[str]:
-    """What of the held-out tasks stands in the documents: instructions, and instances as the prompts write them."""
+    """Return the held-out instructions and instances that occur in the documents, as the prompts write them."""
     text = "\n".join(document.text for document in documents)
-    found = []
+    problems = []
     for task in held_out:
         if task.instruction in text:
-            found.append(f"{task.id}: instruction {task.instruction!r}")
+            problems.append(f"{task.id}: instruction {task.instruction!r}")
         for instance in task.instances:
             for written in _forms(instance):
                 if written in text:
-                    found.append(f"{task.id}: instance {written!r}")
-    return found
+                    problems.append(f"{task.id}: instance {written!r}")
+    return problems
 
 
 def _forms(instance: Instance) -> list[str]:
@@ -101,7 +102,7 @@ def _forms(instance: Instance) -> list[str]:
 
 
 def row(task: SeedTask) -> dict[str, Any]:
-    """The task in the schema of seed files."""
+    """Return the task in the schema of seed files."""
     return {
         "id": task.id,
         "name": task.name,

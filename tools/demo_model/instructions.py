@@ -1,10 +1,10 @@
-"""Whole instructions: an opening, the request of a family, an ending; and back from a text to what it asks for.
+"""Compose whole instructions from an opening, the request of a family and an ending; recognise them in a text.
 
     You are given a line from an old diary. Please write the third word of the line. Put your answer in brackets.
     ^ opening, says what is given           ^ request of the family "word position"  ^ ending, may change the form
 
-The parts are independent of each other, and each has many forms: the number of possible instructions is far above what
-any training text holds, so a model that has learnt the parts composes new ones.
+The parts are independent of each other, and each has many forms. So there are far more possible instructions than any
+training text holds, and a model that was trained on the parts composes new ones.
 """
 
 from __future__ import annotations
@@ -126,21 +126,25 @@ _FORM_PATTERNS = [(name, pattern(ending.rstrip("."), {})) for name, form in FORM
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an instruction asks for: a family, its parameters, and perhaps a form of the answer."""
+    """The request of an instruction: a family, its parameters, and perhaps a form of the answer."""
 
     family: Family
     params: Params
     form: str = ""
 
     def answer(self, rng: random.Random, text: str) -> str:
-        """A right answer for an input."""
+        """Return a right answer for an input."""
         plain = self.family.answer(rng, self.params, text)
         return FORMS[self.form].apply(plain) if self.form else plain
 
     def instance(self, rng: random.Random, *, reserved: bool = False) -> Instance | None:
-        """An input with a right answer, of those kept out of the training text or of the others.
+        """Return an input with a right answer; None if no try gave one.
 
-        None when none of the wanted kind turned up: there may be none for these parameters.
+        Some parameters have no such instance.
+
+        Args:
+            rng: source of randomness.
+            reserved: whether it is one of those kept out of the training text.
         """
         for _ in range(_TRIES):
             text = self.family.draw(rng, self.params)
@@ -150,7 +154,7 @@ class Request:
         return None
 
     def is_right(self, text: str, answer: str) -> bool:
-        """Whether an answer is right for an input."""
+        """Return whether an answer is right for an input."""
         if not self.form:
             return self.family.is_right(self.params, text, answer)
         plain = self.family.solve(self.params, text) if self.family.solve else None
@@ -168,12 +172,18 @@ def _write_out(wording: str, family: Family, rng: random.Random) -> str:
 
 
 def _fitting(wordings: tuple[str, ...], family: Family) -> list[str]:
-    """Openings that speak of the input only where there is one."""
+    """Return the openings; without those that mention the input if the family has none."""
     return [w for w in wordings if family.given or "GIVEN" not in w]
 
 
 def compose(family: Family, rng: random.Random, *, reserved: bool = False) -> tuple[str, Request]:
-    """An instruction of a family in random words, and what it asks for."""
+    """Return an instruction of a family in random words, and its request.
+
+    Args:
+        family: of the request.
+        rng: source of randomness.
+        reserved: use a wording that is kept out of the training text.
+    """
     ask, params = family.ask(rng, reserved=reserved)
     lead = ""
     if "?" not in ask and rng.random() < 0.4:
@@ -193,7 +203,7 @@ def compose(family: Family, rng: random.Random, *, reserved: bool = False) -> tu
 
 
 def recognise(text: str) -> Request | None:
-    """What an instruction asks for, or None when no family's wording, or more than one, is in it.
+    """Return the request of an instruction; None if it contains the wording of no family, or of several.
 
     >>> request = recognise("For a quiz, count the letters in the word. Use brackets around the answer.")
     >>> request.family.name, request.form, request.is_right("lamp", "(4)")
@@ -206,10 +216,10 @@ def recognise(text: str) -> Request | None:
     best: dict[str, tuple[int, Request]] = {}
     for family in FAMILIES:
         for wording in family.patterns:
-            found = wording.search(text)
-            if found and len(found[0]) > best.get(family.name, (0,))[0]:
-                params = {slot: family.slots[slot].read(words) for slot, words in found.groupdict().items()}
-                best[family.name] = len(found[0]), Request(family, params, form)
+            match = wording.search(text)
+            if match and len(match[0]) > best.get(family.name, (0,))[0]:
+                params = {slot: family.slots[slot].read(words) for slot, words in match.groupdict().items()}
+                best[family.name] = len(match[0]), Request(family, params, form)
     longest = sorted(best.values(), key=lambda hit: hit[0], reverse=True)
     if not longest or (len(longest) > 1 and longest[0][0] == longest[1][0]):
         return None

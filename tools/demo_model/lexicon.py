@@ -1,4 +1,4 @@
-"""The words of the demo's world: few enough that a model of a few million parameters meets each of them often."""
+"""The words of the demo's tasks: so few that a model of a few million parameters sees each of them often."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ _TOPICS = {
     ),
 }
 TOPIC_WORDS = {topic: (subjects.split("/"), ends.split("/")) for topic, (subjects, ends) in _TOPICS.items()}
-"""Subjects and predicates of sentences, by topic; any of either gives the topic away."""
+"""Subjects and predicates of sentences, by topic; each of them alone shows the topic."""
 
 INTENT_PHRASES: dict[str, list[str]] = {
     "complaint": (

@@ -16,7 +16,7 @@ from tools.demo_model.lexicon import CITIES, COLOURS, DAYS, NAMES, NUMBERS, PLUR
 Tense = Literal["past", "present", "future"]
 TENSES: tuple[Tense, ...] = ("past", "present", "future")
 PARTS = ("number", "colour", "city", "day")
-"""What a sentence may hold beside a person, a verb and a thing."""
+"""Optional parts of a sentence, besides a person, a verb and a thing."""
 
 _SETS: dict[str, frozenset[str]] = {
     "person": frozenset(NAMES),
@@ -29,7 +29,7 @@ _SETS: dict[str, frozenset[str]] = {
 
 
 def words(text: str) -> list[str]:
-    """The words of a text without punctuation.
+    """Return the words of a text without punctuation.
 
     >>> words("Is it red, or blue?")
     ['Is', 'it', 'red', 'or', 'blue']
@@ -38,12 +38,18 @@ def words(text: str) -> list[str]:
 
 
 def conjugate(verb: Verb, tense: Tense) -> str:
-    """The verb after a name, in a tense."""
+    """Return the verb in a tense, as it follows a name."""
     return {"past": verb.past, "present": verb.third, "future": f"will {verb.base}"}[tense]
 
 
 def make(rng: random.Random, *, with_parts: Sequence[str] = (), tense: Tense | None = None) -> str:
-    """A sentence about who does what to which thing, with the parts asked for (of `PARTS`) and perhaps others."""
+    """Return a sentence about a person who does something with a thing.
+
+    Args:
+        rng: source of randomness.
+        with_parts: parts of `PARTS` that the sentence must have; others are added at random.
+        tense: of the verb; default: any.
+    """
     name, verb, thing = rng.choice(NAMES), rng.choice(VERBS), rng.choice(THINGS)
     shown = {part for part in PARTS if part in with_parts or rng.random() < 0.3}
     colour = f"{rng.choice(COLOURS)} " if "colour" in shown else ""
@@ -62,16 +68,16 @@ def _any_tense(rng: random.Random) -> Tense:
 
 
 def find(kind: str, text: str) -> str | None:
-    """The only word of a kind ("person", "city", ...) in the text, or None when there is none or more than one."""
+    """Return the only word of a kind ("person", "city", ...) in the text; None if there is none or more than one."""
     hits = [word for word in words(text) if word in _SETS[kind]]
     return hits[0] if len(hits) == 1 else None
 
 
 def mentions(kind: str, text: str) -> bool:
-    """Whether a word of this kind stands in the text."""
+    """Return whether the text contains a word of this kind."""
     return any(word in _SETS[kind] for word in words(text))
 
 
 def kind_of(word: str) -> str | None:
-    """What a word is ("person", "city", ...) in these sentences, if it is one of the kinds."""
+    """Return the kind of a word ("person", "city", ...) in these sentences, or None."""
     return next((kind for kind, members in _SETS.items() if word in members), None)

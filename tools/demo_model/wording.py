@@ -1,12 +1,12 @@
-"""One wording, two uses: it writes instructions, and it recognises them in a text.
+"""Wordings, which both write instructions and recognise them in a text.
 
 A wording is a line such as
 
     [write|copy|give] the {nth} word of the [sentence|line]
 
-where `[a|b|c]` is a free choice of words and `{nth}` a slot whose value changes what is asked. As a writer it makes one
-choice of each; as a pattern it matches all of them and reads the slots back. So a new combination that a model
-composes of these pieces is understood without any further rule.
+where `[a|b|c]` is a free choice of words and `{nth}` a slot whose value changes the request. To write, it makes one
+choice of each. As a pattern, it matches all choices and reads the values of the slots. So a new combination of these
+pieces that a model composes is recognised without any other rule.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _PIECE = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 
 
 class Slot(Protocol):
-    """A part of an instruction that means something: said in words, read back from them."""
+    """A part of an instruction with a value: `say` writes the value in words, `read` reads it from them."""
 
     @property
     def pattern(self) -> str:
-        """A regular expression, without named groups, of everything that `say` can say."""
+        """Return a regular expression, without named groups, that matches everything `say` can return."""
 
     def pick(self, rng: random.Random) -> Any:
-        """A value."""
+        """Return a random value."""
 
     def say(self, value: Any, rng: random.Random) -> str:
-        """The words for a value."""
+        """Return words for a value."""
 
     def read(self, text: str) -> Any:
-        """The value that the words stand for."""
+        """Return the value that the words mean."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,25 @@ class Choice:
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Choice:
-        """Words that stand for themselves."""
+        """Return a slot whose values are the words themselves."""
         return cls({word: word for word in words})
 
     @cached_property
     def pattern(self) -> str:
-        """See `Slot`."""
+        """Return the regular expression; see `Slot`."""
         longest_first = sorted(self.meanings, key=len, reverse=True)
         return "|".join(map(re.escape, longest_first))
 
     def pick(self, rng: random.Random) -> Any:
-        """See `Slot`."""
+        """Return a random value; see `Slot`."""
         return self.meanings[rng.choice(list(self.meanings))]
 
     def say(self, value: Any, rng: random.Random) -> str:
-        """See `Slot`."""
+        """Return words for a value; see `Slot`."""
         return rng.choice([words for words, meaning in self.meanings.items() if meaning == value])
 
     def read(self, text: str) -> Any:
-        """See `Slot`."""
+        """Return the value of the words; see `Slot`."""
         return {words.casefold(): meaning for words, meaning in self.meanings.items()}[text.casefold()]
 
 
@@ -79,25 +79,31 @@ class Labels:
 
     @cached_property
     def pattern(self) -> str:
-        """See `Slot`."""
+        """Return the regular expression; see `Slot`."""
         one = "(?:" + "|".join(map(re.escape, self.options)) + ")"
         return f"{one}(?:, {one})*,? or {one}"
 
     def pick(self, rng: random.Random) -> tuple[str, ...]:
-        """See `Slot`."""
+        """Return a random value; see `Slot`."""
         return tuple(rng.sample(self.options, rng.randint(self.fewest, min(self.most, len(self.options)))))
 
     def say(self, value: tuple[str, ...], rng: random.Random) -> str:
-        """See `Slot`."""
+        """Return words for a value; see `Slot`."""
         return f"{', '.join(value[:-1])} or {value[-1]}"
 
     def read(self, text: str) -> tuple[str, ...]:
-        """See `Slot`."""
+        """Return the value of the words; see `Slot`."""
         return tuple(re.split(r",? or |, ", text.lower()))
 
 
 def say(wording: str, slots: Mapping[str, Slot], params: Params, rng: random.Random) -> str:
-    """Write a wording out with these slot values and random free choices.
+    """Return a wording with these values of its slots and random free choices.
+
+    Args:
+        wording: with free choices and slots.
+        slots: by name.
+        params: value of each slot.
+        rng: source of randomness.
 
     >>> say("name a [small ]{what}", {"what": Choice.of(["apple"])}, {"what": "apple"}, random.Random(0))
     'name an apple'
@@ -111,12 +117,12 @@ def say(wording: str, slots: Mapping[str, Slot], params: Params, rng: random.Ran
 
 
 def one_article(text: str) -> str:
-    """Put "an" for "a" before a vowel (not where "a" is the name of a letter)."""
+    """Replace "a" by "an" before a vowel (not where "a" is the name of a letter)."""
     return re.sub(r"(?<!letter )\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", text)
 
 
 def pattern(wording: str, slots: Mapping[str, Slot]) -> re.Pattern[str]:
-    """A regular expression that finds the wording, in any of its forms, inside a text, with a named group per slot."""
+    """Return a regular expression that matches the wording, with any choices, inside a text; slots are named groups."""
     out, end = [], 0
     for match in _PIECE.finditer(wording):
         out.append(re.escape(wording[end : match.start()]))
@@ -133,5 +139,5 @@ def pattern(wording: str, slots: Mapping[str, Slot]) -> re.Pattern[str]:
 
 
 def slots_of(wording: str) -> list[str]:
-    """Names of the slots in a wording, in order."""
+    """Return the names of the slots in a wording, in order."""
     return [slot for _, slot in _PIECE.findall(wording) if slot]
