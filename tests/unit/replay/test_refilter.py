@@ -176,7 +176,7 @@ def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, t
     state = run_scripted(config)
     assert state.complete and {i.id for i in state.pool} == {i.id for i in new.pool}, "filled, and no more"
     assert export(config).instructions.with_instances > counts.instructions.with_instances
-    assert "was filtered again; its prompts" in (output / "dataset" / "README.md").read_text()
+    assert "was filtered again; the prompts of that run" in (output / "dataset" / "README.md").read_text()
 
 
 def test_a_target_that_is_no_longer_reached_lets_the_undecided_in(make_config: Any, tmp_path: Path) -> None:

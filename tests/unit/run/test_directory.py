@@ -132,11 +132,13 @@ def test_a_damaged_journal_is_named_with_its_line(run: RunDirectory) -> None:
         run.header()
 
 
-def test_a_line_in_writing_is_left_out_of_a_live_run_alone(run: RunDirectory) -> None:
+def test_a_damaged_last_line_is_no_error_in_a_live_run_alone(run: RunDirectory) -> None:
     whole = run.state().counts()
     with run.journal.open("ab") as stream:
-        stream.write(b'{"kind": "prop')
+        stream.write(b"\0\0\n")
     assert run.state(live=True).counts() == whole
+    with pytest.raises(InputError, match=r"journal\.jsonl, line \d+ .*damaged"):
+        run.state()
 
 
 def test_a_configuration_that_is_missing_or_damaged(run: RunDirectory) -> None:
