@@ -1,11 +1,11 @@
 """The compiled part of the novelty index: splitting into words, the inverted lists, LCS, the searches.
 
-One file on purpose: numba's disk cache looks only at the file of the function it caches, so a change in a helper of
-another file would leave stale code behind. Traps of numba that shape the code: an expression that mixes uint64 and a
+All kernels are in one file: numba's disk cache checks only the file of the function that it caches, so it would not
+notice a changed helper in another file. Two properties of numba shape the code: an expression that mixes uint64 and a
 signed integer silently becomes float64 (hence `_U`); a signed index costs a test for negative values, which keeps LLVM
 from vectorising (hence unsigned indices in the two scans that matter).
 
-Arrays belong to the caller (`compiled.py`). A kernel that runs out of room returns how far it came.
+Arrays belong to the caller (`compiled.py`). A kernel that runs out of room returns how many texts are done.
 """
 
 # mypy: ignore-errors
@@ -26,7 +26,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # Reference counts (`_nrt`) are switched off: the kernels keep no array, and an atomic count at every access to a field
 # takes a third of the time. For the same reason they allocate nothing.
 _OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
-# Whatever is called often is inlined: a call hands over every field of every array, some 150 machine words.
+# Functions that are called often are inlined: a call passes every field of every array, some 150 machine words.
 _inner = njit(forceinline=True, **_OPTIONS)
 _apart = njit(**_OPTIONS)
 
@@ -34,8 +34,8 @@ _apart = njit(**_OPTIONS)
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call and keep the machine code on disk.
 
-    numba keeps it beside the source, else (a read-only installation) under the user's cache directory, or wherever
-    NUMBA_CACHE_DIR says. Where none of these can be written it raises, and the code is compiled again in every process.
+    numba writes it beside the source, else (a read-only installation) into the user's cache directory, or into
+    NUMBA_CACHE_DIR. If none of these can be written, numba raises, and every process compiles the code again.
     """
     try:
         return njit(cache=True, **_OPTIONS)(function)
@@ -44,7 +44,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Words(NamedTuple):
-    """The vocabulary: a hash table of words by linear hashing, which grows by one bucket per word and so never pauses.
+    """The vocabulary: a hash table of words by linear hashing, which grows by one bucket per word, without pauses.
 
     A word is its number, from 0. Up to seven bytes are the key itself; a longer word has bit 63 set in its key, a hash,
     and its bytes in `letters`.
@@ -76,8 +76,8 @@ class Lists(NamedTuple):
     A posting is (text, length class, position in the order, 64-bit signature). Up to `_LONG` postings of a word are
     one block of `arena`, two 64-bit words each. Longer lists are divided by length class: a directory of `_CLASSES`
     entries (offset << 32 | count), each a block of c signatures, then c text numbers (32 bits), then c positions
-    (8 bits, ascending), so that a scan reads 8 bytes per posting, and only postings it must. Blocks have room for 2^k
-    or 3 * 2^k postings; a list that outgrows its block moves, and blocks left behind are used again.
+    (8 bits, ascending), so that a scan reads 8 bytes per posting, and only the postings it needs. Blocks have room for
+    2^k or 3 * 2^k postings; a list that outgrows its block moves, and the old block is used again.
     """
 
     rank: Array  # (ranked words,) uint32
@@ -117,7 +117,7 @@ _FOLD = np.array(
 
 @intrinsic
 def _popcount(typing_context: Any, word: Any) -> Any:
-    """Number of set bits of a uint64; LLVM vectorises it where the processor can."""
+    """Return the number of set bits of a uint64; LLVM vectorises it where the processor can."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -127,7 +127,7 @@ def _popcount(typing_context: Any, word: Any) -> Any:
 
 @intrinsic
 def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of array[index] (uint64) without waiting for it."""
+    """Prefetch the cache line of array[index] (uint64)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -147,7 +147,7 @@ def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
 @_inner
 def _f_measure(lcs, m, n):
-    """`verdict.rouge_l` again: the float that rouge_score computes."""
+    """Return the float that rouge_score computes, as `decision.rouge_l` does."""
     if lcs == 0:
         return 0.0
     precision = lcs / n
@@ -157,7 +157,7 @@ def _f_measure(lcs, m, n):
 
 @_apart
 def _least(m, n, threshold):
-    """Lmin[m][n]: the smallest LCS whose float F exceeds the threshold; min(m, n) + 1 when none does."""
+    """Return Lmin[m][n]: the smallest LCS whose float F exceeds the threshold; min(m, n) + 1 when none does."""
     most = min(m, n)
     lcs = min(int(threshold * (m + n) * 0.5), most)
     while lcs > 0 and _f_measure(lcs - 1, m, n) > threshold:
@@ -169,7 +169,7 @@ def _least(m, n, threshold):
 
 @_apart
 def _shortest(n, threshold):
-    """The smallest m whose texts can exceed the threshold with a text of n words (all m words common)."""
+    """Return the smallest m whose texts can exceed the threshold with a text of n words (all m words common)."""
     m = max(int(threshold * n / (2.0 - threshold)) - 1, 1)
     while _least(m, n, threshold) > m:
         m += 1
@@ -178,7 +178,7 @@ def _shortest(n, threshold):
 
 @_kernel
 def fill_least_table(threshold, table):
-    """Lmin for lengths below TABLE; row n, column m."""
+    """Fill a table of Lmin for lengths below TABLE; row n, column m."""
     for n in range(TABLE):
         for m in range(TABLE):
             table[n, m] = _least(m, n, threshold) if m and n else 1
@@ -186,7 +186,7 @@ def fill_least_table(threshold, table):
 
 @_apart
 def _prefix(n, threshold):
-    """How many words of a text of n words, rarest first, must be looked at.
+    """Return how many words of a text of n words, rarest first, must be looked up.
 
     A pair above the threshold has a common subsequence, hence at least as many common words, of a >= Lmin. In a common
     order of all words the first common one has a - 1 others behind it in both texts, so it is at a position
@@ -235,7 +235,7 @@ def _split(words):
 
 @_inner
 def _word(words, data, begin, end, key, insert):
-    """Number of the word data[begin:end]; a new one is added, or UNKNOWN."""
+    """Return the number of the word data[begin:end]. A new word is added, or UNKNOWN is returned."""
     bucket = _bucket(key, words.size)
     word = np.int64(words.heads[bucket])
     while word:
@@ -272,7 +272,7 @@ def _word(words, data, begin, end, key, insert):
 def split_texts(data, bounds, insert, words, tokens, start):
     """Write the words of the texts data[bounds[i] : bounds[i + 1] - 1] to tokens[start[i] : start[i + 1]].
 
-    Returns the number of texts done: fewer than all when the vocabulary might not hold the words of the next.
+    Return the number of texts done: fewer than all if the vocabulary may lack room for the words of the next.
     """
     for i in range(bounds.size - 1):
         at, end = bounds[i], bounds[i + 1] - 1
@@ -328,7 +328,7 @@ def _slot(token):
 
 @_inner
 def _mask_words(tokens, begin, end, keys, masks):
-    """For every block of 64 words, a table from word to the bit mask of its places; `SLOTS` slots per block."""
+    """Make, for every block of 64 words, a table from word to the bit mask of its places; `SLOTS` slots per block."""
     blocks = (end - begin + 63) >> 6
     for k in range(blocks * SLOTS):
         keys[k] = UNKNOWN
@@ -359,7 +359,7 @@ def _mask(keys, masks, base, token):
 
 @_inner
 def _lcs(tokens, begin, end, n, keys, masks, carry, needed):
-    """LCS of a text with the candidate of n words with these masks, or -1 when it is certainly less than `needed`.
+    """Return the LCS of a text with the candidate of n words with these masks; -1 if it is surely less than `needed`.
 
     Bit-parallel (Hyyrö 2004): 64 words of the candidate at a time, against every word of the text. `carry` takes the
     sum's carry of each word of the text from one block to the next.
@@ -393,7 +393,7 @@ def _lcs(tokens, begin, end, n, keys, masks, carry, needed):
 
 @_inner
 def _class(m):
-    """Length class: lengths below 64 themselves, then eight classes per doubling; monotone in m."""
+    """Return the length class: lengths below 64 themselves, then eight classes per doubling; monotone in m."""
     if m < TABLE:
         return m
     octave = 0
@@ -404,7 +404,7 @@ def _class(m):
 
 @_inner
 def _size(count):
-    """(size number, capacity) of the smallest block that holds `count` postings: 1, 2, 3, 4, 6, 8, 12, 16, 24 ..."""
+    """Return (size number, capacity) of the smallest block for `count` postings: 1, 2, 3, 4, 6, 8, 12, 16, 24 ..."""
     if count <= 1:
         return 0, 1
     number, power = 1, 2
@@ -481,7 +481,7 @@ def _append_to_bucket(lists, entry, text, position, sign):
 
 @_inner
 def _append(lists, token, text, length_class, position, sign):
-    """Add a posting to a word's list; False, and nothing done, when the arena might lack the room."""
+    """Add a posting to a word's list. Return False, and do nothing, if the arena may lack the room."""
     count = np.int64(lists.heads[token] & _LOW32)
     block = np.int64(lists.heads[token] >> _U(32))
     room = lists.arena.size - lists.size[0] - _ROOM
@@ -548,7 +548,7 @@ def _order(tokens, begin, end, rank, order):
 
 @_kernel
 def index_texts(docs, lists, last, threshold, order, prefixes):
-    """Put the texts up to `last` into the lists; returns False when there is no room to go on.
+    """Put the texts up to `last` into the lists; return False if there is no room to continue.
 
     `order`: int64, as long as the longest text. `prefixes`: (TABLE,) int64, zeros, keeps `_prefix` of short texts.
     """
@@ -584,7 +584,7 @@ def index_texts(docs, lists, last, threshold, order, prefixes):
 
 @_kernel
 def count_words(docs, counts):
-    """Occurrences of each word in all texts."""
+    """Count the occurrences of each word in all texts."""
     for k in range(docs.start[docs.size[0]]):
         counts[docs.tokens[k]] += 1
 
@@ -621,7 +621,7 @@ class Query(NamedTuple):
 
 @_inner
 def _take_up(query, start, i, bound):
-    """Turn to candidate i, for which only an F above `bound` counts."""
+    """Start with candidate i, for which only an F above `bound` counts."""
     query.span[0] = start[i]
     query.span[1] = start[i + 1]
     query.span[2] = 0
@@ -671,9 +671,9 @@ def _prepare(query):
 
 @_apart
 def _common_words(query, tokens, begin, end):
-    """(size of the common bag of words, words of the text that the candidate holds at all); sets `places`.
+    """Return (size of the common bag of words, words of the text that are in the candidate); set `places`.
 
-    The first bounds the LCS at a fraction of its cost.
+    The first number is an upper bound of the LCS, at a fraction of its cost.
     """
     common, present = 0, 0
     for k in range(begin, end):
@@ -696,8 +696,8 @@ def _lcs_of_long(query, m, n, left, needed):
     """`_lcs` for more than 64 words, after `_common_words`: a word of the text at a time, against a row of the matrix.
 
     A common subsequence of `needed` words skips at most m - needed words of the text and n - needed of the candidate,
-    so its pairs of places lie in a band about the diagonal; matches outside are not looked at. What they could give is
-    less than `needed`. `left` words of the text are still to come: that bounds what can be added.
+    so its pairs of places lie in a band about the diagonal; matches outside are skipped, since they could only
+    give less than `needed`. `left` counts the words of the text not read yet: it bounds what they can add.
     """
     width = (n + 63) >> 6
     for word in range(width):
@@ -736,7 +736,7 @@ def _lcs_of_long(query, m, n, left, needed):
 
 @_inner
 def _score(query, docs, text):
-    """F with a text; any smaller number when it surely does not reach the bound."""
+    """Return F with a text; any smaller number if it surely does not reach the bound."""
     begin, end = docs.start[text], docs.start[text + 1]
     m, n = end - begin, query.span[1] - query.span[0]
     if m == 0 or n == 0:
@@ -797,7 +797,7 @@ def _scan(query, docs, first, last):
 
 
 class Seeds(NamedTuple):
-    """How often each seed holds each word: every accepted candidate needs its nearest seed."""
+    """How often each seed holds each word; used to find the nearest seed of each accepted candidate."""
 
     counts: Array  # (words, seeds) uint8, at most 255; no rows when there are too many seeds, which are scanned then
     lengths: Array  # (seeds,) float64
@@ -807,7 +807,8 @@ class Seeds(NamedTuple):
 def _nearest_seed(query, docs, seeds):
     """Set the best of `query` to the nearest seed (ties: the earliest).
 
-    Words in common bound the LCS; of 175 seeds that leaves a handful to compare. The loops over a row are vectorised.
+    The number of common words bounds the LCS, so that only a few of 175 seeds must be compared. The loops
+    over a row are vectorised.
     """
     n, number = query.span[1] - query.span[0], seeds.lengths.size
     query.scores[0] = -1.0
@@ -856,7 +857,7 @@ def _limits(query, threshold, table):
 
 @_inner
 def _consider(query, docs, text, threshold, table):
-    """Compare with one text, unless that was done lately; equal scores go to the earlier text."""
+    """Compare with one text, unless that was done recently; of equal scores the earlier text is kept."""
     mark = (query.span[3] << 40) | text
     if query.seen[text & (query.seen.size - 1)] == mark:
         return
@@ -893,7 +894,10 @@ def _search_list(query, docs, lists, block, count, merged, threshold, table):
 
 @_inner
 def _nearest_sign(arena, block, count, sign):
-    """Least number of differing bits among `count` signatures. No branch, unsigned indices: LLVM vectorises it."""
+    """Return the least number of differing bits among `count` signatures.
+
+    It has no branch and unsigned indices, so that LLVM vectorises it.
+    """
     first = _U(block)
     least = np.int64(64)
     for k in range(_U(count)):
@@ -949,7 +953,7 @@ def _search(query, docs, lists, threshold, table):
     for m in range(TABLE):
         reach[m] = -1
     _limits(query, threshold, table)
-    # Most of the time goes into waiting for memory, so everything is asked for well before it is read.
+    # Most of the time is spent waiting for memory, so everything is prefetched well before it is read.
     for place in range(window[4] + 1):
         token = query.order[place] & 0xFFFFFFFF
         if token < lists.heads.size:
@@ -997,11 +1001,11 @@ def _search(query, docs, lists, threshold, table):
 
 @_kernel
 def search(query, start, first, last, docs, lists, seeds, threshold, table, scores, texts, seed_scores, seed_texts):
-    """For the candidates first <= i < last: the nearest text above the threshold; if there is none, the nearest seed.
+    """Find, for the candidates first <= i < last, the nearest text above the threshold; if none, the nearest seed.
 
     scores[i], texts[i]: the best F above the threshold and the earliest text that has it; -1 when there is none.
-    seed_scores[i], seed_texts[i]: the same among the seeds, whatever the F; -1 when there are no seeds.
-    Writes nothing else, so that threads can share the candidates.
+    seed_scores[i], seed_texts[i]: the same among the seeds, for any F; -1 when there are no seeds.
+    It writes nothing else, so that threads can share the candidates.
     """
     for i in range(first, last):
         _take_up(query, start, i, threshold)
@@ -1020,9 +1024,9 @@ def search(query, start, first, last, docs, lists, seeds, threshold, table, scor
 def commit(query, start, new, refused, docs, scores, texts, accepted):
     """Compare the candidates with the texts from `new` on, accepted since `search`, and append those that are new.
 
-    scores[i], texts[i] come from `search` and are brought up to date; accepted[i] is the decision. refused[i] rejects a
-    candidate unseen (a text without words that is there already). Returns the number of candidates done: fewer than all
-    when `docs` has no room for the next.
+    scores[i], texts[i] come from `search` and are updated; accepted[i] is the decision. refused[i] rejects a candidate
+    without a comparison (a text without words that is already in the index). Return the number of candidates done:
+    fewer than all if `docs` has no room for the next.
     """
     for i in range(start.size - 1):
         begin, end = start[i], start[i + 1]
@@ -1057,7 +1061,7 @@ def _append_text(docs, tokens, begin, end, sign):
 
 @_kernel
 def append(tokens, start, docs, sign):
-    """Append texts without deciding on them; returns the number done."""
+    """Append texts without deciding on them; return the number done."""
     for i in range(start.size - 1):
         begin, end = start[i], start[i + 1]
         if docs.start[docs.size[0]] + end - begin > docs.tokens.size or docs.size[0] + 2 > docs.start.size:
@@ -1069,7 +1073,7 @@ def append(tokens, start, docs, sign):
 
 @_kernel
 def nearest(query, start, first, last, before, docs, scores, texts):
-    """The k nearest of the first before[i] texts, whatever the F, for the candidates first <= i < last.
+    """Find the k nearest of the first before[i] texts, for any F, for the candidates first <= i < last.
 
     scores, texts: (candidates, k), best first; text -1 where there are fewer than k.
     """
