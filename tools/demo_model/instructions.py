@@ -166,9 +166,9 @@ def _sentence(text: str) -> str:
 
 
 def _write_out(wording: str, family: Family, rng: random.Random) -> str:
-    given = rng.choice(family.given) if family.given else ""
+    input_name = rng.choice(family.given) if family.given else ""
     slots = {name: slot.pick(rng) for name, slot in _SLOTS.items() if f"{{{name}}}" in wording}
-    return say(wording.replace("GIVEN", given), _SLOTS, slots, rng)
+    return say(wording.replace("GIVEN", input_name), _SLOTS, slots, rng)
 
 
 def _fitting(wordings: tuple[str, ...], family: Family) -> list[str]:
