@@ -110,7 +110,7 @@ def test_without_a_journal_it_is_no_run_directory(tmp_path: Path, name: str, mak
     run = RunDirectory(tmp_path / "run")
     if make:
         run.path.mkdir()
-    with pytest.raises(InputError, match=r"run is no run directory: it has no journal\.jsonl; start one with"):
+    with pytest.raises(InputError, match=r"run is not a run directory: it has no journal\.jsonl; start one"):
         READERS[name](run)
 
 
