@@ -16,6 +16,7 @@ import pytest
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
 from selfinstruct.run.lines import from_json
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow tests first, so that no process works alone on the last of them."""
     folders = ["integration", "faults"]
     items.sort(key=lambda item: folders.index(name) if (name := item.path.parent.name) in folders else len(folders))
+
+
+@pytest.fixture(autouse=True)
+def _no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test leave `--debug` switched on for the next one: the programs set it in the environment."""
+    monkeypatch.setenv(DEBUG_VARIABLE, "")
 
 
 VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()

@@ -84,7 +84,8 @@ def read(path: Path) -> Iterator[ExportedRow]:
             and field.
     """
     for number, row in jsonl.read(path):
-        for name in ("id", "instruction", "input", "output"):
+        row = {"origin": "generated", **row}
+        for name in ("id", "instruction", "input", "output", "origin"):
             if not isinstance(row.get(name), str):
                 raise InputError(f"{path}, line {number}: `{name}` must be a string, got {repr(row.get(name))[:80]}")
         if not isinstance(row.get("is_classification"), bool):
@@ -95,5 +96,5 @@ def read(path: Path) -> Iterator[ExportedRow]:
             row["input"],
             row["output"],
             row["is_classification"],
-            str(row.get("origin", "generated")),
+            row["origin"],
         )

@@ -68,5 +68,5 @@ class LockedDirectory:
         try:
             owner = json.loads(self.owner.read_text())
             return f"process {owner['pid']} on {owner['host']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "another process"

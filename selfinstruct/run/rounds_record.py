@@ -114,7 +114,7 @@ def read_rounds(path: Path) -> Rounds:
     """
     try:
         return msgspec.convert(json.loads(path.read_bytes()), Rounds)
-    except (OSError, ValueError) as error:  # A validation error is a ValueError.
+    except (OSError, ValueError, RecursionError) as error:  # A validation error is a ValueError.
         raise InputError(f"{path}: cannot be read: {error}; restore it, or start again with --overwrite") from error
 
 

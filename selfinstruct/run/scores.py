@@ -309,7 +309,7 @@ def read_scores(path: Path) -> Scores:
     """
     try:
         return msgspec.convert(_renamed(json.loads(path.read_bytes())), Scores)
-    except (OSError, ValueError) as error:  # msgspec.ValidationError is a ValueError.
+    except (OSError, ValueError, RecursionError) as error:  # msgspec.ValidationError is a ValueError.
         raise InputError(f"{path}: cannot be read: {error}; run `selfinstruct evaluate` again") from error
 
 

@@ -232,7 +232,7 @@ def read_training_record(path: Path) -> TrainingRecord | None:
         return msgspec.convert(json.loads(path.read_bytes()), TrainingRecord, strict=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
         raise InputError(f"{path}: cannot be read as a training record: {error}") from error
 
 

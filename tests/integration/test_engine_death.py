@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from selfinstruct.engines.processes import lives
+from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
 from tests.conftest import journal_lines
 
@@ -93,7 +94,7 @@ def check_whole(run: Run, said: str, cause: str) -> None:
     assert proposals == list(range(len(proposals)))
     followed = [(line["kind"], line["id"]) for line in lines if line["kind"] in ("classification", "instances")]
     assert len(followed) == len(set(followed))
-    state = replay(lines)
+    state = replay(read_lines(run.folder / "journal.jsonl"))
     assert state.complete and len(state.pool) == TARGET and not state.failures.keys() & {("proposal", "refused")}
     assert cause in said and said.count("the engine is back") >= 1
     metrics = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]

@@ -147,7 +147,7 @@ async def answer(
         )
     zero_shot = arm.prompting == "zero_shot"
     if zero_shot:
-        _set_template(engine, plan)
+        set_template(engine, plan.prompt_format, plan.chat_template_path)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
     with AnswerProgress(arm.name, len(questions), label) as progress:
 
@@ -178,13 +178,19 @@ async def together(waiting: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _set_template(engine: EvaluationEngine, plan: EvaluationPlan) -> None:
-    """Give the engine a chat template if the model has none, and let it end answers at the template's end token."""
+def set_template(engine: EvaluationEngine, prompt_format: prompt_formats.PromptFormat, path: str | None) -> None:
+    """Give the engine a chat template if the model has none, and let it end answers at the template's end token.
+
+    Args:
+        engine: the engine; one that already has a chosen template is not changed.
+        prompt_format: the prompt format of the tuning.
+        path: the file or tokenizer of `--chat_template_path`; None without that argument.
+    """
     tokenizer = engine.tokenizer
     if engine.has_chat_template and engine.chat_template is None:
         end = prompt_formats.ending(tokenizer) or tokenizer.eos_token
     elif engine.chat_template is None:
-        end = prompt_formats.prepare(tokenizer, plan.prompt_format, path=plan.chat_template_path).end_token
+        end = prompt_formats.prepare(tokenizer, prompt_format, path=path).end_token
         engine.chat_template, engine.has_chat_template = tokenizer.chat_template, True
     else:
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfinstruct.errors import InputError
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
 from selfinstruct.run.training_record import TrainingRecord, write_training_record
 
@@ -83,3 +84,17 @@ def test_arms_are_those_with_rows_of_the_part(tmp_path: Path) -> None:
     assert evaluation.arms("predictions") == ["base", "base-few-shot", "tuned"]
     assert evaluation.arms("loss") == ["base"]
     assert evaluation.arms("judge") == []
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '"x"', "{", ""])
+def test_a_damaged_file_of_a_stage_is_one_error(tmp_path: Path, text: str) -> None:
+    run = RunDirectory(tmp_path)
+    for path, read in (
+        (run.dataset.counts_path, run.dataset.export_counts),
+        (run.model.record_path, run.model.training_record),
+        (run.evaluation.scores_path, run.evaluation.scores),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(InputError, match=path.name):
+            read()

@@ -369,5 +369,5 @@ async def test_an_endpoint_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("url", ["http://user:key@host/v1", "host/v1"])
 def test_an_endpoint_that_must_not_be_written_down(make_config: Any, url: str) -> None:
-    with pytest.raises(ValueError, match="keys go into OPENAI_API_KEY"):
+    with pytest.raises(ValueError, match="set the key as OPENAI_API_KEY"):
         make_config(evaluate={"judge_endpoint": url})
