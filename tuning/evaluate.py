@@ -35,7 +35,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = RunDirectory(options.run_dir)
     if options.config is None and not run.config_path.exists():
         raise InputError(
-            f"{run.path} is no run directory: it has no {run.config_path.name}; give one with --config FILE"
+            f"{run.path} is not a run directory: it has no {run.config_path.name}; give one with --config FILE"
         )
     if options.score_only and options.model:
         raise ConfigError("--score-only scores the answers that are kept; leave out --model")

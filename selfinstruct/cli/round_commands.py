@@ -65,7 +65,7 @@ def regenerate(
 
     settings = config_file or RunDirectory(run).config_path
     if config_file is None and not settings.exists():
-        raise InputError(f"{settings} is missing, so {run} is no run directory; give a configuration with --config")
+        raise InputError(f"{settings} is missing, so {run} is not a run directory; give a configuration with --config")
     passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(settings, options, passed_on)
 

@@ -84,7 +84,7 @@ def config_of(run: Path, parameters: dict[str, Any], passed_on: dict[str, Any] |
         passed_on: further values by dotted name.
 
     Raises:
-        InputError: it is no run directory, or has no configuration.
+        InputError: it is not a run directory, or has no configuration.
     """
     from selfinstruct.formats import jsonl
     from selfinstruct.run.directory import RunDirectory

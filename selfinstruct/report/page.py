@@ -24,7 +24,7 @@ def write_report(run_dir: Path) -> Path:
     """Write the report of a run, also if some stages are not done. The same files give the same bytes.
 
     Raises:
-        InputError: `run_dir` is no run directory, or one of its files is damaged.
+        InputError: `run_dir` is not a run directory, or one of its files is damaged.
     """
     path = RunDirectory(run_dir).report
     jsonl.write_text(path, render(collect(run_dir)))

@@ -240,7 +240,7 @@ def test_what_cannot_be_rewritten_is_refused(source: Config, make_config: Any, t
         rewrite(source, Config.model_validate(source.model_dump() | {"regenerate": {"model": "better"}}))
     with pytest.raises(ConfigError, match="--model MODEL"):
         rewrite(source, rewriting(source, model=None))
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         rewrite(make_config(output_dir=str(tmp_path / "nowhere")))
     rewrite(source)
     again = Config.model_validate(source.model_dump() | {"output_dir": f"{source.output_dir}-new"})

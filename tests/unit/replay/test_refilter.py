@@ -308,7 +308,7 @@ def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_fil
     filters = Filters()
     with pytest.raises(ConfigError, match="already holds a run"):
         refilter(run, run, filters)
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         refilter(tmp_path, tmp_path / "new", filters)
     with RunDirectory(tmp_path / "held").locked(), pytest.raises(RunLockedError):
         refilter(run, tmp_path / "held", filters)

@@ -279,7 +279,7 @@ def test_copies_are_never_overwritten_and_go_with_the_run(run: Path, make_config
 def test_a_run_in_use_is_left_alone(run: Path) -> None:
     with RunDirectory(run).locked(), pytest.raises(RunLockedError):
         repair(run)
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         repair(run.parent)
 
 

@@ -132,7 +132,7 @@ def test_the_writer_is_seen_without_touching_its_lock(make_config: Any) -> None:
         process.kill()
         process.wait()
     assert status.status(run).writer.alive is False
-    assert "is gone" in shown(status.status(run))
+    assert "has ended" in shown(status.status(run))
 
 
 def test_a_later_process_with_the_same_number_is_not_the_writer(make_config: Any) -> None:
@@ -148,7 +148,7 @@ def test_a_writer_on_another_machine_cannot_be_seen(make_config: Any) -> None:
     (run / ".lock.owner").write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
     found = status.status(run)
     assert found.writer == Writer(1, "elsewhere", None)
-    assert "cannot be seen" in shown(found)
+    assert "state unknown" in shown(found)
     (run / ".lock.owner").write_text('{"pid": ')
     assert status.status(run).writer is None
 
@@ -191,5 +191,5 @@ def test_an_empty_journal_is_a_run_that_has_not_begun(tmp_path: Path) -> None:
 
 
 def test_no_run_directory(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         status.status(tmp_path)

@@ -247,7 +247,7 @@ def test_samples_stay_as_the_run_grows(make_config: Any) -> None:
 
 
 def test_no_run_directory(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
