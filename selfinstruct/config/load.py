@@ -103,9 +103,12 @@ class _Source:
             raise ConfigError(f"{self.path}{line}: not valid YAML: {error.problem}") from error
         except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
             raise ConfigError(f"{self.path}: not valid YAML: {error}") from error
-        if not isinstance(value or {}, dict):
+        if value is None:  # An empty file.
+            return {}
+        if not isinstance(value, dict):
             raise ConfigError(f"{self.path}: expected a mapping of options, got {type(value).__name__}")
-        return {_RENAMED.get(key, key): of_key for key, of_key in (value or {}).items()}
+        options: dict[str, Any] = value
+        return {_RENAMED.get(key, key): of_key for key, of_key in options.items()}
 
     def where(self, keys: Sequence[str]) -> str:
         """Return where the value of these keys was given."""

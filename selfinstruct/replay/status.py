@@ -127,7 +127,7 @@ def status(run_dir: Path) -> RunStatus:
             "generate": _generate(state, going),
             "export": _export(run, state),
             "tune": _tune(run),
-            "evaluate": Stage(run.evaluation.scores_path.exists()),
+            "evaluate": _evaluate(run),
             "report": _report(run),
         },
         regenerate=_regenerate(state),
@@ -167,6 +167,16 @@ def _export(run: RunDirectory, state: RunState) -> Stage:
     if (instructions, instances) == (len(state.pool), state.num_instances):
         return Stage(True)
     return Stage(False, f"out of date: written at {instructions} instructions and {instances} instances")
+
+
+def _evaluate(run: RunDirectory) -> Stage:
+    if not run.evaluation.scores_path.exists():
+        return Stage(False)
+    try:
+        run.evaluation.scores()
+    except InputError:
+        return Stage(False, f"{run.evaluation.scores_path.name} is damaged")
+    return Stage(True)
 
 
 def _tune(run: RunDirectory) -> Stage:

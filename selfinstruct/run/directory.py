@@ -23,6 +23,9 @@ from selfinstruct.run.metrics import Measurement, read_measurements
 from selfinstruct.run.rounds_record import Rounds, read_rounds
 from selfinstruct.run.state import NO_HEADER, RunState, replay
 
+ROUNDS = "rounds.json"
+"""In a directory of rounds: what was done in each."""
+
 
 class RunDirectory(LockedDirectory):
     """The files of a run. The constructor does not access the disk.
@@ -63,6 +66,8 @@ class RunDirectory(LockedDirectory):
 
     def require_journal(self) -> None:
         """Raise `InputError` unless this is a run directory with a journal."""
+        if not self.journal.exists() and (self.path / ROUNDS).exists():
+            raise InputError(f"{self.path} holds rounds; name one of them, for example {self.path / 'best'}")
         if not self.journal.exists():
             raise InputError(
                 f"{self.path} is not a run directory: it has no {self.journal.name}; start one with "
@@ -165,7 +170,7 @@ class RoundsDirectory(LockedDirectory):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.config_path = path / "config.yaml"
-        self.rounds_path = path / "rounds.json"
+        self.rounds_path = path / ROUNDS
         self.best = path / "best"
         self.report = path / "report.html"
 

@@ -214,3 +214,9 @@ def test_no_is_text_and_true_is_true(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("tune: {save_strategy: no, packing: true, learning_rate: 1e-5}\n")
     assert load_config(path, {}).tune.arguments == {"save_strategy": "no", "packing": True, "learning_rate": 1e-5}
+
+
+@pytest.mark.parametrize("text", ["[]", "0", "false", '""', "- model: demo"])
+def test_a_file_that_is_no_mapping_is_refused(write: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a mapping of options"):
+        load_config(write(text), {})

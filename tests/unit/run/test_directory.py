@@ -248,3 +248,9 @@ def test_an_owner_that_cannot_be_read_is_another_process(tmp_path: Path, raw: by
             directory.owner.write_bytes(raw)
         with pytest.raises(RunLockedError, match="written by another process; wait for it"), directory.locked():
             pass
+
+
+def test_a_directory_of_rounds_is_told_apart_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "rounds.json").write_text("{}")
+    with pytest.raises(InputError, match=r"holds rounds; name one of them, for example .*best"):
+        RunDirectory(tmp_path).require_journal()
