@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def prepare_environment(verbose: bool = False) -> None:
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
         # A forked engine would inherit the lock on the run directory, and open files with it.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        # FlashInfer's sampler compiles at the first use, which ends an engine on a machine without nvcc (vLLM 49497).
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
@@ -42,6 +45,10 @@ def prepare_environment(verbose: bool = False) -> None:
         }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # What is compiled at run time is built with `ninja`, which is in an environment that need not be activated.
+    own, path = sysconfig.get_path("scripts"), os.environ.get("PATH", "")
+    if own not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{own}" if path else own
     vllm_plugin.watch_children()
 
 
@@ -218,7 +225,7 @@ class VLLMEngine(TokenizedPrompts):
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)
         by_token = self._first_tokens(request.choices) if request.choices else None
-        outcome = await self._complete(ids, self._sampling(request, by_token))
+        outcome = await self._complete(ids, **self._sampling(request, by_token))
         answer = outcome.outputs[0]
         if answer.finish_reason == "abort":  # No caller aborts requests that it waits for: the engine is shutting down.
             raise EngineError("vLLM's engine was asked to end")
@@ -239,21 +246,12 @@ class VLLMEngine(TokenizedPrompts):
         """
         if self._adapter and adapts_output(self._adapter):
             raise RequestFailed("adapted_output_layer", "vLLM would measure the output layer without its adapter")
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         length = len(prompt_ids) + len(response_ids)
         if length >= self.context_length:
             raise RequestFailed("prompt_too_long", f"{length} tokens and one more > {self.context_length}")
-        sampling = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        sampling = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0, "detokenize": False}
         async with self._measuring:
-            outcome = await self._complete(prompt_ids + response_ids, sampling)
+            outcome = await self._complete(prompt_ids + response_ids, **sampling)
         by_position = outcome.prompt_logprobs[len(prompt_ids) :]
         return float(sum(at[token].logprob for at, token in zip(by_position, response_ids, strict=True)))
 
@@ -274,24 +272,32 @@ class VLLMEngine(TokenizedPrompts):
         self._last_words.discard()
         gc.collect()
 
-    async def _complete(self, ids: list[int], sampling: Any) -> Any:
-        """Send one request to vLLM and return its final output."""
+    async def _complete(self, ids: list[int], **sampling: Any) -> Any:
+        """Send one request to vLLM and return its final output.
+
+        Args:
+            ids: tokens of the prompt.
+            sampling: of vLLM's `SamplingParams`.
+        """
+        from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         self._counter += 1
         lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
         outcome = None
         try:
-            outputs = self._llm.generate({"prompt_token_ids": ids}, sampling, f"r{self._counter}", lora_request=lora)
+            parameters = SamplingParams(**sampling, output_kind=RequestOutputKind.FINAL_ONLY)
+            outputs = self._llm.generate({"prompt_token_ids": ids}, parameters, f"r{self._counter}", lora_request=lora)
             async for outcome in outputs:  # noqa: B007 - the last one is wanted
                 pass
-        except EngineDeadError as error:
-            raise self._dead() from error
-        except (ValueError, EngineGenerateError) as error:
-            if self._llm is None or self._llm.errored:  # Any error may be the first sign that the engine ended.
+        except Exception as error:  # vLLM's refusals have no common class: ValueError in 0.22, VLLMError in 0.32.
+            # Any error may be the first sign that the engine ended.
+            if isinstance(error, EngineDeadError) or self._llm is None or self._llm.errored:
                 raise self._dead() from error
-            raise RequestFailed("refused", str(error)[:500]) from error
+            cause = error.__cause__ or error  # vLLM hides unexpected errors behind one without a message.
+            raise RequestFailed("refused", f"{type(cause).__name__}: {cause}"[:500]) from error
         if outcome is None or not outcome.outputs:
             raise RequestFailed("no_output")
         return outcome
@@ -305,10 +311,7 @@ class VLLMEngine(TokenizedPrompts):
         advice = out_of_memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
 
-    def _sampling(self, request: Request, by_token: dict[int, str] | None) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
+    def _sampling(self, request: Request, by_token: dict[int, str] | None) -> dict[str, Any]:
         wanted = request.sampling
         common = {
             "temperature": wanted.temperature,
@@ -316,19 +319,17 @@ class VLLMEngine(TokenizedPrompts):
             "top_k": wanted.top_k,
             "min_p": wanted.min_p,
             "seed": _stable_seed(request.key) if wanted.sampling_seed else None,
-            "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if by_token is not None:
-            return SamplingParams(**common, max_tokens=1, allowed_token_ids=sorted(by_token))
-        return SamplingParams(
-            **common,
-            max_tokens=wanted.max_tokens,
-            presence_penalty=wanted.presence_penalty,
-            frequency_penalty=wanted.frequency_penalty,
-            repetition_penalty=wanted.repetition_penalty,
-            stop=list(request.stop) or None,
-            stop_token_ids=None if self.end_token_id is None else [self.end_token_id],
-        )
+            return common | {"max_tokens": 1, "allowed_token_ids": sorted(by_token)}
+        return common | {
+            "max_tokens": wanted.max_tokens,
+            "presence_penalty": wanted.presence_penalty,
+            "frequency_penalty": wanted.frequency_penalty,
+            "repetition_penalty": wanted.repetition_penalty,
+            "stop": list(request.stop) or None,
+            "stop_token_ids": None if self.end_token_id is None else [self.end_token_id],
+        }
 
     def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:
         """Return the choice for each first token, or None when two choices begin with the same token.
@@ -345,6 +346,7 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any])
     """Return vLLM's own engine; block until the model is loaded."""
     try:
         from vllm import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise EngineError(
@@ -355,7 +357,8 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any])
         engine_args = AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
-    return AsyncLLM.from_engine_args(engine_args)
+    # By its context vLLM chooses how much it computes at once. `AsyncLLM`'s own stands for 128 sequences on every GPU.
+    return AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:

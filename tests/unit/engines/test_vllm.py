@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import sysconfig
 import threading
 import types
 from collections.abc import AsyncIterator
@@ -14,11 +16,12 @@ import pytest
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines import startup
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.vllm import VLLMEngine
+from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
 
 DeadError = type("EngineDeadError", (Exception,), {})
 GenerateError = type("EngineGenerateError", (Exception,), {})
+ValidationError = type("VLLMValidationError", (Exception,), {})  # of vLLM 0.32; a ValueError in 0.22
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +97,31 @@ async def test_a_death_says_how_it_came() -> None:
         await engine.generate(ASKED)
 
 
-@pytest.mark.parametrize("error", [GenerateError(), ValueError("bad")])
+@pytest.mark.parametrize("error", [GenerateError(), ValueError("bad"), ValidationError("bad"), RuntimeError("bad")])
 async def test_an_error_fails_the_request_unless_the_engine_is_dead(error: Exception) -> None:
     with pytest.raises(RequestFailed, match="refused"):
         await make(PlayedLLM(error)).generate(ASKED)
     with pytest.raises(EngineError, match="died"):
         await make(PlayedLLM(error, errored=True)).generate(ASKED)
+
+
+async def test_sampling_that_vllm_refuses_fails_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise ValidationError("top_k is too large")
+
+    monkeypatch.setattr("vllm.SamplingParams", refuse)
+    engine = make(PlayedLLM(finished("stop")))
+    with pytest.raises(RequestFailed, match="VLLMValidationError: top_k is too large"):
+        await engine.generate(ASKED)
+    with pytest.raises(RequestFailed, match="top_k is too large"):
+        await engine.response_logprob([1], [2])
+
+
+async def test_an_error_that_vllm_hides_is_named() -> None:
+    error = GenerateError()
+    error.__cause__ = KeyError("no such adapter")
+    with pytest.raises(RequestFailed, match="KeyError: 'no such adapter'"):
+        await make(PlayedLLM(error)).generate(ASKED)
 
 
 async def test_progress_counts_tokens_of_requests_under_way() -> None:
@@ -118,6 +140,28 @@ async def test_closing_twice_is_harmless() -> None:
     await engine.close()
     await engine.close()
     assert llm.shutdowns == 1 and engine.progress() == 0
+
+
+# ------------------------------------------------------------------------------------------------------ the environment
+
+
+def test_flashinfers_sampler_is_off_unless_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles when the engine warms up, and ends it on a machine without nvcc or ninja."""
+    monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin"})
+    prepare_environment()
+    assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin", "VLLM_USE_FLASHINFER_SAMPLER": "1"})
+    prepare_environment()
+    assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/usr/bin", "/usr/bin:{}"), ("{}:/bin", "{}:/bin"), (None, "{}")])
+def test_programs_of_the_environment_are_found(monkeypatch: pytest.MonkeyPatch, path: str, expected: str) -> None:
+    own = sysconfig.get_path("scripts")
+    monkeypatch.setattr(os, "environ", {"PATH": path.format(own)} if path else {})
+    prepare_environment()
+    prepare_environment()
+    assert os.environ["PATH"] == expected.format(own)
 
 
 # ----------------------------------------------------------------------------------------------- the thread that starts
