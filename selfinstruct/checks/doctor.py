@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -52,7 +53,8 @@ def examine() -> list[Check]:
     """Check this machine. Imports torch, vLLM and TRL, which takes about ten seconds; changes nothing."""
     hardware = Hardware.here()
     checks = [python(), *packages(), *imports()]
-    return [*checks, gpu(hardware), compiler(hardware), memory(hardware), disk(free_disk(Path())), *shm(), demo_model()]
+    checks += [gpu(hardware), compiler(hardware), *build_tools(hardware), memory(hardware), disk(free_disk(Path()))]
+    return [*checks, *shm(), demo_model()]
 
 
 def can_run_demo(checks: list[Check]) -> bool:
@@ -156,6 +158,48 @@ def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.whic
             return Check("compiler", "ok", path)
     remedy = "install g++ (apt-get install g++), or give --engine.enforce-eager, which is slower on a GPU"
     return Check("compiler", "warning" if hardware.gpus else "ok", "none", remedy if hardware.gpus else "")
+
+
+def build_tools(
+    hardware: Hardware, find: Callable[[str], str | None] = shutil.which, headers: str | None = None
+) -> Iterator[Check]:
+    """Check for what compiles kernels on a GPU at run time, besides the C++ compiler.
+
+    Args:
+        hardware: of this machine; without a GPU nothing is compiled.
+        find: returns the path of a program.
+        headers: the folder of Python's C headers; default: this interpreter's.
+    """
+    if not hardware.gpus:
+        return
+    header = Path(headers or sysconfig.get_path("include")) / "Python.h"
+    if header.exists():
+        yield Check("Python headers", "ok", str(header.parent))
+    else:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        remedy = f"Triton compiles with them: apt-get install {version}, or use a Python of uv or conda, which has them"
+        yield Check("Python headers", "warning", f"{header} is missing", remedy)
+    if ninja := find("ninja"):
+        yield Check("ninja", "ok", ninja)
+    else:
+        yield Check("ninja", "warning", "none", "FlashInfer compiles with it: pip install ninja")
+    yield _nvcc(hardware, find)
+
+
+def _nvcc(hardware: Hardware, find: Callable[[str], str | None]) -> Check:
+    """Check for CUDA's compiler, where FlashInfer looks for it."""
+    toolkit = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    path = find(f"{toolkit}/bin/nvcc") if toolkit else find("nvcc") or find("/usr/local/cuda/bin/nvcc")
+    if path:
+        return Check("nvcc", "ok", path)
+    install = "install the CUDA toolkit and set CUDA_HOME"
+    if os.environ.get("VLLM_USE_FLASHINFER_SAMPLER", "0") != "0":
+        return Check("nvcc", "warning", "none", f"unset VLLM_USE_FLASHINFER_SAMPLER, or {install}")
+    # vLLM's own attention comes compiled for 8.0 to 9.0. On others it may take FlashInfer's.
+    if all(8.0 <= gpu.capability < 10.0 for gpu in hardware.gpus):
+        return Check("nvcc", "ok", "none; on these GPUs only some quantized models need it")
+    remedy = f"attention may be compiled on this GPU: {install}, or give --engine.attention-backend TRITON_ATTN"
+    return Check("nvcc", "warning", "none", remedy)
 
 
 def memory(hardware: Hardware) -> Check:

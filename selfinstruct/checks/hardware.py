@@ -18,11 +18,19 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; sizes in bytes."""
+    """One GPU; sizes in bytes.
+
+    Attributes:
+        name: of its kind.
+        total: its memory.
+        free: memory that programs can still take.
+        capability: CUDA's number of its generation, 9.0 for Hopper; 0: not known.
+    """
 
     name: str
     total: int
     free: int
+    capability: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +52,31 @@ class Hardware:
 
 
 def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
-    """Yield the GPUs of nvidia-smi's CSV (index, uuid, name, MiB in total, MiB free) that CUDA_VISIBLE_DEVICES allows.
+    """Yield the GPUs of nvidia-smi's CSV that CUDA_VISIBLE_DEVICES allows.
 
-    >>> list(visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995\\n1, GPU-b2, NVIDIA H100, 81559, 402\\n", "0"))
-    [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120)]
+    Its columns are index, uuid, name, MiB in total, MiB free, and compute capability.
+
+    >>> list(
+    ...     visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995, 9.0\\n1, GPU-b2, NVIDIA H100, 81559, 402, 9.0\\n", "0")
+    ... )
+    [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120, capability=9.0)]
     """
     wanted = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
     for row in table.splitlines():
         cells = [cell.strip() for cell in row.split(",")]
-        if len(cells) != 5 or not (cells[3].isdigit() and cells[4].isdigit()):
+        if len(cells) != 6 or not (cells[3].isdigit() and cells[4].isdigit()):
             continue  # "[N/A]" of a GPU in MIG mode, or of one that shares the machine's memory.
-        index, uuid, name, total, free = cells
+        index, uuid, name, total, free, capability = cells
         if wanted is None or any(index == want or (want and uuid.startswith(want)) for want in wanted):
-            yield Gpu(name, int(total) << 20, int(free) << 20)
+            known = re.fullmatch(r"\d+\.\d+", capability)
+            yield Gpu(name, int(total) << 20, int(free) << 20, float(capability) if known else 0.0)
 
 
 def _nvidia_smi() -> str:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    query = ["--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    query = ["--query-gpu=index,uuid,name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
     try:
         return subprocess.run([tool, *query], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -69,6 +69,26 @@ def test_hardware(tmp_path: Path) -> None:
     assert list(doctor.shm(tmp_path / "none")) == [] and len(list(doctor.shm(tmp_path))) == 1
 
 
+def test_what_compiles_at_run_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(capability: float, *programs: str, headers: Path = tmp_path) -> dict[str, str]:
+        machine = Hardware((Gpu("GPU", 80 * GIB, 79 * GIB, capability),), 0, 0)
+        checks = doctor.build_tools(machine, lambda name: name if name in programs else None, str(headers))
+        return {check.name: needs_remedy(check).verdict for check in checks}
+
+    for name in ("CUDA_HOME", "CUDA_PATH", "VLLM_USE_FLASHINFER_SAMPLER"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "Python.h").touch()
+    assert list(doctor.build_tools(CPU, lambda _: None)) == []
+    assert found(9.0, "ninja") == {"Python headers": "ok", "ninja": "ok", "nvcc": "ok"}
+    assert found(9.0, headers=tmp_path / "none") == {"Python headers": "warning", "ninja": "warning", "nvcc": "ok"}
+    assert found(10.0)["nvcc"] == found(7.5)["nvcc"] == found(0.0)["nvcc"] == "warning"
+    assert found(10.0, "nvcc")["nvcc"] == found(10.0, "/usr/local/cuda/bin/nvcc")["nvcc"] == "ok"
+    monkeypatch.setenv("CUDA_HOME", "/opt/cuda")
+    assert found(10.0, "nvcc")["nvcc"] == "warning" and found(10.0, "/opt/cuda/bin/nvcc")["nvcc"] == "ok"
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    assert found(9.0)["nvcc"] == "warning"
+
+
 def test_the_demo_model(tmp_path: Path) -> None:
     found = doctor.demo_model()
     assert found.verdict == "ok" and "4096 tokens" in found.found

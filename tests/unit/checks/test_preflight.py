@@ -127,11 +127,15 @@ def test_memory_against_the_model(
 
 
 def test_gpus_as_the_driver_tells_of_them() -> None:
-    table = "0, GPU-aa, NVIDIA H100, 81559, 80000\n1, GPU-bb, Tesla, 16000, 15000\n2, GPU-cc, GB10, [N/A], [N/A]\nno\n"
+    table = (
+        "0, GPU-aa, NVIDIA H100, 81559, 80000, 9.0\n1, GPU-bb, Tesla, 16000, 15000, [N/A]\n"
+        "2, GPU-cc, GB10, [N/A], [N/A], 12.1\nno\n"
+    )
     names = lambda visible: [gpu.name for gpu in visible_gpus(table, visible)]  # noqa: E731
     assert names(None) == ["NVIDIA H100", "Tesla"]
     assert names("1") == names("GPU-b") == ["Tesla"] and names("") == [] and names("-1") == []
     assert next(visible_gpus(table, None)).free == 80000 << 20
+    assert [gpu.capability for gpu in visible_gpus(table, None)] == [9.0, 0.0]
 
 
 def test_the_context_against_the_prompts(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
