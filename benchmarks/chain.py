@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from selfinstruct.checks.hardware import processor
+from selfinstruct.hardware import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 

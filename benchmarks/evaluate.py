@@ -21,12 +21,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.checks.hardware import processor
 from selfinstruct.config.load import load_config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.formats import jsonl
+from selfinstruct.hardware import processor
 from selfinstruct.packaged import packaged_folder
 from selfinstruct.records import Completion
 from selfinstruct.run.directory import RunDirectory

@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.checks.hardware import processor
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.generate import generate
+from selfinstruct.hardware import processor
 from selfinstruct.records import Completion
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import (

@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from rouge_score import rouge_scorer
 
-from selfinstruct.checks.hardware import processor
+from selfinstruct.hardware import processor
 from selfinstruct.novelty import NoveltyIndex, index, tokenize
 from selfinstruct.novelty.scan import ScanIndex
 

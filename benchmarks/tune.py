@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import records
-from selfinstruct.checks.hardware import processor
+from selfinstruct.hardware import processor
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 
 ROOT = Path(__file__).resolve().parents[1]

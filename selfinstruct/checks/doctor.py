@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from selfinstruct.checks.hardware import Hardware, free_disk
+from selfinstruct.hardware import Hardware, free_disk
 from selfinstruct.packaged import model_path
 from selfinstruct.text import GIB, size_text
 

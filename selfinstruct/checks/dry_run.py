@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from selfinstruct.checks.estimate import ACCEPTED_SHARE, tokens_per_s
-from selfinstruct.checks.hardware import free_disk
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
+from selfinstruct.hardware import free_disk
 from selfinstruct.text import duration, size_text, visible
 
 

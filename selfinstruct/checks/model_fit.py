@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.checks.hardware import Hardware
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.engines.vllm import default_parallelism
 from selfinstruct.errors import ConfigError
+from selfinstruct.hardware import Hardware
 from selfinstruct.text import GIB, size_text
 
 _GPU_SHARE = 0.9

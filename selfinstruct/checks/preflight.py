@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
-from selfinstruct.checks.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer, weight_bytes
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.engines.models import adapter_arguments, resolve_model
@@ -27,6 +26,7 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text

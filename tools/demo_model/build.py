@@ -30,7 +30,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from selfinstruct.checks.hardware import processor
+from selfinstruct.hardware import processor
 from selfinstruct.packaged import model_path
 from tools.demo_model.corpus import Corpus, Document, instructions, training_seeds
 

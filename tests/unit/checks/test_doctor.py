@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from selfinstruct.checks import doctor
 from selfinstruct.checks.doctor import Check
-from selfinstruct.checks.hardware import Gpu, Hardware
 from selfinstruct.cli import cli
+from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.text import GIB
 
 CPU = Hardware((), 20 * GIB, 24 * GIB)

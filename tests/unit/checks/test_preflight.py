@@ -16,12 +16,12 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from selfinstruct.checks import preflight
 from selfinstruct.checks.dry_run import text
 from selfinstruct.checks.estimate import estimate, tuned_bytes
-from selfinstruct.checks.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Instances, Proposal
 from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.text import GIB, size_text
 
 HOST = Hardware((), 64 * GIB, 64 * GIB)
