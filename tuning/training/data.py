@@ -1,8 +1,5 @@
 """The exported dataset -> token ids and labels.
 
-    {"id": "p000012-03/0", ..., "prompt": [{"role": "user", "content": "..."}],
-     "completion": [{"role": "assistant", "content": "..."}]}
-
 Rows are tokenized here once, in batches, so that the checks see the ids and labels that `SFTTrainer` trains on. They
 are the ids and labels that `SFTTrainer` itself would make of the same rows (a test compares them).
 """
@@ -16,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl
-from selfinstruct.records import SPLITS, TRAIN, Message
+from selfinstruct.formats import conversations, jsonl
+from selfinstruct.formats.conversations import Conversation
+from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.run.folders import DatasetDirectory
 
 if TYPE_CHECKING:
@@ -27,18 +25,7 @@ IGNORE_INDEX = -100
 """The label of a token that the loss ignores (torch's `ignore_index`)."""
 _MAX_PROBLEMS = 20
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row in TRL's prompt-completion form; `instruction` is empty where the dataset has no such field."""
-
-    id: str
-    prompt: tuple[Message, ...]
-    completion: tuple[Message, ...]
-    instruction: str = ""
-
-
-Rows = Mapping[str, Sequence[Row]]
+Rows = Mapping[str, Sequence[Conversation]]
 """Rows by split."""
 
 
@@ -66,7 +53,7 @@ class TokenizedRow:
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-def load_splits(folder: Path) -> dict[str, list[Row]]:
+def load_splits(folder: Path) -> dict[str, list[Conversation]]:
     """Read the splits of an exported dataset; a missing validation file counts as an empty one.
 
     Raises:
@@ -77,7 +64,11 @@ def load_splits(folder: Path) -> dict[str, list[Row]]:
     if not train.exists():
         raise InputError(f"{train} does not exist; export the dataset first: selfinstruct export RUN")
     problems: list[str] = []
-    splits = {split: _read(dataset.split(split), problems) for split in SPLITS}
+    splits: dict[str, list[Conversation]] = {}
+    for split in SPLITS:
+        path = dataset.split(split)
+        splits[split], invalid = conversations.read(path) if path.exists() else ([], [])
+        problems += invalid
     if problems:
         more = f"\n... and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
         raise InputError("\n".join(problems[:_MAX_PROBLEMS]) + more)
@@ -94,7 +85,7 @@ def fingerprint(rows: Rows) -> str:
 
 
 def tokenize(
-    rows: Sequence[Row], tokenizer: Any, *, completion_only: bool = True, assistant_template: str | None = None
+    rows: Sequence[Conversation], tokenizer: Any, *, completion_only: bool = True, assistant_template: str | None = None
 ) -> list[TokenizedRow]:
     """Render rows through the tokenizer's chat template and choose the trained tokens.
 
@@ -149,35 +140,3 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
         if x != y:
             return position
     return min(len(a), len(b))
-
-
-def _read(path: Path, problems: list[str]) -> list[Row]:
-    rows = []
-    for number, row in jsonl.read(path) if path.exists() else ():
-        invalid = [name for name in ("prompt", "completion") if not _is_conversation(row.get(name))]
-        if invalid:
-            problems.append(
-                f"{path}, line {number}: {' and '.join(f'`{name}`' for name in invalid)} must be a list of messages "
-                f'[{{"role": "user", "content": "..."}}], got {str(row.get(invalid[0]))[:80]!r}'
-            )
-        else:
-            instruction = row.get("instruction")
-            rows.append(
-                Row(
-                    str(row.get("id", number)),
-                    tuple(row["prompt"]),
-                    tuple(row["completion"]),
-                    instruction if isinstance(instruction, str) else "",
-                )
-            )
-    return rows
-
-
-def _is_conversation(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value
-        )
-    )

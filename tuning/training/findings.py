@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 
 from selfinstruct.engines.models import LORA_RANKS
 from selfinstruct.errors import InputError
+from selfinstruct.formats.conversations import Conversation
 from selfinstruct.run.training_record import Finding
-from tuning.training.data import IGNORE_INDEX, Row, TokenizedRow
+from tuning.training.data import IGNORE_INDEX, TokenizedRow
 
 _MAX_EXAMPLES = 5
 _SHOWN_TOKENS = 30
@@ -53,7 +54,9 @@ def check_rows(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Fin
     return [finding for check in _ROW_CHECKS for finding in check(rows, limits)]
 
 
-def of_rows(name: str, rows: Sequence[TokenizedRow] | Sequence[Row], message: Callable[[int], str]) -> list[Finding]:
+def of_rows(
+    name: str, rows: Sequence[TokenizedRow] | Sequence[Conversation], message: Callable[[int], str]
+) -> list[Finding]:
     """Return a finding about rows, or none where there are no rows.
 
     Args:
@@ -102,7 +105,7 @@ def check_settings(model: _Adapter, *, merge: str = "both", packing: str | None 
     return findings
 
 
-def check_template(rows: Sequence[Row], *, has_markers: bool, assistant_only_loss: bool) -> list[Finding]:
+def check_template(rows: Sequence[Conversation], *, has_markers: bool, assistant_only_loss: bool) -> list[Finding]:
     """Check that the chat template has `{% generation %}` markers where they decide which tokens are trained.
 
     Args:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import evaluation_tasks
+from selfinstruct.formats.conversations import Conversation
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.run.training_record import Finding
-from tuning.training.data import Row
 from tuning.training.findings import of_rows
 
 THRESHOLD = 0.7
 """Two instructions with a ROUGE-L F above this ask the same; the export leaves out rows by the same measure."""
 
 
-def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding]:
+def of_validation(train: Sequence[Conversation], held_out: Sequence[Conversation]) -> list[Finding]:
     """Find training rows whose prompt is also in the validation split of unseen tasks."""
     prompts = {_prompt(row) for row in held_out}
     return of_rows(
@@ -25,7 +25,7 @@ def of_validation(train: Sequence[Row], held_out: Sequence[Row]) -> list[Finding
     )
 
 
-def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
+def of_evaluation(train: Sequence[Conversation], names: Sequence[str]) -> list[Finding]:
     """Find training rows whose instruction is that of an evaluation task, or close to it.
 
     A row without an instruction is compared by the text of its last user message. A task file that cannot be read is a
@@ -59,9 +59,9 @@ def of_evaluation(train: Sequence[Row], names: Sequence[str]) -> list[Finding]:
     )
 
 
-def _prompt(row: Row) -> tuple[tuple[str, str], ...]:
+def _prompt(row: Conversation) -> tuple[tuple[str, str], ...]:
     return tuple((message["role"], message["content"].strip()) for message in row.prompt)
 
 
-def _instruction(row: Row) -> str:
+def _instruction(row: Conversation) -> str:
     return row.instruction or next((m["content"] for m in reversed(row.prompt) if m["role"] == "user"), "")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from selfinstruct.errors import InputError
+from selfinstruct.formats.conversations import Conversation
 from tests import tiny_model
 from tuning.training import data, prompt_formats
 from tuning.training.data import IGNORE_INDEX
@@ -19,9 +20,9 @@ def tokenizer():
     return words
 
 
-def rows_of(*pairs: tuple[str, str]) -> list[data.Row]:
+def rows_of(*pairs: tuple[str, str]) -> list[Conversation]:
     return [
-        data.Row(str(n), ({"role": "user", "content": q},), ({"role": "assistant", "content": a},))
+        Conversation(str(n), ({"role": "user", "content": q},), ({"role": "assistant", "content": a},))
         for n, (q, a) in enumerate(pairs)
     ]
 
@@ -35,7 +36,9 @@ def test_load_reads_the_splits_and_takes_missing_validation_for_empty(tmp_path):
     tiny_model.write(tmp_path, train=[tiny_model.row("a", "Q?", "A.")])
     splits = data.load_splits(tmp_path)
     assert splits == {
-        "train": [data.Row("a", ({"role": "user", "content": "Q?"},), ({"role": "assistant", "content": "A."},), "Q?")],
+        "train": [
+            Conversation("a", ({"role": "user", "content": "Q?"},), ({"role": "assistant", "content": "A."},), "Q?")
+        ],
         "validation_seen": [],
         "validation_unseen": [],
     }
@@ -91,7 +94,7 @@ def test_the_prompt_is_trained_too_when_asked_for(tokenizer):
 
 def test_generation_markers_decide_when_asked_for(tokenizer):
     turns = ({"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."})
-    conversation = [data.Row("a", turns[:1], (*turns[1:], *turns))]
+    conversation = [Conversation("a", turns[:1], (*turns[1:], *turns))]
     (everything,) = data.tokenize(conversation, tokenizer)
     (marked,) = data.tokenize(conversation, tokenizer, assistant_template=tokenizer.chat_template)
     assert "Q?" in tokenizer.decode(trained(everything))

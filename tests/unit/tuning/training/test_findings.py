@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from selfinstruct.errors import InputError
+from selfinstruct.formats.conversations import Conversation
 from selfinstruct.run.training_record import Finding
 from tests import tiny_model
 from tuning.training import data, findings, prompt_formats
-from tuning.training.data import IGNORE_INDEX, Row, TokenizedRow
+from tuning.training.data import IGNORE_INDEX, TokenizedRow
 from tuning.training.findings import SequenceLimits
 
 END = 1
@@ -189,9 +190,9 @@ def test_a_first_pass_that_comes_out_a_little_different_decides_nothing(apart):
     assert names(found) == ([] if apart else [("documents_attend", True, 0)])
 
 
-def conversation(name: str, *completion: str) -> Row:
+def conversation(name: str, *completion: str) -> Conversation:
     turns = [{"role": role, "content": "text"} for role in completion]
-    return Row(name, ({"role": "user", "content": "Q"},), tuple(turns))
+    return Conversation(name, ({"role": "user", "content": "Q"},), tuple(turns))
 
 
 def test_a_template_without_generation_markers_matters_where_they_decide():
@@ -210,7 +211,7 @@ def test_a_template_without_generation_markers_matters_where_they_decide():
 def shown_row():
     tokenizer = tiny_model.tokenizer()
     prompt_formats.prepare(tokenizer)
-    rows = [Row("a", ({"role": "user", "content": "Q" * 200},), ({"role": "assistant", "content": "A"},))]
+    rows = [Conversation("a", ({"role": "user", "content": "Q" * 200},), ({"role": "assistant", "content": "A"},))]
     (row,) = data.tokenize(rows, tokenizer)
     return row, tokenizer
 

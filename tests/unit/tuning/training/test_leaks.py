@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from selfinstruct.formats.conversations import Conversation
 from tuning.training import leaks
-from tuning.training.data import Row
 
 
-def row(name: str, text: str, instruction: str = "") -> Row:
+def row(name: str, text: str, instruction: str = "") -> Conversation:
     answer = ({"role": "assistant", "content": name},)
-    return Row(name, ({"role": "user", "content": text},), answer, instruction)
+    return Conversation(name, ({"role": "user", "content": text},), answer, instruction)
 
 
 def task_file(folder: Path, *instructions: str) -> str:
