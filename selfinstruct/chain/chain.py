@@ -20,7 +20,7 @@ from selfinstruct.chain import tuning_time
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
-from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.load import dump_given
 from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
@@ -137,7 +137,7 @@ def generate(config: Config, options: Sequence[str] = ()) -> None:
         SelfInstructError: it failed.
     """
     command = [*_PROGRAM, "generate", "--as-stage", "--config", "-", *options]
-    run_stage(command, "generate", standard_input=dump_yaml(config))
+    run_stage(command, "generate", standard_input=dump_given(config))
 
 
 def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None:
@@ -153,7 +153,7 @@ def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None
     """
     command = [*_PROGRAM, "regenerate", str(source), "--as-stage", "--config", "-"]
     command += ["--output-dir", str(config.output_dir), *_overwrite(overwrite)]
-    run_stage(command, "regenerate", standard_input=dump_yaml(config))
+    run_stage(command, "regenerate", standard_input=dump_given(config))
 
 
 def export(config: Config) -> ExportCounts:

@@ -30,7 +30,7 @@ from pydantic import BaseModel
 
 from selfinstruct.chain import chain as stages
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
-from selfinstruct.config import schema
+from selfinstruct.config import earlier_defaults, schema
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.console import console, stage
@@ -94,7 +94,8 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     output = check_settings(config)
     if config.rounds.patience and not config.export.validation_unseen:
         console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
-    config = anchored(config)
+    recorded = output.rounds().identity if output.rounds_path.exists() and not overwrite else {}
+    config = earlier_defaults.continuing(anchored(config), recorded)
     identity = _identity(config)
     resampling = Resampling.of(config.evaluate, config.seed)
     with output.locked():

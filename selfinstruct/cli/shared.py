@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from selfinstruct.config import earlier_defaults
 from selfinstruct.config.click_options import resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
@@ -92,6 +93,7 @@ def config_of(run: Path, parameters: dict[str, Any], passed_on: dict[str, Any] |
     directory = RunDirectory(run)
     directory.require_journal()
     config = resolve_config(directory.require_config(), parameters, {"output_dir": str(run)} | (passed_on or {}))
+    config = earlier_defaults.continuing(config, directory.header().identity)
     jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
     return config
 

@@ -192,4 +192,13 @@ def _line_of(text: str, keys: Sequence[str]) -> int:
 
 def dump_yaml(config: Config) -> str:
     """Return the whole configuration as YAML, which `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return _yaml(config.model_dump(mode="json"))
+
+
+def dump_given(config: Config) -> str:
+    """Return as YAML the options that were given; whoever reads it still knows which of them were left out."""
+    return _yaml(config.model_dump(mode="json", exclude_unset=True))
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

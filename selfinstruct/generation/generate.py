@@ -9,6 +9,7 @@ from typing import Any
 
 from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
+from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
@@ -21,7 +22,7 @@ from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.session import anchored, difference, opened
+from selfinstruct.generation.session import anchored, difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
@@ -67,7 +68,7 @@ def generate(
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    config = anchored(config)
+    config = earlier_defaults.continuing(anchored(config), {} if overwrite else recorded_identity(run))
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)

@@ -19,6 +19,7 @@ from typing import Any, assert_never
 import msgspec
 
 from selfinstruct import records
+from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
@@ -83,8 +84,8 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     run = RunDirectory.at(config.output_dir)
     if run.path.resolve() == source.resolve():
         raise ConfigError(f"{run.path}: a run is not rewritten in place; give another --output-dir")
-    config = anchored(config)
     before = _finished(RunDirectory(source))
+    config = earlier_defaults.continuing(anchored(config), before.header.identity)
     arguments = engine_arguments(config.model, config.engine, config.regenerate)
     identity = {**before.header.identity, "regenerate": _identity(config.regenerate, arguments, before)}
     with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import packaged
+from selfinstruct.config import earlier_defaults
 from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.engines import processes
@@ -68,8 +69,14 @@ def recover(run: RunDirectory) -> RunState:
     return run.state()
 
 
+def recorded_identity(run: RunDirectory) -> dict[str, Any]:
+    """Return the identity of the run in the directory; an empty one if there is none."""
+    return run.header().identity if run.journal.exists() else {}
+
+
 def refuse_other_run(directory: Path, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
+    recorded = earlier_defaults.completed(recorded)
     if recorded != wanted:
         raise ConfigError(
             f"{directory} holds a run made with other settings:\n{difference(recorded, wanted)}\n"

@@ -1,0 +1,57 @@
+"""Options of a run's identity that are younger than some runs, or whose default has changed.
+
+A run that was recorded before is continued by the same command as before: an option that the command leaves out has the
+value that it had when the run was made.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from selfinstruct.config.schema import Config
+
+EARLIER_DEFAULTS: dict[str, Any] = {}
+"""By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
+
+
+def completed(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return a recorded identity with the options that did not exist yet, at the values of the old behaviour.
+
+    Args:
+        recorded: the identity in a journal's header or in `rounds.json`; a section that is missing stays missing.
+    """
+    recorded = copy.deepcopy(recorded)
+    for name, earlier in EARLIER_DEFAULTS.items():
+        *parents, option = name.split(".")
+        section = _section(recorded, parents)
+        if section:
+            section.setdefault(option, earlier)
+    return recorded
+
+
+def continuing(config: Config, recorded: dict[str, Any]) -> Config:
+    """Return the configuration with the earlier default of each option that it leaves out, if the run has that value.
+
+    Args:
+        config: the configuration of this call.
+        recorded: the identity of the run that it continues; empty if there is none.
+    """
+    recorded = completed(recorded)
+    values = config.model_dump(exclude_unset=True)
+    for name, earlier in EARLIER_DEFAULTS.items():
+        *parents, option = name.split(".")
+        of_run = _section(recorded, parents)
+        if option in of_run and of_run[option] == earlier:
+            given = values
+            for parent in parents:
+                given = given.setdefault(parent, {})
+            given.setdefault(option, earlier)
+    return Config.model_validate(values)
+
+
+def _section(values: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return a section of the values; an empty one if it is missing."""
+    for name in names:
+        values = values.get(name, {})
+    return values
