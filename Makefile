@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 EVERYTHING := --no-deps -r $(LOCK) --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-long torture lint format lock clean
+.PHONY: help install demo test test-unit test-long torture lint format resolve lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -80,6 +80,9 @@ lint: install ## ruff (rules and format), mypy, and import-linter (which folder 
 format: install ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+resolve: install ## check that pip finds versions for both extras on Python 3.11 to 3.13 (needs the package index)
+	@UV=$(abspath $(BIN)/uv) requirements/resolve.sh
 
 lock: install ## write requirements/*.txt again; LOCK_OPTIONS=--upgrade takes newer versions
 	@UV=$(abspath $(BIN)/uv) requirements/compile.sh $(LOCK_OPTIONS)

