@@ -30,7 +30,7 @@ class Words:
         return ""  # A template that writes nothing, so no token that ends an answer either.
 
     def convert_tokens_to_ids(self, token: str) -> int:
-        return {"</s>": 1000, "<end>": 2000}[token]
+        return {"</s>": 1000}[token]
 
 
 class Model(ScriptedEngine):
@@ -40,7 +40,7 @@ class Model(ScriptedEngine):
         super().__init__(answers, has_chat_template=has_chat_template, **options)
         self.tokenizer: Any = Words()
         self.chat_template: str | None = None
-        self.end_token_id: int | None = None
+        self.end_token_ids = self.stop_token_ids = frozenset({1000})
         self.measured: list[list[int]] = []
         self.closed = False
 

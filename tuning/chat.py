@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
@@ -58,7 +59,7 @@ class Speaker:
 
     Args:
         named: the model.
-        like: the speaker of a tuned model, whose chat template is used if the model has none.
+        like: the speaker of a tuned model, whose chat template is used if the model has learnt none.
 
     Raises:
         ConfigError: the model cannot be loaded.
@@ -66,19 +67,25 @@ class Speaker:
 
     def __init__(self, named: NamedModel, like: Speaker | None = None) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         self.name = named.name
         source = resolve_model(named.model)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
+            self._tokenizer = chat_templates.load_tokenizer(source)
             model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(f"model {named.model!r} cannot be loaded: {error}") from error
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        if not self._tokenizer.chat_template and like is not None:
+        ends = chat_templates.end_token_ids(self._tokenizer, self._model.generation_config.to_dict())
+        brought = chat_templates.turn_end(self._tokenizer)  # Stops it also where it has not learnt the template.
+        if like is not None and not chat_templates.is_own(self._tokenizer, ends):
             self._tokenizer.chat_template = like._tokenizer.chat_template
-        prompt_formats.prepare(self._tokenizer)
+            prompt_formats.prepare(self._tokenizer, "model")
+        else:
+            prompt_formats.prepare(self._tokenizer, ends=ends)
+        self._ends = (ends | {brought, self._tokenizer.eos_token_id}) - {None}
+        self._opening = chat_templates.answer_opening(self._tokenizer)
         self.messages: list[dict[str, str]] = []
         self.cut = False
 
@@ -96,9 +103,8 @@ class Speaker:
         from transformers import StoppingCriteriaList, TextIteratorStreamer
 
         self.messages.append({"role": "user", "content": text})
-        inputs = self._tokenizer.apply_chat_template(
-            self.messages, add_generation_prompt=True, return_dict=True, return_tensors="pt", enable_thinking=False
-        ).to(self._model.device)
+        asked = chat_templates.render(self._tokenizer, self.messages) + self._opening
+        inputs = self._tokenizer(asked, add_special_tokens=False, return_tensors="pt").to(self._model.device)
         length = inputs["input_ids"].shape[1]
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context and length + max_tokens > context:
@@ -120,7 +126,7 @@ class Speaker:
                     temperature=temperature if temperature > 0 else None,
                     top_p=None,
                     top_k=None,
-                    eos_token_id=self._ends(),
+                    eos_token_id=sorted(self._ends),
                     pad_token_id=self._tokenizer.pad_token_id,
                     streamer=streamer,
                     stopping_criteria=StoppingCriteriaList([lambda *_: stop.is_set()]),
@@ -142,16 +148,11 @@ class Speaker:
             self.messages.append({"role": "assistant", "content": "".join(pieces).strip()})
         if "error" in outcome:
             raise outcome["error"]
-        self.cut = int(outcome["ids"][0, -1]) not in self._ends()
+        self.cut = int(outcome["ids"][0, -1]) not in self._ends
 
     def forget(self) -> None:
         """Begin a new conversation."""
         self.messages.clear()
-
-    def _ends(self) -> list[int]:
-        """Return every token that ends an answer: the tokenizer's and the model's own."""
-        own = self._model.generation_config.eos_token_id
-        return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
 
 
 def load_speakers(named: list[NamedModel]) -> list[Speaker]:

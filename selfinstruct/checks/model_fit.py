@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.engines.vllm import default_parallelism
 from selfinstruct.errors import ConfigError
@@ -89,18 +90,19 @@ def read_tokenizer(
         ConfigError: reading them would run code of the model's, and that is not allowed.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    options = {"revision": revision, "trust_remote_code": bool(engine.get("trust_remote_code"))}
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": bool(engine.get("trust_remote_code"))}
     name = str(engine.get("tokenizer") or tokenizer)
     try:
         length = _context_length(AutoConfig.from_pretrained(model, **options), engine.get("max_model_len"))
         if length is None:
             return None
         own = options | {"revision": engine.get("tokenizer_revision", revision)}
-        return TokenizedPrompts(AutoTokenizer.from_pretrained(name, **own), length)
+        generation_config = chat_templates.read_generation_config(model, **options).to_dict()
+        return TokenizedPrompts(chat_templates.load_tokenizer(name, **own), length, generation_config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         if "trust_remote_code" in str(error):
             raise ConfigError(

@@ -47,7 +47,10 @@ class Engine(Protocol):
     """Tokens of prompt and answer together, at most."""
 
     has_chat_template: bool
-    """Whether the model's tokenizer brings a chat template."""
+    """Whether the model has learnt the chat template that its tokenizer brings (see `engines/chat_templates.py`)."""
+
+    brings_chat_template: bool
+    """Whether its tokenizer brings a chat template, learnt or not."""
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included."""

@@ -30,6 +30,7 @@ class Endpoint:
 
     context_length = 1 << 30
     has_chat_template = True
+    brings_chat_template = True
 
     def __init__(self, client: Any, model: str) -> None:
         self._client = client

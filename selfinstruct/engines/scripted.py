@@ -42,7 +42,7 @@ class ScriptedEngine:
         seed: int | None = None,
     ) -> None:
         self.context_length = context_length
-        self.has_chat_template = has_chat_template
+        self.has_chat_template = self.brings_chat_template = has_chat_template
         self.history: list[Request] = []
         self._script = script
         self._latency = latency

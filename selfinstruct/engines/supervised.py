@@ -135,6 +135,7 @@ class SupervisedEngine:
         self._engine = await self._started()
         self.context_length = self._engine.context_length
         self.has_chat_template = self._engine.has_chat_template
+        self.brings_chat_template = self._engine.brings_chat_template
         self._running = True
         self._watching = self._in_background(self._watch())
         return self

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Prompt
@@ -15,28 +17,37 @@ class TokenizedPrompts:
     Args:
         tokenizer: of transformers.
         context_length: tokens of prompt and answer together, at most.
+        generation_config: the content of the model's `generation_config.json`.
 
     Attributes:
+        end_token_ids: the tokens that the model itself ends a text with.
+        stop_token_ids: the tokens that end an answer: these, and the one that ends a turn of its tokenizer's template.
         chat_template: when set, used instead of the tokenizer's own.
     """
 
-    def __init__(self, tokenizer: Any, context_length: int) -> None:
+    def __init__(self, tokenizer: Any, context_length: int, generation_config: Mapping[str, Any]) -> None:
         self.tokenizer = tokenizer
         self.context_length = context_length
-        self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
+        self.end_token_ids = chat_templates.end_token_ids(tokenizer, generation_config)
+        turn_end = chat_templates.turn_end(tokenizer)
+        self.stop_token_ids = self.end_token_ids if turn_end is None else self.end_token_ids | {turn_end}
+        self.brings_chat_template = bool(tokenizer.chat_template)
+        self.has_chat_template = turn_end in self.end_token_ids
         self.chat_template: str | None = None
+        self._openings: dict[str | None, str] = {}
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt: text with the special tokens, or messages through the template."""
         return list(self.tokenizer(self.render(prompt), add_special_tokens=isinstance(prompt, str)).input_ids)
 
     def render(self, prompt: Prompt) -> str:
-        """Return the prompt as text; messages are rendered by the chat template."""
+        """Return the prompt as text; messages are rendered by the chat template, up to where an answer begins."""
         if isinstance(prompt, str):
             return prompt
-        # Thinking would use up the answer's tokens before it begins. Templates without this option ignore it.
-        options = {"add_generation_prompt": True, "enable_thinking": False, "chat_template": self.chat_template}
-        return str(self.tokenizer.apply_chat_template(prompt, tokenize=False, **options))
+        template = self.chat_template
+        if template not in self._openings:
+            self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
+        return chat_templates.render(self.tokenizer, prompt, template) + self._openings[template]
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included."""

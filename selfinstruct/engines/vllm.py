@@ -8,11 +8,11 @@ import gc
 import logging
 import os
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.engines import out_of_memory, startup, vllm_plugin
+from selfinstruct.engines import chat_templates, out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.models import adapter_arguments, adapts_output, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -92,6 +92,7 @@ def engine_arguments(model: str, revision: str | None, user_arguments: dict[str,
     }
     if revision:
         arguments["revision"] = revision
+    arguments |= chat_templates.tokenizer_mode(model, revision)
     if torch.cuda.is_available():
         if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & user_arguments.keys():
             arguments |= _machine_parallelism(model, revision, bool(user_arguments.get("trust_remote_code")))
@@ -146,8 +147,7 @@ class VLLMEngine(TokenizedPrompts):
     Attributes:
         tokenizer: vLLM's. Attributes set on it do not reach the copies that its threads use.
         chat_template: when set, used instead of the tokenizer's own.
-        end_token_id: when set, ends an answer, as the model's own end token does. A base model's own end token is
-            often not the one that its chat template writes.
+        stop_token_ids: the tokens that end an answer, whichever of them the model has learnt.
     """
 
     def __init__(
@@ -155,19 +155,19 @@ class VLLMEngine(TokenizedPrompts):
         llm: Any,
         tokenizer: Any,
         context_length: int,
+        generation_config: Mapping[str, Any],
         adapter: str | None = None,
         *,
         release: Callable[[], None],
         last_words: startup.LastWords,
     ) -> None:
-        super().__init__(tokenizer, context_length)
+        super().__init__(tokenizer, context_length, generation_config)
         self._llm = llm
         self._release = release
         self._last_words = last_words
         self._adapter = adapter
         # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
-        self.end_token_id: int | None = None
         self._counter = 0
         self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
 
@@ -210,6 +210,7 @@ class VLLMEngine(TokenizedPrompts):
             llm,
             tokenizer,
             int(llm.model_config.max_model_len),
+            llm.model_config.try_get_generation_config(),
             name if lora else None,
             release=release,
             last_words=last_words,
@@ -328,7 +329,7 @@ class VLLMEngine(TokenizedPrompts):
             "frequency_penalty": wanted.frequency_penalty,
             "repetition_penalty": wanted.repetition_penalty,
             "stop": list(request.stop) or None,
-            "stop_token_ids": None if self.end_token_id is None else [self.end_token_id],
+            "stop_token_ids": sorted(self.stop_token_ids),
         }
 
     def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:

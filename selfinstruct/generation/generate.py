@@ -121,7 +121,9 @@ async def _run(
     if launched is None:
         return
     async with closing(launched) as engine:
-        style = style_of(config.prompting, config.model, engine)
+        # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
+        recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
+        style = style_of(recorded, config.model, engine)
         steps = Steps(Method.of(config), tasks, borrowed_seeds(tasks), engine, style, parent_runs.instructions)
         check_fit(steps)
         if steps.borrows:
@@ -216,7 +218,7 @@ def style_of(prompting: Prompting, model: str, engine: Engine) -> Style:
     Raises:
         ConfigError: `chat` is given, and the model has no chat template.
     """
-    if prompting == "chat" and not engine.has_chat_template:
+    if prompting == "chat" and not engine.brings_chat_template:
         raise ConfigError(
             f"--prompting chat: the tokenizer of {model!r} has no chat template; use --prompting completion"
         )

@@ -38,7 +38,7 @@ from selfinstruct.generation.prompts import (
 from selfinstruct.generation.session import anchored, opened
 from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
-from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask
+from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask, Style
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
@@ -152,7 +152,8 @@ async def _rewrite(
         request_timeout=config.request_timeout,
     )
     async with closing(await until_signal(supervisor.launch())) as engine:
-        style = "chat" if engine.has_chat_template else "completion"
+        begun = state.header.resolved["regenerate"]["style"] if state.begun else None
+        style: Style = begun or ("chat" if engine.has_chat_template else "completion")
         resolved = {"context_length": engine.context_length, "style": style}
         if not state.begun:
             header = msgspec.structs.replace(header, resolved={**header.resolved, "regenerate": resolved})
@@ -164,10 +165,10 @@ async def _rewrite(
                 f"{state.header.resolved['regenerate']}, now {resolved}"
             )
         examples: list[SeedTask] = []
-        if not engine.has_chat_template:
+        if style == "completion":
             seeds = seed_tasks.load_seed_tasks(config.seeds)
             examples = few_shot_examples(seeds, config.instances.num_examples, config.seed)
-        rewriter = Rewriter(config.regenerate, engine, examples)
+        rewriter = Rewriter(config.regenerate, engine, examples, style)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
@@ -239,13 +240,15 @@ class Rewriter:
     Args:
         options: model and sampling.
         engine: the model.
-        examples: shown to a model without a chat template.
+        examples: shown in the style `completion`.
+        style: how the model is asked.
     """
 
-    def __init__(self, options: Regenerate, engine: Engine, examples: Sequence[SeedTask]) -> None:
+    def __init__(self, options: Regenerate, engine: Engine, examples: Sequence[SeedTask], style: Style) -> None:
         self._options = options
         self._engine = engine
         self._examples = examples
+        self._style = style
 
     async def line(self, instruction: Instruction, number: int, instance: Instance) -> OutputLine:
         """Request one output, and return its journal line.
@@ -263,7 +266,7 @@ class Rewriter:
 
     def _request(self, instruction: Instruction, number: int, instance: Instance) -> Request:
         key = f"output/{instruction.id}/{number}"
-        if self._engine.has_chat_template:
+        if self._style == "chat":
             message = records.user_message(instruction.text, instance.input)
             return Request(key, [{"role": "user", "content": message}], self._options)
         return Request(key, self._after_examples(instruction, instance, key), self._options, ANSWER_STOP)
@@ -281,7 +284,7 @@ class Rewriter:
         return fitted[0]
 
     def _decide(self, instance: Instance, completion: Completion) -> tuple[InstanceCandidate, ...]:
-        parse = strip_thinking if self._engine.has_chat_template else parse_answer
+        parse = strip_thinking if self._style == "chat" else parse_answer
         output = parse(completion.text)
         parsed = ParsedInstance(instance.input, output, truncated=completion.finish_reason != "stop")
         return decide_instances([parsed], max_instances=1)

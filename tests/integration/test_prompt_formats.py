@@ -49,7 +49,6 @@ def test_evaluation_asks_in_the_form_that_was_trained_on(prompt_format, tmp_path
     assert prepared.decode(prompt) == PROMPTS[prompt_format]
     for folder in (tmp_path / "out", base):
         tokenizer, none = AutoTokenizer.from_pretrained(folder), {"release": lambda: None, "last_words": LastWords()}
-        engine = VLLMEngine(None, tokenizer, 512, **none)  # renders without a model
-        answers.set_template(engine, prompt_format, None)
+        engine = VLLMEngine(None, tokenizer, 512, {}, **none)  # renders without a model
+        assert answers.set_template(engine, prompt_format, None) == prepared.convert_tokens_to_ids(end) == 1
         assert engine.encode(list(row.prompt)) == prompt
-        assert engine.end_token_id == prepared.convert_tokens_to_ids(end) == 1

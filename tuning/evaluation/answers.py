@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from selfinstruct.config.schema import Sampling
 from selfinstruct.console import AnswerProgress, console
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation import prompts
@@ -86,8 +87,11 @@ class EvaluationEngine(Engine, Protocol):
     chat_template: str | None
     """When set, used instead of the tokenizer's own."""
 
-    end_token_id: int | None
-    """When set, ends an answer besides the model's own end token."""
+    end_token_ids: frozenset[int]
+    """The tokens that the model itself ends a text with."""
+
+    stop_token_ids: frozenset[int]
+    """The tokens that end an answer."""
 
     def render(self, prompt: Prompt) -> str:
         """Return the prompt as text."""
@@ -145,9 +149,9 @@ async def answer(
             f"`evaluate.{limit}`: {max_tokens} tokens of answer leave no room for a question in the context of "
             f"{arm.model!r}, {engine.context_length} tokens; lower it"
         )
-    zero_shot = arm.prompting == "zero_shot"
-    if zero_shot:
-        set_template(engine, plan.prompt_format, plan.chat_template_path)
+    end = None
+    if arm.prompting == "zero_shot":
+        end = set_template(engine, plan.prompt_format, plan.chat_template_path)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
     with AnswerProgress(arm.name, len(questions), label) as progress:
 
@@ -157,8 +161,8 @@ async def answer(
             return row
 
         rows = await together(one(question) for question in questions)
-    if zero_shot:
-        rows = await together(_with_logprob(engine, *pair) for pair in zip(questions, rows, strict=True))
+    if end is not None:
+        rows = await together(_with_logprob(engine, *pair, end) for pair in zip(questions, rows, strict=True))
     failed = [row for row in rows if row.finish_reason == "failed"]
     if failed:
         console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0].failed}")
@@ -178,23 +182,25 @@ async def together(waiting: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def set_template(engine: EvaluationEngine, prompt_format: prompt_formats.PromptFormat, path: str | None) -> None:
-    """Give the engine a chat template if the model has none, and let it end answers at the template's end token.
+def set_template(engine: EvaluationEngine, prompt_format: prompt_formats.PromptFormat, path: str | None) -> int:
+    """Give the engine a chat template if the model has learnt none, and let its end token end answers.
 
     Args:
-        engine: the engine; one that already has a chosen template is not changed.
+        engine: the engine; one that already has a chosen template keeps it.
         prompt_format: the prompt format of the tuning.
         path: the file or tokenizer of `--chat_template_path`; None without that argument.
+
+    Returns:
+        The token that ends an answer.
     """
     tokenizer = engine.tokenizer
-    if engine.has_chat_template and engine.chat_template is None:
-        end = prompt_formats.ending(tokenizer) or tokenizer.eos_token
-    elif engine.chat_template is None:
-        end = prompt_formats.prepare(tokenizer, prompt_format, path=path).end_token
-        engine.chat_template, engine.has_chat_template = tokenizer.chat_template, True
-    else:
-        return
-    engine.end_token_id = tokenizer.convert_tokens_to_ids(end)
+    if not engine.has_chat_template and engine.chat_template is None:
+        prompt_formats.prepare(tokenizer, prompt_format, path=path, ends=engine.end_token_ids)
+        engine.chat_template = tokenizer.chat_template
+    written = chat_templates.turn_end(tokenizer, engine.chat_template)
+    end: int = tokenizer.eos_token_id if written is None else written
+    engine.stop_token_ids |= {end}
+    return end
 
 
 async def _answer_one(
@@ -236,7 +242,7 @@ def _few_shot(engine: Engine, question: Question, examples: Sequence[SeedTask], 
     return fitted[0]
 
 
-async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answer) -> Answer:
+async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answer, end: int) -> Answer:
     """Add the log-probability of the reference answer, its end token included, to a row of the generator's sets.
 
     The row stays as it is where prompt and reference do not fit the context.
@@ -244,7 +250,7 @@ async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answe
     if question.set not in GENERATED_SETS:
         return row
     reference = question.references[0].strip()
-    ids = [*engine.tokenizer(reference, add_special_tokens=False)["input_ids"], engine.end_token_id]
+    ids = [*engine.tokenizer(reference, add_special_tokens=False)["input_ids"], end]
     try:
         logprob = await engine.response_logprob(engine.encode(question.messages), ids)
     except RequestFailed:

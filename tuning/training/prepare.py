@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from trl import SFTConfig, get_peft_config, get_training_chat_template
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS, TRAIN, UNSEEN
@@ -104,14 +105,16 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
     Raises:
         ConfigError: the model cannot be loaded, or the prompt format or a token does not exist.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     training = arguments.training
     with loading(base):
         model_config = AutoConfig.from_pretrained(base.source, **base.options)
-        tokenizer = AutoTokenizer.from_pretrained(base.source, **base.options)
+        tokenizer = chat_templates.load_tokenizer(base.source, **base.options)
+        generation_config = chat_templates.read_generation_config(base.source, **base.options).to_dict()
+    ends = chat_templates.end_token_ids(tokenizer, generation_config)
     template = prompt_formats.prepare(
-        tokenizer, arguments.tune.prompt_format, training["eos_token"], training["chat_template_path"]
+        tokenizer, arguments.tune.prompt_format, training["eos_token"], training["chat_template_path"], ends=ends
     )
     marking = _marking_template(tokenizer)
     assistant_template = marking if training["assistant_only_loss"] else None

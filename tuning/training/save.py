@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.errors import SelfInstructError
 from tuning.training.prepare import BaseModel
 from tuning.training.zero3 import whole_models
@@ -87,13 +88,7 @@ def _end_at(generation_config: Any, tokenizer: Any) -> None:
 
 def _write_generation_config(adapter: Path, tokenizer: Any, base: BaseModel) -> None:
     """Write what vLLM's --generation-config reads; an adapter's folder has no model configuration."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        generation_config = GenerationConfig.from_pretrained(base.source, revision=base.options["revision"])
-    except OSError:  # The base model has none of its own.
-        model_config = AutoConfig.from_pretrained(base.source, **base.options)
-        generation_config = GenerationConfig.from_model_config(model_config)
+    generation_config = chat_templates.read_generation_config(base.source, **base.options)
     _end_at(generation_config, tokenizer)
     generation_config.save_pretrained(adapter)
 

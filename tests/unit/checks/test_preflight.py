@@ -6,6 +6,7 @@ import json
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -32,6 +33,7 @@ class Words:
     """A tokenizer that counts words."""
 
     chat_template = None
+    eos_token_id = 0
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> Any:
         return namedtuple("Encoded", "input_ids")(list(range(len(text.split()))))
@@ -57,6 +59,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\0" * (1 << 20))
+    monkeypatch.setattr("transformers.GenerationConfig.from_pretrained", lambda *_, **__: SimpleNamespace(to_dict=dict))
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: ModelConfig(n_positions=4096))
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: Words())
     return folder

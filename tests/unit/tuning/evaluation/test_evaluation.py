@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.config.schema import Config, Tune
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -401,10 +402,9 @@ def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Con
     engine.tokenizer.chat_template = None
     ask(engine, Arm("base", "m"), config, question())
     assert engine.chat_template == prompt_formats.read("default", with_bos=False)
-    assert engine.has_chat_template
-    assert engine.end_token_id == 1000
+    assert engine.stop_token_ids == {1000}
     ask(engine, Arm("same", "m"), config, question())
-    assert engine.end_token_id == 1000
+    assert engine.chat_template == prompt_formats.read("default", with_bos=False)
 
     path = tmp_path / "mine.jinja"
     path.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
@@ -420,11 +420,11 @@ def test_a_base_model_without_a_template_is_asked_like_the_tuned_one(config: Con
 
 
 def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Base models of Qwen write <|im_end|> after an answer and name another end token: they must stop all the same."""
-    monkeypatch.setattr(prompt_formats, "ending", lambda tokenizer: "<end>")
+    """Gemma's chat models write <end_of_turn> after an answer, and their tokenizer names another end token."""
+    monkeypatch.setattr(chat_templates, "turn_end", lambda tokenizer, template: 2000)
     engine = Model(says("Nile"))
     ask(engine, Arm("base", "m"), config, question(set="validation_unseen"))
-    assert engine.end_token_id == 2000
+    assert engine.stop_token_ids == {1000, 2000}
     assert engine.chat_template is None
     assert engine.measured == [[4, 2000]]
 

@@ -91,16 +91,40 @@ def test_vocabulary_stays_as_it_is():
 def test_own_template_is_kept_and_its_end_token_used():
     tokenizer = tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"))
     tokenizer.chat_template = CHATML
-    template = prompt_formats.prepare(tokenizer)
+    template = prompt_formats.prepare(tokenizer, ends=[4])
     assert template == prompt_formats.Template("model", "<|im_end|>", "<pad>")
     assert tokenizer.chat_template == CHATML
     assert tokenizer.eos_token == "<|im_end|>"
 
 
+def test_a_base_models_foreign_template_is_replaced_unless_the_user_insists():
+    """Qwen's base models bring the template of its chat models, whose end token they have not learnt."""
+    tokenizer = tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"))
+    tokenizer.chat_template = CHATML
+    template = prompt_formats.prepare(tokenizer)
+    assert template == prompt_formats.Template("default", "</s>", "<pad>")
+    assert tokenizer.chat_template == prompt_formats.read("default", with_bos=True)
+
+    tokenizer.chat_template = CHATML
+    assert prompt_formats.prepare(tokenizer, "model") == prompt_formats.Template("model", "<|im_end|>", "<pad>")
+    assert tokenizer.chat_template == CHATML
+
+
+def test_a_template_that_always_thinks_is_tuned_without():
+    tokenizer = tiny_model.tokenizer()
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m.role + ': ' + m.content + eos_token -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'assistant: <think>\\n' -}}{%- endif -%}"
+    )
+    assert prompt_formats.prepare(tokenizer).source == "model"
+    asked = tokenizer.apply_chat_template([USER], tokenize=False, add_generation_prompt=True)
+    assert asked.endswith("assistant: <think>\n\n</think>\n\n")
+
+
 def test_end_token_that_the_user_names_goes_before_the_templates():
     tokenizer = tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"))
     tokenizer.chat_template = CHATML
-    assert prompt_formats.prepare(tokenizer, end_token="</s>").end_token == "</s>"
+    assert prompt_formats.prepare(tokenizer, "model", end_token="</s>").end_token == "</s>"
 
 
 def test_template_of_a_file(tmp_path):

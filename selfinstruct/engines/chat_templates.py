@@ -1,0 +1,187 @@
+"""What a chat template writes around an answer: the token that ends it, and what has to come before it.
+
+A base model often brings the template of its family, which it never learnt: Qwen's base models end a text with
+`<|endoftext|>`, and their template ends a turn with `<|im_end|>`. Such a template does not count as the model's own.
+Some templates leave the model to think before it answers; they can be made to go straight to the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from selfinstruct.records import Message
+
+_QUESTION = {"role": "user", "content": "Name a mineral."}
+_WORD = "quartzite"
+"""An answer that no template contains."""
+_ANSWER = {"role": "assistant", "content": _WORD}
+_MISTRAL = re.compile("Mistral|Mixtral|Ministral|Pixtral|Voxtral")
+_OPEN_THINKING = re.compile(r"<(think|thinking|reasoning)>\s*\Z")
+
+
+def load_tokenizer(source: str, **options: Any) -> Any:
+    """Load a model's tokenizer, in the form that has its chat template.
+
+    Mistral's repositories hold two: in the form of transformers, and in one of their own, which transformers prefers
+    and which knows no templates. A few hold only the latter.
+
+    Args:
+        source: a path, or a name on the Hub.
+        options: of `AutoTokenizer.from_pretrained`.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    if type(tokenizer).__name__ != "MistralCommonBackend":
+        return tokenizer
+    other = AutoTokenizer.from_pretrained(source, mistral_format=False, **options)
+    return other if other.eos_token else tokenizer  # Without its own files it is a vocabulary without special tokens.
+
+
+def tokenizer_mode(source: str, revision: str | None = None) -> dict[str, str]:
+    """Return vLLM's argument for a repository whose tokenizer it would not read in the form that has the template.
+
+    Args:
+        source: a path, or a name on the Hub.
+        revision: on the Hub.
+    """
+    from transformers import PretrainedConfig
+    from transformers.utils import cached_file
+
+    try:
+        config, _ = PretrainedConfig.get_config_dict(source, revision=revision)
+        if not _MISTRAL.match("".join(config.get("architectures") or ())):
+            return {}
+        options = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+        return {"tokenizer_mode": "hf"} if cached_file(source, "tokenizer_config.json", **options) else {}
+    except OSError:  # vLLM says what is wrong with the model.
+        return {}
+
+
+def end_token_ids(tokenizer: Any, generation_config: Mapping[str, Any]) -> frozenset[int]:
+    """Return every token that the model itself ends a text with.
+
+    Args:
+        tokenizer: the model's.
+        generation_config: the content of `generation_config.json`; its `eos_token_id` is a token or a list of them.
+    """
+    ends = generation_config.get("eos_token_id")
+    return frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list | tuple) else [ends])} - {None})
+
+
+def read_generation_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """Return the generation configuration of a model; where it has no file of its own, what its configuration implies.
+
+    Args:
+        source: a path, or a name on the Hub.
+        revision: on the Hub.
+        trust_remote_code: run the code of the model's configuration.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(source, revision=revision)
+    except OSError:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+        return GenerationConfig.from_model_config(config)
+
+
+def is_own(tokenizer: Any, ends: Collection[int]) -> bool:
+    """Return whether the model has learnt its tokenizer's template: it ends a text as the template ends an answer.
+
+    Args:
+        tokenizer: the model's.
+        ends: the tokens that the model ends a text with.
+    """
+    return turn_end(tokenizer) in ends
+
+
+def turn_end(tokenizer: Any, template: str | None = None) -> int | None:
+    """Return the special token that the template writes after an answer; None where it writes none, or cannot be used.
+
+    A template may write it only before the next turn, of which it is then the first token.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        template: used instead of the tokenizer's own.
+    """
+    if not (template or tokenizer.chat_template):
+        return None
+    special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    for messages in ([_QUESTION, _ANSWER], [_QUESTION, _ANSWER, _QUESTION]):
+        _, answer, after = _rendered(tokenizer, messages, template).rpartition(_WORD)
+        ids = tokenizer(after, add_special_tokens=False)["input_ids"] if answer else []
+        if (end := next((i for i in ids if i in special), None)) is not None:
+            return end
+    return None
+
+
+def answer_opening(tokenizer: Any, template: str | None = None) -> str:
+    """Return the text that follows the template's generation prompt where an answer follows at once.
+
+    gpt-oss's template leaves the channel to the model, and a thinking model's opens a thinking block. An answer that
+    begins with its first token has to be asked for: in the final channel, after an empty block. Most templates need
+    nothing.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        template: used instead of the tokenizer's own.
+    """
+    asked = _rendered(tokenizer, [_QUESTION], template, add_generation_prompt=True)
+    before, answer, _ = _rendered(tokenizer, [_QUESTION, _ANSWER], template).rpartition(_WORD)
+    if answer and before.startswith(asked) and before[len(asked) :].strip():
+        return before[len(asked) :]
+    return _closed(asked)
+
+
+def answering_at_once(tokenizer: Any) -> str:
+    """Return the tokenizer's template, changed where its generation prompt opens a thinking block: it stays empty.
+
+    A model that is tuned on answers without thinking is asked in the same form as it was tuned.
+    """
+    template = str(tokenizer.chat_template)
+    asked = _rendered(tokenizer, [_QUESTION], template, add_generation_prompt=True, enable_thinking=None)
+    if not (closing := _closed(asked)):
+        return template
+    without = "{%- set enable_thinking = false -%}" + template
+    if not _closed(_rendered(tokenizer, [_QUESTION], without, add_generation_prompt=True)):
+        return without
+    return template + "{%- if add_generation_prompt -%}{{- " + repr(closing) + " -}}{%- endif -%}"
+
+
+def render(
+    tokenizer: Any, messages: list[Message], template: str | None = None, *, add_generation_prompt: bool = True
+) -> str:
+    """Return a conversation as text, without thinking where the template has an option for it.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        messages: the conversation.
+        template: used instead of the tokenizer's own.
+        add_generation_prompt: end in what comes before an answer.
+    """
+    # Thinking would use up the answer's tokens before it begins. Templates without this option ignore it.
+    options = {"add_generation_prompt": add_generation_prompt, "enable_thinking": False}
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **options))
+
+
+def _rendered(tokenizer: Any, messages: list[Message], template: str | None, **options: Any) -> str:
+    """Render a probe; a template that refuses it writes nothing."""
+    from jinja2 import TemplateError
+
+    options = {"add_generation_prompt": False, "enable_thinking": False} | options
+    used = {name: value for name, value in options.items() if value is not None}
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **used))
+    except TemplateError:
+        return ""
+
+
+def _closed(asked: str) -> str:
+    """Return what closes the thinking block at the end of a generation prompt; nothing where there is none."""
+    opened = _OPEN_THINKING.search(asked)
+    if opened is None:
+        return ""
+    return ("\n" if opened.group().endswith("\n") else "\n\n") + f"</{opened[1]}>\n\n"

@@ -1,0 +1,132 @@
+"""Chat templates: which of them a model has learnt, what ends a turn, and how an answer is asked for at once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.engines import chat_templates
+from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
+from tests.gpu_box import model_folder
+from tests.gpu_box.families import FAMILIES
+
+QUESTION = {"role": "user", "content": "Is it red?"}
+ANSWER = {"role": "assistant", "content": "Yes"}
+
+
+def prompts(name: str, folder: Path) -> TokenizedPrompts:
+    """A family's tokenizer in its published shape."""
+    path = str(model_folder.full(FAMILIES[name], folder))
+    generation_config = chat_templates.read_generation_config(path).to_dict()
+    return TokenizedPrompts(chat_templates.load_tokenizer(path), 4096, generation_config)
+
+
+@pytest.mark.parametrize(
+    ("name", "learnt", "stops"),
+    [
+        ("qwen3-base", False, {"<|endoftext|>", "<|im_end|>"}),
+        ("qwen3", True, {"<|endoftext|>", "<|im_end|>"}),
+        ("qwen3-thinking", True, {"<|endoftext|>", "<|im_end|>"}),
+        ("llama3-base", False, {"<|end_of_text|>"}),
+        ("llama3-instruct", True, {"<|end_of_text|>", "<|eot_id|>"}),
+        ("gemma3", True, {"<eos>", "<end_of_turn>"}),
+        ("mistral-base", False, {"</s>"}),
+        ("mistral", True, {"</s>"}),
+        ("gpt-oss", True, {"<|return|>", "<|endoftext|>", "<|call|>"}),
+        ("smollm2", True, {"<|im_end|>"}),
+    ],
+)
+def test_a_template_counts_where_the_model_ends_a_text_as_it_ends_a_turn(
+    name: str, learnt: bool, stops: set[str], tmp_path: Path
+) -> None:
+    engine = prompts(name, tmp_path)
+    assert engine.has_chat_template is learnt
+    assert engine.brings_chat_template is (FAMILIES[name].template is not None)
+    assert set(engine.tokenizer.convert_ids_to_tokens(sorted(engine.stop_token_ids))) == stops
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3-thinking", "gpt-oss", "llama3-instruct", "gemma3", "mistral"])
+def test_an_answer_follows_the_prompt_at_once(name: str, tmp_path: Path) -> None:
+    """The first token of an answer can be restricted to yes and no only if no thinking comes before it."""
+    engine = prompts(name, tmp_path)
+    whole = engine.tokenizer.apply_chat_template([QUESTION, ANSWER], tokenize=False, enable_thinking=False)
+    before, _, after = whole.rpartition("Yes")
+    assert engine.render([QUESTION]).rstrip() == before.rstrip()
+    assert engine.tokenizer(after, add_special_tokens=False).input_ids[0] in engine.end_token_ids
+
+
+def test_an_opened_thinking_block_is_closed_also_where_the_template_leaves_it_out_of_answers(tmp_path: Path) -> None:
+    """DeepSeek's R1 models."""
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m.role + ': ' + m.content + '<|im_end|>' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'assistant: <think>\\n' -}}{%- endif -%}"
+    )
+    assert TokenizedPrompts(tokenizer, 4096, {}).render([QUESTION]).endswith("assistant: <think>\n\n</think>\n\n")
+
+
+def test_a_template_may_write_the_end_of_a_turn_only_before_the_next_one(tmp_path: Path) -> None:
+    """GLM's models end an answer with <|user|>."""
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = "{%- for m in messages -%}{{- '<|im_end|>' + m.role + m.content -}}{%- endfor -%}"
+    assert chat_templates.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0].content }}", "{{ raise_exception('a system message first') }}", "{{ messages[9].content }}"],
+)
+def test_a_template_that_writes_no_end_or_cannot_be_used_is_not_the_models_own(template: str, tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = template
+    engine = TokenizedPrompts(tokenizer, 4096, {})
+    assert (engine.brings_chat_template, engine.has_chat_template) == (True, False)
+
+
+def test_a_template_that_always_thinks_is_saved_without_thinking(tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3-thinking", tmp_path).tokenizer
+    asked = tokenizer.apply_chat_template([QUESTION], tokenize=False, add_generation_prompt=True)
+    assert asked.endswith("<think>\n")
+    tokenizer.chat_template = chat_templates.answering_at_once(tokenizer)
+    asked = tokenizer.apply_chat_template([QUESTION], tokenize=False, add_generation_prompt=True)
+    assert asked.endswith("<think>\n\n</think>\n\n")
+    assert tokenizer.apply_chat_template([QUESTION, ANSWER], tokenize=False).startswith(asked)
+    assert chat_templates.answer_opening(tokenizer) == ""
+
+
+def test_an_option_of_the_template_is_used_to_leave_thinking_out(tmp_path: Path) -> None:
+    """Qwen3.5's template thinks unless it is told not to."""
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m.role + ': ' + m.content + '<|im_end|>' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}"
+        "{{- '<think></think>' if enable_thinking is false else '<think>' -}}{%- endif -%}"
+    )
+    tokenizer.chat_template = chat_templates.answering_at_once(tokenizer)
+    asked = tokenizer.apply_chat_template([QUESTION], tokenize=False, add_generation_prompt=True)
+    assert asked.endswith("assistant: <think></think>")
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gpt-oss", "gemma3", "mistral", "smollm2"])
+def test_other_templates_stay_as_they_are(name: str, tmp_path: Path) -> None:
+    tokenizer = prompts(name, tmp_path).tokenizer
+    assert chat_templates.answering_at_once(tokenizer) == tokenizer.chat_template
+
+
+def test_mistrals_repositories_hold_a_second_tokenizer_which_has_no_template(tmp_path: Path) -> None:
+    common = pytest.importorskip("mistral_common")
+    folder = model_folder.full(FAMILIES["mistral"], tmp_path)
+    shutil.copy(Path(common.__file__).parent / "data/tekken_240911.json", folder / "tekken.json")
+    tokenizer: Any = chat_templates.load_tokenizer(str(folder))
+    assert tokenizer.chat_template
+    assert tokenizer.convert_ids_to_tokens(chat_templates.turn_end(tokenizer)) == "</s>"
+    assert chat_templates.tokenizer_mode(str(folder)) == {"tokenizer_mode": "hf"}
+    assert chat_templates.tokenizer_mode(str(model_folder.full(FAMILIES["qwen3"], tmp_path / "qwen"))) == {}
+
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink()
+    assert chat_templates.load_tokenizer(str(folder)).eos_token == "</s>"
+    assert chat_templates.tokenizer_mode(str(folder)) == {}
