@@ -49,7 +49,9 @@ class Interrupted(KeyboardInterrupt):
     It is a `KeyboardInterrupt`, so no `except Exception` catches it, and an event loop raises it instead of logging it.
     """
 
-    def __init__(self, number: int) -> None:
+    CONTINUES = "everything committed is safe, the same command continues the run"
+
+    def __init__(self, number: int, consequence: str = CONTINUES) -> None:
         self.signal = signal.Signals(number).name
-        super().__init__(f"stopped by {self.signal}; everything committed is safe, the same command continues the run")
+        super().__init__(f"stopped by {self.signal}; {consequence}")
         self.exit_code = 128 + number

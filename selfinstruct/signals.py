@@ -43,6 +43,19 @@ def leave(number: int) -> None:
     raise Interrupted(number)
 
 
+@contextlib.contextmanager
+def changing_nothing() -> Iterator[None]:
+    """Run a block that starts or changes no run: a signal that ends it promises no continuation.
+
+    Raises:
+        Interrupted: a signal came inside the block.
+    """
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(signal.Signals[stopped.signal], "nothing was changed") from None
+
+
 async def until_signal(work: Awaitable[Result]) -> Result:
     """Await `work`. A signal cancels it, so that it can finish the line that it is writing.
 

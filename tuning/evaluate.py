@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.errors import InputError
 from selfinstruct.program_edge import run_program
 
 
@@ -21,7 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME=MODEL", help="a further model; repeatable"
     )
-    parser.add_argument("--score-only", action="store_true", help="score the answers that are kept; start no engine")
     options = parser.parse_args(arguments)
     return run_program(lambda: _evaluate(options), prefix="error: ")
 
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from selfinstruct.config.load import load_config
     from selfinstruct.run.directory import RunDirectory
-    from tuning.evaluation.evaluation import evaluate, score_saved
+    from tuning.evaluation.evaluation import evaluate
     from tuning.evaluation.show import show_scores
 
     run = RunDirectory(options.run_dir)
@@ -37,10 +36,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise InputError(
             f"{run.path} is not a run directory: it has no {run.config_path.name}; give one with --config FILE"
         )
-    if options.score_only and options.model:
-        raise ConfigError("--score-only scores the answers that are kept; leave out --model")
     config = load_config(options.config or run.config_path, {})
-    show_scores(score_saved(config, run) if options.score_only else evaluate(config, run, options.model))
+    show_scores(evaluate(config, run, options.model))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
 from selfinstruct.run.scores import TUNED
 from selfinstruct.run.training_record import TrainingRecord
+from selfinstruct.signals import changing_nothing
 from selfinstruct.text import duration
 from tuning.training import checkpoints
 from tuning.training.launch import tune_command
@@ -220,15 +221,12 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     return True
 
 
-def evaluate(
-    run: RunDirectory, models: Sequence[str] = (), *, score_only: bool = False, seconds: float | None = None
-) -> None:
+def evaluate(run: RunDirectory, models: Sequence[str] = (), *, seconds: float | None = None) -> None:
     """Score the base and the tuned model, into `evaluation/`, in a process of its own.
 
     Args:
         run: the run directory, with its configuration.
         models: further models, as NAME=PATH.
-        score_only: score the saved answers again; no engine starts.
         seconds: how long it may take.
 
     Raises:
@@ -238,9 +236,26 @@ def evaluate(
     command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run.path)]
     for model in models:
         command += ["--model", model]
-    if score_only:
-        command.append("--score-only")
     run_stage(command, "evaluate", seconds=seconds)
+    _write_card(run)
+
+
+def score_saved(run: RunDirectory, config: Config) -> None:
+    """Score the saved answers again, in this process: no engine starts.
+
+    Raises:
+        InputError: there are no answers, or a file is damaged.
+    """
+    from tuning.evaluation import evaluation
+    from tuning.evaluation.show import show_scores
+
+    with changing_nothing():
+        show_scores(evaluation.score_saved(config, run))
+    _write_card(run)
+
+
+def _write_card(run: RunDirectory) -> None:
+    """Write the model card of a tuned model that has scores."""
     if run.model.record_path.exists() and TUNED in run.evaluation.scores().arms:
         from tuning.training import card
 

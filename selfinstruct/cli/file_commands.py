@@ -73,7 +73,7 @@ def seeds_check(file: str) -> None:
 @click.option(
     "--rejected", type=click.Path(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
 )
-@AS_JSON
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, also on stderr.")
 def dedup(
     candidates: Path,
     against: tuple[Path, ...],
@@ -86,7 +86,7 @@ def dedup(
     """Drop near-duplicates from any JSONL of instructions.
 
     A row is dropped when its ROUGE-L F with an earlier row is above the threshold, as in generation. Kept rows stay
-    unchanged and in order. A summary goes to stderr (as JSON with --json).
+    unchanged and in order. A summary goes to stderr.
 
     \b
     Example:

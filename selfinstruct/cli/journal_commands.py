@@ -63,6 +63,8 @@ def explain(
 
     if similar_all == (query is not None):
         raise click.UsageError("give either a text or an id, or --similar-all with -o FILE")
+    if query is not None and not query.strip():
+        raise click.UsageError("the text or id to explain is empty")
     if similar_all != (output is not None) or (sample is not None and not similar_all):
         raise click.UsageError("--similar-all needs -o FILE; -o and --sample need --similar-all")
     if output is not None:

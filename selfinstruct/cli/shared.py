@@ -12,6 +12,7 @@ from selfinstruct.config.click_options import resolve_config, split_passed_on, t
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
+from selfinstruct.signals import changing_nothing
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))
 
@@ -112,11 +113,12 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
     """
     from selfinstruct.checks import preflight as checks
 
-    findings = checks.check(first_run or config, tuned=tuned)
-    if dry_run:
-        from selfinstruct.checks import dry_run as dry_runs
+    with changing_nothing():
+        findings = checks.check(first_run or config, tuned=tuned)
+        if dry_run:
+            from selfinstruct.checks import dry_run as dry_runs
 
-        click.echo(dry_runs.text(config, findings), nl=False)
+            click.echo(dry_runs.text(config, findings), nl=False)
     findings.require()
 
 

@@ -166,8 +166,13 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **options: An
     from selfinstruct.console import closing_table
     from selfinstruct.run.directory import RunDirectory
 
-    config_of(run, options)
-    chain.evaluate(RunDirectory(run), models, score_only=score_only)
+    if score_only and models:
+        raise click.UsageError("--score-only scores the saved answers again; leave out --model")
+    config = config_of(run, options)
+    if score_only:
+        chain.score_saved(RunDirectory(run), config)
+    else:
+        chain.evaluate(RunDirectory(run), models)
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 
 

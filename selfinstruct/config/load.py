@@ -86,6 +86,11 @@ class _Source:
     environment: dict[str, Any]
     text: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return the file's name for messages."""
+        return "standard input" if self.path == STANDARD_INPUT else str(self.path)
+
     def read(self) -> dict[str, Any]:
         """Return the file's mapping; empty without a file."""
         if self.path is None:
@@ -95,18 +100,18 @@ class _Source:
             self.text = raw.decode("utf-8-sig")
             value = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         except OSError as error:
-            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{self.name}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{self.path}: not UTF-8: {error}") from error
+            raise ConfigError(f"{self.name}: not UTF-8: {error}") from error
         except yaml.MarkedYAMLError as error:
             line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise ConfigError(f"{self.path}{line}: not valid YAML: {error.problem}") from error
+            raise ConfigError(f"{self.name}{line}: not valid YAML: {error.problem}") from error
         except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
-            raise ConfigError(f"{self.path}: not valid YAML: {error}") from error
+            raise ConfigError(f"{self.name}: not valid YAML: {error}") from error
         if value is None:  # An empty file.
             return {}
         if not isinstance(value, dict):
-            raise ConfigError(f"{self.path}: expected a mapping of options, got {type(value).__name__}")
+            raise ConfigError(f"{self.name}: expected a mapping of options, got {type(value).__name__}")
         options: dict[str, Any] = value
         return {_RENAMED.get(key, key): of_key for key, of_key in options.items()}
 
@@ -119,7 +124,7 @@ class _Source:
         if option in self.environment:
             return f"environment variable {variable_of(option)}"
         if self.path is not None:
-            return f"{self.path}, line {_line_of(self.text, keys)}: `{dotted}`"
+            return f"{self.name}, line {_line_of(self.text, keys)}: `{dotted}`"
         return f"`{dotted}`"
 
 

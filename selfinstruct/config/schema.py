@@ -181,7 +181,7 @@ class Limits(Section):
     )
     time_limit: str | None = Field(
         None,
-        description="Deadline as a length of time from now: 8h, 90m, 1h30m. If both are given, the earlier one counts. "
+        description="Deadline as the time from now: 8h, 90m, 1h30m. If both are given, the earlier one counts. "
         "Holds for one call.",
     )
     max_tokens_total: int | None = Field(
@@ -224,8 +224,9 @@ class Regenerate(Sampling):
 
     model: str | None = Field(
         None,
-        description="Model that rewrites the outputs: a local path, or a name on the Hub; default: no model. In "
-        "rounds, `tuned` is the model tuned in the round before; it rewrites the outputs of all earlier rounds.",
+        description="Model that rewrites the outputs: a local path, or a name on the Hub. `regenerate` needs one; "
+        "`run` and `iterate` keep the outputs as they are without one. In rounds, `tuned` is the model tuned in the "
+        "round before; it rewrites the outputs of all earlier rounds.",
     )
     engine: dict[str, Any] = Field(
         {}, description="vLLM engine arguments for that model; they override those of `engine`."
@@ -329,8 +330,8 @@ class Rounds(Section):
     patience: int = Field(
         1,
         ge=0,
-        description="Stop after this many rounds in a row that are not shown to be better on held-out tasks than the "
-        "best round before; 0 makes all rounds.",
+        description="Stop after this number of rounds in a row without a significant improvement on held-out tasks "
+        "over the best earlier round; 0 makes all rounds.",
     )
 
 

@@ -170,6 +170,7 @@ def _count(
         rows=rows,
         origins=dict(Counter(row.origin for row in by_split)),
         mean_words=_mean_words(by_split),
+        outputs_left=len(state.outputs_left()) or UNSET,
     )
 
 

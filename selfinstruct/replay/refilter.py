@@ -413,8 +413,9 @@ def render(result: RefilterResult) -> str:
         f"instances: {instances.kept:,} (before {instances.before:,}: {instance_moves}, {instances.gained:,} gained)",
     ]
     if pending := result.pending.classification + result.pending.instances:
+        has, is_ = ("instruction has", "is") if pending == 1 else ("instructions have", "are")
         text.append(
-            f"pending: {pending:,} instructions have no instances yet and are left out of exports; "
+            f"pending: {pending:,} {has} no instances yet and {is_} left out of exports; "
             f"`selfinstruct generate --output-dir {result.output}` generates them"
         )
     if result.stops_left_out:

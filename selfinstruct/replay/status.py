@@ -16,9 +16,10 @@ import msgspec
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
+from selfinstruct.run import lines
 from selfinstruct.run.counts import RunCounts
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.lines import DeadlineReached, RefilteredFrom
+from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration
 
@@ -71,6 +72,7 @@ class RunStatus:
     Attributes:
         run: the run directory.
         counts: the counts of the journal.
+        interruption: the signal that ended the program, if the journal's last line says so.
         reason: why generation ended before its target, as a sentence; None if it did not.
         cut: what the last `run` with a deadline left out or shortened, as sentences.
         proposals: number of proposals committed so far.
@@ -84,6 +86,7 @@ class RunStatus:
 
     run: str
     counts: RunCounts
+    interruption: Interruption | None
     reason: str | None
     cut: list[str]
     proposals: int
@@ -95,12 +98,15 @@ class RunStatus:
     rates: Rates | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, with the counts among the other keys."""
+        """Return JSON values, with the counts among the other keys. `stopped` is also the line of an interruption."""
         values = asdict(self)
-        run, _ = values.pop("run"), values.pop("counts")
+        run, _, interruption = values.pop("run"), values.pop("counts"), values.pop("interruption")
+        counts = self.counts.to_json()
+        if counts["stopped"] is None and interruption is not None:
+            counts["stopped"] = lines.to_json(interruption)
         return {
             "run": run,
-            **self.counts.to_json(),
+            **counts,
             **values,
             "refiltered_from": msgspec.to_builtins(self.refiltered_from),
         }
@@ -119,6 +125,7 @@ def status(run_dir: Path) -> RunStatus:
     return RunStatus(
         run=str(run_dir),
         counts=state.counts(),
+        interruption=None if going else state.interruption,
         reason=(None if going else stop_rules.reason(run, state)) or None,
         cut=run.cut_by_deadline(),
         proposals=state.proposals,
@@ -163,10 +170,12 @@ def _export(run: RunDirectory, state: RunState) -> Stage:
         counts = run.dataset.export_counts()
     except InputError:
         return Stage(False, f"{run.dataset.counts_path.name} is damaged")
-    instructions, instances = counts.instructions.accepted, counts.instances.accepted
-    if (instructions, instances) == (len(state.pool), state.num_instances):
+    if counts.is_current(state):
         return Stage(True)
-    return Stage(False, f"out of date: written at {instructions} instructions and {instances} instances")
+    written = f"{counts.instructions.accepted} instructions and {counts.instances.accepted} instances"
+    if counts.outputs_left is not msgspec.UNSET:
+        written += f", with {counts.outputs_left} outputs still to rewrite"
+    return Stage(False, f"out of date: written at {written}")
 
 
 def _evaluate(run: RunDirectory) -> Stage:

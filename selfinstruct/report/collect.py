@@ -75,7 +75,7 @@ class Report:
         generation: statistics of generation.
         rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
         dataset: the counts of the export; None without one.
-        dataset_is_old: whether the run has grown since the export.
+        dataset_is_old: whether the run has changed since the export.
         trainings: (title, training) of each tuned model.
         evaluation: the scores.
         files: the files and folders of the run.
@@ -126,7 +126,7 @@ def collect(run_dir: Path) -> Report:
     evaluation = outcome.evaluation(run.evaluation)
     identity = header.identity
     is_demo = identity.get("model") == DEMO_MODEL
-    dataset_is_current = dataset is not None and is_current(dataset, generation.state)
+    dataset_is_current = dataset is not None and dataset.is_current(generation.state)
     return Report(
         name=run_dir.resolve().name,
         path=str(run_dir),
@@ -158,12 +158,6 @@ def collect(run_dir: Path) -> Report:
             evaluated=evaluation is not None,
         ),
     )
-
-
-def is_current(dataset: ExportCounts, state: RunState) -> bool:
-    """Return whether an export holds everything that the run has now, judged by its counts."""
-    exported = (dataset.instructions.accepted, dataset.instances.accepted)
-    return exported == (len(state.pool), state.num_instances)
 
 
 def _config(run: RunDirectory) -> Config | None:

@@ -139,7 +139,8 @@ class RunDirectory(LockedDirectory):
 
     def damaged_copies(self) -> list[Path]:
         """Return the copies of the journal that `selfinstruct repair` has kept."""
-        return sorted(self.path.glob(f"{self.journal.name}.damaged-*"))
+        copies = self.path.glob(f"{self.journal.name}.damaged-*")
+        return sorted((path for path in copies if path.name.rpartition("-")[2].isdigit()), key=_number)
 
     def next_damaged_copy(self) -> Path:
         """Return the first unused path for a copy of the damaged journal."""
@@ -151,10 +152,15 @@ class RunDirectory(LockedDirectory):
     def discard(self) -> None:
         """Remove the files of the run. Other files in the directory stay."""
         files = (self.journal, self.torn, *self.damaged_copies(), self.metrics_path, self.config_path)
-        for path in (*files, self.report, self.schedule, self.stopped):
+        for path in (*files, self.report, self.schedule, self.stopped, self.engine):
             path.unlink(missing_ok=True)
-        for folder in (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation):
-            shutil.rmtree(folder.path, ignore_errors=True)
+        stages = (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation)
+        for folder in (*(stage.path for stage in stages), self.probe):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _number(copy: Path) -> int:
+    return int(copy.name.rpartition("-")[2])
 
 
 class RoundsDirectory(LockedDirectory):

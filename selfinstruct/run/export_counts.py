@@ -12,6 +12,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.state import RunState
+from selfinstruct.run.stored import read_stored
 
 
 class InstructionCounts(Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         rows: number of rows of the whole dataset, by split.
         origins: number of rows of the whole dataset, by origin.
         mean_words: mean number of words over the whole dataset.
+        outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
 
     instructions: InstructionCounts
@@ -81,6 +84,13 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     origins: dict[str, int] = {}
     mean_words: MeanWords = MeanWords()
+    outputs_left: int | UnsetType = UNSET
+
+    def is_current(self, state: RunState) -> bool:
+        """Return whether the dataset holds everything that the run has now, judged by its counts."""
+        exported = (self.instructions.accepted, self.instances.accepted)
+        left = 0 if self.outputs_left is UNSET else self.outputs_left
+        return (*exported, left) == (len(state.pool), state.num_instances, len(state.outputs_left()))
 
 
 def read_export_counts(path: Path) -> ExportCounts:
@@ -91,10 +101,7 @@ def read_export_counts(path: Path) -> ExportCounts:
     """
     if not path.exists():
         raise InputError(f"{path} is missing; `selfinstruct export` writes it")
-    try:
-        return msgspec.convert(jsonl.read_json(path), ExportCounts)
-    except (InputError, msgspec.ValidationError) as error:
-        raise InputError(f"{path} is damaged: {error}; `selfinstruct export` writes it again") from error
+    return read_stored(path, ExportCounts, remedy="`selfinstruct export` writes it again")
 
 
 def write_export_counts(path: Path, counts: ExportCounts) -> None:

@@ -5,17 +5,16 @@ ROUGE-L is in [0, 100]. Intervals are two-sided bootstrap intervals.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
-from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.counts import OutputCounts
 from selfinstruct.run.scores import Interval
+from selfinstruct.run.stored import read_stored
 
 ROUNDS_VERSION = 1
 
@@ -112,10 +111,7 @@ def read_rounds(path: Path) -> Rounds:
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
-        return msgspec.convert(json.loads(path.read_bytes()), Rounds)
-    except (OSError, ValueError, RecursionError) as error:  # A validation error is a ValueError.
-        raise InputError(f"{path}: cannot be read: {error}; restore it, or start again with --overwrite") from error
+    return read_stored(path, Rounds, remedy="restore it, or start again with --overwrite")
 
 
 def write_rounds(path: Path, rounds: Rounds) -> None:

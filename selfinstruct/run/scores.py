@@ -8,14 +8,12 @@ ROUGE-L, exact match and agreement are in [0, 100], shares in [0, 1], loss in na
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from selfinstruct.errors import InputError
+from selfinstruct.run.stored import read_stored
 
 SCORES_VERSION = 3
 """Version of the format. Version 3 renamed `shown` to `significant` in differences."""
@@ -307,10 +305,7 @@ def read_scores(path: Path) -> Scores:
     Raises:
         InputError: the file cannot be read, or does not hold scores.
     """
-    try:
-        return msgspec.convert(_renamed(json.loads(path.read_bytes())), Scores)
-    except (OSError, ValueError, RecursionError) as error:  # msgspec.ValidationError is a ValueError.
-        raise InputError(f"{path}: cannot be read: {error}; run `selfinstruct evaluate` again") from error
+    return read_stored(path, Scores, remedy="run `selfinstruct evaluate` again", upgrade=_renamed)
 
 
 def _renamed(value: Any) -> Any:

@@ -75,6 +75,7 @@ class RunState:
         outputs_kept: number of accepted new outputs, "rewritten" or "unchanged".
         outputs_rejected: number of rejected new outputs by reason. The old outputs stay.
         stopped: the stop that is in force, or None.
+        interruption: the last line, if a signal ended the program there; None otherwise.
         resumed_after: number of proposals committed when the last stop for saturation ended; 0 if there was none.
     """
 
@@ -100,6 +101,7 @@ class RunState:
     outputs_kept: Counter[str] = field(default_factory=Counter)
     outputs_rejected: Counter[str] = field(default_factory=Counter)
     stopped: Stop | None = None
+    interruption: Interruption | None = None
     resumed_after: int = 0
 
     @property
@@ -155,6 +157,7 @@ class RunState:
         Raises:
             ValueError: the line cannot follow the lines before it.
         """
+        self.interruption = None
         match line:
             case InstancesLine():
                 self._count_request("instances", line)
@@ -182,7 +185,7 @@ class RunState:
             case Saturated() | BudgetUsedUp() | DeadlineReached():
                 self.stopped = line
             case Interruption():
-                pass  # A signal changes nothing.
+                self.interruption = line  # A signal changes nothing else.
             case _ as never:
                 assert_never(never)
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.stored import read_stored
 
 Seconds = float
 Bytes = int
@@ -227,13 +227,10 @@ def read_training_record(path: Path) -> TrainingRecord | None:
     Raises:
         InputError: the file cannot be read, or does not hold a training record.
     """
-    try:
-        # Not strict: in records of earlier versions a loss that is not finite is a string, for example "nan".
-        return msgspec.convert(json.loads(path.read_bytes()), TrainingRecord, strict=False)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise InputError(f"{path}: cannot be read as a training record: {error}") from error
+    # Not strict: in records of earlier versions a loss that is not finite is a string, for example "nan".
+    return read_stored(path, TrainingRecord, remedy="`selfinstruct tune` writes it again", strict=False)
 
 
 def write_training_record(path: Path, record: TrainingRecord) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.config.load import load_config
 from selfinstruct.packaged import model_path
+from selfinstruct.run.directory import RunDirectory
+from tuning.evaluation.evaluation import score_saved
 from tuning.training import prompt_formats
 
 pytestmark = pytest.mark.integration
@@ -183,8 +186,7 @@ def test_a_second_run_starts_no_engine(run: Path) -> None:
 
 def test_scoring_alone_comes_to_the_same(run: Path) -> None:
     before = (run / "evaluation" / "scores.json").read_bytes()
-    done = evaluate(run, "--score-only")
-    assert done.returncode == 0, done.stderr
+    score_saved(load_config(run / "config.yaml", {}), RunDirectory(run))
     assert (run / "evaluation" / "scores.json").read_bytes() == before
 
 

@@ -14,6 +14,7 @@ import pytest
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, Interrupted, RunLockedError
 from selfinstruct.program_edge import run_program
+from selfinstruct.signals import changing_nothing
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,19 @@ def test_a_signal_ends_the_work_in_order(number: int, capsys: pytest.CaptureFixt
     signal.signal(number, signal.SIG_DFL)
     assert run_program(kills_itself(number)) == 128 + number
     assert f"stopped by {signal.Signals(number).name}; everything committed is safe" in capsys.readouterr().err
+
+
+def test_a_signal_in_a_command_that_changes_nothing_promises_no_continuation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def work() -> None:
+        with changing_nothing():
+            kills_itself(signal.SIGTERM)()
+
+    assert run_program(work) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM; nothing was changed\n"
 
 
 def test_a_stage_leaves_the_word_on_a_signal_to_the_chain(

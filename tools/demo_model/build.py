@@ -383,7 +383,7 @@ seed tasks appear only in prompts, without loss) by
 
 | | |
 | --- | --- |
-| tokens seen, of these learnt | {tokens / 1e6:.1f} M, {trained / 1e6:.1f} M |
+| tokens seen, of these trained | {tokens / 1e6:.1f} M, {trained / 1e6:.1f} M |
 | steps | {steps:,} |
 | minutes | {minutes:.0f} |
 | last loss, of answers | {last} |

@@ -12,7 +12,7 @@ form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained
     scores.json                see `selfinstruct/run/scores.py`
 
 All but predictions and scores are written when asked for. The stage runs in a process of its own:
-`python -m tuning.evaluate --run-dir RUN [--model NAME=MODEL]... [--score-only]`
+`python -m tuning.evaluate --run-dir RUN [--model NAME=MODEL]...`
 """
 
 from __future__ import annotations

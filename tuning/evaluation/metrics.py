@@ -170,27 +170,20 @@ def repeats(text: str) -> bool:
     return False
 
 
-def summarise(
-    answers: Sequence[Answer],
-    written_by: str,
-    rouge_l_interval: Interval | None = None,
-    exact_match_interval: Interval | None = None,
-) -> SetScores:
+def summarise(answers: Sequence[Answer], written_by: str, intervals: Mapping[str, Interval]) -> SetScores:
     """Return means over one arm's answers to one set of tasks, and those of each category.
 
     Args:
         answers: the answers.
         written_by: who wrote the tasks.
-        rouge_l_interval: interval of the mean ROUGE-L.
-        exact_match_interval: interval of the mean exact match.
+        intervals: the interval of each mean, by metric.
     """
     loss = validation_loss(answers)
     categories = sorted({row.category for row in answers if row.category})
     return SetScores(
         **_means(answers),
+        **_intervals(intervals),
         written_by=written_by,
-        rouge_l_interval=rouge_l_interval,
-        exact_match_interval=exact_match_interval,
         loss=UNSET if loss is None else loss,
         perplexity=UNSET if loss is None else round(math.exp(min(loss, 700.0)), 6),  # JSON has no infinity.
         per_category={name: Means(**_means([r for r in answers if r.category == name])) for name in categories},
@@ -209,6 +202,11 @@ def _means(answers: Sequence[Answer]) -> dict[str, Any]:
         **{name: _mean(name in of_one for of_one in errors) for name in FORMAT_ERRORS},
         "mean_tokens": _mean(row.completion_tokens for row in answers),
     }
+
+
+def _intervals(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """Return the fields of `SetScores` that hold the intervals of means."""
+    return {f"{name}_interval": interval for name, interval in intervals.items()}
 
 
 def validation_loss(answers: Iterable[Answer]) -> float | None:

@@ -156,13 +156,9 @@ def _gaps(
 
 
 def _set_scores(answers: Sequence[Answer], author: WrittenBy, resampling: Resampling) -> SetScores:
-    rouge_l, exact_match = (_scores(answers, metric) for metric in metrics.METRICS)
-    return metrics.summarise(
-        answers,
-        written_by=author,
-        rouge_l_interval=mean_interval(rouge_l, resampling) if rouge_l else None,
-        exact_match_interval=mean_interval(exact_match, resampling) if exact_match else None,
-    )
+    by_metric = {metric.name: _scores(answers, metric) for metric in metrics.METRICS}
+    intervals = {name: mean_interval(scores, resampling) for name, scores in by_metric.items() if scores}
+    return metrics.summarise(answers, author, intervals)
 
 
 def _comparisons(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
-from selfinstruct.errors import ConfigError, EngineError
+from selfinstruct.errors import ConfigError, EngineError, Interrupted
 from selfinstruct.records import Completion
-from tests.conftest import script
+from tests.conftest import run_scripted, script
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +148,38 @@ def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.Monke
     assert result.exit_code == 0, result.output
     assert "max_steps: -1" in result.stdout
     assert seen == [["--x", "-2.5"]]
+
+
+def test_a_signal_during_a_dry_run_promises_no_continuation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: Any, **__: Any) -> Findings:
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", interrupted)
+    path = write(tmp_path / "c.yaml", f"output_dir: {tmp_path / 'run'}")
+    assert fails(130, "run", path, "--dry-run") == "stopped by SIGINT; nothing was changed\n"
+
+
+def test_nothing_to_explain_or_to_score_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_config: Any
+) -> None:
+    config = make_config()
+    run_scripted(config)
+    run = config.output_dir
+    assert "text or id to explain is empty" in fails(2, "explain", run, " ")
+    said = fails(4, "evaluate", run, "--score-only")
+    assert said == f"Error: {run}/evaluation: holds no predictions to score; run `selfinstruct evaluate {run}`\n"
+    assert "leave out --model" in fails(2, "evaluate", run, "--score-only", "--model", "x=y")
+
+    def interrupted(*_: Any) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("tuning.evaluation.evaluation.score_saved", interrupted)
+    assert fails(143, "evaluate", run, "--score-only") == "stopped by SIGTERM; nothing was changed\n"
+
+
+def test_the_help_of_json_says_where_it_goes() -> None:
+    assert "Print the summary as JSON, also on stderr" in " ".join(invoke("dedup", "--help").stdout.split())
+    assert "default: no model" not in " ".join(invoke("regenerate", "--help").stdout.split())
 
 
 def write(path: Path, text: str | bytes) -> Path:

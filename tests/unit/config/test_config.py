@@ -167,9 +167,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     give(b"window: 7")
     assert load_config(STANDARD_INPUT, {"seed": 1}).window == 7
     give(b"seed: 1\nwindow: 0")
-    assert message(STANDARD_INPUT).startswith("-, line 2: `window`: ")
+    assert message(STANDARD_INPUT).startswith("standard input, line 2: `window`: ")
     give(b"window: \xff")
-    assert "not UTF-8" in message(STANDARD_INPUT)
+    assert message(STANDARD_INPUT).startswith("standard input: not UTF-8")
 
 
 @pytest.mark.parametrize(

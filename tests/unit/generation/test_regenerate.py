@@ -180,9 +180,20 @@ def test_a_signal_ends_it_in_good_order(source: Config) -> None:
     assert (last["event"], last["signal"]) == ("interrupted", "SIGINT")
     done = len(lines) - len(journal_lines(Path(str(source.output_dir))))
     assert 0 < done < state_of(source).num_instances
+    run = Path(f"{source.output_dir}-new")
+    shown = status(run).to_json()
+    assert (shown["stopped"]["event"], shown["stopped"]["signal"]) == ("interrupted", "SIGINT")
+    export(rewriting(source))
+    assert status(run).stages["export"].done
     engine = ScriptedEngine(better, has_chat_template=True)
     assert rewrite(source, engine=engine).complete
     assert len(engine.history) == state_of(source).num_instances - done
+    assert status(run).to_json()["stopped"] is None
+    stage = status(run).stages["export"]
+    assert not stage.done and f"with {len(engine.history)} outputs still to rewrite" in stage.note
+    assert "The run has changed since" in write_report(run).read_text()
+    export(rewriting(source))
+    assert status(run).stages["export"].done
 
 
 def test_a_torn_line_is_asked_again(source: Config) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, StoppedError
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
-from selfinstruct.replay.refilter import RefilterResult, refilter
+from selfinstruct.replay.refilter import RefilterResult, refilter, render
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -161,6 +162,10 @@ def test_what_only_now_enters_is_pending_and_left_out_of_the_export(run: Path, t
     output = tmp_path / "new"
     result = refilter(run, output, Filters(threshold=0.9))
     assert result.candidates.entered == result.pending.classification > 0
+    count = result.pending.classification + result.pending.instances
+    assert f"pending: {count} instructions have no instances yet and are" in render(result)
+    one = replace(result, pending=replace(result.pending, classification=1, instances=0))
+    assert "pending: 1 instruction has no instances yet and is left out" in render(one)
     assert result.candidates.left == 0 and result.target == result.candidates.accepted > 40
     old, new = (replay(read_lines(r / "journal.jsonl")) for r in (run, output))
     entered = {i.id for i in new.pool} - {i.id for i in old.pool}

@@ -179,7 +179,7 @@ def test_what_a_deadline_cut(run: RunDirectory, raw: bytes | None, cut: list[str
 def test_rounds_that_are_missing_or_damaged(rounds: RoundsDirectory) -> None:
     assert [one.run for one in rounds.rounds().rounds] == ["round-01", "round-02"]
     rounds.rounds_path.write_text("{}")
-    with pytest.raises(InputError, match=r"rounds\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"rounds\.json is damaged"):
         rounds.rounds()
     rounds.rounds_path.unlink()
     with pytest.raises(InputError, match=r"rounds\.json: cannot be read"):
@@ -195,14 +195,17 @@ def test_copies_of_a_damaged_journal_are_numbered(run: RunDirectory) -> None:
         copy = run.next_damaged_copy()
         assert copy == run.path / f"journal.jsonl.damaged-{number}"
         copy.touch()
-    assert [path.name[-1] for path in run.damaged_copies()] == ["1", "2"]
+    (run.path / "journal.jsonl.damaged-10").touch()
+    (run.path / "journal.jsonl.damaged-by-me").touch()
+    assert [path.name.rpartition("-")[2] for path in run.damaged_copies()] == ["1", "2", "10"]
 
 
 def test_a_run_is_discarded_and_nothing_else(run: RunDirectory) -> None:
     run.next_damaged_copy().touch()
-    for path in (run.torn, run.report, run.schedule, run.stopped, run.path / "notes.txt", run.path / "journal.jsonl2"):
+    written = (run.torn, run.report, run.schedule, run.stopped, run.engine)
+    for path in (*written, run.path / "notes.txt", run.path / "journal.jsonl2"):
         path.touch()
-    for folder in (run.model, run.seeds_dataset, run.seeds_model, run.evaluation):
+    for folder in (run.model, run.seeds_dataset, run.seeds_model, run.evaluation, run.probe_dataset):
         (folder.path / "below").mkdir(parents=True)
     (run.path / "mine").mkdir()
     beside = run.generated.path

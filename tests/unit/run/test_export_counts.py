@@ -47,6 +47,19 @@ def test_nothing_was_exported(tmp_path: Path) -> None:
         read_export_counts(tmp_path / "export.json")
 
 
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "export.json").mkdir()
+    with pytest.raises(
+        InputError, match=r"export\.json: cannot be read: Is a directory; `selfinstruct export`"
+    ) as error:
+        read_export_counts(tmp_path / "export.json")
+    (tmp_path / "export.json").rmdir()
+    (tmp_path / "export.json").write_text("[]")
+    with pytest.raises(InputError, match="is damaged") as damaged:
+        read_export_counts(tmp_path / "export.json")
+    assert all(str(raised.value).count("export.json") == 1 for raised in (error, damaged))
+
+
 @pytest.mark.parametrize("name", ["instructions", "instances", "include_seeds", "rows"])
 def test_a_damaged_file_is_one_error_that_names_the_field(tmp_path: Path, name: str) -> None:
     stored = json.loads(STORED[0].read_bytes())

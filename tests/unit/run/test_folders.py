@@ -56,9 +56,9 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, raw: bytes) -> None:
         path.write_bytes(raw)
     with pytest.raises(InputError, match=r"export\.json is damaged"):
         dataset.export_counts()
-    with pytest.raises(InputError, match=r"training\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"training\.json is damaged"):
         model.training_record()
-    with pytest.raises(InputError, match=r"scores\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"scores\.json is damaged"):
         evaluation.scores()
 
 

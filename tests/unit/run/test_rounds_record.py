@@ -53,7 +53,7 @@ def test_before_the_first_round(tmp_path: Path) -> None:
 )
 def test_a_damaged_record_is_one_error_with_its_remedy(tmp_path: Path, raw: bytes, said: str) -> None:
     (tmp_path / "rounds.json").write_bytes(raw)
-    with pytest.raises(InputError, match=rf"rounds\.json: cannot be read: .*({said}).*; restore it, or start again"):
+    with pytest.raises(InputError, match=rf"rounds\.json is damaged: .*({said}).*; restore it, or start again"):
         read_rounds(tmp_path / "rounds.json")
 
 

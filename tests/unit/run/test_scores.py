@@ -55,13 +55,13 @@ def test_what_was_not_asked_for_is_left_out_and_nothing_to_measure_is_null(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("{", "cannot be read"), ("[]", "object"), ('{"arms": {"base": {"sets": 3}}}', "sets")]
+    ("text", "expected"), [("{", "is damaged"), ("[]", "object"), ('{"arms": {"base": {"sets": 3}}}', "sets")]
 )
 def test_a_damaged_file_is_named(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "scores.json"
     path.write_text(text)
     with pytest.raises(InputError, match=expected) as error:
         read_scores(path)
-    assert str(path) in str(error.value)
+    assert str(error.value).count(str(path)) == 1
     with pytest.raises(InputError, match=r"none\.json"):
         read_scores(tmp_path / "none.json")

@@ -72,5 +72,5 @@ def test_no_file_is_no_record(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"steps": "many"}', '{"state": "odd"}'])
 def test_a_broken_file_is_named(tmp_path, text):
     (tmp_path / "training.json").write_text(text)
-    with pytest.raises(InputError, match=r"training\.json: cannot be read as a training record"):
+    with pytest.raises(InputError, match=r"training\.json is damaged: .*; `selfinstruct tune` writes it again"):
         read_training_record(tmp_path / "training.json")

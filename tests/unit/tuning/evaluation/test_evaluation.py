@@ -553,18 +553,6 @@ def test_main_shows_the_scores(
     assert on_scripted.models == ["scripted", "model", "model"]
 
 
-def test_main_scores_alone(
-    config: Config, run: RunDirectory, on_scripted: Starter, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run.config_path.write_text(json.dumps(config.model_dump(mode="json")))
-    assert main(["--run-dir", str(run.path)]) == 0
-    before = list(on_scripted.models)
-    assert main(["--run-dir", str(run.path), "--score-only"]) == 0
-    assert on_scripted.models == before
-    assert main(["--run-dir", str(run.path), "--score-only", "--model", "x=y"]) == 2
-    assert "leave out --model" in capsys.readouterr().err
-
-
 def test_main_without_a_run(tmp_path: Path, on_scripted: Starter, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run-dir", str(tmp_path)]) == 4
     assert "has no config.yaml" in capsys.readouterr().err

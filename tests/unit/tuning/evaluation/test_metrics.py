@@ -135,7 +135,7 @@ def test_summarise() -> None:
         row(category="y", task="t2", is_classification=True, response="A b."),
         row(category="y", task="t3", is_classification=True, response="", finish_reason="failed", completion_tokens=0),
     ]
-    found = metrics.summarise(rows, "person")
+    found = metrics.summarise(rows, "person", {})
     by_category = found.per_category
     assert msgspec.to_builtins(replace(found, per_category={})) == {
         "written_by": "person",
@@ -208,13 +208,13 @@ def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
         row(reference_logprob=-1.0, reference_tokens=8),
         row(),
     ]
-    assert metrics.summarise(rows, "person").loss == 0.7
-    assert metrics.summarise(rows, "person").perplexity == pytest.approx(2.013753)
-    assert not metrics.summarise([row()], "person").loss
+    assert metrics.summarise(rows, "person", {}).loss == 0.7
+    assert metrics.summarise(rows, "person", {}).perplexity == pytest.approx(2.013753)
+    assert not metrics.summarise([row()], "person", {}).loss
 
 
 def test_nothing_to_summarise_holds_no_nan() -> None:
-    found = metrics.summarise([], "person")
+    found = metrics.summarise([], "person", {})
     assert found.n == 0
     assert found.rouge_l is None
     json.dumps(msgspec.to_builtins(found), allow_nan=False)
