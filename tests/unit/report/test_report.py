@@ -206,7 +206,7 @@ def test_a_dataset_older_than_the_run(make_config: Any) -> None:
     run_scripted(make_config(num_instructions=40))
     report = collect(run)
     assert report.dataset_is_old
-    assert "has grown since this dataset" in Page(write_report(run)).words()
+    assert "has changed since this dataset" in Page(write_report(run)).words()
 
 
 def test_seed_rows_are_counted_apart(make_config: Any) -> None:
