@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
-from selfinstruct.checks.model_fit import check_memory, read_tokenizer, weight_bytes
+from selfinstruct.checks.model_fit import check_memory, read_tokenizer
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
@@ -30,6 +31,7 @@ from selfinstruct.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
+from tuning.evaluation.plan import EvaluationPlan
 from tuning.training.launch import tune_command
 
 _PARSE_TUNER_ARGUMENTS = """
@@ -52,7 +54,7 @@ class Findings:
         hardware: of this machine.
         engine: the model's tokenizer and context length; it counts and renders, and answers nothing.
         steps: the method with it, if every kind of prompt fits.
-        weight_bytes: size of the generator's weights; 0 where it is not known.
+        facts: of the generator; None where they are not known.
         estimate: of tokens and disk.
     """
 
@@ -60,8 +62,13 @@ class Findings:
     hardware: Hardware = field(default_factory=lambda: Hardware((), 0, 0))
     engine: TokenizedPrompts | None = None
     steps: Steps | None = None
-    weight_bytes: int = 0
+    facts: ModelFacts | None = None
     estimate: Estimate | None = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return the size of the generator's weights; 0 where it is not known."""
+        return self.facts.weight_bytes if self.facts else 0
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
@@ -121,12 +128,15 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             )
         if regenerates and (run is None or not run.journal.exists()):
             with findings.noting():
-                model = resolve_model(str(config.regenerate.model))
-                base = str(adapter_arguments(model).get("model", model))
                 engine = engine_arguments(config.model, config.engine, config.regenerate)
-                check_memory(base, engine, weight_bytes(base), findings.hardware)
+                check_memory(_facts(str(config.regenerate.model), None, engine), engine, findings.hardware)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
-        tuned_weights = _tuned_weights(config.tune.model, config.model, findings.weight_bytes) if tuned else 0
+        tuned_weights = 0
+        if tuned:
+            with findings.noting():
+                tuned_weights = _tuned_weights(config.tune.model, findings.facts)
+            with findings.noting():
+                _check_judge(config, findings.hardware)
         findings.estimate = estimate(
             config.num_instructions,
             config.proposal,
@@ -217,14 +227,26 @@ def check_generator(
         name = resolve_model(model)
         lora = adapter_arguments(name)
         base, tokenizer = str(lora.get("model", name)), str(lora.get("tokenizer", lora.get("model", name)))
-        findings.weight_bytes = weight_bytes(base, revision)
+        findings.facts = _facts(model, revision, engine)
         with findings.noting():
-            check_memory(model, engine, findings.weight_bytes, findings.hardware)
+            check_memory(findings.facts, engine, findings.hardware)
         findings.engine = prompts = read_tokenizer(base, tokenizer, revision, engine)
         if prompts is not None and tasks:
             steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))
             check_fit(steps)
             findings.steps = steps
+
+
+def _facts(model: str, revision: str | None, engine: Mapping[str, Any]) -> ModelFacts:
+    return model_facts(model, revision, trust_remote_code=bool(engine.get("trust_remote_code")))
+
+
+def _check_judge(config: Config, hardware: Hardware) -> None:
+    """Check the model that judges answers, if it is loaded here."""
+    if config.evaluate.judge is None or config.evaluate.judge_endpoint is not None:
+        return
+    engine = EvaluationPlan.of(config).engine_arguments(config.evaluate.judge)
+    check_memory(_facts(config.evaluate.judge, None, engine), engine, hardware)
 
 
 # ----------------------------------------------------------------------------------------------------- tuner
@@ -266,16 +288,15 @@ def _finish_tuner(process: subprocess.Popen[str]) -> None:
         raise ConfigError(f"tune: the tuner cannot be started here: {last:.300}; repair its installation")
 
 
-def _tuned_weights(model: str | None, generator: str, generator_bytes: int) -> int:
+def _tuned_weights(model: str | None, generator: ModelFacts | None) -> int:
     """Return the size in bytes of the weights that are tuned; 0 where it is not known.
 
     Args:
         model: the model that is tuned; None: the generator.
-        generator: the model that generates.
-        generator_bytes: size of its weights.
+        generator: what is known of the model that generates.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be reached.
     """
-    with contextlib.suppress(ConfigError):
-        path = Path(resolve_model(model or generator))
-        if path.is_dir():
-            return weight_bytes(str(path))
-    return generator_bytes if model is None else 0
+    facts = generator if model is None else model_facts(model)
+    return facts.weight_bytes if facts else 0

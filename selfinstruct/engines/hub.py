@@ -6,15 +6,20 @@ Every way of not reaching the Hub is a `ConfigError` of one line that names the 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from selfinstruct.console import console
 from selfinstruct.errors import ConfigError
+from selfinstruct.hardware import free_disk
+from selfinstruct.text import size_text
 
 _HUB_TIMEOUT_S = 20.0
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".ckpt", ".tflite")
 _INDEX = "model.safetensors.index.json"
 
 
@@ -36,6 +41,11 @@ def is_local(name: str) -> bool:
     return Path(name).is_dir()
 
 
+def is_modelscope() -> bool:
+    """Return whether the user has told vLLM to fetch models from ModelScope; then nothing here looks for them."""
+    return os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true")
+
+
 def weight_files(files: Iterable[str]) -> list[str]:
     """Return those of a repository's files that an engine loads as the model's weights.
 
@@ -47,16 +57,15 @@ def weight_files(files: Iterable[str]) -> list[str]:
     top = [name for name in files if "/" not in name]
     tensors = [name for name in top if name.endswith(".safetensors")]
     if tensors:
-        return sorted([name for name in tensors if not name.startswith("consolidated")] or tensors)
+        return sorted([name for name in tensors if not name.startswith(("consolidated", "adapter_"))] or tensors)
     return sorted(name for name in top if name.endswith(".bin") and not name.startswith(("training_args", "optimizer")))
 
 
-def small_files(files: Iterable[str]) -> list[str]:
+def _small(files: Iterable[str]) -> list[str]:
     """Return the files beside the weights that a model needs: configuration, tokenizer, templates, code."""
     kept = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken")
-    return sorted(
-        name for name in files if name.endswith(kept) and (PurePosixPath(name).parent.name in ("", "chat_templates"))
-    )
+    folders = ("", "additional_chat_templates")
+    return sorted(name for name in files if name.endswith(kept) and name.rpartition("/")[0] in folders)
 
 
 def cached_folder(name: str, revision: str | None = None) -> Path | None:
@@ -93,8 +102,9 @@ def weights_here(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_size for name in there}
 
 
+@functools.cache
 def listing(name: str, revision: str | None = None) -> HubListing:
-    """Return what the Hub says of a model.
+    """Return what the Hub says of a model; ask only once.
 
     Raises:
         ConfigError: the Hub cannot be reached, or shows no such model.
@@ -107,7 +117,7 @@ def listing(name: str, revision: str | None = None) -> HubListing:
     return HubListing({file.rfilename: file.size or 0 for file in info.siblings or ()}, numbers)
 
 
-def fetch_small_files(name: str, revision: str | None = None) -> Path:
+def small_files(name: str, revision: str | None = None) -> Path:
     """Return the folder of a model's configuration and tokenizer; fetch them if they are not on this machine.
 
     Raises:
@@ -115,22 +125,76 @@ def fetch_small_files(name: str, revision: str | None = None) -> Path:
     """
     if is_local(name):
         return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
     try:
-        with reaching(name, revision):
-            patterns = ["*.json", "*.jinja", "*.txt", "*.model", "*.py", "*.tiktoken"]
-            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        wanted = _small(listing(name, revision).sizes)
     except ConfigError:
         if folder := cached_folder(name, revision):
             return folder
         raise
+    with _quietly():
+        return _download(name, revision, wanted)
+
+
+def whole_model(name: str, revision: str | None = None) -> str:
+    """Return the folder of a model with its weights; fetch what is missing, and show how far that is.
+
+    Args:
+        name: a folder, or a name on the Hub.
+        revision: on the Hub; default: its main one.
+
+    Raises:
+        ConfigError: it is not here, and the Hub cannot be reached, shows no such model, or the disk is too small.
+    """
+    if is_local(name) or is_modelscope():
+        return name
+    try:
+        sizes = listing(name, revision).sizes
+    except ConfigError:
+        folder = cached_folder(name, revision)
+        if folder is not None and weights_here(folder):
+            return str(folder)
+        raise
+    wanted = [*_small(sizes), *weight_files(sizes)]
+    folder = cached_folder(name, revision)
+    missing = sum(sizes[file] for file in wanted if folder is None or not (folder / file).exists())
+    if missing:
+        _require_disk(name, missing)
+        console.print(f"fetching {name}: {size_text(missing)} from the Hub", markup=False)
+    with contextlib.nullcontext() if missing else _quietly():
+        return str(_download(name, revision, wanted))
+
+
+def _download(name: str, revision: str | None, files: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with reaching(name, revision):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+
+
+def _require_disk(name: str, size: int) -> None:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    if (free := free_disk(cache)) < size:
+        raise ConfigError(
+            f"model {name!r}: {size_text(size)} are to be fetched, and {size_text(free)} are free in {cache}; make "
+            "room there, or set HF_HOME to a directory with more"
+        )
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Show no progress: the block takes a second."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
     finally:
-        if shown:
-            enable_progress_bars()
+        enable_progress_bars()
 
 
 @contextlib.contextmanager
@@ -141,7 +205,7 @@ def reaching(name: str, revision: str | None = None) -> Iterator[None]:
         name: the model's name on the Hub.
         revision: as the user gave it.
     """
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
     try:
         yield
@@ -159,16 +223,33 @@ def reaching(name: str, revision: str | None = None) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise ConfigError(f"model {name!r}: {_first_line(error)}; give a folder, or OWNER/NAME on the Hub") from error
     except (OSError, errors.HTTPError, ValueError, RuntimeError) as error:
-        if constants.is_offline_mode():
-            raise ConfigError(
-                f"model {name!r} is not on this machine, and HF_HUB_OFFLINE forbids fetching it: unset HF_HUB_OFFLINE, "
-                f"or fetch it beforehand with `hf download {name}`, or give the path of a local copy"
-            ) from error
-        raise ConfigError(
-            f"model {name!r} is not on this machine, and the Hub cannot be reached: {_first_line(error):.200}; check "
-            "the network (HF_ENDPOINT names a mirror), or give the path of a local copy"
-        ) from error
+        raise ConfigError(_unreached(name, revision, error)) from error
+
+
+def _unreached(name: str, revision: str | None, error: Exception) -> str:
+    """Return why the Hub gave nothing, and what to do."""
+    from huggingface_hub import constants
+
+    what = "only partly" if cached_folder(name, revision) else "not"
+    start, reason = f"model {name!r} is {what} on this machine, and", f"{_first_line(error):.200}"
+    elsewhere = "give the path of a local copy"
+    if constants.is_offline_mode():
+        return (
+            f"{start} HF_HUB_OFFLINE forbids fetching it: unset HF_HUB_OFFLINE, or fetch it beforehand with "
+            f"`hf download {name}`, or {elsewhere}"
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{start} the disk is full: make room in {constants.HF_HUB_CACHE}, or set HF_HOME to another directory"
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if status in (401, 403):
+        return f"{start} the Hub refuses access: {reason}; correct the name, or set HF_TOKEN or `hf auth login`"
+    if status >= 400:
+        return f"{start} the Hub answers with an error: {reason}; try again later, or {elsewhere}"
+    return (
+        f"{start} the Hub cannot be reached: {reason}; check the network (HF_ENDPOINT names a mirror), or {elsewhere}"
+    )
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -19,7 +19,7 @@ from selfinstruct.errors import ConfigError
 
 _EXPERTS = "num_local_experts num_experts n_routed_experts moe_num_experts"
 _LENGTHS = "max_position_embeddings n_positions max_seq_len seq_length max_sequence_length max_target_positions"
-_PRESCALED_ROPE = ("default", "su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope")
+_PRESCALED_ROPE = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,11 @@ def model_facts(model: str, revision: str | None = None, *, trust_remote_code: b
     """
     name = resolve_model(model)
     name = str(adapter_arguments(name).get("model", name))
-    folder = hub.fetch_small_files(name, revision)
+    if hub.is_modelscope() and not hub.is_local(name):
+        from transformers import PreTrainedConfig
+
+        return facts_of_config(PreTrainedConfig(), name=name, revision=revision)
+    folder = hub.small_files(name, revision)
     files = hub.weights_here(folder)
     listing = None
     if not files and not hub.is_local(name):
@@ -114,7 +118,7 @@ def read_config(model: str, revision: str | None = None, *, trust_remote_code: b
     """
     from transformers import AutoConfig, PreTrainedConfig
 
-    folder = hub.fetch_small_files(resolve_model(model), revision)
+    folder = hub.small_files(resolve_model(model), revision)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:

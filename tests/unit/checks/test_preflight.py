@@ -9,10 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import pytest
 from click.testing import CliRunner
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from selfinstruct.checks import preflight
 from selfinstruct.checks.dry_run import text
@@ -21,12 +19,34 @@ from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Instances, Proposal
+from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.text import GIB, size_text
+from tests import fake_hub
+from tests.fake_hub import FakeHub
 
 HOST = Hardware((), 64 * GIB, 64 * GIB)
 H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
+
+
+def sized(gib: int) -> ModelFacts:
+    """Facts of a model of that size."""
+    return ModelFacts(
+        name="model",
+        revision=None,
+        architecture="",
+        weight_bytes=gib * GIB,
+        parameters=gib * GIB // 2,
+        dtype="bfloat16",
+        quantization=None,
+        layers=32,
+        hidden=4096,
+        heads=32,
+        kv_heads=8,
+        kv_bytes_per_token=131_072,
+        context_length=4096,
+    )
 
 
 class Words:
@@ -45,6 +65,8 @@ class Words:
 class ModelConfig:
     """What transformers reads of a model's config.json."""
 
+    architectures = None
+
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
 
@@ -55,6 +77,7 @@ class ModelConfig:
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model folder with 1 MiB of weights, whose files transformers need not read."""
+    model_facts.cache_clear()
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -102,10 +125,11 @@ def test_all_problems_come_at_once(config: Any, seed_file: Path, tmp_path: Path)
     ("engine", "gpus", "weights", "expected"),
     [
         ({}, [H100], 16, None),
-        ({}, [H100], 140, r"weights take 140\.0 GiB, and 1 GPU\(s\) of 80\.0 GiB leave 72\.0 GiB"),
+        ({}, [H100], 140, r"weights take 140\.0 GiB, and 1 GPU\(s\) of 80\.0 GiB leave 73\.6 GiB"),
         ({}, [H100, H100], 140, None),
         ({"tensor_parallel_size": 1}, [H100, H100], 140, "weights take"),
         ({"tensor_parallel_size": 2}, [H100, H100], 140, None),
+        ({"tensor_parallel_size": 4}, [H100, H100], 140, "is to take 4 GPUs, and 2 can be used here"),
         ({"quantization": "fp8"}, [H100], 140, None),
         ({"gpu_memory_utilization": 0.1}, [H100], 16, r"leave 8\.0 GiB"),
         ({}, [Gpu("A", 80 * GIB, 40 * GIB)], 16, r"40\.0 GiB of 80\.0 GiB are free.*gpu-memory-utilization 0\.48"),
@@ -118,13 +142,13 @@ def test_memory_against_the_model(
     config: Any, monkeypatch: pytest.MonkeyPatch, engine: Any, gpus: Any, weights: int, expected: str | None
 ) -> None:
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    monkeypatch.setattr(preflight, "weight_bytes", lambda *_: weights * GIB)
+    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: sized(weights))
     monkeypatch.setattr(preflight, "free_disk", lambda _: 1 << 50)
     found = said(config(engine=engine), Hardware(tuple(gpus), 64 * GIB, 64 * GIB))
     if expected is None:
         assert found == []
     else:
-        assert len(found) == 1
+        assert len(found) == 1, found
         with pytest.raises(ConfigError, match=expected):
             raise ConfigError(found[0])
 
@@ -163,7 +187,7 @@ def test_code_of_the_model_needs_a_flag(config: Any, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", load)
     assert "allow it with --engine.trust-remote-code" in said(config())[0]
-    assert said(config(engine={"trust_remote_code": True})) == [] and asked == [False, True]
+    assert said(config(engine={"trust_remote_code": True})) == [] and asked == [False, True, True]
 
 
 def test_what_transformers_cannot_read_is_left_to_the_engine(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,59 +198,27 @@ def test_what_transformers_cannot_read_is_left_to_the_engine(config: Any, monkey
     assert said(config()) == []
 
 
-class _Response:
-    headers: dict[str, str] = {}  # noqa: RUF012
-    request = None
-    status_code = 404
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (RepositoryNotFoundError, "neither a folder here nor a model on the Hub .* set HF_TOKEN"),
-        (GatedRepoError, "gated: accept its terms"),
-        (RevisionNotFoundError, "has no revision 'main2'"),
-        (ConnectionError, "the Hub cannot be reached: no route.*path of a local copy"),
-        (TimeoutError, "the Hub cannot be reached"),
-    ],
-)
-def test_a_model_that_must_come_from_the_hub(
-    config: Any, monkeypatch: pytest.MonkeyPatch, error: Any, expected: str
+def test_models_on_the_hub_are_looked_for_all_at_once(
+    config: Any, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise (
-            error("no route")
-            if issubclass(error, OSError) and error in (ConnectionError, TimeoutError)
-            else error("no route", response=_Response())
-        )
-
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
-    monkeypatch.setattr(huggingface_hub.constants, "is_offline_mode", lambda: False)
-    found = said(config(model="some/model", revision="main2"))
-    with pytest.raises(
-        ConfigError, match=f"model 'some/model'.*{expected}" if "revision" not in expected else expected
-    ):
-        raise ConfigError("\n".join(found))
-    assert len(found) == 1
-
-
-def test_offline_means_that_nobody_is_asked(config: Any, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    def ask(*_: Any, **__: Any) -> None:
-        pytest.fail("the Hub was asked")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", ask)
-    monkeypatch.setattr(huggingface_hub.constants, "is_offline_mode", lambda: True)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    assert "HF_HUB_OFFLINE forbids" in said(config(model="some/model"))[0]
-    cached = lambda *_, **__: str(model / "config.json")  # noqa: E731
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
-    assert said(config(model="some/model")) == []
+    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    with fake_hub.serving(FakeHub({"owner/there": model})) as address:
+        fake_hub.use(monkeypatch, address, tmp_path / "cache")
+        assert said(config(model="owner/there")) == []
+        names = {"model": "owner/a", "tune": {"model": "owner/b"}, "evaluate": {"judge": "owner/c"}}
+        whole = check(config(**names, regenerate={"model": "owner/d"}), tuned=True, hardware=HOST)
+        missing = [str(problem) for problem in whole.problems if "on the Hub that can be seen" in str(problem)]
+        assert sorted(text.split("'")[1] for text in missing) == ["owner/a", "owner/b", "owner/c", "owner/d"]
+    fake_hub.use(monkeypatch, "http://127.0.0.1:9", tmp_path / "nothing")
+    ended = CliRunner().invoke(
+        cli, ["generate", "--model", "owner/a", "--output-dir", str(tmp_path / "r"), "--dry-run"]
+    )
+    assert ended.exit_code == 2 and "the Hub cannot be reached" in ended.output
 
 
 def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_disk", lambda _: 2 * GIB)
-    monkeypatch.setattr(preflight, "weight_bytes", lambda *_: 16 * GIB)
+    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: sized(16))
     monkeypatch.setattr(preflight, "_tuner", _no_tuner)
     assert said(config(num_instructions=1000)) == []
     assert "journal 2.4 GiB, dataset 3.8 GiB" in said(config(num_instructions=1_000_000))[0]

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.engines import hub
 from selfinstruct.engines.model_facts import facts_of_config, model_facts
-from selfinstruct.errors import ConfigError
 from tests import tiny_model
 
 LLAMA_70B = {
@@ -104,25 +102,3 @@ def test_vision_weights_are_seen() -> None:
 
     facts = facts_of_config(Gemma3Config(), name="gemma")
     assert facts.vision and facts.kv_bytes_per_token > 0
-
-
-@pytest.mark.parametrize(
-    ("files", "loaded"),
-    [
-        (["model.safetensors", "consolidated.safetensors"], ["model.safetensors"]),
-        (["model-00001-of-00002.safetensors", "original/model.safetensors"], ["model-00001-of-00002.safetensors"]),
-        (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
-        (["pytorch_model.bin", "training_args.bin"], ["pytorch_model.bin"]),
-        (["consolidated.safetensors"], ["consolidated.safetensors"]),
-    ],
-)
-def test_weights_that_a_repository_holds_twice_count_once(files: list[str], loaded: list[str]) -> None:
-    assert hub.weight_files(files) == loaded
-
-
-def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="is not on this machine, and the Hub cannot be reached") as caught:
-        model_facts("owner/model")
-    assert "\n" not in str(caught.value) and "path of a local copy" in str(caught.value)

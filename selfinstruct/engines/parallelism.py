@@ -1,0 +1,81 @@
+"""How a model uses the GPUs of a machine: copies of the whole model, each on as few GPUs as can hold it.
+
+A copy on few GPUs writes more tokens per second and GPU than one on many: the parts of a divided model wait for each
+other in every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfinstruct.engines.model_facts import ModelFacts
+
+GPU_SHARE = 0.92
+"""vLLM's own default of `gpu_memory_utilization`."""
+
+_WEIGHT_SHARE = 0.6
+"""Of a GPU's memory for the weights; the rest is for the cache, without which few requests run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """How many GPUs share a copy of the model, and how many copies there are.
+
+    Attributes:
+        tensor: GPUs that share each layer.
+        pipeline: groups of them that share the layers.
+        replicas: copies of the model that answer requests independently of each other.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    replicas: int = 1
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """Return how many GPUs hold one copy."""
+        return self.tensor * self.pipeline
+
+
+def parallelism(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> Parallelism:
+    """Return how to use all GPUs.
+
+    What the user gives holds. The number of copies follows from the size of one, unless it is given too.
+
+    Args:
+        facts: of the model.
+        given: vLLM's engine arguments, by its names.
+        num_gpus: GPUs that may be used.
+        gpu_bytes: memory of one.
+    """
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    tensor, pipeline, replicas = (int(given[size]) if given.get(size) else None for size in sizes)
+    if tensor is None and pipeline is None and replicas is None:
+        tensor = _tensor(facts, loaded_bytes(facts, given), num_gpus, gpu_bytes)
+    divided = (tensor or 1) * (pipeline or 1)
+    return Parallelism(tensor or 1, pipeline or 1, replicas or max(1, num_gpus // divided))
+
+
+def loaded_bytes(facts: ModelFacts, given: Mapping[str, Any]) -> int:
+    """Return the size of the weights in memory, over all GPUs of a copy.
+
+    Args:
+        facts: of the model.
+        given: vLLM's engine arguments. Where they quantize weights that are not, it is the size of 8-bit weights.
+    """
+    size = facts.loaded_bytes(str(given.get("dtype", "auto")))
+    return size // 2 if given.get("quantization") and not facts.quantization else size
+
+
+def _tensor(facts: ModelFacts, weights: int, num_gpus: int, gpu_bytes: int) -> int:
+    """Return the fewest GPUs that hold a copy with room for the cache; if none do, the most that can share it."""
+    possible = [size for size in range(1, num_gpus + 1) if _divides(facts, size)] or [1]
+    return next((size for size in possible if weights <= _WEIGHT_SHARE * gpu_bytes * size), possible[-1])
+
+
+def _divides(facts: ModelFacts, size: int) -> bool:
+    """Return whether so many GPUs can share a layer: vLLM gives each of them as many heads as the others."""
+    shared = facts.kv_heads % size == 0 or size % facts.kv_heads == 0
+    return facts.heads % size == 0 and shared

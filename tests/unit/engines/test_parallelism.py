@@ -1,0 +1,64 @@
+"""Which GPUs hold which part of a model, for published models on machines of one to eight GPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.engines.parallelism import Parallelism, parallelism
+from selfinstruct.text import GIB
+
+
+def facts(parameters: float, heads: int, kv_heads: int, quantization: str | None = None) -> ModelFacts:
+    parameters = int(parameters)
+    return ModelFacts(
+        name="model",
+        revision=None,
+        architecture="",
+        weight_bytes=parameters * 2 if quantization is None else parameters * 6 // 10,
+        parameters=parameters,
+        dtype="bfloat16",
+        quantization=quantization,
+        layers=1,
+        hidden=1,
+        heads=heads,
+        kv_heads=kv_heads,
+        kv_bytes_per_token=1,
+        context_length=None,
+    )
+
+
+QWEN3_8B = facts(8.2e9, 32, 8)
+QWEN25_32B = facts(32.8e9, 40, 8)
+LLAMA_70B = facts(70.6e9, 64, 8)
+GPT_OSS_120B = facts(117e9, 64, 8, "mxfp4")
+UNKNOWN = facts(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "num_gpus", "gib", "expected"),
+    [
+        (QWEN3_8B, {}, 1, 80, Parallelism()),
+        (QWEN3_8B, {}, 8, 80, Parallelism(replicas=8)),
+        (QWEN3_8B, {}, 4, 24, Parallelism(tensor=2, replicas=2)),
+        (QWEN3_8B, {"dtype": "float32"}, 2, 40, Parallelism(tensor=2)),
+        (QWEN25_32B, {}, 6, 80, Parallelism(tensor=2, replicas=3)),
+        (QWEN25_32B, {}, 5, 16, Parallelism(tensor=4)),  # 5 divides its 40 heads, but not the 8 of keys and values
+        (LLAMA_70B, {}, 8, 80, Parallelism(tensor=4, replicas=2)),
+        (LLAMA_70B, {}, 8, 141, Parallelism(tensor=2, replicas=4)),
+        (LLAMA_70B, {}, 2, 80, Parallelism(tensor=2)),
+        (LLAMA_70B, {"quantization": "fp8"}, 8, 141, Parallelism(replicas=8)),
+        (LLAMA_70B, {"tensor_parallel_size": 2}, 8, 141, Parallelism(tensor=2, replicas=4)),
+        (LLAMA_70B, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, 8, 80, Parallelism(2, 2, 2)),
+        (LLAMA_70B, {"data_parallel_size": 1}, 8, 80, Parallelism()),
+        (LLAMA_70B, {"tensor_parallel_size": 8, "data_parallel_size": 1}, 8, 80, Parallelism(tensor=8)),
+        (GPT_OSS_120B, {}, 8, 141, Parallelism(replicas=8)),
+        (UNKNOWN, {}, 8, 80, Parallelism(replicas=8)),
+    ],
+)
+def test_all_gpus_are_used(
+    model: ModelFacts, given: dict[str, Any], num_gpus: int, gib: int, expected: Parallelism
+) -> None:
+    assert parallelism(model, given, num_gpus, gib * GIB) == expected
