@@ -61,6 +61,7 @@ def regenerate(
     from selfinstruct.engines.base import Engine
     from selfinstruct.generation.regenerate import engine_arguments
     from selfinstruct.generation.regenerate import regenerate as rewrite
+    from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.directory import RunDirectory
 
     settings = config_file or RunDirectory(run).config_path
@@ -74,7 +75,8 @@ def regenerate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        return await VLLMEngine.start(str(config.regenerate.model), arguments=rewriter, verbose=verbose)
+        engine = with_recorded_context(RunDirectory(Path(str(config.output_dir))), rewriter, "regenerate")
+        return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
     if not as_stage:

@@ -60,6 +60,7 @@ def generate(
     from selfinstruct.console import closing_table
     from selfinstruct.engines.base import Engine
     from selfinstruct.generation.generate import generate as run_generation
+    from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.directory import RunDirectory
 
     output_dir = options["output_dir"]
@@ -76,7 +77,8 @@ def generate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        return await VLLMEngine.start(config.model, revision=config.revision, arguments=config.engine, verbose=verbose)
+        engine = with_recorded_context(RunDirectory(Path(str(config.output_dir))), config.engine)
+        return await VLLMEngine.start(config.model, revision=config.revision, arguments=engine, verbose=verbose)
 
     left_free = Reserve.from_json(reserve) if reserve else None
     state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import gc
 import logging
 import os
 import sysconfig
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
+from selfinstruct.console import console
 from selfinstruct.engines import chat_templates, out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.context import tight_context
+from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
+from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.records import Completion
 
 
@@ -74,47 +77,34 @@ def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_he
     return {"tensor_parallel_size": tensor, "data_parallel_size": max(1, num_gpus // tensor)}
 
 
-def engine_arguments(model: str, revision: str | None, user_arguments: dict[str, Any]) -> dict[str, Any]:
+def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware: Hardware) -> dict[str, Any]:
     """Return vLLM's engine arguments: the user's, and defaults that suit the machine for all others.
 
     Args:
-        model: path or Hub name.
-        revision: on the Hub.
+        facts: of the model.
         user_arguments: by vLLM's names.
+        hardware: of this machine.
     """
-    import torch
-
     arguments: dict[str, Any] = {
-        "model": model,
+        "model": facts.name,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        # No prompt has an image: the weights that read them are not loaded. Models of text alone ignore it.
+        "language_model_only": True,
     }
-    if revision:
-        arguments["revision"] = revision
-    arguments |= chat_templates.tokenizer_mode(model, revision)
-    if torch.cuda.is_available():
-        if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & user_arguments.keys():
-            arguments |= _machine_parallelism(model, revision, bool(user_arguments.get("trust_remote_code")))
-    else:
+    if facts.revision:
+        arguments["revision"] = facts.revision
+    if not hardware.gpus:
         # Compiling takes a minute; a run on CPU rarely saves as much.
         arguments["enforce_eager"] = True
-    return arguments | user_arguments
-
-
-def _machine_parallelism(model: str, revision: str | None, trust_remote_code: bool) -> dict[str, int]:
-    import torch
-    from transformers import AutoConfig
-
-    num_gpus = torch.cuda.device_count()
-    if num_gpus < 2:
-        return {}
-    heads = 0
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
-        heads = config.get_text_config().num_attention_heads
-    weights = sum(f.stat().st_size for f in Path(model).glob("*.safetensors")) if Path(model).is_dir() else 0
-    return default_parallelism(num_gpus, weights, torch.cuda.get_device_properties(0).total_memory, heads)
+    elif not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & user_arguments.keys():
+        gpu_bytes = hardware.gpus[0].total
+        arguments |= default_parallelism(len(hardware.gpus), facts.weight_bytes, gpu_bytes, facts.heads)
+    arguments |= user_arguments
+    if "max_model_len" not in arguments and (context := tight_context(facts, arguments, hardware)):
+        arguments["max_model_len"] = context
+    return arguments
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, Any]:
@@ -194,7 +184,7 @@ class VLLMEngine(TokenizedPrompts):
         last_words = startup.LastWords()
         try:
             llm, release = await startup.in_lasting_thread(
-                lambda: _start_llm(lora.get("model", name), revision, lora | dict(arguments or {})),
+                lambda: _start_llm(name, revision, lora | dict(arguments or {})),
                 lambda unwanted: unwanted.shutdown(),
             )
             tokenizer = llm.get_tokenizer()
@@ -353,13 +343,36 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any])
         raise EngineError(
             f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'` (or [cpu])"
         ) from error
-    arguments = engine_arguments(model, revision, user_arguments)
+    code_allowed = bool(user_arguments.get("trust_remote_code"))
+    facts = model_facts(model, revision, trust_remote_code=code_allowed)
+    arguments = engine_arguments(
+        facts, chat_templates.tokenizer_mode(facts.name, revision) | user_arguments, _hardware()
+    )
+    context = arguments.get("max_model_len")
+    if context and "max_model_len" not in user_arguments:
+        console.print(
+            f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: its cache has little "
+            "room (--engine.max-model-len sets it)"
+        )
     try:
         engine_args = AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
     # By its context vLLM chooses how much it computes at once. `AsyncLLM`'s own stands for 128 sequences on every GPU.
     return AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
+
+
+def _hardware() -> Hardware:
+    """Return this machine's; only GPUs that torch can use, also those that the driver's tool does not list."""
+    import torch
+
+    hardware = Hardware.here()
+    if not torch.cuda.is_available():
+        return dataclasses.replace(hardware, gpus=())
+    if hardware.gpus:
+        return hardware
+    sizes = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
+    return dataclasses.replace(hardware, gpus=tuple(Gpu("GPU", size, size) for size in sizes))
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:

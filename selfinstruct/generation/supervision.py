@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from selfinstruct.console import console
 from selfinstruct.engines import processes
@@ -47,6 +48,23 @@ def supervised(
         on_restart=lambda restart: _note_restart(restart, metrics),
         on_processes=lambda numbers: processes.remember(run.engine, numbers),
     )
+
+
+def with_recorded_context(run: RunDirectory, arguments: dict[str, Any], part: str | None = None) -> dict[str, Any]:
+    """Return vLLM's engine arguments with the context of the run's first engine, where the user gives none.
+
+    The default context depends on the machine, and a run may continue on another one.
+
+    Args:
+        run: the directory; it may hold no run.
+        arguments: the user's.
+        part: name of the values in the journal's header that are that engine's; None: the generator's.
+    """
+    if "max_model_len" in arguments or not run.journal.exists():
+        return arguments
+    resolved = run.header().resolved
+    length = (resolved.get(part, {}) if part else resolved).get("context_length")
+    return arguments | {"max_model_len": length} if length else arguments
 
 
 def _say_death(cause: str, delay: float) -> None:

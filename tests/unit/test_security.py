@@ -16,10 +16,12 @@ from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Filters
 from selfinstruct.engines.base import Request
+from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
+from selfinstruct.hardware import Hardware
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.refilter import refilter
@@ -172,8 +174,9 @@ def test_no_module_that_unpickles_is_imported() -> None:
 def test_code_of_a_model_runs_by_its_flag_alone() -> None:
     for file, name, call in calls():
         assert keyword(call, "trust_remote_code") is not True, f"{file}, line {call.lineno}: {name}"
-    assert "trust_remote_code" not in engine_arguments("m", None, {})
-    assert engine_arguments("m", None, {"trust_remote_code": True})["trust_remote_code"] is True
+    facts, nothing = model_facts("demo"), Hardware((), 0, 0)
+    assert "trust_remote_code" not in engine_arguments(facts, {}, nothing)
+    assert engine_arguments(facts, {"trust_remote_code": True}, nothing)["trust_remote_code"] is True
 
 
 def test_journals_are_json_and_nothing_else(tmp_path: Path) -> None:

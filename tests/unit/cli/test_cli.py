@@ -329,6 +329,24 @@ def test_a_prompt_that_cannot_fit(tmp_path: Path, seed_file: Path, scripted: dic
     assert "has no chat template; use --prompting completion" in said
 
 
+def test_a_run_continues_with_the_context_that_it_began_with(
+    tmp_path: Path, seed_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default context depends on the machine."""
+    started: list[dict[str, Any]] = []
+
+    async def start(*_: Any, arguments: dict[str, Any], **__: Any) -> ScriptedEngine:
+        started.append(arguments)
+        return ScriptedEngine(script, context_length=arguments.get("max_model_len", 8192 if started[1:] else 4096))
+
+    monkeypatch.setattr(VLLMEngine, "start", start)
+    command = ["generate", "--seeds", seed_file, "--output-dir", tmp_path / "run", "--num-instructions"]
+    assert invoke(*command, "3").exit_code == 0
+    assert invoke(*command, "6").exit_code == 0
+    assert invoke(*command, "6", "--overwrite").exit_code == 0
+    assert started == [{}, {"max_model_len": 4096}, {}]
+
+
 def test_exit_codes_of_a_saturated_run_and_of_a_dead_engine(
     tmp_path: Path, seed_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

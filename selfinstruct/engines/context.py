@@ -1,0 +1,56 @@
+"""The context that an engine gets where the user gives none: the model's own, or less where memory is tight.
+
+vLLM does not start unless its cache holds one sequence of the whole context. Models come with contexts of 131,072
+tokens; no prompt of ours needs a tenth of that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.hardware import Hardware
+from selfinstruct.text import GIB
+
+GPU_SHARE = 0.92
+"""vLLM's own default of `gpu_memory_utilization`."""
+_OVERHEAD = 0.06
+"""Share of a GPU for activations, CUDA graphs and the sampler, at vLLM's batch sizes for offline use."""
+_SHORTEST = 4096
+"""Tokens; a shorter context would leave out examples from the prompts with the packaged seeds."""
+
+
+def tight_context(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> int | None:
+    """Return the context to ask of vLLM where the cache holds less than two sequences of the model's own.
+
+    It depends only on the model, the arguments and the size of the machine, so that an engine that is started again
+    has the same.
+
+    Args:
+        facts: of the model.
+        engine: vLLM's engine arguments, with those for parallelism.
+        hardware: of this machine.
+
+    Returns:
+        A power of two, in tokens; None where the model's own context fits, or where only vLLM can know.
+    """
+    if not facts.context_length or not facts.kv_bytes_per_token:
+        return None
+    token = facts.kv_bytes_per_token / (2 if str(engine.get("kv_cache_dtype", "")).startswith("fp8") else 1)
+    longest = _cache_bytes(facts, engine, hardware) / 2 / token
+    if facts.context_length <= max(longest, _SHORTEST):
+        return None
+    return max(_SHORTEST, 1 << (int(longest).bit_length() - 1)) if longest >= 1 else _SHORTEST
+
+
+def _cache_bytes(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> float:
+    """Return about how much memory a replica's cache has; negative where the weights do not fit."""
+    if not hardware.gpus:
+        return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+    share = float(engine.get("gpu_memory_utilization", GPU_SHARE)) - _OVERHEAD
+    gpus = int(engine.get("tensor_parallel_size", 1)) * int(engine.get("pipeline_parallel_size", 1))
+    # Weights that vLLM quantizes when it loads them have 8 bits at most.
+    weights = facts.parameters if engine.get("quantization") else facts.loaded_bytes(str(engine.get("dtype", "auto")))
+    return share * hardware.gpus[0].total * gpus - weights

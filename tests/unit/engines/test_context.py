@@ -1,0 +1,61 @@
+"""The default context: the model's own wherever it fits, else a shorter one that the engine starts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from selfinstruct.engines.context import tight_context
+from selfinstruct.engines.model_facts import ModelFacts, facts_of_config
+from selfinstruct.engines.vllm import engine_arguments
+from selfinstruct.hardware import Gpu, Hardware
+from selfinstruct.text import GIB
+from tests.gpu_box.families import FAMILIES
+from tests.gpu_box.model_folder import full
+
+
+def facts_of(family: str, folder: Path) -> ModelFacts:
+    config = AutoConfig.from_pretrained(full(FAMILIES[family], folder))
+    return facts_of_config(config, name=family, weight_bytes=FAMILIES[family].weight_bytes)
+
+
+def gpus(number: int, gib: int) -> Hardware:
+    return Hardware((Gpu("GPU", gib * GIB, gib * GIB),) * number, 64 * GIB, 64 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("family", "hardware", "engine", "expected"),
+    [
+        ("qwen3", gpus(1, 80), {}, None),
+        ("qwen3", gpus(1, 24), {}, 16384),  # 40,960 tokens need 5.6 GiB beside 15.3 GiB of weights
+        ("qwen3", gpus(1, 24), {"kv_cache_dtype": "fp8"}, 32768),
+        ("qwen3", gpus(1, 24), {"quantization": "bitsandbytes"}, None),
+        ("qwen3", gpus(1, 16), {}, 4096),  # the weights alone do not fit; preflight says so
+        ("qwen3-thinking", gpus(1, 24), {}, 32768),  # 262,144
+        ("llama3-70b-instruct", gpus(2, 80), {"tensor_parallel_size": 2}, None),
+        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 1, "data_parallel_size": 8}, 32768),
+        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 8}, None),
+    ],
+)
+def test_families_on_gpus(
+    family: str, hardware: Hardware, engine: dict[str, Any], expected: int | None, tmp_path: Path
+) -> None:
+    assert tight_context(facts_of(family, tmp_path), engine, hardware) == expected
+
+
+def test_the_cache_on_a_machine_without_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts, nothing = facts_of("qwen3", tmp_path), Hardware((), 64 * GIB, 64 * GIB)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "2")
+    assert tight_context(facts, {}, nothing) == 4096
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "20")
+    assert tight_context(facts, {}, nothing) is None
+
+
+def test_the_users_context_wins(tmp_path: Path) -> None:
+    facts, small = facts_of("qwen3", tmp_path), gpus(1, 24)
+    assert engine_arguments(facts, {}, small)["max_model_len"] == 16384
+    assert engine_arguments(facts, {"max_model_len": 40960}, small)["max_model_len"] == 40960
+    assert "max_model_len" not in engine_arguments(facts, {}, gpus(1, 80))
