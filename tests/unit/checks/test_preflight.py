@@ -257,24 +257,6 @@ def test_the_model_that_rewrites_outputs_is_checked_for_the_whole_chain_alone(
     assert problems(settings, tuned=True) == []
 
 
-def test_the_tuners_arguments_are_read_by_trl_in_a_process_of_its_own(
-    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The only test here that loads TRL."""
-    found = check(config(tune={"lerning_rate": 1e-4}), tuned=True, hardware=HOST)
-    assert [str(p) for p in found.problems] == [
-        "tune: --lerning_rate: TRL has no such argument; did you mean --learning_rate?"
-    ]
-    decided = check(config(tune={"output_dir": "x"}), tuned=True, hardware=HOST)
-    assert "tune.output_dir is decided by the run's model folder" in str(decided.problems[0])
-    (tmp_path / "trl.py").write_text("raise ImportError('libwrong.so: no such file')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    broken = check(config(), tuned=True, hardware=HOST)
-    assert [str(p) for p in broken.problems] == [
-        "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; repair its installation"
-    ]
-
-
 def test_estimates_grow_with_what_they_depend_on() -> None:
     prompts = {"proposal": 300, "classification": 900, "instances": 1500}
     some = estimate(1000, Proposal(), Instances(), prompts)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -261,7 +259,19 @@ def constraints(tmp_path: Path) -> Path:
     return path
 
 
-def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path) -> None:
+def checks(responses: Sequence[tuple[ifeval.Line, str]]) -> list[ifeval.Checked]:
+    """Stand in for lm-eval's checks, which `tests/integration/test_ifeval.py` runs. One answer follows nothing."""
+    return [
+        ifeval.Checked(error=f"lm-eval has no check {unknown!r}")
+        if (unknown := next((name for name in line.instruction_id_list if name.startswith("no:")), None))
+        else ifeval.Checked(strict=(follows,) * len(line.kwargs), loose=(follows,) * len(line.kwargs), sentences_by="x")
+        for line, text in responses
+        for follows in [text != "Well, no."]
+    ]
+
+
+def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ifeval, "run_checks", checks)
     quiet = "the boats lie in the harbour and the water is still and nobody is about this morning"
     answers = {"harbour": quiet, "three": "Here is one. It is a start! Is there another?", "CAPITALS": "SO BE it."}
 
@@ -312,45 +322,22 @@ def test_answers_that_an_interruption_left_unchecked_are_checked_later(
     assert calls == [["anything"] * 3, ["the answer"] * 9, ["anything"] * 3, ["the answer"] * 9]
 
 
-def test_the_checks_without_a_trained_tokenizer() -> None:
-    """With no trained tokenizer to be found, lm-eval would download it as it is imported."""
-    line = CONSTRAINTS[0] | {"instruction_id_list": ["change_case:english_lowercase"], "kwargs": [{}]}
-    code = f"""
-import nltk, socket
-def refuse(*_, **__): raise AssertionError("a download")
-nltk.download = nltk.downloader.download = socket.create_connection = refuse
-nltk.data.path = []
-from tuning.evaluation.ifeval_checks import Checks
-checks = Checks()
-line = {line!r}
-response = "Sure:\\nthe harbour lies in the morning and all of the boats are there still"
-found = checks.result(line | {{"response": response}})
-assert found == {{"strict": [False], "loose": [True], "sentences_by": "untrained Punkt"}}, found
-assert checks.result(line | {{"response": ""}})["loose"] == [False]
-from lm_eval.tasks.ifeval import instructions_util
-assert instructions_util.count_sentences("One is here. Two are there! Are three?") == 3
-assert instructions_util.nltk.word_tokenize("NASA can't wait.") == ["NASA", "ca", "n't", "wait", "."]
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-
-
 def test_without_lm_eval_the_remedy_is_named(
     constraints: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "lm_eval.py").write_text("raise ImportError(\"No module named 'lm_eval'\")")
+    (tmp_path / "langdetect.py").write_text("raise ImportError(\"No module named 'langdetect'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"No module named 'lm_eval'; install them: pip install .*\[lm-eval\]"):
+    with pytest.raises(ConfigError, match=r"No module named 'langdetect'; install them: pip install .*\[lm-eval\]"):
         ifeval.read(constraints)
 
 
-def test_broken_lines_are_named(constraints: Path) -> None:
+def test_broken_lines_are_named(constraints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ifeval, "run_checks", checks)
     broken: list[tuple[dict[str, Any], str]] = [
         ({"prompt": 3}, "`prompt`"),
         ({"prompt": "a\x00"}, "`prompt`: holds a NUL"),
         ({"instruction_id_list": ["no:such_check", "punctuation:no_comma"]}, "lm-eval has no check 'no:such_check'"),
         ({"kwargs": [{}]}, "`kwargs` must have one entry for each"),
-        ({"kwargs": [{"speed": 3}, {}]}, "`kwargs`: lm-eval's check refuses them"),
         ({"key": 1}, "`key`: 1 is there twice"),
     ]
     with constraints.open("a") as stream:
@@ -359,7 +346,7 @@ def test_broken_lines_are_named(constraints: Path) -> None:
     with pytest.raises(InputError) as error:
         ifeval.read(constraints)
     said = str(error.value).splitlines()
-    assert said[0].startswith("6 problem(s)")
+    assert said[0].startswith("5 problem(s)")
     for number, (line, (_, expected)) in enumerate(zip(said[1:], broken, strict=True), 4):
         assert f"line {number}: " in line
         assert expected in line
