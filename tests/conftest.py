@@ -34,7 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow tests first, so that no process works alone on the last of them."""
-    folders = ["integration", "faults"]
+    folders = ["integration", "gpu_box", "faults"]
     items.sort(key=lambda item: folders.index(name) if (name := item.path.parent.name) in folders else len(folders))
 
 

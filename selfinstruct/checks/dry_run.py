@@ -1,17 +1,22 @@
-"""`--dry-run`: the resolved configuration, the first prompt of each kind, and what the run is expected to take.
+"""`--dry-run`: the resolved configuration, the first prompts, what runs where, and what it is expected to take.
 
 The text is a configuration file: everything else is in comments.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from selfinstruct.checks.estimate import ACCEPTED_SHARE, tokens_per_s
+from selfinstruct.checks import speed
+from selfinstruct.checks.estimate import ACCEPTED_SHARE, Estimate
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
-from selfinstruct.hardware import free_disk
+from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.engines.parallelism import Parallelism, parallelism
+from selfinstruct.hardware import Gpu, free_disk
 from selfinstruct.text import duration, size_text, visible
 
 
@@ -30,38 +35,84 @@ def text(config: Config, findings: Findings) -> str:
     if not prompts:
         why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
-    parts.append(_comment(_expectations(config.num_instructions, config.output_dir, findings)))
-    return "\n".join(parts)
+    parts += [_comment(_plan(config, findings)), _comment(_expectations(config, findings))]
+    return "\n".join(part for part in parts if part)
 
 
-def _expectations(num_instructions: int, output_dir: str | None, findings: Findings) -> list[str]:
+def _plan(config: Config, findings: Findings) -> Iterator[str]:
+    """Yield what runs where."""
+    facts, gpus = findings.facts, findings.hardware.gpus
+    if facts is None:
+        return
+    length = "unknown here" if facts.context_length is None else f"{facts.context_length:,}"
+    kind = f"{facts.quantization} and {facts.dtype}" if facts.quantization else facts.dtype
+    size = f"{_parameters(facts)}, {size_text(facts.weight_bytes)} in {kind}"
+    yield "plan:"
+    yield f"  model        {visible(facts.name)}: {size}, context {length}"
+    yield f"  GPUs         {_gpus_text(gpus)}"
+    style = f", prompts in the style `{findings.steps.style}`" if findings.steps else ""
+    yield f"  generation   {_copies(_used(config, facts, gpus)) if gpus else 'on the CPU'}{style}"
+
+
+def _expectations(config: Config, findings: Findings) -> Iterator[str]:
+    """Yield what the run takes."""
     expected = findings.estimate
     if expected is None:
-        return []
-    speed, assumption = tokens_per_s(findings.weight_bytes, len(findings.hardware.gpus))
-    wanted = f"{num_instructions:,}"
-    requests = f"{expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
-    tokens = (
-        f"{expected.completion_tokens:,} written, {expected.prompt_tokens:,} read in prompts, mostly from the cache"
-    )
+        return
+    wanted = f"{config.num_instructions:,}"
+    yield f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:"
+    yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
+    read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache"
+    yield f"  tokens       {expected.completion_tokens:,} written, {read}"
+    yield from _times(config, findings, expected)
     parts = {"journal": expected.journal_bytes, "dataset": expected.dataset_bytes, "tuning": expected.model_bytes}
     disk = ", ".join(f"{name} {size_text(size)}" for name, size in parts.items() if size)
-    lines = [
-        f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:",
-        f"  requests     {requests}",
-        f"  tokens       {tokens}",
-        f"  disk         {size_text(expected.disk_bytes)}: {disk}",
-    ]
-    if output_dir:
-        lines[-1] += f"; free {size_text(free_disk(Path(output_dir)))}"
-    if findings.weight_bytes:
-        lines.append(
-            f"  time         {duration(expected.completion_tokens / speed)} of generation, assuming {assumption}"
+    free = f"; free {size_text(free_disk(Path(config.output_dir)))}" if config.output_dir else ""
+    yield f"  disk         {size_text(expected.disk_bytes)}: {disk}{free}"
+
+
+def _times(config: Config, findings: Findings, expected: Estimate) -> Iterator[str]:
+    """Yield the speed, and the time that follows from it."""
+    facts, gpus = findings.facts, findings.hardware.gpus
+    if facts is None or not facts.weight_bytes:
+        yield "  time         unknown: the size of the model is not known here"
+        return
+    if gpus:
+        used = _used(config, facts, gpus)
+        written = speed.tokens_per_s(
+            facts, expected.request, gpus[0], gpus_per_replica=used.gpus_per_replica, replicas=used.replicas
         )
+        why = "from its data sheet" if speed.known(gpus[0]) else "this kind of GPU is unknown here and counts as slow"
     else:
-        lines.append("  time         unknown: the size of the model is not known here")
-    return lines
+        written, why = speed.cpu_tokens_per_s(facts.weight_bytes), "from the demo model on two cores"
+    yield f"  speed        {written.low:,.0f} to {written.high:,.0f} tokens/s written: a rough range, {why}"
+    generation = [duration(expected.completion_tokens / rate) for rate in (written.high, written.low)]
+    times = f"{' to '.join(generation)} of generation"
+    yield f"  time         {times}"
 
 
-def _comment(lines: list[str]) -> str:
+def _used(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> Parallelism:
+    return parallelism(facts, config.engine, len(gpus), min(gpu.total for gpu in gpus))
+
+
+def _copies(used: Parallelism) -> str:
+    gpus = f"{used.gpus_per_replica} GPUs" if used.gpus_per_replica > 1 else "one GPU"
+    return f"{used.replicas} replicas, each on {gpus}" if used.replicas > 1 else f"one replica on {gpus}"
+
+
+def _parameters(facts: ModelFacts) -> str:
+    count = (
+        f"{facts.parameters / 1e9:,.1f} billion"
+        if facts.parameters >= 5e7
+        else f"{facts.parameters / 1e6:,.1f} million"
+    )
+    return f"{count} parameters" if facts.parameters else "parameters not counted"
+
+
+def _gpus_text(gpus: Sequence[Gpu]) -> str:
+    kinds = Counter(f"{gpu.name}, {size_text(gpu.total)}" for gpu in gpus)
+    return "; ".join(f"{number} x {kind}" for kind, number in kinds.items()) or "none"
+
+
+def _comment(lines: Iterable[str]) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from selfinstruct.checks.speed import Workload
 from selfinstruct.config.schema import Instances, Proposal
 
 ACCEPTED_SHARE = 0.5
@@ -25,11 +26,12 @@ _KEPT_CHECKPOINTS = 3  # Two, and one that is being written.
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests, tokens, and bytes on disk that a run will take."""
+    """Requests, tokens, and bytes on disk that a run will take; what one request is like, on average."""
 
     proposals: int
     prompt_tokens: int
     completion_tokens: int
+    request: Workload
     journal_bytes: int
     dataset_bytes: int
     model_bytes: int
@@ -60,19 +62,40 @@ def estimate(
     proposals = math.ceil(num_instructions / (proposal.num_new * ACCEPTED_SHARE))
     proposed = min(proposal.max_tokens, proposal.num_new * INSTRUCTION_TOKENS)
     answered = min(instances.max_tokens, INSTANCE_TOKENS)
-    in_prompts = proposals * prompts.get("proposal", 0)
-    in_prompts += num_instructions * (prompts.get("classification", 0) + prompts.get("instances", 0))
+    examples = proposal.num_seed_examples + proposal.num_generated_examples
+    kinds = [  # how many, tokens of a prompt, those that it shares with no other, tokens of an answer
+        (proposals, prompts.get("proposal", 0), examples * INSTRUCTION_TOKENS, proposed),
+        (num_instructions, prompts.get("classification", 0), INSTRUCTION_TOKENS, 1),
+        (num_instructions, prompts.get("instances", 0), INSTRUCTION_TOKENS, answered),
+    ]
+    requests = sum(number for number, *_ in kinds)
+    written = sum(number * answer for number, _, _, answer in kinds)
     # The journal holds every text twice: in its completion and among the candidates.
     journal = proposals * (_LINE_BYTES + proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
     journal += num_instructions * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
     return Estimate(
         proposals=proposals,
-        prompt_tokens=in_prompts,
-        completion_tokens=proposals * proposed + num_instructions * (1 + answered),
+        prompt_tokens=sum(number * prompt for number, prompt, _, _ in kinds),
+        completion_tokens=written,
+        request=Workload(
+            context=sum(number * answer * (prompt + answer / 2) for number, prompt, _, answer in kinds) / written,
+            unshared=sum(number * min(prompt, unshared) for number, prompt, unshared, _ in kinds) / requests,
+            completion=written / requests,
+        ),
         journal_bytes=journal,
         dataset_bytes=num_instructions * _ROW_BYTES,
         model_bytes=model_bytes,
     )
+
+
+def trained_tokens(num_instructions: int, arguments: Mapping[str, Any]) -> float:
+    """Return the tokens that a tuning reads, all passes over the dataset together.
+
+    Args:
+        num_instructions: of the run.
+        arguments: TRL's.
+    """
+    return num_instructions * (INSTRUCTION_TOKENS + INSTANCE_TOKENS) * float(arguments.get("num_train_epochs", 3))
 
 
 def tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
@@ -89,21 +112,3 @@ def tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
     small = arguments.get("use_peft") or arguments.get("save_strategy") == "no"
     checkpoints = 0 if small else _KEPT_CHECKPOINTS * per_parameter * weight_bytes // 2
     return weight_bytes + checkpoints
-
-
-def tokens_per_s(weight_bytes: int, num_gpus: int) -> tuple[float, str]:
-    """Return the output tokens per second that time is estimated by, and the assumption behind it.
-
-    Args:
-        weight_bytes: size of the model.
-        num_gpus: 0: on CPU.
-    """
-    size = max(weight_bytes, 1)
-    if num_gpus:
-        speed = min(20_000.0, 5000.0 * 16e9 / size) * num_gpus
-        return speed, "5,000 output tokens/s per GPU for 16 GB of weights, in proportion to size, at most 20,000"
-    speed = min(1700.0, 1700.0 * 14e6 / size)
-    return (
-        speed,
-        "1,700 output tokens/s on CPU for 14 MB of weights (the demo model on two cores), in proportion to size",
-    )

@@ -41,6 +41,7 @@ class ModelFacts:
         kv_bytes_per_token: of the cache in 16 bits, over all layers with attention.
         context_length: tokens of prompt and answer; None where only vLLM can know.
         experts: of each layer; 0: not a mixture of experts.
+        experts_per_token: of these, those that one token uses.
         vision: it reads images too, with weights of its own for them.
     """
 
@@ -58,6 +59,7 @@ class ModelFacts:
     kv_bytes_per_token: int
     context_length: int | None
     experts: int = 0
+    experts_per_token: int = 0
     vision: bool = False
 
     @property
@@ -169,6 +171,7 @@ def facts_of_config(
         kv_bytes_per_token=_kv_bytes(text),
         context_length=context_length(config),
         experts=_first(text, *_EXPERTS.split()),
+        experts_per_token=_first(text, "num_experts_per_tok", "num_experts_per_token"),
         vision=getattr(config, "vision_config", None) is not None,
     )
 
