@@ -43,7 +43,9 @@ Figures = dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="demo", help="demo, random-7b, or a model's folder")
+    parser.add_argument(
+        "--model", default="demo", help="demo, random-7b, or a model's folder; one without weights gets random ones"
+    )
     parser.add_argument("--methods", nargs="+", choices=["full", "lora"], help="default: full; both for random-7b")
     parser.add_argument("--steps", type=int, default=40, help="steps of each run")
     parser.add_argument(
@@ -74,6 +76,7 @@ class Bench:
     """A model, a dataset, and the two programs that tune the model on the dataset."""
 
     def __init__(self, folder: Path, model: str, show: bool) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.show = show
         self.model = folder / "model"
@@ -85,7 +88,7 @@ class Bench:
     def _prepare_model(self, model: str) -> None:
         """Save a copy of the model with a chat template, so that both programs render rows in the same way."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
         from selfinstruct.engines.models import resolve_model
         from tuning.training import prompt_formats
@@ -94,11 +97,11 @@ class Bench:
         tokenizer = AutoTokenizer.from_pretrained(source)
         prompt_formats.prepare(tokenizer)
         tokenizer.save_pretrained(self.model)
-        if model == "random-7b":
-            torch.set_default_dtype(torch.bfloat16)
+        if model == "random-7b" or not any(Path(source).glob("*.safetensors")):
+            llama = LlamaConfig(dtype="bfloat16", eos_token_id=1, pad_token_id=2)
+            config = llama if model == "random-7b" else AutoConfig.from_pretrained(source)
             with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-                loaded = LlamaForCausalLM(LlamaConfig(dtype="bfloat16", eos_token_id=1, pad_token_id=2))
-            torch.set_default_dtype(torch.float32)
+                loaded = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         else:
             loaded = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
         loaded.config.get_text_config().pad_token_id = tokenizer.pad_token_id

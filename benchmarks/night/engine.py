@@ -1,0 +1,213 @@
+"""An 8-billion-parameter model with dummy weights: how fast vLLM is through our engine, and through our pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.night import answers, models
+from benchmarks.night.figures import report
+from selfinstruct.config.schema import Config, Sampling
+from selfinstruct.engines.base import Request
+from selfinstruct.engines.vllm import VLLMEngine, engine_arguments, prepare_environment
+from selfinstruct.formats import seed_tasks
+from selfinstruct.generation.budget import BudgetTracker
+from selfinstruct.generation.generate import borrowed_seeds
+from selfinstruct.generation.pipeline import Pipeline
+from selfinstruct.generation.prompts import PROMPTS_VERSION
+from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.records import Completion
+from selfinstruct.run.journal import JournalWriter
+from selfinstruct.run.lines import VERSION, Header, Line
+from selfinstruct.run.state import RunState
+
+_PREFIX_TOKENS = 1700
+_EARLIER_WINDOW = {"window": 96, "max_in_flight": 512}
+
+
+class EndlessEngine(VLLMEngine):
+    """Our engine, whose answers end at their limit alone: random weights give an end token at random."""
+
+    def _sampling(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return super()._sampling(*arguments, **named) | {"ignore_eos": True}
+
+
+class DrawnAnswers:
+    """An engine that computes for as long as a real answer takes, and then gives an answer that can be parsed."""
+
+    def __init__(self, engine: VLLMEngine) -> None:
+        self._engine = engine
+        self.tokens = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer with drawn length and text."""
+        answer = await self._engine.generate(answers.shortened(request))
+        self.tokens += answer.completion_tokens
+        said = answers.text(request)
+        return answer if said is None else Completion(said, "stop", answer.prompt_tokens, answer.completion_tokens)
+
+
+def offline(folder: Path, tiny: bool) -> None:
+    """Measure the engine as `selfinstruct` starts it."""
+
+    async def measure(engine: VLLMEngine) -> None:
+        requests = 24 if tiny else 1024
+        await _throughput(engine, "", requests, tiny, Config().proposal)
+        await _throughput(engine, "no_penalties_", requests, tiny, Sampling(temperature=0.7, top_p=0.5))
+
+    _with_engine(folder, tiny, {}, measure)
+
+
+def online(folder: Path, tiny: bool) -> None:
+    """Measure the engine with the limits that vLLM takes where it does not know that it works offline."""
+    prepare_environment()
+    from vllm import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    model = models.write("tiny" if tiny else "8b", folder / "model")
+    arguments = AsyncEngineArgs(**engine_arguments(str(model), None, _arguments(tiny)))
+    limits = arguments.create_engine_config(usage_context=UsageContext.ENGINE_CONTEXT).scheduler_config
+    names = ("max_num_seqs", "max_num_batched_tokens")
+
+    async def measure(engine: VLLMEngine) -> None:
+        await _throughput(engine, "", 24 if tiny else 384, tiny, Config().proposal)
+
+    _with_engine(folder / "engine", tiny, {name: getattr(limits, name) for name in names}, measure)
+
+
+def pipelines(folder: Path, tiny: bool) -> None:
+    """Run the pipeline for a while with the earlier window and with the present one."""
+
+    async def measure(engine: VLLMEngine) -> None:
+        for label, options in (("now", {}), ("earlier", _EARLIER_WINDOW)):
+            await _pipeline(engine, folder, label, options, 20.0 if tiny else 30.0)
+
+    _with_engine(folder, tiny, {}, measure)
+
+
+def _arguments(tiny: bool) -> dict[str, Any]:
+    return {"load_format": "dummy", "max_model_len": 8192} | ({"max_num_seqs": 16} if tiny else {})
+
+
+def _with_engine(
+    folder: Path, tiny: bool, limits: dict[str, Any], measure: Callable[[VLLMEngine], Coroutine[Any, Any, None]]
+) -> None:
+    async def run() -> None:
+        model = models.write("tiny" if tiny else "8b", folder / "model")
+        began = time.monotonic()
+        engine = await EndlessEngine.start(str(model), arguments=_arguments(tiny) | limits)
+        try:
+            report(start_s=time.monotonic() - began, **_capacity(engine))
+            await measure(engine)
+        finally:
+            began = time.monotonic()
+            await engine.close()
+            report(close_s=time.monotonic() - began)
+
+    asyncio.run(run())
+
+
+def _capacity(engine: VLLMEngine) -> dict[str, Any]:
+    config = engine._llm.vllm_config
+    return {
+        "max_num_seqs": config.scheduler_config.max_num_seqs,
+        "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+        "kv_cache_tokens": (config.cache_config.num_gpu_blocks or 0) * config.cache_config.block_size,
+    }
+
+
+async def _throughput(engine: VLLMEngine, label: str, requests: int, tiny: bool, sampling: Sampling) -> None:
+    """Answer requests with a common prefix, all at once; report tokens/s."""
+    sampling = sampling.model_copy(update={"max_tokens": 32 if tiny else 256})
+    tasks = [task.instruction for task in seed_tasks.load_seed_tasks(["seed_tasks"])]
+    prefix = ""
+    while engine.count_tokens(prefix) < _PREFIX_TOKENS:
+        prefix += f"Task: {tasks[len(prefix) % len(tasks)]}\n"
+    process, began, of_loop = psutil.Process(), time.monotonic(), time.thread_time()
+    before = sum(process.cpu_times()[:2])
+    done = await asyncio.gather(
+        *(
+            engine.generate(Request(f"{label}{k}", f"{prefix}Task {k}: {tasks[k % len(tasks)]}\n", sampling))
+            for k in range(requests)
+        )
+    )
+    seconds = time.monotonic() - began
+    report(
+        **{
+            f"{label}requests": requests,
+            f"{label}prompt_tokens": statistics.mean(answer.prompt_tokens for answer in done),
+            f"{label}answered_in_s": seconds,
+            f"{label}tokens_per_s": sum(answer.completion_tokens for answer in done) / seconds,
+            f"{label}driver_cores": (sum(process.cpu_times()[:2]) - before) / seconds,
+            f"{label}event_loop_share": (time.thread_time() - of_loop) / seconds,
+        }
+    )
+
+
+async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[str, Any], seconds: float) -> None:
+    """Run the pipeline for so many seconds; report what was in flight and how fast it was after its first quarter."""
+    config = Config(num_instructions=1_000_000, output_dir=str(folder), **options)
+    tasks = seed_tasks.load_seed_tasks(config.seeds)
+    drawn = DrawnAnswers(engine)
+    method = Method.of(config)
+    steps = Steps(method, tasks, borrowed_seeds(tasks), drawn, "completion")
+    state = RunState()
+    with JournalWriter(folder / f"{label}.jsonl", config.fsync_interval) as journal:
+
+        def commit(line: Line) -> None:
+            journal.append(line)
+            state.apply(line)
+
+        identity = config.identity() | {"prompts_version": PROMPTS_VERSION}
+        resolved = {"style": "completion", "context_length": engine.context_length}
+        commit(Header(VERSION, identity, resolved, config.num_instructions))
+        budget = BudgetTracker(config.limits, method, config.max_in_flight, state, time.time)
+        pipeline = Pipeline(
+            steps,
+            drawn,
+            state,
+            journal.append,
+            budget=budget,
+            saturation=config.saturation,
+            max_in_flight=config.max_in_flight,
+        )
+        watching = asyncio.create_task(_watch(pipeline, drawn, seconds / 4))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await pipeline.run()
+        watching.cancel()
+        watched = await watching
+    report(
+        **{f"{label}_{name}": value for name, value in watched.items()},
+        **{f"{label}_proposals": state.proposals, f"{label}_accepted": len(state.pool)},
+    )
+
+
+async def _watch(pipeline: Pipeline, drawn: DrawnAnswers, warm_up_s: float) -> dict[str, float]:
+    """Look at the pipeline until cancelled; return what was seen after the first seconds."""
+    await asyncio.sleep(warm_up_s)
+    process, began, of_loop, tokens = psutil.Process(), time.monotonic(), time.thread_time(), drawn.tokens
+    before = sum(process.cpu_times()[:2])
+    seen: list[int] = []
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            seen.append(pipeline.in_flight)
+            await asyncio.sleep(0.1)
+    seconds = time.monotonic() - began
+    return {
+        "in_flight": statistics.mean(seen),
+        "in_flight_least": min(seen),
+        "tokens_per_s": (drawn.tokens - tokens) / seconds,
+        "driver_cores": (sum(process.cpu_times()[:2]) - before) / seconds,
+        "event_loop_share": (time.thread_time() - of_loop) / seconds,
+    }

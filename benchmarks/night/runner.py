@@ -1,0 +1,106 @@
+"""Run steps one after the other, each in a process of its own under a time limit; print one line of JSON for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.night import figures, leftovers
+
+_LEAST_S = 10.0
+"""A step is not begun with less time than this."""
+_CLOSING_S = 6.0
+"""Seconds kept for ending a step's processes and for the GPU's memory to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: of the step.
+        command: the program and its arguments.
+        seconds: longest time.
+        missing: modules that it needs and that are not there; it is skipped.
+    """
+
+    name: str
+    command: Sequence[str]
+    seconds: float
+    missing: tuple[str, ...] = ()
+
+
+def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapping[str, str]) -> int:
+    """Run the steps, print their lines, and return how many are not ok.
+
+    Args:
+        steps: in their order.
+        logs: folder for what they print.
+        seconds: for all of them together.
+        environment: variables that they get besides this process's.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    leftovers.adopt_orphans()
+    end = time.monotonic() + seconds
+    bad = 0
+    for step in steps:
+        left = end - time.monotonic() - _CLOSING_S
+        if step.missing:
+            line: dict[str, Any] = {"outcome": "skipped", "error": f"not installed: {', '.join(step.missing)}"}
+        elif left < min(_LEAST_S, step.seconds):
+            line = {"outcome": "skipped", "error": f"no time left of {seconds:.0f} s"}
+        else:
+            line = _run(step, logs, min(step.seconds, left), environment)
+        print(json.dumps({"step": step.name} | line), flush=True)
+        bad += line["outcome"] != "ok"
+    return bad
+
+
+def _run(step: Step, logs: Path, limit: float, environment: Mapping[str, str]) -> dict[str, Any]:
+    measured, log = logs / f"{step.name}.jsonl", logs / f"{step.name}.log"
+    memory_before = leftovers.gpu_bytes()
+    began = time.monotonic()
+    with log.open("w", encoding="utf-8") as said:
+        process = subprocess.Popen(
+            step.command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=os.environ | environment | {figures.FIGURES: str(measured)},
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = None
+    taken = time.monotonic() - began
+    line: dict[str, Any] = {"outcome": "ok" if code == 0 else "failed", "seconds": round(taken, 1)}
+    if code is None:
+        line |= {"outcome": "timeout", "error": f"killed after {limit:.0f} s; last said: {_last_words(log)}"}
+    elif code:
+        line["error"] = f"exit code {code}: {_last_words(log)}"
+    if code is not None and leftovers.gone_after() is None:
+        line["processes_left"] = leftovers.names(leftovers.descendants())
+    leftovers.end_descendants()
+    process.wait()
+    line |= {name: value for name, value in figures.read(measured).items() if name not in line}
+    if memory_before is not None and leftovers.memory_back(memory_before) is None:
+        line["gpu_mib_kept"] = ((leftovers.gpu_bytes() or 0) - memory_before) >> 20
+    if code != 0:
+        print("\n".join(_lines(log)[-15:]), file=sys.stderr, flush=True)
+    return line
+
+
+def _lines(log: Path) -> list[str]:
+    return [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+
+
+def _last_words(log: Path) -> str:
+    return " | ".join(_lines(log)[-2:])[-400:]

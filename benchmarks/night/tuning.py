@@ -1,0 +1,67 @@
+"""Training of models with random weights: speed, memory against its estimate, and what cannot fit is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import tune
+from benchmarks.night import models
+from benchmarks.night.figures import report
+
+
+def lora(folder: Path, tiny: bool) -> None:
+    """Train an adapter of 8 billion parameters on unpacked and on packed rows."""
+    bench = _bench("8b", folder, tiny)
+    for label, packing in (("unpacked", False), ("packed", True)):
+        _measure(bench, "lora", label, packing, tiny)
+
+
+def full(folder: Path, tiny: bool) -> None:
+    """Train all of 1.7 billion parameters."""
+    _measure(_bench("1.7b", folder, tiny), "full", "full", True, tiny)
+
+
+def refused(folder: Path, tiny: bool) -> None:
+    """Ask for full tuning of 8 billion parameters, which fits no single GPU."""
+    model = models.write("8b", folder / "model")
+    config = folder / "night.yaml"
+    config.write_text(json.dumps({"model": str(model), "output_dir": str(folder / "run"), "tune": {"use_peft": False}}))
+    began = time.monotonic()
+    command = [sys.executable, "-m", "selfinstruct", "run", str(config), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()
+    report(exit_code=done.returncode, refused_after_s=time.monotonic() - began, said=said[-1] if said else "")
+    if done.returncode not in (2, 4):
+        print(done.stdout, done.stderr, file=sys.stderr)
+        sys.exit("it was not refused")
+
+
+def _bench(shape: str, folder: Path, tiny: bool) -> tune.Bench:
+    began = time.monotonic()
+    model = models.write("tiny" if tiny else shape, folder / "shape")
+    bench = tune.Bench(folder / "bench", str(model), show=False)
+    report(made_model_s=time.monotonic() - began, parameters=bench.parameters)
+    return bench
+
+
+def _measure(bench: tune.Bench, method: str, label: str, packing: bool, tiny: bool) -> None:
+    rows, blocks = (4, 2) if tiny else (16, 8)
+    steps, length = (4, 256) if tiny else (16, 1024)
+    figures = bench.ours(bench.arguments(method, packing, blocks if packing else rows, steps, length))
+    peak, estimate = figures["peak"], figures["estimate"]
+    shown = {
+        "steps_per_s": figures["steps_per_s"],
+        "tokens_per_s": figures["tokens_per_s"],
+        "startup_s": figures["startup_s"],
+        "peak_gib": peak / 2**30,
+        "estimate_gib": estimate / 2**30,
+        "estimate_by_peak": estimate / peak if peak else 0.0,
+    }
+    if not tiny:
+        rate = tune.matrix_rate()
+        shown["matrix_rate_share"] = figures["tokens_per_s"] * tune.operations_per_token(bench, method) / rate
+    report(**{f"{label}_{name}": value for name, value in shown.items()})
