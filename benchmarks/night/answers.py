@@ -44,8 +44,8 @@ def text(request: Request) -> str | None:
         return "".join(f"{f'Task {first + k}:' if k else ''} {item}\n" for k, item in enumerate(items))
     if kind == "instances":
         given, said = _word(draw), _word(draw)
-        if "Label:" in str(request.prompt)[-400:]:
-            return f" {given}\nInput: {said}\n"
+        if "\nLabel: " in str(request.prompt):
+            return f"Label: {said}\nInput: {given}\n"
         return f"Example 1\nInput: {given}\nOutput: {said}\n"
     return None
 

@@ -1,0 +1,155 @@
+"""The command for a night on a GPU: one line for each step whatever happens in it, and what its steps are made of."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from transformers import AutoConfig, AutoTokenizer
+
+from benchmarks import gpu_night
+from benchmarks.night import answers, models, package
+from selfinstruct.config.schema import Instances, Proposal
+from selfinstruct.engines.base import Request
+from selfinstruct.formats import seed_tasks
+from selfinstruct.generation import prompts
+
+ROOT = Path(__file__).parents[3]
+
+RUN = """
+import sys
+from pathlib import Path
+from benchmarks.night.runner import Step, run_all
+steps = [Step(name, [sys.executable, "-c", code], seconds, missing) for name, code, seconds, missing in {steps!r}]
+sys.exit(run_all(steps, Path({logs!r}), {seconds}, {{"PYTHONPATH": {root!r}}}))
+"""
+ASK = Instances()
+REPORT = "from benchmarks.night.figures import report; "
+
+
+def lines_of(folder: Path, *steps: tuple[str, str, float, tuple[str, ...]], seconds: float = 600.0) -> Any:
+    """Run steps, given as Python code; return their lines and the exit code."""
+    program = RUN.format(steps=list(steps), logs=str(folder), seconds=seconds, root=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["step"] for line in lines] == [name for name, *_ in steps], done.stderr
+    return {line["step"]: line for line in lines}, done.returncode
+
+
+def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
+    lines, bad = lines_of(
+        tmp_path,
+        ("good", f"{REPORT}print('noise'); report(speed=1.23456, seconds=7)", 60, ()),
+        ("bad", f"{REPORT}report(half=1); raise SystemExit('the cause')", 60, ()),
+        ("killed", "import os; os.kill(os.getpid(), 9)", 60, ()),
+        ("hanging", f"{REPORT}report(before=2); print('loading', flush=True); import time; time.sleep(600)", 8, ()),
+        ("lacking", "1 / 0", 60, ("vllm",)),
+    )
+    assert bad == 4
+    assert lines["good"]["outcome"] == "ok" and lines["good"]["speed"] == 1.2346 and lines["good"]["seconds"] < 60
+    assert lines["bad"]["outcome"] == "failed" and lines["bad"]["half"] == 1
+    assert lines["bad"]["error"] == "exit code 1: the cause"
+    assert lines["killed"]["outcome"] == "failed" and "exit code -9" in lines["killed"]["error"]
+    assert lines["hanging"]["outcome"] == "timeout" and lines["hanging"]["before"] == 2
+    assert "loading" in lines["hanging"]["error"]
+    assert lines["lacking"] == {"step": "lacking", "outcome": "skipped", "error": "not installed: vllm"}
+
+
+def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
+    """Also those in a session of their own whose parent has ended, which no process group finds."""
+    note = tmp_path / "pid"
+    orphan = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {orphan!r}], start_new_session=True)"
+    code = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {parent!r}]); time.sleep(600)"
+    lines, _ = lines_of(tmp_path / "logs", ("hanging", code, 8, ()), ("after", "", 60, ()))
+    assert lines["hanging"]["outcome"] == "timeout" and lines["after"]["outcome"] == "ok"
+    pid = int(note.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    lines, _ = lines_of(tmp_path, ("leaving", code, 60, ()))
+    assert lines["leaving"]["outcome"] == "ok"
+    assert ["time.sleep(600)" in said for said in lines["leaving"]["processes_left"]] == [True]
+
+
+def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    hang = "import time; time.sleep(600)"
+    lines, _ = lines_of(tmp_path, ("first", hang, 300, ()), ("second", hang, 300, ()), seconds=20)
+    assert [line["outcome"] for line in lines.values()] == ["timeout", "skipped"]
+    assert "no time left" in lines["second"]["error"]
+    assert time.monotonic() - began < 300
+
+
+def test_every_step_is_a_function_and_names_modules() -> None:
+    for name, (seconds, function) in gpu_night.STEPS.items():
+        module, attribute = function.split(":")
+        assert callable(getattr(importlib.import_module(f"benchmarks.night.{module}"), attribute))
+        assert 0 < seconds < 540 and gpu_night.NEEDS[name]
+        assert f"    {name} " in (gpu_night.__doc__ or "")
+
+
+def test_the_command_runs_from_a_checkout(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/gpu_night.py"), "--tiny", "--only", "machine"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)
+    assert line["step"] == "machine" and line["outcome"] == "ok" and "torch" in line["versions"]
+
+
+def test_metadata_of_a_checkout_lead_vllm_to_the_plugin(tmp_path: Path) -> None:
+    folder = package.describe(tmp_path / "metadata")
+    (found,) = metadata.distributions(name="selfinstruct", path=[str(folder)])
+    points = {(point.group, point.value) for point in found.entry_points}
+    assert ("vllm.platform_plugins", "selfinstruct.engines.vllm_plugin:end_with_parent") in points
+    assert any(line.startswith("torch>=") for line in found.requires or ())
+
+
+@pytest.mark.parametrize("shape", ["8b", "tiny"])
+def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
+    folder = models.write(shape, tmp_path / "model")
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == config.vocab_size
+    assert tokenizer.decode([config.vocab_size - 1]).strip() == f"word{config.vocab_size - 1}"
+    assert tokenizer.eos_token_id == config.eos_token_id
+    plain = "Name three rivers of Africa."
+    assert tokenizer.decode(tokenizer(plain, add_special_tokens=False).input_ids) == plain
+
+
+def test_the_drawn_answers_can_be_parsed() -> None:
+    examples = [f"Describe the sea in {k} words." for k in range(8)]
+    prompt = prompts.encode_proposal(examples, 8, "completion")
+    request = Request("proposal/7", prompt, Proposal())
+    text = answers.text(request)
+    assert text is not None and text == answers.text(request)
+    assert text != answers.text(Request("proposal/8", prompt, Proposal()))
+    items = prompts.parse_proposal(text, truncated=False, num_examples=8, num_new=8, style="completion")
+    assert len(items) == 8 and len({item.text for item in items}) == 3
+
+    seeds = seed_tasks.load_seed_tasks(["seed_tasks"])[:3]
+    input_first = answers.text(Request("instances/a", prompts.encode_input_first("Sum up.", seeds, "completion"), ASK))
+    (instance,) = prompts.parse_input_first(str(input_first), truncated=False)
+    assert instance.input and instance.output
+    output_first = answers.text(
+        Request("instances/a", prompts.encode_output_first("Sum up.", seeds, "completion"), ASK)
+    )
+    (instance,) = prompts.parse_output_first(str(output_first), truncated=False)
+    assert instance.input and instance.output
+
+
+def test_the_drawn_lengths_have_runaways_and_a_middle() -> None:
+    drawn = sorted(
+        answers.shortened(Request(f"instances/{k}", "", Instances())).sampling.max_tokens for k in range(2000)
+    )
+    assert 80 < drawn[1000] < 140
+    assert 0.04 < drawn.count(350) / 2000 < 0.2
