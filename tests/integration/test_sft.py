@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,13 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl import get_peft_config
 
 from selfinstruct.packaged import model_path
 from selfinstruct.run.training_record import Finding
 from tests import tiny_model
+from tests.gpu_box import model_folder
+from tests.gpu_box.families import FAMILIES
 from tuning import sft
 from tuning.training import data, findings, prompt_formats, train
 from tuning.training.callbacks import ShowProgress
@@ -278,10 +282,53 @@ def test_a_model_comes_back_in_the_precision_that_it_came_in(model, dataset, tmp
 
 
 @pytest.mark.parametrize("method", [[], ["--use_peft"]], ids=["full", "lora"])
-def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path, method):
+def test_a_template_that_the_base_has_not_learnt_is_replaced_and_the_end_token_stays(dataset, tmp_path, method):
+    """Qwen3's base models bring the template of the chat models, but end a text with <|endoftext|>."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    base = model_folder.tiny(FAMILIES["qwen3-base"], tmp_path / "base")
+    assert tune(base, dataset, tmp_path / "out", *QUICK, *method) == 0
+    tuned = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tuned.chat_template == prompt_formats.read("default", with_bos=False)
+    assert tuned.eos_token == "<|endoftext|>"
+    generation = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config
+    assert generation.eos_token_id == tuned.eos_token_id
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_lora_trains_the_rows_of_an_end_token_that_is_new_to_the_model(dataset, tmp_path, tied):
+    from transformers import AutoTokenizer
+
+    family = FAMILIES["qwen3-base"]
+    family = replace(family, config={**family.config, "tie_word_embeddings": tied})
+    base = model_folder.tiny(family, tmp_path / "base")
+    options = ["--use_peft", "--prompt_format", "model", "--learning_rate", "1e-2"]
+    assert tune(base, dataset, tmp_path / "out", *QUICK, *options) == 0
+
+    end = AutoTokenizer.from_pretrained(tmp_path / "out").convert_tokens_to_ids("<|im_end|>")
+    before, after = weights(base), weights(tmp_path / "out")
+    for name in ("model.embed_tokens.weight",) if tied else ("model.embed_tokens.weight", "lm_head.weight"):
+        changed = (before[name] != after[name]).any(dim=1).nonzero().flatten().tolist()
+        assert changed == [end], name
+    names = [finding["name"] for finding in training(tmp_path / "out")["findings"]]
+    assert names == ["adapter_kind"], "vLLM does not serve the adapter alone"
+    ends = json.loads((tmp_path / "out/generation_config.json").read_text())["eos_token_id"]
+    assert ends == [end, 0], "it stops at the new end token, and at its own"
+
+
+def test_lora_that_leaves_a_new_end_token_as_it_is_is_found(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "adapter_config", lambda model, prepared: get_peft_config(model))
+    base = model_folder.tiny(FAMILIES["qwen3-base"], tmp_path / "base")
+    assert tune(base, dataset, tmp_path / "out", *QUICK, "--use_peft", "--prompt_format", "model") == 0
+    assert "end_not_learnt" in [finding["name"] for finding in training(tmp_path / "out")["findings"]]
+
+
+@pytest.mark.parametrize("method", [[], ["--use_peft"]], ids=["full", "lora"])
+def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path, method):
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
     base = tiny_model.save(tmp_path / "base")
+    GenerationConfig(eos_token_id=[1, 2]).save_pretrained(base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = (
         "{%- for m in messages -%}{{- m['role'] + ': ' + m['content'] + '<pad>' -}}{%- endfor -%}"

@@ -18,6 +18,7 @@ from selfinstruct.console import console
 from selfinstruct.records import TRAIN, UNSEEN
 from selfinstruct.run.training_record import Finding, Memory
 from tuning.training import findings, leaks, memory
+from tuning.training.adapter import trains_token
 from tuning.training.arguments import Arguments
 from tuning.training.data import TokenizedRow
 from tuning.training.memory import MemorySettings
@@ -51,7 +52,9 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checke
     faults += leaks.of_validation(train, prepared.rows[UNSEEN])
     faults += leaks.of_evaluation(train, arguments.tune.eval_tasks)
     packing = config.packing_strategy if config.packing else None
-    faults += findings.check_settings(arguments.model, merge=arguments.tune.merge, packing=packing)
+    faults += findings.check_settings(
+        arguments.model, merge=arguments.tune.merge, packing=packing, new_end_token=prepared.new_end_token
+    )
     faults += findings.check_padding(_collator(config, prepared.tokenizer), tokens, prepared.tokenizer.eos_token_id)
     measured = Memory()
     if prepared.size is not None and tokens:
@@ -80,6 +83,8 @@ def check_loaded(trainer: Any, prepared: Prepared, checked: Checked) -> Checked:
     """
     rows, eos_token_id = prepared.tokens[TRAIN], prepared.tokenizer.eos_token_id
     faults = [*checked.findings, *findings.check_padding(trainer.data_collator, rows, eos_token_id)]
+    if prepared.new_end_token:
+        faults += findings.check_new_end(prepared.template.end_token, trained=trains_token(trainer.model))
     if trainer.padding_free:
         faults += _check_packing(trainer, rows)
     if trainer.is_world_process_zero():

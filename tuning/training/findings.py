@@ -78,13 +78,16 @@ class _Adapter(Protocol):
     lora_modules_to_save: list[str] | None
 
 
-def check_settings(model: _Adapter, *, merge: str = "both", packing: str | None = None) -> list[Finding]:
+def check_settings(
+    model: _Adapter, *, merge: str = "both", packing: str | None = None, new_end_token: bool = False
+) -> list[Finding]:
     """Check the settings that are wrong for any data.
 
     Args:
         model: TRL's `ModelConfig`.
         merge: what is kept of an adapter.
         packing: TRL's packing strategy, or None without packing.
+        new_end_token: the adapter holds embeddings of an end token that is new to the model.
     """
     findings = []
     if packing == "wrapped":
@@ -102,7 +105,26 @@ def check_settings(model: _Adapter, *, merge: str = "both", packing: str | None 
             if value:
                 message = f"vLLM serves no adapter made with --{name}; {remedy}"
                 findings.append(Finding("adapter_kind", message))
+        if new_end_token:
+            message = f"vLLM serves no adapter with embeddings, and a new end token needs them; {remedy}"
+            findings.append(Finding("adapter_kind", message))
     return findings
+
+
+def check_new_end(end_token: str, *, trained: bool) -> list[Finding]:
+    """Check that an end token can be learnt which the base model does not end a text with.
+
+    Args:
+        end_token: the token.
+        trained: whether the training changes its row of the output layer.
+    """
+    if trained:
+        return []
+    message = (
+        f"the model would not learn to end with {end_token!r}: it is none of its own, and the adapter leaves the "
+        "output layer as it is; give --prompt_format default without --eos_token, or --lora_modules_to_save lm_head"
+    )
+    return [Finding("end_not_learnt", message)]
 
 
 def check_template(rows: Sequence[Conversation], *, has_markers: bool, assistant_only_loss: bool) -> list[Finding]:

@@ -62,6 +62,7 @@ class Prepared:
         size: None where it cannot be computed; TRL's own message then says what is wrong with the arguments.
         tokenizer: with the template and the special tokens to tune with.
         template: which ones these are.
+        new_end_token: the base model does not end a text with the template's end token, and has to learn it.
         has_markers: whether the template has `{% generation %}` markers.
         rows: the dataset, by split.
         tokens: the same rows as token ids and labels, at full length.
@@ -73,6 +74,7 @@ class Prepared:
     size: ModelSize | None
     tokenizer: Any
     template: Template
+    new_end_token: bool
     has_markers: bool
     rows: Rows
     tokens: Mapping[str, Sequence[TokenizedRow]]
@@ -125,6 +127,7 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
         size=_size(arguments, model_config),
         tokenizer=tokenizer,
         template=template,
+        new_end_token=tokenizer.eos_token_id not in ends,
         has_markers=marking is not None,
         rows=rows,
         tokens={

@@ -12,6 +12,7 @@ from trl import SFTConfig
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.signals import on_signals
 from tuning.training import data, zero3
+from tuning.training.adapter import adapter_config, complete_wrapper
 from tuning.training.arguments import Arguments
 from tuning.training.callbacks import MakeCheckpointFolder, ShowProgress, StopOnSignal, StopWhenDiverged
 from tuning.training.prepare import Prepared, loading
@@ -32,7 +33,7 @@ def make_trainer(arguments: Arguments, config: SFTConfig, prepared: Prepared) ->
     from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.integrations import TensorBoardCallback
     from transformers.integrations.integration_utils import default_logdir
-    from trl import SFTTrainer, get_peft_config, get_quantization_config
+    from trl import SFTTrainer, get_quantization_config
 
     # The one change to a finished SFTConfig: its DeepSpeed plugin exists only after TRL has made it.
     zero3.gather_when_saved(config)
@@ -48,9 +49,10 @@ def make_trainer(arguments: Arguments, config: SFTConfig, prepared: Prepared) ->
             eval_dataset=validation if validation and config.eval_strategy != "no" else None,
             processing_class=prepared.tokenizer,
             quantization_config=get_quantization_config(arguments.model),
-            peft_config=get_peft_config(arguments.model),
+            peft_config=adapter_config(arguments.model, prepared),
             callbacks=callbacks,
         )
+    complete_wrapper(trainer.model)
     trainer.remove_callback(PrinterCallback)
     for callback in trainer.callback_handler.callbacks:
         # Not beside the checkpoints, which are removed in the end.

@@ -149,6 +149,20 @@ def test_packing_that_joins_documents_by_design():
     assert names(findings.check_settings(adapter(), packing="wrapped")) == [("documents_attend", False, 0)]
 
 
+def test_an_adapter_that_holds_a_new_end_token_is_served_merged():
+    (finding,) = findings.check_settings(adapter(), merge="adapter", new_end_token=True)
+    assert finding.name == "adapter_kind"
+    assert "--merge both" in finding.message
+    assert findings.check_settings(adapter(), merge="merged", new_end_token=True) == []
+
+
+def test_a_new_end_token_has_to_be_trained():
+    (finding,) = findings.check_new_end("<|im_end|>", trained=False)
+    assert (finding.name, finding.fatal) == ("end_not_learnt", False)
+    assert "'<|im_end|>'" in finding.message and "--prompt_format default" in finding.message
+    assert findings.check_new_end("<|im_end|>", trained=True) == []
+
+
 class Mixing(torch.nn.Module):
     """Predicts from the mean of what it sees: of a document alone, or of everything before it in the block."""
 
