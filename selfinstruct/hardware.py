@@ -25,12 +25,14 @@ class Gpu:
         total: its memory.
         free: memory that programs can still take.
         capability: CUDA's number of its generation, 9.0 for Hopper; 0: not known.
+        index: the driver's number of it.
     """
 
     name: str
     total: int
     free: int
     capability: float = 0.0
+    index: str = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
     >>> list(
     ...     visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995, 9.0\\n1, GPU-b2, NVIDIA H100, 81559, 402, 9.0\\n", "0")
     ... )
-    [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120, capability=9.0)]
+    [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120, capability=9.0, index='0')]
     """
     wanted = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
     for row in table.splitlines():
@@ -69,7 +71,7 @@ def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
         index, uuid, name, total, free, capability = cells
         if wanted is None or any(index == want or (want and uuid.startswith(want)) for want in wanted):
             known = re.fullmatch(r"\d+\.\d+", capability)
-            yield Gpu(name, int(total) << 20, int(free) << 20, float(capability) if known else 0.0)
+            yield Gpu(name, int(total) << 20, int(free) << 20, float(capability) if known else 0.0, index)
 
 
 def _nvidia_smi() -> str:

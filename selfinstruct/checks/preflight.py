@@ -19,6 +19,7 @@ from typing import Any
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.engines.context import tight_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -230,6 +231,8 @@ def check_generator(
         findings.facts = _facts(model, revision, engine)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
+        if "max_model_len" not in engine and (tight := tight_context(findings.facts, engine, findings.hardware)):
+            engine = {**engine, "max_model_len": tight}
         findings.engine = prompts = read_tokenizer(base, tokenizer, revision, engine)
         if prompts is not None and tasks:
             steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))

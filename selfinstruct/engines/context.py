@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.engines.parallelism import GPU_SHARE, loaded_bytes, parallelism
 from selfinstruct.hardware import Hardware
 from selfinstruct.text import GIB
 
-GPU_SHARE = 0.92
-"""vLLM's own default of `gpu_memory_utilization`."""
 _OVERHEAD = 0.06
 """Share of a GPU for activations, CUDA graphs and the sampler, at vLLM's batch sizes for offline use."""
 _SHORTEST = 4096
@@ -30,7 +29,7 @@ def tight_context(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwa
 
     Args:
         facts: of the model.
-        engine: vLLM's engine arguments, with those for parallelism.
+        engine: vLLM's engine arguments.
         hardware: of this machine.
 
     Returns:
@@ -49,8 +48,7 @@ def _cache_bytes(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
     """Return about how much memory a replica's cache has; negative where the weights do not fit."""
     if not hardware.gpus:
         return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+    total = hardware.gpus[0].total
+    gpus = parallelism(facts, engine, len(hardware.gpus), total).gpus_per_replica
     share = float(engine.get("gpu_memory_utilization", GPU_SHARE)) - _OVERHEAD
-    gpus = int(engine.get("tensor_parallel_size", 1)) * int(engine.get("pipeline_parallel_size", 1))
-    # Weights that vLLM quantizes when it loads them have 8 bits at most.
-    weights = facts.parameters if engine.get("quantization") else facts.loaded_bytes(str(engine.get("dtype", "auto")))
-    return share * hardware.gpus[0].total * gpus - weights
+    return share * total * gpus - loaded_bytes(facts, engine)

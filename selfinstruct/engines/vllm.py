@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from selfinstruct.console import console
-from selfinstruct.engines import chat_templates, out_of_memory, startup, vllm_plugin
+from selfinstruct.engines import chat_templates, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.context import tight_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, resolve_model
+from selfinstruct.engines.parallelism import GPU_SHARE, parallelism
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
@@ -55,28 +56,6 @@ def prepare_environment(verbose: bool = False) -> None:
     vllm_plugin.watch_children()
 
 
-def default_parallelism(num_gpus: int, weight_bytes: int, gpu_bytes: int, num_heads: int) -> dict[str, int]:
-    """Return how to use all GPUs: as many replicas as possible, each on as few GPUs as can hold the weights.
-
-    Args:
-        num_gpus: GPUs of the machine.
-        weight_bytes: size of the model's weights; 0 if unknown, which counts as small.
-        gpu_bytes: memory of one GPU; weights may take 60 % of it, the rest is for the cache.
-        num_heads: attention heads; tensor parallelism must divide them.
-
-    Returns:
-        `tensor_parallel_size` and `data_parallel_size`; empty for a single GPU or none.
-    """
-    if num_gpus < 2:
-        return {}
-    tensor = 1
-    while tensor < num_gpus and (weight_bytes > 0.6 * gpu_bytes * tensor or num_heads % tensor or num_gpus % tensor):
-        tensor += 1
-    if num_heads % tensor:
-        tensor = 1
-    return {"tensor_parallel_size": tensor, "data_parallel_size": max(1, num_gpus // tensor)}
-
-
 def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware: Hardware) -> dict[str, Any]:
     """Return vLLM's engine arguments: the user's, and defaults that suit the machine for all others.
 
@@ -98,9 +77,9 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
     if not hardware.gpus:
         # Compiling takes a minute; a run on CPU rarely saves as much.
         arguments["enforce_eager"] = True
-    elif not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & user_arguments.keys():
-        gpu_bytes = hardware.gpus[0].total
-        arguments |= default_parallelism(len(hardware.gpus), facts.weight_bytes, gpu_bytes, facts.heads)
+    else:
+        copies = parallelism(facts, user_arguments, len(hardware.gpus), hardware.gpus[0].total)
+        arguments |= {"tensor_parallel_size": copies.tensor, "data_parallel_size": copies.replicas}
     arguments |= user_arguments
     if "max_model_len" not in arguments and (context := tight_context(facts, arguments, hardware)):
         arguments["max_model_len"] = context
@@ -179,12 +158,26 @@ class VLLMEngine(TokenizedPrompts):
                 processes hold it.
         """
         prepare_environment(verbose)
+        given, before = dict(arguments or {}), processes.children()
+        try:
+            return await cls._start_once(model, revision, given)
+        except EngineError:
+            await asyncio.to_thread(processes.end, processes.children() - before)
+            left = await asyncio.to_thread(_hide_unusable_gpus, given)
+            if not left:
+                raise
+        console.print(f"the engine goes on with {len(left)} GPUs ({', '.join(left)}): the others cannot be used")
+        # The number of copies follows from the GPUs that are left.
+        return await cls._start_once(model, revision, {k: v for k, v in given.items() if k != "data_parallel_size"})
+
+    @classmethod
+    async def _start_once(cls, model: str, revision: str | None, given: dict[str, Any]) -> VLLMEngine:
         name = resolve_model(model)
         lora = adapter_arguments(name)
         last_words = startup.LastWords()
         try:
             llm, release = await startup.in_lasting_thread(
-                lambda: _start_llm(name, revision, lora | dict(arguments or {})),
+                lambda: _start_llm(name, revision, lora | given),
                 lambda unwanted: unwanted.shutdown(),
             )
             tokenizer = llm.get_tokenizer()
@@ -296,8 +289,8 @@ class VLLMEngine(TokenizedPrompts):
     def _dead(self) -> EngineError:
         log = self._last_words.text()
         resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
-        processes = getattr(getattr(resources, "engine_manager", None), "processes", [])
-        codes = sorted(code for process in processes if (code := process.exitcode) is not None)  # signals first
+        cores = getattr(getattr(resources, "engine_manager", None), "processes", [])
+        codes = sorted(code for process in cores if (code := process.exitcode) is not None)  # signals first
         cause = startup.last_cause(log) or startup.exit_text(codes[0] if codes else None)
         advice = out_of_memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
@@ -372,7 +365,15 @@ def _hardware() -> Hardware:
     if hardware.gpus:
         return hardware
     sizes = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
-    return dataclasses.replace(hardware, gpus=tuple(Gpu("GPU", size, size) for size in sizes))
+    gpus = tuple(Gpu("GPU", size, size, index=str(number)) for number, size in enumerate(sizes))
+    return dataclasses.replace(hardware, gpus=gpus)
+
+
+def _hide_unusable_gpus(given: dict[str, Any]) -> list[str]:
+    """Hide GPUs that cannot be used, where there are several; return those that are left, none if nothing changed."""
+    gpus = _hardware().gpus
+    share = float(given.get("gpu_memory_utilization", GPU_SHARE))
+    return usable_gpus.hide_unusable(gpus, share) if len(gpus) > 1 else []
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:

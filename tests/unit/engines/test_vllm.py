@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from selfinstruct.config.schema import Sampling
-from selfinstruct.engines import startup
+from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
+from selfinstruct.hardware import Gpu, Hardware
 
 DeadError = type("EngineDeadError", (Exception,), {})
 GenerateError = type("EngineGenerateError", (Exception,), {})
@@ -67,11 +68,16 @@ def finished(reason: str) -> Any:
     )
 
 
-def make(llm: PlayedLLM) -> VLLMEngine:
-    def tokenizer(text: str, add_special_tokens: bool) -> Any:
+class PlayedTokenizer:
+    chat_template = None
+    eos_token_id = 0
+
+    def __call__(self, text: str, add_special_tokens: bool) -> Any:
         return types.SimpleNamespace(input_ids=[0] * len(text.split()))
 
-    return VLLMEngine(llm, tokenizer, 100, release=lambda: None, last_words=startup.LastWords())
+
+def make(llm: PlayedLLM) -> VLLMEngine:
+    return VLLMEngine(llm, PlayedTokenizer(), 100, {}, release=lambda: None, last_words=startup.LastWords())
 
 
 ASKED = Request("proposal/0", "a prompt", Sampling(max_tokens=5))
@@ -140,6 +146,48 @@ async def test_closing_twice_is_harmless() -> None:
     await engine.close()
     await engine.close()
     assert llm.shutdowns == 1 and engine.progress() == 0
+
+
+# ------------------------------------------------------------------------------------------------------- a GPU is dead
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Four GPUs, of which the third has failed: an engine that uses it does not start. Returns the starts."""
+    attempts: list[dict[str, Any]] = []
+    model = types.SimpleNamespace(max_model_len=100, try_get_generation_config=dict)
+
+    def start(model_name: str, revision: str | None, arguments: dict[str, Any]) -> PlayedLLM:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+        attempts.append({"gpus": visible, **arguments})
+        if "2" in visible.split(","):
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        llm = PlayedLLM(finished("stop"))
+        llm.model_config, llm.get_tokenizer = model, PlayedTokenizer  # type: ignore[attr-defined]
+        return llm
+
+    monkeypatch.setattr(os, "environ", {"PATH": ""})
+    monkeypatch.setattr(vllm, "_start_llm", start)
+    machine = Hardware(tuple(Gpu("GPU", 80 << 30, 80 << 30, index=str(n)) for n in range(4)), 1 << 40, 1 << 40)
+    monkeypatch.setattr(vllm, "_hardware", lambda: machine)
+    monkeypatch.setattr(usable_gpus, "try_each", lambda names, share: [name for name in names if name != "2"])
+    return attempts
+
+
+async def test_an_engine_goes_on_without_a_dead_gpu(starts: list[dict[str, Any]]) -> None:
+    await (await VLLMEngine.start("demo", arguments={"data_parallel_size": 4, "seed": 1})).close()
+    assert starts == [{"gpus": "0,1,2,3", "data_parallel_size": 4, "seed": 1}, {"gpus": "0,1,3", "seed": 1}]
+    await (await VLLMEngine.start("demo")).close()
+    assert starts[2:] == [{"gpus": "0,1,3"}], "it is dead for good"
+
+
+async def test_a_start_that_fails_with_all_gpus_alive_is_an_error(
+    starts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usable_gpus, "try_each", lambda names, share: names)
+    with pytest.raises(EngineError, match="unspecified launch failure"):
+        await VLLMEngine.start("demo")
+    assert len(starts) == 1
 
 
 # ------------------------------------------------------------------------------------------------------ the environment
