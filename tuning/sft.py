@@ -22,6 +22,7 @@ from selfinstruct.console import console
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import debugging, run_program
 from selfinstruct.run.folders import ModelDirectory
+from tuning.training.launch import FSDP2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +57,8 @@ def tune(argv: Sequence[str]) -> None:
     rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)
     identity = record.identity(arguments, base, rows)
+    if arguments.choice and arguments.choice.shared:
+        os.environ.update(FSDP2)  # Before TRL makes the connection to the other processes.
     resume_from = arguments.training["resume_from_checkpoint"]
     start = checkpoints.find_start(output, identity, overwrite=options.overwrite, resume_from=resume_from)
     if start.finished:
@@ -69,6 +72,8 @@ def tune(argv: Sequence[str]) -> None:
     if is_main:
         # Not earlier: making `config` waits for all processes, so all of them have found their start.
         checkpoints.remove_unusable(output, start)
+        if arguments.choice:
+            console.print(f"tune: {arguments.choice.reason}", markup=False)
         show_example(prepared, options.show_row)
 
     checked = check(arguments, config, prepared)
@@ -98,6 +103,8 @@ def set_environment(debug: bool) -> None:
     """Set what the libraries read when they are imported. Without `debug`, hide messages that a user cannot act on."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if "WORLD_SIZE" not in os.environ:  # One process trains on one GPU.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     # By default, waiting threads on a CPU spin, and take the cores from those that work as soon as anything else runs:
     # 0.5 instead of 2.8 steps/s with the demo model on 2 busy cores. torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

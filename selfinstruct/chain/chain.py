@@ -184,10 +184,16 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     run = RunDirectory.at(config.output_dir)
     exports.require_dataset(run)
     model = config.tune.model or config.model
+    revision = config.revision if model == config.model else None
 
     def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:
         command = tune_command(
-            options, model=model, dataset_dir=dataset.path, output_dir=output.path, eval_tasks=config.evaluate.tasks
+            options,
+            model=model,
+            revision=revision,
+            dataset_dir=dataset.path,
+            output_dir=output.path,
+            eval_tasks=config.evaluate.tasks,
         )
         return command, DoneMark(output, sorted(dataset.path.glob("*.jsonl")), [model, *command[1:]])
 
@@ -295,7 +301,8 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
         raise StoppedError(f"the deadline, {when}, has passed; give the same command with a later one, or none")
     command = tune_command(
         tuning_time.probe_options(config.tune),
-        model=config.tune.model or config.model,
+        model=config.model,
+        revision=config.revision,
         dataset_dir=run.probe_dataset.path,
         output_dir=run.probe_model.path,
     )

@@ -89,7 +89,8 @@ def probe_options(tune: Tune) -> Tune:
     """Return the tuning's own options for a few steps, without what is evaluated, kept or sent away on the way."""
     arguments = {name: value for name, value in tune.arguments.items() if not name.startswith(_NOT_IN_A_PROBE)}
     short = {"max_steps": PROBE_STEPS, "eval_strategy": "no", "save_strategy": "no", "report_to": "none"}
-    return Tune.model_validate({"model": tune.model, "num_processes": tune.num_processes, **arguments, **short})
+    own = {name: getattr(tune, name) for name in Tune.model_fields}
+    return Tune.model_validate({**own, **arguments, **short})
 
 
 def read_probe(model: ModelDirectory, tune: Tune, dataset: DatasetDirectory) -> Probe:

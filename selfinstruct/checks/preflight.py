@@ -7,18 +7,17 @@ transformers cannot read, but vLLM perhaps can, is no problem here.
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.checks import tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer
-from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.checks.tuning_preview import TuningPreview
+from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting
 from selfinstruct.engines.context import tight_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model
@@ -33,17 +32,6 @@ from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
 from tuning.evaluation.plan import EvaluationPlan
-from tuning.training.launch import tune_command
-
-_PARSE_TUNER_ARGUMENTS = """
-import json, sys
-from selfinstruct.errors import SelfInstructError
-from tuning.training.arguments import parse
-try:
-    parse(sys.argv[1:]).sft_config()
-except SelfInstructError as error:
-    print(json.dumps(str(error)))
-"""
 
 
 @dataclass
@@ -56,6 +44,7 @@ class Findings:
         engine: the model's tokenizer and context length; it counts and renders, and answers nothing.
         steps: the method with it, if every kind of prompt fits.
         facts: of the generator; None where they are not known.
+        tuning: how the model will be tuned; None where nothing is tuned, or it cannot be.
         estimate: of tokens and disk.
     """
 
@@ -64,6 +53,7 @@ class Findings:
     engine: TokenizedPrompts | None = None
     steps: Steps | None = None
     facts: ModelFacts | None = None
+    tuning: TuningPreview | None = None
     estimate: Estimate | None = None
 
     @property
@@ -111,7 +101,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         tuner = None
         with findings.noting():
             if tuned:  # It takes the longest, and runs beside the others.
-                tuner = stack.enter_context(_tuner(config.tune, config.model, run or RunDirectory(Path("run"))))
+                tuner = stack.enter_context(tuning_preview.started(config, findings.hardware.gpus))
         with findings.noting():
             _check_output(RunDirectory.at(config.output_dir))
         tasks: list[SeedTask] = []
@@ -132,6 +122,10 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 engine = engine_arguments(config.model, config.engine, config.regenerate)
                 check_memory(_facts(str(config.regenerate.model), None, engine), engine, findings.hardware)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
+        if tuner is not None:
+            with findings.noting():
+                findings.tuning = tuning_preview.read(tuner)
+        chosen = findings.tuning.arguments if findings.tuning else {}
         tuned_weights = 0
         if tuned:
             with findings.noting():
@@ -143,14 +137,11 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             config.proposal,
             config.instances,
             prompts,
-            tuned_bytes(config.tune.arguments, tuned_weights),
+            tuned_bytes({**chosen, **config.tune.arguments}, tuned_weights),
         )
         if run is not None:
             with findings.noting():
                 _check_disk(run, findings.estimate)
-        if tuner is not None:
-            with findings.noting():
-                _finish_tuner(tuner)
     return findings
 
 
@@ -253,42 +244,6 @@ def _check_judge(config: Config, hardware: Hardware) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- tuner
-
-
-@contextlib.contextmanager
-def _tuner(tune: Tune, generator: str, run: RunDirectory) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in which TRL reads the tuner's arguments: whatever it keeps of a GPU ends with it.
-
-    Raises:
-        ConfigError: an argument that the run itself decides, or a model that does not exist.
-    """
-    command = tune_command(
-        tune, model=generator, dataset_dir=run.dataset.path, output_dir=run.model.path, num_processes=1
-    )
-    arguments = command[command.index("tuning.sft") + 1 :]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PARSE_TUNER_ARGUMENTS, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _finish_tuner(process: subprocess.Popen[str]) -> None:
-    """Raise `ConfigError` if TRL refuses an argument, or cannot be loaded."""
-    output, errors = process.communicate()
-    lines = [line for line in output.splitlines() if line.startswith('"')]
-    if lines:
-        raise ConfigError(f"tune: {json.loads(lines[-1])}")
-    if process.returncode:
-        last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        raise ConfigError(f"tune: the tuner cannot be started here: {last:.300}; repair its installation")
 
 
 def _tuned_weights(model: str | None, generator: ModelFacts | None) -> int:

@@ -282,6 +282,7 @@ def _training_facts(record: TrainingRecord) -> list[tuple[str, str]]:
     return [
         ("Model", shorten(record.model, 200)),
         ("Method", method),
+        ("Chosen because of memory", shorten(record.method_reason, 400)),
         ("Rows", ", ".join(f"{number(n)} {name.replace('_', ' ')}" for name, n in rows.items())),
         ("Tokens", f"{number(tokens.trained)} trained on, of {number(tokens.train)} read" if tokens.train else ""),
         ("Took", took),

@@ -46,7 +46,7 @@ class Identity(msgspec.Struct, frozen=True):
     """What identifies a training. Training continues from a checkpoint only if all of this is equal.
 
     Attributes:
-        arguments: the arguments that the user gave and that change the weights.
+        arguments: the arguments that the user gave, or that follow from the chosen method, and that change the weights.
         dataset_sha256: SHA-256 of the conversations of all splits.
         model_files: (name, size in bytes, modification time in ns) of a local base model's files.
         versions: versions of the libraries used for training.
@@ -185,6 +185,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
         error: why the training stopped or failed; None otherwise.
         identity: training continues from a checkpoint only if this is equal.
         model: path or name of the base model.
+        method_reason: why this method, with the memory that it and the others would take; empty where none was chosen.
         merge: which parts of a LoRA are kept; None for full fine-tuning.
         dataset_dir: folder of the exported dataset.
         arguments: all arguments of the training. Those of TRL have the names that TRL uses.
@@ -201,6 +202,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity | None = None
     model: str = ""
     method: Literal["full", "lora"] = "full"
+    method_reason: str = ""
     merge: Literal["adapter", "merged", "both"] | None = None
     dataset_dir: str = ""
     rows: Rows = Rows()

@@ -1,7 +1,11 @@
-"""`tuning.sft` under FSDP2 on the CPU, for the tests: torch can do that, and accelerate only does not ask it to."""
+"""`tuning.sft` under FSDP2 on the CPU, for the tests: torch can do that, and accelerate only does not ask it to.
+
+Without a file of accelerate that says so, the choice of the method does, as it would on GPUs.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -9,6 +13,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from tuning import sft
+from tuning.training import arguments
+from tuning.training.method import Choice
 
 _init = AcceleratorState.__init__
 
@@ -23,4 +29,8 @@ def _with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) ->
 
 if __name__ == "__main__":
     AcceleratorState.__init__ = _with_fsdp
+    if "ACCELERATE_USE_FSDP" not in os.environ:
+        arguments._choose = lambda by_user, _: Choice(
+            "lora" if by_user.get("use_peft") else "full", shared=True, reason="it fits if it is shared"
+        )
     sys.exit(sft.main())

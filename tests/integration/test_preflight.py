@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from selfinstruct.checks.preflight import check
-from selfinstruct.hardware import Hardware
+from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.packaged import model_path
 from selfinstruct.text import GIB
+from tests.gpu_box import model_folder
+from tests.gpu_box.families import FAMILIES
 
 pytestmark = pytest.mark.integration
 
 HOST = Hardware((), 64 * GIB, 64 * GIB)
+H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
 
 
 def test_the_tuners_arguments_are_read_by_trl(
@@ -34,3 +37,21 @@ def test_the_tuners_arguments_are_read_by_trl(
     assert problems() == [
         "tune: the tuner cannot be started here: ImportError: libwrong.so: no such file; repair its installation"
     ]
+
+
+def test_the_method_of_tuning_is_known_from_the_configuration_and_the_gpus(make_config: Any, tmp_path: Path) -> None:
+    """An 8B model generates on one GPU of 80 GB, and full fine-tuning of it would not fit there."""
+
+    def of(**options: Any) -> Any:
+        return make_config(model=str(model_path()), **options)
+
+    model = str(model_folder.full(FAMILIES["qwen3-base"], tmp_path / "8b"))
+    gpus = Hardware((H100,), 64 * GIB, 64 * GIB)
+    found = check(of(tune={"model": model}), tuned=True, hardware=gpus)
+    assert found.problems == [] and found.tuning is not None
+    assert (found.tuning.method, found.tuning.arguments["use_peft"]) == ("lora", True)
+    assert "of the GPU's 80.0; full fine-tuning would take 138.0" in found.tuning.reason
+    full = check(of(tune={"model": model, "use_peft": False}), tuned=True, hardware=gpus)
+    assert "tune: the training does not fit: full fine-tuning takes about 138.0 GiB" in str(full.problems[0])
+    alone = check(of(), tuned=True, hardware=HOST)
+    assert alone.tuning is not None and (alone.tuning.method, alone.tuning.reason) == ("full", "")

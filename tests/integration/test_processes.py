@@ -66,7 +66,9 @@ without_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="d
 @pytest.mark.parametrize(
     ("sharding", "method"),
     [
-        ("fsdp", "full"),
+        ("chosen", "full"),
+        pytest.param("chosen", "lora", marks=pytest.mark.long),
+        pytest.param("fsdp", "full", marks=pytest.mark.long),
         pytest.param("fsdp", "lora", marks=pytest.mark.long),
         pytest.param("zero3", "full", marks=[pytest.mark.long, without_deepspeed]),
         pytest.param("zero3", "lora", marks=[pytest.mark.long, without_deepspeed]),
@@ -77,8 +79,9 @@ def test_sharded_weights_become_a_whole_model_as_good_as_that_of_two_plain_proce
     options = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
     options |= {"use_peft": True} if method == "lora" else {}
     plain, sharded = folder / f"plain-{method}", folder / f"{sharding}-{method}"
-    module = "tests.integration.fsdp_on_cpu" if sharding == "fsdp" else "tuning.sft"
-    tune(folder, sharded.name, module, accelerate_config=str(folder / f"{sharding}.yaml"), **options)
+    module = "tuning.sft" if sharding == "zero3" else "tests.integration.fsdp_on_cpu"
+    launch = {"num_processes": 2} if sharding == "chosen" else {"accelerate_config": str(folder / f"{sharding}.yaml")}
+    tune(folder, sharded.name, module, **launch, **options)
     if not plain.exists():
         tune(folder, plain.name, num_processes=2, **options)
     record, expected = (json.loads((at / "training.json").read_text()) for at in (sharded, plain))

@@ -10,6 +10,8 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import importlib.util
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,11 +22,17 @@ from typing import Any, Literal
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from selfinstruct.config.load import load_yaml
+from selfinstruct.engines.model_facts import read_config
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import UNSEEN
+from tuning.training import method
+from tuning.training.method import Choice, Device
 
 BEST_METRIC = f"eval_{UNSEEN}_loss"
 """The metric that chooses the checkpoint to keep."""
+
+_SHARING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""Ways in which accelerate shares a model between processes; its launcher names the way in the environment."""
 
 
 @dataclass
@@ -69,12 +77,14 @@ class Arguments:
         model: TRL's, of the model.
         training: arguments of `SFTConfig` by name. `sft_config` makes one of them.
         by_user: the arguments that the user gave, on the command line or in a file.
+        choice: of the method; None where none was chosen: on a CPU, and where the model's sizes are not known.
     """
 
     tune: TuneArguments
     model: ModelConfig
     training: Mapping[str, Any]
     by_user: Mapping[str, Any]
+    choice: Choice | None = None
 
     def sft_config(self, **changes: Any) -> SFTConfig:
         """Make the `SFTConfig`. It sets up devices and processes, so a training makes it only once.
@@ -89,42 +99,31 @@ class Arguments:
             return SFTConfig(**{**self.training, **changes})
 
 
-@dataclass(frozen=True)
-class Device:
-    """What the defaults depend on."""
-
-    cuda: bool
-    bf16: bool
-
-    @classmethod
-    def here(cls) -> Device:
-        """Return this machine's."""
-        import torch
-
-        cuda = torch.cuda.is_available()
-        return cls(cuda, cuda and torch.cuda.is_bf16_supported())
-
-
-def parse(argv: Sequence[str], device: Device | None = None) -> Arguments:
+def parse(argv: Sequence[str], device: Device | None = None, planned: Device | None = None) -> Arguments:
     """Parse arguments named as in `SFTConfig` and `ModelConfig`; `--config FILE.yaml` may hold more of them.
 
     Args:
         argv: the command line.
         device: what the defaults depend on; default: this machine's.
+        planned: what the method is chosen for; default: `device`.
 
     Raises:
-        ConfigError: an argument is unknown, missing, or refused by TRL.
+        ConfigError: an argument is unknown, missing, or refused by TRL, or no method that they allow fits into the
+            GPUs' memory.
     """
+    device = device or here()
     parser = _Parser((TuneArguments, SFTConfig, ModelConfig), prog="python -m tuning.sft", allow_abbrev=False)
     if {"-h", "--help"} & set(argv):
-        parser.set_defaults_with_config(**defaults({}, device or Device.here()))
+        parser.set_defaults_with_config(**defaults({}, device))
         parser.parse_args(["--help"])  # ends the program
     argv, in_file = _without_config(argv)
     by_user = in_file | parser.explicit(argv)
     unknown = [name for name in by_user if name not in parser.names]
     if unknown:
         raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
-    parser.set_defaults_with_config(**(defaults(by_user, device or Device.here()) | in_file))
+    choice = _choose(by_user, planned or device)
+    chosen = dict(choice.arguments) if choice else {}
+    parser.set_defaults_with_config(**(chosen | defaults(chosen | by_user, device) | in_file))
     with _trl_refuses():
         values = vars(parser.parse_args(list(argv)))
         tune = TuneArguments(**_arguments_of(TuneArguments, values))
@@ -134,7 +133,42 @@ def parse(argv: Sequence[str], device: Device | None = None) -> Arguments:
             raise ConfigError(f"--{name} is missing; give it")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
-    return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user)
+    return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user, choice)
+
+
+def here() -> Device:
+    """Return this machine, and the place of this process in a distributed training."""
+    import torch
+    from transformers.utils import is_flash_attn_2_available
+
+    cuda = torch.cuda.is_available()
+    return Device(
+        cuda=cuda,
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        memory=min((torch.cuda.mem_get_info(i)[1] for i in range(torch.cuda.device_count())), default=0) if cuda else 0,
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        shared={"true", "1"} & {os.environ.get(f"ACCELERATE_USE_{kind}", "").lower() for kind in _SHARING} != set(),
+        bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
+        varlen_attention=cuda and is_flash_attn_2_available(),
+    )
+
+
+def _choose(by_user: Mapping[str, Any], device: Device) -> Choice | None:
+    """Choose the method by the model's configuration; None on a CPU, and where the model cannot be sized.
+
+    What is wrong with the model, or with an argument, is said where it is loaded or made.
+    """
+    if not device.cuda or not device.memory or by_user.get("use_cpu") or not by_user.get("model_name_or_path"):
+        return None
+    adapter = {name: by_user[name] for name in _arguments_in(ModelConfig) if name in by_user}
+    trusts = bool(by_user.get("trust_remote_code"))
+    try:
+        revision = by_user.get("model_revision")
+        config = read_config(str(by_user["model_name_or_path"]), revision, trust_remote_code=trusts)
+        sizes = method.sizes_of(config, {**adapter, "use_peft": True}, trust_remote_code=trusts)
+    except (ConfigError, OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RuntimeError):
+        return None
+    return method.choose(sizes, by_user, device)
 
 
 def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
@@ -143,7 +177,7 @@ def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
     The learning rate and `max_length` also depend on the model: see `prepare.py`.
 
     Args:
-        by_user: the user's arguments: some defaults follow from others.
+        by_user: the user's arguments, and those of the chosen method: some defaults follow from others.
         device: where the training runs.
     """
     cuda = device.cuda and not by_user.get("use_cpu")
@@ -152,7 +186,7 @@ def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
     ours: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,  # a share of all steps
-        "lora_target_modules": ["all-linear"],
+        "lora_target_modules": method.LORA["lora_target_modules"],
         "eval_strategy": evaluation,
         "eval_steps": interval,
         "eval_on_start": evaluation != "no",  # measures the base model's loss
@@ -215,7 +249,11 @@ def _trl_refuses() -> Iterator[None]:
 
 
 def _arguments_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: values[f.name] for f in dataclasses.fields(cls) if f.init}
+    return {name: values[name] for name in _arguments_in(cls)}
+
+
+def _arguments_in(cls: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls) if f.init]
 
 
 class _Parser(TrlParser):

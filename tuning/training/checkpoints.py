@@ -58,7 +58,7 @@ def identity(
     """Return what makes two trainings the same one: the arguments that matter, the data, the base model, the libraries.
 
     Args:
-        by_user: the arguments that the user gave.
+        by_user: the arguments that the user gave, and those of the chosen method.
         dataset: fingerprint of the rows.
         model: files of the base model.
         versions: of the libraries that train.

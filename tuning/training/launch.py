@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.config.load import load_yaml
 from selfinstruct.config.schema import Tune
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError
@@ -21,10 +22,22 @@ _OURS = {
 }
 
 
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",  # One process reads the weights, and the others get their parts from it.
+}
+"""What `accelerate launch --use_fsdp --fsdp_version 2` sets in the environment of the processes that it starts."""
+
+
 def tune_command(
     tune: Tune,
     *,
     model: str,
+    revision: str | None = None,
     dataset_dir: Path,
     output_dir: Path,
     eval_tasks: Sequence[str] = (),
@@ -35,6 +48,7 @@ def tune_command(
     Args:
         tune: the configuration's section; TRL's arguments in it keep their own names.
         model: a path, a name on the Hub, or `demo`; used unless `tune.model` names one.
+        revision: of that model on the Hub.
         dataset_dir: folder of the exported dataset.
         output_dir: folder of the tuned model.
         eval_tasks: the tasks of the later evaluation, as in `evaluate.tasks`; training rows are compared with them.
@@ -50,6 +64,8 @@ def tune_command(
             raise ConfigError(f"tune.{name} is decided by {decided_by}; leave it out")
     command = [sys.executable, "-m", *_launcher(tune, num_processes), "tuning.sft"]
     command += [f"--model_name_or_path={resolve_model(tune.model or model)}"]
+    if revision is not None and tune.model in (None, model) and "model_revision" not in tune.arguments:
+        command.append(f"--model_revision={revision}")
     command += [f"--dataset_dir={dataset_dir}", f"--output_dir={output_dir}"]
     for name, value in tune.arguments.items():
         command += _argument(name, value)
@@ -73,6 +89,18 @@ def _launcher(tune: Tune, num_processes: int | None) -> list[str]:
     # accelerate warns about what is not set here; precision is TRL's argument.
     machine = [f"--num_processes={processes_here}", "--num_machines=1", "--multi_gpu"]
     return ["accelerate.commands.launch", *machine, "--mixed_precision=no", "--dynamo_backend=no", "--module"]
+
+
+def processes_of(tune: Tune, gpus: int) -> tuple[int, bool]:
+    """Return the processes of a tuning, and whether the user's file of accelerate shares the model between them.
+
+    Args:
+        tune: the configuration's section.
+        gpus: how many there are.
+    """
+    settings = load_yaml(Path(tune.accelerate_config)) if tune.accelerate_config is not None else {}
+    processes = tune.num_processes or int(settings.get("num_processes") or max(1, gpus))
+    return processes, str(settings.get("distributed_type", "")).upper() in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def num_gpus() -> int:

@@ -60,7 +60,8 @@ def identity(arguments: Arguments, base: BaseModel, rows: data.Rows) -> Identity
         rows: the dataset.
     """
     files = checkpoints.files_of(Path(base.source))
-    return checkpoints.identity(arguments.by_user, dataset=data.fingerprint(rows), model=files, versions=versions())
+    settings = {**arguments.by_user, **(arguments.choice.identity if arguments.choice else {})}
+    return checkpoints.identity(settings, dataset=data.fingerprint(rows), model=files, versions=versions())
 
 
 def begin(
@@ -88,6 +89,7 @@ def begin(
         identity=identity,
         model=prepared.base.source,
         method="lora" if arguments.model.use_peft else "full",
+        method_reason=arguments.choice.reason if arguments.choice else "",
         merge=arguments.tune.merge if arguments.model.use_peft else None,
         dataset_dir=arguments.tune.dataset_dir,
         rows=_rows(prepared, trainer),

@@ -57,11 +57,19 @@ def test_what_is_planned_always_fits(rows: int, seconds: float, step: float, bas
 
 def test_a_probe_runs_with_the_tuning_s_own_options_less_what_takes_time_beside() -> None:
     tune = Tune.model_validate(
-        {"model": "m", "use_peft": True, "num_train_epochs": 2, "eval_steps": 5, "save_strategy": "epoch"}
+        {
+            "model": "m",
+            "num_processes": 2,
+            "accelerate_config": "fsdp.yaml",
+            "use_peft": True,
+            "num_train_epochs": 2,
+            "eval_steps": 5,
+            "save_strategy": "epoch",
+        }
         | {"early_stopping_patience": 2, "load_best_model_at_end": True, "report_to": "wandb", "push_to_hub": True}
     )
     short = probe_options(tune)
-    assert short.model == "m"
+    assert (short.model, short.num_processes, short.accelerate_config) == ("m", 2, "fsdp.yaml")
     assert short.arguments == {
         "use_peft": True,
         "num_train_epochs": 2,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct.checks import preflight
+from selfinstruct.checks import preflight, tuning_preview
 from selfinstruct.checks.dry_run import text
 from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
@@ -201,7 +201,7 @@ def test_what_transformers_cannot_read_is_left_to_the_engine(config: Any, monkey
 def test_models_on_the_hub_are_looked_for_all_at_once(
     config: Any, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    monkeypatch.setattr(tuning_preview, "started", _no_tuner)
     with fake_hub.serving(FakeHub({"owner/there": model})) as address:
         fake_hub.use(monkeypatch, address, tmp_path / "cache")
         assert said(config(model="owner/there")) == []
@@ -219,7 +219,7 @@ def test_models_on_the_hub_are_looked_for_all_at_once(
 def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_disk", lambda _: 2 * GIB)
     monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: sized(16))
-    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    monkeypatch.setattr(tuning_preview, "started", _no_tuner)
     assert said(config(num_instructions=1000)) == []
     assert "journal 2.4 GiB, dataset 3.8 GiB" in said(config(num_instructions=1_000_000))[0]
     whole = check(config(num_instructions=1000), tuned=True, hardware=HOST)
@@ -241,7 +241,7 @@ def test_a_run_that_has_begun_is_not_asked_for_its_engine(config: Any, tmp_path:
 def test_the_model_that_rewrites_outputs_is_checked_for_the_whole_chain_alone(
     config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "_tuner", _no_tuner)
+    monkeypatch.setattr(tuning_preview, "started", _no_tuner)
     settings = config(regenerate={"model": str(tmp_path / "nowhere")})
 
     def problems(settings: Config, tuned: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from selfinstruct.config.schema import Tune
 from selfinstruct.errors import ConfigError
-from tuning.training.arguments import Device, defaults, learning_rate, parse
-from tuning.training.launch import tune_command
+from tuning.sft import set_environment
+from tuning.training.arguments import defaults, learning_rate, parse
+from tuning.training.launch import processes_of, tune_command
+from tuning.training.method import Device
 
 CPU = Device(cuda=False, bf16=False)
 GPU = Device(cuda=True, bf16=True)
@@ -196,6 +199,44 @@ def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
     assert not any("accelerate_config" in word for word in argv)
     with pytest.raises(ConfigError, match=r"tune\.accelerate_config: no such file: nowhere\.yaml"):
         command(tmp_path, accelerate_config="nowhere.yaml")
+
+
+def test_the_processes_of_a_tuning_are_known_before_it(tmp_path):
+    assert processes_of(Tune(), 8) == (8, False)
+    assert processes_of(Tune(), 0) == (1, False)
+    assert processes_of(Tune(num_processes=2), 8) == (2, False)
+    path = tmp_path / "accelerate.yaml"
+    path.write_text("distributed_type: FSDP\nnum_processes: 4\n")
+    assert processes_of(Tune(accelerate_config=str(path)), 8) == (4, True)
+    path.write_text("distributed_type: MULTI_GPU\n")
+    assert processes_of(Tune(accelerate_config=str(path)), 8) == (8, False)
+
+
+def test_the_generators_revision_is_tuned(tmp_path):
+    def revision(tune: Tune, revision: str | None = "v2") -> list[str]:
+        argv = tune_command(tune, model="demo", revision=revision, dataset_dir=tmp_path, output_dir=tmp_path)
+        return [word for word in argv if word.startswith("--model_revision")]
+
+    assert revision(Tune(num_processes=1)) == ["--model_revision=v2"]
+    assert revision(Tune(num_processes=1), None) == []
+    assert revision(Tune(num_processes=1, model="some/other")) == []  # It has revisions of its own.
+    assert revision(Tune(num_processes=1, model_revision="v1")) == ["--model_revision=v1"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "0"), ("3,5", "3"), ("", "")])
+def test_one_process_sees_one_gpu(monkeypatch, before, after):
+    """TRL refuses several."""
+    for name in ("WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # restored in the end
+        monkeypatch.delenv(name)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    set_environment(debug=True)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == after
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    set_environment(debug=True)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
 
 
 def test_evaluation_tasks_are_handed_on(tmp_path):

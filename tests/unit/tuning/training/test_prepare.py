@@ -9,7 +9,8 @@ import pytest
 from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
 from tuning.training import data
-from tuning.training.arguments import Device, parse
+from tuning.training.arguments import parse
+from tuning.training.method import Device
 from tuning.training.prepare import BaseModel, Prepared, prepare, sft_config
 
 
