@@ -53,8 +53,8 @@ def examine() -> list[Check]:
     """Check this machine. Imports torch, vLLM and TRL, which takes about ten seconds; changes nothing."""
     hardware = Hardware.here()
     checks = [python(), *packages(), *imports()]
-    checks += [gpu(hardware), compiler(hardware), *build_tools(hardware), memory(hardware), disk(free_disk(Path()))]
-    return [*checks, *shm(), demo_model()]
+    checks += [gpu(hardware), compiler(hardware), *model_runner(hardware), *build_tools(hardware)]
+    return [*checks, memory(hardware), disk(free_disk(Path())), *shm(), demo_model()]
 
 
 def can_run_demo(checks: list[Check]) -> bool:
@@ -160,6 +160,20 @@ def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.whic
             return Check("compiler", "ok", path)
     remedy = "install g++ (apt-get install g++), or give --engine.enforce-eager, which is slower on a GPU"
     return Check("compiler", "warning" if hardware.gpus else "ok", "none", remedy if hardware.gpus else "")
+
+
+def model_runner(hardware: Hardware, installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
+    """Check whether this vLLM is fast with penalties, which the default sampling has. Without a GPU it is no matter."""
+    from packaging.version import Version
+
+    try:
+        version = Version(installed("vllm"))
+    except metadata.PackageNotFoundError:
+        return
+    if hardware.gpus and version < Version("0.25"):
+        fast = "Qwen3, Llama and Mistral" if version >= Version("0.23") else "Qwen3"
+        found = f"vLLM {version.public} is slow with penalties for all models but dense {fast} ones"
+        yield Check("model runner", "warning", found, "pip install 'vllm>=0.25,<0.33', where the driver is new enough")
 
 
 def build_tools(

@@ -137,6 +137,8 @@ class VLLMEngine(TokenizedPrompts):
         self._adapter = adapter
         # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
+        config = getattr(llm, "vllm_config", None)
+        self._predicts_ahead = getattr(config, "speculative_config", None) is not None
         self._counter = 0
         self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
 
@@ -216,6 +218,8 @@ class VLLMEngine(TokenizedPrompts):
         if answer.finish_reason not in ("stop", "length"):
             raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
         if by_token is not None:
+            if answer.token_ids[0] not in by_token:  # Its logit is greater by 100: the model's numbers make no sense.
+                raise RequestFailed("no_choice", f"{answer.text!r} is none of {list(by_token.values())}")
             return Completion(by_token[answer.token_ids[0]], "stop", len(ids), len(answer.token_ids))
         return Completion(answer.text, answer.finish_reason, len(ids), len(answer.token_ids))
 
@@ -305,7 +309,11 @@ class VLLMEngine(TokenizedPrompts):
             "seed": _stable_seed(request.key) if wanted.sampling_seed else None,
         }
         if by_token is not None:
-            return common | {"max_tokens": 1, "allowed_token_ids": sorted(by_token)}
+            # For allowed tokens vLLM's first model runner copies a mask of batch x vocabulary to the GPU at every step.
+            # The largest bias does the same; it is refused where tokens are predicted ahead (speculative decoding).
+            if self._predicts_ahead:
+                return common | {"max_tokens": 1, "allowed_token_ids": sorted(by_token)}
+            return common | {"max_tokens": 1, "logit_bias": dict.fromkeys(sorted(by_token), 100.0)}
         return common | {
             "max_tokens": wanted.max_tokens,
             "presence_penalty": wanted.presence_penalty,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -26,5 +27,8 @@ async def test_the_demo_engine() -> None:
         with pytest.raises(RequestFailed, match=r"refused.*stop"):
             await engine.generate(refused)
         assert (await engine.generate(ASKED)).text
+        asked = [dataclasses.replace(ASKED, key=str(n), prompt=f"{n}", choices=("Yes", "No")) for n in range(20)]
+        answers = await asyncio.gather(*map(engine.generate, asked))
+        assert {(a.text, a.completion_tokens) for a in answers} <= {("Yes", 1), ("No", 1)}
     finally:
         await engine.close()

@@ -75,6 +75,15 @@ def test_hardware(tmp_path: Path) -> None:
     assert list(doctor.shm(tmp_path / "none")) == [] and len(list(doctor.shm(tmp_path))) == 1
 
 
+def test_the_model_runner_of_an_old_vllm() -> None:
+    def found(version: str, hardware: Hardware = GPU) -> list[str]:
+        return [needs_remedy(check).found for check in doctor.model_runner(hardware, lambda _: version)]
+
+    assert "but dense Qwen3 ones" in found("0.22.1")[0]
+    assert "but dense Qwen3, Llama and Mistral ones" in found("0.24.0+cu130")[0]
+    assert found("0.25.0") == found("0.32.0") == found("0.22.1", CPU) == []
+
+
 def test_what_compiles_at_run_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(capability: float, *programs: str, headers: Path = tmp_path) -> dict[str, str]:
         machine = Hardware((Gpu("GPU", 80 * GIB, 79 * GIB, capability),), 0, 0)

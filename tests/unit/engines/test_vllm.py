@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 import sysconfig
@@ -128,6 +129,20 @@ async def test_an_error_that_vllm_hides_is_named() -> None:
     error.__cause__ = KeyError("no such adapter")
     with pytest.raises(RequestFailed, match="KeyError: 'no such adapter'"):
         await make(PlayedLLM(error)).generate(ASKED)
+
+
+async def test_choices_are_a_bias_and_an_allowance_where_vllm_refuses_the_bias() -> None:
+    llm = PlayedLLM(finished("length"))
+    engine = make(llm)
+    asked = dataclasses.replace(ASKED, choices=("Yes", "No"))
+    assert engine._sampling(asked, {7: "Yes", 5: "No"})["logit_bias"] == {5: 100.0, 7: 100.0}
+    engine._choice_tokens[("Yes", "No")] = {1: "Yes", 3: "No"}
+    assert (await engine.generate(asked)).text == "Yes"  # the played answer begins with token 1
+    engine._choice_tokens[("Yes", "No")] = {2: "Yes", 3: "No"}
+    with pytest.raises(RequestFailed, match="no_choice"):
+        await engine.generate(asked)
+    llm.vllm_config = types.SimpleNamespace(speculative_config=object())  # type: ignore[attr-defined]
+    assert make(llm)._sampling(asked, {7: "Yes", 5: "No"})["allowed_token_ids"] == [5, 7]
 
 
 async def test_progress_counts_tokens_of_requests_under_way() -> None:
