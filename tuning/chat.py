@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.engines import chat_templates
-from selfinstruct.engines.models import resolve_model
+from selfinstruct.engines.models import fetch_model, resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
@@ -71,6 +71,7 @@ class Speaker:
 
         self.name = named.name
         source = resolve_model(named.model)
+        fetch_model(source)
         try:
             self._tokenizer = chat_templates.load_tokenizer(source)
             model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from selfinstruct import clock as deadline
 from selfinstruct.chain import tuning_time
+from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
@@ -24,6 +25,7 @@ from selfinstruct.config.load import dump_given
 from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
+from selfinstruct.engines.models import fetch_model
 from selfinstruct.errors import ConfigError, StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import SPLITS, TRAIN
@@ -61,6 +63,7 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     names = ["generate", *(["regenerate"] if regenerates else []), "export", "tune", "evaluate", "report"]
     titles = iter([f"{number}/{len(names)} {name}" for number, name in enumerate(names, 1)])
     began = clock()
+    fetch_models(config, run)
     stage(next(titles))
     plan = _plan(config, run, clock)
     generated = run.generated if regenerates else run
@@ -202,6 +205,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
         if done.is_set() and not overwrite:
             console.print(f"tune: {output.path} is up to date")
             return
+        fetch_model(model, config.revision if model == config.model else None)
         run_stage([*command, *_overwrite(overwrite)], "tune")
         done.set()
 

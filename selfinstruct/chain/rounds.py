@@ -29,6 +29,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from selfinstruct.chain import chain as stages
+from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
 from selfinstruct.config.load import dump_yaml
@@ -186,6 +187,8 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     this = round_config(config, output, number)
     run = RunDirectory.at(this.output_dir)
     title = f"round {number} of at most {config.rounds.num_rounds}"
+    if number == 1:
+        fetch_models(this, run)
     if _by_tuned(config.regenerate):
         _rewrite_parents(config, output, this, title, chain)
     rewrites = config.regenerate.model is not None and not _by_tuned(config.regenerate)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.config.schema import DEMO_MODEL
+from selfinstruct.engines import hub
 from selfinstruct.errors import ConfigError
 from selfinstruct.packaged import model_path
 
@@ -53,6 +54,20 @@ def adapter_arguments(name: str) -> dict[str, Any]:
     arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": max_rank}
     # The tuned tokenizer brings the chat template and the end token.
     return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
+
+
+def fetch_model(name: str, revision: str | None = None) -> str:
+    """Return the folder of a model, or of an adapter's base model; fetch what is not on this machine.
+
+    Args:
+        name: as in the configuration.
+        revision: on the Hub; default: its main one.
+
+    Raises:
+        ConfigError: it does not exist, cannot be reached, or does not fit on the disk.
+    """
+    source = resolve_model(name)
+    return hub.whole_model(str(adapter_arguments(source).get("model", source)), revision)
 
 
 def adapts_output(folder: str) -> bool:

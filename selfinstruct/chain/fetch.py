@@ -1,0 +1,27 @@
+"""Fetch the models of a run before it begins: a night does not end at a model that the Hub no longer gives."""
+
+from __future__ import annotations
+
+from selfinstruct.config.schema import TUNED_MODEL, Config
+from selfinstruct.engines.models import fetch_model
+from selfinstruct.run.directory import RunDirectory
+
+
+def fetch_models(config: Config, run: RunDirectory) -> None:
+    """Fetch every model that the chain will load and that is not on this machine.
+
+    Nothing is fetched for a run that has begun: it may be done, and each stage fetches what it still needs.
+
+    Args:
+        config: the configuration.
+        run: the run's directory.
+
+    Raises:
+        ConfigError: a model does not exist, cannot be reached, or does not fit on the disk.
+    """
+    if run.journal.exists() or run.generated.journal.exists():
+        return
+    judge = config.evaluate.judge if config.evaluate.judge_endpoint is None else None
+    others = [name for name in (config.regenerate.model, config.tune.model, judge) if name not in (None, TUNED_MODEL)]
+    for name, revision in dict.fromkeys([(config.model, config.revision), *((str(name), None) for name in others)]):
+        fetch_model(name, revision)
