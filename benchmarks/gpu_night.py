@@ -10,11 +10,10 @@ Steps, the most telling one first:
     chain     the demo with 40 instructions; afterwards no process is left and the GPU's memory is back within 5 s
     killed    `kill -9` of the chain, then of its generation, while it generates: the same
     engine    8 billion parameters with dummy weights: start, what vLLM computes at once, its cache; tokens/s of 1,024
-              requests with a common prefix, with and without penalties
-    pipeline  the real pipeline on that engine, answers of drawn lengths, the present window and the earlier one:
-              requests in flight, tokens/s, the driver's share of a core
-    lora      LoRA of 8 billion parameters, unpacked and packed: steps/s, share of the matrix rate, peak and estimate
+              requests with a common prefix, with and without penalties; then the real pipeline, with answers of drawn
+              lengths, with the present window and the earlier one: requests in flight, tokens/s, the driver's share
     refused   full tuning of 8 billion parameters is refused before anything is loaded
+    lora      LoRA of 8 billion parameters, unpacked and packed: steps/s, share of the matrix rate, peak and estimate
     full      full tuning of 1.7 billion parameters
     online    `engine` with what vLLM computes at once when it is not told that it works offline
 
@@ -42,12 +41,11 @@ from benchmarks.night.figures import FIGURES  # noqa: E402
 # Longest seconds of each step, and its function.
 STEPS: dict[str, tuple[float, str]] = {
     "machine": (40, "machine:examine"),
-    "chain": (150, "chain:demo"),
+    "chain": (130, "chain:demo"),
     "killed": (80, "chain:killed"),
-    "engine": (130, "engine:offline"),
-    "pipeline": (120, "engine:pipelines"),
-    "lora": (110, "tuning:lora"),
+    "engine": (200, "engine:offline"),
     "refused": (30, "tuning:refused"),
+    "lora": (120, "tuning:lora"),
     "full": (60, "tuning:full"),
     "online": (90, "engine:online"),
 }
@@ -56,7 +54,6 @@ NEEDS = {
     "chain": ["vllm", "trl", "peft", "datasets"],
     "killed": ["vllm"],
     "engine": ["vllm"],
-    "pipeline": ["vllm"],
     "online": ["vllm"],
     "lora": ["trl", "peft", "datasets"],
     "refused": ["transformers"],

@@ -58,12 +58,14 @@ class DrawnAnswers:
 
 
 def offline(folder: Path, tiny: bool) -> None:
-    """Measure the engine as `selfinstruct` starts it."""
+    """Measure the engine as `selfinstruct` starts it, then run the pipeline for a while with two windows."""
 
     async def measure(engine: VLLMEngine) -> None:
         requests = 24 if tiny else 1024
         await _throughput(engine, "", requests, tiny, Config().proposal)
         await _throughput(engine, "no_penalties_", requests, tiny, Sampling(temperature=0.7, top_p=0.5))
+        for label, options in (("now", {}), ("earlier", _EARLIER_WINDOW)):
+            await _pipeline(engine, folder, label, options, 15.0 if tiny else 25.0)
 
     _with_engine(folder, tiny, {}, measure)
 
@@ -83,16 +85,6 @@ def online(folder: Path, tiny: bool) -> None:
         await _throughput(engine, "", 24 if tiny else 384, tiny, Config().proposal)
 
     _with_engine(folder / "engine", tiny, {name: getattr(limits, name) for name in names}, measure)
-
-
-def pipelines(folder: Path, tiny: bool) -> None:
-    """Run the pipeline for a while with the earlier window and with the present one."""
-
-    async def measure(engine: VLLMEngine) -> None:
-        for label, options in (("now", {}), ("earlier", _EARLIER_WINDOW)):
-            await _pipeline(engine, folder, label, options, 20.0 if tiny else 30.0)
-
-    _with_engine(folder, tiny, {}, measure)
 
 
 def _arguments(tiny: bool) -> dict[str, Any]:
