@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,18 +49,22 @@ def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapp
     """
     logs.mkdir(parents=True, exist_ok=True)
     leftovers.adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     end = time.monotonic() + seconds
     bad = 0
-    for step in steps:
-        left = end - time.monotonic() - _CLOSING_S
-        if step.missing:
-            line: dict[str, Any] = {"outcome": "skipped", "error": f"not installed: {', '.join(step.missing)}"}
-        elif left < min(_LEAST_S, step.seconds):
-            line = {"outcome": "skipped", "error": f"no time left of {seconds:.0f} s"}
-        else:
-            line = _run(step, logs, min(step.seconds, left), environment)
-        print(json.dumps({"step": step.name} | line), flush=True)
-        bad += line["outcome"] != "ok"
+    try:
+        for step in steps:
+            left = end - time.monotonic() - _CLOSING_S
+            if step.missing:
+                line: dict[str, Any] = {"outcome": "skipped", "error": f"not installed: {', '.join(step.missing)}"}
+            elif left < min(_LEAST_S, step.seconds):
+                line = {"outcome": "skipped", "error": f"no time left of {seconds:.0f} s"}
+            else:
+                line = _run(step, logs, min(step.seconds, left), environment)
+            print(json.dumps({"step": step.name} | line), flush=True)
+            bad += line["outcome"] != "ok"
+    finally:
+        leftovers.end_descendants()
     return bad
 
 

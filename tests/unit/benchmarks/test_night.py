@@ -91,6 +91,19 @@ def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
     assert time.monotonic() - began < 300
 
 
+def test_a_signal_ends_the_steps_too(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid()) + ' '); time.sleep(600)"
+    steps = [("hanging", code, 300.0, ())]
+    program = RUN.format(steps=steps, logs=str(tmp_path / "logs"), seconds=600, root=str(ROOT))
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not (note.exists() and note.read_text().endswith(" ")):
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert not psutil.pid_exists(int(note.read_text()))
+
+
 def test_every_step_is_a_function_and_names_modules() -> None:
     for name, (seconds, function) in gpu_night.STEPS.items():
         module, attribute = function.split(":")
