@@ -59,7 +59,7 @@ def run_program(
         code = error.exit_code if isinstance(error, SelfInstructError) else _UNEXPECTED
         if debugging():
             traceback.print_exc()
-        if _is_first_to_fail(code):
+        if _is_first_to_fail(code, message_of(error)):
             _say(prefix + message_of(error))
         return code
     return 0
@@ -89,15 +89,15 @@ def _is_one_of_several() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def _is_first_to_fail(code: int) -> bool:
-    """Return whether this process is the first to fail. Write its exit code for the chain that started it.
+def _is_first_to_fail(code: int, message: str = "") -> bool:
+    """Return whether this process is the first to fail. Write its exit code and error for the chain that started it.
 
     Without a file for the exit code nobody knows which process was first. Then only the main process writes a message.
     """
     if (path := os.environ.get(EXIT_CODE_FILE)) is not None:
         try:
             with Path(path).open("x") as stream:
-                stream.write(str(code))
+                stream.write(f"{code}\n{message}")
         except FileExistsError:
             return False
         except OSError:  # The chain has ended and removed its folder.

@@ -26,7 +26,8 @@ from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model
-from selfinstruct.errors import ConfigError, StoppedError
+from selfinstruct.errors import ConfigError, SelfInstructError, StoppedError
+from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.report.page import write_report
@@ -48,7 +49,8 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
 
     With `regenerate.model`, generation goes into RUN-generated, and that model's outputs into RUN. When generation
     ends before its target (saturated, a limit, an engine that is lost), the other stages still run if there are
-    `limits.min_rows` training rows; report and status say why it ended. A signal ends the chain.
+    `limits.min_rows` training rows; report and status say why it ended. When tuning fails, the base is evaluated and
+    the report written before the error is raised. A signal ends the chain.
 
     Args:
         config: the configuration.
@@ -78,7 +80,11 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     if stopped is not None:
         _require_rows(counts, config.limits.min_rows, stopped)
     stage(next(titles))
-    tuned = tune(config, plan)
+    try:
+        tuned = tune(config, plan)
+    except SelfInstructError:
+        after_failed_tuning(run, lambda: _evaluate_in_time(run, plan), lambda: report(run))
+        raise
     stage(next(titles))
     if tuned:
         _evaluate_in_time(run, plan)
@@ -202,11 +208,17 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
 
     def tune_on(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> None:
         command, done = command_of(dataset, output, options)
+        output.failed.unlink(missing_ok=True)
         if done.is_set() and not overwrite:
             console.print(f"tune: {output.path} is up to date")
             return
-        fetch_model(model, config.revision if model == config.model else None)
-        run_stage([*command, *_overwrite(overwrite)], "tune")
+        try:
+            fetch_model(model, revision)
+            run_stage([*command, *_overwrite(overwrite)], "tune")
+        except SelfInstructError as error:
+            output.path.mkdir(parents=True, exist_ok=True)
+            jsonl.write_text(output.failed, next(filter(None, getattr(error, "__notes__", ())), str(error)))
+            raise
         done.set()
 
     options, baseline = config.tune, config.evaluate.seeds_baseline
@@ -277,6 +289,22 @@ def report(run: RunDirectory) -> Path:
     path = write_report(run.path)
     console.print(f"report: {path}")
     return path
+
+
+def after_failed_tuning(run: RunDirectory, evaluate: Callable[[], Any], report: Callable[[], Any]) -> None:
+    """Do what can be done without a tuned model; what fails as well is only printed.
+
+    Args:
+        run: the run directory.
+        evaluate: the base is evaluated alone.
+        report: it begins with the failure.
+    """
+    console.print(f"tune: it failed, see above; {run.dataset.path} is complete. The base is evaluated without it")
+    for work in (evaluate, report):
+        try:
+            work()
+        except SelfInstructError as error:
+            console.print(str(error), markup=False)
 
 
 def _overwrite(wanted: bool) -> list[str]:

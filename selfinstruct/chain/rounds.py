@@ -35,7 +35,7 @@ from selfinstruct.config import earlier_defaults, schema
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.console import console, stage
-from selfinstruct.errors import ConfigError, InputError, StoppedError
+from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import anchored, refuse_other_run
@@ -203,7 +203,11 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     stage(f"{title}: export")
     chain.export(this)
     stage(f"{title}: tune")
-    chain.tune(this)
+    try:
+        chain.tune(this)
+    except SelfInstructError:
+        stages.after_failed_tuning(run, lambda: chain.evaluate(run), lambda: chain.report(run))
+        raise
     stage(f"{title}: evaluate")
     chain.evaluate(run)
     chain.report(run)

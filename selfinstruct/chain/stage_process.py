@@ -38,7 +38,8 @@ def run_stage(
         seconds: how long the stage may take; default: as long as it needs.
 
     Raises:
-        SelfInstructError: it failed or was stopped; the error's kind follows from its exit code.
+        SelfInstructError: it failed or was stopped; the error's kind follows from its exit code, and its note is the
+            stage's own message.
         Interrupted: a signal came, to this process or to the stage.
         TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
@@ -70,9 +71,10 @@ def run_stage(
             if not received:  # Else a person ends the chain, not the clock this stage alone.
                 shutil.rmtree(exit_code_file.parent)
                 raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
-    code = process.returncode
+    code, said = process.returncode, ""
     if code and exit_code_file.exists():  # accelerate, which starts some stages, makes 1 of every code.
-        code = int(exit_code_file.read_text())
+        written, _, said = exit_code_file.read_text().partition("\n")
+        code = int(written)
     shutil.rmtree(exit_code_file.parent)
     if received or code > 128:
         raise Interrupted(received[0] if received else code - 128)
@@ -81,7 +83,11 @@ def run_stage(
         raise StoppedError(f"{name}: its process was killed by {by}; the same command continues")
     if code:
         # The stage has said on stderr what is wrong.
-        raise _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
+        error = _ERROR_OF.get(code, SelfInstructError)(
+            f"{name} did not finish (exit code {code}); see the message above"
+        )
+        error.add_note(said)
+        raise error
 
 
 def _end(process: subprocess.Popen[str]) -> None:

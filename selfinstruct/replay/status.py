@@ -21,7 +21,7 @@ from selfinstruct.run.counts import RunCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
-from selfinstruct.text import duration
+from selfinstruct.text import duration, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -189,6 +189,8 @@ def _evaluate(run: RunDirectory) -> Stage:
 
 
 def _tune(run: RunDirectory) -> Stage:
+    if (failure := run.model.failure) is not None:
+        return Stage(False, f"failed: {shorten(failure, 200)}")
     if not run.model.record_path.exists():
         return Stage(False)
     try:

@@ -26,7 +26,7 @@ from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
 from selfinstruct.run.state import RunState
-from selfinstruct.text import duration
+from selfinstruct.text import duration, shorten
 
 REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
 """The suggested command after a demo."""
@@ -68,6 +68,7 @@ class Report:
         path: of the run directory, as the caller wrote it.
         is_demo: whether the embedded demo model wrote the data.
         unfinished: why generation is not at its target; empty when it is.
+        failed: why tuning failed; empty when it did not.
         cut: what a deadline left out or shortened, in sentences.
         facts: what was done, as (name, value).
         threshold: of the novelty filter.
@@ -86,6 +87,7 @@ class Report:
     path: str
     is_demo: bool
     unfinished: str
+    failed: str
     cut: list[str]
     facts: list[tuple[str, str]]
     threshold: float
@@ -132,6 +134,7 @@ def collect(run_dir: Path) -> Report:
         path=str(run_dir),
         is_demo=is_demo,
         unfinished=_unfinished(run, generation.state),
+        failed=shorten(run.model.failure or "", 600),
         cut=run.cut_by_deadline(),
         facts=_facts(
             header,
@@ -154,7 +157,7 @@ def collect(run_dir: Path) -> Report:
             generation.state,
             is_demo=is_demo,
             dataset_is_current=dataset_is_current,
-            tuned=bool(trainings),
+            tuned=bool(trainings) and run.model.failure is None,
             evaluated=evaluation is not None,
         ),
     )

@@ -52,6 +52,7 @@ class ModelDirectory:
         checkpoints: the folder of checkpoints; it exists only until training ends.
         record_path: what was trained, how, and how it ended.
         done: a file that shows that the stage has finished; it holds the hash of the stage's inputs.
+        failed: a file that shows that the last tuning failed; it says why.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +60,7 @@ class ModelDirectory:
         self.checkpoints = path / "checkpoints"
         self.record_path = path / "training.json"
         self.done = path / ".done"
+        self.failed = path / "failed.txt"
 
     @property
     def is_adapter(self) -> bool:
@@ -69,6 +71,14 @@ class ModelDirectory:
     def holds_model(self) -> bool:
         """Return whether the folder holds a model or an adapter."""
         return (self.path / "config.json").exists() or self.is_adapter
+
+    @property
+    def failure(self) -> str | None:
+        """Return why the last tuning failed; None if it did not. A model that is there is then an earlier one."""
+        try:
+            return self.failed.read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
 
     def training_record(self) -> TrainingRecord:
         """Return what was trained, how, and how it ended.

@@ -96,7 +96,7 @@ def test_a_stage_leaves_the_word_on_a_signal_to_the_chain(
     file = tmp_path / "exit_code"
     monkeypatch.setenv(EXIT_CODE_FILE, str(file))
     assert run_program(raises(Interrupted(signal.SIGTERM))) == 143
-    assert file.read_text() == "143"
+    assert file.read_text() == "143\n"
     assert capsys.readouterr().err == ""
 
 
@@ -111,7 +111,7 @@ def test_of_several_processes_the_first_to_fail_speaks(
     monkeypatch.setenv("RANK", "0")
     assert run_program(raises(RuntimeError("second"))) == 1
     assert capsys.readouterr().err == "Error: first\n"
-    assert file.read_text() == "2"
+    assert file.read_text() == "2\nfirst"  # The chain keeps it for the report.
 
 
 def test_of_several_processes_without_a_chain_the_main_one_speaks(

@@ -166,7 +166,7 @@ def arms_of(base: Arm, run: RunDirectory, models: Sequence[str] = ()) -> list[Ar
     """
     arms = {BASE: base, FEW_SHOT: Arm(FEW_SHOT, base.model, "few_shot", base.revision)}
     for name, tuned in ((TUNED, run.model), (SEEDS_ONLY, run.seeds_model)):
-        if tuned.holds_model:
+        if tuned.holds_model and tuned.failure is None:
             arms[name] = Arm(name, str(tuned.path.resolve()))
     seen: set[str] = set()
     for text in models:

@@ -368,6 +368,24 @@ def test_a_stop_that_is_no_saturation_stops_the_rounds(config: Config) -> None:
         iterate(config, replace(Fake().chain(), generate=stop))
 
 
+def test_a_round_whose_tuning_fails_is_evaluated_and_reported_before_the_rounds_stop(
+    config: Config, tmp_path: Path
+) -> None:
+    def fail(_: Config) -> None:
+        raise StoppedError("tune: out of GPU memory")
+
+    done: list[str] = []
+    chain = replace(
+        Fake().chain(),
+        tune=fail,
+        evaluate=lambda run: done.append(f"evaluate {run.path.name}"),
+        report=lambda run: done.append(f"report {run.path.name}"),
+    )
+    with pytest.raises(StoppedError, match="out of GPU memory"):
+        iterate(config, chain)
+    assert done == ["evaluate round-01", "report round-01"]
+
+
 def test_finished_rounds_do_nothing_again_and_more_can_be_asked_for(config: Config, tmp_path: Path) -> None:
     all_of_them = but(config, rounds={"num_rounds": 2, "patience": 0})
     first = iterate(all_of_them, Fake().chain())

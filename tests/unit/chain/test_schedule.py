@@ -17,7 +17,7 @@ from selfinstruct.chain.schedule import REPORT_S, DeadlinePlan
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
-from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
+from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation.generate import generate
 from selfinstruct.generation.regenerate import regenerate
@@ -192,6 +192,44 @@ def test_run_goes_on_after_a_budget(night: Night, configure: Callable[..., Confi
     chain.run_all(configure(num_instructions=500, limits={"max_requests": 60}), clock=night)
     assert night.called == ["generate", "tune", "evaluate"]
     assert "the budget of 60 requests (--max-requests) is used up" in lead(tmp_path / "run")
+
+
+def test_when_tuning_fails_the_base_is_evaluated_and_the_report_begins_with_the_failure(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    real, run = night.tune, RunDirectory(tmp_path / "run")
+
+    def fail(_: Sequence[str]) -> None:
+        error = InputError("tune did not finish (exit code 4); see the message above")
+        error.add_note("the training takes about 122 GiB, and the GPU has 80")
+        raise error
+
+    night.tune = fail  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="tune did not finish"):
+        chain.run_all(configure(num_instructions=20), clock=night)
+    assert night.called == ["generate", "tune", "evaluate"]
+    assert "the training takes about 122 GiB" in str(run.model.failure)
+    found = lead(run.path)
+    assert found.index("Tuning failed") < found.index("takes about 122 GiB") < found.index("It helped.")
+    assert "failed: the training takes" in str(status(run.path).stages["tune"].note)
+    night.tune = real  # type: ignore[method-assign]
+    chain.run_all(configure(num_instructions=20), clock=night)
+    assert run.model.failure is None and "Tuning failed" not in lead(run.path)
+
+
+def test_an_evaluation_that_fails_after_a_failed_tuning_hides_neither_it_nor_the_report(
+    night: Night, configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: Sequence[str], name: str, *_: Any, **__: Any) -> None:
+        if name == "generate":
+            night.call(command, name, *_, **__)
+        else:
+            raise StoppedError(f"{name}: its process was killed by SIGKILL")
+
+    monkeypatch.setattr(chain, "run_stage", fail)
+    with pytest.raises(StoppedError, match="tune: its process was killed"):
+        chain.run_all(configure(num_instructions=20), clock=night)
+    assert "tune: its process was killed" in lead(tmp_path / "run")
 
 
 def test_too_few_rows_are_not_tuned_on(night: Night, configure: Callable[..., Config]) -> None:

@@ -77,6 +77,13 @@ def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> N
         run_stage(child(code), "tune")
 
 
+def test_a_stages_own_message_comes_with_the_error() -> None:
+    code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4\\nno rows\\nat all'); exit(1)"
+    with pytest.raises(InputError) as caught:
+        run_stage(child(code), "tune")
+    assert caught.value.__notes__ == ["no rows\nat all"]
+
+
 def test_a_stage_that_was_killed_is_said_so_and_can_be_continued() -> None:
     with pytest.raises(StoppedError, match="tune: its process was killed by SIGKILL"):
         run_stage(child("import os; os.kill(os.getpid(), 9)"), "tune")

@@ -505,6 +505,10 @@ def test_arms_of_a_run(run: RunDirectory) -> None:
     assert arms_of(base[0], run, ["base=x"]) == [Arm("base", "x"), Arm("base-few-shot", "x", "few_shot"), tuned]
     assert arms_of(base[0], run, ["base-few-shot=y", "base=x"])[1] == Arm("base-few-shot", "y", "few_shot")
 
+    run.model.failed.write_text("out of memory")
+    assert arms_of(base[0], run) == base, "the model that is there is an earlier one"
+    run.model.failed.unlink()
+
     tuned_from = base_arm("org/generator", "v2", "org/small")
     assert tuned_from == Arm("base", "org/small"), "the base is what is tuned, not the generator"
 
