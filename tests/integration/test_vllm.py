@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.vllm import VLLMEngine
+from tests.gpu_box.families import FAMILIES
+from tests.gpu_box.model_folder import tiny
+
+pytestmark = pytest.mark.integration
 
 ASKED = Request("proposal/0", "Once upon a time", Sampling(max_tokens=5))
 
@@ -30,5 +37,35 @@ async def test_the_demo_engine() -> None:
         asked = [dataclasses.replace(ASKED, key=str(n), prompt=f"{n}", choices=("Yes", "No")) for n in range(20)]
         answers = await asyncio.gather(*map(engine.generate, asked))
         assert {(a.text, a.completion_tokens) for a in answers} <= {("Yes", 1), ("No", 1)}
+    finally:
+        await engine.close()
+
+
+def paligemma(folder: Path) -> Path:
+    """Write a tiny model of vision and language: of those families the one that vLLM loads without torchvision."""
+    import torch
+    from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
+
+    words = tiny(FAMILIES["gemma3"], folder / "words")
+    width = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size = json.loads((words / "config.json").read_text())["text_config"]["vocab_size"]
+    text = {"model_type": "gemma", "num_key_value_heads": 1, "head_dim": 32, "vocab_size": size, **width}
+    vision = {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14, "projection_dim": 64, **width}
+    config = PaliGemmaConfig(text_config=text, vision_config=vision, projection_dim=64, image_token_index=5)
+    torch.manual_seed(0)
+    PaliGemmaForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    for path in words.glob("token*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.mark.long
+async def test_a_vision_language_model_is_loaded_as_a_language_model(tmp_path: Path) -> None:
+    engine = await VLLMEngine.start(str(paligemma(tmp_path)))
+    try:
+        config = engine._llm.vllm_config.model_config
+        assert config.architecture == "PaliGemmaForConditionalGeneration"
+        assert config.multimodal_config.language_model_only and not config.supports_multimodal_inputs
+        assert (await engine.generate(ASKED)).completion_tokens
     finally:
         await engine.close()

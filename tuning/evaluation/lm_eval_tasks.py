@@ -24,6 +24,7 @@ from msgspec import Struct
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
 from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model
+from selfinstruct.engines.vllm import prepare_environment
 from selfinstruct.errors import ConfigError, SelfInstructError
 from selfinstruct.run.scores import TaskMetric
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
@@ -184,6 +185,7 @@ def run_lm_eval(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:
         file = Path(work) / "lm-eval.yaml"
         file.write_text(yaml.safe_dump(setup), encoding="utf-8")
         command = [sys.executable, "-m", "lm_eval", "run", "--config", str(file)]
+        prepare_environment()  # Its vLLM needs the same.
         environment = {"TOKENIZERS_PARALLELISM": "false", "LMEVAL_LOG_LEVEL": "WARNING"} | os.environ
         # Its output goes to a file: a pipe that nobody empties would block it.
         with (Path(work) / "log").open("w+b") as log:

@@ -59,3 +59,9 @@ def test_the_users_context_wins(tmp_path: Path) -> None:
     assert engine_arguments(facts, {}, small)["max_model_len"] == 16384
     assert engine_arguments(facts, {"max_model_len": 40960}, small)["max_model_len"] == 40960
     assert "max_model_len" not in engine_arguments(facts, {}, gpus(1, 80))
+
+
+def test_no_weights_for_images_are_loaded(tmp_path: Path) -> None:
+    facts, large = facts_of("gemma3", tmp_path), gpus(1, 80)
+    assert engine_arguments(facts, {}, large)["language_model_only"] is True
+    assert engine_arguments(facts, {"language_model_only": False}, large)["language_model_only"] is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,20 @@ def test_lm_eval_runs_once_for_each_model(
     evaluate(options, run, start=Starter())
     assert asked == ["base", "tuned"] * 2, "the data of a local task is part of what was measured"
     assert score_saved(options, run).arms["tuned"].lm_eval == tuned
+
+
+def test_lm_evals_own_vllm_has_the_environment_of_ours(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str]] = []
+
+    def ends(*_: Any, env: dict[str, str], **__: Any) -> Any:
+        seen.append(env)
+        return subprocess.CompletedProcess([], 1)
+
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
+    monkeypatch.setattr(subprocess, "run", ends)
+    with pytest.raises(SelfInstructError, match="lm-eval did not finish"):
+        lm_eval_tasks.run_lm_eval(EvaluationPlan.of(config), Arm("base", config.model))
+    assert seen[0]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
 def test_a_task_file_that_is_not_there(config: Config, run: RunDirectory) -> None:
