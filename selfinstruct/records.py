@@ -17,7 +17,7 @@ Message = dict[str, str]
 Prompt = str | list[Message]
 
 
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "repetition", "abort"]
 
 TRAIN, SEEN, UNSEEN = "train", "validation_seen", "validation_unseen"
 SPLITS = (TRAIN, SEEN, UNSEEN)
@@ -82,7 +82,8 @@ class Task:
 class Completion:
     """The engine's answer to one request.
 
-    `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens) or `abort`.
+    `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens), `repetition` (cut
+    because it only repeated itself) or `abort`.
     Token counts are as the engine counted them.
     """
 

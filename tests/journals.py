@@ -34,6 +34,7 @@ class Plan:
     seed: int
     target: int
     window: int
+    window_share: float
     max_in_flight: int
     has_parent: bool
     is_regenerated: bool
@@ -44,6 +45,7 @@ plans = st.builds(
     seed=st.integers(0, 10**6),
     target=st.integers(1, 25),
     window=st.integers(1, 9),
+    window_share=st.sampled_from([0.0, 0.25, 0.7]),
     max_in_flight=st.integers(1, 15),
     has_parent=st.booleans(),
     is_regenerated=st.booleans(),
@@ -68,7 +70,12 @@ def make_run(plan: Plan, folder: Path, make_config: Callable[..., Config]) -> tu
         folder: an empty directory for the run and those that it builds on.
         make_config: the fixture.
     """
-    options = {"window": plan.window, "max_in_flight": plan.max_in_flight, "fsync_interval": 1}
+    options = {
+        "window": plan.window,
+        "window_share": plan.window_share,
+        "max_in_flight": plan.max_in_flight,
+        "fsync_interval": 1,
+    }
     parents: list[str] = []
     if plan.has_parent:
         parents = [str(folder / "parent")]

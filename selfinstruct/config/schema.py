@@ -85,7 +85,9 @@ class Proposal(Sampling):
     presence_penalty: float = Field(
         2.0, ge=-2, le=2, description="Penalty on tokens that are already in the answer, in [-2, 2]."
     )
-    max_tokens: int = Field(1024, ge=1, description="Longest answer, in tokens.")
+    max_tokens: int = Field(
+        400, ge=1, description="Longest answer, in tokens; eight new instructions of 16 words are about 210."
+    )
     num_seed_examples: int = Field(6, ge=0, description="Seed instructions shown in each prompt.")
     num_generated_examples: int = Field(2, ge=0, description="Machine-written instructions shown in each prompt.")
     num_new: int = Field(8, ge=1, description="New instructions asked for in each prompt.")
@@ -362,9 +364,22 @@ class Config(Section):
         description="Prompt by text completion or with the chat template; auto: chat if the model has a template.",
     )
     window: int = Field(
-        96, ge=1, description="Proposals in flight: proposal n sees the pool after proposals <= n - window."
+        96,
+        ge=1,
+        description="Proposals in flight at first: proposal n sees the pool after proposals <= n - window.",
     )
-    max_in_flight: int = Field(512, ge=1, description="Most requests that the engine has at once.")
+    window_share: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="The window grows with the run: to half of n up to 1,536, and later to this share of n. 0: it does "
+        "not grow.",
+    )
+    max_in_flight: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests that the engine has at once; default: 1.25 times what it computes at once.",
+    )
     fsync_interval: float = Field(1.0, ge=0, description="Seconds between fsyncs of the journal; 0 syncs every line.")
     max_engine_restarts: int = Field(
         5,

@@ -19,6 +19,7 @@ class Request:
         sampling: how to sample.
         stop: stop strings; generation ends before the first of them.
         choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
+        stop_loops: whether the answer also ends once it only repeats itself, where the engine sees it being written.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Request:
     sampling: Sampling
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
+    stop_loops: bool = False
 
 
 class RequestFailed(Exception):
@@ -45,6 +47,9 @@ class Engine(Protocol):
 
     context_length: int
     """Tokens of prompt and answer together, at most."""
+
+    capacity: int
+    """Requests that it computes at once; all others wait in it."""
 
     has_chat_template: bool
     """Whether the model has learnt the chat template that its tokenizer brings (see `engines/chat_templates.py`)."""
@@ -67,3 +72,13 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free memory and end processes. The engine cannot be used afterwards. A second call does nothing."""
         ...
+
+
+def most_in_flight(wanted: int | None, engine: Engine) -> int:
+    """Return how many requests to give to the engine at once.
+
+    Args:
+        wanted: the option `max_in_flight`.
+        engine: asked for its capacity. A quarter more waits in it, so that a place that becomes free is taken at once.
+    """
+    return wanted or engine.capacity + engine.capacity // 4

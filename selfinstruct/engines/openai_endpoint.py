@@ -28,6 +28,7 @@ class Endpoint:
     `context_length` is no limit.
     """
 
+    capacity = _AT_ONCE
     context_length = 1 << 30
     has_chat_template = True
     brings_chat_template = True

@@ -23,6 +23,7 @@ class ScriptedEngine:
 
     Args:
         script: the answers.
+        capacity: how many requests it claims to compute at once; it answers all.
         context_length: tokens of prompt and answer; a token is a whitespace-separated word here.
         has_chat_template: whether the engine claims a chat template.
         latency: longest time of an answer, in seconds; drawn uniformly. 0: answer at the next turn of the event loop.
@@ -36,11 +37,13 @@ class ScriptedEngine:
         self,
         script: Script,
         *,
+        capacity: int = 256,
         context_length: int = 1_000_000,
         has_chat_template: bool = False,
         latency: float = 0.0,
         seed: int | None = None,
     ) -> None:
+        self.capacity = capacity
         self.context_length = context_length
         self.has_chat_template = self.brings_chat_template = has_chat_template
         self.history: list[Request] = []

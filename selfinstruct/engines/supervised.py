@@ -134,6 +134,7 @@ class SupervisedEngine:
         """Start the first engine. Its errors are raised, without a restart: the user can correct the cause."""
         self._engine = await self._started()
         self.context_length = self._engine.context_length
+        self.capacity = self._engine.capacity
         self.has_chat_template = self._engine.has_chat_template
         self.brings_chat_template = self._engine.brings_chat_template
         self._running = True

@@ -22,6 +22,7 @@ class TokenizedPrompts:
     Attributes:
         end_token_ids: the tokens that the model itself ends a text with.
         stop_token_ids: the tokens that end an answer: these, and the one that ends a turn of its tokenizer's template.
+        capacity: requests that the engine computes at once; set when there is a model.
         chat_template: when set, used instead of the tokenizer's own.
     """
 
@@ -33,6 +34,7 @@ class TokenizedPrompts:
         self.stop_token_ids = self.end_token_ids if turn_end is None else self.end_token_ids | {turn_end}
         self.brings_chat_template = bool(tokenizer.chat_template)
         self.has_chat_template = turn_end in self.end_token_ids
+        self.capacity = 1
         self.chat_template: str | None = None
         self._openings: dict[str | None, str] = {}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import logging
 import os
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from selfinstruct.console import console
@@ -22,6 +23,7 @@ from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.records import Completion
+from selfinstruct.run.degenerate import loops
 
 
 def prepare_environment(verbose: bool = False) -> None:
@@ -71,6 +73,7 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
         "use_tqdm_on_load": False,
         # No prompt has an image: the weights that read them are not loaded. Models of text alone ignore it.
         "language_model_only": True,
+        "stream_interval": 64,  # tokens between two looks at an answer that may loop
     }
     if facts.revision:
         arguments["revision"] = facts.revision
@@ -200,6 +203,7 @@ class VLLMEngine(TokenizedPrompts):
             release=release,
             last_words=last_words,
         )
+        engine.capacity = _capacity(llm.vllm_config)
         # A library that vLLM imports never frees this frame, and would keep the engine alive with it (see `close`).
         del llm
         return engine
@@ -211,17 +215,25 @@ class VLLMEngine(TokenizedPrompts):
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)
         by_token = self._first_tokens(request.choices) if request.choices else None
-        outcome = await self._complete(ids, **self._sampling(request, by_token))
-        answer = outcome.outputs[0]
-        if answer.finish_reason == "abort":  # No caller aborts requests that it waits for: the engine is shutting down.
+        text, tokens, ended = "", list[int](), None
+        sampling: dict[str, Any] = self._sampling(request, by_token)
+        async with contextlib.aclosing(self._outputs(ids, in_parts=request.stop_loops, **sampling)) as outputs:
+            async for outcome in outputs:
+                answer = outcome.outputs[0]
+                text, ended = text + answer.text, answer.finish_reason
+                tokens += answer.token_ids
+                if ended is None and loops(text):
+                    ended = "repetition"
+                    break
+        if ended == "abort":  # No caller aborts requests that it waits for: the engine is shutting down.
             raise EngineError("vLLM's engine was asked to end")
-        if answer.finish_reason not in ("stop", "length"):
-            raise RequestFailed("aborted", f"finish_reason {answer.finish_reason}")
+        if ended not in ("stop", "length", "repetition"):
+            raise RequestFailed("aborted", f"finish_reason {ended}")
         if by_token is not None:
-            if answer.token_ids[0] not in by_token:  # Its logit is greater by 100: the model's numbers make no sense.
-                raise RequestFailed("no_choice", f"{answer.text!r} is none of {list(by_token.values())}")
-            return Completion(by_token[answer.token_ids[0]], "stop", len(ids), len(answer.token_ids))
-        return Completion(answer.text, answer.finish_reason, len(ids), len(answer.token_ids))
+            if tokens[0] not in by_token:  # Its logit is greater by 100: the model's numbers make no sense.
+                raise RequestFailed("no_choice", f"{text!r} is none of {list(by_token.values())}")
+            return Completion(by_token[tokens[0]], "stop", len(ids), len(tokens))
+        return Completion(text, ended, len(ids), len(tokens))
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
         """Return the natural log-probability of `response_ids` after `prompt_ids`, summed over its tokens.
@@ -237,9 +249,9 @@ class VLLMEngine(TokenizedPrompts):
         length = len(prompt_ids) + len(response_ids)
         if length >= self.context_length:
             raise RequestFailed("prompt_too_long", f"{length} tokens and one more > {self.context_length}")
-        sampling = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0, "detokenize": False}
+        sampling: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0, "detokenize": False}
         async with self._measuring:
-            outcome = await self._complete(prompt_ids + response_ids, **sampling)
+            [outcome] = [outcome async for outcome in self._outputs(prompt_ids + response_ids, **sampling)]
         by_position = outcome.prompt_logprobs[len(prompt_ids) :]
         return float(sum(at[token].logprob for at, token in zip(by_position, response_ids, strict=True)))
 
@@ -260,11 +272,12 @@ class VLLMEngine(TokenizedPrompts):
         self._last_words.discard()
         gc.collect()
 
-    async def _complete(self, ids: list[int], **sampling: Any) -> Any:
-        """Send one request to vLLM and return its final output.
+    async def _outputs(self, ids: list[int], *, in_parts: bool = False, **sampling: Any) -> AsyncGenerator[Any]:
+        """Send one request to vLLM and yield its outputs; closing the generator aborts the request.
 
         Args:
             ids: tokens of the prompt.
+            in_parts: yield the answer in parts while it is written, not once as a whole.
             sampling: of vLLM's `SamplingParams`.
         """
         from vllm import SamplingParams
@@ -274,21 +287,24 @@ class VLLMEngine(TokenizedPrompts):
 
         self._counter += 1
         lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
-        outcome = None
+        empty = True
         try:
-            parameters = SamplingParams(**sampling, output_kind=RequestOutputKind.FINAL_ONLY)
+            kind = RequestOutputKind.DELTA if in_parts else RequestOutputKind.FINAL_ONLY
+            parameters = SamplingParams(**sampling, output_kind=kind)
             outputs = self._llm.generate({"prompt_token_ids": ids}, parameters, f"r{self._counter}", lora_request=lora)
-            async for outcome in outputs:  # noqa: B007 - the last one is wanted
-                pass
+            async with contextlib.aclosing(outputs):
+                async for outcome in outputs:
+                    if outcome.outputs:
+                        empty = False
+                        yield outcome
         except Exception as error:  # vLLM's refusals have no common class: ValueError in 0.22, VLLMError in 0.32.
             # Any error may be the first sign that the engine ended.
             if isinstance(error, EngineDeadError) or self._llm is None or self._llm.errored:
                 raise self._dead() from error
             cause = error.__cause__ or error  # vLLM hides unexpected errors behind one without a message.
             raise RequestFailed("refused", f"{type(cause).__name__}: {cause}"[:500]) from error
-        if outcome is None or not outcome.outputs:
+        if empty:
             raise RequestFailed("no_output")
-        return outcome
 
     def _dead(self) -> EngineError:
         log = self._last_words.text()
@@ -382,6 +398,11 @@ def _hide_unusable_gpus(given: dict[str, Any]) -> list[str]:
     gpus = _hardware().gpus
     share = float(given.get("gpu_memory_utilization", GPU_SHARE))
     return usable_gpus.hide_unusable(gpus, share) if len(gpus) > 1 else []
+
+
+def _capacity(config: Any) -> int:
+    """Return how many sequences vLLM computes at once, on all its replicas."""
+    return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
 
 
 def _did_not_start(model: str, error: Exception, log: str) -> str:

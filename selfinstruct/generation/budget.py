@@ -44,18 +44,19 @@ class BudgetTracker:
     Args:
         limits: the budgets.
         method: what to assume of answers before there are any.
-        max_in_flight: requests given to the engine at once.
         state: the run; updated by others.
         clock: returns the time in Unix seconds.
         finish_by: the deadline in Unix seconds, or None.
         reserve: time to leave before it.
+
+    Attributes:
+        max_in_flight: requests given to the engine at once; known once it has started.
     """
 
     def __init__(
         self,
         limits: Limits,
         method: Method,
-        max_in_flight: int,
         state: RunState,
         clock: Clock,
         finish_by: float | None = None,
@@ -63,7 +64,7 @@ class BudgetTracker:
     ) -> None:
         self._limits = limits
         self._method = method
-        self._max_in_flight = max_in_flight
+        self.max_in_flight = 1
         self._state = state
         self.clock = clock
         self.finish_by = finish_by
@@ -73,8 +74,9 @@ class BudgetTracker:
         self._tokens_before = state.completion_tokens
         self._latencies: dict[str, deque[float]] = {}
 
-    def engine_started(self, seconds: float) -> None:
-        """Record how many seconds the engine took to start; rates are measured from now on."""
+    def engine_started(self, seconds: float, max_in_flight: int) -> None:
+        """Record how many seconds the engine took to start, and how much it is given; measure rates from now on."""
+        self.max_in_flight = max_in_flight
         self._engine_start_s = seconds
         self._began, self._tokens_before = self.clock(), self._state.completion_tokens
 
@@ -174,7 +176,7 @@ class BudgetTracker:
         if not owed:
             return _CLOSING_S
         in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in _FOLLOW_UPS)
-        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self._max_in_flight) + _CLOSING_S
+        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self.max_in_flight) + _CLOSING_S
 
     def _instances_expected(self) -> float:
         """Return the instances expected once every accepted instruction has been asked for them."""

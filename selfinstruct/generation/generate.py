@@ -13,7 +13,7 @@ from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
-from selfinstruct.engines.base import Engine, RequestFailed
+from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
@@ -81,7 +81,7 @@ def generate(
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
             )
         method = Method.of(config)
-        budget = BudgetTracker(config.limits, method, config.max_in_flight, state, clock, finish_by, reserve)
+        budget = BudgetTracker(config.limits, method, state, clock, finish_by, reserve)
         lifted = state.stopped is not None and stop_rules.is_lifted(
             state.stopped, config.limits, config.saturation, finish_by
         )
@@ -117,7 +117,7 @@ async def _run(
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
     )
-    launched = await _launched(supervisor, budget)
+    launched = await _launched(supervisor, budget, config.max_in_flight)
     if launched is None:
         return
     async with closing(launched) as engine:
@@ -146,7 +146,7 @@ async def _run(
                 journal.append,
                 budget=budget,
                 saturation=config.saturation,
-                max_in_flight=config.max_in_flight,
+                max_in_flight=budget.max_in_flight,
             )
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
@@ -159,7 +159,9 @@ async def _run(
                     await asyncio.gather(metering, return_exceptions=True)
 
 
-async def _launched(supervisor: SupervisedEngine, budget: BudgetTracker) -> SupervisedEngine | None:
+async def _launched(
+    supervisor: SupervisedEngine, budget: BudgetTracker, max_in_flight: int | None
+) -> SupervisedEngine | None:
     """Start the engine, or return None if the deadline comes first."""
     began = budget.clock()
     try:
@@ -170,7 +172,7 @@ async def _launched(supervisor: SupervisedEngine, budget: BudgetTracker) -> Supe
             raise
         console.print("the deadline came while the engine was still starting")
         return None
-    budget.engine_started(budget.clock() - began)
+    budget.engine_started(budget.clock() - began, most_in_flight(max_in_flight, engine))
     return engine
 
 

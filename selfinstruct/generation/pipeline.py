@@ -1,10 +1,10 @@
 """The scheduler: decides what to ask next, commits in order, decides when to stop.
 
-Proposals are numbered. Proposal n's prompt is made from the pool after proposal n - window, and its answer is committed
-after those of all earlier proposals; answers that come early wait. Classification and instance requests
-depend on their instruction alone and are committed as they arrive. So, given the same answers from the engine, two
-runs have the same proposals in the same order and the same set of journal lines, whatever the latencies and however
-often one of them was interrupted.
+Proposals are numbered. Proposal n's prompt is made from the pool after an earlier one, whose number is a function of n
+(`Method.last_seen`), and its answer is committed after those of all earlier proposals; answers that come early wait.
+Classification and instance requests depend on their instruction alone and are committed as they arrive. So, given the
+same answers from the engine, two runs have the same proposals in the same order and the same set of journal lines,
+whatever the latencies and however often one of them was interrupted.
 
 Everything shares one stream: follow-ups go first, proposals fill the rest, and the engine's batch never drains
 between stages.
@@ -141,7 +141,7 @@ class Pipeline:
         while (
             self.wants_proposals
             and len(self._flights) < self._max_in_flight
-            and self._next_proposal < self.state.proposals + self._method.window
+            and self._method.last_seen(self._next_proposal) < self.state.proposals
             and self._budget.allow_proposal(self._uncommitted)
         ):
             self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._budget.clock()))
@@ -160,7 +160,7 @@ class Pipeline:
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
         if flight.instruction is None:
-            seen = flight.n - self._method.window
+            seen = self._method.last_seen(flight.n)
             visible = self.state.pool_after[seen] if seen >= 0 else 0
             request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
             return replace(flight, examples=examples), request

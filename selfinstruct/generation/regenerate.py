@@ -23,7 +23,7 @@ from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
-from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts, stop_rules
@@ -176,7 +176,7 @@ async def _rewrite(
                 state.apply(line)
 
             with stop_rules.commit_interruption(commit, state):
-                await until_signal(_answer_all(rewriter, state, commit, config.max_in_flight))
+                await until_signal(_answer_all(rewriter, state, commit, most_in_flight(config.max_in_flight, engine)))
 
 
 def _copy_journal(source: RunDirectory, run: RunDirectory, header: Header, state: RunState) -> None:
@@ -268,8 +268,9 @@ class Rewriter:
         key = f"output/{instruction.id}/{number}"
         if self._style == "chat":
             message = records.user_message(instruction.text, instance.input)
-            return Request(key, [{"role": "user", "content": message}], self._options)
-        return Request(key, self._after_examples(instruction, instance, key), self._options, ANSWER_STOP)
+            return Request(key, [{"role": "user", "content": message}], self._options, stop_loops=True)
+        prompt = self._after_examples(instruction, instance, key)
+        return Request(key, prompt, self._options, ANSWER_STOP, stop_loops=True)
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
         limit = self._engine.context_length - self._options.max_tokens

@@ -76,7 +76,7 @@ def recorded_identity(run: RunDirectory) -> dict[str, Any]:
 
 def refuse_other_run(directory: Path, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
-    recorded = earlier_defaults.completed(recorded)
+    recorded, wanted = earlier_defaults.completed(recorded), earlier_defaults.completed(wanted)
     if recorded != wanted:
         raise ConfigError(
             f"{directory} holds a run made with other settings:\n{difference(recorded, wanted)}\n"

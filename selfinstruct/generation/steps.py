@@ -32,6 +32,8 @@ from selfinstruct.run.lines import (
     ProposalLine,
 )
 
+_RAMP = 1536
+"""The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
 _LEAST_BOUND = 65_536
 """Characters that a completion may always have."""
 _KEPT = 1000
@@ -44,7 +46,8 @@ class Method:
 
     Attributes:
         seed: of every random choice.
-        window: proposal n sees the pool after proposals <= n - window.
+        window: least distance between a proposal and the last one that it sees.
+        window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
         proposal: examples and sampling of the step.
         classification: likewise.
         instances: likewise.
@@ -53,6 +56,7 @@ class Method:
 
     seed: int
     window: int
+    window_share: float
     proposal: Proposal
     classification: Classification
     instances: Instances
@@ -61,7 +65,25 @@ class Method:
     @classmethod
     def of(cls, config: Config) -> Method:
         """Return the method of a configuration."""
-        return cls(config.seed, config.window, config.proposal, config.classification, config.instances, config.filters)
+        return cls(
+            config.seed,
+            config.window,
+            config.window_share,
+            config.proposal,
+            config.classification,
+            config.instances,
+            config.filters,
+        )
+
+    def last_seen(self, n: int) -> int:
+        """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.
+
+        The first proposals should see the pool soon. Later it hardly changes between two of them, and a large engine
+        wants many at once: the window is half of the proposals so far, up to 1,536, and then `window_share` of them.
+        """
+        if not self.window_share:
+            return n - self.window
+        return n - max(self.window, min(n // 2, _RAMP), int(self.window_share * n))
 
 
 class Steps:
@@ -117,7 +139,7 @@ class Steps:
         Args:
             n: the proposal's number, from 0.
             pool: accepted instructions, in order.
-            visible: how many of them were accepted by proposals <= n - window.
+            visible: how many of them were accepted by proposals up to `method.last_seen(n)`.
 
         Raises:
             RequestFailed: not even one example fits the context.
@@ -139,7 +161,9 @@ class Steps:
 
         prompt, shown = self._fit(encode, len(examples), step.max_tokens, f"proposal/{n}", least=1)
         stop = prompts.proposal_stop(shown, step.num_new) if self.style == "completion" else ()
-        return Request(f"proposal/{n}", prompt, step, stop), tuple(name for name, _ in examples[:shown])
+        return Request(f"proposal/{n}", prompt, step, stop, stop_loops=True), tuple(
+            name for name, _ in examples[:shown]
+        )
 
     def decide_proposal(
         self,
@@ -271,7 +295,8 @@ class Steps:
         prompt, _ = self._fit(
             lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
         )
-        return Request(key, prompt, step, prompts.INSTANCE_STOP if self.style == "completion" else ())
+        stop = prompts.INSTANCE_STOP if self.style == "completion" else ()
+        return Request(key, prompt, step, stop, stop_loops=True)
 
     def decide_instances(
         self, instruction: Instruction, is_classification: bool, completion: Completion

@@ -9,7 +9,7 @@ Lines that can stay are kept byte for byte. These lines are dropped:
 - damaged lines: nobody knows what they said;
 - proposals after a missing one. They were decided against a pool that held what the missing one accepted, and later
   prompts may show it. Also, numbers must run without a gap, because the prompt of proposal n is made from the pool
-  after proposal n - window. These proposals are made again;
+  after proposal `Method.last_seen(n)`. These proposals are made again;
 - classifications and instances of instructions that no kept proposal accepted;
 - instances without their classification: it decided the form of the question, and the export needs it;
 - rewritten outputs (of a regenerated run) without the instance that they rewrite;

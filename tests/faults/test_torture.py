@@ -51,6 +51,7 @@ def test_scripted_runs_end_identically(make_config: Any, tmp_path: Path) -> None
         values = {
             "num_instructions": draw.choice([25, 60, 120]),
             "window": draw.choice([1, 5, 17]),
+            "window_share": draw.choice([0.0, 0.25]),
             "max_in_flight": draw.choice([2, 12, 60]),
             "seed": draw.randrange(10**6),
         }
@@ -80,6 +81,7 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
         output_dir=str(tmp_path / "run"),
         num_instructions=100_000,
         window=16,
+        window_share=0.25,
         max_in_flight=48,
         fsync_interval=1.0,
         engine=engine,

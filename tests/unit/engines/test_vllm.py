@@ -35,7 +35,7 @@ def played_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     anything = types.SimpleNamespace
     module("vllm", SamplingParams=anything)
-    module("vllm.sampling_params", RequestOutputKind=anything(FINAL_ONLY=2))
+    module("vllm.sampling_params", RequestOutputKind=anything(DELTA=1, FINAL_ONLY=2))
     module("vllm.lora", __path__=[])
     module("vllm.lora.request", LoRARequest=anything)
     module("vllm.v1", __path__=[])
@@ -86,6 +86,53 @@ ASKED = Request("proposal/0", "a prompt", Sampling(max_tokens=5))
 
 async def test_an_answer_is_an_answer() -> None:
     assert (await make(PlayedLLM(finished("stop"))).generate(ASKED)).text == "text"
+
+
+class WritingLLM(PlayedLLM):
+    """Writes an answer in parts of 64 tokens, or as a whole where the parameters ask for that."""
+
+    def __init__(self, parts: list[str]) -> None:
+        super().__init__(None)
+        self.parts, self.written, self.aborted = parts, 0, False
+
+    async def generate(self, prompt: Any, parameters: Any, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        whole = parameters.output_kind == 2
+        try:
+            for text in ["".join(self.parts)] if whole else self.parts:
+                self.written += 1
+                last = whole or self.written == len(self.parts)
+                answer = types.SimpleNamespace(text=text, token_ids=[1] * 64, finish_reason="length" if last else None)
+                yield types.SimpleNamespace(outputs=[answer], prompt_logprobs=None)
+        except GeneratorExit:
+            self.aborted = True
+            raise
+
+
+LOOP = "It is what it is, as they say. "
+WATCHED = Request("proposal/0", "a prompt", Sampling(max_tokens=5), stop_loops=True)
+
+
+async def test_an_answer_that_only_repeats_itself_is_ended_early() -> None:
+    llm = WritingLLM(["A beginning. ", *[LOOP * 7] * 9])
+    answer = await make(llm).generate(WATCHED)
+    assert (answer.finish_reason, answer.completion_tokens) == ("repetition", 3 * 64)
+    assert answer.text == "A beginning. " + LOOP * 14
+    assert llm.written == 3 and llm.aborted, "vLLM does not write the rest"
+
+
+async def test_an_answer_that_goes_on_is_whole() -> None:
+    parts = [
+        f"Sentence {k} says that {k * k} is the square of {k}, and so on to the end of line {k}. " for k in range(9)
+    ]
+    llm = WritingLLM(parts)
+    answer = await make(llm).generate(WATCHED)
+    assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("".join(parts), "length", 9 * 64)
+
+
+async def test_loops_are_left_alone_where_nobody_asks_to_end_them() -> None:
+    llm = WritingLLM(["A beginning. ", *[LOOP * 7] * 9])
+    answer = await make(llm).generate(ASKED)
+    assert answer.finish_reason == "length" and len(answer.text) > 9 * 7 * len(LOOP)
 
 
 async def test_an_abort_that_nobody_asked_for_is_the_end_of_the_engine() -> None:

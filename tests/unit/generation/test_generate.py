@@ -115,7 +115,7 @@ def test_an_engine_that_does_not_start_leaves_nothing_behind(make_config: Any, t
 
 
 def test_prompts_that_cannot_fit_are_refused_before_anything_is_asked(make_config: Any, tmp_path: Path) -> None:
-    engine = ScriptedEngine(script, context_length=1030)
+    engine = ScriptedEngine(script, context_length=406)
     with pytest.raises(ConfigError, match=r"cannot fit.*--proposal\.max-tokens"):
         run_scripted(make_config(), engine)
     assert engine.history == [] and engine._closed and not (tmp_path / "run" / "journal.jsonl").exists()

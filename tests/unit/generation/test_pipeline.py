@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, Script, ScriptedEngine
 from selfinstruct.errors import EngineError, StoppedError
-from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.records import Completion
 from tests.conftest import journal_lines, replayed, run_scripted, script
 
@@ -49,8 +50,8 @@ class OneByOne(ScriptedEngine):
         on_answer: called before each answer.
     """
 
-    def __init__(self, answers: Script, seed: int = 0) -> None:
-        super().__init__(answers)
+    def __init__(self, answers: Script, seed: int = 0, capacity: int = 256) -> None:
+        super().__init__(answers, capacity=capacity)
         self.open: dict[str, asyncio.Future[None]] = {}
         self.cancelled: list[str] = []
         self.on_ask: Callable[[Request], None] = lambda request: None
@@ -112,10 +113,12 @@ def test_max_in_flight_changes_no_line(make_config: Any, tmp_path: Path) -> None
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25])
 def test_a_prompt_is_a_function_of_the_pool_after_proposals_up_to_n_minus_window(
-    make_config: Any, tmp_path: Path
+    make_config: Any, tmp_path: Path, share: float
 ) -> None:
-    config = make_config(window=4)
+    config = make_config(window=4, window_share=share)
+    last_seen = Method.of(config).last_seen
     engine = ScriptedEngine(script, latency=0.01, seed=3)
     run_scripted(config, engine)
     by_number = {line["n"]: line for line in proposals(journal_lines(tmp_path / "run"))}
@@ -128,16 +131,64 @@ def test_a_prompt_is_a_function_of_the_pool_after_proposals_up_to_n_minus_window
         for name in line["examples"]:
             if name in written_by:
                 generated += 1
-                assert written_by[name] <= n - 4
+                assert written_by[name] <= last_seen(n) <= n - 4
                 prompt = next(r.prompt for r in engine.history if r.key == f"proposal/{n}")
                 assert text_of[name] in prompt
     assert generated > 10
     # An answer that changes, changes nothing before the window has passed over it.
     other = ScriptedEngine(lambda r: Completion("", "stop") if r.key == "proposal/2" else script(r))
-    run_scripted(make_config(window=4, output_dir=str(tmp_path / "other")), other)
+    run_scripted(make_config(window=4, window_share=share, output_dir=str(tmp_path / "other")), other)
     prompts = [{r.key: r.prompt for r in e.history if r.key.startswith("proposal/")} for e in (engine, other)]
     assert all(prompts[0][f"proposal/{n}"] == prompts[1][f"proposal/{n}"] for n in range(6))
     assert any(prompts[0][key] != prompts[1][key] for key in prompts[0].keys() & prompts[1].keys())
+
+
+@pytest.mark.parametrize(
+    ("window", "share", "windows"),
+    [
+        (96, 0.0, {0: 96, 1000: 96, 50_000: 96}),
+        (96, 0.25, {0: 96, 191: 96, 192: 96, 400: 200, 3072: 1536, 6144: 1536, 8000: 2000, 50_000: 12_500}),
+        (2000, 0.25, {0: 2000, 7999: 2000, 9000: 2250}),
+        (1, 0.5, {0: 1, 3: 1, 4: 2, 5000: 2500}),
+    ],
+)
+def test_the_window_grows_with_the_run(window: int, share: float, windows: dict[int, int]) -> None:
+    method = Method.of(Config(window=window, window_share=share))
+    assert {n: n - method.last_seen(n) for n in windows} == windows
+    seen = [method.last_seen(n) for n in range(20_000)]
+    assert all(after - before in (0, 1) for before, after in pairwise(seen)), "a proposal sees what those before it saw"
+
+
+def test_a_run_that_is_stopped_anywhere_goes_on_the_same_with_a_growing_window(
+    make_config: Any, tmp_path: Path
+) -> None:
+    growing = {"window": 2, "window_share": 0.4, "num_instructions": 40}
+    run_scripted(make_config(**growing, output_dir=str(tmp_path / "whole")))
+    whole = journal_lines(tmp_path / "whole")
+    assert len(proposals(whole)) > 12, "else the window has not grown"
+    for kept in range(1, len(whole), 7):
+        folder = tmp_path / f"cut-{kept}"
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in whole[:kept]))
+        engine = ScriptedEngine(script, latency=0.003, seed=kept)
+        assert run_scripted(make_config(**growing, output_dir=str(folder)), engine).complete
+        assert as_set(journal_lines(folder)) == as_set(whole)
+
+
+@pytest.mark.parametrize(("capacity", "wanted", "most"), [(16, None, 20), (16, 6, 6)])
+def test_an_engine_gets_a_quarter_more_than_it_computes_at_once(
+    make_config: Any, capacity: int, wanted: int | None, most: int
+) -> None:
+    engine = OneByOne(script, seed=1, capacity=capacity)
+    most_open = 0
+
+    def note(request: Request) -> None:
+        nonlocal most_open
+        most_open = max(most_open, len(engine.open))
+
+    engine.on_ask = note
+    run_scripted(make_config(window=60, max_in_flight=wanted, num_instructions=60), engine)
+    assert most_open == most
 
 
 def test_two_runs_with_other_seeds_differ(make_config: Any, tmp_path: Path) -> None:

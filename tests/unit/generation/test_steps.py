@@ -150,8 +150,8 @@ def test_examples_are_cut_to_fit_a_small_context_by_token_count() -> None:
     whole, shown = steps().proposal_request(0, [], 0)
     size = engine.count_tokens(whole.prompt)
     for spare in (0, -1, -20):
-        cut, fewer = steps(context_length=1024 + size + spare).proposal_request(0, [], 0)
-        assert engine.count_tokens(cut.prompt) + 1024 <= 1024 + size + spare
+        cut, fewer = steps(context_length=400 + size + spare).proposal_request(0, [], 0)
+        assert engine.count_tokens(cut.prompt) + 400 <= 400 + size + spare
         assert fewer == shown[: len(fewer)]
         assert (len(fewer) == 8) == (spare == 0)
         assert str(cut.prompt).endswith(f"\nTask {len(fewer) + 1}:")
@@ -167,11 +167,11 @@ def test_follow_ups_are_cut_too_and_need_no_example() -> None:
 
 
 def test_what_cannot_fit_fails_with_numbers() -> None:
-    made = steps(context_length=1030)
+    made = steps(context_length=406)
     with pytest.raises(RequestFailed) as caught:
         made.proposal_request(7, [], 0)
     assert caught.value.reason == "prompt_too_long"
-    assert "the context of 1030 leaves 6 beside max_tokens=1024" in caught.value.detail
+    assert "the context of 406 leaves 6 beside max_tokens=400" in caught.value.detail
     long = Instruction("p000000-00", "word " * 5000, 0)
     with pytest.raises(RequestFailed):
         steps(context_length=2000).instances_request(long, False)
