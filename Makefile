@@ -66,6 +66,7 @@ test-unit: install ## the unit tests alone
 
 test-long: install ## the tests that take too long for `make test`
 	@$(PYTEST) -m "long and not gpu" --ignore tests/faults/test_torture.py
+	@$(PYTEST) $(PARALLEL) --hypothesis-profile thorough -m "hypothesis and not long and not gpu"
 
 torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILLS=1000 VLLM_KILLS=50 does it more often
 	@TORTURE_KILLS=$(KILLS) TORTURE_VLLM_KILLS=$(VLLM_KILLS) $(PYTEST) -s --timeout 0 -m long \

@@ -22,14 +22,26 @@ from selfinstruct.records import Completion
 from selfinstruct.run.lines import from_json
 from selfinstruct.run.state import RunState, replay
 
-# Other work on the machine must not fail a property.
-hypothesis.settings.register_profile("selfinstruct", deadline=None)
-hypothesis.settings.load_profile("selfinstruct")
+# Other work on the machine must not fail a property. `make test-long` checks them with `--hypothesis-profile thorough`.
+EXAMPLES = 40
+hypothesis.settings.register_profile("short", deadline=None, max_examples=EXAMPLES)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5 * EXAMPLES)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several tests at a time share the cores: threads that wait for one another would only slow all of them down.
     # `nobind`: vLLM would bind the engines of all tests to the same cores.
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check properties with few examples, unless the command line names another profile."""
+    if not config.getoption("--hypothesis-profile"):
+        hypothesis.settings.load_profile("short")
+
+
+def examples(count: int) -> int:
+    """Return the number of examples of a property that is slow to check: `count`, or more in a thorough run."""
+    return count * hypothesis.settings.default.max_examples // EXAMPLES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -75,7 +75,7 @@ def regenerate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        engine = with_recorded_context(RunDirectory(Path(str(config.output_dir))), rewriter, "regenerate")
+        engine = with_recorded_context(RunDirectory.at(config.output_dir), rewriter, "regenerate")
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)

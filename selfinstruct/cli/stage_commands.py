@@ -77,7 +77,7 @@ def generate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        engine = with_recorded_context(RunDirectory(Path(str(config.output_dir))), config.engine)
+        engine = with_recorded_context(RunDirectory.at(config.output_dir), config.engine)
         return await VLLMEngine.start(config.model, revision=config.revision, arguments=engine, verbose=verbose)
 
     left_free = Reserve.from_json(reserve) if reserve else None

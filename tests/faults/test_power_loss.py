@@ -20,7 +20,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import Interruption, encode
-from tests.conftest import run_scripted, script
+from tests.conftest import examples, run_scripted, script
 from tests.faults.disk import Disk, MachineStops
 from tests.faults.same import assert_same, exported
 
@@ -80,7 +80,7 @@ stops = st.lists(st.tuples(st.integers(1, 220), st.sampled_from([True, True, Fal
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -117,7 +117,7 @@ def test_many_outages_in_one_run(
 # --------------------------------------------------------------------------------------------------- committed lines
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.integers(1, 40), min_size=1, max_size=5), kill=st.integers(0, 4), seed=st.integers(0, 10**6))
 def test_with_interval_zero_nothing_that_was_committed_is_lost(
     make_disk: Any, tmp_path: Path, calls: list[int], kill: int, seed: int
@@ -216,7 +216,7 @@ def test_zeros_where_bytes_never_reached_the_disk_are_a_torn_tail(
 # ----------------------------------------------------------------------------------------------------- atomic writing
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.integers(1, 8), power_loss=st.booleans(), seed=st.integers(0, 10**6))
 def test_a_file_that_is_written_atomically_is_the_old_one_or_the_new_one(
     make_disk: Any, tmp_path: Path, calls: int, power_loss: bool, seed: int

@@ -67,9 +67,13 @@ class Document:
     answers: tuple[tuple[int, int], ...] = ()
 
 
-@cache
 def instructions(seed: int = 0) -> tuple[tuple[str, Request], ...]:
     """Return every instruction of a family that the training text may contain, with its request."""
+    return _instructions(seed)
+
+
+@cache  # Without a default value: `f()` and `f(0)` would be computed twice.
+def _instructions(seed: int) -> tuple[tuple[str, Request], ...]:
     rng = random.Random(f"instructions {seed}")
     requests: dict[str, Request] = {}
     for family in FAMILIES:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from selfinstruct.chain.round_selection import held_out_scores, select_best, select_best_round
 from selfinstruct.formats import jsonl
 from selfinstruct.run.folders import EvaluationDirectory
+from tests.conftest import examples
 from tuning.evaluation.bootstrap import Resampling, Score
 
 RESAMPLING = Resampling(num_resamples=200, confidence=0.95, seed=42)
@@ -68,7 +69,7 @@ def test_without_questions_the_last_round_is_the_best() -> None:
     assert select_best([], RESAMPLING).best == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(st.lists(st.lists(st.sampled_from([0.0, 50.0, 100.0]), min_size=8, max_size=8), min_size=1, max_size=5))
 def test_the_best_has_the_highest_mean_and_is_the_earliest_of_those(values: list[list[float]]) -> None:
     selection = select_best([scores(found) for found in values], RESAMPLING)

@@ -26,7 +26,7 @@ from selfinstruct.engines.supervised import Restart, SupervisedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted
 from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import examples, journal_lines, run_scripted, script
 from tests.faults.same import assert_same
 
 NEVER = 1e6  # seconds: a timeout that does not come
@@ -283,7 +283,7 @@ async def test_what_is_asked_while_the_last_suspect_is_alone_waits() -> None:
     await engine.close()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(12))
 @given(
     stillborn=st.booleans(),
     lives=st.lists(st.tuples(st.integers(1, 6), st.booleans()), max_size=5),

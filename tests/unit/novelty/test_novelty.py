@@ -19,6 +19,7 @@ from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict, index, rouge_
 from selfinstruct.novelty.compiled import CompiledIndex
 from selfinstruct.novelty.scan import ScanIndex
 from selfinstruct.novelty.words import encode
+from tests.conftest import examples
 
 THRESHOLDS = [0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95]
 SCORER = rouge_scorer.RougeScorer(["rougeL"])
@@ -134,7 +135,7 @@ words_strategy = st.lists(st.sampled_from([*"abcdefgh", "longishword", "longishw
 texts_strategy = st.lists(words_strategy.map(" ".join), min_size=1, max_size=25)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(texts_strategy, st.integers(0, 6), st.sampled_from(THRESHOLDS), st.integers(1, 7))
 def test_sequences_decide_as_rouge_score_does(texts: list[str], seeds: int, threshold: float, batch: int) -> None:
     pool, candidates = texts[:seeds], texts[seeds:]
@@ -156,11 +157,13 @@ SHAPES = {
     "thousands": {"words": 900, "lengths": (900, 2500)},
     "all lengths": {"words": 100, "lengths": (1, 140)},
 }
-COUNTS = {"ordinary": 1500, "few words": 1500, "thousands": 25}
+COUNTS = {"ordinary": 800, "few words": 800, "thousands": 25}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("threshold", [0.05, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize(
+    "threshold", [pytest.param(0.05, marks=pytest.mark.long), 0.5, 0.7, pytest.param(0.95, marks=pytest.mark.long)]
+)
 def test_batches_equal_one_by_one_and_the_plain_scan(shape: str, threshold: float) -> None:
     draw = random.Random(f"{shape}/{threshold}")
     texts = corpus(draw, COUNTS.get(shape, 150), **SHAPES[shape])  # type: ignore[arg-type]
@@ -184,7 +187,7 @@ def test_rankings_and_divided_lists_change_no_decision(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "_FIRST_RANKING", 50)
     monkeypatch.setattr(module, "_CATCH_UP", 2)
-    texts = corpus(random.Random(5), 3500, words=40, lengths=(6, 20))
+    texts = corpus(random.Random(5), 1800, words=16, lengths=(6, 20))
     scanned = ScanIndex(0.7, 20)
     scanned.extend(texts[:20])
     made = compiled(texts[:20], 0.7)
@@ -245,7 +248,7 @@ def test_ascii_text_gets_rouge_scores_tokens(text: str) -> None:
     assert tokenize(text) == rouge_tokenize(text, None)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=5))
 def test_the_compiled_splitter_finds_the_same_words(texts: list[str]) -> None:
     """Surrogates, newlines, NULs included: two texts get the same word numbers exactly where they share words."""
@@ -343,7 +346,7 @@ def test_a_compiler_that_fails_leaves_the_scan(
     monkeypatch.setitem(sys.modules, "selfinstruct.novelty.compiled", None)
     index.warm_up()
     assert index._done.wait(10)
-    texts = corpus(random.Random(8), 400)
+    texts = corpus(random.Random(8), 100)
     made = NoveltyIndex(texts[:10])
     assert made.accept_batch(texts[10:]) == by_rouge(texts[:10], texts[10:], 0.7)
     assert not made.is_compiled

@@ -35,7 +35,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
-from tests.conftest import SYLLABLES, journal_lines, run_scripted, script
+from tests.conftest import SYLLABLES, examples, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
 
@@ -62,7 +62,7 @@ def candidates(run: Path) -> list[dict[str, Any]]:
     return [c for line in journal_lines(run) if line["kind"] == "proposal" for c in line.get("candidates", ())]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     threshold=st.floats(0.3, 0.95),
     target=st.integers(1, 40),
@@ -90,7 +90,7 @@ def test_the_recorded_filters_make_the_recorded_decisions(
         assert header == json.loads(before[0])
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans.filter(lambda plan: not plan.is_regenerated))
 def test_so_do_they_with_failed_requests_and_parent_runs(make_config: Any, plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ def test_so_do_they_with_failed_requests_and_parent_runs(make_config: Any, plan:
         assert now[1:] == before[1:]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     threshold=st.floats(0.2, 0.95), min_words=st.integers(0, 9), max_instances=st.integers(1, 3), then=st.integers(0, 9)
 )

@@ -22,7 +22,7 @@ from selfinstruct.replay.repair import DroppedLines, LineCounts, Lost, render, r
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import examples, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
@@ -59,7 +59,7 @@ HARM: list[Callable[[bytes], bytes]] = [
 ]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_was_damaged_the_repaired_run_ends_like_an_unharmed_one(
     make_config: Any, tmp_path: Path, data: st.DataObject
@@ -147,19 +147,19 @@ def mends(lines: list[bytes], data: st.DataObject) -> None:
         assert again.copy is None and again.lines.kept == len(kept) and raw_lines(run) == kept
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(st.sampled_from(sorted(JOURNALS)), st.data())
 def test_a_healthy_journal_is_left_alone_wherever_it_ends(name: str, data: st.DataObject) -> None:
     leaves_alone(JOURNALS[name][: data.draw(st.integers(1, len(JOURNALS[name])))])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(st.sampled_from(sorted(JOURNALS)), st.data())
 def test_whatever_was_damaged_the_repaired_journal_replays(name: str, data: st.DataObject) -> None:
     mends(JOURNALS[name], data)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans, st.data())
 def test_so_it_is_for_journals_of_all_sorts(make_config: Any, plan: Plan, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -70,6 +70,7 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
 
+@pytest.mark.figures
 def test_a_complete_run(make_config: Any) -> None:
     run = finished_run.complete(make_config(model="demo"))
     path = write_report(run)
@@ -99,6 +100,7 @@ def test_a_complete_run(make_config: Any) -> None:
     assert "yet" not in words.partition("Limits")[0].replace("not seen yet", "")
 
 
+@pytest.mark.figures
 def test_it_is_one_self_contained_page(make_config: Any) -> None:
     run = finished_run.complete(make_config())
     page = Page(write_report(run))
@@ -113,6 +115,7 @@ def test_it_is_one_self_contained_page(make_config: Any) -> None:
     assert "default-src 'none'" in source
 
 
+@pytest.mark.figures
 def test_the_same_files_give_the_same_bytes(make_config: Any) -> None:
     run = finished_run.complete(make_config())
     first = write_report(run).read_bytes()
@@ -120,6 +123,7 @@ def test_the_same_files_give_the_same_bytes(make_config: Any) -> None:
     assert not list(run.glob(".report.html*"))
 
 
+@pytest.mark.figures
 def test_generation_alone(make_config: Any) -> None:
     run = finished_run.generated(make_config())
     page = Page(write_report(run))
@@ -139,6 +143,7 @@ def test_tuned_but_not_evaluated(make_config: Any) -> None:
     assert "Nothing has been evaluated yet" in words and "says that this training is stopped: tune: SIGINT" in words
 
 
+@pytest.mark.figures
 def test_hostile_text_stays_text(make_config: Any) -> None:
     config = make_config()
     run = finished_run.complete(config, hostile=True)

@@ -15,7 +15,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.run.lines import encode, from_json, parse
 from selfinstruct.run.state import RunState
-from tests.conftest import journal_lines, replayed, run_scripted, script
+from tests.conftest import examples, journal_lines, replayed, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
 HEADER = {"kind": "run", "version": 1, "identity": {}, "resolved": {}, "num_instructions": 2}
@@ -107,7 +107,7 @@ def test_lines_that_are_no_run_are_refused(lines: list[dict[str, Any]], message:
 # --------------------------------------------------------------------------------------------- journals of all sorts
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans, cut=st.floats(0, 1))
 def test_any_journal_replays_to_the_live_state_and_its_sums_add_up_in_any_prefix(
     make_config: Any, tmp_path_factory: pytest.TempPathFactory, plan: Plan, cut: float
