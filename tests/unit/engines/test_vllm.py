@@ -226,6 +226,10 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             raise RuntimeError("CUDA error: unspecified launch failure")
         llm = PlayedLLM(finished("stop"))
         llm.model_config, llm.get_tokenizer = model, PlayedTokenizer  # type: ignore[attr-defined]
+        llm.vllm_config = types.SimpleNamespace(  # type: ignore[attr-defined]
+            scheduler_config=types.SimpleNamespace(max_num_seqs=1024),
+            parallel_config=types.SimpleNamespace(data_parallel_size=len(visible.split(","))),
+        )
         return llm
 
     monkeypatch.setattr(os, "environ", {"PATH": ""})
@@ -237,7 +241,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 async def test_an_engine_goes_on_without_a_dead_gpu(starts: list[dict[str, Any]]) -> None:
-    await (await VLLMEngine.start("demo", arguments={"data_parallel_size": 4, "seed": 1})).close()
+    engine = await VLLMEngine.start("demo", arguments={"data_parallel_size": 4, "seed": 1})
+    assert engine.capacity == 3 * 1024
+    await engine.close()
     assert starts == [{"gpus": "0,1,2,3", "data_parallel_size": 4, "seed": 1}, {"gpus": "0,1,3", "seed": 1}]
     await (await VLLMEngine.start("demo")).close()
     assert starts[2:] == [{"gpus": "0,1,3"}], "it is dead for good"
