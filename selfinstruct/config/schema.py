@@ -361,7 +361,7 @@ class Config(Section):
     seed: int = Field(42, ge=0, description="Seed of all random choices of the run.")
     prompting: Prompting = Field(
         "auto",
-        description="Prompt by text completion or with the chat template; auto: chat if the model has a template.",
+        description="Prompt by text completion or with the chat template; auto: chat if the model has learnt one.",
     )
     window: int = Field(
         96,

@@ -11,7 +11,10 @@ from click.testing import CliRunner
 from selfinstruct.cli import cli
 from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
+from tests.gpu_box import model_folder
+from tests.gpu_box.families import FAMILIES
 from tuning import chat, sft
+from tuning.training import prompt_formats
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 
@@ -82,6 +85,19 @@ def test_an_adapter_answers_beside_its_base(run, tmp_path):
     assert (tuned.name, base.name) == ("tuned", "base")
     answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
     assert all(answers)
+
+
+def test_a_base_that_has_not_learnt_its_template_is_asked_like_the_tuned_model_and_stops_at_the_templates_end(
+    run, tmp_path
+):
+    """Also a chat model whose end token got lost ends its turns."""
+    base = model_folder.tiny(FAMILIES["qwen3-base"], tmp_path / "base")
+    tuned, alone = chat.Speaker(chat.models(str(run))[0]), chat.Speaker(chat.NamedModel("base", str(base)))
+    beside = chat.Speaker(chat.NamedModel("base", str(base)), like=tuned)
+    ends = alone._tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert alone._ends == beside._ends == set(ends)
+    assert alone._tokenizer.chat_template == prompt_formats.read("default", with_bos=False)
+    assert beside._tokenizer.chat_template == tuned._tokenizer.chat_template
 
 
 def test_an_answer_may_be_stopped_in_the_middle(run):

@@ -15,7 +15,7 @@ from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.generation import generate as module
-from selfinstruct.generation.generate import generate
+from selfinstruct.generation.generate import generate, style_of
 from selfinstruct.run.journal import JournalWriter
 from tests.conftest import journal_lines, run_scripted, script
 
@@ -72,6 +72,22 @@ def test_another_engine_is_refused(make_config: Any) -> None:
 def test_what_only_paces_a_run_may_change(make_config: Any, change: dict[str, Any]) -> None:
     run_scripted(make_config(num_instructions=5))
     assert len(run_scripted(make_config(num_instructions=9, **change)).pool) == 9
+
+
+def test_a_run_keeps_the_style_that_it_began_with(make_config: Any) -> None:
+    """Earlier versions asked base models through a template that they had not learnt."""
+    run_scripted(make_config(num_instructions=3), ScriptedEngine(script, has_chat_template=True))
+    base = ScriptedEngine(script, has_chat_template=False)
+    base.brings_chat_template = True
+    assert run_scripted(make_config(num_instructions=6), base).complete
+    assert base.history and all(isinstance(request.prompt, list) for request in base.history)
+
+
+def test_a_template_that_the_model_has_not_learnt_is_used_only_when_told_to(make_config: Any) -> None:
+    base = ScriptedEngine(script, has_chat_template=False)
+    base.brings_chat_template = True
+    assert style_of("auto", "m", base) == "completion"
+    assert style_of("chat", "m", base) == "chat"
 
 
 def test_a_finished_run_starts_no_engine_and_changes_no_line(make_config: Any, tmp_path: Path) -> None:

@@ -140,6 +140,18 @@ def test_it_asks_through_the_chat_template_and_after_examples_without_one(source
     assert after.header.resolved["regenerate"]["style"] == "completion"
 
 
+def test_it_goes_on_as_it_began_where_the_template_does_not_count_any_more(source: Config) -> None:
+    def dying(request: Request) -> Answer:
+        return EngineError("died") if len(first.history) > 5 else better(request)
+
+    first = ScriptedEngine(dying, has_chat_template=True)
+    with pytest.raises(EngineError):
+        rewrite(source, engine=first)
+    base = ScriptedEngine(better, has_chat_template=False)
+    rewrite(source, engine=base)
+    assert base.history and all(isinstance(request.prompt, list) for request in base.history)
+
+
 @pytest.mark.parametrize("latency", [0.0, 0.003])
 def test_continuing_gives_the_same_as_going_through(source: Config, latency: float) -> None:
     run = Path(f"{source.output_dir}-new")

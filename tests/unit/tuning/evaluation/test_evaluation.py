@@ -429,6 +429,18 @@ def test_a_template_of_its_own_names_the_end_token(config: Config, monkeypatch: 
     assert engine.measured == [[4, 2000]]
 
 
+def test_a_template_that_the_base_has_not_learnt_is_replaced_as_in_tuning(config: Config) -> None:
+    engine = Model(says("Nile"), has_chat_template=False)
+    assert engine.tokenizer.chat_template
+    ask(engine, Arm("base", "m"), config, question())
+    assert engine.chat_template == prompt_formats.read("default", with_bos=False)
+
+    kept = config.model_copy(update={"tune": Tune.model_validate({"prompt_format": "model"})})
+    engine = Model(says("Nile"), has_chat_template=False)
+    ask(engine, Arm("base", "m"), kept, question())
+    assert engine.chat_template == "its own"
+
+
 def test_a_question_that_cannot_be_asked_is_an_empty_answer(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     engine = Model(lambda r: RequestFailed("refused", "odd") if r.key.endswith("bad") else Completion("Nile", "stop"))
     rows = ask(engine, Arm("tuned", "m"), config, question(), question(id="bad"))
