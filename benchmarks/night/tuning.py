@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,12 +33,21 @@ def refused(folder: Path, tiny: bool) -> None:
     config.write_text(json.dumps({"model": str(model), "output_dir": str(folder / "run"), "tune": {"use_peft": False}}))
     began = time.monotonic()
     command = [sys.executable, "-m", "selfinstruct", "run", str(config), "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stderr.strip().splitlines()
-    report(exit_code=done.returncode, refused_after_s=time.monotonic() - began, said=said[-1] if said else "")
-    if done.returncode not in (2, 4):
+    environment = os.environ | ({"PATH": _pretended_gpu(folder)} if tiny else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    said = [line for line in done.stderr.splitlines() if "does not fit" in line]
+    report(exit_code=done.returncode, refused_after_s=time.monotonic() - began, said=said)
+    if done.returncode != 2 or not said:
         print(done.stdout, done.stderr, file=sys.stderr)
         sys.exit("it was not refused")
+
+
+def _pretended_gpu(folder: Path) -> str:
+    """Return a search path whose `nvidia-smi` shows a GPU that is not there."""
+    tool = folder / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 0, GPU-a1, NVIDIA H100 80GB HBM3, 81559, 80995, 9.0\n")
+    tool.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def _bench(shape: str, folder: Path, tiny: bool) -> tune.Bench:
