@@ -104,7 +104,7 @@ class SimulatedEngine:
     async def generate(self, request: Request) -> Completion:
         """Answer when as many steps are over as the answer has tokens."""
         draw = random.Random(f"{request.key} {request.prompt}")
-        text, length, reason = _answer(request, draw, self.runaways)
+        text, length, reason = answer(request, draw, self.runaways)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((length, done))
         self._turn()
@@ -138,7 +138,7 @@ def _step_s(sequences: int) -> float:
     return 0.010 + 0.000_05 * sequences
 
 
-def _answer(request: Request, draw: random.Random, runaways: float) -> tuple[str, int, Any]:
+def answer(request: Request, draw: random.Random, runaways: float) -> tuple[str, int, Any]:
     """Return the text, its length in tokens, and how it ends."""
     kind = request.key.partition("/")[0]
     most = request.sampling.max_tokens

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import random
 import statistics
 import time
 from collections.abc import Callable, Coroutine
@@ -12,11 +14,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.night import answers, models
+from benchmarks import window
+from benchmarks.night import models
 from benchmarks.night.figures import report
 from selfinstruct.config.schema import Config, Sampling
-from selfinstruct.engines.base import Request
-from selfinstruct.engines.vllm import VLLMEngine, engine_arguments, prepare_environment
+from selfinstruct.engines.base import Request, most_in_flight
+from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.generate import borrowed_seeds
@@ -29,7 +32,8 @@ from selfinstruct.run.lines import VERSION, Header, Line
 from selfinstruct.run.state import RunState
 
 _PREFIX_TOKENS = 1700
-_EARLIER_WINDOW = {"window": 96, "max_in_flight": 512}
+_RUNAWAYS = 0.05
+"""Share of answers that go on until they are cut off."""
 
 
 class EndlessEngine(VLLMEngine):
@@ -40,7 +44,7 @@ class EndlessEngine(VLLMEngine):
 
 
 class DrawnAnswers:
-    """An engine that computes for as long as a real answer takes, and then gives an answer that can be parsed."""
+    """An engine that computes for as long as an answer of `window.py` is long, and then gives that answer."""
 
     def __init__(self, engine: VLLMEngine) -> None:
         self._engine = engine
@@ -51,10 +55,12 @@ class DrawnAnswers:
 
     async def generate(self, request: Request) -> Completion:
         """Answer with drawn length and text."""
-        answer = await self._engine.generate(answers.shortened(request))
-        self.tokens += answer.completion_tokens
-        said = answers.text(request)
-        return answer if said is None else Completion(said, "stop", answer.prompt_tokens, answer.completion_tokens)
+        draw = random.Random(f"{request.key} {request.prompt}")
+        text, length, reason = window.answer(request, draw, _RUNAWAYS)
+        sampling = request.sampling.model_copy(update={"max_tokens": max(1, length)})
+        done = await self._engine.generate(dataclasses.replace(request, sampling=sampling))
+        self.tokens += done.completion_tokens
+        return Completion(text, reason, done.prompt_tokens, done.completion_tokens)
 
 
 def offline(folder: Path, tiny: bool) -> None:
@@ -64,7 +70,7 @@ def offline(folder: Path, tiny: bool) -> None:
         requests = 24 if tiny else 1024
         await _throughput(engine, "", requests, tiny, Config().proposal)
         await _throughput(engine, "no_penalties_", requests, tiny, Sampling(temperature=0.7, top_p=0.5))
-        for label, options in (("now", {}), ("earlier", _EARLIER_WINDOW)):
+        for label, options in (("now", {}), ("earlier", window.OLD)):
             await _pipeline(engine, folder, label, options, 15.0 if tiny else 25.0)
 
     _with_engine(folder, tiny, {}, measure)
@@ -77,7 +83,7 @@ def online(folder: Path, tiny: bool) -> None:
     from vllm.usage.usage_lib import UsageContext
 
     model = models.write("tiny" if tiny else "8b", folder / "model")
-    arguments = AsyncEngineArgs(**engine_arguments(str(model), None, _arguments(tiny)))
+    arguments = AsyncEngineArgs(model=str(model), **_arguments(tiny))
     limits = arguments.create_engine_config(usage_context=UsageContext.ENGINE_CONTEXT).scheduler_config
     names = ("max_num_seqs", "max_num_batched_tokens")
 
@@ -148,7 +154,7 @@ async def _throughput(engine: VLLMEngine, label: str, requests: int, tiny: bool,
 
 async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[str, Any], seconds: float) -> None:
     """Run the pipeline for so many seconds; report what was in flight and how fast it was after its first quarter."""
-    config = Config(num_instructions=1_000_000, output_dir=str(folder), **options)
+    config = Config.model_validate({"num_instructions": 1_000_000, "output_dir": str(folder)} | options)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     drawn = DrawnAnswers(engine)
     method = Method.of(config)
@@ -163,7 +169,9 @@ async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[
         identity = config.identity() | {"prompts_version": PROMPTS_VERSION}
         resolved = {"style": "completion", "context_length": engine.context_length}
         commit(Header(VERSION, identity, resolved, config.num_instructions))
-        budget = BudgetTracker(config.limits, method, config.max_in_flight, state, time.time)
+        in_flight = most_in_flight(config.max_in_flight, engine)
+        budget = BudgetTracker(config.limits, method, state, time.time)
+        budget.engine_started(0.0, in_flight)
         pipeline = Pipeline(
             steps,
             drawn,
@@ -171,7 +179,7 @@ async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[
             journal.append,
             budget=budget,
             saturation=config.saturation,
-            max_in_flight=config.max_in_flight,
+            max_in_flight=in_flight,
         )
         watching = asyncio.create_task(_watch(pipeline, drawn, seconds / 4))
         with contextlib.suppress(TimeoutError):

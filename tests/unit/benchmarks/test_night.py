@@ -16,11 +16,7 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 
 from benchmarks import gpu_night
-from benchmarks.night import answers, models, package
-from selfinstruct.config.schema import Instances, Proposal
-from selfinstruct.engines.base import Request
-from selfinstruct.formats import seed_tasks
-from selfinstruct.generation import prompts
+from benchmarks.night import models, package
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,7 +27,6 @@ from benchmarks.night.runner import Step, run_all
 steps = [Step(name, [sys.executable, "-c", code], seconds, missing) for name, code, seconds, missing in {steps!r}]
 sys.exit(run_all(steps, Path({logs!r}), {seconds}, {{"PYTHONPATH": {root!r}}}))
 """
-ASK = Instances()
 REPORT = "from benchmarks.night.figures import report; "
 
 
@@ -137,32 +132,3 @@ def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
     assert tokenizer.eos_token_id == config.eos_token_id
     plain = "Name three rivers of Africa."
     assert tokenizer.decode(tokenizer(plain, add_special_tokens=False).input_ids) == plain
-
-
-def test_the_drawn_answers_can_be_parsed() -> None:
-    examples = [f"Describe the sea in {k} words." for k in range(8)]
-    prompt = prompts.encode_proposal(examples, 8, "completion")
-    request = Request("proposal/7", prompt, Proposal())
-    text = answers.text(request)
-    assert text is not None and text == answers.text(request)
-    assert text != answers.text(Request("proposal/8", prompt, Proposal()))
-    items = prompts.parse_proposal(text, truncated=False, num_examples=8, num_new=8, style="completion")
-    assert len(items) == 8 and len({item.text for item in items}) == 3
-
-    seeds = seed_tasks.load_seed_tasks(["seed_tasks"])[:3]
-    input_first = answers.text(Request("instances/a", prompts.encode_input_first("Sum up.", seeds, "completion"), ASK))
-    (instance,) = prompts.parse_input_first(str(input_first), truncated=False)
-    assert instance.input and instance.output
-    output_first = answers.text(
-        Request("instances/a", prompts.encode_output_first("Sum up.", seeds, "completion"), ASK)
-    )
-    (instance,) = prompts.parse_output_first(str(output_first), truncated=False)
-    assert instance.input and instance.output
-
-
-def test_the_drawn_lengths_have_runaways_and_a_middle() -> None:
-    drawn = sorted(
-        answers.shortened(Request(f"instances/{k}", "", Instances())).sampling.max_tokens for k in range(2000)
-    )
-    assert 80 < drawn[1000] < 140
-    assert 0.04 < drawn.count(350) / 2000 < 0.2
