@@ -16,7 +16,9 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 
 from benchmarks import gpu_night
-from benchmarks.night import models, package
+from benchmarks.night import engine, figures, models, package
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.records import Completion
 
 ROOT = Path(__file__).parents[3]
 
@@ -132,3 +134,11 @@ def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
     assert tokenizer.eos_token_id == config.eos_token_id
     plain = "Name three rivers of Africa."
     assert tokenizer.decode(tokenizer(plain, add_special_tokens=False).input_ids) == plain
+
+
+async def test_the_pipeline_takes_the_drawn_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
+    scripted = ScriptedEngine(lambda request: Completion("random weights", "length", 9, 7), latency=0.01)
+    await engine._pipeline(scripted, tmp_path, "now", {}, 3.0)  # type: ignore[arg-type]
+    found = figures.read(tmp_path / "figures")
+    assert found["now_proposals"] > 0 and found["now_accepted"] > 0 and found["now_tokens_per_s"] > 0
