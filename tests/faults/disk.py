@@ -1,4 +1,4 @@
-"""A disk that keeps what was fsynced, and of the rest what it likes: for power loss, which `kill -9` cannot show.
+"""A simulated disk that keeps what was fsynced and a random part of the rest: power loss, which `kill -9` cannot show.
 
 The files are real. `Disk` watches the calls by which this program changes them. At the chosen one of these the machine
 stops: what the disk holds at this moment is worked out, the program is ended by an exception, and nothing that it does
@@ -26,7 +26,7 @@ import pytest
 
 
 class MachineStops(Exception):
-    """The power is gone, or somebody killed the process."""
+    """The power failed, or the process was killed."""
 
 
 class Disk:
@@ -62,7 +62,7 @@ class Disk:
         self._settle()
 
     def stop_after(self, calls: int, *, power_loss: bool = True) -> None:
-        """Let the machine stop in the midst of the change number `calls` from now.
+        """Let the machine stop during the change number `calls` from now.
 
         Without `power_loss` it is the process that is killed: all that it wrote is there, fsynced or not, and what was
         not fsynced is lost when the power fails later.
@@ -70,7 +70,7 @@ class Disk:
         self.calls, self._stop_at, self._power_loss = 0, calls, power_loss
 
     def restore(self) -> None:
-        """Put the files there as they are found after the machine stopped."""
+        """Write the files as they are after the machine stopped."""
         assert self.stopped
         if self._power_loss:
             shutil.rmtree(self.root)
@@ -84,11 +84,11 @@ class Disk:
         self.stopped, self._told, self._stop_at = False, False, 0
 
     def synced(self, path: Path) -> bytes:
-        """The file's content that its last fsync covered; empty when it had none."""
+        """Return the content that the last fsync of the file covered; empty if there was none."""
         return self._bytes.get(path.stat().st_ino, b"")
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for handle in self._held.values():
             os.close(handle)
         self._held.clear()
@@ -109,7 +109,7 @@ class Disk:
         with self._lock:
             path = Path(f"/proc/self/fd/{handle}").readlink()
             if self._ours(path) and not self.stopped and self.calls + 1 == self._stop_at:
-                # In the midst of it.
+                # During the change.
                 self._real["write"](handle, bytes(data)[: self._draw.randrange(len(data) + 1)])
             if self._stops(path):
                 return len(data)
@@ -128,7 +128,7 @@ class Disk:
         self._change("mkdir", Path(path), path, *options, **others)
 
     def _change(self, name: str, path: Path, *arguments: Any, **options: Any) -> None:
-        """The machine stops before the call or after it."""
+        """Stop the machine before the call or after it."""
         if not self._ours(path):
             self._real[name](*arguments, **options)
             return
@@ -142,7 +142,7 @@ class Disk:
                 self._stops(path)
 
     def _stops(self, path: Path) -> bool:
-        """Count a change; whether it has no effect any more. Raised once, in the main thread: others fade away."""
+        """Count a change; return whether it no longer has an effect. The stop is raised once, in the main thread."""
         if not self._ours(path):
             return False
         if not self.stopped:
@@ -162,7 +162,7 @@ class Disk:
     # --------------------------------------------------------------------------------------- what survives
 
     def _note(self, path: Path) -> None:
-        """What an fsync makes durable: a file's content, or a directory's entries."""
+        """Make durable what an fsync does: a file's content, or a directory's entries."""
         found = path.stat()
         if found.st_ino not in self._held:
             self._held[found.st_ino] = os.open(path, os.O_RDONLY)
@@ -173,7 +173,7 @@ class Disk:
             self._bytes[found.st_ino] = path.read_bytes()
 
     def _settle(self) -> None:
-        """Everything that is there is durable."""
+        """Make everything on the disk durable."""
         self.close()
         self._bytes.clear()
         self._entries.clear()
@@ -182,7 +182,7 @@ class Disk:
             self._note(path)
 
     def _surviving(self, folder: Path, number: int) -> Iterator[tuple[Path, bytes | None]]:
-        """Path and content (None: a directory) of what is found below `folder`, which is found, under this inode."""
+        """Yield path and content (None: a directory) of everything below `folder`, which has this inode."""
         now, durable = _listing(folder) if folder.is_dir() else {}, self._entries.get(number, {})
         for name in sorted({*now, *durable}):
             inode = self._draw.choice([now.get(name), durable.get(name)])

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, and the harm that is done to them."""
+"""Runs in processes of their own, and the faults that are injected into them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENDED_BY_SIGNAL = {-signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM, -signal.SIG
 
 
 def listen() -> None:
-    """For a child process to call: tests that run in a shell's background would hand down an ignored SIGINT."""
+    """Reset SIGINT in a child process: it would inherit an ignored SIGINT from tests in a shell's background."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 class Driven:
-    """A run of the scripted engine; see `driver.py` for what may be given besides the configuration."""
+    """A run of the scripted engine; `driver.py` lists the further options beside the configuration."""
 
     def __init__(self, folder: Path, config: Config, **extra: Any) -> None:
         self.path = Path(str(config.output_dir))
@@ -35,30 +35,30 @@ class Driven:
         self._file.write_text(json.dumps(config.model_dump(mode="json") | extra))
 
     def start(self, latency_seed: int = 0, **options: Any) -> subprocess.Popen[str]:
-        """Start (or continue) the run."""
+        """Start or continue the run."""
         command = [sys.executable, "-m", "tests.faults.driver", str(self._file), str(latency_seed)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         pipes["preexec_fn"] = listen
         return subprocess.Popen(command, cwd=ROOT, text=True, **pipes | options)
 
     def finish(self, latency_seed: int = 0) -> str:
-        """Let it run to its end; returns what it said."""
+        """Run to the end; return what was printed on stderr."""
         process = self.start(latency_seed)
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
         return said
 
     def num_lines(self) -> int:
-        """Whole lines in the journal."""
+        """Return the number of complete lines in the journal."""
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def wait_for_lines(self, least: int, process: subprocess.Popen[str]) -> None:
-        """Until the journal holds so many lines, or the process has ended."""
+        """Wait until the journal holds this number of lines, or the process has ended."""
         while process.poll() is None and self.num_lines() < least:
             time.sleep(0.002)
 
     def tear(self, draw: random.Random) -> bool:
-        """Cut the journal's last line short at any byte, as a write does that a crash interrupts."""
+        """Cut the journal's last line at a random byte, as a crash during a write does."""
         data = self.journal.read_bytes() if self.journal.exists() else b""
         start = data.rfind(b"\n", 0, -1) + 1
         if start + 1 >= len(data):
@@ -73,7 +73,7 @@ def kill_until_done(driven: Driven, draw: random.Random, signals: list[int], mos
 
     Returns:
         Kills by signal (`SIGKILL`, ...) and by what was going on (`while starting`, `while generating`,
-        `while exporting`); `torn`: how often the last line was cut short besides, and `reported`: how often the run
+        `while exporting`); `torn`: how often the last line was also cut, and `reported`: how often the run
         said so.
     """
     found: Counter[str] = Counter()
@@ -102,9 +102,9 @@ def kill_until_done(driven: Driven, draw: random.Random, signals: list[int], mos
 def _wait_for(
     moment: str, driven: Driven, draw: random.Random, process: subprocess.Popen[str], *, patient: bool
 ) -> None:
-    """Until this moment, or the end. `patient`: at least until the program listens to signals."""
+    """Wait until this moment, or the end. `patient`: at least until the program handles signals."""
     if patient or moment != "while starting":
-        # While Python itself starts nobody listens: such a signal kills like any other program.
+        # While Python itself starts, no handler is set: a signal kills it like any other program.
         assert process.stdout is not None
         process.stdout.readline()
     if moment == "while starting":

@@ -1,4 +1,4 @@
-"""Runs `generate`, then `export`, on the scripted engine as a process of its own, so that tests can do it harm.
+"""Runs `generate`, then `export`, on the scripted engine as a process of its own, so that tests can inject faults.
 
     python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
 

@@ -18,7 +18,7 @@ def exported(config: Config) -> dict[str, bytes]:
 
 
 def assert_same(interrupted: Config, whole: Config) -> None:
-    """Same proposals in the same order, same set of lines but for those that tell of a signal, identical exports."""
+    """Assert: same proposals in the same order, same set of lines except those about signals, identical exports."""
     ours, theirs = (journal_lines(Path(str(config.output_dir))) for config in (interrupted, whole))
     ours = [line for line in ours if line.get("event") != "interrupted"]
     assert ours[0] == theirs[0]

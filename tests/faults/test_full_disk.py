@@ -1,4 +1,4 @@
-"""A disk that is full at any moment: said clearly, nothing committed lost, and the run goes on once there is room."""
+"""A disk gets full at any moment: the message is clear, nothing committed is lost, and the run continues with space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.same import assert_same
 
 
 class SmallDisk:
-    """A file system of its own, which can be made larger."""
+    """A separate file system, which can be made larger."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,6 +66,6 @@ def test_a_disk_that_is_full_again_and_again(make_config: Any, tmp_path: Path, d
             assert lines[: len(kept)] == kept, "something committed was lost"
             kept = lines
             replay(read_lines(driven.journal))
-    assert full >= 4 and len(kept) > 10, "the disk was hardly ever full, so this test shows nothing"
+    assert full >= 4 and len(kept) > 10, "the disk was full too rarely, so this test shows nothing"
     disk.resize(pages + 200)  # An export is written beside the one that is there.
     assert_same(driven.config, whole)

@@ -1,4 +1,4 @@
-"""Text that wants to do harm, through the whole chain: generate, export, report."""
+"""Hostile text through the whole chain: generate, export, report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD = {
 
 
 def hostile(request: Request) -> Completion:
-    """The scripted model, with something bad in every answer to a proposal and in most other answers."""
+    """Return the scripted model's answer, with hostile text in every proposal and in most other answers."""
     draw = random.Random(json.dumps(request.prompt) + "bad")
     answer = script(request)
     name = draw.choice(sorted(BAD))

@@ -24,7 +24,7 @@ SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal
 
 
 def test_random_kills(make_config: Any, tmp_path: Path) -> None:
-    """Some of very many; the others are `make torture`."""
+    """A few kills; `make torture` makes many."""
     whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40)
     run_scripted(whole)
     found: Counter[str] = Counter()
@@ -33,7 +33,7 @@ def test_random_kills(make_config: Any, tmp_path: Path) -> None:
         driven = Driven(tmp_path, config, latency=0.05)
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)
-    assert sum(found[signal.Signals(s).name] for s in set(SIGNALS)) >= 4, "hardly ever killed: this shows nothing"
+    assert sum(found[signal.Signals(s).name] for s in set(SIGNALS)) >= 4, "killed too rarely: this shows nothing"
 
 
 # ----------------------------------------------------------------------------------------------------------- signals
@@ -73,7 +73,7 @@ def test_a_signal_is_heard_while_the_engine_loads(make_config: Any, tmp_path: Pa
 
 
 def test_a_second_interrupt_leaves_at_once(make_config: Any, tmp_path: Path) -> None:
-    """The first one here waits for a disk that does not answer."""
+    """The first process here waits for a disk that does not answer."""
     driven = Driven(tmp_path, make_config(num_instructions=300), latency=0.02)
     # Only the journal's own fsyncs matter: those before it would hold up the start.
     (tmp_path / "sitecustomize.py").write_text(
@@ -135,6 +135,6 @@ def test_two_processes_never_write_one_directory(make_config: Any, tmp_path: Pat
     assert f"process {first.pid} on {os.uname().nodename}" in said
     first.kill()
     first.communicate()
-    # The lock of the dead process is gone with it; what it left behind blocks nobody.
+    # The lock ended with its process; the files that are left block no other process.
     with RunDirectory(driven.path).locked():
         pass

@@ -1,4 +1,4 @@
-"""Power loss at any instant: what was fsynced is there, and the run ends like one that was never interrupted."""
+"""Power loss at any moment: what was fsynced is kept, and the run ends like one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TARGET = 14
 
 @pytest.fixture
 def whole(make_config: Any, tmp_path: Path) -> Config:
-    """A run that nothing interrupted."""
+    """A run without interruption."""
     config: Config = make_config(output_dir=str(tmp_path / "whole"), num_instructions=TARGET)
     run_scripted(config)
     exported(config)
@@ -38,7 +38,7 @@ def whole(make_config: Any, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def make_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str, int], Disk]]:
-    """An empty disk of this name, whose choices are drawn by this seed."""
+    """Return an empty disk of this name; the seed decides its random choices."""
     disks: list[Disk] = []
     patches: list[pytest.MonkeyPatch] = []
 
@@ -63,7 +63,7 @@ def work(config: Config, seed: int) -> None:
 
 
 def interrupt(config: Config, disk: Disk, seed: int, calls: int, power_loss: bool) -> bool:
-    """Let the machine stop at this change, and start it again; whether it came so far."""
+    """Stop the machine at this change and start it again; return whether the change was reached."""
     disk.stop_after(calls, power_loss=power_loss)
     with contextlib.suppress(MachineStops):
         work(config, seed)
@@ -109,7 +109,7 @@ def test_many_outages_in_one_run(
     outages = 0
     while interrupt(config, disk, outages, draw.randint(8, 30), draw.random() < 0.7) and outages < 60:
         outages += 1
-    assert outages >= 8, "hardly ever interrupted, so this test shows nothing"
+    assert outages >= 8, "interrupted too rarely, so this test shows nothing"
     work(config, 0)
     assert_same(config, whole)
 
@@ -122,7 +122,7 @@ def test_many_outages_in_one_run(
 def test_with_interval_zero_nothing_that_was_committed_is_lost(
     make_disk: Any, tmp_path: Path, calls: list[int], kill: int, seed: int
 ) -> None:
-    """Committed: `append` has returned. One of the interruptions may be a kill, which leaves more to be lost later."""
+    """A line is committed when `append` has returned. One interruption may be a kill, after which more can be lost."""
     name = f"disk-{len(list(tmp_path.iterdir()))}"
     disk = make_disk(name, seed)
     run = RunDirectory(tmp_path / name / "a" / "b" / "run")

@@ -44,7 +44,7 @@ def _say(counts: Counter[str], **more: Any) -> None:
 
 @pytest.mark.skipif(KILLS == 0, reason="TORTURE_KILLS=0")
 def test_scripted_runs_end_identically(make_config: Any, tmp_path: Path) -> None:
-    """Each run is killed up to 20 times; the last lines of some are cut besides; power is not lost here."""
+    """Kill each run up to 20 times; cut the last lines of some as well. There is no power loss here."""
     draw = random.Random(SEED)
     kills, runs = Counter[str](), 0
     while (done := sum(kills[signal.Signals(s).name] for s in set(SIGNALS))) < KILLS:
@@ -72,7 +72,7 @@ def test_scripted_runs_end_identically(make_config: Any, tmp_path: Path) -> None
 @pytest.mark.integration
 @pytest.mark.skipif(VLLM_KILLS == 0, reason="TORTURE_VLLM_KILLS=0")
 def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> None:
-    """Nothing committed is lost or changed, nothing is there twice, no process stays, what is exported loads."""
+    """Assert: nothing committed is lost, changed or doubled, no process is left, and the export can be loaded."""
     draw = random.Random(SEED)
     engine = {"enforce_eager": True, "max_num_seqs": 32}
     config = make_config(
@@ -134,7 +134,7 @@ def test_vllm_runs_keep_every_invariant(make_config: Any, tmp_path: Path) -> Non
 
 
 def _shrink_target(run: RunDirectory, target: int) -> None:
-    """A run's target only ever grows; this one shall end before the morning."""
+    """Give the run a target that it can reach: a recorded target can only be raised."""
     lines = run.journal.read_bytes().split(b"\n")
     header = json.loads(lines[0])
     header["num_instructions"] = target
@@ -146,7 +146,7 @@ def _lines(run: RunDirectory) -> int:
 
 
 def _watch(process: subprocess.Popen[bytes], family: dict[int, psutil.Process], until: Any) -> None:
-    """Note every process that is started below this one, until the moment comes or the process ends."""
+    """Collect every process that is started below this one, until this moment or until the process ends."""
     while process.poll() is None:
         try:
             family.update({p.pid: p for p in psutil.Process(process.pid).children(recursive=True)})

@@ -1,4 +1,4 @@
-"""Run the command line as a user does: whole commands, and one that is interrupted while it generates."""
+"""Run the command line as a user does: complete commands, and one that is interrupted while it generates."""
 
 from __future__ import annotations
 

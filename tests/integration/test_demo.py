@@ -1,4 +1,4 @@
-"""The demo as everybody meets it, from an installed wheel: what it promises about the embedded model and its effect."""
+"""The demo from an installed wheel: what the documentation promises about the embedded model and its effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which the package comes from a wheel, far from the repository."""
+    """An environment with the package installed from a wheel, outside the repository."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
     uv = [str(Path(sys.executable).parent / "uv"), "--quiet"]

@@ -1,4 +1,4 @@
-"""The real vLLM dies and hangs under a run, which goes on (demo model, on CPU or GPU)."""
+"""The real vLLM dies or hangs during a run, and the run continues (demo model, on CPU or GPU)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENCE_S = 900.0  # on a machine that is busy with other things
 
 
 class Run:
-    """Start `selfinstruct generate` on one run directory, again and again; end what it started with the test."""
+    """Start `selfinstruct generate` repeatedly on one run directory; end its processes with the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def check_whole(run: Run, said: str, cause: str) -> None:
-    """Check that the run ended after a restart, and that it is a sound run."""
+    """Check that the run ended after a restart, and that its journal is correct."""
     assert run.process.returncode == 0, said
     lines = journal_lines(run.folder)
     proposals = [line["n"] for line in lines if line["kind"] == "proposal"]

@@ -224,7 +224,7 @@ def test_constraints_on_the_real_engine(run: Path) -> None:
 
 
 def test_a_real_judge(run: Path) -> None:
-    """The demo model has no idea; what it says is kept, counted, and adds up."""
+    """The demo model cannot judge; its answers are kept and counted, and the counts add up."""
     judge = json.loads((run / "evaluation" / "scores.json").read_text())["judge"]
     assert {(pair["a"], pair["b"], pair["n"]) for pair in judge["pairs"]} == {
         ("tuned", "base", 6),

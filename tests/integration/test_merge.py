@@ -64,7 +64,7 @@ def transformers_answers(folder: Path, questions: list[str]) -> list[str]:
 
 
 def vllm_answers(folder: Path, questions: list[str]) -> tuple[list[str], set[str]]:
-    """Answers, and the reasons why they ended."""
+    """Return the answers, and the reason why each ended."""
     from selfinstruct.engines.vllm import VLLMEngine
 
     async def ask():

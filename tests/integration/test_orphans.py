@@ -1,4 +1,4 @@
-"""No engine process stays behind when the program that started it is killed with -9 (real vLLM, on CPU or GPU)."""
+"""No engine process is left when the program that started it is killed with -9 (real vLLM, on CPU or GPU)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_the_plugin_leaves_other_processes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the driver itself, in a process that somebody else's vLLM runs in, and in one that Ray started."""
+    """In the driver itself, in a process that runs vLLM for another program, and in one that Ray started."""
     monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("the plugin wants to watch this process"))
     monkeypatch.delenv(environment.PARENT, raising=False)
     vllm_plugin.end_with_parent()

@@ -96,7 +96,7 @@ def test_sharded_weights_become_a_whole_model_as_good_as_that_of_two_plain_proce
 
 
 def test_the_exit_code_is_the_failing_process_own(folder, capfd):
-    """accelerate makes 1 of every code."""
+    """accelerate turns every exit code into 1."""
     with pytest.raises(ConfigError, match=r"tune did not finish \(exit code 2\)"):
         tune(folder, "failed", num_processes=2, eos_token="<nope>")
     assert capfd.readouterr().err.count("--eos_token '<nope>' is not in the model's vocabulary") == 1

@@ -63,7 +63,7 @@ def answer(model, tokenizer, question: str, max_new_tokens: int = 12) -> list[in
 
 @pytest.fixture(scope="module")
 def full(model, dataset, tmp_path_factory) -> Path:
-    """A full fine-tuning long enough to learn its few rows by heart."""
+    """A full fine-tuning long enough to memorise its few rows."""
     output = tmp_path_factory.mktemp("full")
     options = ["--num_train_epochs", "50", "--learning_rate", "1e-2", "--eval_delay", "1000"]
     assert tune(model, dataset, output, *options) == 0
@@ -451,7 +451,7 @@ def test_a_model_whose_loss_is_no_number_stops_before_the_first_step(model, data
 
 
 def test_a_loss_that_goes_wrong_keeps_the_checkpoint_before_it(model, dataset, tmp_path, monkeypatch):
-    """The fault comes at step 6 of 8; checkpoints are written after steps 2, 4 and 6."""
+    """The fault occurs at step 6 of 8; checkpoints are written after steps 2, 4 and 6."""
     from trl import SFTTrainer
 
     compute = SFTTrainer.compute_loss

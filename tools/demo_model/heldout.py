@@ -32,7 +32,7 @@ def tasks(seed: int = SEED) -> list[SeedTask]:
     """Return the held-out tasks, the same for the same seed.
 
     There are two of each family, with two instances if the family has an input.
-    A family whose answers must be known by heart (the words of numbers) has none: all its instances are in the corpus.
+    A family whose answers must be memorised (the words of numbers) has none: all its instances are in the corpus.
     """
     rng = random.Random(f"held out {seed}")
     by_instruction: dict[str, SeedTask] = {}

@@ -31,7 +31,7 @@ class Family:
         solve: the one right answer, or None when the input is not one that the task is about.
         write, accept: for tasks with many right answers, in place of `solve`: makes one, judges one.
         is_classification: whether the answers are a small fixed set.
-        lookup: whether an answer to a single word can only be known by heart (the plural of "mouse").
+        lookup: whether an answer to a single word can only be memorised (the plural of "mouse").
         short: whether the answer is so short that its form may be prescribed ("in brackets").
     """
 
@@ -71,7 +71,7 @@ class Family:
     def reserves(self, text: str, answer: str) -> bool:
         """Whether this instance is kept out of the training text, for the held-out tasks: one in sixteen.
 
-        Single words of a lookup family are never kept out: nobody can guess them.
+        Single words of a lookup family are never kept out: they cannot be guessed.
         """
         content = text or answer
         if self.lookup and " " not in content:
