@@ -217,7 +217,13 @@ async def test_closing_twice_is_harmless() -> None:
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Four GPUs, of which the third has failed: an engine that uses it does not start. Returns the starts."""
     attempts: list[dict[str, Any]] = []
-    model = types.SimpleNamespace(max_model_len=100, try_get_generation_config=dict)
+    anything = types.SimpleNamespace
+    model = anything(max_model_len=100, try_get_generation_config=dict)
+    config = anything(
+        scheduler_config=anything(max_num_seqs=8),
+        parallel_config=anything(data_parallel_size=3),
+        speculative_config=None,
+    )
 
     def start(model_name: str, revision: str | None, arguments: dict[str, Any]) -> PlayedLLM:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3")
@@ -225,6 +231,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         if "2" in visible.split(","):
             raise RuntimeError("CUDA error: unspecified launch failure")
         llm = PlayedLLM(finished("stop"))
+        llm.vllm_config = config  # type: ignore[attr-defined]
         llm.model_config, llm.get_tokenizer = model, PlayedTokenizer  # type: ignore[attr-defined]
         llm.vllm_config = types.SimpleNamespace(  # type: ignore[attr-defined]
             scheduler_config=types.SimpleNamespace(max_num_seqs=1024),
