@@ -156,8 +156,9 @@ class Bench:
             "dataloader_pin_memory": gpu,
             "dtype": "bfloat16" if gpu else "float32",
         }
+        values["use_peft"] = method == "lora"  # said for both: the tuner chooses where nothing is said
         if method == "lora":
-            values |= {"use_peft": True, "lora_target_modules": "all-linear"}
+            values["lora_target_modules"] = "all-linear"
         return [
             f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items()
         ]

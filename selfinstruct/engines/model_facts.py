@@ -152,7 +152,7 @@ def facts_of_config(
         numbers: how many numbers its safetensors hold, by type; empty: not known.
     """
     text = config.get_text_config()
-    quantization = _quantization(config)
+    quantization = quantization_of(config)
     parameters = sum((numbers or {}).values()) if numbers and not quantization else count_parameters(config)
     dtype = _dtype(config, numbers)
     heads = _first(text, "num_attention_heads", "n_head", "n_heads")
@@ -207,7 +207,8 @@ def _first(config: Any, *names: str) -> int:
     return 0
 
 
-def _quantization(config: Any) -> str | None:
+def quantization_of(config: Any) -> str | None:
+    """Return how the weights that a configuration describes are quantized; None: they are not."""
     settings = getattr(config, "quantization_config", None)
     if settings is None:
         return None

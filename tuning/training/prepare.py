@@ -16,6 +16,7 @@ from typing import Any, Literal
 from trl import SFTConfig, get_peft_config, get_training_chat_template
 
 from selfinstruct.engines import chat_templates
+from selfinstruct.engines.model_facts import quantization_of
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS, TRAIN, UNSEEN
@@ -164,6 +165,7 @@ def sft_config(arguments: Arguments, prepared: Prepared, *, continues: bool) -> 
             "revision": model.model_revision,
             "attn_implementation": model.attn_implementation,
             "dtype": model.dtype,
+            **in_16_bits(prepared.model_config),
             **_model_init_kwargs(arguments),
         },
     }
@@ -201,6 +203,19 @@ def loading(base: BaseModel) -> Iterator[None]:
         yield
     except (OSError, KeyError) as error:
         raise ConfigError(f"model {base.source!r} cannot be loaded: {error}") from error
+
+
+def in_16_bits(model_config: Any) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that load MXFP4 weights in 16 bits: on those no adapter can be trained.
+
+    Args:
+        model_config: a transformers configuration; one of other weights needs no arguments.
+    """
+    if quantization_of(model_config) != "mxfp4":
+        return {}
+    from transformers import Mxfp4Config
+
+    return {"quantization_config": Mxfp4Config(dequantize=True)}
 
 
 def _marking_template(tokenizer: Any) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.errors import SelfInstructError
-from tuning.training.prepare import BaseModel
+from tuning.training.prepare import BaseModel, in_16_bits
 from tuning.training.zero3 import whole_models
 
 ADAPTER = "adapter"
@@ -129,10 +129,11 @@ def _merged(base: BaseModel, adapter: Path) -> Any:
     It is made from the files and not from the trained model, which may be quantized or spread over several devices.
     """
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    loaded_as = in_16_bits(AutoConfig.from_pretrained(base.source, **base.options))
     with whole_models():
-        model = AutoModelForCausalLM.from_pretrained(base.source, dtype="auto", **base.options)
+        model = AutoModelForCausalLM.from_pretrained(base.source, dtype="auto", **base.options, **loaded_as)
     return PeftModel.from_pretrained(model, os.fspath(adapter)).merge_and_unload()
 
 

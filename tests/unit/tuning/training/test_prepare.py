@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
 from tuning.training import data
 from tuning.training.arguments import parse
 from tuning.training.method import Device
-from tuning.training.prepare import BaseModel, Prepared, prepare, sft_config
+from tuning.training.prepare import BaseModel, Prepared, in_16_bits, prepare, sft_config
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,14 @@ def test_the_models_options_reach_its_loading(model, dataset):
     assert config.model_init_kwargs["use_cache"] is False
     with pytest.raises(ConfigError, match="--model_init_kwargs must be a JSON object"):
         configured(model, dataset, "--model_init_kwargs=[1]")
+
+
+def test_weights_in_mxfp4_are_loaded_in_16_bits(model):
+    """On those no adapter can be trained, neither in training nor when it is merged."""
+    config = AutoConfig.from_pretrained(model)
+    assert in_16_bits(config) == {}
+    config.quantization_config = {"quant_method": "mxfp4"}
+    assert in_16_bits(config)["quantization_config"].dequantize is True
 
 
 def test_validation_rows_without_a_trained_token_are_left_out(model, dataset):
