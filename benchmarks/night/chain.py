@@ -63,7 +63,7 @@ def killed(folder: Path, tiny: bool) -> None:
         _wait_for_lines(run.journal, 3, process)
         members = leftovers.descendants()
         report(**{f"{whom}_processes": len(members)})
-        (stage,) = psutil.Process(process.pid).children()
+        stage = next(child for child in psutil.Process(process.pid).children() if "generate" in child.cmdline())
         os.kill(process.pid if whom == "chain" else stage.pid, signal.SIGKILL)
         _report_leftovers(f"{whom}_", before)
         leftovers.end_descendants()
