@@ -192,14 +192,11 @@ class Limits(Section):
         description="Stop the run at this number of completion tokens, early enough to finish what was accepted. "
         "Prompt tokens are not counted: most are cached prefixes.",
     )
-    max_requests: int | None = Field(
-        None, ge=1, description="The same for requests: proposals, classifications and instances."
-    )
+    max_requests: int | None = Field(None, ge=1, description="The same for requests of every kind.")
     min_rows: int = Field(
         32,
         ge=1,
-        description="After a generation that stopped early, `run` goes on to tuning if there are at least this many "
-        "training rows.",
+        description="After a generation that stopped early, `run` tunes if there are at least this many training rows.",
     )
 
     @field_validator("finish_by", mode="before")
@@ -226,9 +223,8 @@ class Regenerate(Sampling):
 
     model: str | None = Field(
         None,
-        description="Model that rewrites the outputs: a local path, or a name on the Hub. `regenerate` needs one; "
-        "`run` and `iterate` keep the outputs as they are without one. In rounds, `tuned` is the model tuned in the "
-        "round before; it rewrites the outputs of all earlier rounds.",
+        description="Model that rewrites the outputs: a path, or a name on the Hub; `regenerate` needs one. In rounds, "
+        "`tuned` is the model tuned in the round before; it rewrites the outputs of all earlier rounds.",
     )
     engine: dict[str, Any] = Field(
         {}, description="vLLM engine arguments for that model; they override those of `engine`."
@@ -332,8 +328,8 @@ class Rounds(Section):
     patience: int = Field(
         1,
         ge=0,
-        description="Stop after this number of rounds in a row without a significant improvement on held-out tasks "
-        "over the best earlier round; 0 makes all rounds.",
+        description="Stop after this number of rounds in a row that are not significantly better on held-out tasks "
+        "than the best round before; 0 makes all rounds.",
     )
 
 
