@@ -34,10 +34,15 @@ def load_tokenizer(source: str, **options: Any) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    if type(tokenizer).__name__ != "MistralCommonBackend":
+    if takes_templates(tokenizer):
         return tokenizer
     other = AutoTokenizer.from_pretrained(source, mistral_format=False, **options)
     return other if other.eos_token else tokenizer  # Without its own files it is a vocabulary without special tokens.
+
+
+def takes_templates(tokenizer: Any) -> bool:
+    """Return whether the tokenizer can have a chat template: those in Mistral's own format cannot."""
+    return type(tokenizer).__name__ != "MistralCommonBackend"
 
 
 def tokenizer_mode(source: str, revision: str | None = None) -> dict[str, str]:

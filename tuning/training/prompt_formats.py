@@ -55,8 +55,13 @@ def prepare(
         ends: the tokens that the model ends a text with, beside the tokenizer's own; they tell what it has learnt.
 
     Raises:
-        ConfigError: the format, the file or the token does not exist.
+        ConfigError: the format, the file or the token does not exist, or the tokenizer takes no template.
     """
+    if not chat_templates.takes_templates(tokenizer):
+        raise ConfigError(
+            "the model has a tokenizer in Mistral's own format alone, which takes no chat template; tune a copy of it "
+            "with the files of transformers (tokenizer.json, tokenizer_config.json)"
+        )
     if path is not None:
         tokenizer.chat_template = _template_at(path)
     if prompt_format == "model" and not tokenizer.chat_template:

@@ -10,8 +10,10 @@ import pytest
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
+from selfinstruct.errors import ConfigError
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
+from tuning.training import prompt_formats
 
 QUESTION = {"role": "user", "content": "Is it red?"}
 ANSWER = {"role": "assistant", "content": "Yes"}
@@ -128,5 +130,9 @@ def test_mistrals_repositories_hold_a_second_tokenizer_which_has_no_template(tmp
 
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (folder / name).unlink()
-    assert chat_templates.load_tokenizer(str(folder)).eos_token == "</s>"
+    alone = chat_templates.load_tokenizer(str(folder))
+    assert alone.eos_token == "</s>"
+    assert TokenizedPrompts(alone, 4096, {}).encode("Hi")[0] == alone.bos_token_id, "text is completed all the same"
+    with pytest.raises(ConfigError, match=r"Mistral's own format alone.*tokenizer\.json"):
+        prompt_formats.prepare(alone)
     assert chat_templates.tokenizer_mode(str(folder)) == {}
