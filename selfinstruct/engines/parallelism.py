@@ -58,6 +58,20 @@ def parallelism(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_
     return Parallelism(tensor or 1, pipeline or 1, replicas or max(1, num_gpus // divided))
 
 
+def separate_copies(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> int:
+    """Return how many engines of vLLM's own hold a copy each; 1 where vLLM's data parallelism makes the copies.
+
+    Args:
+        facts: of the model.
+        given: vLLM's engine arguments; with a `data_parallel_size` the copies are vLLM's.
+        num_gpus: GPUs that may be used.
+        gpu_bytes: memory of one.
+    """
+    if not facts.moe or given.get("data_parallel_size"):
+        return 1
+    return parallelism(facts, given, num_gpus, gpu_bytes).replicas if num_gpus else 1
+
+
 def loaded_bytes(facts: ModelFacts, given: Mapping[str, Any]) -> int:
     """Return the size of the weights in memory, over all GPUs of a copy.
 

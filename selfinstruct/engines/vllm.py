@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from selfinstruct.console import console
-from selfinstruct.engines import chat_templates, out_of_memory, processes, startup, usable_gpus, vllm_plugin
+from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.context import tight_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
-from selfinstruct.engines.models import adapter_arguments, adapts_output, resolve_model
-from selfinstruct.engines.parallelism import GPU_SHARE, parallelism
+from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
+from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
@@ -81,8 +81,10 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
         # Compiling takes a minute; a run on CPU rarely saves as much.
         arguments["enforce_eager"] = True
     else:
-        copies = parallelism(facts, user_arguments, len(hardware.gpus), hardware.gpus[0].total)
-        arguments |= {"tensor_parallel_size": copies.tensor, "data_parallel_size": copies.replicas}
+        machine = (len(hardware.gpus), hardware.gpus[0].total)
+        divided = parallelism(facts, user_arguments, *machine)
+        together = 1 if separate_copies(facts, user_arguments, *machine) > 1 else divided.replicas
+        arguments |= {"tensor_parallel_size": divided.tensor, "data_parallel_size": together}
     arguments |= user_arguments
     if "max_model_len" not in arguments and (context := tight_context(facts, arguments, hardware)):
         arguments["max_model_len"] = context
@@ -179,12 +181,20 @@ class VLLMEngine(TokenizedPrompts):
     async def _start_once(cls, model: str, revision: str | None, given: dict[str, Any]) -> VLLMEngine:
         name = resolve_model(model)
         lora = adapter_arguments(name)
+        # Here, in the main thread, a signal ends a download. From the folder the engine starts without the Hub.
+        folder = fetch_model(name, revision)
+        arguments = (lora | {"model": folder} if lora else {}) | given
+        source = name if lora else folder
         last_words = startup.LastWords()
         try:
-            llm, release = await startup.in_lasting_thread(
-                lambda: _start_llm(name, revision, lora | given),
-                lambda unwanted: unwanted.shutdown(),
-            )
+            number = await asyncio.to_thread(_number_of_engines, source, revision, arguments)
+            if number > 1:
+                llm, release = await copies.start(lambda n: _start_llm(source, revision, arguments, n), number)
+            else:
+                llm, release = await startup.in_lasting_thread(
+                    lambda: _start_llm(source, revision, arguments),
+                    lambda unwanted: unwanted.shutdown(),
+                )
             tokenizer = llm.get_tokenizer()
             tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
         except SelfInstructError:
@@ -257,9 +267,11 @@ class VLLMEngine(TokenizedPrompts):
 
     def progress(self) -> int:
         """Return the number of tokens generated so far for the requests in flight."""
-        states = getattr(getattr(self._llm, "output_processor", None), "request_states", {})
-        detokenizers = [state.detokenizer for state in list(states.values())]
-        return sum(d.num_output_tokens() for d in detokenizers if d is not None)
+        processors = [getattr(llm, "output_processor", None) for llm in self._engines()]
+        states = [
+            state for processor in processors for state in list(getattr(processor, "request_states", {}).values())
+        ]
+        return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None)
 
     async def close(self) -> None:
         """Shut the engine down, its processes included."""
@@ -306,10 +318,15 @@ class VLLMEngine(TokenizedPrompts):
         if empty:
             raise RequestFailed("no_output")
 
+    def _engines(self) -> list[Any]:
+        """Return vLLM's own engines."""
+        return self._llm.engines if isinstance(self._llm, copies.Copies) else [self._llm]
+
     def _dead(self) -> EngineError:
         log = self._last_words.text()
-        resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
-        cores = getattr(getattr(resources, "engine_manager", None), "processes", [])
+        resources = [getattr(getattr(llm, "engine_core", None), "resources", None) for llm in self._engines()]
+        managers = [getattr(owned, "engine_manager", None) for owned in resources]
+        cores = [process for manager in managers for process in getattr(manager, "processes", [])]
         codes = sorted(code for process in cores if (code := process.exitcode) is not None)  # signals first
         cause = startup.last_cause(log) or startup.exit_text(codes[0] if codes else None)
         advice = out_of_memory.explain(log)
@@ -350,8 +367,24 @@ class VLLMEngine(TokenizedPrompts):
         return self._choice_tokens[choices]
 
 
-def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any]) -> Any:
-    """Return vLLM's own engine; block until the model is loaded."""
+def _number_of_engines(model: str, revision: str | None, user_arguments: dict[str, Any]) -> int:
+    """Return how many of vLLM's engines are started side by side."""
+    gpus = _hardware().gpus
+    if len(gpus) < 2:
+        return 1
+    facts = model_facts(model, revision, trust_remote_code=bool(user_arguments.get("trust_remote_code")))
+    return separate_copies(facts, user_arguments, len(gpus), gpus[0].total)
+
+
+def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any], copy: int = 0) -> Any:
+    """Return one of vLLM's own engines; block until the model is loaded.
+
+    Args:
+        model: a path, or a name where the files are not vLLM's to fetch from the Hub.
+        revision: on the Hub.
+        user_arguments: by vLLM's names.
+        copy: its number; each takes the GPUs after those of the one before.
+    """
     try:
         from vllm import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
@@ -366,7 +399,7 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any])
         facts, chat_templates.tokenizer_mode(facts.name, revision) | user_arguments, _hardware()
     )
     context = arguments.get("max_model_len")
-    if context and "max_model_len" not in user_arguments:
+    if context and "max_model_len" not in user_arguments and copy == 0:
         console.print(
             f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: its cache has little "
             "room (--engine.max-model-len sets it)"
@@ -376,7 +409,16 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
     # By its context vLLM chooses how much it computes at once. `AsyncLLM`'s own stands for 128 sequences on every GPU.
-    return AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
+    usage = UsageContext.LLM_CLASS
+    config = engine_args.create_engine_config(usage)
+    if copy:
+        config.parallel_config.data_parallel_rank_local = copy  # Its workers skip the GPUs of so many copies.
+    return AsyncLLM.from_vllm_config(
+        config,
+        usage_context=usage,
+        enable_log_requests=engine_args.enable_log_requests,
+        disable_log_stats=engine_args.disable_log_stats,
+    )
 
 
 def _hardware() -> Hardware:

@@ -1,0 +1,87 @@
+"""Copies of a mixture of experts, each in an engine of vLLM's own.
+
+vLLM's data parallelism makes copies of such a model step together, so that they could share experts: each step takes as
+long as that of the busiest copy, and an idle copy computes for nothing. Copies that hold all experts need none of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from selfinstruct.engines import startup
+
+Started = tuple[Any, Callable[[], None]]
+"""vLLM's engine, and the function that ends the thread that started it."""
+
+
+class Copies:
+    """Several of vLLM's engines as one: each request goes to the one with the fewest in flight."""
+
+    def __init__(self, engines: list[Any]) -> None:
+        self.engines = engines
+        self._in_flight = [0] * len(engines)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engines[0], name)  # The configuration and the tokenizer are the same for all.
+
+    @property
+    def errored(self) -> bool:
+        """Return whether any of them has ended."""
+        return any(engine.errored for engine in self.engines)
+
+    async def generate(self, *request: Any, **options: Any) -> AsyncIterator[Any]:
+        """Yield the outputs of one request."""
+        number = min(range(len(self.engines)), key=self._in_flight.__getitem__)
+        self._in_flight[number] += 1
+        try:
+            async for output in self.engines[number].generate(*request, **options):
+                yield output
+        finally:
+            self._in_flight[number] -= 1
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget all prompts."""
+        await asyncio.gather(*(engine.reset_prefix_cache() for engine in self.engines))
+
+    def shutdown(self) -> None:
+        """End all of them."""
+        for engine in self.engines:
+            engine.shutdown()
+
+
+async def start(make: Callable[[int], Any], number: int) -> Started:
+    """Start several engines: the first alone, since it fills the caches of compiled code that the others read.
+
+    Args:
+        make: makes the engine with this number, counted from 0; may block for minutes.
+        number: of engines.
+
+    Raises:
+        Exception: what `make` raised for the first that did not start; the others are ended.
+    """
+    started = [await startup.in_lasting_thread(functools.partial(make, 0), _end)]
+    try:
+        others = [startup.in_lasting_thread(functools.partial(make, index), _end) for index in range(1, number)]
+        outcomes = await asyncio.gather(*others, return_exceptions=True)
+        started += [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+    except BaseException:
+        for engine, release in started:
+            _end(engine)
+            release()
+        raise
+
+    def release_all() -> None:
+        for _, release in started:
+            release()
+
+    return Copies([engine for engine, _ in started]), release_all
+
+
+def _end(engine: Any) -> None:
+    engine.shutdown()
