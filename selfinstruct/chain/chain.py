@@ -196,14 +196,8 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     revision = config.revision if model == config.model else None
 
     def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:
-        command = tune_command(
-            options,
-            model=model,
-            revision=revision,
-            dataset_dir=dataset.path,
-            output_dir=output.path,
-            eval_tasks=config.evaluate.tasks,
-        )
+        places: dict[str, Any] = {"dataset_dir": dataset.path, "output_dir": output.path}
+        command = tune_command(options, model=model, revision=revision, **places, eval_tasks=config.evaluate.tasks)
         return command, DoneMark(output, sorted(dataset.path.glob("*.jsonl")), [model, *command[1:]])
 
     def tune_on(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> None:
