@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from selfinstruct.checks import speed
-from selfinstruct.checks.estimate import ACCEPTED_SHARE, Estimate
+from selfinstruct.checks.estimate import ACCEPTED_SHARE, Estimate, trained_tokens
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
@@ -44,14 +44,16 @@ def _plan(config: Config, findings: Findings) -> Iterator[str]:
     facts, gpus = findings.facts, findings.hardware.gpus
     if facts is None:
         return
-    length = "unknown here" if facts.context_length is None else f"{facts.context_length:,}"
     kind = f"{facts.quantization} and {facts.dtype}" if facts.quantization else facts.dtype
     size = f"{_parameters(facts)}, {size_text(facts.weight_bytes)} in {kind}"
     yield "plan:"
-    yield f"  model        {visible(facts.name)}: {size}, context {length}"
+    yield f"  model        {visible(facts.name)}: {size}"
     yield f"  GPUs         {_gpus_text(gpus)}"
     style = f", prompts in the style `{findings.steps.style}`" if findings.steps else ""
-    yield f"  generation   {_copies(_used(config, facts, gpus)) if gpus else 'on the CPU'}{style}"
+    copies = _copies(_used(config, facts, gpus)) if gpus else "on the CPU"
+    yield f"  generation   {copies}, {_context(findings, facts)}{style}"
+    if findings.tuning is not None:
+        yield f"  tuning       {findings.tuning.reason or findings.tuning.method}"
 
 
 def _expectations(config: Config, findings: Findings) -> Iterator[str]:
@@ -79,20 +81,35 @@ def _times(config: Config, findings: Findings, expected: Estimate) -> Iterator[s
         return
     if gpus:
         used = _used(config, facts, gpus)
-        written = speed.tokens_per_s(
-            facts, expected.request, gpus[0], gpus_per_replica=used.gpus_per_replica, replicas=used.replicas
-        )
-        why = "from its data sheet" if speed.known(gpus[0]) else "this kind of GPU is unknown here and counts as slow"
+        written = speed.tokens_per_s(facts, expected.request, gpus[0], used, config.max_in_flight)
+        why = "from the GPU's data sheet" if speed.known(gpus[0]) else "of an unknown GPU, which counts as slow"
     else:
         written, why = speed.cpu_tokens_per_s(facts.weight_bytes), "from the demo model on two cores"
     yield f"  speed        {written.low:,.0f} to {written.high:,.0f} tokens/s written: a rough range, {why}"
-    generation = [duration(expected.completion_tokens / rate) for rate in (written.high, written.low)]
-    times = f"{' to '.join(generation)} of generation"
-    yield f"  time         {times}"
+    tokens = expected.completion_tokens
+    times = f"{_span(tokens / written.high, tokens / written.low)} of generation"
+    if findings.tuning is not None and gpus and config.tune.model is None:
+        trained = trained_tokens(config.num_instructions, config.tune.arguments)
+        adapter = findings.tuning.method != "full"
+        training = speed.tuning_s(facts, trained, gpus[0], num_gpus=len(gpus), adapter=adapter)
+        times += f", {_span(training.low, training.high)} of training"
+    yield f"  time         {times}; starts and the evaluation add minutes"
+
+
+def _span(shortest_s: float, longest_s: float) -> str:
+    return "under a minute" if longest_s < 60 else f"{duration(shortest_s)} to {duration(longest_s)}"
 
 
 def _used(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> Parallelism:
     return parallelism(facts, config.engine, len(gpus), min(gpu.total for gpu in gpus))
+
+
+def _context(findings: Findings, facts: ModelFacts) -> str:
+    if findings.engine is None:
+        return "a context that vLLM derives"
+    length, own = findings.engine.context_length, facts.context_length
+    whole = f" of the model's {own:,}" if own and length < own else ""
+    return f"a context of {length:,}{whole} tokens"
 
 
 def _copies(used: Parallelism) -> str:
@@ -101,12 +118,10 @@ def _copies(used: Parallelism) -> str:
 
 
 def _parameters(facts: ModelFacts) -> str:
-    count = (
-        f"{facts.parameters / 1e9:,.1f} billion"
-        if facts.parameters >= 5e7
-        else f"{facts.parameters / 1e6:,.1f} million"
-    )
-    return f"{count} parameters" if facts.parameters else "parameters not counted"
+    if not facts.parameters:
+        return "parameters not counted"
+    millions = facts.parameters / 1e6
+    return f"{millions / 1000:,.1f} billion parameters" if millions >= 100 else f"{millions:,.1f} million parameters"
 
 
 def _gpus_text(gpus: Sequence[Gpu]) -> str:

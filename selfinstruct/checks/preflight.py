@@ -18,7 +18,7 @@ from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting
-from selfinstruct.engines.context import tight_context
+from selfinstruct.engines import vllm
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -222,9 +222,9 @@ def check_generator(
         findings.facts = _facts(model, revision, engine)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
-        if "max_model_len" not in engine and (tight := tight_context(findings.facts, engine, findings.hardware)):
-            engine = {**engine, "max_model_len": tight}
-        findings.engine = prompts = read_tokenizer(base, tokenizer, revision, engine)
+        context = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware).get("max_model_len")
+        prompts = read_tokenizer(base, tokenizer, revision, {**engine, "max_model_len": context})
+        findings.engine = prompts
         if prompts is not None and tasks:
             steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))
             check_fit(steps)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.engines.parallelism import Parallelism
 from selfinstruct.hardware import Gpu
 from selfinstruct.text import GIB
 
@@ -82,26 +83,27 @@ def known(gpu: Gpu) -> bool:
     return _rates(gpu) is not _UNKNOWN
 
 
-def tokens_per_s(facts: ModelFacts, load: Workload, gpu: Gpu, *, gpus_per_replica: int, replicas: int) -> Range:
+def tokens_per_s(facts: ModelFacts, load: Workload, gpu: Gpu, used: Parallelism, in_flight: int | None = None) -> Range:
     """Return how many tokens a second all replicas together write.
 
     Args:
         facts: of the model.
         load: of a request.
         gpu: one of the GPUs, which are all alike.
-        gpus_per_replica: GPUs that hold one copy of the weights.
-        replicas: copies of the weights.
+        used: how the model uses the GPUs.
+        in_flight: most requests that all replicas together are given at once; None: as many as they can take.
     """
-    bandwidth, arithmetic = (rate * 1e12 * gpus_per_replica for rate in _rates(gpu))
+    bandwidth, arithmetic = (rate * 1e12 * used.gpus_per_replica for rate in _rates(gpu))
     weights = facts.loaded_bytes()
     own = load.unshared + load.completion
-    room = max(0.0, 0.9 * gpu.total * gpus_per_replica - weights) / max(1, facts.kv_bytes_per_token)
-    sequences = max(1.0, min(_most_sequences(gpu), room / max(1.0, own)))
+    room = max(0.0, 0.9 * gpu.total * used.gpus_per_replica - weights) / max(1, facts.kv_bytes_per_token)
+    given = _most_sequences(gpu) if in_flight is None else in_flight / used.replicas
+    sequences = max(1.0, min(_most_sequences(gpu), room / max(1.0, own), given))
     cache = sequences * load.context * facts.kv_bytes_per_token / bandwidth
     operations = 2 * _active(facts) / arithmetic
     step = max(weights / bandwidth, sequences * operations) + cache
     reading = operations * load.unshared / max(1.0, load.completion)
-    low, high = (replicas / ((step / share + _STEP_S) / sequences + reading / share) for share in _ENGINE)
+    low, high = (used.replicas / ((step / share + _STEP_S) / sequences + reading / share) for share in _ENGINE)
     return Range(low, high)
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfinstruct.checks.model_fit import read_tokenizer
+from selfinstruct.checks.preflight import check
+from selfinstruct.engines.model_facts import read_config
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
+from selfinstruct.errors import ConfigError
 from selfinstruct.generation.generate import style_of
+from selfinstruct.hardware import Gpu, Hardware
 from tests import tiny_model
 from tests.gpu_box.families import FAMILIES
 from tests.gpu_box.model_folder import full
 from tuning.evaluation.answers import set_template
-from tuning.training import data, prompt_formats
+from tuning.training import data, method, prompt_formats
 
 
 @dataclass(frozen=True)
@@ -96,3 +101,56 @@ def test_how_a_family_is_tuned_and_that_the_end_is_trained(name: str, tmp_path: 
     end = tokenizer.convert_tokens_to_ids(row.end)
     assert answer.count(end) == 1
     assert tokenizer.decode(answer[: answer.index(end)]).endswith(example.completion[0]["content"])
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware", "context"),
+    [
+        ("qwen3-base", Hardware((Gpu("NVIDIA L4", 23034 << 20, 22534 << 20),), 0, 0), 8192),
+        ("qwen3-base", Hardware((Gpu("NVIDIA H100", 81559 << 20, 81059 << 20),), 0, 0), 32768),
+        ("llama3-70b-instruct", Hardware((Gpu("NVIDIA H100", 81559 << 20, 81059 << 20),) * 8, 0, 0), 8192),
+    ],
+)
+def test_preflight_fits_prompts_into_the_context_that_the_engine_gets(
+    name: str, hardware: Hardware, context: int, tmp_path: Path, make_config: Any
+) -> None:
+    config = make_config(model=str(full(FAMILIES[name], tmp_path / "model", weights=True)))
+    findings = check(config, tuned=False, hardware=hardware)
+    assert findings.problems == [] and findings.engine is not None
+    assert findings.engine.context_length == context
+
+
+GPUS = {"24": (23034, 1), "80": (81559, 1), "141": (143771, 1), "8 x 80": (81559, 8)}
+"""MiB of each as nvidia-smi shows them, and how many, by what they are sold as."""
+METHODS = {
+    # on GPUs of 24, 80, 141, 8 x 80 GB, with bitsandbytes
+    "qwen3-base": ["lora", "lora", "lora", "full, shared"],
+    "qwen3": ["lora", "lora", "lora", "full, shared"],
+    "qwen3-thinking": ["lora", "lora", "full", "full, shared"],
+    "llama3-base": ["lora", "lora", "lora", "full, shared"],
+    "llama3-instruct": ["lora", "lora", "lora", "full, shared"],
+    "llama3-70b-instruct": ["refused", "qlora", "qlora", "lora, shared"],
+    "gemma3": ["qlora", "lora", "lora", "full, shared"],
+    "mistral-base": ["lora", "lora", "lora", "full, shared"],
+    "mistral": ["lora", "lora", "lora", "full, shared"],
+    "gpt-oss": ["refused", "lora", "lora", "lora"],
+    "smollm2": ["lora", "full", "full", "full"],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_how_a_family_is_tuned_on_gpus_of_several_sizes(name: str, tmp_path: Path) -> None:
+    sizes = method.sizes_of(read_config(str(full(FAMILIES[name], tmp_path / "model"))), {"use_peft": True})
+
+    def chosen(mebibytes: int, processes: int) -> str:
+        device = method.Device(True, True, memory=mebibytes << 20, processes=processes, bitsandbytes=True)
+        try:
+            choice = method.choose(sizes, {}, device)
+        except ConfigError as error:
+            assert "the training does not fit" in str(error)
+            return "refused"
+        assert choice.needed is not None and choice.needed.total <= device.memory
+        assert f"{mebibytes / 1024:.1f}" in choice.reason
+        return choice.name + ", shared" * choice.shared
+
+    assert [chosen(*gpus) for gpus in GPUS.values()] == METHODS[name]

@@ -285,7 +285,7 @@ def test_a_dry_run_is_a_configuration_with_comments(config: Any, tmp_path: Path)
         assert f"# first prompt of kind {kind}: {tokens:,} tokens" in shown
         assert f"# | {prompt.splitlines()[-1]}".rstrip() in shown
     assert "expected for 77 instructions" in shown and "from the demo model on two cores" in shown
-    assert "GPUs         none" in shown and "generation   on the CPU, prompts in the style" in shown
+    assert "GPUs         none" in shown and "generation   on the CPU, a context of 4,096 tokens, prompts in" in shown
     assert not (tmp_path / "run").exists()
 
 

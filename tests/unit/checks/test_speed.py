@@ -9,6 +9,7 @@ import pytest
 from selfinstruct.checks import speed
 from selfinstruct.checks.speed import Range, Workload
 from selfinstruct.engines.model_facts import ModelFacts
+from selfinstruct.engines.parallelism import Parallelism
 from selfinstruct.hardware import Gpu
 from selfinstruct.text import GIB
 
@@ -32,7 +33,7 @@ H100 = Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB)
 
 
 def written(facts: ModelFacts = QWEN3_8B, load: Workload = LOAD, gpu: Gpu = H100, tensor: int = 1) -> Range:
-    return speed.tokens_per_s(facts, load, gpu, gpus_per_replica=tensor, replicas=1)
+    return speed.tokens_per_s(facts, load, gpu, Parallelism(tensor=tensor))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,10 @@ def test_a_gpu_is_known_by_its_name(name: str, bandwidth: float) -> None:
 def test_an_8b_on_an_h100_writes_thousands_of_tokens_a_second_and_replicas_multiply_it() -> None:
     one = written()
     assert 2_000 < one.low < 5_000 < one.high < 20_000
-    eight = speed.tokens_per_s(QWEN3_8B, LOAD, H100, gpus_per_replica=1, replicas=8)
+    eight = speed.tokens_per_s(QWEN3_8B, LOAD, H100, Parallelism(replicas=8))
     assert eight.low == pytest.approx(8 * one.low) and eight.high == pytest.approx(8 * one.high)
+    starved = speed.tokens_per_s(QWEN3_8B, LOAD, H100, Parallelism(replicas=8), in_flight=512)
+    assert one.high < starved.high < 0.8 * eight.high
 
 
 def test_what_makes_it_slower() -> None:
