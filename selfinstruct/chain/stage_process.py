@@ -76,18 +76,22 @@ def run_stage(
         written, _, said = exit_code_file.read_text().partition("\n")
         code = int(written)
     shutil.rmtree(exit_code_file.parent)
-    if received or code > 128:
-        raise Interrupted(received[0] if received else code - 128)
+    if received:
+        raise Interrupted(received[0])
+    if code:
+        raise _failure(name, code, said)
+
+
+def _failure(name: str, code: int, said: str) -> BaseException:
+    """Return the error that a stage's exit code stands for; what the stage has said on stderr is its note."""
+    if code > 128:
+        return Interrupted(code - 128)
     if code < 0:
         by = signal.Signals(-code).name
-        raise StoppedError(f"{name}: its process was killed by {by}; the same command continues")
-    if code:
-        # The stage has said on stderr what is wrong.
-        error = _ERROR_OF.get(code, SelfInstructError)(
-            f"{name} did not finish (exit code {code}); see the message above"
-        )
-        error.add_note(said)
-        raise error
+        return StoppedError(f"{name}: its process was killed by {by}; the same command continues")
+    error = _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
+    error.add_note(said)
+    return error
 
 
 def _end(process: subprocess.Popen[str]) -> None:
