@@ -320,9 +320,9 @@ def test_a_run_directory_made_with_other_settings(tmp_path: Path, seed_file: Pat
 
 
 def test_a_prompt_that_cannot_fit(tmp_path: Path, seed_file: Path, scripted: dict[str, Any]) -> None:
-    scripted["context_length"] = 1030
+    scripted["context_length"] = 406
     said = fails(2, "generate", "--model", "m", "--seeds", seed_file, "--output-dir", tmp_path / "run")
-    assert "the context of 1030 leaves 6 beside max_tokens=1024" in said
+    assert "the context of 406 leaves 6 beside max_tokens=400" in said
     assert "lower --proposal.max-tokens, or use a model with a longer context" in said
     scripted["has_chat_template"] = False
     said = fails(2, "generate", "--seeds", seed_file, "--output-dir", tmp_path / "run", "--prompting", "chat")
