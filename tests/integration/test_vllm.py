@@ -29,7 +29,7 @@ async def test_the_demo_engine() -> None:
         assert engine._llm.vllm_config.scheduler_config.max_num_seqs == 256
         # A refusal of vLLM's own, in its words, is this request's; the engine answers the next one.
         with pytest.raises(RequestFailed, match="refused"):
-            await engine._complete([10**9], max_tokens=1)
+            await engine.response_logprob([10**9], [1])
         refused = dataclasses.replace(ASKED, stop=("",))
         with pytest.raises(RequestFailed, match=r"refused.*stop"):
             await engine.generate(refused)

@@ -169,7 +169,7 @@ def test_the_context_against_the_prompts(config: Any, monkeypatch: pytest.Monkey
     assert said(config(proposal={"max_tokens": 4000})) == []
     found = said(config(proposal={"max_tokens": 4090}))
     assert len(found) == 1 and "the context of 4096 leaves 6" in found[0] and "lower --proposal.max-tokens" in found[0]
-    assert "the context of 406 leaves" in said(config(engine={"max_model_len": 1030}))[0]
+    assert "the context of 406 leaves" in said(config(engine={"max_model_len": 406}))[0]
     assert "no chat template; use --prompting completion" in said(config(prompting="chat"))[0]
     stretched = ModelConfig(max_position_embeddings=406, rope_scaling={"factor": 4.0})
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: stretched)
