@@ -7,6 +7,7 @@ long as that of the busiest copy, and an idle copy computes for nothing. Copies 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -47,9 +48,10 @@ class Copies:
         await asyncio.gather(*(engine.reset_prefix_cache() for engine in self.engines))
 
     def shutdown(self) -> None:
-        """End all of them."""
-        for engine in self.engines:
-            engine.shutdown()
+        """End all of them, also when one cannot be ended in good order; its error is raised then."""
+        with contextlib.ExitStack() as stack:
+            for engine in self.engines:
+                stack.callback(engine.shutdown)
 
 
 async def start(make: Callable[[int], Any], number: int) -> Started:
@@ -72,7 +74,8 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
                 raise outcome
     except BaseException:
         for engine, release in started:
-            _end(engine)
+            with contextlib.suppress(Exception):  # The cause of the failed start says more.
+                _end(engine)
             release()
         raise
 

@@ -213,7 +213,7 @@ class VLLMEngine(TokenizedPrompts):
             release=release,
             last_words=last_words,
         )
-        engine.capacity = _capacity(llm.vllm_config)
+        engine.capacity = sum(_capacity(copy.vllm_config) for copy in engine._engines())
         # A library that vLLM imports never frees this frame, and would keep the engine alive with it (see `close`).
         del llm
         return engine

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from selfinstruct.config.schema import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.errors import StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.steps import Steps
@@ -83,6 +84,7 @@ class Pipeline:
         self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
         self._follow_ups: deque[tuple[FollowUp, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
+        self._failed_in_a_row = 0
         self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._method.filters.threshold)
         self._index.add_many(instruction.text for instruction in (*steps.parents, *state.pool))
 
@@ -93,6 +95,7 @@ class Pipeline:
 
         Raises:
             EngineError: the engine is gone.
+            StoppedError: the engine answers no proposal any more.
         """
         # The run may have been killed between the proposal that saturated it and the line that says so.
         self._stop_when_saturated()
@@ -184,7 +187,9 @@ class Pipeline:
         before = len(self.state.pool)
         if isinstance(outcome, RequestFailed):
             self._commit(ProposalLine(flight.n, flight.examples, failed=_failure(outcome)))
+            self._stop_when_all_fail(outcome)
         else:
+            self._failed_in_a_row = 0
             room = self.state.target - before
             self._commit(
                 self.steps.decide_proposal(flight.n, flight.examples, outcome, self._index, self.state.pool, room)
@@ -210,6 +215,18 @@ class Pipeline:
         """Stop proposing when the last proposals brought too little."""
         if self.wants_proposals and (stop := stop_rules.saturated(self.state, self._saturation)):
             self._commit(stop)
+
+    def _stop_when_all_fail(self, last: RequestFailed) -> None:
+        """Raise `StoppedError` when as many proposals in a row have failed as saturation looks at.
+
+        That is no saturation: nothing was answered, so that other seeds or options of saturation would not help.
+        """
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= self._saturation.window:
+            raise StoppedError(
+                f"the last {self._failed_in_a_row:,} proposals all failed; the last of them: {last}\n"
+                "Mend the cause; the same command continues. `selfinstruct status` counts failures by their reason."
+            )
 
     def _stop_at_a_limit(self) -> None:
         """Stop proposing when a budget is used up, or the time left is needed for what was accepted."""

@@ -268,9 +268,9 @@ class Rewriter:
         key = f"output/{instruction.id}/{number}"
         if self._style == "chat":
             message = records.user_message(instruction.text, instance.input)
-            return Request(key, [{"role": "user", "content": message}], self._options, stop_loops=True)
+            return Request(key, [{"role": "user", "content": message}], self._options)
         prompt = self._after_examples(instruction, instance, key)
-        return Request(key, prompt, self._options, ANSWER_STOP, stop_loops=True)
+        return Request(key, prompt, self._options, ANSWER_STOP)
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
         limit = self._engine.context_length - self._options.max_tokens

@@ -296,7 +296,7 @@ class Steps:
             lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
         )
         stop = prompts.INSTANCE_STOP if self.style == "completion" else ()
-        return Request(key, prompt, step, stop, stop_loops=True)
+        return Request(key, prompt, step, stop)
 
     def decide_instances(
         self, instruction: Instruction, is_classification: bool, completion: Completion

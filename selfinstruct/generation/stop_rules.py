@@ -57,6 +57,8 @@ def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
 def holds(stop: Saturated, rule: Saturation) -> bool:
     """Return whether the counts of a saturation are enough to stop."""
     if stop.cause == "acceptance":
+        if not stop.window_candidates and not any(_degenerate(stop).values()):
+            return False  # Every request failed: that says nothing of the model.
         return stop.window_accepted < rule.min_acceptance * max(stop.window_candidates, 1)
     return sum(_degenerate(stop).values()) > rule.max_degenerate * stop.window
 

@@ -103,3 +103,19 @@ def test_only_mixtures_of_experts_get_engines_of_their_own(given: dict[str, Any]
     assert separate_copies(LLAMA_70B, given, 8, 141 * GIB) == 1
     together = engine_arguments(experts, given, EIGHT)["data_parallel_size"]
     assert together == (given.get("data_parallel_size", 1) if number == 1 else 1)
+
+
+async def test_one_that_cannot_be_ended_leaves_no_other_alive() -> None:
+    played = [Played(number) for number in range(3)]
+    played[0].shutdown = played[1].shutdown = lambda: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        copies.Copies(list(played)).shutdown()
+    assert played[2].ended == 1
+
+    def make(number: int) -> Any:
+        if number == 2:
+            raise ValueError("no room")
+        return played[number]
+
+    with pytest.raises(ValueError, match="no room"):
+        await copies.start(make, 3)

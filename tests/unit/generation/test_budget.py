@@ -15,7 +15,7 @@ from selfinstruct.chain import chain
 from selfinstruct.clock import Reserve
 from selfinstruct.config.load import dump_yaml, load_config
 from selfinstruct.config.schema import Config
-from selfinstruct.engines.base import Engine, Request
+from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.errors import EngineError, StoppedError
 from selfinstruct.generation import pipeline
@@ -335,6 +335,21 @@ def often(kind: str) -> Any:
         return bad[kind]
 
     return answer
+
+
+def test_an_engine_that_refuses_everything_is_no_saturation(make_config: Any, tmp_path: Path) -> None:
+    """Whatever the options of saturation, the run ends and names the refusal; once it is mended, the run goes on."""
+
+    def refuse(_: Request) -> Answer:
+        raise RequestFailed("refused", "VLLMError: no such thing")
+
+    never = {"window": 20, "min_acceptance": 0.0, "max_degenerate": 1.0}
+    for rule in (never, {"window": 20}):
+        with pytest.raises(StoppedError, match=r"the last 20 proposals all failed; .* refused: VLLMError: no such"):
+            run_scripted(make_config(saturation=rule), ScriptedEngine(refuse))
+        assert controls(tmp_path / "run") == []
+    run_scripted(make_config(saturation={"window": 20}), ScriptedEngine(script))
+    assert replayed(journal_lines(tmp_path / "run")).complete
 
 
 @pytest.mark.parametrize(
