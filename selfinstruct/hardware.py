@@ -43,6 +43,11 @@ class Hardware:
     free_memory: int
     total_memory: int
 
+    @property
+    def gpu_bytes(self) -> int:
+        """Return the memory of the smallest GPU, which bounds what each of several can be given; 0 without a GPU."""
+        return min((gpu.total for gpu in self.gpus), default=0)
+
     @classmethod
     def here(cls) -> Hardware:
         """Return this machine's, now."""
@@ -54,8 +59,9 @@ class Hardware:
 
 
 def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
-    """Yield the GPUs of nvidia-smi's CSV that CUDA_VISIBLE_DEVICES allows.
+    """Yield the GPUs of nvidia-smi's CSV that CUDA_VISIBLE_DEVICES allows, in its order.
 
+    As for CUDA, an entry that names no GPU ends the list, and one that names a GPU again leaves none.
     Its columns are index, uuid, name, MiB in total, MiB free, and compute capability.
 
     >>> list(
@@ -63,15 +69,24 @@ def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
     ... )
     [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120, capability=9.0, index='0')]
     """
-    wanted = None if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
-    for row in table.splitlines():
-        cells = [cell.strip() for cell in row.split(",")]
-        if len(cells) != 6 or not (cells[3].isdigit() and cells[4].isdigit()):
-            continue  # "[N/A]" of a GPU in MIG mode, or of one that shares the machine's memory.
-        index, uuid, name, total, free, capability = cells
-        if wanted is None or any(index == want or (want and uuid.startswith(want)) for want in wanted):
+    rows = [[cell.strip() for cell in row.split(",")] for row in table.splitlines()]
+    rows = [cells for cells in rows if len(cells) == 6]
+    for index, _, name, total, free, capability in rows if visible is None else _chosen(rows, visible):
+        if total.isdigit() and free.isdigit():  # "[N/A]" in MIG mode, or where it shares the machine's memory.
             known = re.fullmatch(r"\d+\.\d+", capability)
             yield Gpu(name, int(total) << 20, int(free) << 20, float(capability) if known else 0.0, index)
+
+
+def _chosen(rows: list[list[str]], visible: str) -> list[list[str]]:
+    chosen: list[list[str]] = []
+    for want in map(str.strip, visible.split(",")):
+        row = next((row for row in rows if row[0] == want or (want and row[1].startswith(want))), None)
+        if row is None:
+            break
+        if row in chosen:
+            return []
+        chosen.append(row)
+    return chosen
 
 
 def _nvidia_smi() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,33 @@ def report(**figures: Any) -> None:
     """Add figures of the step that this process runs."""
     rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
     with Path(os.environ[FIGURES]).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded) + "\n")
+        file.write(json.dumps(_finite(rounded)) + "\n")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return all figures that were reported; a later one replaces an earlier one of the same name."""
+def read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """Return all figures that were reported, and what is wrong with the first line that has none.
+
+    A later figure replaces an earlier one of the same name.
+    """
     found: dict[str, Any] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):  # The process may have been killed while it wrote.
-                found |= json.loads(line)
-    return found
+    wrong = None
+    # What follows the last newline is no line: the process may have been killed while it wrote.
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            figures = json.loads(line.decode("utf-8"))
+            if not isinstance(figures, dict):
+                raise ValueError("not a JSON object")
+            found |= _finite(figures)
+        except (ValueError, RecursionError) as error:
+            wrong = wrong or f"line {number} of the figures: {error}"
+    return found, wrong
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for each NaN and infinity in it, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value

@@ -60,7 +60,11 @@ def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapp
             elif left < min(_LEAST_S, step.seconds):
                 line = {"outcome": "skipped", "error": f"no time left of {seconds:.0f} s"}
             else:
-                line = _run(step, logs, min(step.seconds, left), environment)
+                try:
+                    line = _run(step, logs, min(step.seconds, left), environment)
+                except (OSError, ValueError, subprocess.SubprocessError) as error:  # The command cannot be started.
+                    leftovers.end_descendants()
+                    line = {"outcome": "failed", "error": f"{type(error).__name__}: {error}"}
             print(json.dumps({"step": step.name} | line), flush=True)
             bad += line["outcome"] != "ok"
     finally:
@@ -95,7 +99,10 @@ def _run(step: Step, logs: Path, limit: float, environment: Mapping[str, str]) -
         line["processes_left"] = leftovers.names(leftovers.descendants())
     leftovers.end_descendants()
     process.wait()
-    line |= {name: value for name, value in figures.read(measured).items() if name not in line}
+    found, wrong = figures.read(measured)
+    if wrong and code == 0:
+        line |= {"outcome": "failed", "error": wrong}
+    line |= {name: value for name, value in found.items() if name not in line}
     if memory_before is not None and leftovers.memory_back(memory_before) is None:
         line["gpu_mib_kept"] = ((leftovers.gpu_bytes() or 0) - memory_before) >> 20
     if code != 0:

@@ -80,17 +80,17 @@ def check_memory(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
             )
         return
     share = float(engine.get("gpu_memory_utilization", GPU_SHARE))
-    first = hardware.gpus[0]
-    used = parallelism(facts, engine, len(hardware.gpus), first.total).gpus_per_replica
+    smallest = hardware.gpu_bytes
+    used = parallelism(facts, engine, len(hardware.gpus), smallest).gpus_per_replica
     if used > len(hardware.gpus):
         raise ConfigError(
             f"engine: a copy of the model is to take {used} GPUs, and {len(hardware.gpus)} can be used here; lower "
             "--engine.tensor-parallel-size or --engine.pipeline-parallel-size"
         )
-    if weights >= share * first.total * used:
+    if weights >= share * smallest * used:
         raise ConfigError(
             f"model {model!r}: its weights take {size_text(weights)}, and {used} GPU(s) of "
-            f"{size_text(first.total)} leave {size_text(share * first.total * used)} to vLLM; choose a smaller or "
+            f"{size_text(smallest)} leave {size_text(share * smallest * used)} to vLLM; choose a smaller or "
             "quantized model, or more GPUs with --engine.tensor-parallel-size"
         )
     for gpu in hardware.gpus:

@@ -48,7 +48,7 @@ def _cache_bytes(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
     """Return about how much memory a replica's cache has; negative where the weights do not fit."""
     if not hardware.gpus:
         return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
-    total = hardware.gpus[0].total
+    total = hardware.gpu_bytes
     gpus = parallelism(facts, engine, len(hardware.gpus), total).gpus_per_replica
     share = float(engine.get("gpu_memory_utilization", GPU_SHARE)) - _OVERHEAD
     return share * total * gpus - loaded_bytes(facts, engine)

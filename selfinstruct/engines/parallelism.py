@@ -6,6 +6,7 @@ other in every layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def parallelism(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     tensor, pipeline, replicas = (int(given[size]) if given.get(size) else None for size in sizes)
     if tensor is None and pipeline is None and replicas is None:
-        tensor = _tensor(facts, loaded_bytes(facts, given), num_gpus, gpu_bytes)
+        tensor, pipeline = _divided(facts, given, num_gpus, gpu_bytes)
     divided = (tensor or 1) * (pipeline or 1)
     return Parallelism(tensor or 1, pipeline or 1, replicas or max(1, num_gpus // divided))
 
@@ -83,10 +84,20 @@ def loaded_bytes(facts: ModelFacts, given: Mapping[str, Any]) -> int:
     return size // 2 if given.get("quantization") and not facts.quantization else size
 
 
-def _tensor(facts: ModelFacts, weights: int, num_gpus: int, gpu_bytes: int) -> int:
-    """Return the fewest GPUs that hold a copy with room for the cache; if none do, the most that can share it."""
+def _divided(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> tuple[int, int]:
+    """Return the tensor-parallel and the pipeline-parallel size.
+
+    Layers are shared by the fewest GPUs that hold a copy with room for the cache, or by the most that can share them.
+    Where those cannot hold it and all GPUs can, each has some of the layers.
+    """
+    weights, usable = loaded_bytes(facts, given), float(given.get("gpu_memory_utilization", GPU_SHARE)) * gpu_bytes
     possible = [size for size in range(1, num_gpus + 1) if _divides(facts, size)] or [1]
-    return next((size for size in possible if weights <= _WEIGHT_SHARE * gpu_bytes * size), possible[-1])
+    tensor = next((size for size in possible if weights <= _WEIGHT_SHARE * gpu_bytes * size), possible[-1])
+    if weights >= usable * tensor and num_gpus > tensor and facts.layers >= num_gpus:
+        largest = math.ceil(facts.layers / num_gpus) / facts.layers
+        if weights * largest < usable:
+            return 1, num_gpus
+    return tensor, 1
 
 
 def _divides(facts: ModelFacts, size: int) -> bool:

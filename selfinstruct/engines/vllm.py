@@ -81,10 +81,12 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
         # Compiling takes a minute; a run on CPU rarely saves as much.
         arguments["enforce_eager"] = True
     else:
-        machine = (len(hardware.gpus), hardware.gpus[0].total)
+        machine = (len(hardware.gpus), hardware.gpu_bytes)
         divided = parallelism(facts, user_arguments, *machine)
         together = 1 if separate_copies(facts, user_arguments, *machine) > 1 else divided.replicas
         arguments |= {"tensor_parallel_size": divided.tensor, "data_parallel_size": together}
+        if divided.pipeline > 1:
+            arguments["pipeline_parallel_size"] = divided.pipeline
     arguments |= user_arguments
     if "max_model_len" not in arguments and (context := tight_context(facts, arguments, hardware)):
         arguments["max_model_len"] = context
@@ -369,11 +371,11 @@ class VLLMEngine(TokenizedPrompts):
 
 def _number_of_engines(model: str, revision: str | None, user_arguments: dict[str, Any]) -> int:
     """Return how many of vLLM's engines are started side by side."""
-    gpus = _hardware().gpus
-    if len(gpus) < 2:
+    hardware = _hardware()
+    if len(hardware.gpus) < 2:
         return 1
     facts = model_facts(model, revision, trust_remote_code=bool(user_arguments.get("trust_remote_code")))
-    return separate_copies(facts, user_arguments, len(gpus), gpus[0].total)
+    return separate_copies(facts, user_arguments, len(hardware.gpus), hardware.gpu_bytes)
 
 
 def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any], copy: int = 0) -> Any:

@@ -60,6 +60,39 @@ def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
     assert lines["lacking"] == {"step": "lacking", "outcome": "skipped", "error": "not installed: vllm"}
 
 
+def test_damaged_figures_fail_their_step_alone(tmp_path: Path) -> None:
+    write = "import os; open(os.environ['GPU_NIGHT_FIGURES'], 'ab').write({!r})"
+    lines, bad = lines_of(
+        tmp_path,
+        ("words", write.format(b'{"a": 1}\nno JSON\n{"b": 2}\n'), 60, ()),
+        ("bytes", write.format(b'\xff\xfe\n{"b": 2}\n'), 60, ()),
+        ("number", write.format(b"3\n"), 60, ()),
+        ("killed", write.format(b'{"a": 1}\n{"b": '), 60, ()),
+        ("endless", f"{REPORT}report(a=float('nan'), b=[float('-inf'), 1.5])", 60, ()),
+        ("foreign", write.format(b'{"a": NaN, "b": 1e999}\n'), 60, ()),
+    )
+    assert bad == 3
+    assert [lines[name]["outcome"] for name in ("words", "bytes", "number")] == ["failed"] * 3
+    assert "line 2 of the figures" in lines["words"]["error"] and (lines["words"]["a"], lines["words"]["b"]) == (1, 2)
+    assert "utf-8" in lines["bytes"]["error"] and lines["bytes"]["b"] == 2
+    assert "not a JSON object" in lines["number"]["error"]
+    assert lines["killed"]["outcome"] == "ok" and lines["killed"]["a"] == 1
+    assert lines["endless"]["a"] is None and lines["endless"]["b"] == [None, 1.5]
+    assert lines["foreign"]["a"] is None and lines["foreign"]["b"] is None
+
+
+def test_a_command_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from benchmarks.night.runner import Step, run_all; "
+        "steps = [Step('absent', ['/no/such/program'], 60), Step('after', [sys.executable, '-c', ''], 60)]; "
+        f"sys.exit(run_all(steps, Path({str(tmp_path)!r}), 600, {{}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    absent, after = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 1 and after["outcome"] == "ok"
+    assert absent["outcome"] == "failed" and "/no/such/program" in absent["error"]
+
+
 def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
     """Also those in a session of their own whose parent has ended, which no process group finds."""
     note = tmp_path / "pid"
@@ -140,5 +173,6 @@ async def test_the_pipeline_takes_the_drawn_answers(tmp_path: Path, monkeypatch:
     monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
     scripted = ScriptedEngine(lambda request: Completion("random weights", "length", 9, 7), latency=0.01)
     await engine._pipeline(scripted, tmp_path, "now", {}, 3.0)  # type: ignore[arg-type]
-    found = figures.read(tmp_path / "figures")
+    found, wrong = figures.read(tmp_path / "figures")
+    assert wrong is None
     assert found["now_proposals"] > 0 and found["now_accepted"] > 0 and found["now_tokens_per_s"] > 0

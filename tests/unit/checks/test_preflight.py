@@ -129,6 +129,7 @@ def test_all_problems_come_at_once(config: Any, seed_file: Path, tmp_path: Path)
         ({}, [H100, H100], 140, None),
         ({"tensor_parallel_size": 1}, [H100, H100], 140, "weights take"),
         ({"tensor_parallel_size": 2}, [H100, H100], 140, None),
+        ({"tensor_parallel_size": 2}, [H100, Gpu("A", 40 * GIB, 40 * GIB)], 100, "2 GPU.s. of 40.0 GiB leave"),
         ({"tensor_parallel_size": 4}, [H100, H100], 140, "is to take 4 GPUs, and 2 can be used here"),
         ({"quantization": "fp8"}, [H100], 140, None),
         ({"gpu_memory_utilization": 0.1}, [H100], 16, r"leave 8\.0 GiB"),
@@ -161,6 +162,8 @@ def test_gpus_as_the_driver_tells_of_them() -> None:
     names = lambda visible: [gpu.name for gpu in visible_gpus(table, visible)]  # noqa: E731
     assert names(None) == ["NVIDIA H100", "Tesla"]
     assert names("1") == names("GPU-b") == ["Tesla"] and names("") == [] and names("-1") == []
+    assert names("1,0") == names("1,2,GPU-aa") == ["Tesla", "NVIDIA H100"]  # as CUDA numbers them
+    assert names("1,-1,0") == names("1,,0") == names("1,7,0") == ["Tesla"] and names("0,1,0") == []
     assert next(visible_gpus(table, None)).free == 80000 << 20
     assert [gpu.capability for gpu in visible_gpus(table, None)] == [9.0, 0.0]
 

@@ -61,6 +61,20 @@ def test_the_users_context_wins(tmp_path: Path) -> None:
     assert "max_model_len" not in engine_arguments(facts, {}, gpus(1, 80))
 
 
+def test_the_smallest_of_unequal_gpus_counts(tmp_path: Path) -> None:
+    facts = facts_of("qwen3", tmp_path)
+    unequal = Hardware((*gpus(1, 80).gpus, *gpus(1, 20).gpus), 64 * GIB, 64 * GIB)
+    assert engine_arguments(facts, {}, unequal) == engine_arguments(facts, {}, gpus(2, 20))
+    assert engine_arguments(facts, {}, unequal) != engine_arguments(facts, {}, gpus(2, 80))
+    given = {"tensor_parallel_size": 1}
+    assert tight_context(facts, given, unequal) == tight_context(facts, given, gpus(2, 20)) is not None
+
+
+def test_layers_are_divided_where_no_layer_can_be_shared_enough(tmp_path: Path) -> None:
+    found = engine_arguments(facts_of("llama3-70b-instruct", tmp_path), {}, gpus(3, 60))
+    assert (found["tensor_parallel_size"], found["pipeline_parallel_size"], found["data_parallel_size"]) == (1, 3, 1)
+
+
 def test_no_weights_for_images_are_loaded(tmp_path: Path) -> None:
     facts, large = facts_of("gemma3", tmp_path), gpus(1, 80)
     assert engine_arguments(facts, {}, large)["language_model_only"] is True

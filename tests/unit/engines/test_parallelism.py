@@ -21,7 +21,7 @@ def facts(parameters: float, heads: int, kv_heads: int, quantization: str | None
         parameters=parameters,
         dtype="bfloat16",
         quantization=quantization,
-        layers=1,
+        layers=64,
         hidden=1,
         heads=heads,
         kv_heads=kv_heads,
@@ -45,7 +45,13 @@ UNKNOWN = facts(0, 0, 0)
         (QWEN3_8B, {}, 4, 24, Parallelism(tensor=2, replicas=2)),
         (QWEN3_8B, {"dtype": "float32"}, 2, 40, Parallelism(tensor=2)),
         (QWEN25_32B, {}, 6, 80, Parallelism(tensor=2, replicas=3)),
-        (QWEN25_32B, {}, 5, 16, Parallelism(tensor=4)),  # 5 divides its 40 heads, but not the 8 of keys and values
+        # 5 divides its 40 heads, but not the 8 of keys and values; 4 cannot hold it.
+        (QWEN25_32B, {}, 5, 16, Parallelism(pipeline=5)),
+        (QWEN25_32B, {}, 5, 17, Parallelism(tensor=4)),
+        (QWEN25_32B, {}, 5, 13, Parallelism(tensor=4)),  # nor can 5
+        (facts(80e9, 64, 8), {}, 3, 75, Parallelism(pipeline=3)),
+        (facts(80e9, 64, 8), {"tensor_parallel_size": 2}, 3, 75, Parallelism(tensor=2)),
+        (facts(80e9, 64, 8), {"gpu_memory_utilization": 0.6}, 3, 75, Parallelism(tensor=2)),
         (LLAMA_70B, {}, 8, 80, Parallelism(tensor=4, replicas=2)),
         (LLAMA_70B, {}, 8, 141, Parallelism(tensor=2, replicas=4)),
         (LLAMA_70B, {}, 2, 80, Parallelism(tensor=2)),
