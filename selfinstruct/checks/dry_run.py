@@ -51,7 +51,8 @@ def _plan(config: Config, findings: Findings) -> Iterator[str]:
     yield f"  GPUs         {_gpus_text(gpus)}"
     style = f", prompts in the style `{findings.steps.style}`" if findings.steps else ""
     copies = _copies(_used(config, facts, gpus)) if gpus else "on the CPU"
-    yield f"  generation   {copies}, {_context(findings, facts)}{style}"
+    fits = not gpus or _fits(config, facts, gpus)
+    yield f"  generation   {copies}, {_context(findings, facts)}{style}" if fits else "  generation   it does not fit"
     if findings.tuning is not None:
         yield f"  tuning       {findings.tuning.reason or findings.tuning.method}"
 
@@ -64,7 +65,8 @@ def _expectations(config: Config, findings: Findings) -> Iterator[str]:
     wanted = f"{config.num_instructions:,}"
     yield f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:"
     yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
-    read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache"
+    known = bool(expected.prompt_tokens)
+    read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache" if known else "those of prompts unknown"
     yield f"  tokens       {expected.completion_tokens:,} written, {read}"
     yield from _times(config, findings, expected)
     parts = {"journal": expected.journal_bytes, "dataset": expected.dataset_bytes, "tuning": expected.model_bytes}
@@ -78,6 +80,9 @@ def _times(config: Config, findings: Findings, expected: Estimate) -> Iterator[s
     facts, gpus = findings.facts, findings.hardware.gpus
     if facts is None or not facts.weight_bytes:
         yield "  time         unknown: the size of the model is not known here"
+        return
+    if gpus and not _fits(config, facts, gpus):
+        yield "  time         unknown: the model does not fit into these GPUs"
         return
     if gpus:
         used = _used(config, facts, gpus)
@@ -102,6 +107,12 @@ def _span(shortest_s: float, longest_s: float) -> str:
 
 def _used(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> Parallelism:
     return parallelism(facts, config.engine, len(gpus), min(gpu.total for gpu in gpus))
+
+
+def _fits(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> bool:
+    """Return whether the weights take less than all the memory of the GPUs that share them."""
+    room = min(gpu.total for gpu in gpus) * _used(config, facts, gpus).gpus_per_replica
+    return facts.loaded_bytes(str(config.engine.get("dtype", "auto"))) < room
 
 
 def _context(findings: Findings, facts: ModelFacts) -> str:

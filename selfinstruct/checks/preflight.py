@@ -122,14 +122,17 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 engine = engine_arguments(config.model, config.engine, config.regenerate)
                 check_memory(_facts(str(config.regenerate.model), None, engine), engine, findings.hardware)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
+        refused = tuner is not None
         if tuner is not None:
             with findings.noting():
                 findings.tuning = tuning_preview.read(tuner)
+                refused = False
         chosen = findings.tuning.arguments if findings.tuning else {}
         tuned_weights = 0
-        if tuned:
+        if tuned and not refused:  # A tuning that is refused takes no disk.
             with findings.noting():
                 tuned_weights = _tuned_weights(config.tune.model, findings.facts)
+        if tuned:
             with findings.noting():
                 _check_judge(config, findings.hardware)
         findings.estimate = estimate(

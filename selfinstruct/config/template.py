@@ -14,7 +14,7 @@ from selfinstruct.config.schema import Config
 
 _TOP = """\
 # Configuration of a selfinstruct run:   selfinstruct run {name}.yaml
-# Options that are commented out show their defaults.
+# Options that are commented out show their defaults; those of `engine` and `tune` are examples.
 
 """
 _EXAMPLES = {

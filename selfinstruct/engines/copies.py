@@ -66,9 +66,15 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
     """
     started = [await startup.in_lasting_thread(functools.partial(make, 0), _end)]
     try:
-        others = [startup.in_lasting_thread(functools.partial(make, index), _end) for index in range(1, number)]
-        outcomes = await asyncio.gather(*others, return_exceptions=True)
-        started += [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        starts = [startup.in_lasting_thread(functools.partial(make, index), _end) for index in range(1, number)]
+        others = [asyncio.ensure_future(start) for start in starts]
+        try:
+            outcomes = await asyncio.gather(*others, return_exceptions=True)
+        except BaseException:  # Cancelled: those that have started must end, too.
+            outcomes = await asyncio.gather(*others, return_exceptions=True)
+            raise
+        finally:
+            started += [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome

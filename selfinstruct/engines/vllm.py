@@ -222,7 +222,12 @@ class VLLMEngine(TokenizedPrompts):
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request; see `Engine.generate`."""
-        ids = self.encode(request.prompt)
+        try:
+            ids = self.encode(request.prompt)
+        except SelfInstructError:
+            raise
+        except Exception as error:  # A chat template or a tokenizer may raise anything; other prompts may do.
+            raise RequestFailed("refused", f"{type(error).__name__}: {error}"[:500]) from error
         if len(ids) + request.sampling.max_tokens > self.context_length:
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)

@@ -119,3 +119,22 @@ async def test_one_that_cannot_be_ended_leaves_no_other_alive() -> None:
 
     with pytest.raises(ValueError, match="no room"):
         await copies.start(make, 3)
+
+
+async def test_a_start_that_is_cancelled_ends_the_copies_that_have_started() -> None:
+    played = [Played(number) for number in range(3)]
+    slow = threading.Event()
+
+    def make(number: int) -> Any:
+        if number == 2:
+            slow.wait(10)
+        return played[number]
+
+    starting = asyncio.ensure_future(copies.start(make, 3))
+    await asyncio.sleep(0.3)
+    starting.cancel()
+    slow.set()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.sleep(0.3)
+    assert [engine.ended for engine in played] == [1, 1, 1]
