@@ -74,6 +74,7 @@ def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapp
 
 def _run(step: Step, logs: Path, limit: float, environment: Mapping[str, str]) -> dict[str, Any]:
     measured, log = logs / f"{step.name}.jsonl", logs / f"{step.name}.log"
+    measured.unlink(missing_ok=True)  # Of an earlier night in the same folder.
     memory_before = leftovers.gpu_bytes()
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as said:
