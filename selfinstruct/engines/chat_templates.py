@@ -174,13 +174,11 @@ def render(
 
 def _rendered(tokenizer: Any, messages: list[Message], template: str | None, **options: Any) -> str:
     """Render a probe; a template that refuses it writes nothing."""
-    from jinja2 import TemplateError
-
     options = {"add_generation_prompt": False, "enable_thinking": False} | options
     used = {name: value for name, value in options.items() if value is not None}
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **used))
-    except TemplateError:
+    except Exception:  # noqa: BLE001 - a template is a program: it raises Python's own errors too, 1/0 for example.
         return ""
 
 

@@ -79,7 +79,13 @@ def test_a_template_may_write_the_end_of_a_turn_only_before_the_next_one(tmp_pat
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ messages[0].content }}", "{{ raise_exception('a system message first') }}", "{{ messages[9].content }}"],
+    [
+        "{{ messages[0].content }}",
+        "{{ raise_exception('a system message first') }}",
+        "{{ messages[9].content }}",
+        "{{ messages[0]['content'] + 5 }}",
+        "{{ 1/0 }}",
+    ],
 )
 def test_a_template_that_writes_no_end_or_cannot_be_used_is_not_the_models_own(template: str, tmp_path: Path) -> None:
     tokenizer = prompts("qwen3", tmp_path).tokenizer
