@@ -248,22 +248,29 @@ def _kv_bytes(text: Any) -> int:
 
 
 def _numbers(folder: Path, files: Mapping[str, int]) -> dict[str, int]:
-    """Return how many numbers the safetensors in a folder hold, by type, from their headers alone."""
+    """Return how many numbers the safetensors in a folder hold, by type; none where any of their headers is broken."""
     total: dict[str, int] = {}
     for name in files:
-        if not name.endswith(".safetensors"):
+        tensors = _header(folder / name) if name.endswith(".safetensors") else None
+        if tensors is None:
             return {}
-        for tensor in _header(folder / name).values():
-            count = math.prod(tensor["shape"])
-            total[tensor["dtype"]] = total.get(tensor["dtype"], 0) + count
+        for kind, count in tensors:
+            total[kind] = total.get(kind, 0) + count
     return total
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """Return the tensors that a safetensors file's header lists; none if it cannot be read."""
+def _header(path: Path) -> list[tuple[str, int]] | None:
+    """Return the type and size of each tensor that a safetensors file's header lists; None if it cannot be read."""
     try:
         with path.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    except (OSError, ValueError, MemoryError, OverflowError):
-        return {}
-    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+        tensors = [(t["dtype"], t["shape"]) for name, t in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, MemoryError, OverflowError, RecursionError, AttributeError, TypeError, KeyError):
+        return None
+    if not all(isinstance(kind, str) and _is_shape(shape) for kind, shape in tensors):
+        return None
+    return [(kind, math.prod(shape)) for kind, shape in tensors]
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)

@@ -102,3 +102,23 @@ def test_vision_weights_are_seen() -> None:
 
     facts = facts_of_config(Gemma3Config(), name="gemma")
     assert facts.vision and facts.kv_bytes_per_token > 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        '{"w": 3}',
+        '{"w": {"shape": [2]}}',
+        '{"w": {"dtype": "BF16"}}',
+        '{"w": {"dtype": "BF16", "shape": ["2"]}}',
+        '{"w": {"dtype": "BF16", "shape": [-2]}}',
+        "[" * 200_000,
+    ],
+    ids=["list", "number", "no type", "no shape", "text", "negative", "nested"],
+)
+def test_one_broken_shard_leaves_the_size_to_the_configuration(header: str, tmp_path: Path) -> None:
+    good = '{"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}'
+    for name, text in (("model-1.safetensors", good), ("model-2.safetensors", header)):
+        (tmp_path / name).write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    assert model_facts(folder_of(tmp_path, LLAMA_70B)).parameters == 70_553_706_496
