@@ -123,17 +123,15 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 check_memory(_facts(str(config.regenerate.model), None, engine), engine, findings.hardware)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
         refused = tuner is not None
-        if tuner is not None:
-            with findings.noting():
-                findings.tuning = tuning_preview.read(tuner)
-                refused = False
-        chosen = findings.tuning.arguments if findings.tuning else {}
-        tuned_weights = 0
-        if tuned and not refused:  # A tuning that is refused takes no disk.
-            with findings.noting():
+        with findings.noting():
+            findings.tuning = tuning_preview.read(tuner) if tuner else None
+            refused = False
+        chosen, tuned_weights = findings.tuning.arguments if findings.tuning else {}, 0
+        with findings.noting():
+            if tuned and not refused:  # A tuning that is refused takes no disk.
                 tuned_weights = _tuned_weights(config.tune.model, findings.facts)
-        if tuned:
-            with findings.noting():
+        with findings.noting():
+            if tuned:
                 _check_judge(config, findings.hardware)
         findings.estimate = estimate(
             config.num_instructions,

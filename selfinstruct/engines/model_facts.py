@@ -123,15 +123,16 @@ def read_config(model: str, revision: str | None = None, *, trust_remote_code: b
     folder = hub.small_files(resolve_model(model), revision)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # On values of a wrong type transformers may raise anything.
         if "trust_remote_code" in str(error):
             raise ConfigError(
                 f"model {model!r} brings code of its own; read it, and allow it with --engine.trust-remote-code"
             ) from error
         try:
             return PreTrainedConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, AttributeError) as unreadable:
-            raise ConfigError(f"model {model!r}: its config.json cannot be read: {unreadable}") from error
+        except Exception as unreadable:  # noqa: BLE001 - likewise
+            reason = " ".join(str(unreadable).split())
+            raise ConfigError(f"model {model!r}: its config.json cannot be read: {reason:.300}") from error
 
 
 def facts_of_config(
@@ -212,8 +213,8 @@ def quantization_of(config: Any) -> str | None:
     settings = getattr(config, "quantization_config", None)
     if settings is None:
         return None
-    values = settings if isinstance(settings, dict) else settings.to_dict()
-    return str(values.get("quant_method") or "unknown")
+    values = settings.to_dict() if hasattr(settings, "to_dict") else settings
+    return str((isinstance(values, dict) and values.get("quant_method")) or "unknown")
 
 
 def _dtype(config: Any, numbers: Mapping[str, int] | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.engines.model_facts import facts_of_config, model_facts
+from selfinstruct.errors import ConfigError
 from tests import tiny_model
 
 LLAMA_70B = {
@@ -122,3 +123,32 @@ def test_one_broken_shard_leaves_the_size_to_the_configuration(header: str, tmp_
     for name, text in (("model-1.safetensors", good), ("model-2.safetensors", header)):
         (tmp_path / name).write_bytes(len(text).to_bytes(8, "little") + text.encode())
     assert model_facts(folder_of(tmp_path, LLAMA_70B)).parameters == 70_553_706_496
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"num_attention_heads": "4"},
+        {"num_attention_heads": 0},
+        {"hidden_size": 64.5},
+        {"rope_scaling": "x"},
+        {"layer_types": "full"},
+        {"quantization_config": "awq"},
+        {"quantization_config": ["awq"]},
+    ],
+)
+def test_a_configuration_with_values_of_a_wrong_type_is_one_error_or_read(
+    hostile: dict[str, Any], tmp_path: Path
+) -> None:
+    values = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(values | hostile))
+    try:
+        assert model_facts(str(tmp_path)).architecture == "LlamaForCausalLM"
+    except ConfigError as error:
+        assert "config.json cannot be read" in str(error) and "\n" not in str(error)
+
+
+def test_a_configuration_that_is_nested_too_deep_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a": ' + "[" * 20_000 + "]" * 20_000 + "}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        model_facts(str(tmp_path))
