@@ -9,8 +9,8 @@ LAST_WORDS = "SELFINSTRUCT_ENGINE_LAST_WORDS"
 """File to which the engine's processes append the errors of vLLM's log."""
 
 EXIT_CODE_FILE = "_SELFINSTRUCT_EXIT_CODE_FILE"
-"""File into which a stage writes its exit code and its error. accelerate, which starts some stages, makes 1 of every
-code."""
+"""File into which a stage writes its exit code and its error, which the chain then says. accelerate, which starts some
+stages, makes 1 of every code."""
 
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
 """Set by `--debug`. Stages that run as separate processes inherit it."""

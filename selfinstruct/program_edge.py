@@ -45,11 +45,11 @@ def run_program(
     except passes:
         raise
     except Interrupted as stopped:
-        if _is_first_to_fail(stopped.exit_code) and EXIT_CODE_FILE not in os.environ:  # Otherwise the chain says it.
+        if _says_itself(stopped.exit_code):
             _say(str(stopped))
         return stopped.exit_code
     except KeyboardInterrupt:
-        _is_first_to_fail(128 + signal.SIGINT)
+        _says_itself(128 + signal.SIGINT)
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of our stdout (for example head) has ended. That is not an error.
@@ -59,7 +59,7 @@ def run_program(
         code = error.exit_code if isinstance(error, SelfInstructError) else _UNEXPECTED
         if debugging():
             traceback.print_exc()
-        if _is_first_to_fail(code, message_of(error)):
+        if _says_itself(code, message_of(error)):
             _say(prefix + message_of(error))
         return code
     return 0
@@ -89,18 +89,19 @@ def _is_one_of_several() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def _is_first_to_fail(code: int, message: str = "") -> bool:
-    """Return whether this process is the first to fail. Write its exit code and error for the chain that started it.
+def _says_itself(code: int, message: str = "") -> bool:
+    """Return whether this process is to write its message itself.
 
-    Without a file for the exit code nobody knows which process was first. Then only the main process writes a message.
+    A stage hands its exit code and its message to the chain that started it: only the first of its processes that fails
+    does, and the chain says it, once. Without a chain nobody knows which process was first; then the main one speaks.
     """
-    if (path := os.environ.get(EXIT_CODE_FILE)) is not None:
-        try:
-            with Path(path).open("x") as stream:
-                stream.write(f"{code}\n{message}")
-        except FileExistsError:
-            return False
-        except OSError:  # The chain has ended and removed its folder.
-            return True
+    if (path := os.environ.get(EXIT_CODE_FILE)) is None:
+        return not _is_one_of_several() or os.environ.get("RANK", "0") == "0"
+    try:
+        with Path(path).open("x") as stream:
+            stream.write(f"{code}\n{message}")
+    except FileExistsError:
+        return False
+    except OSError:  # The chain has ended and removed its folder.
         return True
-    return not _is_one_of_several() or os.environ.get("RANK", "0") == "0"
+    return False

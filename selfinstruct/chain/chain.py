@@ -82,8 +82,8 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     stage(next(titles))
     try:
         tuned = tune(config, plan)
-    except SelfInstructError:
-        after_failed_tuning(run, lambda: _evaluate_in_time(run, plan), lambda: report(run))
+    except SelfInstructError as error:
+        after_failed_tuning(run, error, lambda: _evaluate_in_time(run, plan), lambda: report(run))
         raise
     stage(next(titles))
     if tuned:
@@ -211,7 +211,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             run_stage([*command, *_overwrite(overwrite)], "tune")
         except SelfInstructError as error:
             output.path.mkdir(parents=True, exist_ok=True)
-            jsonl.write_text(output.failed, next(filter(None, getattr(error, "__notes__", ())), str(error)))
+            jsonl.write_text(output.failed, str(error))
             raise
         done.set()
 
@@ -285,20 +285,24 @@ def report(run: RunDirectory) -> Path:
     return path
 
 
-def after_failed_tuning(run: RunDirectory, evaluate: Callable[[], Any], report: Callable[[], Any]) -> None:
+def after_failed_tuning(
+    run: RunDirectory, error: Exception, evaluate: Callable[[], Any], report: Callable[[], Any]
+) -> None:
     """Do what can be done without a tuned model; what fails as well is only printed.
 
     Args:
         run: the run directory.
+        error: why there is none.
         evaluate: the base is evaluated alone.
         report: it begins with the failure.
     """
-    console.print(f"tune: it failed, see above; {run.dataset.path} is complete. The base is evaluated without it")
+    console.print(str(error), markup=False)
+    console.print(f"The dataset in {run.dataset.path} is complete. The base model is evaluated without a tuned one")
     for work in (evaluate, report):
         try:
             work()
-        except SelfInstructError as error:
-            console.print(str(error), markup=False)
+        except SelfInstructError as failure:
+            console.print(str(failure), markup=False)
 
 
 def _overwrite(wanted: bool) -> list[str]:
@@ -388,13 +392,14 @@ def _require_regenerable(generated: RunDirectory, stopped: StoppedError) -> None
 
 
 def _require_rows(counts: ExportCounts, min_rows: int, stopped: StoppedError) -> None:
-    """Raise `StoppedError` unless generation, which stopped early, left enough rows to tune on."""
+    """Say why generation stopped early; raise `StoppedError` unless it left enough rows to tune on."""
     rows = counts.rows[TRAIN] - counts.origins.get("seed", 0)
     if rows < min_rows:
         raise StoppedError(
             f"{stopped}\nThere are {rows} training rows, fewer than --limits.min-rows {min_rows}: "
             "not enough to go on to tuning"
         )
+    console.print(str(stopped), markup=False)
     console.print(f"generation stopped early; going on with its {rows} training rows")
 
 

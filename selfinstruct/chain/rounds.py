@@ -205,8 +205,8 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     stage(f"{title}: tune")
     try:
         chain.tune(this)
-    except SelfInstructError:
-        stages.after_failed_tuning(run, lambda: chain.evaluate(run), lambda: chain.report(run))
+    except SelfInstructError as error:
+        stages.after_failed_tuning(run, error, lambda: chain.evaluate(run), lambda: chain.report(run))
         raise
     stage(f"{title}: evaluate")
     chain.evaluate(run)
@@ -239,10 +239,11 @@ def _generate(config: Config, chain: Chain) -> RunState:
     run = RunDirectory.at(config.output_dir)
     try:
         chain.generate(config)
-    except StoppedError:
+    except StoppedError as stopped:
         state = run.state() if run.journal.exists() else RunState()
         if not isinstance(state.stopped, Saturated) or state.pending():
             raise
+        console.print(str(stopped), markup=False)
         console.print(
             f"{run.path} is saturated at {len(state.pool)} of {state.target} instructions: going on with them"
         )

@@ -38,8 +38,8 @@ def run_stage(
         seconds: how long the stage may take; default: as long as it needs.
 
     Raises:
-        SelfInstructError: it failed or was stopped; the error's kind follows from its exit code, and its note is the
-            stage's own message.
+        SelfInstructError: it failed or was stopped; the error's kind follows from its exit code, and the message
+            is the stage's own.
         Interrupted: a signal came, to this process or to the stage.
         TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
@@ -71,27 +71,26 @@ def run_stage(
             if not received:  # Else a person ends the chain, not the clock this stage alone.
                 shutil.rmtree(exit_code_file.parent)
                 raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
-    code, said = process.returncode, ""
+    code, message = process.returncode, ""
     if code and exit_code_file.exists():  # accelerate, which starts some stages, makes 1 of every code.
-        written, _, said = exit_code_file.read_text().partition("\n")
+        written, _, message = exit_code_file.read_text().partition("\n")
         code = int(written)
     shutil.rmtree(exit_code_file.parent)
     if received:
         raise Interrupted(received[0])
     if code:
-        raise _failure(name, code, said)
+        raise _failure(name, code, message)
 
 
-def _failure(name: str, code: int, said: str) -> BaseException:
-    """Return the error that a stage's exit code stands for; what the stage has said on stderr is its note."""
+def _failure(name: str, code: int, message: str) -> BaseException:
+    """Return the error that a stage's exit code stands for, with the stage's own message."""
     if code > 128:
         return Interrupted(code - 128)
     if code < 0:
         by = signal.Signals(-code).name
         return StoppedError(f"{name}: its process was killed by {by}; the same command continues")
-    error = _ERROR_OF.get(code, SelfInstructError)(f"{name} did not finish (exit code {code}); see the message above")
-    error.add_note(said)
-    return error
+    ended = f"{name} ended with exit code {code}; what it wrote is above"  # It broke down before it could say more.
+    return _ERROR_OF.get(code, SelfInstructError)(f"{name}: {message}" if message else ended)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -97,6 +97,7 @@ def test_sharded_weights_become_a_whole_model_as_good_as_that_of_two_plain_proce
 
 def test_the_exit_code_is_the_failing_process_own(folder, capfd):
     """accelerate turns every exit code into 1."""
-    with pytest.raises(ConfigError, match=r"tune did not finish \(exit code 2\)"):
+    said = "--eos_token '<nope>' is not in the model's vocabulary"
+    with pytest.raises(ConfigError, match=said):
         tune(folder, "failed", num_processes=2, eos_token="<nope>")
-    assert capfd.readouterr().err.count("--eos_token '<nope>' is not in the model's vocabulary") == 1
+    assert said not in capfd.readouterr().err, "the chain says it, once"

@@ -97,7 +97,7 @@ class Night:
         try:
             generate(config, start, reserve=reserve, clock=self, overwrite="--overwrite" in command)
         except StoppedError as error:
-            raise StoppedError("generate did not finish (exit code 3); see the message above") from error
+            raise StoppedError(f"generate: {error}") from error
 
     def regenerate(self, command: Sequence[str], values: dict[str, Any]) -> None:
         async def start() -> Engine:
@@ -200,18 +200,16 @@ def test_when_tuning_fails_the_base_is_evaluated_and_the_report_begins_with_the_
     real, run = night.tune, RunDirectory(tmp_path / "run")
 
     def fail(_: Sequence[str]) -> None:
-        error = InputError("tune did not finish (exit code 4); see the message above")
-        error.add_note("the training takes about 122 GiB, and the GPU has 80")
-        raise error
+        raise InputError("tune: the training takes about 122 GiB, and the GPU has 80")
 
     night.tune = fail  # type: ignore[method-assign]
-    with pytest.raises(InputError, match="tune did not finish"):
+    with pytest.raises(InputError, match="122 GiB"):
         chain.run_all(configure(num_instructions=20), clock=night)
     assert night.called == ["generate", "tune", "evaluate"]
     assert "the training takes about 122 GiB" in str(run.model.failure)
     found = lead(run.path)
     assert found.index("Tuning failed") < found.index("takes about 122 GiB") < found.index("It helped.")
-    assert "failed: the training takes" in str(status(run.path).stages["tune"].note)
+    assert "failed: tune: the training takes" in str(status(run.path).stages["tune"].note)
     night.tune = real  # type: ignore[method-assign]
     chain.run_all(configure(num_instructions=20), clock=night)
     assert run.model.failure is None and "Tuning failed" not in lead(run.path)

@@ -65,7 +65,7 @@ def wait_for_line(log: Path, seconds: float = 60) -> None:
     ],
 )
 def test_exit_codes_of_a_stage_are_those_of_the_chain(code: int, error: type[Exception], exit_code: int) -> None:
-    with pytest.raises(error, match=f"tune did not finish .exit code {code}.") as caught:
+    with pytest.raises(error, match=f"tune ended with exit code {code}; what it wrote is above") as caught:
         run_stage(child(f"raise SystemExit({code})"), "tune")
     assert caught.type is error
     assert caught.value.exit_code == exit_code  # type: ignore[attr-defined]
@@ -77,11 +77,10 @@ def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> N
         run_stage(child(code), "tune")
 
 
-def test_a_stages_own_message_comes_with_the_error() -> None:
+def test_a_stages_own_message_is_that_of_the_error() -> None:
     code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4\\nno rows\\nat all'); exit(1)"
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="^tune: no rows\nat all$"):
         run_stage(child(code), "tune")
-    assert caught.value.__notes__ == ["no rows\nat all"]
 
 
 def test_a_stage_that_was_killed_is_said_so_and_can_be_continued() -> None:
