@@ -49,7 +49,8 @@ def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapp
     """
     logs.mkdir(parents=True, exist_ok=True)
     leftovers.adopt_orphans()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     end = time.monotonic() + seconds
     bad = 0
     try:

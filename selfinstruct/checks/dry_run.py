@@ -6,18 +6,21 @@ The text is a configuration file: everything else is in comments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from selfinstruct.checks import speed
 from selfinstruct.checks.estimate import ACCEPTED_SHARE, Estimate, trained_tokens
+from selfinstruct.checks.model_fit import room
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism
-from selfinstruct.hardware import Gpu, free_disk
+from selfinstruct.hardware import Gpu, Hardware, free_disk
 from selfinstruct.text import duration, size_text, visible
+from tuning.training.launch import processes_of
 
 
 def text(config: Config, findings: Findings) -> str:
@@ -35,11 +38,11 @@ def text(config: Config, findings: Findings) -> str:
     if not prompts:
         why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
-    parts += [_comment(_plan(config, findings)), _comment(_expectations(config, findings))]
+    parts += [_comment(_plan(config.engine, findings)), _comment(_expectations(config, findings))]
     return "\n".join(part for part in parts if part)
 
 
-def _plan(config: Config, findings: Findings) -> Iterator[str]:
+def _plan(engine: Mapping[str, Any], findings: Findings) -> Iterator[str]:
     """Yield what runs where."""
     facts, gpus = findings.facts, findings.hardware.gpus
     if facts is None:
@@ -50,8 +53,8 @@ def _plan(config: Config, findings: Findings) -> Iterator[str]:
     yield f"  model        {visible(facts.name)}: {size}"
     yield f"  GPUs         {_gpus_text(gpus)}"
     style = f", prompts in the style `{findings.steps.style}`" if findings.steps else ""
-    copies = _copies(_used(config, facts, gpus)) if gpus else "on the CPU"
-    fits = not gpus or _fits(config, facts, gpus)
+    copies = _copies(_used(engine, facts, findings.hardware)) if gpus else "on the CPU"
+    fits = not gpus or room(facts, engine, findings.hardware) > 0
     yield f"  generation   {copies}, {_context(findings, facts)}{style}" if fits else "  generation   it does not fit"
     if findings.tuning is not None:
         yield f"  tuning       {findings.tuning.reason or findings.tuning.method}"
@@ -77,26 +80,28 @@ def _expectations(config: Config, findings: Findings) -> Iterator[str]:
 
 def _times(config: Config, findings: Findings, expected: Estimate) -> Iterator[str]:
     """Yield the speed, and the time that follows from it."""
-    facts, gpus = findings.facts, findings.hardware.gpus
+    facts, hardware = findings.facts, findings.hardware
     if facts is None or not facts.weight_bytes:
         yield "  time         unknown: the size of the model is not known here"
         return
-    if gpus and not _fits(config, facts, gpus):
-        yield "  time         unknown: the model does not fit into these GPUs"
-        return
-    if gpus:
-        used = _used(config, facts, gpus)
-        written = speed.tokens_per_s(facts, expected.request, gpus[0], used, config.max_in_flight)
-        why = "from the GPU's data sheet" if speed.known(gpus[0]) else "of an unknown GPU, which counts as slow"
+    gpu = min(hardware.gpus, key=lambda gpu: gpu.total, default=None)
+    if gpu is not None:
+        if room(facts, config.engine, hardware) <= 0:
+            yield "  time         unknown: the model does not fit into these GPUs"
+            return
+        used = _used(config.engine, facts, hardware)
+        written = speed.tokens_per_s(facts, expected.request, gpu, used, config.max_in_flight)
+        why = "from the GPU's data sheet" if speed.known(gpu) else "of an unknown GPU, which counts as slow"
     else:
         written, why = speed.cpu_tokens_per_s(facts.weight_bytes), "from the demo model on two cores"
     yield f"  speed        {written.low:,.0f} to {written.high:,.0f} tokens/s written: a rough range, {why}"
     tokens = expected.completion_tokens
     times = f"{_span(tokens / written.high, tokens / written.low)} of generation"
-    if findings.tuning is not None and gpus and config.tune.model is None:
+    if findings.tuning is not None and gpu is not None and config.tune.model is None:
         trained = trained_tokens(config.num_instructions, config.tune.arguments)
         adapter = findings.tuning.method != "full"
-        training = speed.tuning_s(facts, trained, gpus[0], num_gpus=len(gpus), adapter=adapter)
+        processes, _ = processes_of(config.tune, len(hardware.gpus))
+        training = speed.tuning_s(facts, trained, gpu, num_gpus=processes, adapter=adapter)
         times += f", {_span(training.low, training.high)} of training"
     yield f"  time         {times}; starts and the evaluation add minutes"
 
@@ -105,14 +110,8 @@ def _span(shortest_s: float, longest_s: float) -> str:
     return "under a minute" if longest_s < 60 else f"{duration(shortest_s)} to {duration(longest_s)}"
 
 
-def _used(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> Parallelism:
-    return parallelism(facts, config.engine, len(gpus), min(gpu.total for gpu in gpus))
-
-
-def _fits(config: Config, facts: ModelFacts, gpus: Sequence[Gpu]) -> bool:
-    """Return whether the weights take less than all the memory of the GPUs that share them."""
-    room = min(gpu.total for gpu in gpus) * _used(config, facts, gpus).gpus_per_replica
-    return facts.loaded_bytes(str(config.engine.get("dtype", "auto"))) < room
+def _used(engine: Mapping[str, Any], facts: ModelFacts, hardware: Hardware) -> Parallelism:
+    return parallelism(facts, engine, len(hardware.gpus), hardware.gpu_bytes)
 
 
 def _context(findings: Findings, facts: ModelFacts) -> str:

@@ -98,17 +98,18 @@ def trained_tokens(num_instructions: int, arguments: Mapping[str, Any]) -> float
     return num_instructions * (INSTRUCTION_TOKENS + INSTANCE_TOKENS) * float(arguments.get("num_train_epochs", 3))
 
 
-def tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int) -> int:
+def tuned_bytes(arguments: Mapping[str, Any], weight_bytes: int, trained: int = 0) -> int:
     """Return the disk of a tuning in bytes: the model at 2 bytes a parameter, and checkpoints while it trains.
 
-    A checkpoint of full fine-tuning holds float32 weights and two moments of Adam, 12 bytes a parameter; one of an
-    adapter is small.
+    A checkpoint holds what is trained in float32 and two moments of Adam, 12 bytes a parameter. An adapter is also kept
+    beside the merged model.
 
     Args:
         arguments: TRL's.
-        weight_bytes: size of the model that is tuned; 0: not known, or nothing is tuned.
+        weight_bytes: size of the model that is tuned, in 16 bits; 0: not known, or nothing is tuned.
+        trained: parameters of the adapter, if one is trained; 0: not known, and they count as few.
     """
-    per_parameter = 4 if arguments.get("save_only_model") else 12
-    small = arguments.get("use_peft") or arguments.get("save_strategy") == "no"
-    checkpoints = 0 if small else _KEPT_CHECKPOINTS * per_parameter * weight_bytes // 2
-    return weight_bytes + checkpoints
+    adapter = bool(arguments.get("use_peft"))
+    checkpoint = (trained if adapter else weight_bytes // 2) * (4 if arguments.get("save_only_model") else 12)
+    checkpoints = 0 if arguments.get("save_strategy") == "no" else _KEPT_CHECKPOINTS * checkpoint
+    return weight_bytes + checkpoints + (4 * trained if adapter else 0)

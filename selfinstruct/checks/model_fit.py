@@ -58,6 +58,19 @@ def read_tokenizer(
         return None
 
 
+def room(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> float:
+    """Return the bytes that the weights of a copy leave of what vLLM takes of its GPUs; 0 or less: they do not fit.
+
+    Args:
+        facts: of the model.
+        engine: vLLM's engine arguments.
+        hardware: of a machine with GPUs.
+    """
+    smallest = hardware.gpu_bytes
+    used = parallelism(facts, engine, len(hardware.gpus), smallest).gpus_per_replica
+    return float(engine.get("gpu_memory_utilization", GPU_SHARE)) * smallest * used - loaded_bytes(facts, engine)
+
+
 def check_memory(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> None:
     """Check that the weights fit, and that no other program holds the memory that vLLM asks for.
 
@@ -87,7 +100,7 @@ def check_memory(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
             f"engine: a copy of the model is to take {used} GPUs, and {len(hardware.gpus)} can be used here; lower "
             "--engine.tensor-parallel-size or --engine.pipeline-parallel-size"
         )
-    if weights >= share * smallest * used:
+    if room(facts, engine, hardware) <= 0:
         raise ConfigError(
             f"model {model!r}: its weights take {size_text(weights)}, and {used} GPU(s) of "
             f"{size_text(smallest)} leave {size_text(share * smallest * used)} to vLLM; choose a smaller or "

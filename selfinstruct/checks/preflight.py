@@ -126,7 +126,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             findings.tuning = tuning_preview.read(tuner) if tuner else None
             refused = False
-        chosen, tuned_weights = findings.tuning.arguments if findings.tuning else {}, 0
+        tuning, tuned_weights = findings.tuning or TuningPreview(method=""), 0
         with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
                 tuned_weights = _tuned_weights(config.tune.model, findings.facts)
@@ -138,7 +138,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             config.proposal,
             config.instances,
             prompts,
-            tuned_bytes({**chosen, **config.tune.arguments}, tuned_weights),
+            tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
         )
         if run is not None:
             with findings.noting():
@@ -258,4 +258,7 @@ def _tuned_weights(model: str | None, generator: ModelFacts | None) -> int:
         ConfigError: there is no such model, or it cannot be reached.
     """
     facts = generator if model is None else model_facts(model)
-    return facts.weight_bytes if facts else 0
+    if facts is None:
+        return 0
+    # Weights that are stored in fewer bits are tuned, and saved, in 16.
+    return 2 * facts.parameters if facts.quantization and facts.parameters else facts.weight_bytes

@@ -24,11 +24,13 @@ class TuningPreview:
     Attributes:
         method: `full`, `lora` or `qlora`.
         reason: why, with the memory that it takes on each GPU; empty on a CPU.
+        trained: parameters that are trained; 0 on a CPU.
         arguments: TRL's arguments that follow from it.
     """
 
     method: str
     reason: str = ""
+    trained: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 

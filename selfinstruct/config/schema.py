@@ -255,7 +255,7 @@ class Tune(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     model: str | None = Field(None, description="Model to tune; default: the generator.")
-    num_processes: int | None = Field(None, ge=1, description="Processes of `accelerate launch`; default: one per GPU.")
+    num_processes: int | None = Field(None, ge=1, description="Processes; default: 1, 2, 4 or 8, each on a GPU.")
     accelerate_config: str | None = Field(
         None, description="Launch with this file of `accelerate config`: FSDP, DeepSpeed, several machines."
     )

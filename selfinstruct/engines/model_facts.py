@@ -171,7 +171,7 @@ def facts_of_config(
         kv_heads=_first(text, "num_key_value_heads") or heads,
         kv_bytes_per_token=_kv_bytes(text),
         context_length=context_length(config),
-        experts=_first(text, *_EXPERTS.split()),
+        experts=experts(config),
         experts_per_token=_first(text, "num_experts_per_tok", "num_experts_per_token"),
         vision=getattr(config, "vision_config", None) is not None,
     )
@@ -187,6 +187,11 @@ def count_parameters(config: Any) -> int:
             return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, NotImplementedError):
         return 0
+
+
+def experts(config: Any) -> int:
+    """Return the number of experts of each layer; 0 where the model is not a mixture of experts."""
+    return _first(config.get_text_config(), *_EXPERTS.split())
 
 
 def context_length(config: Any) -> int | None:

@@ -138,7 +138,7 @@ def sentence(stop: Stop) -> str:
 
 
 def _saturation_sentence(stop: Saturated) -> str:
-    bad = [f"{count:,} {kind}" for kind, count in _degenerate(stop).items() if count]
+    bad = [f"{count:,} {_KINDS[kind]}" for kind, count in _degenerate(stop).items() if count]
     among = f"{' and '.join(bad)} among the {stop.window:,} completions" if bad else ""
     if stop.cause == "degenerate":
         return f"saturated: the model hardly answers any more: {among} of the last proposals"
@@ -175,6 +175,9 @@ def _saturation_remedy(stop: Saturated) -> str:
     )
 
 
+_KINDS = {"empty": "without a candidate", "repeated": "repeated", "truncated": "truncated"}
+"""The kinds of degenerate completions in words."""
+
 _CHANGE = {
     "empty": "look at the answers in the journal, and try another --prompting or another model",
     "repeated": "a higher --proposal.temperature or --proposal.presence-penalty, or another model",
@@ -186,6 +189,8 @@ _CHANGE = {
 def left_over(state: RunState, target: int) -> str:
     """Return a sentence on what the run has in spite of the stop."""
     waiting = len(state.pending())
+    if not state.pool:
+        return f"None of {target:,} instructions was accepted, so there is nothing to export"
     return f"{len(state.pool):,} of {target:,} instructions were accepted, and can be exported as they are" + (
         f"; {waiting:,} of them still wait for their instances" if waiting else ""
     )

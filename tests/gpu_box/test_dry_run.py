@@ -83,3 +83,9 @@ def test_a_70b_is_divided_and_one_that_cannot_be_tuned_is_refused_in_time(tmp_pa
     done = alone.run("run", "night.yaml", "--dry-run")
     assert done.returncode == 2
     assert "its weights take 131" in done.stderr and "the training does not fit" in done.stderr
+    assert "max_length" not in done.stderr, "the weights alone take more"
+    shown = planned(done.stdout)
+    assert (
+        shown["generation"] == "it does not fit" and shown["time"] == "unknown: the model does not fit into these GPUs"
+    )
+    assert "speed" not in shown and "tuning" not in shown["disk"]

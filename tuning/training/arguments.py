@@ -22,7 +22,7 @@ from typing import Any, Literal
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from selfinstruct.config.load import load_yaml
-from selfinstruct.engines.model_facts import read_config
+from selfinstruct.engines.model_facts import experts, read_config
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import UNSEEN
 from tuning.training import method
@@ -121,8 +121,9 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     unknown = [name for name in by_user if name not in parser.names]
     if unknown:
         raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
-    choice = _choose(by_user, planned or device)
-    chosen = dict(choice.arguments) if choice else {}
+    config = _model_config(by_user)
+    choice = _choose(config, by_user, planned or device)
+    chosen = dict(choice.arguments) if choice else _without_choice(config, by_user)
     parser.set_defaults_with_config(**(chosen | defaults(chosen | by_user, device) | in_file))
     with _trl_refuses():
         values = vars(parser.parse_args(list(argv)))
@@ -153,22 +154,37 @@ def here() -> Device:
     )
 
 
-def _choose(by_user: Mapping[str, Any], device: Device) -> Choice | None:
-    """Choose the method by the model's configuration; None on a CPU, and where the model cannot be sized.
+_UNREADABLE = (ConfigError, OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RuntimeError)
+"""What is wrong with the model, or with an argument, is said where it is loaded or made."""
 
-    What is wrong with the model, or with an argument, is said where it is loaded or made.
-    """
-    if not device.cuda or not device.memory or by_user.get("use_cpu") or not by_user.get("model_name_or_path"):
+
+def _model_config(by_user: Mapping[str, Any]) -> Any:
+    """Return the configuration of the model that is tuned; None where it cannot be read."""
+    if not by_user.get("model_name_or_path"):
+        return None
+    trusts, revision = bool(by_user.get("trust_remote_code")), by_user.get("model_revision")
+    try:
+        return read_config(str(by_user["model_name_or_path"]), revision, trust_remote_code=trusts)
+    except _UNREADABLE:
+        return None
+
+
+def _choose(config: Any, by_user: Mapping[str, Any], device: Device) -> Choice | None:
+    """Choose the method by the model's configuration; None on a CPU, and where the model cannot be sized."""
+    if config is None or not device.cuda or not device.memory or by_user.get("use_cpu"):
         return None
     adapter = {name: by_user[name] for name in _arguments_in(ModelConfig) if name in by_user}
     trusts = bool(by_user.get("trust_remote_code"))
     try:
-        revision = by_user.get("model_revision")
-        config = read_config(str(by_user["model_name_or_path"]), revision, trust_remote_code=trusts)
         sizes = method.sizes_of(config, {**adapter, "use_peft": True}, trust_remote_code=trusts)
-    except (ConfigError, OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RuntimeError):
+    except _UNREADABLE:
         return None
     return method.choose(sizes, by_user, device)
+
+
+def _without_choice(config: Any, by_user: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that follow from the model where no method is chosen."""
+    return dict(method.OF_EXPERTS) if config is not None and by_user.get("use_peft") and experts(config) > 1 else {}
 
 
 def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:

@@ -21,6 +21,8 @@ _OURS = {
     "overwrite": "--overwrite of the command",
 }
 
+STEP_ROWS = 8
+"""Rows of an optimizer step, TRL's default on one GPU."""
 
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
@@ -52,8 +54,8 @@ def tune_command(
         dataset_dir: folder of the exported dataset.
         output_dir: folder of the tuned model.
         eval_tasks: the tasks of the later evaluation, as in `evaluate.tasks`; training rows are compared with them.
-        num_processes: used unless `tune.num_processes` or `tune.accelerate_config` is set; default: one per GPU, or
-            one without GPUs.
+        num_processes: used unless `tune.num_processes` or `tune.accelerate_config` is set; default: see
+            `dividing_processes`.
 
     Raises:
         ConfigError: the section has an argument that the run itself decides, or names a model or a file that does
@@ -83,7 +85,7 @@ def _launcher(tune: Tune, num_processes: int | None) -> list[str]:
             )
         processes = [f"--num_processes={tune.num_processes}"] if tune.num_processes else []
         return ["accelerate.commands.launch", f"--config_file={tune.accelerate_config}", *processes, "--module"]
-    processes_here = tune.num_processes or num_processes or max(1, num_gpus())
+    processes_here = tune.num_processes or num_processes or dividing_processes(num_gpus())
     if processes_here == 1:
         return []
     # accelerate warns about what is not set here; precision is TRL's argument.
@@ -99,8 +101,19 @@ def processes_of(tune: Tune, gpus: int) -> tuple[int, bool]:
         gpus: how many there are.
     """
     settings = load_yaml(Path(tune.accelerate_config)) if tune.accelerate_config is not None else {}
-    processes = tune.num_processes or int(settings.get("num_processes") or max(1, gpus))
+    processes = tune.num_processes or int(settings.get("num_processes") or dividing_processes(gpus))
     return processes, str(settings.get("distributed_type", "")).upper() in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+
+def dividing_processes(gpus: int) -> int:
+    """Return how many processes train on a machine: one per GPU, as long as a step's rows can be divided among them.
+
+    With another number a step would have other rows, and what is learnt would depend on the machine.
+
+    Args:
+        gpus: how many there are; 0: the training runs on the CPU, in one process.
+    """
+    return max(number for number in range(1, STEP_ROWS + 1) if STEP_ROWS % number == 0 and number <= max(1, gpus))
 
 
 def num_gpus() -> int:

@@ -28,12 +28,11 @@ from selfinstruct.engines.model_facts import facts_of_config
 from selfinstruct.errors import ConfigError
 from selfinstruct.text import GIB
 from tuning.training import memory
+from tuning.training.launch import STEP_ROWS
 from tuning.training.memory import Estimate, MemorySettings, ModelSize
 
 SHARE = 0.8
 """Share of a GPU that an estimate may take: kernels need workspace, and memory gets fragmented."""
-STEP_ROWS = 8
-"""Rows of an optimizer step, TRL's default on one GPU."""
 
 _MAX_LENGTH = 1024
 """TRL's default of `max_length`."""
@@ -41,8 +40,8 @@ _OPTIMIZER = "adamw_torch_fused"
 """TRL's default of `optim`."""
 
 LORA: Mapping[str, Any] = {"use_peft": True, "lora_target_modules": ["all-linear"]}
-_OF_EXPERTS: Mapping[str, Any] = {"lora_dropout": 0.0}
-"""PEFT can drop nothing out between an adapter and experts that are stored as one tensor."""
+OF_EXPERTS: Mapping[str, Any] = {"lora_dropout": 0.0}
+"""For an adapter of a mixture of experts: PEFT can drop nothing out before experts that are stored as one tensor."""
 
 Name = Literal["full", "lora", "qlora"]
 
@@ -102,6 +101,7 @@ class Choice:
         shared: FSDP2 divides the model among the processes.
         reason: why it was chosen: a sentence.
         needed: bytes on each GPU.
+        trained: parameters that are trained.
         arguments: the defaults of the training that follow.
     """
 
@@ -109,6 +109,7 @@ class Choice:
     shared: bool = False
     reason: str = ""
     needed: Estimate | None = None
+    trained: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -141,7 +142,7 @@ def sizes_of(config: Any, adapter: Mapping[str, Any], *, trust_remote_code: bool
     from trl import ModelConfig, get_peft_config
 
     stored = facts_of_config(config, name="")
-    peft_config = get_peft_config(ModelConfig(**{**LORA, **(_OF_EXPERTS if stored.moe else {}), **adapter}))
+    peft_config = get_peft_config(ModelConfig(**{**LORA, **(OF_EXPERTS if stored.moe else {}), **adapter}))
     lora = memory.model_size(config, peft_config, quantized=True, trust_remote_code=trust_remote_code)
     return Sizes(
         full=memory.model_size(config, trust_remote_code=trust_remote_code),
@@ -179,7 +180,14 @@ def choose(sizes: Sizes, by_user: Mapping[str, Any], device: Device) -> Choice:
         reason += "; " + ", ".join(f"{c} would take {c.needed.total / GIB:.1f}" for c in before)
     if chosen.name != "full" and sizes.quantization:
         reason += f"; the model's weights are quantized ({sizes.quantization}) and cannot be trained themselves"
-    return Choice(chosen.name, chosen.shared, reason, chosen.needed, _arguments(chosen, sizes, by_user))
+    return Choice(
+        chosen.name,
+        chosen.shared,
+        reason,
+        chosen.needed,
+        _size(chosen.name, sizes).trained,
+        _arguments(chosen, sizes, by_user),
+    )
 
 
 def _as_the_user_shares_it(sizes: Sizes, by_user: Mapping[str, Any], device: Device) -> Choice:
@@ -187,7 +195,8 @@ def _as_the_user_shares_it(sizes: Sizes, by_user: Mapping[str, Any], device: Dev
     if by_user.get("use_peft"):
         name = "qlora" if _quantizes(by_user) else "lora"
     chosen = _fitted(name, True, sizes, by_user, device)
-    return Choice(name, False, f"{chosen}, as you set it up", chosen.needed, _arguments(chosen, sizes, by_user))
+    reason, trained = f"{chosen}, as you set it up", _size(name, sizes).trained
+    return Choice(name, False, reason, chosen.needed, trained, _arguments(chosen, sizes, by_user))
 
 
 def _allowed(sizes: Sizes, by_user: Mapping[str, Any], device: Device) -> Iterator[tuple[Name, bool]]:
@@ -281,7 +290,7 @@ def _arguments(chosen: _Candidate, sizes: Sizes, by_user: Mapping[str, Any]) -> 
     # An evaluation keeps no activations, but the attention of packed blocks is as large.
     arguments["per_device_eval_batch_size"] = min(rows, STEP_ROWS)
     if chosen.name != "full":
-        arguments |= {"use_peft": True, **(_OF_EXPERTS if sizes.moe else {})}
+        arguments |= {"use_peft": True, **(OF_EXPERTS if sizes.moe else {})}
     if chosen.name == "qlora" and not by_user.get("load_in_8bit"):
         arguments["load_in_4bit"] = True
     return arguments
@@ -293,11 +302,12 @@ def _refusal(candidates: list[_Candidate], sizes: Sizes, by_user: Mapping[str, A
     message = f"the training does not fit: {last} takes {last.needed}, and {gpus} {device.memory / GIB:.1f}"
     message += " each" if device.processes > 1 else ""
     remedies = []
-    if last.name == "full" and sizes.quantization is None:
-        remedies.append("leave out --use_peft false, so that LoRA can be chosen" if "use_peft" in by_user else "")
+    if last.name == "full" and sizes.quantization is None and "use_peft" in by_user:
+        remedies.append("leave out `use_peft: false`, so that LoRA can be chosen")
     if last.name == "lora" and not device.bitsandbytes and sizes.quantization is None:
         remedies.append("install bitsandbytes for QLoRA, which holds the weights in 4 bits")
-    if int(by_user.get("per_device_train_batch_size") or 1) > 1:
-        remedies.append("lower --per_device_train_batch_size")
-    remedies += ["lower --max_length", "tune a smaller model, or use more GPUs"]
-    return f"{message}; {', or '.join(filter(None, remedies))}"
+    if last.needed.known < device.memory:  # Else no batch and no length is small enough.
+        batch = int(by_user.get("per_device_train_batch_size") or 1) > 1
+        remedies += [*(["lower `per_device_train_batch_size`"] if batch else []), "lower `max_length`"]
+    remedies.append("tune a smaller model, or use more GPUs")
+    return f"{message}; {', or '.join(remedies)}"

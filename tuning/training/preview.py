@@ -2,8 +2,8 @@
 
     python -m tuning.training.preview '{"memory": 85899345920, "processes": 8, "shared": false}' ARGUMENTS OF tuning.sft
 
-It prints one line of JSON: `{"error": MESSAGE}`, or `{"method": ..., "reason": ..., "arguments": ...}`. The first
-argument says what GPUs the training will have; `null`: none.
+It prints one line of JSON: `{"error": MESSAGE}`, or the fields of `TuningPreview`. The first argument
+says what GPUs the training will have; `null`: none.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, An
         return {"error": str(error)}
     choice = arguments.choice
     if choice is None:
-        return {"method": "lora" if arguments.model.use_peft else "full", "reason": "", "arguments": {}}
-    return {"method": choice.name, "reason": choice.reason, "arguments": dict(choice.arguments)}
+        return {"method": "lora" if arguments.model.use_peft else "full"}
+    return {
+        "method": choice.name,
+        "reason": choice.reason,
+        "trained": choice.trained,
+        "arguments": dict(choice.arguments),
+    }
 
 
 if __name__ == "__main__":

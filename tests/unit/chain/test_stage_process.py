@@ -79,7 +79,7 @@ def test_a_code_that_the_stage_has_written_down_goes_before_its_launchers() -> N
 
 def test_a_stages_own_message_is_that_of_the_error() -> None:
     code = "import os; open(os.environ['_SELFINSTRUCT_EXIT_CODE_FILE'], 'w').write('4\\nno rows\\nat all'); exit(1)"
-    with pytest.raises(InputError, match="^tune: no rows\nat all$"):
+    with pytest.raises(InputError, match=r"^tune: no rows\nat all$"):
         run_stage(child(code), "tune")
 
 

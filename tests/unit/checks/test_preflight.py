@@ -19,34 +19,16 @@ from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Instances, Proposal
-from selfinstruct.engines.model_facts import ModelFacts, model_facts
+from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.text import GIB, size_text
 from tests import fake_hub
 from tests.fake_hub import FakeHub
+from tests.model_shapes import shape
 
 HOST = Hardware((), 64 * GIB, 64 * GIB)
 H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
-
-
-def sized(gib: int) -> ModelFacts:
-    """Facts of a model of that size."""
-    return ModelFacts(
-        name="model",
-        revision=None,
-        architecture="",
-        weight_bytes=gib * GIB,
-        parameters=gib * GIB // 2,
-        dtype="bfloat16",
-        quantization=None,
-        layers=32,
-        hidden=4096,
-        heads=32,
-        kv_heads=8,
-        kv_bytes_per_token=131_072,
-        context_length=4096,
-    )
 
 
 class Words:
@@ -143,7 +125,7 @@ def test_memory_against_the_model(
     config: Any, monkeypatch: pytest.MonkeyPatch, engine: Any, gpus: Any, weights: int, expected: str | None
 ) -> None:
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: sized(weights))
+    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: shape(weights * GIB // 2))
     monkeypatch.setattr(preflight, "free_disk", lambda _: 1 << 50)
     found = said(config(engine=engine), Hardware(tuple(gpus), 64 * GIB, 64 * GIB))
     if expected is None:
@@ -221,7 +203,7 @@ def test_models_on_the_hub_are_looked_for_all_at_once(
 
 def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_disk", lambda _: 2 * GIB)
-    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: sized(16))
+    monkeypatch.setattr(preflight, "model_facts", lambda *_, **__: shape(8 * GIB))
     monkeypatch.setattr(tuning_preview, "started", _no_tuner)
     assert said(config(num_instructions=1000)) == []
     assert "journal 2.4 GiB, dataset 3.8 GiB" in said(config(num_instructions=1_000_000))[0]
@@ -269,6 +251,9 @@ def test_estimates_grow_with_what_they_depend_on() -> None:
     assert twice.disk_bytes == 2 * some.disk_bytes and twice.completion_tokens == 2 * some.completion_tokens
     assert tuned_bytes({}, 10) == 10 + 3 * 12 * 5
     assert tuned_bytes({"save_strategy": "no"}, 10) == 10
+    # Of a mixture of experts an adapter has gigabytes: it is in each checkpoint, and beside the merged model.
+    assert tuned_bytes({"use_peft": True}, 1000, trained=10) == 1000 + 3 * 12 * 10 + 4 * 10
+    assert tuned_bytes({"use_peft": True, "save_only_model": True}, 1000, trained=10) == 1000 + 3 * 4 * 10 + 4 * 10
 
 
 def test_sizes_and_places(tmp_path: Path) -> None:

@@ -12,22 +12,9 @@ from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism
 from selfinstruct.hardware import Gpu
 from selfinstruct.text import GIB
+from tests.model_shapes import shape
 
-QWEN3_8B = ModelFacts(
-    name="Qwen/Qwen3-8B",
-    revision=None,
-    architecture="Qwen3ForCausalLM",
-    weight_bytes=16_381_470_720,
-    parameters=8_190_735_360,
-    dtype="bfloat16",
-    quantization=None,
-    layers=36,
-    hidden=4096,
-    heads=32,
-    kv_heads=8,
-    kv_bytes_per_token=147_456,
-    context_length=40960,
-)
+QWEN3_8B = shape(8_190_735_360, layers=36, kv_bytes_per_token=147_456, context_length=40960)
 LOAD = Workload(context=1165, unshared=44, completion=67)
 H100 = Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB)
 

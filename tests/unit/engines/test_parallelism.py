@@ -9,32 +9,13 @@ import pytest
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism
 from selfinstruct.text import GIB
+from tests.model_shapes import shape
 
-
-def facts(parameters: float, heads: int, kv_heads: int, quantization: str | None = None) -> ModelFacts:
-    parameters = int(parameters)
-    return ModelFacts(
-        name="model",
-        revision=None,
-        architecture="",
-        weight_bytes=parameters * 2 if quantization is None else parameters * 6 // 10,
-        parameters=parameters,
-        dtype="bfloat16",
-        quantization=quantization,
-        layers=64,
-        hidden=1,
-        heads=heads,
-        kv_heads=kv_heads,
-        kv_bytes_per_token=1,
-        context_length=None,
-    )
-
-
-QWEN3_8B = facts(8.2e9, 32, 8)
-QWEN25_32B = facts(32.8e9, 40, 8)
-LLAMA_70B = facts(70.6e9, 64, 8)
-GPT_OSS_120B = facts(117e9, 64, 8, "mxfp4")
-UNKNOWN = facts(0, 0, 0)
+QWEN3_8B = shape(8.2e9, 32, 8)
+QWEN25_32B = shape(32.8e9, 40, 8)
+LLAMA_70B = shape(70.6e9, 64, 8)
+GPT_OSS_120B = shape(117e9, 64, 8, quantization="mxfp4", weight_bytes=int(70.2e9))
+UNKNOWN = shape(0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +30,9 @@ UNKNOWN = facts(0, 0, 0)
         (QWEN25_32B, {}, 5, 16, Parallelism(pipeline=5)),
         (QWEN25_32B, {}, 5, 17, Parallelism(tensor=4)),
         (QWEN25_32B, {}, 5, 13, Parallelism(tensor=4)),  # nor can 5
-        (facts(80e9, 64, 8), {}, 3, 75, Parallelism(pipeline=3)),
-        (facts(80e9, 64, 8), {"tensor_parallel_size": 2}, 3, 75, Parallelism(tensor=2)),
-        (facts(80e9, 64, 8), {"gpu_memory_utilization": 0.6}, 3, 75, Parallelism(tensor=2)),
+        (shape(80e9, 64, 8), {}, 3, 75, Parallelism(pipeline=3)),
+        (shape(80e9, 64, 8), {"tensor_parallel_size": 2}, 3, 75, Parallelism(tensor=2)),
+        (shape(80e9, 64, 8), {"gpu_memory_utilization": 0.6}, 3, 75, Parallelism(tensor=2)),
         (LLAMA_70B, {}, 8, 80, Parallelism(tensor=4, replicas=2)),
         (LLAMA_70B, {}, 8, 141, Parallelism(tensor=2, replicas=4)),
         (LLAMA_70B, {}, 2, 80, Parallelism(tensor=2)),

@@ -204,6 +204,9 @@ def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
 def test_the_processes_of_a_tuning_are_known_before_it(tmp_path):
     assert processes_of(Tune(), 8) == (8, False)
     assert processes_of(Tune(), 0) == (1, False)
+    # A step has 8 rows on any machine.
+    assert [processes_of(Tune(), gpus)[0] for gpus in (1, 2, 3, 4, 6, 7, 16)] == [1, 2, 2, 4, 4, 4, 8]
+    assert processes_of(Tune(num_processes=3), 8) == (3, False)
     assert processes_of(Tune(num_processes=2), 8) == (2, False)
     path = tmp_path / "accelerate.yaml"
     path.write_text("distributed_type: FSDP\nnum_processes: 4\n")

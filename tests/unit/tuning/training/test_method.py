@@ -86,7 +86,7 @@ def test_what_the_user_gives_wins(sizes: Any, given: dict[str, Any], name: str, 
 
 @pytest.mark.parametrize("name", ["24", "80"])
 def test_a_method_that_was_asked_for_and_cannot_fit_is_refused(sizes: Any, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"full fine-tuning takes about 13.*leave out --use_peft false"):
+    with pytest.raises(ConfigError, match=r"full fine-tuning takes about 13.*leave out `use_peft: false`"):
         choose(sizes(QWEN_8B), {"use_peft": False}, gpus(name, bitsandbytes=True))
 
 
@@ -129,6 +129,14 @@ def test_experts_take_no_dropout(sizes: Any) -> None:
     """PEFT would refuse it."""
     assert choose(sizes("qwen3-moe"), {}, gpus("141")).arguments["lora_dropout"] == 0.0
     assert "lora_dropout" not in choose(sizes(QWEN_8B), {}, gpus("80")).arguments
+
+
+def test_nor_do_they_where_no_method_is_chosen(tmp_path: Path) -> None:
+    model_folder.full(FAMILIES["qwen3-moe"], tmp_path)
+    needed = ["--dataset_dir=data", "--output_dir=out", f"--model_name_or_path={tmp_path}", "--use_peft"]
+    on_cpu = Device(cuda=False, bf16=False)
+    assert arguments.parse(needed, on_cpu).model.lora_dropout == 0.0
+    assert arguments.parse([*needed, "--lora_dropout=0.1"], on_cpu).model.lora_dropout == 0.1, "PEFT says what is wrong"
 
 
 # ------------------------------------------------------------------------------------- in the arguments of a training
