@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -121,7 +122,8 @@ def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
     assert time.monotonic() - began < 300
 
 
-def test_a_signal_ends_the_steps_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_steps_too(number: int, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid()) + ' '); time.sleep(600)"
     steps = [("hanging", code, 300.0, ())]
@@ -129,8 +131,8 @@ def test_a_signal_ends_the_steps_too(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
     while not (note.exists() and note.read_text().endswith(" ")):
         time.sleep(0.05)
-    process.terminate()
-    assert process.wait(60) == 143
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
     assert not psutil.pid_exists(int(note.read_text()))
 
 
