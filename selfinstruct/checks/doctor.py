@@ -8,6 +8,7 @@ failed   the demo cannot run
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -84,7 +85,7 @@ def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Che
     engines = [r for r in required if r.name in _ENGINES]
     present = [check for r in engines if (check := _package(r, installed)).found != "missing"]
     if not present:
-        remedy = "pip install 'selfinstruct[gpu]' on a machine with a GPU, else 'selfinstruct[cpu]'"
+        remedy = "pip install 'selfinstruct[gpu]' on a machine with a GPU; without one see Install in README.md"
         yield Check("vllm", "failed", "missing", remedy)
     elif len(present) > 1:
         names = " and ".join(check.name for check in present)
@@ -106,16 +107,21 @@ def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
     return Check(requirement.name, "failed", f"{version}, {needed} is needed", f"pip install '{needed}'")
 
 
-def imports(load: Callable[[str], Any] = importlib.import_module) -> Iterator[Check]:
+def imports(
+    load: Callable[[str], Any] = importlib.import_module, find: Callable[[str], Any] = importlib.util.find_spec
+) -> Iterator[Check]:
     """Check that the big libraries can be loaded together: the versions may be right and a build still wrong."""
     from selfinstruct.engines.vllm import prepare_environment
 
     prepare_environment()
     for module, remedy in {
         "torch": "reinstall torch for this machine (https://pytorch.org/get-started/locally)",
-        "vllm": "reinstall vLLM with the versions of requirements/; torchvision for CUDA beside a CPU torch breaks it",
+        "torchvision": "for another torch, it breaks transformers: pip uninstall torchvision torchaudio torchcodec",
+        "vllm": "reinstall vLLM with the versions of requirements/",
         "trl": "reinstall trl and transformers with the versions of requirements/",
     }.items():
+        if module == "torchvision" and find(module) is None:
+            continue  # Nothing here needs it.
         try:
             load(module)
         except Exception as error:  # noqa: BLE001 - a broken installation may raise anything

