@@ -101,6 +101,9 @@ def _tiny_config(config: Mapping[str, Any], renumbered: Mapping[int, int], vocab
     }
     small = {**_TINY, "vocab_size": vocab_size} | _TINY_OF_TYPE.get(config.get("model_type", ""), {})
     result |= {key: value for key, value in small.items() if key in config or key in ("head_dim",)}
+    if result.get("tie_word_embeddings"):
+        # LoRA leaves the output layer as it is. At the usual 0.02 and this width no logit could exceed 1.3.
+        result["initializer_range"] = 0.2
     if "layer_types" in result:
         result["layer_types"] = result["layer_types"][: result["num_hidden_layers"]]
     if "vision_config" in result:

@@ -48,4 +48,5 @@ def test_a_tuned_model_stops_by_itself(name: str, method: str, tmp_path: Path) -
     given = ["--model_name_or_path", base, "--dataset_dir", dataset, "--output_dir", tmp_path / "tuned"]
     assert sft.main([*map(str, given), "--eval_strategy", "no", *METHODS[method]]) == 0
     given_answers = asyncio.run(answers(tmp_path / "tuned", [row["instruction"] for row in rows]))
-    assert {(answer.text, answer.finish_reason) for answer in given_answers} == {("blue", "stop")}
+    # Mistral's template writes a space before an answer, so its models do.
+    assert {(answer.text.strip(), answer.finish_reason) for answer in given_answers} == {("blue", "stop")}

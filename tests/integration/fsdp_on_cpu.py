@@ -30,7 +30,7 @@ def _with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) ->
 if __name__ == "__main__":
     AcceleratorState.__init__ = _with_fsdp
     if "ACCELERATE_USE_FSDP" not in os.environ:
-        arguments._choose = lambda by_user, _: Choice(
+        arguments._choose = lambda _config, by_user, _device: Choice(
             "lora" if by_user.get("use_peft") else "full", shared=True, reason="it fits if it is shared"
         )
     sys.exit(sft.main())
