@@ -27,14 +27,8 @@ from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_fl
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts, stop_rules
-from selfinstruct.generation.prompts import (
-    ANSWER_STOP,
-    ParsedInstance,
-    encode_answer,
-    few_shot_examples,
-    parse_answer,
-    strip_thinking,
-)
+from selfinstruct.generation.parsing import ParsedInstance, parse_answer, strip_thinking
+from selfinstruct.generation.prompts import ANSWER_STOP, encode_answer, few_shot_examples
 from selfinstruct.generation.session import anchored, opened
 from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised

@@ -15,10 +15,10 @@ import msgspec
 
 from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
-from selfinstruct.generation import prompts
+from selfinstruct.generation import parsing, prompts
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.instances import check_instances
-from selfinstruct.generation.prompts import ParsedInstance, ProposedText
+from selfinstruct.generation.parsing import ParsedInstance, ProposedText
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -186,7 +186,7 @@ class Steps:
         """
         if (too_long := _too_long(completion, self.method.proposal.max_tokens)) is not None:
             return ProposalLine(n, examples, too_long.kept, failed=too_long.failure)
-        parsed = prompts.parse_proposal(
+        parsed = parsing.parse_proposal(
             completion.text,
             truncated=completion.finish_reason != "stop",
             num_examples=len(examples),
@@ -279,7 +279,7 @@ class Steps:
         """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no"."""
         if (too_long := _too_long(completion, self.method.classification.max_tokens)) is not None:
             return ClassificationLine(instruction.id, too_long.kept, failed=too_long.failure)
-        answer = prompts.parse_classification(completion.text)
+        answer = parsing.parse_classification(completion.text)
         if answer is None:
             failure = Failure("unparsable_classification", completion.text[:200])
             return ClassificationLine(instruction.id, completion, failed=failure)
@@ -305,7 +305,7 @@ class Steps:
         form: Form = "output_first" if is_classification else "input_first"
         if (too_long := _too_long(completion, self.method.instances.max_tokens)) is not None:
             return InstancesLine(instruction.id, form, too_long.kept, failed=too_long.failure)
-        parse = prompts.parse_output_first if is_classification else prompts.parse_input_first
+        parse = parsing.parse_output_first if is_classification else parsing.parse_input_first
         parsed = parse(completion.text, truncated=completion.finish_reason != "stop")
         if not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))

@@ -20,7 +20,7 @@ import msgspec
 from selfinstruct.config.schema import Filters
 from selfinstruct.errors import InputError
 from selfinstruct.generation.filters import heuristics
-from selfinstruct.generation.prompts import one_line
+from selfinstruct.generation.parsing import one_line
 from selfinstruct.records import Completion
 from selfinstruct.replay.similar import EarlierInstructions, Similar
 from selfinstruct.run.directory import RunDirectory

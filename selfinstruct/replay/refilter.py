@@ -33,7 +33,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.prompts import ParsedInstance, ProposedText, parse_proposal
+from selfinstruct.generation.parsing import ParsedInstance, ProposedText, parse_proposal
 from selfinstruct.generation.steps import Method, Steps, decide_instances
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction

@@ -15,7 +15,7 @@ from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import ConfigError
-from selfinstruct.generation import prompts
+from selfinstruct.generation import parsing, prompts
 from selfinstruct.records import FinishReason, Prompt, SeedTask, WrittenBy
 from tuning.evaluation.answer_cache import RowFile
 from tuning.evaluation.plan import EvaluationPlan
@@ -216,7 +216,7 @@ async def _answer_one(
         completion = await engine.generate(Request(key, prompt, sampling, stop))
     except RequestFailed as failure:
         return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
-    parse = prompts.parse_answer if few_shot else prompts.strip_thinking
+    parse = parsing.parse_answer if few_shot else parsing.strip_thinking
     return Answer(
         **question.fields(),
         prompt=text,

@@ -26,7 +26,7 @@ from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.engines.processes import wait_until_gone
-from selfinstruct.generation.prompts import strip_thinking
+from selfinstruct.generation.parsing import strip_thinking
 from selfinstruct.records import Prompt, user_message
 from selfinstruct.run.scores import TUNED, JudgedPair, JudgeScores, PositionBias
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of

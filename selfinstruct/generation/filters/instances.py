@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from selfinstruct.generation.filters.characters import invalid_characters
-from selfinstruct.generation.prompts import ParsedInstance
+from selfinstruct.generation.parsing import ParsedInstance
 from selfinstruct.records import Rejection
 
 

@@ -13,7 +13,7 @@ from selfinstruct.generation.filters.instances import check_instances
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.length import length
 from selfinstruct.generation.filters.script import first_character, script_of, scripts_of
-from selfinstruct.generation.prompts import ParsedInstance
+from selfinstruct.generation.parsing import ParsedInstance
 from selfinstruct.records import Rejection
 
 ENGLISH = ["Name a river in Asia."]

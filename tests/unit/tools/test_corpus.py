@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.prompts import parse_input_first, parse_output_first, parse_proposal
+from selfinstruct.generation.parsing import parse_input_first, parse_output_first, parse_proposal
 from selfinstruct.packaged import heldout_path, model_path
 from selfinstruct.records import SeedTask
 from tools.demo_model import check, heldout
