@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from selfinstruct.config.schema import Evaluate
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory
+from tuning.evaluation.inputs import most_tokens
 
 RESERVE_FACTOR = 1.3
 """Safety factor on the time that generation leaves for tuning: rows longer than the probe's cost no steps."""
@@ -140,7 +142,7 @@ class DeadlinePlan:
             seconds=_OTHER_S + RESERVE_FACTOR * seconds,
             seconds_per_instance=RESERVE_FACTOR * per_row,
             engine_starts=trainings + 1,
-            tokens=self._evaluation_tokens(trainings + 2),
+            tokens=(trainings + 2) * self._tokens_of_an_arm,
             most=max(0.0, _MOST_OF_THE_TIME * self.left),
         )
 
@@ -183,7 +185,7 @@ class DeadlinePlan:
         """
         start_s, tokens_per_s = _engine_speed(self._run)
         models = 3 if baseline else 2
-        reserve = Reserve(_OTHER_S, engine_starts=models, tokens=self._evaluation_tokens(models + 1))
+        reserve = Reserve(_OTHER_S, engine_starts=models, tokens=(models + 1) * self._tokens_of_an_arm)
         return reserve.after(0, start_s, tokens_per_s)
 
     def steps_before(self, key: Callable[[int], str]) -> int | None:
@@ -220,14 +222,9 @@ class DeadlinePlan:
         """Write `schedule.json`."""
         jsonl.write_json(self._run.schedule, msgspec.to_builtins(self.schedule))
 
-    def _evaluation_tokens(self, arms: int) -> int:
-        """Return the most completion tokens an evaluation can take; the run's few held-out tasks are not counted."""
-        questions = sum(
-            len({instance.input for instance in task.instances})
-            for name in self._evaluate.tasks
-            for task in seed_tasks.load_seed_tasks([name])
-        )
-        return arms * questions * self._evaluate.max_tokens
+    @functools.cached_property
+    def _tokens_of_an_arm(self) -> int:
+        return most_tokens(self._evaluate)
 
 
 def _read(path: Path) -> Schedule | None:

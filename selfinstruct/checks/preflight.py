@@ -31,6 +31,7 @@ from selfinstruct.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
+from tuning.evaluation import inputs
 from tuning.evaluation.plan import EvaluationPlan
 
 
@@ -130,9 +131,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
                 tuned_weights = _tuned_weights(config.tune.model, findings.facts)
-        with findings.noting():
-            if tuned:
-                _check_judge(config, findings.hardware)
+        if tuned:
+            _check_evaluation(findings, EvaluationPlan.of(config))
         findings.estimate = estimate(
             config.num_instructions,
             config.proposal,
@@ -236,12 +236,16 @@ def _facts(model: str, revision: str | None, engine: Mapping[str, Any]) -> Model
     return model_facts(model, revision, trust_remote_code=bool(engine.get("trust_remote_code")))
 
 
-def _check_judge(config: Config, hardware: Hardware) -> None:
-    """Check the model that judges answers, if it is loaded here."""
-    if config.evaluate.judge is None or config.evaluate.judge_endpoint is not None:
-        return
-    engine = EvaluationPlan.of(config).engine_arguments(config.evaluate.judge)
-    check_memory(_facts(config.evaluate.judge, None, engine), engine, hardware)
+def _check_evaluation(findings: Findings, plan: EvaluationPlan) -> None:
+    """Check every file that the evaluation reads, and the model that judges answers, if it is loaded here."""
+    for check_input in inputs.checks(plan.options):
+        with findings.noting():
+            check_input()
+    judge = plan.options.judge
+    if judge is not None and plan.options.judge_endpoint is None:
+        with findings.noting():
+            engine = plan.engine_arguments(judge)
+            check_memory(_facts(judge, None, engine), engine, findings.hardware)
 
 
 # ----------------------------------------------------------------------------------------------------- tuner

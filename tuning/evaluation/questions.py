@@ -87,6 +87,20 @@ def load_questions(options: Evaluate, dataset: DatasetDirectory) -> list[Questio
         ConfigError: two files have the same name.
     """
     questions = [question for name in GENERATED_SETS for question in from_rows(dataset.split(name))]
+    questions += task_questions(options)
+    if not questions:
+        raise ConfigError("nothing to evaluate on: `evaluate.tasks` is empty and the run holds out no tasks")
+    return questions
+
+
+def task_questions(options: Evaluate) -> list[Question]:
+    """Return the questions of the task files, each name in `options.tasks` as a set.
+
+    Raises:
+        InputError: a file is missing or broken.
+        ConfigError: two files have the same name.
+    """
+    questions: list[Question] = []
     names = set(GENERATED_SETS)
     for name in options.tasks:
         path = packaged.resolve(name)
@@ -98,8 +112,6 @@ def load_questions(options: Evaluate, dataset: DatasetDirectory) -> list[Questio
                 questions += from_benchmark(path.stem, task, options.num_positive_examples)
             else:
                 questions += from_tasks(path.stem, [task])
-    if not questions:
-        raise ConfigError("nothing to evaluate on: `evaluate.tasks` is empty and the run holds out no tasks")
     return questions
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from selfinstruct.errors import SelfInstructError
 from tuning.training.arguments import here, parse
 from tuning.training.method import Device
+from tuning.training.prompt_formats import template_at
 
 
 def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, An
     try:
         arguments = parse(argv, device, planned)
         arguments.sft_config()
+        if (path := arguments.training["chat_template_path"]) is not None:
+            template_at(path)
     except SelfInstructError as error:
         return {"error": str(error)}
     choice = arguments.choice

@@ -63,7 +63,7 @@ def prepare(
             "with the files of transformers (tokenizer.json, tokenizer_config.json)"
         )
     if path is not None:
-        tokenizer.chat_template = _template_at(path)
+        tokenizer.chat_template = template_at(path)
     if prompt_format == "model" and not tokenizer.chat_template:
         raise ConfigError(
             "--prompt_format model: the model has no chat template of its own; use `default`, `alpaca` or `plain`"
@@ -89,8 +89,12 @@ def prepare(
     return Template(path if path and source == "model" else source, tokenizer.eos_token, tokenizer.pad_token)
 
 
-def _template_at(path: str) -> str:
-    """Return the template of a Jinja file, or of another model's tokenizer; no token is added for it."""
+def template_at(path: str) -> str:
+    """Return the template of a Jinja file, or of another model's tokenizer; no token is added for it.
+
+    Raises:
+        ConfigError: it is neither of them.
+    """
     if Path(path).is_file():
         return Path(path).read_text(encoding="utf-8")
     try:

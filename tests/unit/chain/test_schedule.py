@@ -26,6 +26,7 @@ from selfinstruct.replay.status import render, status
 from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, script
+from tuning.evaluation.inputs import most_tokens
 
 START = 1_800_000_000.0
 
@@ -388,6 +389,28 @@ def test_a_deadline_is_kept_with_everything_done(
     assert START + 600 < night.now <= START + 1200
     assert "the deadline" in lead(tmp_path / "run") and "Cut:" not in lead(tmp_path / "run")
     assert not (tmp_path / "run" / ".probe").exists()
+
+
+def test_a_deadline_goes_with_evaluation_tasks_of_every_format(
+    night: Night, configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    benchmark = {
+        "Definition": "Say whether the second sentence follows.",
+        "Categories": ["Textual Entailment"],
+        "Positive Examples": [],
+        "Instances": [{"input": f"case {k}", "output": ["yes"]} for k in range(3)],
+    }
+    (tmp_path / "superni").mkdir()
+    (tmp_path / "superni" / "task1_a.json").write_text(json.dumps(benchmark))
+    oriented = {"id": "u0", "motivation_app": "Notes", "instruction": "Shorten it.", "instances": [{"output": "a"}]}
+    (tmp_path / "oriented.jsonl").write_text(json.dumps(oriented) + "\n")
+    prompts = tmp_path / "ifeval.jsonl"
+    prompts.write_text('{"key": 1}\n{"key": 2}\n')
+    tasks = [str(tmp_path / "superni"), str(tmp_path / "oriented.jsonl")]
+    chain.run_all(configure(limits={"time_limit": "20m"}, evaluate={"tasks": tasks}), clock=night)
+    assert night.called[-1] == "evaluate"
+    asked = configure(evaluate={"tasks": tasks, "ifeval": str(prompts), "ifeval_max_tokens": 7, "consistency": True})
+    assert most_tokens(asked.evaluate) == (3 + 1 + (1 + 3 + 4)) * 20 + 2 * 7, "a benchmark's prompt is not reworded"
 
 
 def test_a_finished_generation_needs_no_deadline(

@@ -18,7 +18,7 @@ from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
-from selfinstruct.config.schema import Config, Instances, Proposal
+from selfinstruct.config.schema import Config, Instances, Proposal, Tune
 from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
@@ -26,6 +26,8 @@ from selfinstruct.text import GIB, size_text
 from tests import fake_hub
 from tests.fake_hub import FakeHub
 from tests.model_shapes import shape
+from tuning.training import launch
+from tuning.training.preview import preview
 
 HOST = Hardware((), 64 * GIB, 64 * GIB)
 H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
@@ -240,6 +242,39 @@ def test_the_model_that_rewrites_outputs_is_checked_for_the_whole_chain_alone(
         run.mkdir()
         (run / "journal.jsonl").write_text("")
     assert problems(settings, tuned=True) == []
+
+
+def test_every_file_of_the_evaluation_is_opened_for_the_whole_chain_alone(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning_preview, "started", _no_tuner)
+    (tmp_path / "empty.txt").write_text(" ")
+    (tmp_path / "ifeval.jsonl").write_text('{"key": 1}\n')
+    evaluate = {
+        "tasks": [str(tmp_path / "none.jsonl")],
+        "plain_text": [str(tmp_path / "empty.txt"), str(tmp_path / "no.txt")],
+        "ifeval": str(tmp_path / "ifeval.jsonl"),
+        "lm_eval": [str(tmp_path / "task.yaml")],
+        "judge": str(tmp_path / "judge"),
+    }
+    settings = config(evaluate=evaluate)
+    assert check(settings, tuned=False, hardware=HOST).problems == []
+    problems = [str(problem) for problem in check(settings, tuned=True, hardware=HOST).problems]
+    parts = [
+        "none.jsonl: no such",
+        "holds no text to measure",
+        "no.txt: cannot be read",
+        "problem(s) in a file of IFEval",
+    ]
+    for part in [*parts, "task.yaml: no such file", "judge': no such model"]:
+        assert any(part in problem for problem in problems), part
+
+
+def test_the_tuner_s_template_is_opened(tmp_path: Path) -> None:
+    options = Tune.model_validate({"chat_template_path": str(tmp_path / "none.jinja")})
+    arguments = launch.tune_command(options, model="demo", dataset_dir=tmp_path, output_dir=tmp_path, num_processes=1)
+    said = preview(None, arguments[arguments.index("tuning.sft") + 1 :])
+    assert "none.jinja' is neither a Jinja file nor a tokenizer" in said["error"]
 
 
 def test_estimates_grow_with_what_they_depend_on() -> None:

@@ -1,0 +1,39 @@
+"""What an evaluation reads besides models and the dataset: known before a run begins, so that no night ends at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.config.schema import Evaluate
+from selfinstruct.formats import jsonl
+from tuning.evaluation import forgetting, ifeval, lm_eval_tasks
+from tuning.evaluation.questions import task_questions
+
+
+def checks(options: Evaluate) -> Iterator[Callable[[], Any]]:
+    """Yield a check of each input: it raises the error that the evaluation would raise hours later."""
+    yield partial(task_questions, options)
+    for name in options.plain_text:
+        yield partial(forgetting.read, Path(name))
+    if options.ifeval is not None:
+        yield partial(ifeval.read, Path(options.ifeval))
+    if options.lm_eval:
+        yield partial(lm_eval_tasks.check, options)
+
+
+def most_tokens(options: Evaluate) -> int:
+    """Return the most completion tokens of an arm's answers; the run's held-out tasks are few and not counted.
+
+    Raises:
+        InputError: a file is missing or broken.
+    """
+    questions = task_questions(options)
+    answers = len(questions)
+    if options.consistency:
+        variants = 1 + options.num_paraphrases + options.num_samples
+        answers += variants * sum(not question.message for question in questions)
+    constrained = sum(1 for _ in jsonl.read(Path(options.ifeval))) if options.ifeval is not None else 0
+    return answers * options.max_tokens + constrained * options.ifeval_max_tokens
