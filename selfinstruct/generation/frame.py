@@ -6,19 +6,28 @@ Each language has a file, `frames/LANGUAGE.yaml`. The prompts write the frame's 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from selfinstruct.records import SeedTask
+
 Words = tuple[str, ...]
 """Words with one meaning: prompts write the first, parsers read all."""
+
+_LEAST_HASHES = 3
 
 
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The words of the prompts in one language.
 
+    The sentences may hold {num_new}, {first} and {last} (of the proposed tasks), {yes}, {no}, {example}, {input},
+    {output} and {label}: `sentence` fills them in.
+
     Attributes:
         language: its name in English.
+        scripts: the scripts that it is written in, as `script_of` names them.
         colon: the mark after a word that opens a line: ":" in English, "：" in Chinese, " :" in French.
         space: what stands between such a word and its number, and between the colon and the text; may be empty.
         task: opens a task.
@@ -34,16 +43,19 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         no_input: what models write in place of an input where there is none, in lower case; only read.
         no_output: likewise of an output.
         proposal_header: the first paragraph of a proposal's prompt.
-        proposal_ask: what a chat model is asked to do there; with {num_new}, {first} and {last}.
+        proposal_ask: what a chat model is asked to do there.
         classification_header: likewise of a classification's prompt.
         classification_ask: likewise.
         input_first_header: likewise of a prompt for instances, input first.
         input_first_ask: likewise.
         output_first_header: likewise of a prompt for instances, output first.
         output_first_ask: likewise.
+        examples: tasks of both kinds to show where the user's seeds hold none; empty: the packaged seed tasks.
+        mark: stands before each word that opens a line; empty, or a heading's number signs (see `marked`).
     """
 
     language: str
+    scripts: Words
     colon: str
     space: str
     task: Words
@@ -66,14 +78,36 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_first_ask: str
     output_first_header: str
     output_first_ask: str
+    examples: tuple[SeedTask, ...] = ()
+    mark: str = ""
 
-    def numbered(self, words: Words, number: int) -> str:
-        """Return a word with its number: "Example 1"."""
-        return f"{words[0]}{self.space}{number}"
+    def heading(self, words: Words, number: int | None = None) -> str:
+        """Return a word that opens a line, with its number: "Example 1"."""
+        return f"{self.mark}{words[0]}" if number is None else f"{self.mark}{words[0]}{self.space}{number}"
 
-    def line(self, opening: str, text: str) -> str:
-        """Return a line of a prompt: "Input: the text"."""
-        return f"{opening}{self.colon}{self.space}{text}"
+    def opening(self, words: Words, number: int | None = None) -> str:
+        """Return the same with its colon: "Input:", "Task 9:"."""
+        return f"{self.heading(words, number)}{self.colon}"
+
+    def line(self, words: Words, text: str, number: int | None = None) -> str:
+        """Return the same with a text: "Input: The tram was late again."."""
+        return f"{self.opening(words, number)}{self.space}{text}"
+
+    def sentence(self, template: str, **numbers: object) -> str:
+        """Return a sentence of the frame with its words and these numbers filled in."""
+        words = {name: self.opening(getattr(self, name)) for name in ("input", "output", "label")}
+        answers = {"yes": self.yes[0], "no": self.no[0]}
+        return template.format(example=self.heading(self.example, 1), **words, **answers, **numbers)
+
+    def marked(self, texts: Iterable[str]) -> Frame:
+        """Return the frame whose words open a line as a heading does ("### Input:"), with a mark that no line has.
+
+        Args:
+            texts: what will be shown; no line of them begins with the mark.
+        """
+        begun = {len(line) - len(line.lstrip("#")) for text in texts for line in map(str.lstrip, text.splitlines())}
+        hashes = next(n for n in range(_LEAST_HASHES, len(begun) + _LEAST_HASHES + 1) if n not in begun)
+        return msgspec.structs.replace(self, mark="#" * hashes + " ")
 
 
 @functools.cache
