@@ -110,26 +110,14 @@ def tuned(run: Path, folder: str = "model", **changes: Any) -> None:
 
 def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     """Predictions made up, scores as `tuning.evaluation` makes them of these."""
-    from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks
     from tuning.evaluation.answer_cache import AnswerCache
-    from tuning.evaluation.answers import PREDICTIONS, Arm
+    from tuning.evaluation.answers import Arm
     from tuning.evaluation.scores import score
 
     quality = {BASE: 0.15, FEW_SHOT: 0.35, SEEDS_ONLY: 0.45, TUNED: 0.75}
     arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
     rows = measured(list(quality), predictions(quality, hostile=hostile), hostile=hostile)
-    cache = AnswerCache(EvaluationDirectory(run / "evaluation"))
-    files = {
-        PREDICTIONS: rows.predictions,
-        consistency.VARIANTS: rows.consistency,
-        ifeval.CONSTRAINED: rows.ifeval,
-        forgetting.CHUNKS: rows.plain_text,
-        judge.JUDGEMENTS: rows.judgements,
-        lm_eval_tasks.RESULTS: rows.lm_eval,
-    }
-    for file, by_arm in files.items():
-        for arm, of_arm in by_arm.items():
-            cache.replace(file, arm, of_arm)
+    rows.write(AnswerCache(EvaluationDirectory(run / "evaluation")))
     scores = score(arms, rows, config.evaluate, config.seed)
     jsonl.write_json(run / "evaluation" / "scores.json", msgspec.to_builtins(scores))
 

@@ -95,7 +95,8 @@ class ModelDirectory:
 class EvaluationDirectory:
     """The answers of each arm, and their scores. The constructor does not access the disk.
 
-    Answers are divided into parts ("predictions" and others). Each part of an arm has its own file.
+    Answers are divided into parts ("predictions" and others). Each part of an arm has two files: the rows that the
+    scores are made of, and all rows that are kept.
 
     Attributes:
         path: the directory.
@@ -110,9 +111,9 @@ class EvaluationDirectory:
         """Return the path of the rows of one part of an arm."""
         return self.path / f"{part}-{arm}.jsonl"
 
-    def key(self, part: str, arm: str) -> Path:
-        """Return the path of the hash of everything that these rows depend on."""
-        return self.path / f"{part}-{arm}.key"
+    def kept(self, part: str, arm: str) -> Path:
+        """Return the path of all rows of this part that were ever made, whatever was asked last."""
+        return self.path / "kept" / f"{part}-{arm}.jsonl"
 
     def arms(self, part: str) -> list[str]:
         """Return the names of the arms that have rows of a part, sorted."""

@@ -1,13 +1,13 @@
-"""The files in which an evaluation keeps its rows, so that nothing is asked twice.
+"""The files in which an evaluation keeps its rows, so that nothing is asked twice and no answer is ever lost.
 
-evaluation/<name>-<arm>.jsonl   one row a line; each module of this folder that makes rows has its `RowFile`
-evaluation/<name>-<arm>.key     hash of all that determines the rows; while it is the same, they are up to date
+evaluation/kept/<name>-<arm>.jsonl   every row that was made, each with the hash of all that determines it
+evaluation/<name>-<arm>.jsonl        the rows of the last evaluation that succeeded: its scores are made of them
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class RowFile(Generic[R]):
-    """The files of one kind of rows, one for each arm.
+    """The files of one kind of rows, two for each arm.
 
     Attributes:
         name: begins the names of the files.
@@ -35,7 +35,7 @@ class RowFile(Generic[R]):
 
 
 class AnswerCache:
-    """The kept rows of a run's evaluation.
+    """The rows of a run's evaluations.
 
     Args:
         directory: the run's `evaluation/`; it need not exist.
@@ -45,15 +45,15 @@ class AnswerCache:
         self._directory = directory
 
     def path(self, file: RowFile[R], arm: str) -> Path:
-        """Return where the rows of an arm are kept."""
+        """Return where the rows of an arm's last evaluation are."""
         return self._directory.rows(file.name, arm)
 
     def arms(self, file: RowFile[R]) -> list[str]:
-        """Return the names of the arms whose rows are kept, sorted."""
+        """Return the names of the arms that have rows, sorted."""
         return self._directory.arms(file.name)
 
     def read(self, file: RowFile[R], arm: str) -> list[R]:
-        """Return the kept rows; none when there is no file.
+        """Return the rows of an arm's last evaluation; none when there is no file.
 
         Raises:
             InputError: the file cannot be read, or a line is no such row.
@@ -61,21 +61,27 @@ class AnswerCache:
         path = self.path(file, arm)
         return read_rows(path, file.row) if path.exists() else []
 
-    def is_current(self, file: RowFile[R], arm: str, key: str) -> bool:
-        """Return whether rows are kept that were made with this key."""
-        path = self._directory.key(file.name, arm)
-        return self.path(file, arm).exists() and path.exists() and path.read_text(encoding="utf-8").strip() == key
-
-    def write(self, file: RowFile[R], arm: str, rows: Sequence[R], key: str) -> None:
-        """Write rows and their key. A process that dies in between leaves rows without a key; they are made again."""
-        path = self._directory.key(file.name, arm)
-        path.unlink(missing_ok=True)
-        self.replace(file, arm, rows)
-        jsonl.write_text(path, key + "\n")
-
-    def replace(self, file: RowFile[R], arm: str, rows: Sequence[R]) -> None:
-        """Write rows that have the same key as those before them."""
+    def write(self, file: RowFile[R], arm: str, rows: Iterable[R]) -> None:
+        """Replace the rows of an arm's last evaluation."""
         jsonl.write(self.path(file, arm), (msgspec.to_builtins(row) for row in rows))
+
+    def kept(self, file: RowFile[R], arm: str) -> dict[str, R]:
+        """Return every row of an arm that was made, by its key.
+
+        Raises:
+            InputError: the file cannot be read, or a line is no such row.
+        """
+        path = self._directory.kept(file.name, arm)
+        if not path.exists():
+            return {}
+        line = msgspec.defstruct("Kept", [("key", str), ("row", file.row)])
+        return {kept.key: kept.row for kept in read_rows(path, line)}  # type: ignore[attr-defined]
+
+    def keep(self, file: RowFile[R], arm: str, rows: Mapping[str, R]) -> None:
+        """Add rows by their keys to those that are kept; a row of the same key is replaced."""
+        every = self.kept(file, arm) | dict(rows)
+        lines = ({"key": key, "row": msgspec.to_builtins(row)} for key, row in every.items())
+        jsonl.write(self._directory.kept(file.name, arm), lines)
 
 
 def read_rows(path: Path, row: type[R]) -> list[R]:
@@ -94,5 +100,5 @@ def read_rows(path: Path, row: type[R]) -> list[R]:
 
 
 def key_of(content: Any) -> str:
-    """Return the SHA-256 of what determines rows; `content` is JSON values."""
+    """Return the SHA-256 of what determines a row; `content` is JSON values."""
     return hashlib.sha256(jsonl.dumps(content).encode()).hexdigest()

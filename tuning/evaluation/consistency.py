@@ -70,14 +70,19 @@ def measurement(plan: EvaluationPlan, questions: Sequence[Question]) -> Measurem
     ]
     sampled = [variant(q, "sample", k) for q in chosen for k in range(1, options.num_samples + 1)]
 
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[Variant]:
-        greedy = await answer(engine, arm, [*plain, *reworded], plan, label="answers to paraphrases")
-        temperature = options.sample_temperature
-        drawn = await answer(engine, arm, sampled, plan, temperature=temperature, label="sampled answers")
-        return [_labelled(row, 0.0) for row in greedy] + [_labelled(row, temperature) for row in drawn]
+    asked = [*plain, *reworded, *sampled]
+    temperature = options.sample_temperature
 
-    content = [[q.set, q.id, q.instruction, q.input] for q in (*plain, *reworded, *sampled)]
-    return Measurement(VARIANTS, [content, options.sample_temperature], make)
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Variant]:
+        first_sampled = len(plain) + len(reworded)
+        greedy = [asked[k] for k in numbers if k < first_sampled]
+        drawn = [asked[k] for k in numbers if k >= first_sampled]
+        rows = await answer(engine, arm, greedy, plan, label="answers to paraphrases")
+        samples = await answer(engine, arm, drawn, plan, temperature=temperature, label="sampled answers")
+        return [_labelled(row, 0.0) for row in rows] + [_labelled(row, temperature) for row in samples]
+
+    contents = [[q.set, q.id, q.instruction, q.input, temperature] for q in asked]
+    return Measurement(VARIANTS, contents, make)
 
 
 def paraphrases(question: Question, most: int) -> list[str]:

@@ -10,15 +10,16 @@ form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained
     judgements-<arm>.jsonl     the tuned model's answers against the arm's, see `judge.py`
     lm-eval-<arm>.jsonl        results of lm-eval's tasks, see `lm_eval_tasks.py`
     scores.json                see `selfinstruct/run/scores.py`
+    kept/                      all rows that were ever made, see `answer_cache.py`
 
-All but predictions and scores are written when asked for. The stage runs in a process of its own:
-`python -m tuning.evaluate --run-dir RUN [--model NAME=MODEL]...`
+All but predictions and scores are written when asked for, and all only when the whole evaluation has succeeded.
+The stage runs in a process of its own: `python -m tuning.evaluate --run-dir RUN [--model NAME=MODEL]...`
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from selfinstruct.generation import prompts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
 from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks
-from tuning.evaluation.answer_cache import AnswerCache
+from tuning.evaluation.answer_cache import AnswerCache, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
 from tuning.evaluation.plan import EvaluationPlan
@@ -78,17 +79,22 @@ def evaluate(
     plan = EvaluationPlan.of(config, prompts.few_shot_examples(seeds, options.num_examples, config.seed))
     lines = ifeval.read(Path(options.ifeval)) if options.ifeval else {}
     measurements = _measurements(plan, load_questions(options, run.dataset), lines)
-    measure(plan, measurements, arms, cache, start)
-    names = [arm.name for arm in arms]
-    if lines:
-        ifeval.check_answers(cache, names, lines)
-    if options.lm_eval:
-        lm_eval_tasks.run(plan, cache, arms)
-    files = [measurement.file for measurement in measurements]
-    rows = EvaluationRows.read(cache, names, [*files, lm_eval_tasks.RESULTS] if options.lm_eval else files)
+    measured = measure(plan, measurements, arms, cache, start)
+    rows = EvaluationRows(
+        predictions=_in_order(measured[PREDICTIONS.name]),
+        consistency=_in_order(measured.get(consistency.VARIANTS.name, {})),
+        ifeval=ifeval.check_answers(cache, measured.get(ifeval.CONSTRAINED.name, {}), lines),
+        plain_text=_in_order(measured.get(forgetting.CHUNKS.name, {})),
+        lm_eval=lm_eval_tasks.run(plan, cache, arms) if options.lm_eval else {},
+    )
     if judged:
         rows = replace(rows, judgements=judge.judge(plan, cache, rows.predictions, start_judge))
+    rows.write(cache)
     return _write_scores(run, score(arms, rows, options, config.seed))
+
+
+def _in_order(by_arm: Mapping[str, Mapping[str, R]]) -> dict[str, list[R]]:
+    return {arm: list(rows.values()) for arm, rows in by_arm.items()}
 
 
 def score_saved(config: Config, run: RunDirectory) -> Scores:
@@ -126,11 +132,11 @@ def _measurements(
 ) -> list[Measurement[Any]]:
     """Return what is measured of every arm. Log-probabilities come last (see `VLLMEngine.response_logprob`)."""
 
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[Answer]:
-        return await answer(engine, arm, questions, plan)
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Answer]:
+        return await answer(engine, arm, [questions[k] for k in numbers], plan)
 
-    content = [{**question.fields(), "message": question.message} for question in questions]
-    measurements: list[Measurement[Any]] = [Measurement(PREDICTIONS, content, make)]
+    contents = [{**question.fields(), "message": question.message} for question in questions]
+    measurements: list[Measurement[Any]] = [Measurement(PREDICTIONS, contents, make)]
     if plan.options.consistency:
         measurements.append(consistency.measurement(plan, questions))
     if lines:

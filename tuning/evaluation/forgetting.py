@@ -19,7 +19,7 @@ from selfinstruct.console import AnswerProgress
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.errors import InputError
 from selfinstruct.run.scores import Forgetting, PlainTextScores
-from tuning.evaluation.answer_cache import RowFile, key_of
+from tuning.evaluation.answer_cache import RowFile
 from tuning.evaluation.answers import Arm, EvaluationEngine, together
 from tuning.evaluation.bootstrap import Resampling, Score, compare
 from tuning.evaluation.measurement import Measurement
@@ -57,17 +57,17 @@ def measurement(files: Sequence[str]) -> Measurement[Chunk]:
     """
     chunks = [(path, k, text) for path in files for k, text in enumerate(read(Path(path)))]
 
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[Chunk]:
-        with AnswerProgress(arm.name, len(chunks), "chunks of plain text") as progress:
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Chunk]:
+        with AnswerProgress(arm.name, len(numbers), "chunks of plain text") as progress:
 
             async def one(path: str, number: int, text: str) -> Chunk:
                 chunk = await _measure(engine, f"{path}/{number}", text)
                 progress.advance(chunk.tokens)
                 return chunk
 
-            return await together(one(*chunk) for chunk in chunks)
+            return await together(one(*chunks[k]) for k in numbers)
 
-    return Measurement(CHUNKS, key_of([list(chunk) for chunk in chunks]), make, few_shot=False)
+    return Measurement(CHUNKS, [list(chunk) for chunk in chunks], make, few_shot=False)
 
 
 async def _measure(engine: EvaluationEngine, name: str, text: str) -> Chunk:

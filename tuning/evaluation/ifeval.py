@@ -95,12 +95,13 @@ def measurement(plan: EvaluationPlan, lines: Mapping[str, Line]) -> Measurement[
         for key, line in lines.items()
     ]
 
-    async def make(engine: EvaluationEngine, arm: Arm) -> list[ConstrainedAnswer]:
-        rows = await answer(engine, arm, questions, plan, limit="ifeval_max_tokens", label="answers under constraints")
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[ConstrainedAnswer]:
+        chosen = [questions[k] for k in numbers]
+        rows = await answer(engine, arm, chosen, plan, limit="ifeval_max_tokens", label="answers under constraints")
         return [ConstrainedAnswer(**asdict(row), instructions=lines[row.id].instruction_id_list) for row in rows]
 
-    content = [line.model_dump() for line in lines.values()]
-    return Measurement(CONSTRAINED, [plan.options.ifeval_max_tokens, content], make)
+    contents = [[plan.options.ifeval_max_tokens, line.model_dump()] for line in lines.values()]
+    return Measurement(CONSTRAINED, contents, make)
 
 
 def read(path: Path) -> dict[str, Line]:
@@ -172,22 +173,26 @@ def run_checks(responses: Sequence[tuple[Line, str]]) -> list[Checked]:
     return [msgspec.json.decode(line, type=Checked) for line in done.stdout.splitlines()]
 
 
-def check_answers(cache: AnswerCache, arms: Sequence[str], lines: Mapping[str, Line]) -> None:
-    """Check the kept answers of all arms that are not checked yet, and complete their rows.
+def check_answers(
+    cache: AnswerCache, by_arm: Mapping[str, Mapping[str, ConstrainedAnswer]], lines: Mapping[str, Line]
+) -> dict[str, list[ConstrainedAnswer]]:
+    """Return the answers of all arms, checked; keep the checks that were not made yet.
 
     Args:
         cache: where the rows are kept.
-        arms: the names of the arms.
+        by_arm: the rows of each arm by their keys.
         lines: the lines of the file by key.
 
     Raises:
         SelfInstructError: the checks failed; the answers are kept.
     """
-    kept = {arm: cache.read(CONSTRAINED, arm) for arm in arms}
-    by_arm = {arm: rows for arm, rows in kept.items() if not all(row.strict for row in rows)}
-    results = iter(run_checks([(lines[row.id], row.response) for rows in by_arm.values() for row in rows]))
-    for arm, rows in by_arm.items():
-        cache.replace(CONSTRAINED, arm, [_checked(row, next(results)) for row in rows])
+    unchecked = {arm: {key: row for key, row in rows.items() if not row.strict} for arm, rows in by_arm.items()}
+    results = iter(run_checks([(lines[row.id], row.response) for rows in unchecked.values() for row in rows.values()]))
+    checked = {arm: {key: _checked(row, next(results)) for key, row in rows.items()} for arm, rows in unchecked.items()}
+    for arm, rows in checked.items():
+        if rows:
+            cache.keep(CONSTRAINED, arm, rows)
+    return {arm: list({**rows, **checked[arm]}.values()) for arm, rows in by_arm.items()}
 
 
 def _checked(row: ConstrainedAnswer, result: Checked) -> ConstrainedAnswer:

@@ -190,7 +190,8 @@ def judge(
     for arm in others:
         chosen = pairs(predictions[TUNED], predictions[arm], options.judge_limit)
         ballots[arm] = [ballot for pair in chosen for ballot in _ballots(pair, identity)]
-        kept |= {judgement.key: judgement for judgement in cache.read(JUDGEMENTS, arm)}
+        # Judgements of earlier versions are among the rows of the last evaluation alone.
+        kept |= {row.key: row for row in cache.read(JUDGEMENTS, arm)} | cache.kept(JUDGEMENTS, arm)
     missing = [ballot for arm in others for ballot in ballots[arm] if ballot.asked and ballot.key not in kept]
     judged: dict[str, Judgement] = {}
     try:
@@ -202,10 +203,12 @@ def judge(
     finally:
         if missing:
             wait_until_gone()
+        rows: dict[str, list[Judgement]] = {}
         for arm in others:
-            rows = [_judgement(ballot, judged.get(ballot.key) or kept.get(ballot.key)) for ballot in ballots[arm]]
-            cache.write(JUDGEMENTS, arm, [row for row in rows if row is not None], key_of(identity))
-    return {arm: cache.read(JUDGEMENTS, arm) for arm in others}
+            known = (_judgement(ballot, judged.get(ballot.key) or kept.get(ballot.key)) for ballot in ballots[arm])
+            rows[arm] = [row for row in known if row is not None]
+            cache.keep(JUDGEMENTS, arm, {row.key: row for row in rows[arm] if row.asked})
+    return rows
 
 
 def judge_identity(options: Evaluate) -> list[Any]:

@@ -62,8 +62,17 @@ class TaskResult(Struct, frozen=True, kw_only=True):
 RESULTS = RowFile("lm-eval", TaskResult)
 
 
-def run(plan: EvaluationPlan, cache: AnswerCache, arms: Sequence[Arm]) -> None:
-    """Run the tasks for each arm whose results are not up to date.
+class _OneRun(Struct, frozen=True):
+    """What one run of lm-eval gave, as it is kept."""
+
+    results: list[TaskResult]
+
+
+_RUNS = RowFile(RESULTS.name, _OneRun)
+
+
+def run(plan: EvaluationPlan, cache: AnswerCache, arms: Sequence[Arm]) -> dict[str, list[TaskResult]]:
+    """Return the results of the tasks for each arm, and keep those that are new.
 
     Args:
         plan: which tasks, and vLLM's arguments.
@@ -74,15 +83,20 @@ def run(plan: EvaluationPlan, cache: AnswerCache, arms: Sequence[Arm]) -> None:
         ConfigError: lm-eval is not installed.
         SelfInstructError: lm-eval ended with an error; the message repeats its last lines.
     """
+    by_arm: dict[str, list[TaskResult]] = {}
     for arm in arms:
         if arm.prompting == "few_shot":
             continue
         key = _key(plan, arm)
-        if cache.is_current(RESULTS, arm.name, key):
-            console.print(f"{arm.name}: {cache.path(RESULTS, arm.name)} is up to date")
-        else:
+        kept = cache.kept(_RUNS, arm.name).get(key)
+        if kept is None:
             console.print(f"{arm.name}: lm-eval on {', '.join(plan.options.lm_eval)}")
-            cache.write(RESULTS, arm.name, results(run_lm_eval(plan, arm)), key)
+            kept = _OneRun(results(run_lm_eval(plan, arm)))
+            cache.keep(_RUNS, arm.name, {key: kept})
+        else:
+            console.print(f"{arm.name}: results of lm-eval are up to date")
+        by_arm[arm.name] = kept.results
+    return by_arm
 
 
 def check(options: Evaluate) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -33,20 +33,35 @@ class Measurement(Generic[R]):
 
     Attributes:
         file: where they are kept.
-        content: all that determines the rows besides the arm, its engine and its prompt format; JSON values.
-        make: makes an arm's rows on its engine.
+        contents: for each row, all that determines it besides the arm, its engine and its prompt format: JSON values,
+            no two the same.
+        make: makes those of an arm's rows that have these numbers, on its engine.
         few_shot: whether it depends on how the arm is prompted. If not, few-shot arms are left out: they share their
             model with another arm.
     """
 
     file: RowFile[R]
-    content: Any
-    make: Callable[[EvaluationEngine, Arm], Coroutine[Any, Any, list[R]]]
+    contents: Sequence[Any]
+    make: Callable[[EvaluationEngine, Arm, Sequence[int]], Coroutine[Any, Any, list[R]]]
     few_shot: bool = True
 
     def concerns(self, arm: Arm) -> bool:
         """Return whether this is measured of an arm."""
         return self.few_shot or arm.prompting != "few_shot"
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Rows of an arm that are not kept: their numbers, and their keys in the same order."""
+
+    arm: Arm
+    measurement: Measurement[Any]
+    numbers: list[int]
+    keys: list[str]
+
+
+Measured = dict[str, dict[str, dict[str, Any]]]
+"""By the name of a measurement's file and by arm: the rows in their order, by key."""
 
 
 def measure(
@@ -55,8 +70,8 @@ def measure(
     arms: Sequence[Arm],
     cache: AnswerCache,
     start: StartEngine = start_vllm,
-) -> None:
-    """Make the rows that are not up to date. Each model's engine starts at most once, one after the other.
+) -> Measured:
+    """Return the rows of each measurement, and make those that are not kept. Each model's engine starts at most once.
 
     Args:
         plan: how arms are prompted, and vLLM's arguments.
@@ -69,47 +84,64 @@ def measure(
         ConfigError: a model cannot be loaded, or its context is too short.
         EngineError: an engine did not start or died; what was made before is kept.
     """
-    missing: dict[tuple[str, str | None], list[tuple[Arm, Measurement[Any], str]]] = {}
+    keys = {arm.name: _keys(plan, arm, measurements) for arm in arms}
+    missing: dict[tuple[str, str | None], list[_Missing]] = {}
     for arm in arms:
-        fingerprint = model_fingerprint(arm.model, arm.revision)  # Raises if the model does not exist.
         for measurement in measurements:
-            if not measurement.concerns(arm):
-                continue
-            key = _key(plan, arm, measurement, fingerprint)
-            if cache.is_current(measurement.file, arm.name, key):
-                console.print(f"{arm.name}: {cache.path(measurement.file, arm.name)} is up to date")
-            else:
-                missing.setdefault((arm.model, arm.revision), []).append((arm, measurement, key))
+            if measurement.concerns(arm) and (absent := _missing(cache, arm, measurement, keys[arm.name])):
+                missing.setdefault((arm.model, arm.revision), []).append(absent)
     for of_model in missing.values():
         asyncio.run(_make(plan, of_model, cache, start))
         wait_until_gone()
+    return {
+        m.file.name: {a.name: _kept(cache, a, m, keys[a.name]) for a in arms if m.concerns(a)} for m in measurements
+    }
 
 
-def _key(plan: EvaluationPlan, arm: Arm, measurement: Measurement[Any], fingerprint: str) -> str:
+def _keys(plan: EvaluationPlan, arm: Arm, measurements: Sequence[Measurement[Any]]) -> dict[str, list[str]]:
+    """Return the keys of an arm's rows, by the name of their file."""
     engine = plan.engine_arguments(arm.model)
-    return key_of(
+    shared = key_of(
         {
             "version": [ANSWERS_VERSION, prompts.PROMPTS_VERSION],
-            "model": fingerprint,
+            "model": model_fingerprint(arm.model, arm.revision),  # Raises if the model does not exist.
             "engine": {name: value for name, value in engine.items() if name in ENGINE_IDENTITY},
             "prompting": arm.prompting,
             "examples": seed_tasks.fingerprint(plan.examples) if arm.prompting == "few_shot" else None,
             "prompt_format": [plan.prompt_format, plan.chat_template_path],
             "max_tokens": plan.options.max_tokens,
-            "content": measurement.content,
         }
     )
+    return {m.file.name: [key_of([shared, content]) for content in m.contents] for m in measurements}
 
 
-async def _make(
-    plan: EvaluationPlan, missing: Sequence[tuple[Arm, Measurement[Any], str]], cache: AnswerCache, start: StartEngine
-) -> None:
+def _missing(
+    cache: AnswerCache, arm: Arm, measurement: Measurement[Any], keys: Mapping[str, list[str]]
+) -> _Missing | None:
+    """Return which rows of an arm have to be made, and say how many; None when all are kept."""
+    of_file, kept = keys[measurement.file.name], cache.kept(measurement.file, arm.name)
+    absent = [(number, key) for number, key in enumerate(of_file) if key not in kept]
+    if not absent:
+        console.print(f"{arm.name}: {cache.path(measurement.file, arm.name)} is up to date")
+        return None
+    if known := len(of_file) - len(absent):
+        console.print(f"{arm.name}: {known} of {len(of_file)} {measurement.file.name} are kept from before")
+    return _Missing(arm, measurement, *map(list, zip(*absent, strict=True)))
+
+
+def _kept(cache: AnswerCache, arm: Arm, measurement: Measurement[R], keys: Mapping[str, list[str]]) -> dict[str, R]:
+    kept = cache.kept(measurement.file, arm.name)
+    return {key: kept[key] for key in keys[measurement.file.name]}
+
+
+async def _make(plan: EvaluationPlan, missing: Sequence[_Missing], cache: AnswerCache, start: StartEngine) -> None:
     """Start one model's engine, and make and keep its rows."""
-    first = missing[0][0]
+    first = missing[0].arm
     console.print(f"starting the engine with model {first.model!r}")
     engine = await start(first, plan.engine_arguments(first.model))
     try:
-        for arm, measurement, key in missing:
-            cache.write(measurement.file, arm.name, await measurement.make(engine, arm), key)
+        for part in missing:
+            rows = await part.measurement.make(engine, part.arm, part.numbers)
+            cache.keep(part.measurement.file, part.arm.name, dict(zip(part.keys, rows, strict=True)))
     finally:
         await engine.close()

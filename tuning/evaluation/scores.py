@@ -16,7 +16,7 @@ from selfinstruct.config.schema import Evaluate
 from selfinstruct.records import SEEN, UNSEEN, WrittenBy
 from selfinstruct.run.scores import BASE, SCORES_VERSION, TUNED, ArmScores, Comparison, Gaps, LossGap, Scores, SetScores
 from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks, metrics
-from tuning.evaluation.answer_cache import AnswerCache, R, RowFile
+from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
 from tuning.evaluation.questions import GENERATED_SETS
@@ -37,30 +37,28 @@ class EvaluationRows:
     lm_eval: dict[str, list[lm_eval_tasks.TaskResult]] = field(default_factory=dict)
 
     @classmethod
-    def read(
-        cls, cache: AnswerCache, arms: Sequence[str], files: Sequence[RowFile[Any]] | None = None
-    ) -> EvaluationRows:
-        """Return kept rows.
-
-        Args:
-            cache: where they are kept.
-            arms: whose rows.
-            files: which rows; None: all.
-        """
-
-        def by_arm(file: RowFile[R]) -> dict[str, list[R]]:
-            if files is not None and file not in files:
-                return {}
-            return {arm: rows for arm in arms if (rows := cache.read(file, arm))}
-
+    def read(cls, cache: AnswerCache, arms: Sequence[str]) -> EvaluationRows:
+        """Return the rows of the last evaluation of these arms."""
         return cls(
-            predictions=by_arm(PREDICTIONS),
-            consistency=by_arm(consistency.VARIANTS),
-            ifeval=by_arm(ifeval.CONSTRAINED),
-            plain_text=by_arm(forgetting.CHUNKS),
-            judgements=by_arm(judge.JUDGEMENTS),
-            lm_eval=by_arm(lm_eval_tasks.RESULTS),
+            **{name: {arm: rows for arm in arms if (rows := cache.read(file, arm))} for name, file in _FILES.items()}
         )
+
+    def write(self, cache: AnswerCache) -> None:
+        """Write the rows as those of the last evaluation."""
+        for name, file in _FILES.items():
+            for arm, rows in getattr(self, name).items():
+                cache.write(file, arm, rows)
+
+
+_FILES: dict[str, RowFile[Any]] = {
+    "predictions": PREDICTIONS,
+    "consistency": consistency.VARIANTS,
+    "ifeval": ifeval.CONSTRAINED,
+    "plain_text": forgetting.CHUNKS,
+    "judgements": judge.JUDGEMENTS,
+    "lm_eval": lm_eval_tasks.RESULTS,
+}
+"""The file of each kind of rows."""
 
 
 def score(arms: Sequence[Arm], rows: EvaluationRows, options: Evaluate, seed: int) -> Scores:

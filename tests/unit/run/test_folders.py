@@ -23,8 +23,8 @@ def test_every_path_is_where_older_versions_put_it() -> None:
     files = (model.checkpoints, model.record_path, model.done)
     assert files == tuple(Path("a/model") / name for name in ("checkpoints", "training.json", ".done"))
     evaluation = EvaluationDirectory(Path("a/evaluation"))
-    files = (evaluation.scores_path, evaluation.rows("predictions", "tuned"), evaluation.key("predictions", "tuned"))
-    names = ("scores.json", "predictions-tuned.jsonl", "predictions-tuned.key")
+    files = (evaluation.scores_path, evaluation.rows("predictions", "tuned"), evaluation.kept("predictions", "tuned"))
+    names = ("scores.json", "predictions-tuned.jsonl", "kept/predictions-tuned.jsonl")
     assert files == tuple(Path("a/evaluation") / name for name in names)
 
 
@@ -80,7 +80,8 @@ def test_arms_are_those_with_rows_of_the_part(tmp_path: Path) -> None:
     for arm in ("tuned", "base-few-shot", "base"):
         evaluation.rows("predictions", arm).touch()
     evaluation.rows("loss", "base").touch()
-    evaluation.key("predictions", "other").touch()
+    evaluation.kept("predictions", "other").parent.mkdir()
+    evaluation.kept("predictions", "other").touch()
     assert evaluation.arms("predictions") == ["base", "base-few-shot", "tuned"]
     assert evaluation.arms("loss") == ["base"]
     assert evaluation.arms("judge") == []

@@ -1,4 +1,4 @@
-"""Kept rows: written with their key, read as types, also those of earlier versions."""
+"""Kept rows: by their keys, read as types, also those of earlier versions."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def answer(**values: str) -> Answer:
     return Answer(id="e1-0", task="e1", set="mine", instruction="Name a river.", references=("Nile",), **values)  # type: ignore[arg-type]
 
 
-def test_rows_are_current_with_their_key_alone(cache: AnswerCache) -> None:
-    rows = [answer(response="Nile"), answer(response="\ud800")]
-    assert not cache.is_current(PREDICTIONS, "tuned", key_of(1))
-    cache.write(PREDICTIONS, "tuned", rows, key_of(1))
-    assert cache.read(PREDICTIONS, "tuned") == rows
-    assert cache.is_current(PREDICTIONS, "tuned", key_of(1))
-    assert not cache.is_current(PREDICTIONS, "tuned", key_of(2))
+def test_rows_are_kept_by_their_keys_whatever_is_written(cache: AnswerCache) -> None:
+    rows = {key_of(1): answer(response="Nile"), key_of(2): answer(response="\ud800")}
+    assert cache.kept(PREDICTIONS, "tuned") == {}
+    cache.keep(PREDICTIONS, "tuned", rows)
+    assert cache.arms(PREDICTIONS) == [] and cache.read(PREDICTIONS, "tuned") == []
+    cache.write(PREDICTIONS, "tuned", [answer(response="Congo")])
     assert cache.arms(PREDICTIONS) == ["tuned"]
-    cache.replace(PREDICTIONS, "tuned", rows[:1])
-    assert cache.is_current(PREDICTIONS, "tuned", key_of(1)) and cache.read(PREDICTIONS, "tuned") == rows[:1]
-    cache.path(PREDICTIONS, "tuned").unlink()
-    assert not cache.is_current(PREDICTIONS, "tuned", key_of(1)) and cache.read(PREDICTIONS, "tuned") == []
+    assert cache.read(PREDICTIONS, "tuned") == [answer(response="Congo")]
+    assert cache.kept(PREDICTIONS, "tuned") == rows
+    cache.keep(PREDICTIONS, "tuned", {key_of(2): answer(response="Volta"), key_of(3): answer(response="Niger")})
+    kept = cache.kept(PREDICTIONS, "tuned")
+    assert [row.response for row in kept.values()] == ["Nile", "Volta", "Niger"]
 
 
 def test_what_was_not_measured_is_not_written(cache: AnswerCache) -> None:
-    cache.write(PREDICTIONS, "tuned", [answer(written_by="person")], key_of(1))
+    cache.write(PREDICTIONS, "tuned", [answer(written_by="person")])
     row = json.loads(cache.path(PREDICTIONS, "tuned").read_text())
     assert not {"failed", "reference_logprob", "reference_tokens"} & set(row)
     assert (row["category"], row["stemmer"], row["written_by"]) == ("", False, "person")
@@ -57,7 +57,7 @@ def test_rows_of_the_first_version_did_not_say_who_wrote_the_task(cache: AnswerC
 
 
 def test_a_damaged_row_is_named(cache: AnswerCache) -> None:
-    cache.write(PREDICTIONS, "tuned", [answer(response="Nile")], key_of(1))
+    cache.write(PREDICTIONS, "tuned", [answer(response="Nile")])
     with cache.path(PREDICTIONS, "tuned").open("a") as stream:
         stream.write('{"id": 3}\n')
     with pytest.raises(InputError, match=r"predictions-tuned\.jsonl, line 2: .*`\$\.id`"):

@@ -283,11 +283,47 @@ def changed(config: Config, **values: Any) -> Config:
 
 def test_the_second_run_asks_nothing(config: Config, run: RunDirectory) -> None:
     first = evaluate(config, run, start=Starter())
-    before = {path.name: path.read_bytes() for path in run.evaluation.path.iterdir()}
+    before = files_of(run)
     start = Starter()
     assert evaluate(config, run, start=start) == first
     assert start.models == []
-    assert {path.name: path.read_bytes() for path in run.evaluation.path.iterdir()} == before
+    assert files_of(run) == before
+
+
+def files_of(run: RunDirectory) -> dict[str, bytes]:
+    folder = run.evaluation.path
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_asking_something_else_forgets_nothing(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    """Another task file: only its questions are asked. Back to the first one: nothing is asked."""
+    first = evaluate(config, run, start=Starter())
+    other = tmp_path / "other.jsonl"
+    task = {"id": "o", "instruction": "Another thing.", "is_classification": False}
+    other.write_text(json.dumps(task | {"instances": [{"input": "", "output": "x"}]}))
+    start = Starter()
+    evaluate(changed(config, tasks=(str(other),)), run, start=start)
+    assert {request.key for _, engine in start.started for request in engine.history} == {
+        f"{arm}/other/o-0" for arm in ("base", "base-few-shot", "tuned")
+    }, "the held-out rows were answered before"
+    assert evaluate(config, run, start=Starter()) == first
+    assert again(changed(config, tasks=(*config.evaluate.tasks, str(other))), run) == []
+
+
+@pytest.mark.parametrize("fault", ["a broken file", "an engine that dies"])
+def test_a_failed_evaluation_changes_nothing(config: Config, run: RunDirectory, tmp_path: Path, fault: str) -> None:
+    evaluate(config, run, start=Starter())
+    before = files_of(run)
+    other = tmp_path / "other.jsonl"
+    task = {"id": "o", "instruction": "Another thing.", "is_classification": False}
+    other.write_text(json.dumps(task | {"instances": [{"input": "", "output": "x"}]}))
+    if fault == "a broken file":
+        other.write_text("{}")
+    with pytest.raises((InputError, EngineError)):
+        evaluate(changed(config, tasks=(str(other),)), run, start=Starter(model=EngineError("gone")))
+    after = files_of(run)
+    assert after.keys() == before.keys()
+    assert {name for name in before if after[name] != before[name]} <= {name for name in before if "kept/" in name}
 
 
 def test_scoring_options_ask_nothing(config: Config, run: RunDirectory) -> None:
@@ -306,7 +342,7 @@ def test_what_changed_is_asked_again(config: Config, run: RunDirectory, tasks: P
     assert again(config, run) == ["model"]
     tasks.write_text(tasks.read_text().replace("evaluated thing 7", "evaluated thing 77"))
     assert again(config, run) == ["scripted", "model"]
-    (run.evaluation.path / "predictions-tuned.jsonl").unlink()
+    (run.evaluation.path / "kept" / "predictions-tuned.jsonl").unlink()
     assert again(config, run) == ["model"]
 
 

@@ -116,12 +116,11 @@ def test_a_judge_that_goes_by_the_place_ends_with_ties(
 
 
 def test_a_judge_that_cannot_be_understood_has_failed(plan: EvaluationPlan, cache: AnswerCache) -> None:
-    found = judged(plan, cache, lambda first, second: "Both are fine.")
-    pair = found.pairs[0]
+    made = judge(plan, cache, PREDICTIONS, Judges(by(lambda first, second: "Both are fine.")))
+    pair = score(made, RESAMPLING).pairs[0]
     assert (pair.n, pair.failed, pair.win_rate, pair.low) == (8, 8, None, None)
-    kept = cache.read(JUDGEMENTS, "base")
-    assert {row.failed for row in kept} == {"unparsable"}
-    assert kept[0].text == "I have looked at both.\nBoth are fine."
+    assert {row.failed for row in made["base"]} == {"unparsable"}
+    assert made["base"][0].text == "I have looked at both.\nBoth are fine."
 
 
 def test_one_unparsable_judgement_fails_its_pair_alone(plan: EvaluationPlan, cache: AnswerCache) -> None:
@@ -143,9 +142,9 @@ def test_a_tie_in_one_order_is_no_win(plan: EvaluationPlan, cache: AnswerCache) 
 
 def test_a_request_that_fails_is_kept_as_failed(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(lambda request: RequestFailed("refused", "too long"))
-    pair = score(judge(plan, cache, PREDICTIONS, start), RESAMPLING).pairs[0]
-    assert pair.failed == 8
-    assert cache.read(JUDGEMENTS, "base")[0].failed == "refused: too long"
+    made = judge(plan, cache, PREDICTIONS, start)
+    assert score(made, RESAMPLING).pairs[0].failed == 8
+    assert made["base"][0].failed == "refused: too long"
 
 
 def test_the_same_answers_are_a_tie_without_being_asked(plan: EvaluationPlan, cache: AnswerCache) -> None:
@@ -198,7 +197,7 @@ def test_a_judge_that_dies_keeps_what_it_said(plan: EvaluationPlan, cache: Answe
 
     with pytest.raises(EngineError, match="gone"):
         judge(plan, cache, PREDICTIONS, Judges(dies))
-    assert len(cache.read(JUDGEMENTS, "base")) == 5
+    assert len(cache.kept(JUDGEMENTS, "base")) == 5
     start = Judges(by(longer_wins))
     found = score(judge(plan, cache, PREDICTIONS, start), RESAMPLING)
     assert start.asked == 11
@@ -318,7 +317,11 @@ def serve(reply: Callable[[dict[str, Any]], tuple[int, Any]], request: pytest.Fi
 
 
 def test_a_judge_behind_an_endpoint(
-    plan: EvaluationPlan, cache: AnswerCache, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    plan: EvaluationPlan,
+    cache: AnswerCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
 
@@ -332,7 +335,8 @@ def test_a_judge_behind_an_endpoint(
     assert {asked["model"] for asked in server.requests} == {"served"}
     assert {(asked["max_tokens"], asked["temperature"]) for asked in server.requests} == {(50, 0.0)}
     assert server.keys == {"Bearer sk-secret"}
-    assert "sk-secret" not in cache.path(JUDGEMENTS, "base").read_text()
+    kept = next(tmp_path.rglob("judgements-base.jsonl"))
+    assert "sk-secret" not in kept.read_text()
 
 
 def test_a_server_that_wants_other_options(

@@ -315,7 +315,7 @@ def test_answers_that_an_interruption_left_unchecked_are_checked_later(
     options = changed(config, ifeval=str(constraints))
     with pytest.raises(SelfInstructError, match="killed"):
         evaluate(options, run, start=Starter())
-    assert not score_saved(options, run).arms["tuned"].ifeval
+    assert not run.evaluation.scores_path.exists()
     start = Starter()
     tuned = evaluate(options, run, start=start).arms["tuned"].ifeval
     assert start.models == [], "the answers were kept"
