@@ -22,7 +22,7 @@ from selfinstruct.console import console
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import debugging, run_program
 from selfinstruct.run.folders import ModelDirectory
-from tuning.training.launch import FSDP2
+from tuning.training.launch import FSDP2, refuse_own_source
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +56,7 @@ def tune(argv: Sequence[str]) -> None:
     options, output = arguments.tune, ModelDirectory(Path(arguments.training["output_dir"]))
     rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)
+    refuse_own_source(base.source, output.path)
     identity = record.identity(arguments, base, rows)
     if arguments.choice and arguments.choice.shared:
         os.environ.update(FSDP2)  # Before TRL makes the connection to the other processes.

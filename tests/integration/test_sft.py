@@ -393,6 +393,14 @@ def test_the_same_command_again_does_nothing_and_another_one_tunes_again(model, 
     assert not torch.equal(first["lm_head.weight"], weights(tmp_path)["lm_head.weight"])
 
 
+def test_a_model_is_not_tuned_into_its_own_folder(model, dataset, tmp_path, capfd):
+    assert tune(model, dataset, tmp_path, *QUICK) == 0
+    first = weights(tmp_path)
+    assert tune(tmp_path, dataset, tmp_path, *QUICK) == 2
+    assert "where the tuned model would replace it" in capfd.readouterr().err
+    assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path).items())
+
+
 def test_the_best_checkpoint_is_kept_when_the_loss_rises(model, dataset, tmp_path):
     options = [
         "--early_stopping_patience",

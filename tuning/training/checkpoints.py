@@ -149,6 +149,13 @@ def remove_unneeded(output: ModelDirectory, by_user: Collection[str]) -> None:
         discard(output)
 
 
+def remove_incomplete(output: ModelDirectory) -> None:
+    """Remove the checkpoints that were not written to their end."""
+    for path in list(_all(output.checkpoints)):
+        if not _is_complete(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def discard(output: ModelDirectory) -> None:
     """Remove all checkpoints."""
     shutil.rmtree(output.checkpoints, ignore_errors=True)

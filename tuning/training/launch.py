@@ -59,11 +59,12 @@ def tune_command(
 
     Raises:
         ConfigError: the section has an argument that the run itself decides, or names a model or a file that does
-            not exist.
+            not exist, or the model lies in `output_dir`.
     """
     for name, decided_by in _OURS.items():
         if name in tune.arguments:
             raise ConfigError(f"tune.{name} is decided by {decided_by}; leave it out")
+    refuse_own_source(tune.model or model, output_dir)
     command = [sys.executable, "-m", *_launcher(tune, num_processes), "tuning.sft"]
     command += [f"--model_name_or_path={resolve_model(tune.model or model)}"]
     if revision is not None and tune.model in (None, model) and "model_revision" not in tune.arguments:
@@ -74,6 +75,16 @@ def tune_command(
     if eval_tasks:
         command += ["--eval_tasks", *eval_tasks]
     return command
+
+
+def refuse_own_source(model: str, output_dir: Path) -> None:
+    """Raise `ConfigError` if the model that is tuned lies in the folder of the tuned model, which replaces it."""
+    source, output = Path(model).expanduser().resolve(), output_dir.resolve()
+    if source.is_dir() and source.is_relative_to(output):
+        raise ConfigError(
+            f"tune: the model to tune, {model}, lies in {output_dir}, where the tuned model would replace it; "
+            "copy it to another folder and give that, or tune into another folder"
+        )
 
 
 def _launcher(tune: Tune, num_processes: int | None) -> list[str]:

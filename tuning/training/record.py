@@ -15,6 +15,7 @@ import msgspec
 
 from selfinstruct.console import console
 from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
+from selfinstruct.program_edge import message_of
 from selfinstruct.records import SPLITS, UNSEEN
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import (
@@ -117,6 +118,9 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
         record: as the training begins.
         trainer: trained in the block.
         started: when the program started, by `time.monotonic`.
+
+    Raises:
+        SelfInstructError: the disk is full. Other errors of the block are raised as they are.
     """
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
@@ -126,6 +130,8 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
             now = msgspec.structs.replace(record, **_progress(record, trainer, stopwatch, started), **outcome)
             write_training_record(output.record_path, now)
 
+    if trainer.is_world_process_zero():
+        output.done.unlink(missing_ok=True)  # From now on the folder no longer holds what the mark says.
     write(state="running")
     if trainer.is_world_process_zero():
         announce(record)
@@ -135,7 +141,24 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
         stopped = isinstance(error, (StoppedError, Interrupted))
         write(state="stopped" if stopped else "failed", exit_code=error.exit_code, error=str(error))
         raise
+    except Exception as error:
+        if trainer.is_world_process_zero():
+            checkpoints.remove_incomplete(output)  # A full disk needs room for the record.
+        known = _full_disk(output, error) or error
+        with contextlib.suppress(OSError):
+            write(state="failed", exit_code=1, error=message_of(known))
+        raise known from error
     write(state="finished")
+
+
+def _full_disk(output: ModelDirectory, error: Exception) -> SelfInstructError | None:
+    """Return the error of a full disk, which torch and safetensors report in words of their own; None if it is none."""
+    if not any(sign in str(error) for sign in ("inline_container", "PytorchStreamWriter", "os error 28")):
+        return None
+    return SelfInstructError(
+        f"tune: {output.path} cannot be written, probably because the disk is full ({str(error).splitlines()[0]}); "
+        "make room, then give the same command again"
+    )
 
 
 def losses(history: Sequence[Mapping[str, Any]], final_step: int | None = None) -> Losses:

@@ -6,6 +6,8 @@
 
 Full fine-tuning has no adapter: `model/` holds whole weights. In each case `generation_config.json` and the tokenizer
 name the token that ends an answer, so that `vllm serve` stops there.
+
+All is written into `model/.new` first. Only a whole new model takes the place of the one that was there.
 """
 
 from __future__ import annotations
@@ -17,17 +19,20 @@ from typing import Any, Literal
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.errors import SelfInstructError
+from selfinstruct.formats import jsonl
 from tuning.training.prepare import BaseModel, in_16_bits
 from tuning.training.zero3 import whole_models
 
 ADAPTER = "adapter"
+_NEW = ".new"
+_CONFIGURATIONS = ("config.json", "adapter_config.json")
 Merge = Literal["adapter", "merged", "both"]
 
 
 def save(trainer: Any, tokenizer: Any, output_dir: Path, *, base: BaseModel, merge: Merge) -> None:
-    """Write the finished model to `output_dir`, and remove an earlier model there.
+    """Write the finished model to `output_dir`, in place of an earlier model there.
 
-    Every process of a distributed training calls this.
+    Every process of a distributed training calls this. If it fails, the earlier model is as it was.
 
     Args:
         trainer: after training.
@@ -39,24 +44,37 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, base: BaseModel, mer
     Raises:
         SelfInstructError: the trainer wrote no weights.
     """
+    main, new = trainer.is_world_process_zero(), output_dir / _NEW
+    if main:
+        shutil.rmtree(new, ignore_errors=True)  # Of a save that was killed.
+    trainer.accelerator.wait_for_everyone()
+    try:
+        _write(trainer, tokenizer, new, base=base, merge=merge)
+        if main:
+            put_in_place(new, output_dir)
+    finally:
+        if main:
+            shutil.rmtree(new, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _write(trainer: Any, tokenizer: Any, folder: Path, *, base: BaseModel, merge: Merge) -> None:
+    """Write the finished model to a new folder; the arguments are those of `save`."""
     from peft import PeftModel
 
     main = trainer.is_world_process_zero()
     if trainer.is_fsdp_enabled:  # FSDP2 keeps weights in parts; of those `save_model` would write no model.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    if main:
-        _discard(output_dir)
-    trainer.accelerator.wait_for_everyone()
     if isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
-        adapter = output_dir if merge == "adapter" else output_dir / ADAPTER
+        adapter = folder if merge == "adapter" else folder / ADAPTER
         _save(trainer, adapter)
         if main:
             _write_generation_config(adapter, tokenizer, base)
             if merge != "adapter":
                 merged = _merged(base, adapter)
                 set_special_tokens(merged, tokenizer)
-                merged.save_pretrained(output_dir)
-                tokenizer.save_pretrained(output_dir)
+                merged.save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
             if merge == "merged":
                 shutil.rmtree(adapter)
     else:
@@ -65,10 +83,29 @@ def save(trainer: Any, tokenizer: Any, output_dir: Path, *, base: BaseModel, mer
             # (The weights of ZeRO and FSDP1 are flat pieces, whose precision cannot change.)
             trainer.model.to(_dtype_of(base))
         set_special_tokens(trainer.model, tokenizer)
-        _save(trainer, output_dir)
+        _save(trainer, folder)
     if main:
-        _share(output_dir)
-    trainer.accelerator.wait_for_everyone()
+        _share(folder)
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Move the files of a model from `new` into `folder`, in place of the model that is there.
+
+    A model's configuration is removed first and moved last: a folder that is half changed loads as no model.
+    """
+    for path in filter(Path.is_file, new.rglob("*")):
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for name in _CONFIGURATIONS:
+        (folder / name).unlink(missing_ok=True)
+    _discard(folder)
+    for path in sorted(new.iterdir(), key=lambda path: path.name in _CONFIGURATIONS):
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    new.rmdir()
+    jsonl.fsync_directory(folder)
 
 
 def set_special_tokens(model: Any, tokenizer: Any) -> None:
@@ -98,8 +135,7 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)
     for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
         path.unlink()
-    for name in ("config.json", "generation_config.json", "adapter_config.json"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def _save(trainer: Any, folder: Path) -> None:

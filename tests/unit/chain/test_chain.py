@@ -9,6 +9,7 @@ import pytest
 
 from selfinstruct.chain import chain
 from selfinstruct.config.schema import Config
+from selfinstruct.errors import ConfigError
 from selfinstruct.run.directory import RunDirectory
 
 
@@ -61,3 +62,18 @@ def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkey
     for overwrite in (False, False, True, False):
         chain.tune(config, overwrite=overwrite)
     assert ["--overwrite" in command for command in calls] == [False, True]
+
+
+@pytest.mark.parametrize("inside", ["model", "model/adapter", "linked"])
+def test_the_tuned_model_cannot_be_the_model_to_tune(tmp_path: Path, inside: str) -> None:
+    from tests import tiny_model
+
+    tiny_model.dataset(tmp_path / "dataset")
+    tiny_model.save(tmp_path / "model")
+    tiny_model.save(tmp_path / "model/adapter")
+    (tmp_path / "linked").symlink_to("model")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    config = Config.model_validate({"output_dir": str(tmp_path), "tune": {"model": str(tmp_path / inside)}})
+    with pytest.raises(ConfigError, match="where the tuned model would replace it"):
+        chain.tune(config)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

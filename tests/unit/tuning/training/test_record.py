@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from selfinstruct.run.training_record import EvalLoss, Overfitting, TrainLoss
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from selfinstruct.errors import SelfInstructError
+from selfinstruct.run.folders import ModelDirectory
+from selfinstruct.run.training_record import EvalLoss, Overfitting, TrainingRecord, TrainLoss
 from tuning.training import record
 
 HISTORY = [
@@ -47,3 +55,38 @@ def test_overfitting_is_a_loss_on_unseen_tasks_that_rises_again():
 
 def test_versions_name_what_trains():
     assert {"python", "torch", "transformers", "trl", "peft"} <= set(record.versions())
+
+
+FULL_DISK = "[enforce fail at inline_container.cc:672] . unexpected pos 990656 vs 990548"
+"""What torch says of a full disk."""
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (RuntimeError(FULL_DISK), SelfInstructError, "the disk is full"),
+        (RuntimeError("odd"), RuntimeError, "odd"),
+        (SelfInstructError("ours"), SelfInstructError, "ours"),
+    ],
+)
+def test_a_training_that_fails_in_any_way_is_recorded_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr(record, "_progress", lambda *_: {})
+    monkeypatch.setattr(record, "announce", lambda _: None)
+    trainer: Any = SimpleNamespace(add_callback=lambda _: None, is_world_process_zero=lambda: True)
+    output = ModelDirectory(tmp_path)
+    output.done.write_text("the hash of earlier weights")
+    half = output.checkpoints / "checkpoint-3"
+    half.mkdir(parents=True)
+    with (
+        pytest.raises(raised, match=message),
+        record.recorded(output, TrainingRecord(state="running"), trainer, started=0.0),
+    ):
+        assert output.training_record().state == "running"
+        assert not output.done.exists()  # It would vouch for weights that are about to change.
+        raise error
+    kept = output.training_record()
+    assert (kept.state, kept.exit_code) == ("failed", 1)
+    assert message in str(kept.error)
+    assert half.exists() == isinstance(error, SelfInstructError)
