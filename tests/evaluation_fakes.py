@@ -50,6 +50,9 @@ class Model(ScriptedEngine):
     def encode(self, prompt: Prompt) -> list[int]:
         return [0] * self.count_tokens(prompt)
 
+    def encode_text(self, text: str) -> list[int]:
+        return self.tokenizer(text)["input_ids"]
+
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
         self.measured.append(response_ids)
         return -2.0 * len(response_ids)

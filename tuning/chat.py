@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.engines import chat_templates
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.engines.models import fetch_model, resolve_model
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
@@ -60,12 +61,13 @@ class Speaker:
     Args:
         named: the model.
         like: the speaker of a tuned model, whose chat template is used if the model has learnt none.
+        allow_control_tokens: what is typed may hold control tokens; else they are plain text.
 
     Raises:
         ConfigError: the model cannot be loaded.
     """
 
-    def __init__(self, named: NamedModel, like: Speaker | None = None) -> None:
+    def __init__(self, named: NamedModel, like: Speaker | None = None, *, allow_control_tokens: bool = False) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -87,6 +89,7 @@ class Speaker:
             prompt_formats.prepare(self._tokenizer, ends=ends)
         self._ends = (ends | {brought, self._tokenizer.eos_token_id}) - {None}
         self._opening = chat_templates.answer_opening(self._tokenizer)
+        self._control_tokens = ControlTokens(self._tokenizer, allowed=allow_control_tokens)
         self.messages: list[dict[str, str]] = []
         self.cut = False
 
@@ -101,12 +104,13 @@ class Speaker:
         Raises:
             InputError: the conversation and the answer do not fit into the model's context.
         """
+        import torch
         from transformers import StoppingCriteriaList, TextIteratorStreamer
 
         self.messages.append({"role": "user", "content": text})
-        asked = chat_templates.render(self._tokenizer, self.messages) + self._opening
-        inputs = self._tokenizer(asked, add_special_tokens=False, return_tensors="pt").to(self._model.device)
-        length = inputs["input_ids"].shape[1]
+        asked = chat_templates.render(self._tokenizer, self._control_tokens.broken(self.messages)) + self._opening
+        ids = self._control_tokens.encode(asked)
+        length = len(ids)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context and length + max_tokens > context:
             self.messages.pop()
@@ -121,7 +125,8 @@ class Speaker:
         def generate() -> None:
             try:
                 outcome["ids"] = self._model.generate(
-                    **inputs,
+                    inputs=torch.tensor([ids], device=self._model.device),
+                    attention_mask=torch.ones(1, length, dtype=torch.long, device=self._model.device),
                     max_new_tokens=max_tokens,
                     do_sample=temperature > 0,
                     temperature=temperature if temperature > 0 else None,
@@ -156,11 +161,12 @@ class Speaker:
         self.messages.clear()
 
 
-def load_speakers(named: list[NamedModel]) -> list[Speaker]:
+def load_speakers(named: list[NamedModel], *, allow_control_tokens: bool = False) -> list[Speaker]:
     """Load the models; the first one's chat template is used for a second one without a template."""
     speakers: list[Speaker] = []
     for model in named:
-        speakers.append(Speaker(model, speakers[0] if speakers else None))
+        like = speakers[0] if speakers else None
+        speakers.append(Speaker(model, like, allow_control_tokens=allow_control_tokens))
     return speakers
 
 

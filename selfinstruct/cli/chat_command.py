@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 @click.option(
     "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="Of sampling; 0 is greedy."
 )
+@click.option("--allow-control-tokens", is_flag=True, help="Read `<|im_end|>` and the like as what they say.")
 @AS_JSON
 def chat(
-    model: str, against: str | None, prompts: tuple[str, ...], max_tokens: int, temperature: float, as_json: bool
+    model: str,
+    against: str | None,
+    prompts: tuple[str, ...],
+    max_tokens: int,
+    temperature: float,
+    allow_control_tokens: bool,
+    as_json: bool,
 ) -> None:
     """Chat with a model.
 
@@ -46,7 +53,7 @@ def chat(
     sft.set_environment(debug=False)
     named = models(model, against)
     click.echo(f"loading {' and '.join(one.model for one in named)}", err=True)
-    speakers = load_speakers(named)
+    speakers = load_speakers(named, allow_control_tokens=allow_control_tokens)
 
     def ask(speaker: Speaker) -> Iterator[str]:
         return speaker.answer(prompt, max_tokens=max_tokens, temperature=temperature)

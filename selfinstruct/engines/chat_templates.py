@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from selfinstruct.engines.control_tokens import special_ids
 from selfinstruct.records import Message
 
 _QUESTION = {"role": "user", "content": "Name a mineral."}
@@ -114,7 +115,7 @@ def turn_end(tokenizer: Any, template: str | None = None) -> int | None:
     """
     if not (template or tokenizer.chat_template):
         return None
-    special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    special = special_ids(tokenizer)
     for messages in ([_QUESTION, _ANSWER], [_QUESTION, _ANSWER, _QUESTION]):
         _, answer, after = _rendered(tokenizer, messages, template).rpartition(_WORD)
         ids = tokenizer(after, add_special_tokens=False)["input_ids"] if answer else []

@@ -7,8 +7,9 @@ from typing import Any
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import EngineError
-from selfinstruct.records import Completion, Prompt
+from selfinstruct.records import Completion, Message, Prompt
 
 
 class TokenizedPrompts:
@@ -24,6 +25,7 @@ class TokenizedPrompts:
         stop_token_ids: the tokens that end an answer: these, and the one that ends a turn of its tokenizer's template.
         capacity: requests that the engine computes at once; set when there is a model.
         chat_template: when set, used instead of the tokenizer's own.
+        control_tokens: encodes contents that hold the text of such tokens.
     """
 
     def __init__(self, tokenizer: Any, context_length: int, generation_config: Mapping[str, Any]) -> None:
@@ -36,24 +38,32 @@ class TokenizedPrompts:
         self.has_chat_template = turn_end in self.end_token_ids
         self.capacity = 1
         self.chat_template: str | None = None
+        self.control_tokens = ControlTokens(tokenizer)
         self._openings: dict[str | None, str] = {}
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt: text with the special tokens, or messages through the template."""
-        return list(self.tokenizer(self.render(prompt), add_special_tokens=isinstance(prompt, str)).input_ids)
+        if isinstance(prompt, str):
+            return self.control_tokens.encode_text(prompt, add_special_tokens=True)
+        return self.control_tokens.encode(self._rendered(self.control_tokens.broken(prompt)))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text by itself, without any control token."""
+        return self.control_tokens.encode_text(text)
 
     def render(self, prompt: Prompt) -> str:
         """Return the prompt as text; messages are rendered by the chat template, up to where an answer begins."""
-        if isinstance(prompt, str):
-            return prompt
-        template = self.chat_template
-        if template not in self._openings:
-            self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
-        return chat_templates.render(self.tokenizer, prompt, template) + self._openings[template]
+        return prompt if isinstance(prompt, str) else self._rendered(prompt)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included."""
         return len(self.encode(prompt))
+
+    def _rendered(self, messages: list[Message]) -> str:
+        template = self.chat_template
+        if template not in self._openings:
+            self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
+        return chat_templates.render(self.tokenizer, messages, template) + self._openings[template]
 
     async def generate(self, request: Request) -> Completion:
         """Raise EngineError: no engine has been started."""

@@ -14,6 +14,7 @@ from selfinstruct.config.schema import Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation import parsing, prompts
 from selfinstruct.records import FinishReason, Prompt, SeedTask, WrittenBy
@@ -93,12 +94,19 @@ class EvaluationEngine(Engine, Protocol):
     stop_token_ids: frozenset[int]
     """The tokens that end an answer."""
 
+    control_tokens: ControlTokens
+    """Encodes contents that hold the text of control tokens."""
+
     def render(self, prompt: Prompt) -> str:
         """Return the prompt as text."""
         ...
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the prompt's token ids."""
+        ...
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text by itself."""
         ...
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
@@ -249,8 +257,7 @@ async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answe
     """
     if question.set not in GENERATED_SETS:
         return row
-    reference = question.references[0].strip()
-    ids = [*engine.tokenizer(reference, add_special_tokens=False)["input_ids"], end]
+    ids = [*engine.encode_text(question.references[0].strip()), end]
     try:
         logprob = await engine.response_logprob(engine.encode(question.messages), ids)
     except RequestFailed:

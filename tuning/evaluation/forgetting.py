@@ -72,7 +72,7 @@ def measurement(files: Sequence[str]) -> Measurement[Chunk]:
 
 async def _measure(engine: EvaluationEngine, name: str, text: str) -> Chunk:
     size = len(text.encode())
-    ids = list(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = engine.encode_text(text)
     begin = engine.tokenizer.bos_token_id
     begin = engine.tokenizer.eos_token_id if begin is None else begin
     try:

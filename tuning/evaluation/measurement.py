@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from selfinstruct.config.schema import ENGINE_IDENTITY
 from selfinstruct.console import console
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.engines.processes import wait_until_gone
 from selfinstruct.engines.vllm import VLLMEngine
@@ -110,6 +111,7 @@ def _keys(plan: EvaluationPlan, arm: Arm, measurements: Sequence[Measurement[Any
             "examples": seed_tasks.fingerprint(plan.examples) if arm.prompting == "few_shot" else None,
             "prompt_format": [plan.prompt_format, plan.chat_template_path],
             "max_tokens": plan.options.max_tokens,
+            **({"allow_control_tokens": True} if plan.allow_control_tokens else {}),
         }
     )
     return {m.file.name: [key_of([shared, content]) for content in m.contents] for m in measurements}
@@ -139,6 +141,8 @@ async def _make(plan: EvaluationPlan, missing: Sequence[_Missing], cache: Answer
     first = missing[0].arm
     console.print(f"starting the engine with model {first.model!r}")
     engine = await start(first, plan.engine_arguments(first.model))
+    if plan.allow_control_tokens:
+        engine.control_tokens = ControlTokens(engine.tokenizer, allowed=True)
     try:
         for part in missing:
             rows = await part.measurement.make(engine, part.arm, part.numbers)

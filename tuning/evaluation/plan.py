@@ -22,6 +22,7 @@ class EvaluationPlan:
         engine: vLLM's arguments of the run.
         prompt_format: how the tuned model is prompted; a base model without a chat template gets the same text.
         chat_template_path: the user's own chat template.
+        allow_control_tokens: contents may hold control tokens, as in the tuning.
         examples: the seeds that few-shot prompts show.
     """
 
@@ -31,6 +32,7 @@ class EvaluationPlan:
     engine: Mapping[str, Any]
     prompt_format: PromptFormat = "auto"
     chat_template_path: str | None = None
+    allow_control_tokens: bool = False
     examples: tuple[SeedTask, ...] = ()
 
     @classmethod
@@ -44,6 +46,7 @@ class EvaluationPlan:
             engine=config.engine,
             prompt_format=arguments.get("prompt_format", "auto"),
             chat_template_path=arguments.get("chat_template_path"),
+            allow_control_tokens=bool(arguments.get("allow_control_tokens", False)),
             examples=tuple(examples),
         )
 

@@ -47,6 +47,13 @@ class TuneArguments:
             "uses the model's own if it has one, else `default`."
         },
     )
+    allow_control_tokens: bool = field(
+        default=False,
+        metadata={
+            "help": "Train control tokens of the model that stand in a text (`<|im_end|>`) as such, not as plain text. "
+            "The evaluation then asks likewise."
+        },
+    )
     merge: Literal["adapter", "merged", "both"] = field(
         default="both",
         metadata={"help": "What to save of a LoRA: the adapter, the model merged with it, or both."},

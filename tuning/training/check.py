@@ -15,6 +15,7 @@ from typing import Any, Literal
 from trl import SFTConfig
 
 from selfinstruct.console import console
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.records import TRAIN, UNSEEN
 from selfinstruct.run.training_record import Finding, Memory
 from tuning.training import findings, leaks, memory
@@ -48,6 +49,9 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checke
     faults = findings.check_rows(tokens, prepared.limits)
     faults += findings.check_template(
         train, has_markers=prepared.has_markers, assistant_only_loss=arguments.training["assistant_only_loss"]
+    )
+    faults += findings.check_control_tokens(
+        train, ControlTokens(prepared.tokenizer).found_in, allowed=arguments.tune.allow_control_tokens
     )
     faults += leaks.of_validation(train, prepared.rows[UNSEEN])
     faults += leaks.of_evaluation(train, arguments.tune.eval_tasks)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import InputError
 from selfinstruct.formats import conversations, jsonl
 from selfinstruct.formats.conversations import Conversation
@@ -85,33 +86,38 @@ def fingerprint(rows: Rows) -> str:
 
 
 def tokenize(
-    rows: Sequence[Conversation], tokenizer: Any, *, completion_only: bool = True, assistant_template: str | None = None
+    rows: Sequence[Conversation],
+    tokenizer: Any,
+    *,
+    completion_only: bool = True,
+    assistant_template: str | None = None,
+    allow_control_tokens: bool = False,
 ) -> list[TokenizedRow]:
     """Render rows through the tokenizer's chat template and choose the trained tokens.
+
+    A control token in a content becomes plain tokens of the same text.
 
     Args:
         rows: rows of one split.
         tokenizer: with its chat template.
         completion_only: train on the completion alone, else on the prompt too.
         assistant_template: a template with `{% generation %}` markers; train only on the text between them.
+        allow_control_tokens: a control token in a content stays one.
     """
     if not rows:
         return []
-    prompts = [list(row.prompt) for row in rows]
-    conversations = [[*row.prompt, *row.completion] for row in rows]
-    prompt_ids = _encode(tokenizer, tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True))
+    control_tokens = ControlTokens(tokenizer, allowed=allow_control_tokens)
+    prompts = [control_tokens.broken(row.prompt) for row in rows]
+    conversations = [
+        [*prompt, *control_tokens.broken(row.completion)] for row, prompt in zip(rows, prompts, strict=True)
+    ]
+    asked = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(conversations, tokenize=False, chat_template=assistant_template)
+    prompt_ids, ids = control_tokens.encode_all(asked), control_tokens.encode_all(whole)
     masks: Sequence[Sequence[int] | None] = [None] * len(rows)
-    if assistant_template is None:
-        ids = _encode(tokenizer, tokenizer.apply_chat_template(conversations, tokenize=False))
-    else:
-        rendered = tokenizer.apply_chat_template(
-            conversations,
-            chat_template=assistant_template,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-        ids, masks = rendered["input_ids"], rendered["assistant_masks"]
+    if assistant_template is not None:
+        marked = _assistant_masks(rows, tokenizer, assistant_template)
+        masks = [control_tokens.spread(*pair) for pair in zip(whole, marked, strict=True)]
     tokenized = []
     for row, prompt, sequence, mask in zip(rows, prompt_ids, ids, masks, strict=True):
         start = _common_prefix(prompt, sequence)
@@ -130,9 +136,11 @@ def to_dataset(rows: Sequence[TokenizedRow]) -> Dataset:
     return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    # The template has written the special tokens.
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+def _assistant_masks(rows: Sequence[Conversation], tokenizer: Any, template: str) -> list[list[int]]:
+    """Return which tokens of each row are between the template's markers."""
+    conversations = [[*row.prompt, *row.completion] for row in rows]
+    options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    return tokenizer.apply_chat_template(conversations, chat_template=template, **options)["assistant_masks"]
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -127,6 +127,29 @@ def check_new_end(end_token: str, *, trained: bool) -> list[Finding]:
     return [Finding("end_not_learnt", message)]
 
 
+def check_control_tokens(
+    rows: Sequence[Conversation], found_in: Callable[[str], bool], *, allowed: bool
+) -> list[Finding]:
+    """Count the rows with texts that read like the model's control tokens.
+
+    Args:
+        rows: the training rows.
+        found_in: tells whether a text holds such a token.
+        allowed: it is trained as a control token.
+    """
+    holding = [row for row in rows if any(found_in(message["content"]) for message in (*row.prompt, *row.completion))]
+    consequence = (
+        "are trained as such: a text can end a turn and open another"
+        if allowed
+        else "are trained as plain text (--allow_control_tokens true trains them as control tokens)"
+    )
+    return of_rows(
+        "control_tokens",
+        holding,
+        lambda n: f"{n} rows hold control tokens of the model in their texts; these {consequence}",
+    )
+
+
 def check_template(rows: Sequence[Conversation], *, has_markers: bool, assistant_only_loss: bool) -> list[Finding]:
     """Check that the chat template has `{% generation %}` markers where they decide which tokens are trained.
 

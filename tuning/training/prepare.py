@@ -133,7 +133,11 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
         rows=rows,
         tokens={
             split: data.tokenize(
-                rows[split], tokenizer, completion_only=completion_only, assistant_template=assistant_template
+                rows[split],
+                tokenizer,
+                completion_only=completion_only,
+                assistant_template=assistant_template,
+                allow_control_tokens=arguments.tune.allow_control_tokens,
             )
             for split in SPLITS
         },

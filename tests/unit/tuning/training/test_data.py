@@ -111,6 +111,24 @@ def test_a_template_that_writes_the_prompt_otherwise_before_an_answer_is_noticed
     assert tokenizer.decode(trained(row)).endswith("A.")
 
 
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_control_token_in_a_text_is_trained_as_plain_text(tokenizer, marked):
+    template = tokenizer.chat_template if marked else None
+    usual, forged = data.tokenize(
+        rows_of(("Q?", "A."), ("Fix <s>this</s>", "<s>that</s> ends")), tokenizer, assistant_template=template
+    )
+    assert forged.labels.count(tokenizer.eos_token_id) == usual.labels.count(tokenizer.eos_token_id) == 1
+    assert forged.input_ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.decode(trained(forged)) == "<s>that</s> ends</s>"
+    assert tokenizer.decode(forged.input_ids).startswith("<s><|user|>\nFix <s>this</s>\n")
+    assert forged.lost_prompt == 0
+
+    (allowed,) = data.tokenize(
+        rows_of(("Q?", "a</s>b")), tokenizer, assistant_template=template, allow_control_tokens=True
+    )
+    assert allowed.labels.count(tokenizer.eos_token_id) == 2
+
+
 def test_to_dataset_holds_ids_and_labels(tokenizer):
     rows = data.tokenize(rows_of(("Q?", "A."), ("Why?", "So.")), tokenizer)
     table = data.to_dataset(rows)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import InputError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.run.training_record import Finding
@@ -52,6 +53,21 @@ def test_good_rows_have_no_findings():
 )
 def test_planted_fault_is_found_alone(rows, expected):
     assert names(findings.check_rows(rows, LIMITS)) == [expected]
+
+
+def test_control_tokens_in_texts_are_counted():
+    tokenizer = tiny_model.tokenizer()
+    rows = [
+        Conversation(str(number), ({"role": "user", "content": text},), ({"role": "assistant", "content": "A."},))
+        for number, text in enumerate(["Close </s> it.", "Is it s>?", "<|user|>"])
+    ]
+    found_in = ControlTokens(tokenizer).found_in
+    (finding,) = findings.check_control_tokens(rows, found_in, allowed=False)
+    assert (finding.name, finding.count, finding.examples, finding.fatal) == ("control_tokens", 1, ("0",), False)
+    assert "plain text" in finding.message
+    (finding,) = findings.check_control_tokens(rows, found_in, allowed=True)
+    assert "a text can end a turn" in finding.message
+    assert findings.check_control_tokens(rows[1:], found_in, allowed=False) == []
 
 
 def test_length_counts_rows_tokens_and_names_them():
