@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 GIB = 1 << 30
@@ -77,12 +78,22 @@ def number(value: Any, digits: int = 0, sign: bool = False) -> str:
         digits: digits after the decimal point.
         sign: write a plus sign before positive numbers.
 
-    >>> number(52445), number(-1.26, 1), number(2.0, 1, sign=True), number(None), number(float("nan"))
-    ('52,445', '−1.3', '+2.0', '–', '–')
+    >>> number(52445), number(-1.26, 1), number(2.0, 1, sign=True), number(-0.04, 1), number(None)
+    ('52,445', '−1.3', '+2.0', '0.0', '–')
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
-    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+    rounded = round(value, digits) + 0  # Never "-0.0".
+    return f"{rounded:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+
+
+def capped(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first `most` lines; if there are others, a last line says how many.
+
+    >>> capped(["a", "b", "c", "d"], 2)
+    ['a', 'b', '... and 2 more']
+    """
+    return [*lines[:most], *([f"... and {len(lines) - most:,} more"] if len(lines) > most else [])]
 
 
 def percent(part: Any, whole: Any = 1, digits: int = 0) -> str:

@@ -274,6 +274,9 @@ class Evaluate(Section):
         description="Evaluation tasks: files in the seed schema, Self-Instruct's user-oriented tasks, files or folders "
         "of Super-NaturalInstructions; `eval_tasks` is the packaged set.",
     )
+    skip_broken: bool = Field(
+        False, description="Leave out files of a folder of tasks that cannot be read, and name them, instead of ending."
+    )
     num_positive_examples: int = Field(
         2, ge=0, description="Positive examples in the prompt of a Super-NaturalInstructions task; 0 is zero-shot."
     )

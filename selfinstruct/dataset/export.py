@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from selfinstruct.config.schema import Config, Export
+from selfinstruct.console import console
 from selfinstruct.dataset.card import make_card
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
@@ -61,12 +62,18 @@ class Dataset:
 def export(config: Config) -> ExportCounts:
     """Write the dataset of the run in `config.output_dir`. Return the content of `export.json`.
 
+    Rows near an evaluation task are left out. A task file that cannot be read is named and counted, and ends nothing:
+    the evaluation, which needs it, compares its tasks with the dataset again.
+
     Raises:
         InputError: there is no run, or a file is damaged.
     """
     run = RunDirectory.at(config.output_dir)
     state = run.state(live=True)
-    evaluation = evaluation_tasks.instructions(config.evaluate.tasks)
+    unread: list[InputError] = []
+    evaluation = evaluation_tasks.instructions(config.evaluate.tasks, unread.append)
+    for error in unread:
+        console.print(f"export: rows were not compared with it: {error}", markup=False)
     seeds: list[SeedTask] = []
     if config.export.include_seeds:
         sha256 = state.header.identity["seeds_sha256"]
@@ -76,7 +83,7 @@ def export(config: Config) -> ExportCounts:
     generated = list(state.tasks())
     own = split(generated, seeds, evaluation, config.export)
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
-    counts = _count(state, own, config.export, parent_runs, of_parents)
+    counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     for name in SPLITS:
         exported_rows.write(run.dataset.split(name), rows[name])
@@ -151,7 +158,7 @@ def _seed_task(seed: SeedTask) -> Task:
 
 
 def _count(
-    state: RunState, own: Dataset, options: Export, parent_runs: ParentRuns, of_parents: Dataset | None
+    state: RunState, own: Dataset, options: Export, parent_runs: ParentRuns, of_parents: Dataset | None, *, unread: int
 ) -> ExportCounts:
     with_instances = sum(1 for kept in state.instances.values() if kept)
     datasets = [own] if of_parents is None else [of_parents, own]
@@ -171,6 +178,7 @@ def _count(
         origins=dict(Counter(row.origin for row in by_split)),
         mean_words=_mean_words(by_split),
         outputs_left=len(state.outputs_left()) or UNSET,
+        evaluation_unread=unread or UNSET,
     )
 
 

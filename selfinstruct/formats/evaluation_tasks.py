@@ -5,36 +5,61 @@ The content of a file shows its format. A folder holds task files of Super-Natur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from selfinstruct import packaged
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks, self_instruct, super_natural_instructions
+from selfinstruct.formats.seed_tasks import MOST_PROBLEMS
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask
 from selfinstruct.records import SeedTask
+from selfinstruct.text import capped
+
+Skip = Callable[[InputError], Any]
+"""Is given the error of a file that is left out."""
 
 
-def load_evaluation_tasks(name: str) -> Sequence[SeedTask | BenchmarkTask]:
+def load_evaluation_tasks(name: str, skip: Skip | None = None) -> Sequence[SeedTask | BenchmarkTask]:
     """Read the tasks of one name in `evaluate.tasks`.
 
     Args:
         name: a file, a folder of Super-NaturalInstructions task files, or the name of a packaged file.
+        skip: called with the error of each broken file of a folder, which is left out; None: such a file is an error.
 
     Raises:
-        InputError: the file is missing, holds no task, or is not valid.
+        InputError: the file is missing, holds no task, or is not valid. All broken files of a folder are named.
     """
     path = packaged.resolve(name)
     if path.is_dir():
-        files = sorted(path.glob("*.json"))
-        if not files:
-            raise InputError(f"{path}: a folder of evaluation tasks must hold Super-NaturalInstructions files (*.json)")
-        return [super_natural_instructions.read(file) for file in files]
+        return _folder(path, skip)
     if path.suffix == ".json" and super_natural_instructions.is_task_file(path):
         return [super_natural_instructions.read(path)]
     if path.exists() and _is_user_oriented(path):
         return self_instruct.read_user_oriented(path)
     return seed_tasks.load_seed_tasks([path])
+
+
+def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:
+    files = sorted(path.glob("*.json"))
+    if not files:
+        raise InputError(f"{path}: a folder of evaluation tasks must hold Super-NaturalInstructions files (*.json)")
+    tasks, errors = [], []
+    for file in files:
+        try:
+            tasks.append(super_natural_instructions.read(file))
+        except InputError as error:
+            errors.append(error)
+    if errors and (skip is None or not tasks):
+        said = "\n".join(capped([str(error) for error in errors], MOST_PROBLEMS))
+        raise InputError(
+            f"{path}: {len(errors)} of {len(files)} task files cannot be read; correct them, or leave them out with "
+            f"--evaluate.skip-broken:\n{said}"
+        )
+    for broken in errors:
+        skip(broken)  # type: ignore[misc]  # None is refused above.
+    return tasks
 
 
 def _is_user_oriented(path: Path) -> bool:
@@ -45,10 +70,22 @@ def _is_user_oriented(path: Path) -> bool:
     return first is not None and self_instruct.is_user_oriented(first[1])
 
 
-def instructions(names: Sequence[str]) -> list[str]:
-    """Return the instructions of all tasks of these names. Training data must not be similar to them."""
-    return [
-        t.definition if isinstance(t, BenchmarkTask) else t.instruction
-        for name in names
-        for t in load_evaluation_tasks(name)
-    ]
+def instructions(names: Sequence[str], skip: Skip | None = None) -> list[str]:
+    """Return the instructions of all tasks of these names. Training data must not be similar to them.
+
+    Args:
+        names: as in `evaluate.tasks`.
+        skip: called with the error of each file that is left out; None: such a file is an error.
+
+    Raises:
+        InputError: as `load_evaluation_tasks`, without `skip`.
+    """
+    tasks: list[SeedTask | BenchmarkTask] = []
+    for name in names:
+        try:
+            tasks += load_evaluation_tasks(name, skip)
+        except InputError as error:
+            if skip is None:
+                raise
+            skip(error)
+    return [task.definition if isinstance(task, BenchmarkTask) else task.instruction for task in tasks]

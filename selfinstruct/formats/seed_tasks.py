@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.packaged import PACKAGED, resolve
 from selfinstruct.records import Instance, SeedTask, WrittenBy
+from selfinstruct.text import capped
+
+MOST_PROBLEMS = 20
+"""Problems that one error lists."""
 
 
 class _InstanceRow(BaseModel):
@@ -45,7 +50,8 @@ def load_seed_tasks(
         as_seed: turns a row of another format into one of this schema.
 
     Raises:
-        InputError: lists every problem of every file, each with file, line and field.
+        InputError: lists the problems of all files, each with file, line and field; the first twenty, and how many
+            more there are. A file of another format is named as what it is.
     """
     tasks: list[SeedTask] = []
     problems: list[str] = []
@@ -66,7 +72,7 @@ def load_seed_tasks(
         if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
     if problems:
-        shown = "\n".join(f"  {text}" for text in problems)
+        shown = "\n".join(f"  {text}" for text in capped(problems, MOST_PROBLEMS))
         raise InputError(f"{len(problems)} problem(s) in the seed tasks; correct them and try again:\n{shown}")
     return tasks
 
@@ -80,6 +86,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if other := _other_format(data):
+        raise InputError(
+            f"{path}: this is {other}, no file of seed tasks; write each task as one line "
+            '{"id", "instruction", "instances": [{"input", "output"}], "is_classification"}'
+        )
     for number, raw in enumerate(data.split(b"\n"), 1):
         if raw.strip():
             try:
@@ -87,6 +98,32 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
             except ValueError as error:
                 rows.append((number, {}, str(error)))
     return rows
+
+
+_OTHER_FORMATS = (
+    ({"Definition", "Instances"}, "a task of Super-NaturalInstructions"),
+    ({"instruction_id_list"}, "a file of IFEval"),
+    ({"conversations"}, "a ShareGPT file"),
+    ({"prompt", "completion"}, "a dataset of prompts and completions"),
+    ({"instruction", "output"}, "an Alpaca file"),
+)
+"""Keys of a file's first object, and what it is."""
+
+
+def _other_format(data: bytes) -> str:
+    """Return what a file is that is read by mistake; empty for one that can be seed tasks."""
+    if data.startswith(b"\x1f\x8b"):
+        return "a gzip file"
+    text = data.lstrip()
+    first_line = text.partition(b"\n")[0]
+    try:
+        value = json.loads(first_line if first_line.rstrip().endswith(b"}") else text)
+    except (ValueError, RecursionError):
+        return ""
+    first = value[0] if isinstance(value, list) and value else value
+    keys = first.keys() if isinstance(first, dict) and "instances" not in first else set()
+    known = next((form for of_form, form in _OTHER_FORMATS if of_form <= keys), "")
+    return known or ("a JSON array" if isinstance(value, list) else "")
 
 
 def _task(row: dict[str, Any]) -> SeedTask:

@@ -3,7 +3,7 @@
     machine_generated_instructions.jsonl  {"instruction", "most_similar", "avg_similarity_score", "request_idx", ...}
     is_clf_or_not.jsonl                   {"instruction", "is_classification": " Yes" | " No"}
     all_generated_instances.jsonl         {"instruction", "input", "output"}
-    finetuning.jsonl                      {"prompt", "completion"}, plain text
+    finetuning.jsonl                      {"prompt", "completion"}, plain text that ends in GPT-3's end token
 
 and its 252 tasks for evaluation, which experts wrote for the applications that people use:
 
@@ -50,7 +50,7 @@ def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]],
     jsonl.write(
         folder / "finetuning.jsonl",
         (
-            {"prompt": f"{user_message(t.instruction, i.input)}\n\n", "completion": f" {i.output}"}
+            {"prompt": f"{user_message(t.instruction, i.input)}\n\n", "completion": f"{i.output}<|endoftext|>"}
             for t in tasks
             for i in t.instances
         ),

@@ -75,26 +75,32 @@ class BenchmarkTask:
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return value if isinstance(value, list) else [value]
 
 
-_Texts = Annotated[list[StrictStr], BeforeValidator(_listed), Field(min_length=1)]
+def _as_text(value: Any) -> Any:
+    """Return a number as the text that the benchmark's own code makes of it; some files have them as outputs."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+_Text = Annotated[StrictStr, BeforeValidator(_as_text)]
+_Texts = Annotated[list[_Text], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class _Example(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    input: StrictStr
+    input: _Text
     output: _Texts
 
 
 class _Instance(_Example):
-    id: StrictStr = ""
+    id: _Text = ""
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
     definition: _Texts = Field(alias="Definition")
-    categories: Annotated[list[StrictStr], BeforeValidator(_listed)] = Field([], alias="Categories")
+    categories: Annotated[list[_Text], BeforeValidator(_listed)] = Field([], alias="Categories")
     positive_examples: list[_Example] = Field([], alias="Positive Examples")
     instances: list[_Instance] = Field(alias="Instances", min_length=1)
 

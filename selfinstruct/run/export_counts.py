@@ -74,6 +74,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         rows: number of rows of the whole dataset, by split.
         origins: number of rows of the whole dataset, by origin.
         mean_words: mean number of words over the whole dataset.
+        evaluation_unread: number of evaluation files that rows were not compared with; absent if there were none.
         outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
 
@@ -85,6 +86,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     origins: dict[str, int] = {}
     mean_words: MeanWords = MeanWords()
     outputs_left: int | UnsetType = UNSET
+    evaluation_unread: int | UnsetType = UNSET
 
     def is_current(self, state: RunState) -> bool:
         """Return whether the dataset holds everything that the run has now, judged by its counts."""

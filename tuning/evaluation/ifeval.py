@@ -28,8 +28,9 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationErro
 
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import jsonl
-from selfinstruct.formats.seed_tasks import readable, unfit
+from selfinstruct.formats.seed_tasks import MOST_PROBLEMS, readable, unfit
 from selfinstruct.run.scores import ConstraintScores, InstructionScore, Interval
+from selfinstruct.text import capped
 from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, mean_interval
@@ -37,8 +38,6 @@ from tuning.evaluation.ifeval_checks import NOT_INSTALLED
 from tuning.evaluation.measurement import Measurement
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question
-
-_MOST_PROBLEMS = 20
 
 
 class ConstrainedAnswer(Answer, frozen=True, kw_only=True):
@@ -109,7 +108,7 @@ def read(path: Path) -> dict[str, Line]:
 
     Raises:
         ConfigError: lm-eval is not installed.
-        InputError: a line cannot be used; names all of them.
+        InputError: a line cannot be used; names the first twenty, and counts the others.
     """
     lines: dict[str, Line] = {}
     numbers: dict[str, int] = {}
@@ -126,7 +125,7 @@ def read(path: Path) -> dict[str, Line]:
         if result.error:
             problems.append((numbers[key], result.error))
     if problems:
-        said = [f"  {path}, line {number}: {fault}" for number, fault in sorted(problems)[:_MOST_PROBLEMS]]
+        said = capped([f"  {path}, line {number}: {fault}" for number, fault in sorted(problems)], MOST_PROBLEMS)
         raise InputError(f"{len(problems)} problem(s) in a file of IFEval's format:\n" + "\n".join(said))
     if not lines:
         raise InputError(f"{path}: holds no prompts")

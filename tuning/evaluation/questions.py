@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from selfinstruct import packaged, records
 from selfinstruct.config.schema import Evaluate
-from selfinstruct.errors import ConfigError
+from selfinstruct.console import console
+from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
@@ -107,12 +108,16 @@ def task_questions(options: Evaluate) -> list[Question]:
         if path.stem in names:
             raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
         names.add(path.stem)
-        for task in evaluation_tasks.load_evaluation_tasks(name):
+        for task in evaluation_tasks.load_evaluation_tasks(name, _left_out if options.skip_broken else None):
             if isinstance(task, BenchmarkTask):
                 questions += from_benchmark(path.stem, task, options.num_positive_examples)
             else:
                 questions += from_tasks(path.stem, [task])
     return questions
+
+
+def _left_out(error: InputError) -> None:
+    console.print(f"left out: {error}", markup=False)
 
 
 def from_tasks(set_name: str, tasks: Sequence[SeedTask]) -> list[Question]:

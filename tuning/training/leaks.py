@@ -35,13 +35,12 @@ def of_evaluation(train: Sequence[Conversation], names: Sequence[str]) -> list[F
         train: the training rows.
         names: as in `evaluate.tasks`.
     """
-    findings, instructions = [], []
-    for name in names:
-        try:
-            instructions += evaluation_tasks.instructions([name])
-        except (InputError, OSError) as error:
-            message = f"{name} cannot be read as a task file, so training rows were not compared with it: {error}"
-            findings.append(Finding("evaluation_unread", message))
+    findings: list[Finding] = []
+
+    def unread(error: InputError) -> None:
+        findings.append(Finding("evaluation_unread", f"training rows were not compared with it: {error}"))
+
+    instructions = evaluation_tasks.instructions(names, unread)
     if not instructions or not train:
         return findings
     distinct = list(dict.fromkeys(map(_instruction, train)))

@@ -181,6 +181,19 @@ def test_left_out_rows_are_counted_and_said(finished: Config, tmp_path: Path) ->
     assert f"1 instructions ({size} rows) were left out" in (run / "dataset" / "README.md").read_text()
 
 
+def test_evaluation_files_that_cannot_be_read_end_no_export(
+    finished: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jsonl").write_text("{")
+    names = [str(tmp_path / "gone.jsonl"), str(tmp_path / "broken.jsonl")]
+    counts = export(Config.model_validate(finished.model_dump() | {"evaluate": {"tasks": names}}))
+    assert counts.evaluation_unread == 2 and counts.rows["train"]
+    said = capsys.readouterr().err.replace("\n", "")
+    assert "rows were not compared with it" in said and "gone.jsonl" in said and "broken.jsonl" in said
+    card = (Path(str(finished.output_dir)) / "dataset" / "README.md").read_text()
+    assert "2 files of evaluation tasks could not be read" in card
+
+
 @pytest.mark.parametrize("include", [True, False])
 def test_whether_seeds_are_included_is_stated(make_config: Any, include: bool) -> None:
     config = make_config(num_instructions=5, export={"include_seeds": include})

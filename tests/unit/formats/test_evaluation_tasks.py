@@ -81,7 +81,7 @@ def test_the_prompt_of_tk_instruct(folder: Path) -> None:
         (superni_task(Definition=[]), "`Definition`"),
         (superni_task(Definition=[" "]), "`Definition`: is empty"),
         (superni_task(Instances=[]), "`Instances`"),
-        (superni_task(Instances=[{"input": "a", "output": 3}]), "`Instances.0.output`"),
+        (superni_task(Instances=[{"input": "a", "output": None}]), "`Instances.0.output.0`"),
         (superni_task(Instances=[{"input": "a\x00", "output": "b"}]), "`Instances.0`: holds a NUL"),
         (superni_task(Instances=[{"input": "a\ud800", "output": "b"}]), "`Instances.0`: holds a lone surrogate"),
     ],
@@ -93,6 +93,38 @@ def test_a_broken_superni_file_is_named(tmp_path: Path, content: Any, expected: 
         evaluation_tasks.load_evaluation_tasks(str(path))
     assert str(path) in str(error.value)
     assert expected in str(error.value)
+
+
+def test_numbers_are_read_as_text(tmp_path: Path) -> None:
+    """Two of 185 published files have integers as outputs."""
+    path = tmp_path / "task5.json"
+    path.write_text(json.dumps(superni_task(Instances=[{"id": 1, "input": 7, "output": [3, "three", 1.5]}])))
+    task = super_natural_instructions.read(path)
+    assert task.instances == (super_natural_instructions.BenchmarkInstance("1", "7", ("3", "three", "1.5")),)
+
+
+def test_broken_files_of_a_folder_are_all_named_and_left_out_only_on_request(folder: Path) -> None:
+    (folder / "task0_x.json").write_text("{")
+    (folder / "task9_y.json").write_text(json.dumps(superni_task(Instances=[])))
+    with pytest.raises(InputError, match=r"2 of 4 task files .*--evaluate.skip-broken:\n.*task0_x(.|\n)*task9_y"):
+        evaluation_tasks.load_evaluation_tasks(str(folder))
+    left_out: list[InputError] = []
+    tasks = evaluation_tasks.load_evaluation_tasks(str(folder), left_out.append)
+    assert [task.id for task in tasks] == ["task1_a", "task2_b"]
+    assert ["task0_x" in str(error) for error in left_out] == [True, False]
+    for name in ("task1_a", "task2_b"):
+        (folder / f"{name}.json").unlink()
+    with pytest.raises(InputError, match="2 of 2 task files"):
+        evaluation_tasks.load_evaluation_tasks(str(folder), left_out.append)
+
+
+def test_instructions_of_what_can_be_read(folder: Path, tmp_path: Path) -> None:
+    left_out: list[InputError] = []
+    missing = str(tmp_path / "none.jsonl")
+    assert len(evaluation_tasks.instructions([missing, str(folder)], left_out.append)) == 2
+    assert len(left_out) == 1 and "none.jsonl" in str(left_out[0])
+    with pytest.raises(InputError, match="no such seed file"):
+        evaluation_tasks.instructions([missing, str(folder)])
 
 
 def test_user_oriented_tasks(tmp_path: Path) -> None:

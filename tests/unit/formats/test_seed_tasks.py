@@ -260,3 +260,34 @@ def test_paraphrases_and_who_wrote_a_task(tmp_path: Path) -> None:
         seed_tasks.load_seed_tasks([path])
     assert "`paraphrases.0`: is empty" in str(error.value)
     assert "`paraphrases.1`: holds a NUL" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]', "an Alpaca file"),
+        ('[\n  {\n    "instruction": "Say hi.",\n    "output": "Hi."\n  }\n]', "an Alpaca file"),
+        ('{"instruction": "Say hi.", "input": "", "output": "Hi."}\n{"instruction"', "an Alpaca file"),
+        ('[{"conversations": [{"from": "human", "value": "hi"}]}]', "a ShareGPT file"),
+        ('{"key": 1, "prompt": "p", "instruction_id_list": [], "kwargs": []}', "a file of IFEval"),
+        ('{\n"Definition": ["d"],\n"Instances": []\n}', "a task of Super-NaturalInstructions"),
+        ('{"prompt": [], "completion": []}', "a dataset of prompts and completions"),
+        ("[1, 2]", "a JSON array"),
+    ],
+)
+def test_a_file_of_another_format_is_named_as_what_it_is(tmp_path: Path, text: str, form: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        seed_tasks.load_seed_tasks([path])
+    assert f"{path}: this is {form}, no file of seed tasks" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_many_problems_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("{}\n" * 1000)
+    with pytest.raises(InputError, match=r"4000 problem\(s\)") as error:
+        seed_tasks.load_seed_tasks([path])
+    assert len(str(error.value).splitlines()) == 22
+    assert str(error.value).endswith("... and 3,980 more")

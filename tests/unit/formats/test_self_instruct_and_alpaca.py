@@ -53,7 +53,7 @@ def test_self_instruct_finetuning_rows_are_plain_text(tmp_path: Path) -> None:
     made = Task("p000000-00", "Sort.", (Instance("b a", "a b"), Instance("", "x")), False, "generated")
     self_instruct.write(tmp_path, [], [made])
     assert lines(tmp_path / "finetuning.jsonl") == [
-        {"prompt": "Sort.\n\nb a\n\n", "completion": " a b"},
-        {"prompt": "Sort.\n\n", "completion": " x"},
+        {"prompt": "Sort.\n\nb a\n\n", "completion": "a b<|endoftext|>"},
+        {"prompt": "Sort.\n\n", "completion": "x<|endoftext|>"},
     ]
     assert lines(tmp_path / "machine_generated_instructions.jsonl") == []

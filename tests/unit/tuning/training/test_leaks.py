@@ -63,4 +63,5 @@ def test_a_file_that_is_no_task_file_is_said(tmp_path):
         [row("a", "Sort these words.")], [str(broken), task_file(tmp_path, "Sort these words.")]
     )
     assert [finding.name for finding in findings] == ["evaluation_unread", "evaluation_leak"]
+    assert findings[0].message.startswith("training rows were not compared with it: ")
     assert "broken.jsonl" in findings[0].message
