@@ -21,6 +21,7 @@ from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
+from selfinstruct.config.anchored import anchored
 from selfinstruct.config.load import dump_given
 from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
@@ -60,6 +61,7 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     Raises:
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
+    config = anchored(config)
     run = check_settings(config, overwrite=overwrite)
     regenerates = config.regenerate.model is not None
     names = ["generate", *(["regenerate"] if regenerates else []), "export", "tune", "evaluate", "report"]
@@ -237,12 +239,15 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     return True
 
 
-def evaluate(run: RunDirectory, models: Sequence[str] = (), *, seconds: float | None = None) -> None:
+def evaluate(
+    run: RunDirectory, models: Sequence[str] = (), *, settings: str | None = None, seconds: float | None = None
+) -> None:
     """Score the base and the tuned model, into `evaluation/`, in a process of its own.
 
     Args:
-        run: the run directory, with its configuration.
+        run: the run directory.
         models: further models, as NAME=PATH.
+        settings: the YAML text of the configuration; default: the run's own.
         seconds: how long it may take.
 
     Raises:
@@ -252,7 +257,9 @@ def evaluate(run: RunDirectory, models: Sequence[str] = (), *, seconds: float | 
     command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run.path)]
     for model in models:
         command += ["--model", model]
-    run_stage(command, "evaluate", seconds=seconds)
+    if settings is not None:
+        command += ["--config", "-"]
+    run_stage(command, "evaluate", standard_input=settings, seconds=seconds)
     _write_card(run)
 
 

@@ -32,13 +32,14 @@ from selfinstruct.chain import chain as stages
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
+from selfinstruct.config.anchored import anchored
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.console import console, stage
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.session import anchored, refuse_other_run
+from selfinstruct.generation.session import refuse_other_run
 from selfinstruct.records import TRAIN
 from selfinstruct.report.rounds_page import write_report
 from selfinstruct.run import parents

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from selfinstruct.config import earlier_defaults
-from selfinstruct.config.click_options import resolve_config, split_passed_on, tune_arguments
+from selfinstruct.config import earlier_defaults, kept
+from selfinstruct.config.anchored import anchored
+from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
@@ -40,6 +43,12 @@ CONFIG = click.option(
 )
 OVERWRITE = click.option(
     "--overwrite", is_flag=True, help="Discard the run in the directory, and start again from scratch."
+)
+UNSET = click.option(
+    "--unset",
+    multiple=True,
+    metavar="NAME",
+    help="Put an option that an earlier command has set back to its default; `all`: every one. Repeatable.",
 )
 DRY_RUN = click.option(
     "--dry-run",
@@ -77,26 +86,42 @@ def extra_arguments(shown: str) -> Any:
     return click.argument("arguments", metavar=f"[{shown}]...", nargs=-1, type=click.UNPROCESSED)
 
 
-def config_of(run: Path, parameters: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
-    """Return a run's configuration, overridden by the command line, and keep it there for the next stages.
+@contextlib.contextmanager
+def kept_config(
+    run: Path, section: str, parameters: dict[str, Any], unset: tuple[str, ...], passed_on: dict[str, Any] | None = None
+) -> Iterator[Config]:
+    """Yield a run's configuration, overridden by the command line; keep it for the next commands if this one succeeds.
+
+    Say which options of the section were kept from earlier commands.
 
     Args:
         run: the run directory.
+        section: the command's own part of the configuration.
         parameters: Click's.
+        unset: options of the section to put back to their defaults.
         passed_on: further values by dotted name.
 
     Raises:
         InputError: it is not a run directory, or has no configuration.
+        ConfigError: an option is wrong.
     """
+    from selfinstruct.console import console
     from selfinstruct.formats import jsonl
     from selfinstruct.run.directory import RunDirectory
 
     directory = RunDirectory(run)
     directory.require_journal()
-    config = resolve_config(directory.require_config(), parameters, {"output_dir": str(run)} | (passed_on or {}))
-    config = earlier_defaults.continuing(config, directory.header().identity)
+    before = getattr(directory.config(), section)
+    dropped = kept.named(before, unset)
+    overrides = {"output_dir": str(run)} | (passed_on or {})
+    named_now = [name.rpartition(".")[2] for name in (given(parameters) | overrides)]
+    if options := kept.changed(before, but={*dropped, *named_now}):
+        console.print(f"kept in {directory.config_path}: {' '.join(options)}; --unset NAME drops one", markup=False)
+    names = [f"{section}.{option}" for option in dropped]
+    config = resolve_config(directory.config_path, parameters, overrides, names)
+    config = earlier_defaults.continuing(anchored(config), directory.header().identity)
+    yield config
     jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
-    return config
 
 
 def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:

@@ -15,13 +15,15 @@ from selfinstruct.cli.shared import (
     OVERWRITE,
     PASSES_ON,
     RUN,
+    UNSET,
     RunAnywhere,
-    config_of,
     extra_arguments,
+    kept_config,
     preflight,
     vllm_arguments,
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
+from selfinstruct.config.load import dump_yaml
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -93,7 +95,8 @@ def generate(
 @cli.command()
 @RUN
 @config_options("export")
-def export(run: Path, **options: Any) -> None:
+@UNSET
+def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
     """Write the dataset of a run.
 
     Writes training and validation splits, a dataset card, and the same rows in the formats of Alpaca and Self-Instruct.
@@ -105,7 +108,8 @@ def export(run: Path, **options: Any) -> None:
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
 
-    chain.export(config_of(run, options))
+    with kept_config(run, "export", options, unset) as config:
+        chain.export(config)
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
 
 
@@ -120,8 +124,9 @@ def export(run: Path, **options: Any) -> None:
     help="File of `accelerate config`: FSDP, DeepSpeed, several machines.",
 )
 @click.option("--overwrite", is_flag=True, help="Tune again, even if the model is up to date.")
+@UNSET
 @extra_arguments("TRL OPTION")
-def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
+def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[str, ...], **options: Any) -> None:
     """Tune a model on the exported dataset with TRL.
 
     Uses TRL's SFTTrainer, with the loss on the response only. Any argument of TRL's SFTConfig and ModelConfig can be
@@ -142,7 +147,8 @@ def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **options: Any)
     from selfinstruct.console import closing_table
 
     passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
-    chain.tune(config_of(run, options, passed_on), overwrite=overwrite)
+    with kept_config(run, "tune", options, unset, passed_on) as config:
+        chain.tune(config, overwrite=overwrite)
     closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
 
 
@@ -151,7 +157,8 @@ def tune(run: Path, overwrite: bool, arguments: tuple[str, ...], **options: Any)
 @click.option("--model", "models", multiple=True, metavar="NAME=MODEL", help="A further model to compare. Repeatable.")
 @click.option("--score-only", is_flag=True, help="Score the saved answers again; starts no engine.")
 @config_options("evaluate")
-def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **options: Any) -> None:
+@UNSET
+def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[str, ...], **options: Any) -> None:
     """Compare the base and the tuned model on unseen tasks.
 
     Both answer the tasks with vLLM; each difference has a paired bootstrap interval. Saved answers are not asked for
@@ -170,11 +177,11 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, **options: An
 
     if score_only and models:
         raise click.UsageError("--score-only scores the saved answers again; leave out --model")
-    config = config_of(run, options)
-    if score_only:
-        chain.score_saved(RunDirectory(run), config)
-    else:
-        chain.evaluate(RunDirectory(run), models)
+    with kept_config(run, "evaluate", options, unset) as config:
+        if score_only:
+            chain.score_saved(RunDirectory(run), config)
+        else:
+            chain.evaluate(RunDirectory(run), models, settings=dump_yaml(config.kept()))
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,16 +50,26 @@ def config_options(*sections: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def resolve_config(path: Path | None, parameters: dict[str, Any], passed_on: dict[str, Any] | None = None) -> Config:
+def resolve_config(
+    path: Path | None,
+    parameters: dict[str, Any],
+    passed_on: dict[str, Any] | None = None,
+    dropped: Collection[str] = (),
+) -> Config:
     """Return the configuration from the command line, the environment, a file and the defaults; the first of them wins.
 
     Args:
         path: the YAML file, or None.
         parameters: Click's; those not given are None or empty.
         passed_on: further values by dotted name (`engine.dtype`); they win over all others.
+        dropped: options of the file that do not count, by dotted name.
     """
-    overrides = {p.replace("__", "."): value for p, value in parameters.items() if value is not None and value != ()}
-    return load_config(path, overrides | (passed_on or {}), dict(_from_environment()))
+    return load_config(path, given(parameters) | (passed_on or {}), dict(_from_environment()), dropped)
+
+
+def given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return those of Click's parameters that were given, by dotted name."""
+    return {p.replace("__", "."): value for p, value in parameters.items() if value is not None and value != ()}
 
 
 def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict[str, list[str]]:

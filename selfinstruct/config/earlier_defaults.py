@@ -6,9 +6,9 @@ value that it had when the run was made.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+from selfinstruct.config.anchored import anchored_values
 from selfinstruct.config.schema import Config
 
 EARLIER_DEFAULTS: dict[str, Any] = {"window_share": 0.0, "proposal.max_tokens": 1024}
@@ -18,10 +18,12 @@ EARLIER_DEFAULTS: dict[str, Any] = {"window_share": 0.0, "proposal.max_tokens": 
 def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     """Return a recorded identity with the options that did not exist yet, at the values of the old behaviour.
 
+    Its paths are made absolute: earlier versions recorded some as they were given.
+
     Args:
         recorded: the identity in a journal's header or in `rounds.json`; a section that is missing stays missing.
     """
-    recorded = copy.deepcopy(recorded)
+    recorded = anchored_values(recorded)
     for name, earlier in EARLIER_DEFAULTS.items():
         *parents, option = name.split(".")
         section = _section(recorded, parents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,28 @@ STANDARD_INPUT = Path("-")
 """Name of a configuration file that is read from stdin."""
 
 
-def load_config(path: Path | None, overrides: dict[str, Any], environment: dict[str, Any] | None = None) -> Config:
+def load_config(
+    path: Path | None,
+    overrides: dict[str, Any],
+    environment: dict[str, Any] | None = None,
+    dropped: Collection[str] = (),
+) -> Config:
     """Return the configuration of a file, overridden by the environment and then by `overrides`.
 
     Args:
         path: the YAML file; `-` is stdin, None is no file.
         overrides: values from the command line by dotted name (`filters.threshold`).
         environment: values of environment variables, likewise by dotted name.
+        dropped: options in sections of the file that do not count, likewise.
 
     Raises:
         ConfigError: the message names every wrong option, variable or key, with its line in the file and a suggestion.
     """
     source = _Source(path, overrides, environment or {})
     values = source.read()
+    for name in dropped:
+        of_section, _, option = name.partition(".")
+        (values.get(of_section) or {}).pop(option, None)
     for name, value in (source.environment | overrides).items():
         section = values
         *parents, leaf = name.split(".")

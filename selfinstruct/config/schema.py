@@ -9,14 +9,13 @@ Nothing heavy is imported here: `selfinstruct --help` reads this file.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from selfinstruct import clock
+from selfinstruct.config.secrets import secrets
 
 Prompting = Literal["auto", "completion", "chat"]
 
@@ -46,7 +45,18 @@ CONVENTIONAL_NAMES = {
 class Section(BaseModel):
     """A group of options. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+def _refuse_secrets(values: dict[str, Any]) -> None:
+    """Raise `ValueError` if values that are written to files and command lines hold keys."""
+    if names := list(secrets(values)):
+        raise ValueError(
+            f"holds keys ({', '.join(names)}); keys are only read from the environment, so that none is "
+            "written to a file; leave them out, and set HF_TOKEN (or run `hf auth login`)"
+        )
 
 
 class Sampling(Section):
@@ -230,6 +240,13 @@ class Regenerate(Sampling):
         {}, description="vLLM engine arguments for that model; they override those of `engine`."
     )
 
+    @field_validator("engine")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Refuse keys, as in `engine`."""
+        _refuse_secrets(value)
+        return value
+
 
 class Export(Section):
     """Turning a run into a dataset."""
@@ -317,7 +334,9 @@ class Evaluate(Section):
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
         """Refuse a key in the URL: the configuration is written into the run directory."""
-        if value is not None and ("@" in value or not value.startswith(("http://", "https://"))):
+        if value is None:
+            return None
+        if "@" in value or not value.startswith(("http://", "https://")) or list(secrets(value)):
             raise ValueError(
                 "must be a URL that begins with http:// or https:// and contains no key; set the key as OPENAI_API_KEY"
             )
@@ -421,12 +440,7 @@ class Config(Section):
     @classmethod
     def _no_secrets(cls, value: Any) -> Any:
         """Refuse keys: these values are written to files and command lines."""
-        names = list(_secrets(value.arguments if isinstance(value, Tune) else value))
-        if names:
-            raise ValueError(
-                f"holds keys ({', '.join(names)}); keys are only read from the environment, so that none is "
-                "written to a file; leave them out, and set HF_TOKEN (or run `hf auth login`)"
-            )
+        _refuse_secrets(value.arguments if isinstance(value, Tune) else value)
         return value
 
     @model_validator(mode="before")
@@ -483,20 +497,3 @@ ENGINE_IDENTITY = frozenset(
 
 ENGINE_OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revision".split())
 """vLLM engine arguments that belong to the generator's own files; other models of the run do not get them."""
-
-
-_SECRET = re.compile(
-    r"(?:^|[_-])(?:(?:hf|hub|auth|access|api|bearer|session|secret|private)[_-]?(?:token|key)|password|passwd|secret"
-    r"|credentials?|authorization)$|^token$",
-    re.I,
-)
-"""Names of options that hold a secret; `eos_token` and the like do not."""
-
-
-def _secrets(values: dict[str, Any], within: str = "") -> Iterator[str]:
-    """Yield the dotted names of secrets in a section, nested ones included; `hf_token: true` is none."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _secrets(value, f"{within}{name}.")
-        elif isinstance(value, str) and value and _SECRET.search(str(name)):
-            yield f"{within}{name}"

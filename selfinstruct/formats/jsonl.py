@@ -12,7 +12,7 @@ import fcntl
 import glob
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,15 +96,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     make_directory(path.parent)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
         _remove_unless_locked(leftover)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
+    # Not `mkstemp`, whose files only their owner can read: who may read the file is decided by the umask.
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with contextlib.suppress(OSError):  # Not every network file system has locks.
             fcntl.flock(handle, fcntl.LOCK_SH)  # Ends with its process; tells others that the file is in use.
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
         fsync_directory(path.parent)
     except OSError as error:

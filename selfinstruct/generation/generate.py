@@ -10,6 +10,7 @@ from typing import Any
 from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
+from selfinstruct.config.anchored import anchored
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
@@ -22,7 +23,7 @@ from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.session import anchored, difference, opened, recorded_identity
+from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style

@@ -20,6 +20,7 @@ import msgspec
 
 from selfinstruct import records
 from selfinstruct.config import earlier_defaults
+from selfinstruct.config.anchored import anchored
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
@@ -29,7 +30,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts, stop_rules
 from selfinstruct.generation.parsing import ParsedInstance, parse_answer, strip_thinking
 from selfinstruct.generation.prompts import ANSWER_STOP, encode_answer, few_shot_examples
-from selfinstruct.generation.session import anchored, opened
+from selfinstruct.generation.session import opened
 from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask, Style

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import packaged
 from selfinstruct.config import earlier_defaults
-from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.engines import processes
 from selfinstruct.errors import ConfigError
@@ -103,30 +101,3 @@ def difference(recorded: dict[str, Any], wanted: dict[str, Any], prefix: str = "
         else:
             lines.append(f"  {prefix}{key}: recorded {old!r}, now {new!r}")
     return "\n".join(lines)
-
-
-def anchored(config: Config) -> Config:
-    """Return the configuration with local paths made absolute, so that the run continues from any directory."""
-
-    def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name if name in packaged.PACKAGED else str(Path(name).resolve()) for name in names)
-
-    evaluation = config.evaluate.model_copy(update={"tasks": absolute(config.evaluate.tasks)})
-    rewriter = config.regenerate.model and _absolute_model(config.regenerate.model)
-    parent_runs = tuple(str(Path(name).resolve()) for name in config.parent_runs)
-    return config.model_copy(
-        update={
-            "seeds": absolute(config.seeds),
-            "parent_runs": parent_runs,
-            "model": _absolute_model(config.model),
-            "evaluate": evaluation,
-            "regenerate": config.regenerate.model_copy(update={"model": rewriter}),
-        }
-    )
-
-
-def _absolute_model(name: str) -> str:
-    """Return the path of a local model or adapter; other names as they are."""
-    local = Path(name).expanduser()
-    there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
-    return str(local.resolve()) if there else name

@@ -63,7 +63,28 @@ def test_keys_in_a_configuration_are_refused_without_showing_them(tmp_path: Path
         load_config(None, {f"{section}.{name.partition('.')[0]}": value[name.partition(".")[0]]})
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"loaders": [{"name": "a"}, {"api_key": CANARY}]},
+        {"extra": json.dumps({"headers": [{"Authorization": CANARY}]})},
+        {"header": f"Authorization: Bearer {CANARY}"},
+        {"url": f"https://user:{CANARY}@host/v1"},
+        {"url": f"https://host/v1?sig={CANARY}"},
+        {"anything": CANARY},
+    ],
+)
+@pytest.mark.parametrize("section", ["engine", "tune", "regenerate.engine"])
+def test_keys_inside_other_values_are_refused_too(section: str, value: dict[str, Any]) -> None:
+    (name,) = value
+    with pytest.raises(ConfigError, match=f"holds keys .{name}.*set HF_TOKEN") as caught:
+        load_config(None, {section: value})
+    assert CANARY not in str(caught.value)
+
+
 def test_other_tokens_are_no_keys() -> None:
+    harmless = ["https://host/v1?version=2&keyword=a", "hf-internal-testing/tiny", "{not json", "[1, 2]", "sk-learn"]
+    assert load_config(None, {"engine.values": harmless, "tune.key": "a:b@c"}).engine["values"] == harmless
     tune = {"tune.eos_token": "<end>", "tune.pad_token": "<pad>", "tune.hub_token": None, "tune.token": ""}
     config = load_config(
         None, {"engine.hf_token": True, "engine.tokenizer": "x", "engine.skip_tokenizer_init": False} | tune

@@ -221,3 +221,12 @@ def test_no_is_text_and_true_is_true(tmp_path: Path) -> None:
 def test_a_file_that_is_no_mapping_is_refused(write: Any, text: str) -> None:
     with pytest.raises(ConfigError, match="expected a mapping of options"):
         load_config(write(text), {})
+
+
+@pytest.mark.parametrize("name", ["fsync_interval", "stall_timeout", "proposal.temperature", "evaluate.confidence"])
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_numbers_are_finite(write: Any, name: str, value: str) -> None:
+    section, _, option = name.rpartition(".")
+    path = write(f"{section}: {{{option}: {value}}}\n" if section else f"{option}: {value}\n")
+    with pytest.raises(ConfigError, match=f"line 1: `{name}`: .*finite number"):
+        load_config(path, {})

@@ -371,7 +371,9 @@ async def test_an_endpoint_that_is_not_there() -> None:
         await Endpoint.connect("http://127.0.0.1:9/v1", None, retries=0)
 
 
-@pytest.mark.parametrize("url", ["http://user:key@host/v1", "host/v1"])
+@pytest.mark.parametrize(
+    "url", ["http://user:key@host/v1", "host/v1", "https://host/v1?api_key=k", "https://host/v1?v=1&key=k"]
+)
 def test_an_endpoint_that_must_not_be_written_down(make_config: Any, url: str) -> None:
     with pytest.raises(ValueError, match="set the key as OPENAI_API_KEY"):
         make_config(evaluate={"judge_endpoint": url})

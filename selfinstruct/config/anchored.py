@@ -1,0 +1,82 @@
+"""Make the local paths in a configuration absolute, so that a run continues from any directory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import packaged
+from selfinstruct.config.schema import Config
+
+
+def anchored(config: Config) -> Config:
+    """Return the configuration with absolute paths; which options were given stays known."""
+    return Config.model_validate(anchored_values(config.model_dump(exclude_unset=True)))
+
+
+def anchored_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration, or of a recorded identity, with absolute paths.
+
+    Names of packaged files and names on the Hub stay as they are.
+
+    Args:
+        values: by name; sections are nested, and may be missing.
+    """
+    values = copy.deepcopy(values)
+    for name, absolute in _PATHS.items():
+        *parents, option = name.split(".")
+        section: Any = values
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        value = section.get(option) if isinstance(section, dict) else None
+        if isinstance(value, str):
+            section[option] = absolute(value)
+        elif isinstance(value, list | tuple):
+            section[option] = type(value)(absolute(item) if isinstance(item, str) else item for item in value)
+    return values
+
+
+def _file(name: str) -> str:
+    return name if name in packaged.PACKAGED else str(Path(name).resolve())
+
+
+def _model(name: str) -> str:
+    """Return the path of a local model or adapter; other names as they are."""
+    local = Path(name).expanduser()
+    there = (local / "config.json").exists() or (local / "adapter_config.json").exists()
+    return str(local.resolve()) if there else name
+
+
+def _if_there(name: str) -> str:
+    """Return the path of what exists; the owners of these options take names, too."""
+    local = Path(name).expanduser()
+    return str(local.resolve()) if name and local.exists() else name
+
+
+def _if_file(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_file() else name
+
+
+_PATHS: dict[str, Callable[[str], str]] = {
+    "seeds": _file,
+    "parent_runs": _file,
+    "evaluate.tasks": _file,
+    "evaluate.plain_text": _file,
+    "evaluate.ifeval": _file,
+    "tune.accelerate_config": _file,
+    "model": _model,
+    "regenerate.model": _model,
+    "tune.model": _model,
+    "evaluate.judge": _model,
+    "evaluate.lm_eval": _if_file,
+    "engine.tokenizer": _if_there,
+    "engine.hf_config_path": _if_there,
+    "regenerate.engine.tokenizer": _if_there,
+    "tune.chat_template_path": _if_there,
+    "tune.deepspeed": _if_there,
+    "tune.fsdp_config": _if_there,
+    "tune.resume_from_checkpoint": _if_there,
+}
+"""Options that hold paths, by dotted name."""
