@@ -38,6 +38,8 @@ def run_program(
     Returns:
         0, or the exit code of the error's kind.
     """
+    # `python -m` would look for modules in the working directory first, which may be a downloaded one.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.engines import chat_templates
+from selfinstruct.engines import chat_templates, foreign_code
 from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.engines.models import fetch_model, resolve_model
 from selfinstruct.errors import ConfigError, InputError
@@ -75,9 +75,10 @@ class Speaker:
         source = resolve_model(named.model)
         fetch_model(source)
         try:
-            self._tokenizer = chat_templates.load_tokenizer(source)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-        except (OSError, ValueError, KeyError) as error:
+            with foreign_code.refused(named.model, "ask the model by other means: chat runs no model's code"):
+                self._tokenizer = chat_templates.load_tokenizer(source)
+                model = AutoModelForCausalLM.from_pretrained(source, dtype="auto", trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
             raise ConfigError(f"model {named.model!r} cannot be loaded: {error}") from error
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         ends = chat_templates.end_token_ids(self._tokenizer, self._model.generation_config.to_dict())

@@ -261,8 +261,8 @@ def demo_model(folder: Path | None = None) -> Check:
     try:
         from transformers import AutoConfig, AutoTokenizer
 
-        config = AutoConfig.from_pretrained(folder)
-        words = len(AutoTokenizer.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        words = len(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
         weights = (folder / "model.safetensors").stat().st_size
     except Exception as error:  # noqa: BLE001 - a damaged file can make transformers raise anything
         reason = (str(error).splitlines() or [""])[0]

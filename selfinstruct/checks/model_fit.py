@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from selfinstruct.engines import chat_templates
+from selfinstruct.engines import chat_templates, foreign_code
 from selfinstruct.engines.hub import is_modelscope, small_files
 from selfinstruct.engines.model_facts import ModelFacts, context_length, read_config
 from selfinstruct.engines.parallelism import GPU_SHARE, loaded_bytes, parallelism
@@ -48,13 +48,10 @@ def read_tokenizer(
     folder = small_files(name, engine.get("tokenizer_revision", revision if name == model else None))
     try:
         options: dict[str, Any] = {"trust_remote_code": code_allowed}
-        generation = chat_templates.read_generation_config(str(small_files(model, revision)), **options)
-        return TokenizedPrompts(chat_templates.load_tokenizer(str(folder), **options), length, generation.to_dict())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        if "trust_remote_code" in str(error):
-            raise ConfigError(
-                f"model {model!r} brings code of its own; read it, and allow it with --engine.trust-remote-code"
-            ) from error
+        with foreign_code.refused(model):
+            generation = chat_templates.read_generation_config(str(small_files(model, revision)), **options)
+            return TokenizedPrompts(chat_templates.load_tokenizer(str(folder), **options), length, generation.to_dict())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError):
         return None
 
 

@@ -130,7 +130,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         tuning, tuned_weights = findings.tuning or TuningPreview(method=""), 0
         with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
-                tuned_weights = _tuned_weights(config.tune.model, findings.facts)
+                trusts = bool(config.tune.arguments.get("trust_remote_code"))
+                tuned_weights = _tuned_weights(config.tune.model, trusts, findings.facts)
         if tuned:
             _check_evaluation(findings, EvaluationPlan.of(config))
         findings.estimate = estimate(
@@ -251,17 +252,18 @@ def _check_evaluation(findings: Findings, plan: EvaluationPlan) -> None:
 # ----------------------------------------------------------------------------------------------------- tuner
 
 
-def _tuned_weights(model: str | None, generator: ModelFacts | None) -> int:
+def _tuned_weights(model: str | None, trusts: bool, generator: ModelFacts | None) -> int:
     """Return the size in bytes of the weights that are tuned; 0 where it is not known.
 
     Args:
         model: the model that is tuned; None: the generator.
+        trusts: whether code of its own may run.
         generator: what is known of the model that generates.
 
     Raises:
         ConfigError: there is no such model, or it cannot be reached.
     """
-    facts = generator if model is None else model_facts(model)
+    facts = generator if model is None else model_facts(model, trust_remote_code=trusts)
     if facts is None:
         return 0
     # Weights that are stored in fewer bits are tuned, and saved, in 16.

@@ -22,7 +22,7 @@ _MISTRAL = re.compile("Mistral|Mixtral|Ministral|Pixtral|Voxtral")
 _OPEN_THINKING = re.compile(r"<(think|thinking|reasoning)>\s*\Z")
 
 
-def load_tokenizer(source: str, **options: Any) -> Any:
+def load_tokenizer(source: str, *, trust_remote_code: bool = False, **options: Any) -> Any:
     """Load a model's tokenizer, in the form that has its chat template.
 
     Mistral's repositories hold two: in the form of transformers, and in one of their own, which transformers prefers
@@ -30,10 +30,12 @@ def load_tokenizer(source: str, **options: Any) -> Any:
 
     Args:
         source: a path, or a name on the Hub.
+        trust_remote_code: run the code of the model's tokenizer.
         options: of `AutoTokenizer.from_pretrained`.
     """
     from transformers import AutoTokenizer
 
+    options |= {"trust_remote_code": trust_remote_code}
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if takes_templates(tokenizer):
         return tokenizer

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.engines import hub
+from selfinstruct.engines import foreign_code, hub
 from selfinstruct.engines.models import adapter_arguments, resolve_model
 from selfinstruct.errors import ConfigError
 
@@ -122,17 +122,16 @@ def read_config(model: str, revision: str | None = None, *, trust_remote_code: b
 
     folder = hub.small_files(resolve_model(model), revision)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # On values of a wrong type transformers may raise anything.
-        if "trust_remote_code" in str(error):
-            raise ConfigError(
-                f"model {model!r} brings code of its own; read it, and allow it with --engine.trust-remote-code"
-            ) from error
+        with foreign_code.refused(model):
+            return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except ConfigError:
+        raise
+    except Exception:  # noqa: BLE001 - on values of a wrong type transformers may raise anything
         try:
             return PreTrainedConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except Exception as unreadable:  # noqa: BLE001 - likewise
+        except Exception as unreadable:  # likewise
             reason = " ".join(str(unreadable).split())
-            raise ConfigError(f"model {model!r}: its config.json cannot be read: {reason:.300}") from error
+            raise ConfigError(f"model {model!r}: its config.json cannot be read: {reason:.300}") from unreadable
 
 
 def facts_of_config(
@@ -184,7 +183,8 @@ def count_parameters(config: Any) -> int:
 
     try:
         with torch.device("meta"):
-            return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return sum(parameter.numel() for parameter in model.parameters())
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, NotImplementedError):
         return 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +17,13 @@ from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, Interrupted, RunLockedError
 from selfinstruct.program_edge import run_program
 from selfinstruct.signals import changing_nothing
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+import subprocess, sys
+from selfinstruct.program_edge import run_program
+run_program(lambda: subprocess.run([sys.executable, "-m", "tuning.training.__init__"], check=True))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +152,13 @@ def test_a_traceback_is_shown_when_wanted(monkeypatch: pytest.MonkeyPatch, capsy
 def test_an_error_that_the_caller_handles_passes() -> None:
     with pytest.raises(ValueError, match="mine"):
         run_program(raises(ValueError("mine")), passes=(ValueError,))
+
+
+def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m`, by which stages are started, would take them for the library's."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    (tmp_path / "tuning.py").write_text("raise SystemExit('foreign code ran')")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-Pc", STAGE]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

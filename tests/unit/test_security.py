@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,21 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.chain import chain
+from selfinstruct.checks.doctor import demo_model
+from selfinstruct.checks.model_fit import read_tokenizer
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Filters
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
-from selfinstruct.engines.model_facts import model_facts
+from selfinstruct.engines.model_facts import model_facts, read_config
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
 from selfinstruct.hardware import Hardware
-from selfinstruct.records import Completion
+from selfinstruct.packaged import model_path
+from selfinstruct.records import SPLITS, Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
@@ -192,12 +198,134 @@ def test_no_module_that_unpickles_is_imported() -> None:
             assert not forbidden & {name.partition(".")[0] for name in names}, f"{path}: {names}"
 
 
-def test_code_of_a_model_runs_by_its_flag_alone() -> None:
+def test_every_loading_call_says_whether_code_of_the_model_may_run() -> None:
+    """transformers asks on standard input where it is not told, and `y` is an answer."""
+    loads = re.compile(r"(transformers\.)?(pipeline|Auto\w+\.from_(pretrained|config))")
+    seen = 0
     for file, name, call in calls():
-        assert keyword(call, "trust_remote_code") is not True, f"{file}, line {call.lineno}: {name}"
+        where = f"{file}, line {call.lineno}: {name}"
+        assert keyword(call, "trust_remote_code") is not True, where
+        if loads.fullmatch(name):
+            starred = {ast.unparse(k.value) for k in call.keywords if k.arg is None}
+            assert keyword(call, "trust_remote_code") is not None or starred & {"base.options", "options"}, where
+            seen += 1
+    assert seen >= 12, "the walk finds what it looks for"
+
+
+def test_code_of_a_model_runs_by_its_flag_alone() -> None:
     facts, nothing = model_facts("demo"), Hardware((), 0, 0)
     assert "trust_remote_code" not in engine_arguments(facts, {}, nothing)
     assert engine_arguments(facts, {"trust_remote_code": True}, nothing)["trust_remote_code"] is True
+
+
+CODE = """import pathlib
+pathlib.Path({mark!r}).touch()
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+class Config(LlamaConfig):
+    model_type = "foreign"
+class Model(LlamaForCausalLM):
+    config_class = Config
+class Tokenizer(PreTrainedTokenizerFast):
+    pass
+def generate(model, *arguments, **options):
+    return model
+"""
+"""What a model's folder may bring; to read it is to leave a mark."""
+
+FOREIGN = {
+    "config": {
+        "model_type": "foreign",
+        "auto_map": {"AutoConfig": "foreign.Config", "AutoModelForCausalLM": "foreign.Model"},
+    },
+    "model": {"model_type": "clip", "auto_map": {"AutoModelForCausalLM": "foreign.Model"}},
+    "tokenizer": {},
+    "generate": {},
+}
+
+
+@pytest.fixture(params=FOREIGN)
+def foreign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A model that brings code for one of the things that are loaded, and a user who says yes to every question."""
+    folder, mark = tmp_path / f"foreign-{request.param}", tmp_path / "it-ran"
+    shutil.copytree(model_path(), folder)
+    (folder / "custom_generate").mkdir()
+    for name in ("foreign.py", "custom_generate/generate.py"):
+        (folder / name).write_text(CODE.format(mark=str(mark)))
+    changes = {"config.json": FOREIGN[request.param]}
+    if request.param == "tokenizer":
+        own = {"AutoTokenizer": ["foreign.Tokenizer", None]}
+        changes["tokenizer_config.json"] = {"tokenizer_class": "ForeignTokenizer", "auto_map": own}
+    for name, values in changes.items():
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    answers = iter("yyyy")  # Whoever asks more often than that fails.
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    yield str(folder)
+    assert not mark.exists(), "code of the model ran"
+
+
+def _tuner_arguments(model: str, folder: Path) -> Any:
+    from tuning.training import arguments
+
+    return arguments.parse(["--model_name_or_path", model, "--output_dir", str(folder), "--dataset_dir", str(folder)])
+
+
+def _prepare(model: str, folder: Path) -> None:
+    from tuning.training.prepare import BaseModel, prepare
+
+    arguments = _tuner_arguments(model, folder)
+    prepare(arguments, BaseModel.of(arguments), {split: [] for split in SPLITS})
+
+
+def _merge(model: str, folder: Path) -> None:
+    from tuning.training.prepare import BaseModel, loading
+    from tuning.training.save import _dtype_of, _merged
+
+    base = BaseModel.of(_tuner_arguments(model, folder))
+    with loading(base):
+        _dtype_of(base)
+        _merged(base, folder / "no-adapter")
+
+
+def _chat(model: str, folder: Path) -> None:
+    from tuning.chat import NamedModel, Speaker
+
+    "".join(Speaker(NamedModel("it", model)).answer("Say hello.", max_tokens=1))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda model, _: model_facts.__wrapped__(model),
+        lambda model, _: read_config(model),
+        lambda model, _: chat_templates.load_tokenizer(model),
+        lambda model, _: chat_templates.tokenizer_mode(model),
+        lambda model, _: chat_templates.read_generation_config(model),
+        lambda model, _: read_tokenizer(model, model, None, {}),
+        lambda model, _: demo_model(Path(model)),
+        _tuner_arguments,
+        _prepare,
+        _merge,
+        _chat,
+    ],
+)
+def test_a_models_code_never_runs_unasked(foreign: str, tmp_path: Path, load: Any) -> None:
+    """Each way to load a model either does without its code, or ends with an error of one line."""
+    try:
+        load(foreign, tmp_path)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    except (ValueError, OSError) as error:
+        assert load not in (_prepare, _chat), f"an error for the user: {error}"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "tune"), [("config", _prepare), ("model", _merge), ("tokenizer", _prepare)], indirect=["foreign"]
+)
+def test_a_model_that_needs_its_code_is_refused_with_the_remedy(foreign: str, tune: Any, tmp_path: Path) -> None:
+    for load in (tune, _chat):
+        with pytest.raises(ConfigError, match="brings code of its own; read it, and"):
+            load(foreign, tmp_path)
 
 
 def test_journals_are_json_and_nothing_else(tmp_path: Path) -> None:

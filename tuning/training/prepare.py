@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from trl import SFTConfig, get_peft_config, get_training_chat_template
 
-from selfinstruct.engines import chat_templates
+from selfinstruct.engines import chat_templates, foreign_code
 from selfinstruct.engines.model_facts import quantization_of
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError, InputError
@@ -204,8 +204,9 @@ def loading(base: BaseModel) -> Iterator[None]:
         ConfigError: the block raised such an error.
     """
     try:
-        yield
-    except (OSError, KeyError) as error:
+        with foreign_code.refused(base.source, foreign_code.TUNER):
+            yield
+    except (OSError, KeyError, ImportError) as error:
         raise ConfigError(f"model {base.source!r} cannot be loaded: {error}") from error
 
 
