@@ -26,6 +26,11 @@ def size_text(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 GPU`, `2 GPUs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time as text: `3 s`, `2 min 05 s`, `7 h 12 min`."""
     whole = max(0, round(seconds))

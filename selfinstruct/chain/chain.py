@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from selfinstruct.engines.models import fetch_model
 from selfinstruct.errors import ConfigError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
+from selfinstruct.generation.generate import warn_of_slow_start
 from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
@@ -78,14 +80,18 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
             _require_regenerable(generated, stopped)
         regenerate(generated.path, config, overwrite=overwrite)
     stage(next(titles))
-    counts = export(config)
+    try:
+        counts = export(config)
+    except exports.NothingToTrainOnError as error:
+        raise (StoppedError(f"{stopped}\n{error}") if stopped else error) from error
     if stopped is not None:
         _require_rows(counts, config.limits.min_rows, stopped)
     stage(next(titles))
     try:
         tuned = tune(config, plan)
     except SelfInstructError as error:
-        after_failed_tuning(run, error, lambda: _evaluate_in_time(run, plan), lambda: report(run))
+        rest = [partial(stage, next(titles)), partial(_evaluate_in_time, run, plan)]
+        after_failed_tuning(run, error, [*rest, partial(stage, next(titles)), partial(report, run)])
         raise
     stage(next(titles))
     if tuned:
@@ -292,20 +298,17 @@ def report(run: RunDirectory) -> Path:
     return path
 
 
-def after_failed_tuning(
-    run: RunDirectory, error: Exception, evaluate: Callable[[], Any], report: Callable[[], Any]
-) -> None:
+def after_failed_tuning(run: RunDirectory, error: Exception, rest: Sequence[Callable[[], Any]]) -> None:
     """Do what can be done without a tuned model; what fails as well is only printed.
 
     Args:
         run: the run directory.
         error: why there is none.
-        evaluate: the base is evaluated alone.
-        report: it begins with the failure.
+        rest: the work: the base is evaluated alone, and the report begins with the failure.
     """
     console.print(str(error), markup=False)
     console.print(f"The dataset in {run.dataset.path} is complete. The base model is evaluated without a tuned one")
-    for work in (evaluate, report):
+    for work in rest:
         try:
             work()
         except SelfInstructError as failure:
@@ -336,6 +339,7 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
     if plan.left <= 0:
         when = deadline.clock_text(finish_by)
         raise StoppedError(f"the deadline, {when}, has passed; give the same command with a later one, or none")
+    warn_of_slow_start(run, plan.left)
     command = tune_command(
         tuning_time.probe_options(config.tune),
         model=config.model,

@@ -21,6 +21,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     try:
         chain.tune(this)
     except SelfInstructError as error:
-        stages.after_failed_tuning(run, error, lambda: chain.evaluate(run), lambda: chain.report(run))
+        rest = [partial(stage, f"{title}: evaluate"), partial(chain.evaluate, run), partial(chain.report, run)]
+        stages.after_failed_tuning(run, error, rest)
         raise
     stage(f"{title}: evaluate")
     chain.evaluate(run)

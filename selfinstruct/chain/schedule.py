@@ -19,6 +19,7 @@ from selfinstruct.config.schema import Evaluate
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.metrics import last_speed
 from tuning.evaluation.inputs import most_tokens
 
 RESERVE_FACTOR = 1.3
@@ -183,10 +184,10 @@ class DeadlinePlan:
         Args:
             baseline: whether the baseline is evaluated, too.
         """
-        start_s, tokens_per_s = _engine_speed(self._run)
+        start_s, tokens_per_s = last_speed(self._run.metrics())
         models = 3 if baseline else 2
         reserve = Reserve(_OTHER_S, engine_starts=models, tokens=(models + 1) * self._tokens_of_an_arm)
-        return reserve.after(0, start_s, tokens_per_s)
+        return reserve.after(0, start_s or _ENGINE_START_S, tokens_per_s)
 
     def steps_before(self, key: Callable[[int], str]) -> int | None:
         """Return the steps that an earlier start chose for the very same training, or None.
@@ -244,12 +245,3 @@ def _probe_key(command: Sequence[str], seeds: tuple[str, ...]) -> str:
 def _num_rows(seeds: Sequence[str]) -> int:
     """Return the training rows of the seeds alone."""
     return sum(len(task.instances) for task in seed_tasks.load_seed_tasks(seeds))
-
-
-def _engine_speed(run: RunDirectory) -> tuple[float, float]:
-    """Return (seconds to start an engine, completion tokens per second), the last of each that was measured."""
-    start_s, tokens_per_s = _ENGINE_START_S, 0.0
-    for measurement in run.metrics():
-        start_s = measurement.engine_start_s or start_s
-        tokens_per_s = measurement.tokens_per_s or tokens_per_s
-    return start_s, tokens_per_s

@@ -13,7 +13,7 @@ from selfinstruct.engines.parallelism import GPU_SHARE, loaded_bytes, parallelis
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Hardware
-from selfinstruct.text import GIB, size_text
+from selfinstruct.text import GIB, counted, size_text
 
 
 def read_tokenizer(
@@ -99,7 +99,7 @@ def check_memory(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
         )
     if room(facts, engine, hardware) <= 0:
         raise ConfigError(
-            f"model {model!r}: its weights take {size_text(weights)}, and {used} GPU(s) of "
+            f"model {model!r}: its weights take {size_text(weights)}, and {counted(used, 'GPU')} of "
             f"{size_text(smallest)} leave {size_text(share * smallest * used)} to vLLM; choose a smaller or "
             "quantized model, or more GPUs with --engine.tensor-parallel-size"
         )

@@ -42,6 +42,7 @@ from selfinstruct.run.export_counts import (
 from selfinstruct.run.folders import DatasetDirectory
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
+from selfinstruct.run.without_instances import REMEDY, without_instances
 
 
 @dataclass
@@ -66,6 +67,7 @@ def export(config: Config) -> ExportCounts:
     the evaluation, which needs it, compares its tasks with the dataset again.
 
     Raises:
+        NothingToTrainOnError: there is no training row; nothing is written.
         InputError: there is no run, or a file is damaged.
     """
     run = RunDirectory.at(config.output_dir)
@@ -85,6 +87,8 @@ def export(config: Config) -> ExportCounts:
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
     counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
+    if not rows[TRAIN]:
+        raise NothingToTrainOnError(_nothing(run, state, counts))
     for name in SPLITS:
         exported_rows.write(run.dataset.split(name), rows[name])
     alpaca.write(run.dataset.alpaca, rows[TRAIN])
@@ -94,6 +98,23 @@ def export(config: Config) -> ExportCounts:
     write_export_counts(run.dataset.counts_path, counts)
     jsonl.write_text(run.dataset.card, make_card(state, counts, config.export))
     return counts
+
+
+class NothingToTrainOnError(InputError):
+    """A run has no row for the training split."""
+
+
+def _nothing(run: RunDirectory, state: RunState, counts: ExportCounts) -> str:
+    """Return why there is no training row, with the remedy."""
+    if why := without_instances(state):
+        return f"{run.path}: nothing to export: {why}; {REMEDY.format(run=run.path)}"
+    held_out = sum(counts.rows.values())
+    left_out = sum(counts.instances.left_out.values())
+    return (
+        f"{run.path}: nothing to export: of {state.num_instances:,} instances {held_out:,} are held out for "
+        f"validation, {left_out:,} are near evaluation tasks, and none is left for training; generate more "
+        "instructions, or lower --validation-unseen"
+    )
 
 
 def _accepted(states: Iterable[RunState]) -> list[tuple[Instruction, bool | None]]:

@@ -31,10 +31,12 @@ from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
-from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.metrics import MetricsWriter, last_speed
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
+from selfinstruct.run.without_instances import REMEDY, without_instances
 from selfinstruct.signals import until_signal
+from selfinstruct.text import duration
 
 _METRICS_INTERVAL_S = 5.0
 
@@ -86,6 +88,8 @@ def generate(
         lifted = state.stopped is not None and stop_rules.is_lifted(
             state.stopped, config.limits, config.saturation, finish_by
         )
+        if finish_by is not None and reserve is None:  # With a reserve, `run` has said it.
+            warn_of_slow_start(run, finish_by - clock())
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
                 asyncio.run(_run(config, run, state, tasks, parent_runs, identity, start_engine, budget, lifted))
@@ -93,8 +97,25 @@ def generate(
                 if state.begun:
                     stop_rules.record(run, str(ended))
                 raise
+    if why := without_instances(state):
+        console.print(f"{why}; {REMEDY.format(run=run.path)}", markup=False)
     _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
     return state
+
+
+def warn_of_slow_start(run: RunDirectory, left: float) -> None:
+    """Say at once when the deadline comes before the engine can have started, by its last start in this run.
+
+    Args:
+        run: the run directory.
+        left: seconds to the deadline.
+    """
+    start_s, _ = last_speed(run.metrics())
+    if 0 < left <= start_s:
+        console.print(
+            f"the deadline is {duration(left)} away, and the engine took {duration(start_s)} to start last time: "
+            "nothing will be generated; give a later --finish-by or a longer --time-limit"
+        )
 
 
 async def _run(

@@ -16,11 +16,13 @@ import msgspec
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
+from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
 from selfinstruct.run.counts import RunCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
+from selfinstruct.run.without_instances import without_instances
 from selfinstruct.text import duration, shorten
 
 if TYPE_CHECKING:
@@ -165,11 +167,13 @@ def _generate(state: RunState, going: bool) -> Stage:
 
 def _export(run: RunDirectory, state: RunState) -> Stage:
     if not run.dataset.counts_path.exists():
-        return Stage(False)
+        return Stage(False, without_instances(state))
     try:
         counts = run.dataset.export_counts()
     except InputError:
         return Stage(False, f"{run.dataset.counts_path.name} is damaged")
+    if not counts.rows[TRAIN]:
+        return Stage(False, without_instances(state) or "it holds no training rows")
     if counts.is_current(state):
         return Stage(True)
     written = f"{counts.instructions.accepted} instructions and {counts.instances.accepted} instances"
@@ -310,7 +314,10 @@ def render(result: RunStatus) -> RenderableType:
 
 
 def next_command(result: RunStatus) -> str | None:
-    """Return the command that continues the run; None if another process runs it or everything is done."""
+    """Return the command that continues the run.
+
+    None: another process runs it, everything is done, or it has nothing to go on with.
+    """
     import shlex
 
     path = shlex.quote(result.run)
@@ -323,10 +330,10 @@ def next_command(result: RunStatus) -> str | None:
             return f"selfinstruct regenerate {of} --model {model} --output-dir {path}"
     elif not result.stages["generate"].done and (stop is None or isinstance(stop, DeadlineReached)):
         return f"selfinstruct generate --output-dir {path}"
-    for name in ("export", "tune", "evaluate", "report"):
-        if not result.stages[name].done:
-            return f"selfinstruct {name} {path}"
-    return None
+    following = next((name for name in ("export", "tune", "evaluate", "report") if not result.stages[name].done), None)
+    if following is None or (following == "export" and not result.counts.instances.accepted):
+        return None
+    return f"selfinstruct {following} {path}"
 
 
 def _writer_text(writer: Writer | None) -> str:

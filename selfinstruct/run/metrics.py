@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +76,12 @@ def read_measurements(path: Path, tail_bytes: int | None = None) -> Iterator[Mea
                 row = _decode(raw)
                 if not row.event:
                     yield row
+
+
+def last_speed(measurements: Iterable[Measurement]) -> tuple[float, float]:
+    """Return (seconds to start an engine, completion tokens per second), the last of each that was measured, else 0."""
+    start_s = tokens_per_s = 0.0
+    for measurement in measurements:
+        start_s = measurement.engine_start_s or start_s
+        tokens_per_s = measurement.tokens_per_s or tokens_per_s
+    return start_s, tokens_per_s

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from selfinstruct.run.training_record import Finding
-from selfinstruct.text import GIB
+from selfinstruct.text import GIB, size_text
 from tuning.training.zero3 import whole_models
 
 _STATELESS_OPTIMIZERS = ("sgd", "adafactor", "lomo", "adalomo")
@@ -109,6 +109,8 @@ class Estimate:
         return self.weights + self.gradients + self.optimizer
 
     def __str__(self) -> str:
+        if self.total < GIB / 10:
+            return f"about {size_text(self.total)}"
         parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in asdict(self).items() if size >= 0.05 * GIB)
         return f"about {self.total / GIB:.1f} GiB ({parts})"
 
@@ -152,7 +154,7 @@ def check_memory(needed: Estimate, settings: MemorySettings, free: int, total: i
         total: bytes of the device.
     """
     device = "GPU" if settings.cuda else "machine"
-    message = f"the training takes {needed}, and the {device} has {free / GIB:.1f} GiB free of {total / GIB:.1f}"
+    message = f"the training takes {needed}, and the {device} has {size_text(free)} free of {size_text(total)}"
     if settings.cuda and not settings.offloaded and needed.known > total:
         return [Finding("memory", f"{message}: its weights and optimizer alone do not fit; {_REMEDY}", fatal=True)]
     if needed.total > free:

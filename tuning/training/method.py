@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from selfinstruct.engines.model_facts import facts_of_config
 from selfinstruct.errors import ConfigError
-from selfinstruct.text import GIB
+from selfinstruct.text import size_text
 from tuning.training import memory
 from tuning.training.launch import STEP_ROWS
 from tuning.training.memory import Estimate, MemorySettings, ModelSize
@@ -175,9 +175,9 @@ def choose(sizes: Sizes, by_user: Mapping[str, Any], device: Device) -> Choice:
         raise ConfigError(_refusal(candidates, sizes, by_user, device))
     before = candidates[: candidates.index(chosen)]
     each = "each GPU's" if device.processes > 1 else "the GPU's"
-    reason = f"{chosen}: {chosen.needed} of {each} {device.memory / GIB:.1f}"
+    reason = f"{chosen}: {chosen.needed} of {each} {size_text(device.memory)}"
     if before:
-        reason += "; " + ", ".join(f"{c} would take {c.needed.total / GIB:.1f}" for c in before)
+        reason += "; " + ", ".join(f"{c} would take {size_text(c.needed.total)}" for c in before)
     if chosen.name != "full" and sizes.quantization:
         reason += f"; the model's weights are quantized ({sizes.quantization}) and cannot be trained themselves"
     return Choice(
@@ -299,7 +299,7 @@ def _arguments(chosen: _Candidate, sizes: Sizes, by_user: Mapping[str, Any]) -> 
 def _refusal(candidates: list[_Candidate], sizes: Sizes, by_user: Mapping[str, Any], device: Device) -> str:
     last = candidates[-1]
     gpus = f"{device.processes} GPUs have" if device.processes > 1 else "the GPU has"
-    message = f"the training does not fit: {last} takes {last.needed}, and {gpus} {device.memory / GIB:.1f}"
+    message = f"the training does not fit: {last} takes {last.needed}, and {gpus} {size_text(device.memory)}"
     message += " each" if device.processes > 1 else ""
     remedies = []
     if last.name == "full" and sizes.quantization is None and "use_peft" in by_user:

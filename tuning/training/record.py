@@ -32,7 +32,7 @@ from selfinstruct.run.training_record import (
     TrainLoss,
     write_training_record,
 )
-from selfinstruct.text import GIB, duration
+from selfinstruct.text import duration, size_text
 from tuning.training import checkpoints, data, memory
 from tuning.training.arguments import Arguments
 from tuning.training.callbacks import Stopwatch
@@ -218,7 +218,7 @@ def announce(record: TrainingRecord) -> None:
         record.machine.device,
     ]
     if record.memory.estimate:
-        parts.append(f"memory about {record.memory.estimate['total'] / GIB:.1f} GiB")
+        parts.append(f"memory about {size_text(record.memory.estimate['total'])}")
     if record.resumed_from_step is not None:
         parts.append(f"continuing from step {record.resumed_from_step}")
     console.print(" · ".join(parts))

@@ -25,7 +25,7 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.status import render, status
 from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import journal_lines, script
+from tests.conftest import journal_lines, run_scripted, script
 from tuning.evaluation.inputs import most_tokens
 
 START = 1_800_000_000.0
@@ -162,6 +162,7 @@ def dull(request: Request) -> Answer:
     return script(request)
 
 
+STAGES = ("generate", "export", "tune", "evaluate", "report")
 SATURATION = {"window": 10, "min_acceptance": 0.1}
 
 
@@ -196,7 +197,7 @@ def test_run_goes_on_after_a_budget(night: Night, configure: Callable[..., Confi
 
 
 def test_when_tuning_fails_the_base_is_evaluated_and_the_report_begins_with_the_failure(
-    night: Night, configure: Callable[..., Config], tmp_path: Path
+    night: Night, configure: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real, run = night.tune, RunDirectory(tmp_path / "run")
 
@@ -207,6 +208,9 @@ def test_when_tuning_fails_the_base_is_evaluated_and_the_report_begins_with_the_
     with pytest.raises(InputError, match="122 GiB"):
         chain.run_all(configure(num_instructions=20), clock=night)
     assert night.called == ["generate", "tune", "evaluate"]
+    said = capsys.readouterr().err
+    headings = [said.index(f"{number}/5 {name}\n") for number, name in enumerate(STAGES, 1)]
+    assert headings == sorted(headings)
     assert "the training takes about 122 GiB" in str(run.model.failure)
     found = lead(run.path)
     assert found.index("Tuning failed") < found.index("takes about 122 GiB") < found.index("It helped.")
@@ -229,6 +233,29 @@ def test_an_evaluation_that_fails_after_a_failed_tuning_hides_neither_it_nor_the
     with pytest.raises(StoppedError, match="tune: its process was killed"):
         chain.run_all(configure(num_instructions=20), clock=night)
     assert "tune: its process was killed" in lead(tmp_path / "run")
+
+
+def fruitless(request: Request) -> Answer:
+    """A model that writes no instance."""
+    return script(request) if request.key.startswith("proposal") else Completion("", "stop", 5, 0)
+
+
+def test_a_run_without_an_instance_ends_at_the_export_and_says_why(
+    night: Night, configure: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night.answers = fruitless
+    with pytest.raises(
+        InputError, match=r"nothing to export: no instance was kept for any of the 10 accepted"
+    ) as error:
+        chain.run_all(configure(num_instructions=10), clock=night)
+    assert night.called == ["generate"] and "--prompting" in str(error.value)
+    assert "no instance was kept for any of the 10 accepted instructions: " in capsys.readouterr().err
+    assert not (tmp_path / "run" / "dataset").exists()
+    night.called.clear()
+    stopped = configure(num_instructions=50, limits={"max_requests": 60}, output_dir=str(tmp_path / "stopped"))
+    with pytest.raises(StoppedError, match=r"(?s)budget of 60 requests.*nothing to export") as interrupted:
+        chain.run_all(stopped, clock=night)
+    assert interrupted.value.exit_code == 3, "it may still go on"
 
 
 def test_too_few_rows_are_not_tuned_on(night: Night, configure: Callable[..., Config]) -> None:
@@ -561,6 +588,20 @@ def test_a_deadline_in_the_past_does_nothing(night: Night, configure: Callable[.
     with pytest.raises(StoppedError, match="has passed"):
         chain.run_all(configure(limits={"finish_by": "2001-01-01T07:00"}), clock=night)
     assert night.called == []
+
+
+def test_a_deadline_before_the_engine_can_start_is_said_at_once(
+    night: Night, configure: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    night.engine_start_s = 70
+    chain.run_all(configure(num_instructions=20, limits={"time_limit": "2h"}), clock=night)
+    assert "to start last time" not in capsys.readouterr().err
+    warning = "the deadline is 1 min 05 s away, and the engine took 1 min 10 s to start last time"
+    chain.run_all(configure(num_instructions=400, limits={"time_limit": "65s"}), clock=night)
+    assert capsys.readouterr().err.count(warning) == 1
+    with pytest.raises(StoppedError):
+        run_scripted(configure(num_instructions=400, limits={"time_limit": "65s"}), clock=night)
+    assert capsys.readouterr().err.count(warning) == 1
 
 
 def test_a_damaged_schedule_is_as_good_as_none(tmp_path: Path, configure: Callable[..., Config]) -> None:

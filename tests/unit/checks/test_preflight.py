@@ -109,11 +109,11 @@ def test_all_problems_come_at_once(config: Any, seed_file: Path, tmp_path: Path)
     ("engine", "gpus", "weights", "expected"),
     [
         ({}, [H100], 16, None),
-        ({}, [H100], 140, r"weights take 140\.0 GiB, and 1 GPU\(s\) of 80\.0 GiB leave 73\.6 GiB"),
+        ({}, [H100], 140, r"weights take 140\.0 GiB, and 1 GPU of 80\.0 GiB leave 73\.6 GiB"),
         ({}, [H100, H100], 140, None),
         ({"tensor_parallel_size": 1}, [H100, H100], 140, "weights take"),
         ({"tensor_parallel_size": 2}, [H100, H100], 140, None),
-        ({"tensor_parallel_size": 2}, [H100, Gpu("A", 40 * GIB, 40 * GIB)], 100, "2 GPU.s. of 40.0 GiB leave"),
+        ({"tensor_parallel_size": 2}, [H100, Gpu("A", 40 * GIB, 40 * GIB)], 100, "2 GPUs of 40.0 GiB leave"),
         ({"tensor_parallel_size": 4}, [H100, H100], 140, "is to take 4 GPUs, and 2 can be used here"),
         ({"quantization": "fp8"}, [H100], 140, None),
         ({"gpu_memory_utilization": 0.1}, [H100], 16, r"leave 8\.0 GiB"),

@@ -17,6 +17,7 @@ import pytest
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, StoppedError
+from selfinstruct.records import Completion
 from selfinstruct.replay import status
 from selfinstruct.replay.status import Rates, RunStatus, Stage, Writer
 from selfinstruct.report.page import write_report
@@ -91,6 +92,23 @@ def test_what_has_grown_makes_later_stages_old(make_config: Any) -> None:
     assert done(found) == ["generate", "tune", "evaluate"]
     assert "out of date: written at 30 instructions" in found.stages["export"].note
     assert "journal.jsonl" in found.stages["report"].note
+
+
+def test_a_run_without_an_instance_is_told_and_not_to_be_tuned(make_config: Any, tmp_path: Path) -> None:
+    config = make_config(num_instructions=5)
+    fruitless = ScriptedEngine(lambda r: script(r) if r.key.startswith("p") else Completion("", "stop", 5, 0))
+    run_scripted(config, fruitless)
+    found = status.status(tmp_path / "run")
+    assert found.stages["export"].note.startswith("no instance was kept for any of the 5 accepted instructions")
+    assert status.next_command(found) is None and "next:" not in shown(found)
+    # An export that an earlier version made of it.
+    run_scripted(make_config(num_instructions=5, output_dir=str(tmp_path / "other")))
+    export(make_config(output_dir=str(tmp_path / "other")))
+    counts = json.loads((tmp_path / "other/dataset/export.json").read_text())
+    counts["rows"]["train"] = 0
+    (tmp_path / "run/dataset").mkdir()
+    (tmp_path / "run/dataset/export.json").write_text(json.dumps(counts))
+    assert status.next_command(status.status(tmp_path / "run")) is None
 
 
 def test_a_training_that_did_not_finish(make_config: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from selfinstruct.text import GIB
 from tuning.training import memory
-from tuning.training.memory import MemorySettings, ModelSize
+from tuning.training.memory import Estimate, MemorySettings, ModelSize
 
 # Llama 2 7B: 32 layers of width 4096, 32 heads, vocabulary 32,000.
 LLAMA_7B = ModelSize(6_738_415_616, 6_738_415_616, 0, layers=32, hidden=4096, heads=32)
@@ -117,3 +117,9 @@ def test_size_of_a_configuration_without_allocating_it():
     assert adapted.trained == 32 * 16 * (4 * 8192 + 3 * 15104) == 39_976_960
     assert adapted.parameters == LLAMA_7B.parameters + adapted.trained
     assert adapted.quantized == 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+
+
+def test_a_tiny_training_is_not_said_to_take_nothing() -> None:
+    assert (
+        str(Estimate(weights=14_000_000, gradients=14_000_000, optimizer=28_000_000, activations=0)) == "about 53.4 MiB"
+    )
