@@ -54,6 +54,7 @@ class Means(Struct, frozen=True, kw_only=True):
         n: number of answers.
         n_tasks: number of their tasks.
         rouge_l: mean ROUGE-L.
+        rouge_l_equal: mean ROUGE-L of answers cut to the length of their references.
         exact_match: mean exact match of the classification tasks.
         stopped: share of answers that ended at an end token or a stop string.
         failed: share of questions that could not be asked, for example because they are too long for the context. Each
@@ -68,6 +69,7 @@ class Means(Struct, frozen=True, kw_only=True):
     n: int
     n_tasks: int
     rouge_l: float | None = None
+    rouge_l_equal: float | UnsetType | None = UNSET
     exact_match: float | None = None
     stopped: float | None = None
     failed: float | None = None
@@ -84,6 +86,7 @@ class SetScores(Means, frozen=True, kw_only=True):
     Attributes:
         written_by: `person`, `program` or `model` (the generator).
         rouge_l_interval: interval of `rouge_l`, over tasks.
+        rouge_l_equal_interval: interval of `rouge_l_equal`, over tasks.
         exact_match_interval: interval of `exact_match`, over tasks.
         loss: loss of the reference answers; only for the generator's sets and zero-shot arms.
         perplexity: exp(loss).
@@ -92,6 +95,7 @@ class SetScores(Means, frozen=True, kw_only=True):
 
     written_by: str | UnsetType = UNSET
     rouge_l_interval: Interval | None = None
+    rouge_l_equal_interval: Interval | UnsetType | None = UNSET
     exact_match_interval: Interval | None = None
     loss: float | UnsetType | None = UNSET
     perplexity: float | UnsetType | None = UNSET
@@ -284,12 +288,16 @@ class JudgeScores(Struct, frozen=True, kw_only=True):
 
 
 class Scores(Struct, frozen=True, kw_only=True):
-    """The content of `scores.json`."""
+    """The content of `scores.json`.
+
+    `leaks` holds, by arm and by set, the ids of the tasks that the arm was trained on. Comparisons leave them out.
+    """
 
     version: int = 0
     arms: dict[str, ArmScores]
     comparisons: list[Comparison] = []
     verdict: str = ""
+    leaks: dict[str, dict[str, list[str]]] | UnsetType = UNSET
     settings: dict[str, Any] = {}
     forgetting: list[Forgetting] | UnsetType = UNSET
     judge: JudgeScores | UnsetType = UNSET

@@ -33,7 +33,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import prompts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
-from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks
+from tuning.evaluation import consistency, forgetting, ifeval, judge, leakage, lm_eval_tasks
 from tuning.evaluation.answer_cache import AnswerCache, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
@@ -90,7 +90,7 @@ def evaluate(
     if judged:
         rows = replace(rows, judgements=judge.judge(plan, cache, rows.predictions, start_judge))
     rows.write(cache)
-    return _write_scores(run, score(arms, rows, options, config.seed))
+    return _write_scores(config, run, arms, rows)
 
 
 def _in_order(by_arm: Mapping[str, Mapping[str, R]]) -> dict[str, list[R]]:
@@ -119,10 +119,12 @@ def score_saved(config: Config, run: RunDirectory) -> Scores:
         model = before[name].model if name in before else ""
         arms.append(Arm(name, model, "few_shot" if few_shot else "zero_shot"))
     rows = EvaluationRows.read(cache, names)
-    return _write_scores(run, score(arms, rows, config.evaluate, config.seed))
+    return _write_scores(config, run, arms, rows)
 
 
-def _write_scores(run: RunDirectory, scores: Scores) -> Scores:
+def _write_scores(config: Config, run: RunDirectory, arms: Sequence[Arm], rows: EvaluationRows) -> Scores:
+    leaks = leakage.find(run, arms, rows.predictions)
+    scores = score(arms, rows, config.evaluate, config.seed, leaks)
     jsonl.write_json(run.evaluation.scores_path, msgspec.to_builtins(scores))
     return scores
 

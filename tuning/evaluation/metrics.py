@@ -31,23 +31,26 @@ from tuning.evaluation.answers import Answer
 _FINAL_PUNCTUATION = ".!?…,;:。！？，；：、｡।؟۔"
 
 
-def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False) -> float:
+def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False, equal_length: bool = False) -> float:
     """Return ROUGE-L F x 100 of a response, in [0, 100]; with several references, that of the best one.
 
     Args:
         references: one or more accepted answers.
         response: the answer to measure.
         stemmer: compare the stems of Latin words (Porter), as Super-NaturalInstructions does.
+        equal_length: compare only as many of the first words of the answer as the reference has.
 
     >>> rouge_l(["the cat sat", "a dog"], "The cat ran.")
     66.66666666666666
     """
-    return max(_rouge_l(reference, response, stemmer) for reference in references)
+    return max(_rouge_l(reference, response, stemmer, equal_length) for reference in references)
 
 
-def _rouge_l(reference: str, response: str, stemmer: bool) -> float:
+def _rouge_l(reference: str, response: str, stemmer: bool, equal_length: bool) -> float:
     cut = unicode_words if mostly_other_script(reference) else functools.partial(_rouge_words, stemmer=stemmer)
     expected, answered = cut(reference), cut(response)
+    if equal_length:
+        answered = answered[: len(expected)]
     if not expected or not answered:
         return 0.0
     return 100 * f_measure(LCSseq.similarity(expected, answered), len(expected), len(answered))
@@ -120,13 +123,20 @@ METRICS = (
         lambda row: True,
     ),
     Metric(
+        "rouge_l_equal",
+        "ROUGE-L at the reference's length",
+        lambda row: rouge_l(row.references, row.response, stemmer=row.stemmer, equal_length=True),
+        lambda row: True,
+    ),
+    Metric(
         "exact_match",
         "exact match",
         lambda row: 100.0 * exact_match(row.references, row.response),
         lambda row: row.is_classification,
     ),
 )
-"""The metrics that compare arms. Exact match is for classification tasks: others have many right wordings."""
+"""The metrics that compare arms. ROUGE-L moves with the length of answers; that at equal lengths stands beside it.
+Exact match is for classification tasks: others have many right wordings."""
 
 
 FORMAT_ERRORS = ("empty", "no_eos", "repeats", "truncated")

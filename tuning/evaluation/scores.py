@@ -19,6 +19,7 @@ from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_ta
 from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
+from tuning.evaluation.leakage import Leaks
 from tuning.evaluation.questions import GENERATED_SETS
 from tuning.evaluation.verdict import verdict
 
@@ -61,7 +62,9 @@ _FILES: dict[str, RowFile[Any]] = {
 """The file of each kind of rows."""
 
 
-def score(arms: Sequence[Arm], rows: EvaluationRows, options: Evaluate, seed: int) -> Scores:
+def score(
+    arms: Sequence[Arm], rows: EvaluationRows, options: Evaluate, seed: int, leaks: Leaks | None = None
+) -> Scores:
     """Return everything that `scores.json` holds.
 
     Args:
@@ -69,22 +72,23 @@ def score(arms: Sequence[Arm], rows: EvaluationRows, options: Evaluate, seed: in
         rows: their rows.
         options: the section `evaluate`: resamples and confidence.
         seed: of the resampling.
+        leaks: the tasks that arms were trained on.
     """
     resampling = Resampling.of(options, seed)
+    leaks = leaks or {}
     by_set = {arm: _by_set(answers) for arm, answers in rows.predictions.items()}
     authors = _authors(rows.predictions.values())
-    comparisons = list(_comparisons(by_set, list(authors), resampling))
+    comparisons = list(_comparisons(by_set, list(authors), resampling, leaks))
     stemmed = {row.set for answers in rows.predictions.values() for row in answers if row.stemmer}
+    by_arm = {arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms}
+    people = [name for name, author in authors.items() if author == "person" and name not in GENERATED_SETS]
+    programs = [name for name, author in authors.items() if author == "program"]
     return Scores(
         version=SCORES_VERSION,
-        arms={arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms},
+        arms=by_arm,
         comparisons=comparisons,
-        verdict=verdict(
-            comparisons,
-            [name for name, author in authors.items() if author == "person" and name not in GENERATED_SETS],
-            list(rows.predictions),
-            [name for name, author in authors.items() if author == "program"],
-        ),
+        verdict=verdict(comparisons, by_arm, people, programs, leaks),
+        leaks={arm: {name: list(tasks) for name, tasks in of_arm.items()} for arm, of_arm in leaks.items()} or UNSET,
         settings={
             **options.model_dump(mode="json"),
             "seed": seed,
@@ -160,20 +164,27 @@ def _set_scores(answers: Sequence[Answer], author: WrittenBy, resampling: Resamp
 
 
 def _comparisons(
-    by_set: Mapping[str, Mapping[str, Sequence[Answer]]], sets: Sequence[str], resampling: Resampling
+    by_set: Mapping[str, Mapping[str, Sequence[Answer]]], sets: Sequence[str], resampling: Resampling, leaks: Leaks
 ) -> Iterator[Comparison]:
     """Yield the tuned model against every other arm, on each set, by each metric."""
     if TUNED not in by_set:
         return
     for name in sets:
         for metric in metrics.METRICS:
-            by_arm = {arm: _scores(answers.get(name, ()), metric) for arm, answers in by_set.items()}
-            for other, scores in by_arm.items():
+            tuned = _without(by_set[TUNED].get(name, ()), leaks.get(TUNED, {}).get(name, ()))
+            for other, answers in by_set.items():
                 if other == TUNED:
                     continue
-                comparison = compare(name, metric.name, (TUNED, by_arm[TUNED]), (other, scores), resampling)
+                baseline = _without(answers.get(name, ()), leaks.get(other, {}).get(name, ()))
+                pair = (TUNED, _scores(tuned, metric)), (other, _scores(baseline, metric))
+                comparison = compare(name, metric.name, *pair, resampling)
                 if comparison is not None:
                     yield comparison
+
+
+def _without(answers: Sequence[Answer], tasks: Sequence[str]) -> list[Answer]:
+    left_out = set(tasks)
+    return [row for row in answers if row.task not in left_out]
 
 
 def _scores(answers: Iterable[Answer], metric: metrics.Metric) -> dict[str, Score]:

@@ -30,7 +30,7 @@ def _difference(comparison: Comparison) -> str:
     note = ""
     if not comparison.significant:
         note = "  too few tasks to say" if low > 0 or high < 0 else "  no significant difference"
-    points = f"{comparison.difference:+.1f} [{low:.1f}, {high:.1f}]"
+    points = f"{comparison.difference:+z.1f} [{low:z.1f}, {high:z.1f}]"
     return f"  {comparison.a} - {comparison.b}: {points} ROUGE-L{note}"
 
 
@@ -65,7 +65,7 @@ def _set(name: str, by_arm: Mapping[str, SetScores]) -> Table:
 def _number(value: float | None, interval: Interval | None) -> str:
     if value is None or interval is None:
         return "-"
-    return f"{value:.1f} \\[{interval[0]:.1f}, {interval[1]:.1f}]"
+    return f"{value:z.1f} \\[{interval[0]:z.1f}, {interval[1]:z.1f}]"
 
 
 def _share(value: float | None) -> str:

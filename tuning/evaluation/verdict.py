@@ -4,58 +4,112 @@ It rests on tasks that people wrote. Two baselines say whether the data helped: 
 and the model tuned on the seeds alone. Only the second separates the effect of the data from that of any tuning. A
 third baseline, the base with examples in its prompt, shows what is possible without tuning: it qualifies the sentence,
 it does not change its direction. A difference that is not significant counts for neither side.
+
+ROUGE-L moves with the length of answers alone. So each difference has the one at equal lengths beside it, where every
+answer is cut to the length of its reference. An arm most of whose answers are cut at the token limit or empty is not
+compared; nor is a pair whose difference turns at equal lengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, Means
 from tuning.evaluation.bootstrap import least_tasks
+from tuning.evaluation.leakage import Leaks
 
 _BASELINES = {
     BASE: "the base model",
     SEEDS_ONLY: "the model tuned on the seeds alone",
     FEW_SHOT: "the base model with examples in its prompt",
 }
+_MOST_UNFINISHED = 0.5
+"""Share of an arm's answers that may be cut or empty."""
 
 
 def verdict(
-    comparisons: Sequence[Comparison], sets: Sequence[str], arms: Sequence[str], others: Sequence[str] = ()
+    comparisons: Sequence[Comparison],
+    arms: Mapping[str, ArmScores],
+    sets: Sequence[str],
+    others: Sequence[str] = (),
+    leaks: Leaks | None = None,
 ) -> str:
     """Return one sentence on the tuned model for each set of tasks, by ROUGE-L.
 
     Args:
         comparisons: all that were made.
-        sets: the sets that the verdict may rest on: tasks that people wrote and that the training did not use.
-        arms: the arms that were evaluated.
+        arms: the arms that were evaluated, with their scores.
+        sets: the sets that the verdict may rest on: tasks that people wrote.
         others: sets of tasks that a program wrote; a sentence on each is added, marked as no part of the verdict.
+        leaks: by arm and set, the tasks that the arm was trained on: comparisons with it leave them out.
     """
     if TUNED not in arms:
         return "No verdict: there is no tuned model."
     if not any(arm in _BASELINES for arm in arms):
         return "No verdict: there is no baseline to compare the tuned model with."
-    relevant = [c for c in comparisons if c.metric == "rouge_l" and c.a == TUNED and c.b in _BASELINES]
-    by_set = {name: [c for c in relevant if c.set == name] for name in (*sets, *others)}
-    sentences = [_sentence(by_set[name], "written by people") for name in sets if by_set[name]]
+    by_set = {name: [c for c in comparisons if c.set == name] for name in (*sets, *others)}
+    sentences = [text for name in sets if (text := _sentence(by_set[name], arms, "written by people"))]
+    left_out = _left_out(leaks or {}, (*sets, *others))
     if not sentences:
-        sentences = ["No verdict: there are no evaluation tasks that people wrote."]
+        why = "were not trained on" if left_out else "people wrote"
+        sentences = [f"No verdict: there are no evaluation tasks that {'the models ' if left_out else ''}{why}."]
     for name in others:
-        if by_set[name]:
-            sentences.append(f"Beside the verdict: {_sentence(by_set[name], 'written by a program')}")
-    return " ".join(sentences)
+        if text := _sentence(by_set[name], arms, "written by a program"):
+            sentences.append(f"Beside the verdict: {text}")
+    return " ".join([*sentences, *left_out])
 
 
-def _sentence(of_set: Sequence[Comparison], author: str) -> str:
-    """Return what one set shows."""
-    first = of_set[0]
+def _left_out(leaks: Leaks, sets: Sequence[str]) -> list[str]:
+    """Return which tasks no comparison rests on, and why."""
+    names = {TUNED: "the tuned model", **_BASELINES}
+    return [
+        f"Left out: {len(tasks)} task{'s' if len(tasks) > 1 else ''} of {name} that "
+        f"{names.get(arm, arm)} was trained on, or on one very close."
+        for arm, by_set in leaks.items()
+        for name, tasks in by_set.items()
+        if name in sets
+    ]
+
+
+def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], author: str) -> str:
+    """Return what one set shows; empty where nothing was compared."""
+    relevant = [c for c in of_set if c.a == TUNED and c.b in _BASELINES]
+    ordered = sorted((c for c in relevant if c.metric == "rouge_l"), key=lambda c: list(_BASELINES).index(c.b))
+    if not ordered:
+        return ""
+    first = ordered[0]
     where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set} ({author})"
     confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
         return f"No significant difference {where}: {confidence} confidence needs at least {needed} tasks."
-    ordered = sorted(of_set, key=lambda c: list(_BASELINES).index(c.b))
-    clauses = "; ".join(_clause(c) for c in ordered)
-    return f"{_headline(ordered, where)}: {clauses} (ROUGE-L, {confidence} intervals)."
+    at_equal_lengths = {c.b: c for c in relevant if c.metric == "rouge_l_equal"}
+    unfinished = {name: _unfinished(about.sets.get(first.set)) for name, about in arms.items()}
+    faults = {c.b: _fault(c, at_equal_lengths.get(c.b), unfinished.get(c.b, "")) for c in ordered}
+    if tuned := unfinished.get(TUNED, ""):
+        headline = f"Not comparable {where}, since of the tuned model's answers {tuned}"
+    else:
+        fair = [c for c in ordered if not faults[c.b]]
+        headline = _headline(fair, where) if fair else f"Not comparable {where}"
+    clauses = "; ".join(_clause(c, at_equal_lengths.get(c.b), faults[c.b]) for c in ordered)
+    return f"{headline}: {clauses} (ROUGE-L, {confidence} intervals)."
+
+
+def _unfinished(means: Means | None) -> str:
+    """Return how many of an arm's answers are cut or empty, if most are; else nothing."""
+    shares = {"cut at the token limit": means.no_eos, "empty": means.empty} if means else {}
+    known = {what: share for what, share in shares.items() if isinstance(share, float) and share > 0}
+    if sum(known.values()) <= _MOST_UNFINISHED:
+        return ""
+    return " and ".join(f"{100 * share:.0f} % are {what}" for what, share in known.items())
+
+
+def _fault(raw: Comparison, equal: Comparison | None, unfinished: str) -> str:
+    """Return why a difference says nothing about quality; empty if it may."""
+    if unfinished:
+        return f"of its answers {unfinished}"
+    if equal is not None and _sign(raw) * _sign(equal) < 0:
+        return "the difference turns at equal lengths"
+    return ""
 
 
 def _headline(comparisons: Sequence[Comparison], where: str) -> str:
@@ -96,7 +150,12 @@ def _sign(comparison: Comparison) -> int:
     return 0 if not comparison.significant else 1 if comparison.difference > 0 else -1
 
 
-def _clause(comparison: Comparison) -> str:
+def _clause(comparison: Comparison, equal: Comparison | None, fault: str) -> str:
     relation = "against" if _sign(comparison) < 0 else "over"
-    points = f"{comparison.difference:+.1f} [{comparison.low:.1f}, {comparison.high:.1f}]"
-    return f"{points} {relation} {_BASELINES[comparison.b]}{'' if comparison.significant else ', which includes 0'}"
+    note = f", not comparable, since {fault}" if fault else "" if comparison.significant else ", which includes 0"
+    at_equal = f" ({_points(equal)} at equal lengths)" if equal is not None else ""
+    return f"{_points(comparison)}{at_equal} {relation} {_BASELINES[comparison.b]}{note}"
+
+
+def _points(comparison: Comparison) -> str:
+    return f"{comparison.difference:+z.1f} [{comparison.low:z.1f}, {comparison.high:z.1f}]"

@@ -43,14 +43,14 @@ def of_evaluation(train: Sequence[Conversation], names: Sequence[str]) -> list[F
     instructions = evaluation_tasks.instructions(names, unread)
     if not instructions or not train:
         return findings
-    distinct = list(dict.fromkeys(map(_instruction, train)))
+    distinct = list(dict.fromkeys(map(instruction_of, train)))
     nearest = NoveltyIndex(instructions, THRESHOLD).nearest_many(distinct)
     near = {text for text, (neighbour, *_) in zip(distinct, nearest, strict=True) if neighbour.score > THRESHOLD}
     known = set(instructions)
-    same = sum(_instruction(row) in known for row in train)
+    same = sum(instruction_of(row) in known for row in train)
     return findings + of_rows(
         "evaluation_leak",
-        [row for row in train if _instruction(row) in near],
+        [row for row in train if instruction_of(row) in near],
         lambda n: (
             f"{n} training rows have the instruction of an evaluation task, or one with a ROUGE-L F above {THRESHOLD} "
             f"to it ({same} word for word): the scores will look better than the model is; leave them out"
@@ -62,5 +62,6 @@ def _prompt(row: Conversation) -> tuple[tuple[str, str], ...]:
     return tuple((message["role"], message["content"].strip()) for message in row.prompt)
 
 
-def _instruction(row: Conversation) -> str:
+def instruction_of(row: Conversation) -> str:
+    """Return the instruction of a row; the text of its last user message where it has none."""
     return row.instruction or next((m["content"] for m in reversed(row.prompt) if m["role"] == "user"), "")

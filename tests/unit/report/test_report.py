@@ -86,7 +86,7 @@ def test_a_complete_run(make_config: Any) -> None:
         "Files and next steps",
         "Limits",
     ]
-    assert page.svgs == 8  # progress, rate, acceptance, similarity, two of losses, two of differences
+    assert page.svgs == 9  # progress, rate, acceptance, similarity, two of losses, three of differences
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     words = page.words()
     assert words.index(scores["verdict"]) < words.index("What was done")

@@ -21,6 +21,7 @@ from selfinstruct.generation.prompts import encode_answer
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import LossGap
+from selfinstruct.run.training_record import TrainingRecord, write_training_record
 from tests.evaluation_fakes import Model, Starter, says
 from tuning.evaluate import main
 from tuning.evaluation.answers import Answer, Arm, answer
@@ -84,7 +85,7 @@ def saved(run: RunDirectory, arm: str) -> list[dict[str, Any]]:
 
 
 def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
-    start = Starter(scripted=says("wrong", "length"))
+    start = Starter(scripted=says("wrong"))
     scores = evaluate(config, run, start=start)
 
     assert start.models == ["scripted", "model"], "both arms of the base share an engine"
@@ -97,7 +98,6 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
     assert mine.rouge_l == pytest.approx(100 * 3 / 9)
     assert mine.rouge_l_interval and mine.rouge_l_interval[0] < mine.rouge_l < mine.rouge_l_interval[1]
     assert set(mine.per_category) == {"even", "odd"}
-    assert scores.arms["base"].sets["mine"].stopped == 0
     found = {(c.set, c.metric, c.a, c.b): c for c in scores.comparisons}
     assert found["mine", "rouge_l", "tuned", "base"].difference == pytest.approx(100 * 3 / 9)
     assert found["mine", "exact_match", "tuned", "base-few-shot"].n_tasks == 2
@@ -106,6 +106,59 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
         "Tuning on the generated data helped on the 8 tasks of mine (written by people): +33.3 ["
     )
     assert "validation_unseen" not in scores.verdict
+    assert "(+33.3 [" in scores.verdict, "at equal lengths"
+    assert "Left out" not in scores.verdict and not scores.leaks
+
+
+def test_a_base_that_does_not_end_is_not_compared(config: Config, run: RunDirectory) -> None:
+    scores = evaluate(config, run, start=Starter(scripted=says("and on " * 20, "length"), model=says("")))
+    assert scores.verdict.startswith(
+        "Not comparable on the 8 tasks of mine (written by people), since of the tuned model's answers 100 % are empty"
+    )
+    assert scores.verdict.count("since of its answers 100 % are cut at the token limit") == 2
+
+
+@pytest.mark.parametrize("form", ["the instruction", "the whole message, without an instruction of its own"])
+def test_tasks_that_an_arm_was_trained_on_are_no_part_of_its_comparisons(
+    config: Config, run: RunDirectory, form: str
+) -> None:
+    rows = []
+    for k in (0, 3):
+        asked = f"Do the evaluated thing {k}."
+        content = asked if form == "the instruction" else f"{asked}\n\ngiven {k}"
+        row = {"prompt": [{"role": "user", "content": content}], "completion": [{"role": "assistant", "content": "x"}]}
+        rows.append(row | ({"instruction": asked} if form == "the instruction" else {}))
+    run.dataset.split("train").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    distinct = "sort paint count weigh draw bake sing fold".split()
+    path = Path(config.evaluate.tasks[0])
+    tasks = [json.loads(line) for line in path.read_text().splitlines()]
+    for task, verb in zip(tasks, distinct, strict=True):
+        if task["id"] not in ("e0", "e3"):
+            task["instruction"] = f"Please {verb} whatever is given below, once or twice."
+    path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    scores = evaluate(config, run, start=Starter(scripted=says("no")))
+    assert scores.leaks == {"tuned": {"mine": ["e0", "e3"]}}
+    assert {c.n_tasks for c in scores.comparisons if (c.set, c.metric) == ("mine", "rouge_l")} == {6}
+    assert scores.verdict.endswith(
+        "Left out: 2 tasks of mine that the tuned model was trained on, or on one very close."
+    )
+    assert scores.arms["tuned"].sets["mine"].n_tasks == 8, "its scores are as they are"
+    assert score_saved(config, run) == scores
+
+
+def test_the_record_of_a_further_model_says_what_it_was_trained_on(
+    config: Config, run: RunDirectory, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    write_training_record(other / "training.json", TrainingRecord(dataset_dir=str(tmp_path / "elsewhere")))
+    (tmp_path / "elsewhere").mkdir()
+    row: dict[str, Any] = {"prompt": [{"role": "user", "content": "Do the evaluated thing 7."}]}
+    row |= {"completion": [{"role": "assistant", "content": "x"}]}
+    (tmp_path / "elsewhere" / "train.jsonl").write_text(json.dumps(row))
+    scores = evaluate(config, run, [f"other={other}"], start=Starter())
+    assert scores.leaks and "e7" in scores.leaks["other"]["mine"] and "tuned" not in scores.leaks
 
 
 def test_saved_predictions(config: Config, run: RunDirectory) -> None:

@@ -145,6 +145,7 @@ def test_summarise() -> None:
         "n": 4,
         "n_tasks": 3,
         "rouge_l": 62.5,
+        "rouge_l_equal": 62.5,
         "exact_match": 50.0,
         "stopped": 0.5,
         "failed": 0.25,

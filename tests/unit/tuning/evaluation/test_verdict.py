@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Comparison
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, SetScores
 from tuning.evaluation.verdict import verdict as of
 
 
@@ -27,8 +27,23 @@ def difference(b: str, low: float, high: float, name: str = "eval_tasks", **valu
     return Comparison(**(fields | values))
 
 
-def verdict(*found: Comparison, sets: tuple[str, ...] = ("eval_tasks",), others: tuple[str, ...] = ()) -> str:
-    return of(found, sets, [TUNED, *dict.fromkeys(c.b for c in found)], others)
+def arms(*names: str, **unfinished: dict[str, float]) -> dict[str, ArmScores]:
+    """Arms, all of whose answers end but for those shares."""
+    fine = {"empty": 0.0, "no_eos": 0.0}
+    sets = {name: SetScores(n=90, n_tasks=60, **(fine | unfinished.get(name, {}))) for name in names}  # type: ignore[arg-type]
+    return {
+        name: ArmScores(sets=dict.fromkeys(("eval_tasks", "mine", "made"), of_arm)) for name, of_arm in sets.items()
+    }
+
+
+def verdict(
+    *found: Comparison,
+    sets: tuple[str, ...] = ("eval_tasks",),
+    others: tuple[str, ...] = (),
+    leaks: Any = None,
+    **unfinished: dict[str, float],
+) -> str:
+    return of(found, arms(TUNED, *dict.fromkeys(c.b for c in found), **unfinished), sets, others, leaks)
 
 
 WHERE = "on the 60 tasks of eval_tasks (written by people)"
@@ -141,6 +156,55 @@ def test_tasks_that_a_program_wrote_are_beside_it() -> None:
     assert alone.startswith("No verdict: there are no evaluation tasks that people wrote. Beside the verdict: ")
 
 
+def test_an_arm_whose_answers_are_mostly_cut_or_empty_is_not_compared() -> None:
+    """The case that was called harm: a base that rambles to the limit scores 4.0, and its tuned model 1.1."""
+    harm = difference(BASE, -3.5, -2.3)
+    equal = difference(BASE, -0.4, 0.2, metric="rouge_l_equal")
+    assert verdict(harm, equal, base={"no_eos": 0.98, "empty": 0.01}) == (
+        f"Not comparable {WHERE}: -2.9 [-3.5, -2.3] (-0.1 [-0.4, 0.2] at equal lengths) against the base model, not "
+        "comparable, since of its answers 98 % are cut at the token limit and 1 % are empty "
+        "(ROUGE-L, 95 % intervals)."
+    )
+    assert verdict(harm, tuned={"empty": 0.6}).startswith(
+        f"Not comparable {WHERE}, since of the tuned model's answers 60 % are empty: -2.9"
+    )
+    fair = difference(FEW_SHOT, -5, -3)
+    assert verdict(harm, fair, base={"no_eos": 0.98}).startswith(
+        f"The tuned model is worse than the base model with examples in its prompt {WHERE}: -2.9"
+    )
+    assert verdict(harm, base={"no_eos": 0.3, "empty": 0.2}).startswith("Tuning on the generated data did harm")
+
+
+def test_a_difference_that_turns_at_equal_lengths_is_no_difference() -> None:
+    turned = difference(BASE, 1, 3, metric="rouge_l_equal")
+    assert verdict(difference(BASE, *WORSE), turned) == (
+        f"Not comparable {WHERE}: -4.0 [-5.0, -3.0] (+2.0 [1.0, 3.0] at equal lengths) against the base model, not "
+        "comparable, since the difference turns at equal lengths (ROUGE-L, 95 % intervals)."
+    )
+    alike = difference(BASE, -1, 3, metric="rouge_l_equal")
+    assert "did harm" in verdict(difference(BASE, *WORSE), alike)
+
+
+def test_no_figure_is_minus_zero() -> None:
+    text = verdict(difference(BASE, -0.04, 0.0, difference=-0.02), difference(BASE, -0.01, 0, metric="rouge_l_equal"))
+    assert "+0.0 [0.0, 0.0] (+0.0 [0.0, 0.0] at equal lengths)" in text and "-0.0" not in text
+
+
+def test_tasks_that_were_trained_on_are_said_to_be_left_out() -> None:
+    leaks = {TUNED: {"eval_tasks": ["a", "b"], "other": ["c"]}, SEEDS_ONLY: {"eval_tasks": ["a"]}}
+    text = verdict(difference(BASE, 1, 3), leaks=leaks)
+    assert text.startswith("Tuning on the generated data helped")
+    assert text.endswith(
+        "intervals). Left out: 2 tasks of eval_tasks that the tuned model was trained on, or on one very close. "
+        "Left out: 1 task of eval_tasks that the model tuned on the seeds alone was trained on, or on one very close."
+    )
+    nothing_left = of([], arms(TUNED, BASE), ["eval_tasks"], (), {TUNED: {"eval_tasks": ["a"]}})
+    assert nothing_left == (
+        "No verdict: there are no evaluation tasks that the models were not trained on. Left out: 1 task of "
+        "eval_tasks that the tuned model was trained on, or on one very close."
+    )
+
+
 def test_it_rests_on_nothing_else() -> None:
     """Neither other sets nor other metrics nor other arms can turn it."""
     decoys = [
@@ -153,6 +217,6 @@ def test_it_rests_on_nothing_else() -> None:
 
 
 def test_no_verdict() -> None:
-    assert of([], ["eval_tasks"], [BASE, FEW_SHOT]) == "No verdict: there is no tuned model."
-    assert of([], [], [BASE, TUNED]) == "No verdict: there are no evaluation tasks that people wrote."
-    assert "no baseline" in of([], ["eval_tasks"], [TUNED, "other"])
+    assert of([], arms(BASE, FEW_SHOT), ["eval_tasks"]) == "No verdict: there is no tuned model."
+    assert of([], arms(BASE, TUNED), []) == "No verdict: there are no evaluation tasks that people wrote."
+    assert "no baseline" in of([], arms(TUNED, "other"), ["eval_tasks"])
