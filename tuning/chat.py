@@ -11,7 +11,7 @@ from typing import Any
 
 from selfinstruct.engines import chat_templates, foreign_code
 from selfinstruct.engines.control_tokens import ControlTokens
-from selfinstruct.engines.models import fetch_model, resolve_model
+from selfinstruct.engines.models import fetch_model, resolve_model, with_weights
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
@@ -21,10 +21,11 @@ from tuning.training.checkpoints import stored_record
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """A model and the name shown with its answers."""
+    """A model, the name shown with its answers, and its revision on the Hub."""
 
     name: str
     model: str
+    revision: str | None = None
 
 
 def models(model: str, against: str | None = None) -> list[NamedModel]:
@@ -46,12 +47,15 @@ def models(model: str, against: str | None = None) -> list[NamedModel]:
         model = str(path)
     record = stored_record(ModelDirectory(path))
     base = (record.model or None) if record else None
+    revision = record.revision if record else None
     name = "tuned" if base else Path(model).name
     if against == "none" or (against is None and base is None):
         return [NamedModel(name, model)]
     if against is None:
-        return [NamedModel(name, model), NamedModel("base", str(base))]
-    other = "base" if base and resolve_model(against) == base else Path(against).name
+        return [NamedModel(name, model), NamedModel("base", str(base), revision)]
+    if base and resolve_model(against) == base:
+        return [NamedModel(name, model), NamedModel("base", against, revision)]
+    other = Path(against).name
     return [NamedModel(name, model), NamedModel(other if other != name else against, against)]
 
 
@@ -73,11 +77,14 @@ class Speaker:
 
         self.name = named.name
         source = resolve_model(named.model)
-        fetch_model(source)
+        fetch_model(source, named.revision)
+        _, revision = with_weights(source, named.revision)
         try:
             with foreign_code.refused(named.model, "ask the model by other means: chat runs no model's code"):
-                self._tokenizer = chat_templates.load_tokenizer(source)
-                model = AutoModelForCausalLM.from_pretrained(source, dtype="auto", trust_remote_code=False)
+                self._tokenizer = chat_templates.load_tokenizer(source, revision=named.revision)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source, revision=revision, dtype="auto", trust_remote_code=False
+                )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ConfigError(f"model {named.model!r} cannot be loaded: {error}") from error
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

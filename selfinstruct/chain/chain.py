@@ -42,7 +42,7 @@ from selfinstruct.run.training_record import TrainingRecord
 from selfinstruct.signals import changing_nothing
 from selfinstruct.text import duration
 from tuning.training import checkpoints
-from tuning.training.launch import tune_command
+from tuning.training.launch import tune_command, tuned_from
 
 _PROGRAM = [sys.executable, "-m", "selfinstruct"]
 
@@ -200,8 +200,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     """
     run = RunDirectory.at(config.output_dir)
     exports.require_dataset(run)
-    model = config.tune.model or config.model
-    revision = config.revision if model == config.model else None
+    model, revision = tuned_from(config.tune, config.model, config.revision)
 
     def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:
         places: dict[str, Any] = {"dataset_dir": dataset.path, "output_dir": output.path}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.engines.models import fetch_model
 from selfinstruct.run.directory import RunDirectory
+from tuning.training.launch import tuned_from
 
 
 def fetch_models(config: Config, run: RunDirectory) -> None:
@@ -22,6 +23,7 @@ def fetch_models(config: Config, run: RunDirectory) -> None:
     if run.journal.exists() or run.generated.journal.exists():
         return
     judge = config.evaluate.judge if config.evaluate.judge_endpoint is None else None
-    others = [name for name in (config.regenerate.model, config.tune.model, judge) if name not in (None, TUNED_MODEL)]
-    for name, revision in dict.fromkeys([(config.model, config.revision), *((str(name), None) for name in others)]):
-        fetch_model(name, revision)
+    others = [(name, None) for name in (config.regenerate.model, judge) if name not in (None, TUNED_MODEL)]
+    models = [(config.model, config.revision), tuned_from(config.tune, config.model, config.revision), *others]
+    for name, revision in dict.fromkeys(models):
+        fetch_model(str(name), revision)

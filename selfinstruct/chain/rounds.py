@@ -55,6 +55,7 @@ from selfinstruct.run.rounds_record import (
 from selfinstruct.run.scores import TUNED
 from selfinstruct.run.state import RunState
 from tuning.evaluation.bootstrap import Resampling
+from tuning.training.launch import tuned_from
 
 _ROUND = re.compile(r"round-\d{2,}(-generated)?")
 _REWRITTEN_PARENTS = "-earlier"
@@ -94,7 +95,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
     chain = chain or real_chain()
-    output = check_settings(config)
+    output = RoundsDirectory.at(config.output_dir)
     if config.rounds.patience and not config.export.validation_unseen:
         console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
     recorded = output.rounds().identity if output.rounds_path.exists() and not overwrite else {}
@@ -126,21 +127,6 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     return rounds
 
 
-def check_settings(config: Config) -> RoundsDirectory:
-    """Return the directory of the rounds, once it is certain that they can be made with these settings.
-
-    Raises:
-        ConfigError: no directory is given, or later rounds cannot use the revision.
-    """
-    output = RoundsDirectory.at(config.output_dir)
-    if config.revision is not None and config.tune.model is None:
-        raise ConfigError(
-            "revision: later rounds compare with the original model, but the evaluation uses a revision for the "
-            "generator only; download the model at that revision and give its path"
-        )
-    return output
-
-
 def round_config(config: Config, output: RoundsDirectory, number: int) -> Config:
     """Return the configuration of one round's run.
 
@@ -158,6 +144,8 @@ def round_config(config: Config, output: RoundsDirectory, number: int) -> Config
     before = [output.round(name_of(k)) for k in range(1, number)]
     style = before[0].header().resolved["style"]
     rewritten = run.with_name(run.name + _REWRITTEN_PARENTS)
+    base, revision = tuned_from(config.tune, config.model, config.revision)
+    of_base = {"model": base} | ({"model_revision": revision} if revision is not None else {})
     parent_runs = [rewritten / past.path.name if _by_tuned(config.regenerate) else past.path for past in before]
     return config.model_copy(
         update={
@@ -167,7 +155,7 @@ def round_config(config: Config, output: RoundsDirectory, number: int) -> Config
             "prompting": style,
             "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in parent_runs)),
             "engine": {name: value for name, value in config.engine.items() if name not in ENGINE_OF_GENERATOR},
-            "tune": config.tune.model_copy(update={"model": config.tune.model or config.model}),
+            "tune": config.tune.model_copy(update=of_base),
         }
     )
 

@@ -17,10 +17,10 @@ from selfinstruct.checks import tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
-from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting
+from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.engines import vllm
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
-from selfinstruct.engines.models import adapter_arguments, resolve_model
+from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import seed_tasks
@@ -130,8 +130,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         tuning, tuned_weights = findings.tuning or TuningPreview(method=""), 0
         with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
-                trusts = bool(config.tune.arguments.get("trust_remote_code"))
-                tuned_weights = _tuned_weights(config.tune.model, trusts, findings.facts)
+                tuned_weights = _tuned_weights(config.tune, findings.facts)
         if tuned:
             _check_evaluation(findings, EvaluationPlan.of(config))
         findings.estimate = estimate(
@@ -220,12 +219,13 @@ def check_generator(
     with findings.noting():
         name = resolve_model(model)
         lora = adapter_arguments(name)
-        base, tokenizer = str(lora.get("model", name)), str(lora.get("tokenizer", lora.get("model", name)))
+        base, of_base = with_weights(name, revision)
+        tokenizer = str(lora.get("tokenizer", base))
         findings.facts = _facts(model, revision, engine)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
         context = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware).get("max_model_len")
-        prompts = read_tokenizer(base, tokenizer, revision, {**engine, "max_model_len": context})
+        prompts = read_tokenizer(base, tokenizer, of_base, {**engine, "max_model_len": context})
         findings.engine = prompts
         if prompts is not None and tasks:
             steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))
@@ -252,18 +252,20 @@ def _check_evaluation(findings: Findings, plan: EvaluationPlan) -> None:
 # ----------------------------------------------------------------------------------------------------- tuner
 
 
-def _tuned_weights(model: str | None, trusts: bool, generator: ModelFacts | None) -> int:
+def _tuned_weights(tune: Tune, generator: ModelFacts | None) -> int:
     """Return the size in bytes of the weights that are tuned; 0 where it is not known.
 
     Args:
-        model: the model that is tuned; None: the generator.
-        trusts: whether code of its own may run.
+        tune: options of the tuning; without a model of its own the generator is tuned.
         generator: what is known of the model that generates.
 
     Raises:
         ConfigError: there is no such model, or it cannot be reached.
     """
-    facts = generator if model is None else model_facts(model, trust_remote_code=trusts)
+    facts = generator
+    if tune.model is not None:
+        revision, trusts = tune.arguments.get("model_revision"), bool(tune.arguments.get("trust_remote_code"))
+        facts = model_facts(tune.model, revision, trust_remote_code=trusts)
     if facts is None:
         return 0
     # Weights that are stored in fewer bits are tuned, and saved, in 16.

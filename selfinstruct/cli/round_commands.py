@@ -127,9 +127,10 @@ def iterate(
         selfinstruct iterate night.yaml --rounds 2 --regenerate-outputs Qwen/Qwen3-32B --json
     """
     from selfinstruct.chain import rounds
+    from selfinstruct.run.directory import RoundsDirectory
 
     config = resolve_config(config_file, options, passed_on_sections(arguments))
-    first_run = rounds.round_config(config, rounds.check_settings(config), 1)
+    first_run = rounds.round_config(config, RoundsDirectory.at(config.output_dir), 1)
     preflight(config, tuned=True, dry_run=dry_run, first_run=first_run)
     if dry_run:
         return

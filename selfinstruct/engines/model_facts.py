@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.engines import foreign_code, hub
-from selfinstruct.engines.models import adapter_arguments, resolve_model
+from selfinstruct.engines.models import resolve_model, with_weights
 from selfinstruct.errors import ConfigError
 
 _EXPERTS = "num_local_experts num_experts n_routed_experts moe_num_experts"
@@ -90,8 +90,7 @@ def model_facts(model: str, revision: str | None = None, *, trust_remote_code: b
     Raises:
         ConfigError: there is no such model, or it is not on this machine and the Hub cannot be reached.
     """
-    name = resolve_model(model)
-    name = str(adapter_arguments(name).get("model", name))
+    name, revision = with_weights(resolve_model(model), revision)
     if hub.is_modelscope() and not hub.is_local(name):
         from transformers import PreTrainedConfig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,44 @@ def adapter_arguments(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the adapter's configuration does not name its base model and its rank.
     """
+    adapter = _adapter(name)
+    if adapter is None:
+        return {}
+    max_rank = next((size for size in LORA_RANKS if size >= adapter.rank), adapter.rank)
+    arguments = {"model": adapter.base, "enable_lora": True, "max_lora_rank": max_rank}
+    # The tuned tokenizer brings the chat template and the end token.
+    return arguments | ({"tokenizer": name} if (Path(name) / "tokenizer_config.json").exists() else {})
+
+
+def with_weights(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """Return the model whose weights are loaded for a resolved name, and their revision on the Hub.
+
+    For a folder that holds only an adapter, these are the base model and the revision that it was trained on.
+
+    Raises:
+        ConfigError: the adapter's configuration does not name its base model.
+    """
+    adapter = _adapter(name)
+    return (name, revision) if adapter is None else (adapter.base, adapter.revision or revision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    base: str
+    revision: str | None
+    rank: int
+
+
+def _adapter(name: str) -> _Adapter | None:
     path = Path(name) / "adapter_config.json"
     if not path.exists() or path.with_name("config.json").exists():
-        return {}
+        return None
     try:
         adapter = json.loads(path.read_text(encoding="utf-8"))
-        base, rank = str(adapter["base_model_name_or_path"]), int(adapter["r"])
+        base, revision, rank = str(adapter["base_model_name_or_path"]), adapter.get("revision"), int(adapter["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not the configuration of a LoRA adapter: {error!r}") from error
-    max_rank = next((size for size in LORA_RANKS if size >= rank), rank)
-    arguments = {"model": resolve_model(base), "enable_lora": True, "max_lora_rank": max_rank}
-    # The tuned tokenizer brings the chat template and the end token.
-    return arguments | ({"tokenizer": name} if path.with_name("tokenizer_config.json").exists() else {})
+    return _Adapter(resolve_model(base), str(revision) if revision else None, rank)
 
 
 def fetch_model(name: str, revision: str | None = None) -> str:
@@ -61,13 +88,12 @@ def fetch_model(name: str, revision: str | None = None) -> str:
 
     Args:
         name: as in the configuration.
-        revision: on the Hub; default: its main one.
+        revision: on the Hub; default: its main one. An adapter's own goes before it.
 
     Raises:
         ConfigError: it does not exist, cannot be reached, or does not fit on the disk.
     """
-    source = resolve_model(name)
-    return hub.whole_model(str(adapter_arguments(source).get("model", source)), revision)
+    return hub.whole_model(*with_weights(resolve_model(name), revision))
 
 
 def adapts_output(folder: str) -> bool:

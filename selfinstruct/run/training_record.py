@@ -222,6 +222,12 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory = Memory()
     overfitting: Overfitting | None = None
 
+    @property
+    def revision(self) -> str | None:
+        """Return the revision of the base model on the Hub; None for its main one."""
+        revision = self.arguments.get("model_revision")
+        return None if revision == "main" else revision
+
 
 def read_training_record(path: Path) -> TrainingRecord | None:
     """Return the record in a `training.json`, or None if there is no such file.

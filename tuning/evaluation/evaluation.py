@@ -40,6 +40,7 @@ from tuning.evaluation.measurement import Measurement, StartEngine, measure, sta
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question, load_questions
 from tuning.evaluation.scores import EvaluationRows, score
+from tuning.training.launch import tuned_from
 
 _KNOWN = (BASE, FEW_SHOT, TUNED, SEEDS_ONLY)
 
@@ -66,7 +67,8 @@ def evaluate(
         EngineError: an engine did not start or died; answers of the arms before it are kept.
     """
     options = config.evaluate
-    arms = arms_of(base_arm(config.model, config.revision, config.tune.model), run, models)
+    base, revision = tuned_from(config.tune, config.model, config.revision)
+    arms = arms_of(Arm(BASE, base, revision=revision), run, models)
     judged = bool(options.judge or options.judge_endpoint)
     if judged:
         judge.judge_identity(options)  # Raises if there is no such judge, before any engine starts.
@@ -146,18 +148,6 @@ def _measurements(
     if plan.options.plain_text:
         measurements.append(forgetting.measurement(plan.options.plain_text))
     return measurements
-
-
-def base_arm(generator: str, revision: str | None, tuned_from: str | None) -> Arm:
-    """Return the model that is tuned, as the arm `base`.
-
-    Args:
-        generator: the model that generates.
-        revision: the generator's revision on the Hub.
-        tuned_from: the model that is tuned; None for the generator itself.
-    """
-    model = tuned_from or generator
-    return Arm(BASE, model, revision=revision if model == generator else None)
 
 
 def arms_of(base: Arm, run: RunDirectory, models: Sequence[str] = ()) -> list[Arm]:

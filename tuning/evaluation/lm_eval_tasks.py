@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
-from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model
+from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model, with_weights
 from selfinstruct.engines.vllm import prepare_environment
 from selfinstruct.errors import ConfigError, SelfInstructError
 from selfinstruct.run.scores import TaskMetric
@@ -152,15 +152,16 @@ def arguments(arm: Arm, engine: Mapping[str, Any]) -> dict[str, Any]:
     on_vllm = gpu and _has_vllm()
     name = resolve_model(arm.model)
     adapter = adapter_arguments(name)
-    model: dict[str, Any] = {"pretrained": adapter.get("model", name)}
+    weights, revision = with_weights(name, arm.revision)
+    model: dict[str, Any] = {"pretrained": weights}
     if adapter:
         model["lora_local_path" if on_vllm else "peft"] = name
         if on_vllm:
             model |= {option: adapter[option] for option in ("enable_lora", "max_lora_rank")}
         if "tokenizer" in adapter:
             model["tokenizer"] = adapter["tokenizer"]
-    if arm.revision:
-        model["revision"] = arm.revision
+    if revision:
+        model["revision"] = revision
     if on_vllm:
         model |= engine
     else:

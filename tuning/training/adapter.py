@@ -23,6 +23,9 @@ def adapter_config(model: ModelConfig, prepared: Prepared) -> Any:
         prepared: the base model, and the token that ends its answers.
     """
     config = get_peft_config(model)
+    if config is not None:
+        # Whoever loads the adapter takes its base from the same revision.
+        config.revision = None if model.model_revision == "main" else model.model_revision
     if config is not None and prepared.new_end_token:
         whole = config.modules_to_save or []
         names = [name for name in _embeddings(prepared) if name.rpartition(".")[2] not in whole]

@@ -66,9 +66,10 @@ def tune_command(
             raise ConfigError(f"tune.{name} is decided by {decided_by}; leave it out")
     refuse_own_source(tune.model or model, output_dir)
     command = [sys.executable, "-m", *_launcher(tune, num_processes), "tuning.sft"]
-    command += [f"--model_name_or_path={resolve_model(tune.model or model)}"]
-    if revision is not None and tune.model in (None, model) and "model_revision" not in tune.arguments:
-        command.append(f"--model_revision={revision}")
+    base, of_base = tuned_from(tune, model, revision)
+    command += [f"--model_name_or_path={resolve_model(base)}"]
+    if of_base is not None and "model_revision" not in tune.arguments:
+        command.append(f"--model_revision={of_base}")
     command += [f"--dataset_dir={dataset_dir}", f"--output_dir={output_dir}"]
     for name, value in tune.arguments.items():
         command += _argument(name, value)
@@ -85,6 +86,19 @@ def refuse_own_source(model: str, output_dir: Path) -> None:
             f"tune: the model to tune, {model}, lies in {output_dir}, where the tuned model would replace it; "
             "copy it to another folder and give that, or tune into another folder"
         )
+
+
+def tuned_from(tune: Tune, model: str, revision: str | None) -> tuple[str, str | None]:
+    """Return the model that is tuned, and its revision on the Hub.
+
+    Args:
+        tune: the configuration's section; it may name both.
+        model: the generator.
+        revision: of the generator.
+    """
+    base = tune.model or model
+    own = tune.arguments.get("model_revision")
+    return base, str(own) if own is not None else revision if base == model else None
 
 
 def _launcher(tune: Tune, num_processes: int | None) -> list[str]:

@@ -29,7 +29,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
 def test_every_model_of_a_fresh_run_is_fetched(make_config: Any, tmp_path: Path, fetched: list[Any]) -> None:
     fetch_models(make_config(**SETTINGS), RunDirectory(tmp_path / "run"))
-    names = ["rewriter", "tuned", "judge"]
+    names = ["tuned", "rewriter", "judge"]
     assert fetched == [("owner/generator", "v2"), *((f"owner/{name}", None) for name in names)]
 
 

@@ -25,7 +25,7 @@ from selfinstruct.run.training_record import TrainingRecord, write_training_reco
 from tests.evaluation_fakes import Model, Starter, says
 from tuning.evaluate import main
 from tuning.evaluation.answers import Answer, Arm, answer
-from tuning.evaluation.evaluation import arms_of, base_arm, evaluate, score_saved
+from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question, load_questions
 from tuning.training import prompt_formats
@@ -596,7 +596,6 @@ def test_several_sets(config: Config, run: RunDirectory) -> None:
 
 
 def test_arms_of_a_run(run: RunDirectory) -> None:
-    assert base_arm("org/base", "v2", None) == Arm("base", "org/base", revision="v2")
     tuned = Arm("tuned", str(run.model.path.resolve()))
     base = [Arm("base", "org/base", revision="v2"), Arm("base-few-shot", "org/base", "few_shot", "v2")]
     assert arms_of(base[0], run) == [*base, tuned]
@@ -609,9 +608,6 @@ def test_arms_of_a_run(run: RunDirectory) -> None:
     run.model.failed.write_text("out of memory")
     assert arms_of(base[0], run) == base, "the model that is there is an earlier one"
     run.model.failed.unlink()
-
-    tuned_from = base_arm("org/generator", "v2", "org/small")
-    assert tuned_from == Arm("base", "org/small"), "the base is what is tuned, not the generator"
 
     (run.model.path / "config.json").rename(run.model.path / "adapter_config.json")
     assert arms_of(base[0], run)[2] == tuned
