@@ -125,16 +125,29 @@ def dedup(
     show_default=True,
     help="Compare word stems (as Super-NaturalInstructions does).",
 )
+@click.option(
+    "--ifeval",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="IFEval's file: score by its checks instead; each row's `prompt` is one of this file.",
+)
 @AS_JSON
-def score(predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, as_json: bool) -> None:
-    """Score a file of predictions by ROUGE-L and exact match.
+def score(
+    predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, ifeval: Path | None, as_json: bool
+) -> None:
+    """Score a file of predictions by ROUGE-L and exact match, or by IFEval's checks.
 
     Prints the mean ROUGE-L F x 100 as rouge-score computes it, the exact matches in percent, and the number of rows.
+    With --ifeval, prints the percentages of prompts and of constraints that are kept.
 
     \b
     Example:
         selfinstruct score predictions.jsonl --reference-field references --json
+        selfinstruct score responses.jsonl --ifeval input_data.jsonl
     """
+    if ifeval is not None:
+        _score_ifeval(predictions, ifeval, prediction_field, as_json)
+        return
     from tuning.evaluation.metrics import score_predictions
 
     scores = score_predictions(
@@ -145,3 +158,20 @@ def score(predictions: Path, prediction_field: str, reference_field: str, stemme
     else:
         for name, value in asdict(scores).items():
             click.echo(f"{name:12} {value:.2f}" if isinstance(value, float) else f"{name:12} {value}")
+
+
+def _score_ifeval(responses: Path, constraints: Path, field: str, as_json: bool) -> None:
+    """Print the scores of responses by IFEval's checks."""
+    from msgspec import to_builtins
+
+    from tuning.evaluation.ifeval_responses import score_responses
+
+    found = score_responses(responses, constraints, field)
+    if as_json:
+        click.echo(json.dumps(to_builtins(found.scores) | {"unanswered": found.unanswered}))
+        return
+    for unit in ("prompt", "instruction"):
+        for level in ("strict", "loose"):
+            value, (low, high) = (getattr(found.scores, f"{unit}_{level}{end}") for end in ("", "_interval"))
+            click.echo(f"{unit + 's, ' + level:21} {value:.2f}  [{low:.2f}, {high:.2f}]")
+    click.echo(f"{'prompts':21} {found.scores.n}, {found.unanswered} of the file without a response")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuning.evaluation.ifeval import Checked, Line, run_checks
+from tuning.evaluation.ifeval_responses import score_responses
 
 pytestmark = pytest.mark.integration
 
@@ -73,3 +76,11 @@ assert instructions_util.nltk.word_tokenize("NASA can't wait.") == ["NASA", "ca"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_existing_responses_are_scored_without_a_model(tmp_path: Path) -> None:
+    constraints, responses = tmp_path / "input_data.jsonl", tmp_path / "responses.jsonl"
+    constraints.write_text("".join(json.dumps(line) + "\n" for line in (HARBOUR, SENTENCES)))
+    responses.write_text(json.dumps({"prompt": HARBOUR["prompt"], "response": QUIET}))
+    found = score_responses(responses, constraints)
+    assert (found.scores.prompt_strict, found.scores.n, found.unanswered) == (100, 1, 1)

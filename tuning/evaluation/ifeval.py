@@ -194,6 +194,19 @@ def check_answers(
     return {arm: list({**rows, **checked[arm]}.values()) for arm, rows in by_arm.items()}
 
 
+def checked_response(line: Line, response: str, result: Checked) -> ConstrainedAnswer:
+    """Return a response that no arm gave as a row, with the result of its checks."""
+    row = ConstrainedAnswer(
+        id=str(line.key),
+        task=str(line.key),
+        set=CONSTRAINED.name,
+        instruction=line.prompt,
+        response=response,
+        instructions=line.instruction_id_list,
+    )
+    return _checked(row, result)
+
+
 def _checked(row: ConstrainedAnswer, result: Checked) -> ConstrainedAnswer:
     if result.error:
         raise SelfInstructError(f"IFEval's checks cannot check the answer to prompt {row.id}: {result.error}")

@@ -263,10 +263,10 @@ def score_predictions(
     rouge_sum, matches, n = 0.0, 0, 0
     for number, row in jsonl.read(path):
         where = f"{path}, line {number}"
-        response = _field(row, prediction_field, where, "prediction")
+        response = field_of(row, prediction_field, where, "prediction")
         if not isinstance(response, str):
             raise InputError(f"{where}: `{prediction_field}` must be a string, got {repr(response)[:80]}")
-        references = _field(row, reference_field, where, "reference")
+        references = field_of(row, reference_field, where, "reference")
         if isinstance(references, str):
             references = [references]
         if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
@@ -280,7 +280,18 @@ def score_predictions(
     return PredictionScores(rouge_sum / n, 100 * matches / n, n)
 
 
-def _field(row: Mapping[str, Any], name: str, where: str, kind: str) -> Any:
+def field_of(row: Mapping[str, Any], name: str, where: str, kind: str) -> Any:
+    """Return a field of a user's row.
+
+    Args:
+        row: the row.
+        name: the field.
+        where: file and line, for the error.
+        kind: what it holds; `--<kind>-field` is the option that names it.
+
+    Raises:
+        InputError: there is no such field; names those that there are.
+    """
     if name not in row:
         names = ", ".join(f"`{key}`" for key in row) or "none"
         raise InputError(f"{where}: no field `{name}`; name the right one with --{kind}-field (there are: {names})")
