@@ -323,6 +323,27 @@ def test_lora_that_leaves_a_new_end_token_as_it_is_is_found(dataset, tmp_path, m
     assert "end_not_learnt" in [finding["name"] for finding in training(tmp_path / "out")["findings"]]
 
 
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_lora_learns_to_end_where_the_end_token_is_like_unused_ones(dataset, tmp_path, tied):
+    """Tokens with the same row are equally likely: without rows of its own the end token has a share of them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    family = FAMILIES["qwen3-base"]
+    family = replace(family, config={**family.config, "tie_word_embeddings": tied})
+    base = model_folder.tiny(family, tmp_path / "base")
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    special = sorted(tokenizer.added_tokens_decoder)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[special] = model.get_output_embeddings().weight[special[0]].clone()
+    model.save_pretrained(base)
+    options = ["--use_peft", "--learning_rate", "2e-2", "--max_steps", "40", "--eval_strategy", "no"]
+    assert tune(base, dataset, tmp_path / "out", *options, "--per_device_train_batch_size", "16") == 0
+    assert "end_unlearnt" in [finding["name"] for finding in training(tmp_path / "out")["findings"]]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert answer(tuned, tokenizer, "apple 0")[-1] == tokenizer.eos_token_id
+
+
 @pytest.mark.parametrize("method", [[], ["--use_peft"]], ids=["full", "lora"])
 def test_a_models_own_template_is_kept_and_its_turns_end_token_stops_it(dataset, tmp_path, method):
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig

@@ -1,7 +1,8 @@
 """The LoRA of a training, with the one thing that it cannot learn by itself: a new token that ends an answer.
 
 LoRA changes linear layers and leaves the embeddings as they are. A token that the base model never ended a text with
-stays as unlikely as it was, whatever its template says. So the rows of that token alone are trained with the adapter.
+stays as unlikely as it was, whatever its template and its files say. So the rows of that token alone are trained with
+the adapter.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def adapter_config(model: ModelConfig, prepared: Prepared) -> Any:
     if config is not None:
         # Whoever loads the adapter takes its base from the same revision.
         config.revision = None if model.model_revision == "main" else model.model_revision
-    if config is not None and prepared.new_end_token:
+    if config is not None and (prepared.new_end_token or prepared.unlearnt_end):
         whole = config.modules_to_save or []
         names = [name for name in _embeddings(prepared) if name.rpartition(".")[2] not in whole]
         config.trainable_token_indices = {name: [prepared.tokenizer.eos_token_id] for name in names} or None

@@ -57,7 +57,10 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checke
     faults += leaks.of_evaluation(train, arguments.tune.eval_tasks)
     packing = config.packing_strategy if config.packing else None
     faults += findings.check_settings(
-        arguments.model, merge=arguments.tune.merge, packing=packing, new_end_token=prepared.new_end_token
+        arguments.model,
+        merge=arguments.tune.merge,
+        packing=packing,
+        new_end_token=prepared.new_end_token or prepared.unlearnt_end,
     )
     faults += findings.check_padding(_collator(config, prepared.tokenizer), tokens, prepared.tokenizer.eos_token_id)
     measured = Memory()
@@ -87,8 +90,9 @@ def check_loaded(trainer: Any, prepared: Prepared, checked: Checked) -> Checked:
     """
     rows, eos_token_id = prepared.tokens[TRAIN], prepared.tokenizer.eos_token_id
     faults = [*checked.findings, *findings.check_padding(trainer.data_collator, rows, eos_token_id)]
-    if prepared.new_end_token:
-        faults += findings.check_new_end(prepared.template.end_token, trained=trains_token(trainer.model))
+    if prepared.new_end_token or prepared.unlearnt_end:
+        trained = trains_token(trainer.model)
+        faults += findings.check_new_end(prepared.template.end_token, trained=trained, named=prepared.unlearnt_end)
     if trainer.padding_free:
         faults += _check_packing(trainer, rows)
     if trainer.is_world_process_zero():

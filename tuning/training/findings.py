@@ -111,18 +111,26 @@ def check_settings(
     return findings
 
 
-def check_new_end(end_token: str, *, trained: bool) -> list[Finding]:
+def check_new_end(end_token: str, *, trained: bool, named: bool = False) -> list[Finding]:
     """Check that an end token can be learnt which the base model does not end a text with.
 
     Args:
         end_token: the token.
         trained: whether the training changes its row of the output layer.
+        named: the model's files name it as an end token, and its weights show that it never learnt it.
     """
+    unlearnt = "in the output layer its row is that of tokens the model never saw"
     if trained:
-        return []
+        message = (
+            f"the model has not learnt its end token {end_token!r} yet: {unlearnt}; this training changes that row"
+        )
+        return [Finding("end_unlearnt", message)] if named else []
+    reason, remedy = "it is none of its own", "give --prompt_format default without --eos_token, or"
+    if named:
+        reason, remedy = unlearnt, "name one that it knows (--eos_token), or give"
     message = (
-        f"the model would not learn to end with {end_token!r}: it is none of its own, and the adapter leaves the "
-        "output layer as it is; give --prompt_format default without --eos_token, or --lora_modules_to_save lm_head"
+        f"the model would not learn to end with {end_token!r}: {reason}, and the adapter leaves the output layer as it "
+        f"is; {remedy} --lora_modules_to_save lm_head"
     )
     return [Finding("end_not_learnt", message)]
 

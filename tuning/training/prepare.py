@@ -22,7 +22,7 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS, TRAIN, UNSEEN
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Template
-from tuning.training import data, memory, prompt_formats
+from tuning.training import data, end_token, memory, prompt_formats
 from tuning.training.arguments import BEST_METRIC, Arguments, learning_rate
 from tuning.training.data import Rows, TokenizedRow
 from tuning.training.findings import SequenceLimits, has_trained
@@ -64,6 +64,7 @@ class Prepared:
         tokenizer: with the template and the special tokens to tune with.
         template: which ones these are.
         new_end_token: the base model does not end a text with the template's end token, and has to learn it.
+        unlearnt_end: it ends a text with that token, as its files say, and has never learnt it all the same.
         has_markers: whether the template has `{% generation %}` markers.
         rows: the dataset, by split.
         tokens: the same rows as token ids and labels, at full length.
@@ -76,6 +77,7 @@ class Prepared:
     tokenizer: Any
     template: Template
     new_end_token: bool
+    unlearnt_end: bool
     has_markers: bool
     rows: Rows
     tokens: Mapping[str, Sequence[TokenizedRow]]
@@ -129,6 +131,8 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
         tokenizer=tokenizer,
         template=template,
         new_end_token=tokenizer.eos_token_id not in ends,
+        unlearnt_end=tokenizer.eos_token_id in ends
+        and end_token.is_unlearnt(base.source, arguments.model.model_revision, tokenizer),
         has_markers=marking is not None,
         rows=rows,
         tokens={

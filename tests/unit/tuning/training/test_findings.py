@@ -179,6 +179,13 @@ def test_a_new_end_token_has_to_be_trained():
     assert findings.check_new_end("<|im_end|>", trained=True) == []
 
 
+def test_an_end_token_that_the_model_names_and_never_learnt_is_said_aloud():
+    (finding,) = findings.check_new_end("</s>", trained=True, named=True)
+    assert finding.name == "end_unlearnt" and "this training changes that row" in finding.message
+    (finding,) = findings.check_new_end("</s>", trained=False, named=True)
+    assert finding.name == "end_not_learnt" and "--lora_modules_to_save lm_head" in finding.message
+
+
 class Mixing(torch.nn.Module):
     """Predicts from the mean of what it sees: of a document alone, or of everything before it in the block."""
 
