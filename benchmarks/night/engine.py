@@ -158,7 +158,7 @@ async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     drawn = DrawnAnswers(engine)
     method = Method.of(config)
-    steps = Steps(method, tasks, borrowed_seeds(tasks), drawn, "completion")
+    steps = Steps(method, tasks, borrowed_seeds(method.frame), drawn, "completion")
     state = RunState()
     with JournalWriter(folder / f"{label}.jsonl", config.fsync_interval) as journal:
 

@@ -228,7 +228,7 @@ def check_generator(
         prompts = read_tokenizer(base, tokenizer, of_base, {**engine, "max_model_len": context})
         findings.engine = prompts
         if prompts is not None and tasks:
-            steps = Steps(method, tasks, borrowed_seeds(tasks), prompts, style_of(prompting, model, prompts))
+            steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style_of(prompting, model, prompts))
             check_fit(steps)
             findings.steps = steps
 

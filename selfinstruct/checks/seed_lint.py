@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from selfinstruct.config.schema import Filters
+from selfinstruct.generation.examples import showable
 from selfinstruct.generation.filters import heuristics
-from selfinstruct.generation.prompts import can_be_shown
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import SeedTask
 
@@ -21,6 +22,7 @@ def advice(tasks: Sequence[SeedTask]) -> list[str]:
         remarks.append("only classification tasks: the prompts that need another kind use packaged examples")
     names = Counter(t.name for t in tasks if t.name)
     remarks += [f"name {name!r} is used {n} times" for name, n in names.items() if n > 1]
+    shown = showable(tasks, load_frame(), len(tasks))
     check = heuristics(Filters(), [t.instruction for t in tasks])
     index = NoveltyIndex(threshold=0.7)
     for task in tasks:
@@ -34,9 +36,9 @@ def advice(tasks: Sequence[SeedTask]) -> list[str]:
             near = tasks[verdict.nearest.index]
             remarks.append(f"{task.id}: nearly the same as {near.id} (ROUGE-L F {verdict.nearest.score:.3f})")
             index.add(task.instruction)
-        if not can_be_shown(task):
+        if task not in shown:
             remarks.append(
-                f"{task.id}: an instance has a line that begins like a prompt's field, so it is not used as an example"
+                f"{task.id}: an instance would be read otherwise in a prompt, so it is not used as an example"
             )
         labels = {i.output for i in task.instances}
         if task.is_classification and len(task.instances) > 1 and len(labels) == 1:

@@ -18,6 +18,8 @@ from selfinstruct import clock
 from selfinstruct.config.secrets import secrets
 
 Prompting = Literal["auto", "completion", "chat"]
+PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
+"""Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
 
 TUNED_MODEL = "tuned"
 """Value of `regenerate.model` in rounds: the model tuned in the round before."""
@@ -380,6 +382,9 @@ class Config(Section):
     prompting: Prompting = Field(
         "auto",
         description="Prompt by text completion or with the chat template; auto: chat if the model has learnt one.",
+    )
+    prompt_language: PromptLanguage = Field(
+        "en", description="Language of the prompts' own words (Task, Input, Output ...); best that of the seeds."
     )
     window: int = Field(
         96,

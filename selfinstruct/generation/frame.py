@@ -8,13 +8,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
+from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.records import SeedTask
 
 Words = tuple[str, ...]
 """Words with one meaning: prompts write the first, parsers read all."""
+
+LANGUAGES: tuple[PromptLanguage, ...] = get_args(PromptLanguage)
+"""The languages that have a frame."""
 
 _LEAST_HASHES = 3
 
@@ -111,7 +116,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @functools.cache
-def load_frame(language: str = "en") -> Frame:
+def load_frame(language: PromptLanguage = "en") -> Frame:
     """Return the frame of a language, by its ISO 639-1 code."""
     path = Path(__file__).parent / "frames" / f"{language}.yaml"
     return msgspec.yaml.decode(path.read_bytes(), type=Frame)

@@ -20,6 +20,7 @@ from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedEr
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.budget import BudgetTracker
+from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
@@ -146,10 +147,11 @@ async def _run(
         # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
         recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
         style = style_of(recorded, config.model, engine)
-        steps = Steps(Method.of(config), tasks, borrowed_seeds(tasks), engine, style, parent_runs.instructions)
+        method = Method.of(config)
+        steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
         check_fit(steps)
-        if steps.borrows:
-            console.print(f"the seeds hold no {' and no '.join(steps.borrows)} task: packaged examples are used")
+        for remark in steps.remarks:
+            console.print(remark)
         resolved = {"style": style, "context_length": engine.context_length}
         header = Header(VERSION, identity, resolved, config.num_instructions)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
@@ -251,11 +253,9 @@ def style_of(prompting: Prompting, model: str, engine: Engine) -> Style:
     return prompting
 
 
-def borrowed_seeds(tasks: list[SeedTask]) -> list[SeedTask]:
-    """Return the packaged seeds when the user's own lack one of the two kinds of task; else none."""
-    if any(t.is_classification for t in tasks) and not all(t.is_classification for t in tasks):
-        return []
-    return seed_tasks.load_seed_tasks(["seed_tasks"])
+def borrowed_seeds(frame: Frame) -> list[SeedTask]:
+    """Return packaged tasks in the language of the prompts, for kinds of task that the user's own seeds lack."""
+    return list(frame.examples) or seed_tasks.load_seed_tasks(["seed_tasks"])
 
 
 def check_fit(steps: Steps) -> None:

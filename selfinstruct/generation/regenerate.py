@@ -12,7 +12,7 @@ failed, the old one stays: it has passed the same filters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -27,13 +27,15 @@ from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
-from selfinstruct.generation import prompts, stop_rules
+from selfinstruct.generation import stop_rules
+from selfinstruct.generation.examples import Examples, few_shot_examples, fit
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.parsing import ParsedInstance, parse_answer, strip_thinking
-from selfinstruct.generation.prompts import ANSWER_STOP, encode_answer, few_shot_examples
+from selfinstruct.generation.prompts import PROMPTS_VERSION, answer_stop, encode_answer
 from selfinstruct.generation.session import opened
 from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
-from selfinstruct.records import Completion, Instance, Instruction, Prompt, SeedTask, Style
+from selfinstruct.records import Completion, Instance, Instruction, Prompt, Style
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
@@ -130,7 +132,7 @@ def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) 
         **options.model_dump(mode="json", exclude={"engine"}),
         "engine": {name: value for name, value in sorted(arguments.items()) if name in ENGINE_IDENTITY},
         "source_sha256": parents.fingerprint(of_source),
-        "prompts_version": prompts.PROMPTS_VERSION,
+        "prompts_version": PROMPTS_VERSION,
     }
 
 
@@ -159,10 +161,10 @@ async def _rewrite(
                 f"the engine differs from the one that began this run: recorded "
                 f"{state.header.resolved['regenerate']}, now {resolved}"
             )
-        examples: list[SeedTask] = []
+        examples = Examples((), load_frame(config.prompt_language))
         if style == "completion":
             seeds = seed_tasks.load_seed_tasks(config.seeds)
-            examples = few_shot_examples(seeds, config.instances.num_examples, config.seed)
+            examples = few_shot_examples(seeds, config.instances.num_examples, config.seed, examples.frame)
         rewriter = Rewriter(config.regenerate, engine, examples, style)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
@@ -239,7 +241,7 @@ class Rewriter:
         style: how the model is asked.
     """
 
-    def __init__(self, options: Regenerate, engine: Engine, examples: Sequence[SeedTask], style: Style) -> None:
+    def __init__(self, options: Regenerate, engine: Engine, examples: Examples, style: Style) -> None:
         self._options = options
         self._engine = engine
         self._examples = examples
@@ -265,13 +267,13 @@ class Rewriter:
             message = records.user_message(instruction.text, instance.input)
             return Request(key, [{"role": "user", "content": message}], self._options)
         prompt = self._after_examples(instruction, instance, key)
-        return Request(key, prompt, self._options, ANSWER_STOP)
+        return Request(key, prompt, self._options, answer_stop(self._examples.frame))
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
         limit = self._engine.context_length - self._options.max_tokens
-        fitted = prompts.fit(
-            lambda k: encode_answer(instruction.text, instance.input, self._examples[:k]),
-            len(self._examples),
+        fitted = fit(
+            lambda shown: encode_answer(instruction.text, instance.input, shown, self._examples.frame),
+            self._examples.tasks,
             limit,
             self._engine.count_tokens,
         )

@@ -10,14 +10,18 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import msgspec
 
 from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import parsing, prompts
+from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.instances import check_instances
+from selfinstruct.generation.frame import Frame, load_frame
+from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import ParsedInstance, ProposedText
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
@@ -31,6 +35,8 @@ from selfinstruct.run.lines import (
     Neighbour,
     ProposalLine,
 )
+
+T = TypeVar("T")
 
 _RAMP = 1536
 """The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
@@ -52,6 +58,7 @@ class Method:
         classification: likewise.
         instances: likewise.
         filters: of instructions and instances.
+        frame: the words of the prompts.
     """
 
     seed: int
@@ -61,6 +68,7 @@ class Method:
     classification: Classification
     instances: Instances
     filters: Filters
+    frame: Frame
 
     @classmethod
     def of(cls, config: Config) -> Method:
@@ -73,6 +81,7 @@ class Method:
             config.classification,
             config.instances,
             config.filters,
+            load_frame(config.prompt_language),
         )
 
     def last_seen(self, n: int) -> int:
@@ -92,13 +101,13 @@ class Steps:
     Args:
         method: the options.
         seeds: the user's seed tasks.
-        borrowed: packaged seed tasks, used as examples of a kind that the user's own seeds do not hold.
+        borrowed: tasks to show as examples of a kind of which the user's own seeds hold none that can be shown.
         engine: asked for the context length and for token counts only.
         style: how the model is prompted.
         parents: instructions that the parent runs accepted; they count as the beginning of the pool.
 
     Attributes:
-        borrows: kinds of task of which the user's seeds hold none, "classification" or "other".
+        remarks: what the user should know of these seeds in these prompts.
     """
 
     def __init__(
@@ -116,19 +125,15 @@ class Steps:
         self.style = style
         self._engine = engine
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds])
-        shown = [s for s in seeds if prompts.can_be_shown(s)]
-        spare = [s for s in borrowed if prompts.can_be_shown(s)]
-        yes = [s for s in shown if s.is_classification]
-        no = [s for s in shown if not s.is_classification]
-        self.borrows = [kind for kind, own in (("classification", yes), ("other", no)) if not own]
-        yes = yes or [s for s in spare if s.is_classification]
-        no = no or [s for s in spare if not s.is_classification]
-        self._classification_examples = _mixed(
-            yes, no, method.classification.num_examples, self._draw("classification")
+        yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
+        no = ExampleChoice.of(seeds, borrowed, False, method.frame, method.instances.num_examples)
+        self.remarks = [*language_remark(seeds, method.frame), *yes.remarks, *no.remarks]
+        self._classification_examples = mixed(
+            yes.to_classify, no.to_classify, method.classification.num_examples, self._draw("classification")
         )
         self._instance_examples = {
-            True: self._compact(yes, method.instances.num_examples, "output_first"),
-            False: self._compact(no, method.instances.num_examples, "input_first"),
+            True: self._drawn(yes.to_show, "output_first"),
+            False: self._drawn(no.to_show, "input_first"),
         }
 
     # ------------------------------------------------------------------------------------------ proposal
@@ -156,14 +161,13 @@ class Steps:
         examples = [(s.id, s.instruction) for s in own] + [(i.id, i.text) for i in shown_of_pool]
         draw.shuffle(examples)
 
-        def encode(k: int) -> Prompt:
-            return prompts.encode_proposal([text for _, text in examples[:k]], step.num_new, self.style)
+        def encode(shown: Sequence[tuple[str, str]]) -> Prompt:
+            return prompts.encode_proposal([text for _, text in shown], step.num_new, self.style, self.method.frame)
 
-        prompt, shown = self._fit(encode, len(examples), step.max_tokens, f"proposal/{n}", least=1)
-        stop = prompts.proposal_stop(shown, step.num_new) if self.style == "completion" else ()
-        return Request(f"proposal/{n}", prompt, step, stop, stop_loops=True), tuple(
-            name for name, _ in examples[:shown]
-        )
+        prompt, shown = self._fit(encode, examples, step.max_tokens, f"proposal/{n}", least=1)
+        completes = self.style == "completion"
+        stop = prompts.proposal_stop(len(shown), step.num_new, self.method.frame) if completes else ()
+        return Request(f"proposal/{n}", prompt, step, stop, stop_loops=True), tuple(name for name, _ in shown)
 
     def decide_proposal(
         self,
@@ -265,15 +269,14 @@ class Steps:
     def classification_request(self, instruction: Instruction) -> Request:
         """Return the request that asks whether `instruction` is a classification task."""
         step, key = self.method.classification, f"classification/{instruction.id}"
-        examples = self._classification_examples
-        prompt, _ = self._fit(
-            lambda k: prompts.encode_classification(instruction.text, examples[:k], self.style),
-            len(examples),
-            step.max_tokens,
-            key,
-        )
+        frame = self.method.frame
+
+        def encode(shown: Sequence[SeedTask]) -> Prompt:
+            return prompts.encode_classification(instruction.text, shown, self.style, frame)
+
+        prompt, _ = self._fit(encode, self._classification_examples, step.max_tokens, key)
         stop = prompts.CLASSIFICATION_STOP if self.style == "completion" else ()
-        return Request(key, prompt, step, stop, prompts.CHOICES[self.style])
+        return Request(key, prompt, step, stop, prompts.choices(self.style, frame))
 
     def decide_classification(self, instruction: Instruction, completion: Completion) -> ClassificationLine:
         """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no"."""
@@ -293,9 +296,12 @@ class Steps:
         encode = prompts.encode_output_first if is_classification else prompts.encode_input_first
         examples = self._instance_examples[is_classification]
         prompt, _ = self._fit(
-            lambda k: encode(instruction.text, examples[:k], self.style), len(examples), step.max_tokens, key
+            lambda shown: encode(instruction.text, shown, self.style, examples.frame),
+            examples.tasks,
+            step.max_tokens,
+            key,
         )
-        stop = prompts.INSTANCE_STOP if self.style == "completion" else ()
+        stop = prompts.instance_stop(examples.frame) if self.style == "completion" else ()
         return Request(key, prompt, step, stop)
 
     def decide_instances(
@@ -318,21 +324,18 @@ class Steps:
         """Return the generator of one purpose's random choices; a string seeds `Random` alike on every machine."""
         return random.Random(f"{self.method.seed}/{purpose}")
 
-    def _compact(self, tasks: Sequence[SeedTask], most: int, purpose: str) -> list[SeedTask]:
-        """Draw up to `most` tasks at random from the shorter half, so that many fit into the context."""
-        sized = sorted(tasks, key=lambda t: sum(len(i.input) + len(i.output) for i in t.instances))
-        half = sized[: max(most, len(sized) // 2)]
-        return self._draw(purpose).sample(half, min(most, len(half)))
+    def _drawn(self, tasks: Sequence[SeedTask], purpose: str) -> Examples:
+        return Examples.of(compact(tasks, self.method.instances.num_examples, self._draw(purpose)), self.method.frame)
 
     def _fit(
-        self, encode: Callable[[int], Prompt], most: int, max_tokens: int, key: str, least: int = 0
-    ) -> tuple[Prompt, int]:
+        self, encode: Callable[[Sequence[T]], Prompt], examples: Sequence[T], max_tokens: int, key: str, least: int = 0
+    ) -> tuple[Prompt, list[T]]:
         limit = self._engine.context_length - max_tokens
-        fitted = prompts.fit(encode, most, limit, self._engine.count_tokens)
-        if fitted is None or fitted[1] < least:
+        fitted = fit(encode, examples, limit, self._engine.count_tokens)
+        if fitted is None or len(fitted[1]) < least:
             raise RequestFailed(
                 "prompt_too_long",
-                f"{key}: {self._engine.count_tokens(encode(least))} tokens; "
+                f"{key}: {self._engine.count_tokens(encode(examples[:least]))} tokens; "
                 f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
@@ -373,19 +376,3 @@ def _too_long(completion: Completion, max_tokens: int) -> _TooLong | None:
     digest = hashlib.sha256(completion.text.encode("utf-8", "surrogatepass")).hexdigest()
     detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
     return _TooLong(replace(completion, text=completion.text[:_KEPT]), Failure("completion_too_long", detail))
-
-
-def _mixed(yes: Sequence[SeedTask], no: Sequence[SeedTask], most: int, draw: random.Random) -> list[SeedTask]:
-    """Draw about two classification tasks to three others (the paper shows 12 and 19), spread evenly over the list.
-
-    Evenly, because a prompt that must be cut for a small context is cut at the end.
-    """
-    wanted = min(len(yes), max(1, round(most * 12 / 31)))
-    chosen_yes = draw.sample(yes, wanted)
-    chosen_no = draw.sample(no, min(len(no), most - wanted))
-    shares = [
-        (k / max(len(group), 1), which, task)
-        for which, group in enumerate((chosen_no, chosen_yes))
-        for k, task in enumerate(group)
-    ]
-    return [task for _, _, task in sorted(shares, key=lambda share: share[:2])]

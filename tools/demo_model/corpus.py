@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from selfinstruct.formats.seed_tasks import load_seed_tasks
+from selfinstruct.generation.examples import can_be_shown
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import (
-    can_be_shown,
     encode_classification,
     encode_input_first,
     encode_output_first,
@@ -30,6 +31,8 @@ from tools.demo_model.families import FAMILIES
 from tools.demo_model.instructions import Request, compose
 from tools.demo_model.lexicon import DESCRIPTIONS, NAMES, PLAIN_WORDS
 from tools.demo_model.wording import one_article
+
+ENGLISH = load_frame()
 
 INSTRUCTIONS_PER_FAMILY = 1000
 """Different instructions of each family in the training text. Far more are possible: see `instructions.py`."""
@@ -90,7 +93,7 @@ def _instructions(seed: int) -> tuple[tuple[str, Request], ...]:
 
 def training_seeds() -> list[SeedTask]:
     """Return the packaged seed tasks that can be shown in a prompt."""
-    return [task for task in load_seed_tasks(["seed_tasks"]) if can_be_shown(task)]
+    return [task for task in load_seed_tasks(["seed_tasks"]) if can_be_shown(task, ENGLISH)]
 
 
 class Corpus:
@@ -136,28 +139,28 @@ class Corpus:
         else:  # The first prompts of a run hold only seeds, and users may set other numbers.
             shown = [task.instruction for task in rng.sample(self._seeds, rng.randint(2, 10))]
         new = [text for text, _ in self._pick(rng, rng.choice((8, 8, 12, 20, 28)))]
-        prompt = _text(encode_proposal(shown, len(new), "completion"))
-        whole = _text(encode_proposal([*shown, *new], 1, "completion"))
+        prompt = _text(encode_proposal(shown, len(new), "completion", ENGLISH))
+        whole = _text(encode_proposal([*shown, *new], 1, "completion", ENGLISH))
         return Document(prompt, whole[: whole.rindex("\nTask ")])
 
     def _input_first(self, rng: random.Random, long: bool) -> Document:
         shown = self._shown(rng, self._seeds, long)
         tasks = [self._task(rng, *picked) for picked in self._pick(rng, 14 if long else 8)]
-        return _document(lambda examples: encode_input_first("", examples, "completion"), shown, tasks)
+        return _document(lambda examples: encode_input_first("", examples, "completion", ENGLISH), shown, tasks)
 
     def _output_first(self, rng: random.Random, long: bool) -> Document:
         shown = self._shown(rng, self._label_seeds, long)
         tasks = [
             self._task(rng, *picked, labels=True) for picked in self._pick(rng, 14 if long else 8, self._label_families)
         ]
-        return _document(lambda examples: encode_output_first("", examples, "completion"), shown, tasks)
+        return _document(lambda examples: encode_output_first("", examples, "completion", ENGLISH), shown, tasks)
 
     def _classification(self, rng: random.Random, long: bool) -> Document:
         most = 14 if long else 4
         shown = rng.sample(self._label_seeds, rng.randint(1, most)) + rng.sample(self._seeds, rng.randint(1, most))
         rng.shuffle(shown)
         tasks = [SeedTask("", text, (), request.family.is_classification) for text, request in self._pick(rng, 12)]
-        return _document(lambda examples: encode_classification("", examples, "completion"), shown, tasks)
+        return _document(lambda examples: encode_classification("", examples, "completion", ENGLISH), shown, tasks)
 
     def _worksheet(self, rng: random.Random, long: bool) -> Document:
         """Return tasks with one instance each, with labels of this document's own; the first two are the prompt."""
@@ -205,7 +208,7 @@ class Corpus:
         room = rng.randint(1500, LONGEST_PROMPT_CHARACTERS) if long else 1200
         shown: list[SeedTask] = []
         for task in rng.sample(tasks, rng.randint(5, 12) if long else rng.choice((0, 0, 1, 1, 2))):
-            room -= len(_text(encode_input_first("", [task], "completion")))
+            room -= len(_text(encode_input_first("", [task], "completion", ENGLISH)))
             if room < 0:
                 break
             shown.append(task)

@@ -17,7 +17,8 @@ from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation import parsing, prompts
-from selfinstruct.records import FinishReason, Prompt, SeedTask, WrittenBy
+from selfinstruct.generation.examples import Examples, fit
+from selfinstruct.records import FinishReason, Prompt, WrittenBy
 from tuning.evaluation.answer_cache import RowFile
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
@@ -212,7 +213,7 @@ def set_template(engine: EvaluationEngine, prompt_format: prompt_formats.PromptF
 
 
 async def _answer_one(
-    engine: EvaluationEngine, arm: Arm, question: Question, examples: Sequence[SeedTask], sampling: Sampling
+    engine: EvaluationEngine, arm: Arm, question: Question, examples: Examples, sampling: Sampling
 ) -> Answer:
     few_shot = arm.prompting == "few_shot"
     text = ""
@@ -220,7 +221,7 @@ async def _answer_one(
         prompt = _few_shot(engine, question, examples, sampling.max_tokens) if few_shot else question.messages
         text = engine.render(prompt)
         key = f"{arm.name}/{question.set}/{question.id}"
-        stop = (*prompts.ANSWER_STOP, *(BENCHMARK_STOP if question.message else ())) if few_shot else ()
+        stop = (*prompts.answer_stop(examples.frame), *(BENCHMARK_STOP if question.message else ())) if few_shot else ()
         completion = await engine.generate(Request(key, prompt, sampling, stop))
     except RequestFailed as failure:
         return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
@@ -234,14 +235,14 @@ async def _answer_one(
     )
 
 
-def _few_shot(engine: Engine, question: Question, examples: Sequence[SeedTask], max_tokens: int) -> Prompt:
+def _few_shot(engine: Engine, question: Question, examples: Examples, max_tokens: int) -> Prompt:
     """Return the question after as many examples as fit; a benchmark's own prompt has its own examples."""
     if question.message:
         return question.message.rstrip()
     limit = engine.context_length - max_tokens
-    fitted = prompts.fit(
-        lambda k: prompts.encode_answer(question.instruction, question.input, examples[:k]),
-        len(examples),
+    fitted = fit(
+        lambda shown: prompts.encode_answer(question.instruction, question.input, shown, examples.frame),
+        examples.tasks,
         limit,
         engine.count_tokens,
     )

@@ -30,7 +30,8 @@ from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
-from selfinstruct.generation import prompts
+from selfinstruct.generation.examples import few_shot_examples
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
 from tuning.evaluation import consistency, forgetting, ifeval, judge, leakage, lm_eval_tasks
@@ -78,7 +79,8 @@ def evaluate(
         console.print(f"{run.model.path} holds no tuned model yet: the base is evaluated alone")
     cache = AnswerCache(run.evaluation)
     seeds = seed_tasks.load_seed_tasks(config.seeds)
-    plan = EvaluationPlan.of(config, prompts.few_shot_examples(seeds, options.num_examples, config.seed))
+    frame = load_frame(config.prompt_language)
+    plan = EvaluationPlan.of(config, few_shot_examples(seeds, options.num_examples, config.seed, frame))
     lines = ifeval.read(Path(options.ifeval)) if options.ifeval else {}
     measurements = _measurements(plan, load_questions(options, run.dataset), lines)
     measured = measure(plan, measurements, arms, cache, start)

@@ -14,7 +14,9 @@ from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.engines.processes import wait_until_gone
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation import prompts
+from selfinstruct.generation.examples import Examples
+from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.prompts import PROMPTS_VERSION
 from tuning.evaluation.answer_cache import AnswerCache, R, RowFile, key_of
 from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine
 from tuning.evaluation.plan import EvaluationPlan
@@ -104,17 +106,22 @@ def _keys(plan: EvaluationPlan, arm: Arm, measurements: Sequence[Measurement[Any
     engine = plan.engine_arguments(arm.model)
     shared = key_of(
         {
-            "version": [ANSWERS_VERSION, prompts.PROMPTS_VERSION],
+            "version": [ANSWERS_VERSION, PROMPTS_VERSION],
             "model": model_fingerprint(arm.model, arm.revision),  # Raises if the model does not exist.
             "engine": {name: value for name, value in engine.items() if name in ENGINE_IDENTITY},
             "prompting": arm.prompting,
-            "examples": seed_tasks.fingerprint(plan.examples) if arm.prompting == "few_shot" else None,
+            "examples": _of_examples(plan.examples) if arm.prompting == "few_shot" else None,
             "prompt_format": [plan.prompt_format, plan.chat_template_path],
             "max_tokens": plan.options.max_tokens,
             **({"allow_control_tokens": True} if plan.allow_control_tokens else {}),
         }
     )
     return {m.file.name: [key_of([shared, content]) for content in m.contents] for m in measurements}
+
+
+def _of_examples(examples: Examples) -> Any:
+    tasks, frame = seed_tasks.fingerprint(examples.tasks), examples.frame
+    return tasks if frame == load_frame() else [tasks, frame.language, frame.mark]
 
 
 def _missing(

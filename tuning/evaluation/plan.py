@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from selfinstruct.config.schema import ENGINE_OF_GENERATOR, Config, Evaluate
-from selfinstruct.records import SeedTask
+from selfinstruct.generation.examples import Examples
+from selfinstruct.generation.frame import load_frame
 from tuning.training.prompt_formats import PromptFormat
 
 
@@ -23,7 +24,7 @@ class EvaluationPlan:
         prompt_format: how the tuned model is prompted; a base model without a chat template gets the same text.
         chat_template_path: the user's own chat template.
         allow_control_tokens: contents may hold control tokens, as in the tuning.
-        examples: the seeds that few-shot prompts show.
+        examples: the seeds that few-shot prompts show, and the words of these prompts.
     """
 
     options: Evaluate
@@ -33,10 +34,10 @@ class EvaluationPlan:
     prompt_format: PromptFormat = "auto"
     chat_template_path: str | None = None
     allow_control_tokens: bool = False
-    examples: tuple[SeedTask, ...] = ()
+    examples: Examples = field(default_factory=lambda: Examples((), load_frame()))
 
     @classmethod
-    def of(cls, config: Config, examples: Sequence[SeedTask] = ()) -> EvaluationPlan:
+    def of(cls, config: Config, examples: Examples | None = None) -> EvaluationPlan:
         """Return the plan of a run."""
         arguments = config.tune.arguments
         return cls(
@@ -47,7 +48,7 @@ class EvaluationPlan:
             prompt_format=arguments.get("prompt_format", "auto"),
             chat_template_path=arguments.get("chat_template_path"),
             allow_control_tokens=bool(arguments.get("allow_control_tokens", False)),
-            examples=tuple(examples),
+            examples=examples or Examples((), load_frame(config.prompt_language)),
         )
 
     def engine_arguments(self, model: str) -> dict[str, Any]:

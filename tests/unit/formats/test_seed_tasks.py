@@ -16,8 +16,9 @@ from selfinstruct.checks import seed_lint
 from selfinstruct.config.schema import Filters
 from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
+from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
-from selfinstruct.generation.prompts import can_be_shown
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.records import Instance, SeedTask
 
 SEEDS = seed_tasks.load_seed_tasks(["seed_tasks"])
@@ -197,7 +198,7 @@ def test_packaged_tasks_pass_the_heuristics_and_can_be_shown() -> None:
     for tasks in (SEEDS, EVALUATION):
         check = heuristics(Filters(), [t.instruction for t in tasks])
         assert {t.id: check(t.instruction) for t in tasks if check(t.instruction)} == {}
-        assert [t.id for t in tasks if not can_be_shown(t)] == []
+        assert [t.id for t in tasks if not can_be_shown(t, load_frame())] == []
         assert seed_lint.advice(tasks) == []
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+import json
 from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from selfinstruct import records
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import parsing, prompts
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.parsing import ParsedInstance
-from selfinstruct.records import Instance, SeedTask, Style
+from selfinstruct.records import Instance, Prompt, SeedTask, Style
 
+ENGLISH = load_frame()
 PACKAGED = [task for name in ("seed_tasks", "eval_tasks") for task in seed_tasks.load_seed_tasks([name])]
 
 
@@ -22,17 +23,31 @@ def seed(*instances: tuple[str, str], is_classification: bool = False) -> SeedTa
     return SeedTask("s", "Do what the text says.", tuple(Instance(*i) for i in instances), is_classification)
 
 
+def test_english_prompts_have_the_bytes_that_the_demo_model_is_trained_on() -> None:
+    tasks = seed_tasks.load_seed_tasks(["seed_tasks"])
+    yes, no = ([task for task in tasks if task.is_classification == kind] for kind in (True, False))
+    texts: list[Prompt] = []
+    for style in ("completion", "chat"):
+        texts.append(prompts.encode_proposal([task.instruction for task in tasks], 8, style, ENGLISH))
+        texts.append(prompts.encode_classification(tasks[0].instruction, tasks, style, ENGLISH))
+        texts.append(prompts.encode_input_first(tasks[0].instruction, no, style, ENGLISH))
+        texts.append(prompts.encode_output_first(tasks[0].instruction, yes, style, ENGLISH))
+    texts += [prompts.encode_answer("Name it.", task_input, no, ENGLISH) for task_input in ("x\ny", "")]
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    assert digest == "87ba5038597c6ea42b0017d5382231ef78f8d17f647ab8d8b4f23908eaf20380"
+
+
 # ------------------------------------------------------------------------------------------------ proposal
 
 
 def test_proposal_prompt_of_a_base_model_is_a_list_to_continue() -> None:
-    prompt = prompts.encode_proposal(["Name a river.", "Sort\nthe   words."], 8, "completion")
+    prompt = prompts.encode_proposal(["Name a river.", "Sort\nthe   words."], 8, "completion", ENGLISH)
     assert isinstance(prompt, str)
     assert prompt.endswith("\nTask 1: Name a river.\nTask 2: Sort the words.\nTask 3:")
 
 
 def test_proposal_prompt_of_a_chat_model_names_the_numbers_wanted() -> None:
-    prompt = prompts.encode_proposal(["Name a river.", "Sort words."], 8, "chat")
+    prompt = prompts.encode_proposal(["Name a river.", "Sort words."], 8, "chat", ENGLISH)
     assert isinstance(prompt, list)
     (message,) = prompt
     assert message["role"] == "user"
@@ -41,7 +56,7 @@ def test_proposal_prompt_of_a_chat_model_names_the_numbers_wanted() -> None:
 
 
 def test_proposal_stops_at_the_item_after_the_last_one_wanted_and_only_at_the_start_of_a_line() -> None:
-    stops = prompts.proposal_stop(8, 8)
+    stops = prompts.proposal_stop(8, 8, ENGLISH)
     assert "\nTask 17:" in stops
     assert all(stop.startswith("\n") for stop in stops)
 
@@ -51,12 +66,12 @@ def test_proposal_stops_at_the_item_after_the_last_one_wanted_and_only_at_the_st
 
 @pytest.mark.parametrize("style", get_args(Style))
 def test_the_choices_offered_to_an_engine_are_what_the_parser_reads(style: Style) -> None:
-    assert [parsing.parse_classification(choice) for choice in prompts.CHOICES[style]] == [True, False]
+    assert [parsing.parse_classification(choice) for choice in prompts.choices(style, ENGLISH)] == [True, False]
 
 
 @pytest.mark.parametrize("style", get_args(Style))
 def test_classification_prompt_shows_examples_before_the_question(style: Style) -> None:
-    prompt = prompts.encode_classification("Is it\nspam?", [seed(("a", "b"), is_classification=True)], style)
+    prompt = prompts.encode_classification("Is it\nspam?", [seed(("a", "b"), is_classification=True)], style, ENGLISH)
     text = prompt if isinstance(prompt, str) else prompt[0]["content"]
     assert "Task: Do what the text says.\nClassification: Yes\n\n" in text
     assert text.endswith("Task: Is it spam?\nClassification:")
@@ -68,10 +83,9 @@ def test_classification_prompt_shows_examples_before_the_question(style: Style) 
 @pytest.mark.parametrize("task", PACKAGED, ids=lambda task: task.id)
 def test_every_packaged_task_survives_the_instance_prompts(task: SeedTask) -> None:
     """The block that shows the task to a model is parsed back to the task: markers in its text would show here."""
-    assert prompts.can_be_shown(task)
     encode = prompts.encode_output_first if task.is_classification else prompts.encode_input_first
     parse = parsing.parse_output_first if task.is_classification else parsing.parse_input_first
-    prompt = encode("Another task.", [task], "completion")
+    prompt = encode("Another task.", [task], "completion", ENGLISH)
     assert isinstance(prompt, str)
     block = prompt.partition(f"Task: {parsing.one_line(task.instruction)}\n")[2]
     expected = [ParsedInstance(i.input, i.output) for i in task.instances]
@@ -79,29 +93,12 @@ def test_every_packaged_task_survives_the_instance_prompts(task: SeedTask) -> No
     assert parse(block, truncated=True) == expected, "the next task's marker shows that nothing was cut"
 
 
-@pytest.mark.parametrize("text", ["Input: x", "Example 2", "a\nTask: b", "Label: c", "**Output:** d"])
-def test_a_seed_that_holds_a_marker_cannot_be_shown(text: str) -> None:
-    assert prompts.can_be_shown(seed(("a", "b")))
-    assert not prompts.can_be_shown(seed((f"first\n{text}", "b")))
-
-
-field = st.text("abcdefgh äж写\n.,!", min_size=1, max_size=80).map(str.strip).filter(bool)
-
-
-@given(st.lists(st.tuples(field, field), min_size=1, max_size=6))
-def test_no_instance_is_lost_or_altered(instances: list[tuple[str, str]]) -> None:
-    task = seed(*instances)
-    assert prompts.instances_of(task) == list(task.instances)
-    labels = SeedTask("s", "Label it.", task.instances, is_classification=True)
-    assert prompts.instances_of(labels) == list(task.instances)
-
-
 @pytest.mark.parametrize("encode", [prompts.encode_input_first, prompts.encode_output_first])
 def test_instance_prompts_put_what_never_changes_first(encode: object) -> None:
     examples = [seed(("a", "b")), seed(("", "c"))]
-    first, second = (encode(text, examples, "completion") for text in ("Name a river.", "Sort\nwords."))  # type: ignore[operator]
+    first, second = (encode(text, examples, "completion", ENGLISH) for text in ("Name a river.", "Sort\nwords."))  # type: ignore[operator]
     assert first.removesuffix("Task: Name a river.\n") == second.removesuffix("Task: Sort words.\n")
-    (message,) = encode("Name a river.", examples, "chat")  # type: ignore[operator]
+    (message,) = encode("Name a river.", examples, "chat", ENGLISH)  # type: ignore[operator]
     assert message["content"].startswith(first.partition("\n\nTask: Name a river.")[0])
     assert message["content"].endswith("\n\nTask: Name a river.")
 
@@ -118,37 +115,10 @@ SHOWN = [
 @pytest.mark.parametrize("task_input", ["", "some\ninput"])
 def test_few_shot_round_trip(task_input: str) -> None:
     """What a model writes in the form of the examples is parsed to what it meant."""
-    block = prompts.encode_answer(SHOWN[1].instruction, task_input, SHOWN[:1])
-    completion = " the output\nof two lines\n" + prompts.encode_answer("Next.", "", SHOWN).partition("\n\n")[2]
+    block = prompts.encode_answer(SHOWN[1].instruction, task_input, SHOWN[:1], ENGLISH)
+    completion = " the output\nof two lines\n" + prompts.encode_answer("Next.", "", SHOWN, ENGLISH).partition("\n\n")[2]
     assert block.endswith("Output:")
     assert parsing.parse_answer(completion) == "the output\nof two lines"
-
-
-def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
-    long = SeedTask("long", "Write.", (Instance("", ("word " * 500).strip()),), False)
-    broken = SeedTask("broken", "Write.", (Instance("", "text\nInput: of a field"),), False)
-    tasks = [long, broken, *seed_tasks.load_seed_tasks([seed_file])]
-    shown = prompts.few_shot_examples(tasks, 4, seed=1)
-    assert len(shown) == 4
-    for number in range(20):
-        assert not {"long", "broken"} & {task.id for task in prompts.few_shot_examples(tasks, 4, number)}
-    assert shown == prompts.few_shot_examples(tasks, 4, seed=1)
-    assert shown != prompts.few_shot_examples(tasks, 4, seed=2)
-    assert len(prompts.few_shot_examples(tasks, 99, seed=1)) == 11
-
-
-# ------------------------------------------------------------------------------------------------- fitting
-
-
-@pytest.mark.parametrize("limit", range(14))
-def test_fit_shows_as_many_examples_as_there_is_room_for(limit: int) -> None:
-    fitted = prompts.fit(lambda k: "x " * (3 + 2 * k), 4, limit, lambda prompt: len(str(prompt).split()))
-    if limit < 3:
-        assert fitted is None
-    else:
-        assert fitted is not None
-        assert fitted[1] == min(4, (limit - 3) // 2)
-        assert fitted[0] == "x " * (3 + 2 * fitted[1])
 
 
 def test_user_message_has_the_input_after_a_blank_line() -> None:

@@ -122,7 +122,8 @@ def test_examples_of_a_kind_that_the_seeds_lack_are_borrowed(lacking: bool) -> N
     packaged = seed_tasks.load_seed_tasks(["seed_tasks"])
     own = [s for s in SEEDS if s.is_classification != lacking]
     made = steps(own, packaged)
-    assert made.borrows == ["classification" if lacking else "other"]
+    kind = "no classification task" if lacking else "no task that is no classification task"
+    assert made.remarks == [f"the seeds hold {kind}: the examples of such tasks are packaged ones in English"]
     borrowed = str(made.instances_request(ASKED, lacking).prompt)
     assert sum(task.instruction in borrowed for task in packaged if task.is_classification == lacking) >= 5
     assert "Describe the " not in borrowed
@@ -132,7 +133,7 @@ def test_examples_of_a_kind_that_the_seeds_lack_are_borrowed(lacking: bool) -> N
     }
     assert answers == {"Classification: Yes", "Classification: No"}
     assert set(made.proposal_request(0, [], 0)[1]) <= {s.id for s in own}, "proposals come from the user's seeds alone"
-    assert steps(SEEDS, packaged).borrows == []
+    assert steps(SEEDS, packaged).remarks == []
 
 
 def test_a_seed_that_cannot_be_shown_is_no_example_but_still_proposes() -> None:
