@@ -17,6 +17,8 @@ from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.errors import ConfigError, EngineError, InputError
+from selfinstruct.generation.examples import Examples
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import encode_answer
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
@@ -450,7 +452,7 @@ SHOWN = [
 
 
 def ask(engine: Model, arm: Arm, config: Config, *asked: Question) -> list[Answer]:
-    return asyncio.run(answer(engine, arm, asked, EvaluationPlan.of(config, SHOWN)))
+    return asyncio.run(answer(engine, arm, asked, EvaluationPlan.of(config, Examples(tuple(SHOWN), load_frame()))))
 
 
 def test_few_shot_prompt_and_its_answer(config: Config) -> None:
@@ -464,13 +466,13 @@ def test_few_shot_prompt_and_its_answer(config: Config) -> None:
     )
     assert rows[1].prompt.endswith("Task: Name a river.\nExample 1\nInput: in Africa\nOutput:")
     assert rows[0].response == "Nile\nis long"
-    assert engine.history[0].stop == ("\nExample 2", "\nTask:")
+    assert engine.history[0].stop == ("\nExample 2", "\n\nTask:")
     assert engine.history[0].sampling.temperature == 0
     assert engine.history[0].sampling.max_tokens == config.evaluate.max_tokens
 
 
 def test_few_shot_shows_as_many_examples_as_fit(config: Config) -> None:
-    whole = len(encode_answer("Name a\nriver.", "", SHOWN).split())
+    whole = len(encode_answer("Name a\nriver.", "", SHOWN, load_frame()).split())
     engine = Model(says("Nile"), context_length=whole - 1 + config.evaluate.max_tokens)
     row = ask(engine, Arm("base-few-shot", "m", "few_shot"), config, question())[0]
     assert "Say hello." in row.prompt
