@@ -6,7 +6,8 @@ judge that always prefers the first answer gives only ties. A judgement without 
 it counts for neither side. Two answers that are identical are a tie without being judged.
 
 The tuned model's answers are judged against those of every other arm, on all sets but those that the generator wrote.
-Judgements are kept one by one, by what determines them: a judge that is interrupted is not paid twice.
+Judgements are kept one by one, by what determines them: a judge that is interrupted is not paid twice. One that
+failed is asked for again by the next evaluation.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ Verdict: 1
 Verdict: 2
 Verdict: tie"""
 
-_VERDICT = re.compile(r"^\W*verdict\W{1,8}(?:answer\s+)?(1|2|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+_VERDICT = re.compile(r"^[^\w\n]*verdict\W{1,8}(?:answer\s{1,8})?(1|2|tie)[^\w\n]*$", re.I | re.M)
 
 
 def encode(task: str, first: str, second: str, chat: bool) -> Prompt:
@@ -191,7 +192,8 @@ def judge(
         chosen = pairs(predictions[TUNED], predictions[arm], options.judge_limit)
         ballots[arm] = [ballot for pair in chosen for ballot in _ballots(pair, identity)]
         # Judgements of earlier versions are among the rows of the last evaluation alone.
-        kept |= {row.key: row for row in cache.read(JUDGEMENTS, arm)} | cache.kept(JUDGEMENTS, arm)
+        before = {row.key: row for row in cache.read(JUDGEMENTS, arm)} | cache.kept(JUDGEMENTS, arm)
+        kept |= {key: row for key, row in before.items() if _stands(row)}
     missing = [ballot for arm in others for ballot in ballots[arm] if ballot.asked and ballot.key not in kept]
     judged: dict[str, Judgement] = {}
     try:
@@ -209,6 +211,12 @@ def judge(
             rows[arm] = [row for row in known if row is not None]
             cache.keep(JUDGEMENTS, arm, {row.key: row for row in rows[arm] if row.asked})
     return rows
+
+
+def _stands(judgement: Judgement) -> bool:
+    """Return whether a judgement need not be asked for again: the judge has spoken, or can never be asked."""
+    failed = judgement.failed or ""
+    return failed in ("", "unparsable") or failed.startswith("prompt_too_long")
 
 
 def judge_identity(options: Evaluate) -> list[Any]:

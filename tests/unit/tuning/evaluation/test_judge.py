@@ -20,6 +20,7 @@ from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion
 from selfinstruct.run.folders import EvaluationDirectory
 from selfinstruct.run.scores import JudgeScores, PositionBias
+from tests.growth import assert_linear
 from tuning.evaluation.answer_cache import AnswerCache
 from tuning.evaluation.answers import Answer
 from tuning.evaluation.bootstrap import Resampling
@@ -147,6 +148,19 @@ def test_a_request_that_fails_is_kept_as_failed(plan: EvaluationPlan, cache: Ans
     assert made["base"][0].failed == "refused: too long"
 
 
+def test_what_failed_is_asked_again_by_the_next_evaluation(plan: EvaluationPlan, cache: AnswerCache) -> None:
+    """A refused judgement was kept for ever; what can never be asked is not asked again, so that no engine starts."""
+    judge(plan, cache, PREDICTIONS, Judges(lambda request: RequestFailed("refused", "busy")))
+    again = Judges(by(longer_wins))
+    assert score(judge(plan, cache, PREDICTIONS, again), RESAMPLING).pairs[0].failed == 0
+    assert again.asked == 16
+    other = but(plan, judge="org/other")
+    judge(other, cache, PREDICTIONS, Judges(lambda request: RequestFailed("prompt_too_long", "9 + 9 > 16")))
+    start = Judges(by(longer_wins))
+    assert score(judge(other, cache, PREDICTIONS, start), RESAMPLING).pairs[0].failed == 8
+    assert start.engines == []
+
+
 def test_the_same_answers_are_a_tie_without_being_asked(plan: EvaluationPlan, cache: AnswerCache) -> None:
     start = Judges(by(longer_wins))
     same = {"base": rows(lambda k: "word"), "tuned": rows(lambda k: "word" if k else "words")}
@@ -238,6 +252,12 @@ def test_the_prompt() -> None:
 )
 def test_parse(text: str, verdict: str | None) -> None:
     assert parse(text) == verdict
+
+
+@pytest.mark.parametrize("unit", ["---\n", "\n", "- ", "verdict: ", "Verdict: 1 or\n", "Verdict:\n\n", "answer "])
+@pytest.mark.parametrize("end", ["", "x", "\nVerdict: 2"])
+def test_parsing_a_verdict_takes_work_in_proportion_to_the_text(unit: str, end: str) -> None:
+    assert_linear(parse, unit, end=end)
 
 
 def test_what_the_judge_is_shown_is_parsed_back(plan: EvaluationPlan, cache: AnswerCache) -> None:
