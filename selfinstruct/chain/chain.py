@@ -23,6 +23,7 @@ from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, RE
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.anchored import anchored
+from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_given
 from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
 from selfinstruct.console import closing_table, console, stage
@@ -34,6 +35,7 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.generation.generate import warn_of_slow_start
 from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.report.page import write_report
+from selfinstruct.run import ownership
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
@@ -107,10 +109,13 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
     """Return the run's directory, once it is certain that `run_all` can run with these settings.
 
     Raises:
-        ConfigError: no directory is given, or `regenerate.model` does not fit the other settings or the run that is
-            there.
+        ConfigError: no directory is given, `overwrite` would remove what is no run's or what the new run reads, or
+            `regenerate.model` does not fit the other settings or the run that is there.
     """
     run = RunDirectory.at(config.output_dir)
+    if overwrite:
+        for directory in [run, *([run.generated] if config.regenerate.model is not None else [])]:
+            ownership.require_overwritable(directory, inputs(config))
     if config.regenerate.model is None:
         return run
     if config.regenerate.model == TUNED_MODEL:
@@ -380,11 +385,12 @@ def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> Sto
         state = run.state(live=True)
         target = max(state.target, config.num_instructions)
         console.print(f"continuing {run.path}: {len(state.pool)}/{target} accepted so far")
+    before = run.journal_stamp()
     try:
         generate(config, options)
     except StoppedError as error:
-        if not run.journal.exists():
-            raise
+        if not run.journal.exists() or (overwrite and run.journal_stamp() == before):
+            raise  # The new run has not begun; the one that is there is another.
         if not stop_rules.reason(run, run.state(live=True)):
             stop_rules.record(run, str(error))  # Its process was killed: it could not say so itself.
         return error

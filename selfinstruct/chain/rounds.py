@@ -17,8 +17,6 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +32,7 @@ from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
 from selfinstruct.config.anchored import anchored
+from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.console import console, stage
@@ -43,9 +42,10 @@ from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import refuse_other_run
 from selfinstruct.records import TRAIN
 from selfinstruct.report.rounds_page import write_report
-from selfinstruct.run import parents
+from selfinstruct.run import parents, rounds_ownership
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.lines import Saturated
+from selfinstruct.run.rounds_ownership import REWRITTEN_PARENTS
 from selfinstruct.run.rounds_record import (
     Round,
     Rounds,
@@ -56,10 +56,6 @@ from selfinstruct.run.scores import TUNED
 from selfinstruct.run.state import RunState
 from tuning.evaluation.bootstrap import Resampling
 from tuning.training.launch import tuned_from
-
-_ROUND = re.compile(r"round-\d{2,}(-generated)?")
-_REWRITTEN_PARENTS = "-earlier"
-"""Ending of the folder with a round's parent runs, their outputs rewritten. Directories made before are named so."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,10 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     resampling = Resampling.of(config.evaluate, config.seed)
     with output.locked():
         if overwrite and not RunDirectory(output.path).journal.exists():
-            _discard(output)
+            rounds_ownership.require_overwritable(output, inputs(config))
+            rounds_ownership.discard(output)
+        elif not output.rounds_path.exists():
+            rounds_ownership.require_free(output)
         rounds = _read_or_start(output, identity)
         jsonl.write_text(output.config_path, dump_yaml(config))
         while True:
@@ -143,7 +142,7 @@ def round_config(config: Config, output: RoundsDirectory, number: int) -> Config
         return config.model_copy(update={"output_dir": str(run)})
     before = [output.round(name_of(k)) for k in range(1, number)]
     style = before[0].header().resolved["style"]
-    rewritten = run.with_name(run.name + _REWRITTEN_PARENTS)
+    rewritten = run.with_name(run.name + REWRITTEN_PARENTS)
     base, revision = tuned_from(config.tune, config.model, config.revision)
     of_base = {"model": base} | ({"model_revision": revision} if revision is not None else {})
     parent_runs = [rewritten / past.path.name if _by_tuned(config.regenerate) else past.path for past in before]
@@ -341,19 +340,3 @@ def _identity(config: Config) -> dict[str, Any]:
     if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(parents.load_parents(config.parent_runs))
     return identity
-
-
-def _discard(output: RoundsDirectory) -> None:
-    """Remove the rounds and their records, and nothing else that may be in the directory."""
-    for path in (output.rounds_path, output.best, output.config_path, output.report):
-        path.unlink(missing_ok=True)
-    folders = [*output.path.glob(f"round-*{_REWRITTEN_PARENTS}/round-*"), *output.path.glob("round-*")]
-    for folder in [path for path in folders if path.is_dir() and _ROUND.fullmatch(path.name)]:
-        run = RunDirectory(folder)
-        with run.locked():
-            run.discard()
-        if all(path.name.startswith(".") for path in folder.iterdir()):
-            shutil.rmtree(folder)
-    for folder in output.path.glob(f"round-*{_REWRITTEN_PARENTS}"):
-        if not any(folder.iterdir()):
-            folder.rmdir()

@@ -75,7 +75,8 @@ def regenerate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        engine = with_recorded_context(RunDirectory.at(config.output_dir), rewriter, "regenerate")
+        new = RunDirectory.at(config.output_dir)
+        engine = rewriter if overwrite else with_recorded_context(new, rewriter, "regenerate")
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)

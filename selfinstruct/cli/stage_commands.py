@@ -79,7 +79,8 @@ def generate(
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
 
-        engine = with_recorded_context(RunDirectory.at(config.output_dir), config.engine)
+        run = RunDirectory.at(config.output_dir)
+        engine = config.engine if overwrite else with_recorded_context(run, config.engine)
         return await VLLMEngine.start(config.model, revision=config.revision, arguments=engine, verbose=verbose)
 
     left_free = Reserve.from_json(reserve) if reserve else None

@@ -11,6 +11,7 @@ from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.anchored import anchored
+from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
@@ -28,7 +29,7 @@ from selfinstruct.generation.session import difference, opened, recorded_identit
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
-from selfinstruct.run import parents
+from selfinstruct.run import ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
@@ -78,8 +79,9 @@ def generate(
     parent_runs = parents.load_parents(config.parent_runs)
     if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(parent_runs)
-    with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:
-        run.stopped.unlink(missing_ok=True)
+    with opened(run, identity, dump_yaml(config.kept()), inputs(config), overwrite=overwrite) as state:
+        if not overwrite:
+            run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:
             console.print(
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
@@ -149,11 +151,11 @@ async def _run(
         style = style_of(recorded, config.model, engine)
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
-        check_fit(steps)
-        for remark in steps.remarks:
-            console.print(remark)
+        _check(steps)
         resolved = {"style": style, "context_length": engine.context_length}
         header = Header(VERSION, identity, resolved, config.num_instructions)
+        if not state.begun:
+            ownership.discard(run)  # The run that is to be overwritten, if there is one.
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
@@ -181,6 +183,13 @@ async def _run(
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
+
+
+def _check(steps: Steps) -> None:
+    """Raise `ConfigError` if prompts cannot fit; say what is unusual about the seeds."""
+    check_fit(steps)
+    for remark in steps.remarks:
+        console.print(remark)
 
 
 async def _launched(

@@ -21,6 +21,7 @@ import msgspec
 from selfinstruct import records
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.anchored import anchored
+from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
@@ -36,7 +37,7 @@ from selfinstruct.generation.session import opened
 from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Completion, Instance, Instruction, Prompt, Style
-from selfinstruct.run import parents
+from selfinstruct.run import ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
 from selfinstruct.run.lines import (
@@ -85,7 +86,8 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     config = earlier_defaults.continuing(anchored(config), before.header.identity)
     arguments = engine_arguments(config.model, config.engine, config.regenerate)
     identity = {**before.header.identity, "regenerate": _identity(config.regenerate, arguments, before)}
-    with opened(run, identity, dump_yaml(config.kept()), overwrite=overwrite) as state:
+    reads = [*inputs(config), str(source)]
+    with opened(run, identity, dump_yaml(config.kept()), reads, overwrite=overwrite) as state:
         if state.begun and (state.pending() or state.proposals < before.proposals):
             _copy_lost_lines(RunDirectory(source), run, state)
         if not state.begun or state.outputs_left():
@@ -137,7 +139,12 @@ def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) 
 
 
 async def _rewrite(
-    config: Config, run: RunDirectory, state: RunState, header: Header, source: RunDirectory, start_engine: StartEngine
+    config: Config,
+    run: RunDirectory,
+    state: RunState,
+    header: Header,
+    source: RunDirectory,
+    start_engine: StartEngine,
 ) -> None:
     console.print(f"starting the engine with model {config.regenerate.model!r}")
     supervisor = supervised(
@@ -154,6 +161,7 @@ async def _rewrite(
         resolved = {"context_length": engine.context_length, "style": style}
         if not state.begun:
             header = msgspec.structs.replace(header, resolved={**header.resolved, "regenerate": resolved})
+            ownership.discard(run)  # The run that is to be overwritten, if there is one.
             _copy_journal(source, run, header, state)
             jsonl.write_text(run.config_path, dump_yaml(config.kept()))
         elif state.header.resolved["regenerate"] != resolved:

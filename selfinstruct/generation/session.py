@@ -12,6 +12,7 @@ from selfinstruct.console import console
 from selfinstruct.engines import processes
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
+from selfinstruct.run import ownership
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import set_torn_tail_aside
 from selfinstruct.run.state import RunState
@@ -19,26 +20,35 @@ from selfinstruct.signals import leave, on_signals
 
 
 @contextlib.contextmanager
-def opened(run: RunDirectory, identity: dict[str, Any], settings: str, *, overwrite: bool) -> Iterator[RunState]:
+def opened(
+    run: RunDirectory, identity: dict[str, Any], settings: str, reads: Sequence[str], *, overwrite: bool
+) -> Iterator[RunState]:
     """Lock a run directory that is empty or holds the run of this identity; yield the state of its journal.
+
+    A run that is to be overwritten stays until the new one begins: the caller discards it when its engine has started.
 
     Args:
         run: the directory.
         identity: the run's, as in its header.
         settings: the YAML text of the configuration; written where there is a run.
-        overwrite: discard the run that is there.
+        reads: what the run reads; it must not be overwritten.
+        overwrite: begin a new run, whatever run is there.
 
     Raises:
-        ConfigError: it holds another run.
+        ConfigError: it holds another run, or files that are no run's and that a run would write over.
     """
     with on_signals(leave), run.locked():
         end_leftovers(run)
         if overwrite:
-            run.discard()
+            ownership.require_overwritable(run, reads)
+            yield RunState()
+            return
         state = recover(run)
         if state.begun:
             refuse_other_run(run.path, state.header.identity, identity)
             jsonl.write_text(run.config_path, settings)
+        else:
+            ownership.require_free(run)
         yield state
 
 

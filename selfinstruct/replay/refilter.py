@@ -37,7 +37,7 @@ from selfinstruct.generation.parsing import ParsedInstance, ProposedText, parse_
 from selfinstruct.generation.steps import Method, Steps, decide_instances
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction
-from selfinstruct.run import lines, parents
+from selfinstruct.run import lines, ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_raw_lines
 from selfinstruct.run.lines import (
@@ -160,7 +160,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
 
     Raises:
         InputError: no run, a damaged journal, a regenerated run, or seeds that have changed.
-        ConfigError: `output` already holds a run.
+        ConfigError: `output` already holds a run, or files that a run would write over.
         RunLockedError: another process writes `output`.
     """
     source, new = RunDirectory(run_dir), RunDirectory(output)
@@ -175,6 +175,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
     style = header.resolved["style"]
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents)
     with new.locked():
+        ownership.require_free(new)
         redecision = _Redecision(source, steps, config.saturation)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:

@@ -235,7 +235,7 @@ class _Walk:
         if number == 1:
             raise InputError(
                 f"the journal's first line, which says what the run is, is damaged: {error}. It cannot be repaired: "
-                "restore the journal from a copy, or start from scratch with `selfinstruct generate --overwrite`"
+                "restore the journal from a copy, or start from scratch in another directory"
             )
         self.damaged.append(DamagedLine(number, offset, size, str(error)))
         self.damage_since_stop = True

@@ -7,7 +7,6 @@ An attribute is a path. If a method reads the file, the name of the attribute en
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +72,10 @@ class RunDirectory(LockedDirectory):
                 f"{self.path} is not a run directory: it has no {self.journal.name}; start one with "
                 "`selfinstruct generate`"
             )
+
+    def journal_stamp(self) -> tuple[int, int] | None:
+        """Return what changes whenever the journal is written; None if there is no journal."""
+        return (self.journal.stat().st_size, self.journal.stat().st_mtime_ns) if self.journal.exists() else None
 
     def state(self, *, live: bool = False) -> RunState:
         """Return the state that the journal records.
@@ -148,15 +151,6 @@ class RunDirectory(LockedDirectory):
         while (copy := self.path / f"{self.journal.name}.damaged-{number}").exists():
             number += 1
         return copy
-
-    def discard(self) -> None:
-        """Remove the files of the run. Other files in the directory stay."""
-        files = (self.journal, self.torn, *self.damaged_copies(), self.metrics_path, self.config_path)
-        for path in (*files, self.report, self.schedule, self.stopped, self.engine):
-            path.unlink(missing_ok=True)
-        stages = (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation)
-        for folder in (*(stage.path for stage in stages), self.probe):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _number(copy: Path) -> int:

@@ -94,8 +94,13 @@ def find_start(
         resume_from: TRL's `resume_from_checkpoint`: a checkpoint's folder; true and None mean the last one.
 
     Raises:
-        ConfigError: `resume_from` is not a checkpoint.
+        ConfigError: `resume_from` is not a checkpoint, or the folder holds a model that no tuning wrote.
     """
+    if output.holds_model and not output.record_path.exists():
+        raise ConfigError(
+            f"tune: {output.path} holds a model that no tuning wrote, and the tuned model would replace it; "
+            "move it away, or tune into another folder"
+        )
     record = stored_record(output)
     same = record is not None and record.identity == wanted and not overwrite
     if same and record is not None and record.state == "finished":

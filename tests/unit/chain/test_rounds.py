@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,7 @@ class Fake:
         model = RunDirectory.at(config.output_dir).model.path
         jsonl.write_json(model / "config.json", {"tuned": config.tune.model or config.model})
         (model / "model.safetensors").write_text("weights")
+        jsonl.write_json(model / "training.json", {})
 
     def _evaluate(self, run: RunDirectory) -> None:
         good = self.quality.get(run.path.name, 0.5)
@@ -438,6 +440,22 @@ def test_overwrite_starts_anew_and_leaves_foreign_files_alone(config: Config, tm
         ["best", "config.yaml", "notes.txt", "report.html", "round-01", "round-02", "round-old", "rounds.json"]
     )
     assert [path.name for path in (out / "round-02").iterdir() if not path.name.startswith(".")] == ["notes.txt"]
+
+
+def test_overwrite_refuses_what_is_no_rounds_or_what_the_new_rounds_read(config: Config, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("config.yaml", "report.html", "round-01/model/config.json"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("- mine")
+    for overwrite in (True, False):
+        with pytest.raises(ConfigError, match="holds no rounds, but rounds would write over"):
+            iterate(config, Fake().chain(), overwrite=overwrite)
+    assert (out / "round-01/model/config.json").read_text() == (out / "config.yaml").read_text() == "- mine"
+    shutil.rmtree(out)
+    iterate(config, Fake().chain())
+    with pytest.raises(ConfigError, match="model, which the new run reads"):
+        iterate(but(config, model=str(out / "best/model")), Fake().chain(), overwrite=True)
+    assert (out / "best/model/model.safetensors").exists() and (out / "rounds.json").exists()
 
 
 def test_a_round_that_is_gone_is_missed(config: Config, tmp_path: Path) -> None:

@@ -101,6 +101,38 @@ def test_a_finished_run_starts_no_engine_and_changes_no_line(make_config: Any, t
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_folder_that_holds_no_run_is_left_as_it_is(make_config: Any, tmp_path: Path, overwrite: bool) -> None:
+    mine = [tmp_path / "run" / name for name in ("config.yaml", "dataset/train.jsonl", "model/model.safetensors")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("- mine")
+    with pytest.raises(ConfigError, match=r"would write over .*: config\.yaml, dataset, model"):
+        run_scripted(make_config(), overwrite=overwrite)
+    assert all(path.read_text() == "- mine" for path in mine)
+    assert not (tmp_path / "run/journal.jsonl").exists()
+
+
+def test_a_run_is_overwritten_only_when_the_new_engine_has_started(make_config: Any, tmp_path: Path) -> None:
+    async def start() -> Engine:
+        raise EngineError("no GPU is free")
+
+    run_scripted(make_config(num_instructions=5))
+    before = (tmp_path / "run/journal.jsonl").read_bytes()
+    with pytest.raises(EngineError, match="no GPU is free"):
+        generate(make_config(num_instructions=7, seed=3), start, overwrite=True)
+    assert (tmp_path / "run/journal.jsonl").read_bytes() == before
+    assert run_scripted(make_config(num_instructions=5)).complete
+
+
+def test_a_run_is_not_overwritten_by_one_that_reads_it(make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config(num_instructions=5))
+    before = (tmp_path / "run/journal.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="run, which the new run reads"):
+        run_scripted(make_config(parent_runs=[str(tmp_path / "run")]), overwrite=True)
+    assert (tmp_path / "run/journal.jsonl").read_bytes() == before
+
+
 def test_overwrite_starts_anew_and_leaves_foreign_files_alone(make_config: Any, tmp_path: Path) -> None:
     run_scripted(make_config(num_instructions=5))
     run = tmp_path / "run"

@@ -200,22 +200,6 @@ def test_copies_of_a_damaged_journal_are_numbered(run: RunDirectory) -> None:
     assert [path.name.rpartition("-")[2] for path in run.damaged_copies()] == ["1", "2", "10"]
 
 
-def test_a_run_is_discarded_and_nothing_else(run: RunDirectory) -> None:
-    run.next_damaged_copy().touch()
-    written = (run.torn, run.report, run.schedule, run.stopped, run.engine)
-    for path in (*written, run.path / "notes.txt", run.path / "journal.jsonl2"):
-        path.touch()
-    for folder in (run.model, run.seeds_dataset, run.seeds_model, run.evaluation, run.probe_dataset):
-        (folder.path / "below").mkdir(parents=True)
-    (run.path / "mine").mkdir()
-    beside = run.generated.path
-    beside.mkdir()
-    run.discard()
-    assert sorted(path.name for path in run.path.iterdir()) == ["journal.jsonl2", "mine", "notes.txt"]
-    assert beside.exists()
-    run.discard()
-
-
 def test_best_links_to_the_last_round_named(rounds: RoundsDirectory) -> None:
     (rounds.path / ".best.new").symlink_to("left-by-a-killed-process")
     for name in ("round-01", "round-02"):
