@@ -20,12 +20,13 @@ from selfinstruct import clock as deadline
 from selfinstruct.chain import tuning_time
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
+from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.anchored import anchored
 from selfinstruct.config.inputs import inputs
-from selfinstruct.config.load import dump_given
-from selfinstruct.config.schema import TUNED_MODEL, Config, Tune
+from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model
@@ -43,7 +44,6 @@ from selfinstruct.run.scores import TUNED
 from selfinstruct.run.training_record import TrainingRecord
 from selfinstruct.signals import changing_nothing
 from selfinstruct.text import duration
-from tuning.training import checkpoints
 from tuning.training.launch import tune_command, tuned_from
 
 _PROGRAM = [sys.executable, "-m", "selfinstruct"]
@@ -160,7 +160,7 @@ def generate(config: Config, options: Sequence[str] = ()) -> None:
         SelfInstructError: it failed.
     """
     command = [*_PROGRAM, "generate", "--as-stage", "--config", "-", *options]
-    run_stage(command, "generate", standard_input=dump_given(config))
+    run_stage(command, "generate", standard_input=dump_yaml(config, given_only=True))
 
 
 def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None:
@@ -176,7 +176,7 @@ def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None
     """
     command = [*_PROGRAM, "regenerate", str(source), "--as-stage", "--config", "-"]
     command += ["--output-dir", str(config.output_dir), *_overwrite(overwrite)]
-    run_stage(command, "regenerate", standard_input=dump_given(config))
+    run_stage(command, "regenerate", standard_input=dump_yaml(config, given_only=True))
 
 
 def export(config: Config) -> ExportCounts:
@@ -229,7 +229,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
 
     options, baseline = config.tune, config.evaluate.seeds_baseline
     if plan is not None and not command_of(run.dataset, run.model, options)[1].is_set():
-        fitted = _tuning_in_time(
+        fitted = tuning_in_time(
             options, run.model, plan, baseline, lambda tune: command_of(run.dataset, run.model, tune)[1]
         )
         if fitted is None:
@@ -273,8 +273,13 @@ def evaluate(
     _write_card(run)
 
 
-def score_saved(run: RunDirectory, config: Config) -> None:
+def score_saved(run: RunDirectory, options: Evaluate, seed: int) -> None:
     """Score the saved answers again, in this process: no engine starts.
+
+    Args:
+        run: the run directory.
+        options: the section `evaluate`.
+        seed: of the bootstrap.
 
     Raises:
         InputError: there are no answers, or a file is damaged.
@@ -283,7 +288,7 @@ def score_saved(run: RunDirectory, config: Config) -> None:
     from tuning.evaluation.show import show_scores
 
     with changing_nothing():
-        show_scores(evaluation.score_saved(config, run))
+        show_scores(evaluation.score_saved(run, options, seed))
     _write_card(run)
 
 
@@ -419,52 +424,12 @@ def _require_rows(counts: ExportCounts, min_rows: int, stopped: StoppedError) ->
     console.print(f"generation stopped early; going on with its {rows} training rows")
 
 
-def _tuning_in_time(
-    tune: Tune, model: ModelDirectory, plan: DeadlinePlan, baseline: bool, mark: Callable[[Tune], DoneMark]
-) -> tuple[Tune, bool] | None:
-    """Return the options of a tuning that ends in time, and whether the baseline does; None: not even one step does.
-
-    Steps that an earlier start of the same command chose are kept if they still fit: else the steps that are trained
-    already would be lost.
-
-    Args:
-        tune: options of the whole tuning.
-        model: folder of the tuned model, with its checkpoints.
-        plan: of the run.
-        baseline: whether a baseline is wanted.
-        mark: returns the mark of a tuning with these options.
-    """
-
-    def with_steps(steps: int) -> Tune:
-        return _with_steps(tune, steps)
-
-    fitted = plan.fit()
-    steps = fitted.max_steps
-    before = plan.steps_before(lambda n: mark(with_steps(n)).key)
-    if steps is not None and before is not None:
-        checkpoint = checkpoints.last_complete(model.checkpoints)
-        done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-        if before - done <= steps or (mark(with_steps(before)).is_set() and steps <= before):
-            steps = before
-    if baseline and not fitted.baseline:
-        plan.note(NO_BASELINE)
-    if steps is None:
-        return tune, fitted.baseline
-    plan.cut_tuning(steps, fitted.full_steps, mark(with_steps(steps)).key)
-    console.print(f"tune: {plan.cut[-1]}")
-    return (with_steps(steps), fitted.baseline) if steps else None
-
-
-def _with_steps(tune: Tune, steps: int) -> Tune:
-    return tune.model_copy(update={"max_steps": steps})
-
-
 def _limit_steps(tune: Tune, rows: int, trained: TrainingRecord) -> Tune:
     """Return the options of a baseline on this many rows that takes at most the steps of the tuned model.
 
     Otherwise the model with more rows would be trained longer, and the comparison would measure that.
     """
-    return tune if rows <= trained.rows.trained_on else _with_steps(tune, trained.steps)
+    return tune if rows <= trained.rows.trained_on else with_steps(tune, trained.steps)
 
 
 def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:

@@ -183,7 +183,8 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     rewrites = config.regenerate.model is not None and not _by_tuned(config.regenerate)
     generated = run.generated if rewrites else run
     stage(f"{title}: generate")
-    state = _generate(this.model_copy(update={"output_dir": str(generated.path)}), chain)
+    into = this.model_copy(update={"output_dir": str(generated.path)})
+    state = _generate(generated, partial(chain.generate, into))
     if number > 1 and not any(state.instances.values()):
         return None
     if rewrites:
@@ -224,11 +225,10 @@ def _rewrite_parents(config: Config, output: RoundsDirectory, this: Config, titl
         )
 
 
-def _generate(config: Config, chain: Chain) -> RunState:
+def _generate(run: RunDirectory, generate: Callable[[], Any]) -> RunState:
     """Grow a round to its target. A saturated one is accepted as it is: the next model may find more."""
-    run = RunDirectory.at(config.output_dir)
     try:
-        chain.generate(config)
+        generate()
     except StoppedError as stopped:
         state = run.state() if run.journal.exists() else RunState()
         if not isinstance(state.stopped, Saturated) or state.pending():

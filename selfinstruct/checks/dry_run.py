@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.checks import speed
-from selfinstruct.checks.estimate import ACCEPTED_SHARE, Estimate, trained_tokens
+from selfinstruct.checks.estimate import ACCEPTED_SHARE, trained_tokens
 from selfinstruct.checks.model_fit import room
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Tune
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism
 from selfinstruct.hardware import Gpu, Hardware, free_disk
@@ -38,7 +38,9 @@ def text(config: Config, findings: Findings) -> str:
     if not prompts:
         why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
-    parts += [_comment(_plan(config.engine, findings)), _comment(_expectations(config, findings))]
+    times = _times(config.num_instructions, config.engine, config.max_in_flight, config.tune, findings)
+    expectations = _expectations(config.num_instructions, config.output_dir, findings, times)
+    parts += [_comment(_plan(config.engine, findings)), _comment(expectations)]
     return "\n".join(part for part in parts if part)
 
 
@@ -60,47 +62,53 @@ def _plan(engine: Mapping[str, Any], findings: Findings) -> Iterator[str]:
         yield f"  tuning       {findings.tuning.reason or findings.tuning.method}"
 
 
-def _expectations(config: Config, findings: Findings) -> Iterator[str]:
-    """Yield what the run takes."""
+def _expectations(
+    num_instructions: int, output_dir: str | None, findings: Findings, times: Iterable[str]
+) -> Iterator[str]:
+    """Yield what the run takes, with the lines about time among it."""
     expected = findings.estimate
     if expected is None:
         return
-    wanted = f"{config.num_instructions:,}"
+    wanted = f"{num_instructions:,}"
     yield f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:"
     yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
     known = bool(expected.prompt_tokens)
     read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache" if known else "those of prompts unknown"
     yield f"  tokens       {expected.completion_tokens:,} written, {read}"
-    yield from _times(config, findings, expected)
+    yield from times
     parts = {"journal": expected.journal_bytes, "dataset": expected.dataset_bytes, "tuning": expected.model_bytes}
     disk = ", ".join(f"{name} {size_text(size)}" for name, size in parts.items() if size)
-    free = f"; free {size_text(free_disk(Path(config.output_dir)))}" if config.output_dir else ""
+    free = f"; free {size_text(free_disk(Path(output_dir)))}" if output_dir else ""
     yield f"  disk         {size_text(expected.disk_bytes)}: {disk}{free}"
 
 
-def _times(config: Config, findings: Findings, expected: Estimate) -> Iterator[str]:
+def _times(
+    num_instructions: int, engine: Mapping[str, Any], max_in_flight: int | None, tune: Tune, findings: Findings
+) -> Iterator[str]:
     """Yield the speed, and the time that follows from it."""
-    facts, hardware = findings.facts, findings.hardware
+    facts, hardware, expected = findings.facts, findings.hardware, findings.estimate
+    if expected is None:
+        return
     if facts is None or not facts.weight_bytes:
         yield "  time         unknown: the size of the model is not known here"
         return
     gpu = min(hardware.gpus, key=lambda gpu: gpu.total, default=None)
     if gpu is not None:
-        if room(facts, config.engine, hardware) <= 0:
+        if room(facts, engine, hardware) <= 0:
             yield "  time         unknown: the model does not fit into these GPUs"
             return
-        used = _used(config.engine, facts, hardware)
-        written = speed.tokens_per_s(facts, expected.request, gpu, used, config.max_in_flight)
+        used = _used(engine, facts, hardware)
+        written = speed.tokens_per_s(facts, expected.request, gpu, used, max_in_flight)
         why = "from the GPU's data sheet" if speed.known(gpu) else "of an unknown GPU, which counts as slow"
     else:
         written, why = speed.cpu_tokens_per_s(facts.weight_bytes), "from the demo model on two cores"
     yield f"  speed        {written.low:,.0f} to {written.high:,.0f} tokens/s written: a rough range, {why}"
     tokens = expected.completion_tokens
     times = f"{_span(tokens / written.high, tokens / written.low)} of generation"
-    if findings.tuning is not None and gpu is not None and config.tune.model is None:
-        trained = trained_tokens(config.num_instructions, config.tune.arguments)
+    if findings.tuning is not None and gpu is not None and tune.model is None:
+        trained = trained_tokens(num_instructions, tune.arguments)
         adapter = findings.tuning.method != "full"
-        processes, _ = processes_of(config.tune, len(hardware.gpus))
+        processes, _ = processes_of(tune, len(hardware.gpus))
         training = speed.tuning_s(facts, trained, gpu, num_gpus=processes, adapter=adapter)
         times += f", {_span(training.low, training.high)} of training"
     yield f"  time         {times}; starts and the evaluation add minutes"

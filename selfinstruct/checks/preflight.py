@@ -68,7 +68,8 @@ class Findings:
         try:
             yield
         except SelfInstructError as error:
-            self.problems.append(error)
+            if str(error) not in map(str, self.problems):  # Two checks may meet the same fault.
+                self.problems.append(error)
 
     def require(self) -> None:
         """Raise an error if there is a problem; the message holds all of them.
@@ -102,7 +103,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         tuner = None
         with findings.noting():
             if tuned:  # It takes the longest, and runs beside the others.
-                tuner = stack.enter_context(tuning_preview.started(config, findings.hardware.gpus))
+                preview = tuning_preview.started(config.tune, config.model, config.revision, findings.hardware.gpus)
+                tuner = stack.enter_context(preview)
         with findings.noting():
             _check_output(RunDirectory.at(config.output_dir))
         tasks: list[SeedTask] = []

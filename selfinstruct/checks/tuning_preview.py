@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Tune
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Gpu
 from tuning.training.launch import processes_of, tune_command
@@ -35,26 +35,28 @@ class TuningPreview:
 
 
 @contextlib.contextmanager
-def started(config: Config, gpus: tuple[Gpu, ...]) -> Iterator[subprocess.Popen[str]]:
+def started(tune: Tune, model: str, revision: str | None, gpus: tuple[Gpu, ...]) -> Iterator[subprocess.Popen[str]]:
     """Start a process in which TRL reads the tuner's arguments: whatever it keeps of a GPU ends with it.
 
     Args:
-        config: the configuration.
+        tune: options of the tuning.
+        model: the generator.
+        revision: of the generator.
         gpus: that the tuning will have.
 
     Raises:
         ConfigError: an argument that the run itself decides, or a model that does not exist.
     """
     command = tune_command(
-        config.tune,
-        model=config.model,
-        revision=config.revision,
+        tune,
+        model=model,
+        revision=revision,
         dataset_dir=Path("dataset"),
         output_dir=Path("model"),
         num_processes=1,
     )
     arguments = command[command.index("tuning.sft") + 1 :]
-    processes, shared = processes_of(config.tune, len(gpus))
+    processes, shared = processes_of(tune, len(gpus))
     facts = {"memory": min(gpu.total for gpu in gpus), "processes": processes, "shared": shared} if gpus else None
     process = subprocess.Popen(
         [sys.executable, "-m", "tuning.training.preview", json.dumps(facts), *arguments],

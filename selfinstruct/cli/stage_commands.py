@@ -180,7 +180,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
         raise click.UsageError("--score-only scores the saved answers again; leave out --model")
     with kept_config(run, "evaluate", options, unset) as config:
         if score_only:
-            chain.score_saved(RunDirectory(run), config)
+            chain.score_saved(RunDirectory(run), config.evaluate, config.seed)
         else:
             chain.evaluate(RunDirectory(run), models, settings=dump_yaml(config.kept()))
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")

@@ -204,15 +204,12 @@ def _line_of(text: str, keys: Sequence[str]) -> int:
     return line
 
 
-def dump_yaml(config: Config) -> str:
-    """Return the whole configuration as YAML, which `load_config` reads back to an equal one."""
-    return _yaml(config.model_dump(mode="json"))
+def dump_yaml(config: Config, *, given_only: bool = False) -> str:
+    """Return the configuration as YAML, which `load_config` reads back to an equal one.
 
-
-def dump_given(config: Config) -> str:
-    """Return as YAML the options that were given; whoever reads it still knows which of them were left out."""
-    return _yaml(config.model_dump(mode="json", exclude_unset=True))
-
-
-def _yaml(values: dict[str, Any]) -> str:
+    Args:
+        config: the configuration.
+        given_only: leave out the options that were left out; whoever reads it still knows which these are.
+    """
+    values = config.model_dump(mode="json", exclude_unset=given_only)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

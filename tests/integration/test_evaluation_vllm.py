@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.load import load_config
 from selfinstruct.packaged import model_path
 from selfinstruct.run.directory import RunDirectory
 from tuning.evaluation.evaluation import score_saved
@@ -186,7 +185,8 @@ def test_a_second_run_starts_no_engine(run: Path) -> None:
 
 def test_scoring_alone_comes_to_the_same(run: Path) -> None:
     before = (run / "evaluation" / "scores.json").read_bytes()
-    score_saved(load_config(run / "config.yaml", {}), RunDirectory(run))
+    saved = RunDirectory(run).config()
+    score_saved(RunDirectory(run), saved.evaluate, saved.seed)
     assert (run / "evaluation" / "scores.json").read_bytes() == before
 
 

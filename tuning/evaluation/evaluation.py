@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Evaluate
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
@@ -94,17 +94,22 @@ def evaluate(
     if judged:
         rows = replace(rows, judgements=judge.judge(plan, cache, rows.predictions, start_judge))
     rows.write(cache)
-    return _write_scores(config, run, arms, rows)
+    return _write_scores(run, options, config.seed, arms, rows)
 
 
 def _in_order(by_arm: Mapping[str, Mapping[str, R]]) -> dict[str, list[R]]:
     return {arm: list(rows.values()) for arm, rows in by_arm.items()}
 
 
-def score_saved(config: Config, run: RunDirectory) -> Scores:
+def score_saved(run: RunDirectory, options: Evaluate, seed: int) -> Scores:
     """Score the kept rows, whatever they were made from; write and return the scores.
 
     No engine, no model and no task file is needed.
+
+    Args:
+        run: the run directory.
+        options: the section `evaluate`.
+        seed: of the bootstrap.
 
     Raises:
         InputError: there are no predictions, or a file is broken.
@@ -123,12 +128,12 @@ def score_saved(config: Config, run: RunDirectory) -> Scores:
         model = before[name].model if name in before else ""
         arms.append(Arm(name, model, "few_shot" if few_shot else "zero_shot"))
     rows = EvaluationRows.read(cache, names)
-    return _write_scores(config, run, arms, rows)
+    return _write_scores(run, options, seed, arms, rows)
 
 
-def _write_scores(config: Config, run: RunDirectory, arms: Sequence[Arm], rows: EvaluationRows) -> Scores:
+def _write_scores(run: RunDirectory, options: Evaluate, seed: int, arms: Sequence[Arm], rows: EvaluationRows) -> Scores:
     leaks = leakage.find(run, arms, rows.predictions)
-    scores = score(arms, rows, config.evaluate, config.seed, leaks)
+    scores = score(arms, rows, options, seed, leaks)
     jsonl.write_json(run.evaluation.scores_path, msgspec.to_builtins(scores))
     return scores
 

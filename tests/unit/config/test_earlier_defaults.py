@@ -12,7 +12,7 @@ import pytest
 
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.earlier_defaults import EARLIER_DEFAULTS, completed, continuing
-from selfinstruct.config.load import STANDARD_INPUT, dump_given, load_config
+from selfinstruct.config.load import STANDARD_INPUT, dump_yaml, load_config
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
 from tests.conftest import journal_lines, run_scripted
@@ -107,7 +107,7 @@ def test_a_section_that_the_run_does_not_have_stays_missing(monkeypatch: pytest.
 
 def test_a_stage_still_knows_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.model_validate({"window": 7, "filters": {"min_words": 3}, "tune": {"packing": True}})
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(dump_given(config).encode())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(dump_yaml(config, given_only=True).encode())))
     read = load_config(STANDARD_INPUT, {})
     assert read == config
     assert read.model_fields_set == {"window", "filters", "tune"} and read.filters.model_fields_set == {"min_words"}

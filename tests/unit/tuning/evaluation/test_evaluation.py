@@ -145,7 +145,7 @@ def test_tasks_that_an_arm_was_trained_on_are_no_part_of_its_comparisons(
         "Left out: 2 tasks of mine that the tuned model was trained on, or on one very close."
     )
     assert scores.arms["tuned"].sets["mine"].n_tasks == 8, "its scores are as they are"
-    assert score_saved(config, run) == scores
+    assert score_saved(run, config.evaluate, config.seed) == scores
 
 
 def test_the_record_of_a_further_model_says_what_it_was_trained_on(
@@ -273,17 +273,17 @@ def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
     tasks.unlink()
     shutil.rmtree(run.model.path)
     shutil.rmtree(run.dataset.path)
-    assert score_saved(config, run) == first
-    assert score_saved(changed(config, confidence=0.5), run).settings["confidence"] == 0.5
+    assert score_saved(run, config.evaluate, config.seed) == first
+    assert score_saved(run, changed(config, confidence=0.5).evaluate, config.seed).settings["confidence"] == 0.5
     (run.evaluation.scores_path).unlink()
-    alone = score_saved(config, run)
+    alone = score_saved(run, config.evaluate, config.seed)
     assert alone.verdict == first.verdict
     assert list(alone.arms) == ["base", "base-few-shot", "tuned", "other"]
 
 
 def test_scoring_alone_without_predictions(config: Config, run: RunDirectory) -> None:
     with pytest.raises(InputError, match="holds no predictions to score; run `selfinstruct evaluate"):
-        score_saved(config, run)
+        score_saved(run, config.evaluate, config.seed)
 
 
 def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) -> None:

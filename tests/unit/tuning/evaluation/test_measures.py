@@ -116,7 +116,7 @@ def test_consistency_is_kept_and_scored_alone(config: Config, run: RunDirectory)
     again = Starter()
     assert evaluate(options, run, start=again) == first
     assert again.models == []
-    assert score_saved(options, run).arms == first.arms
+    assert score_saved(run, options.evaluate, options.seed).arms == first.arms
     other = Starter()
     evaluate(changed(config, consistency=True, num_samples=2), run, start=other)
     assert all("/" in r.key.partition("mine/")[2] for _, engine in other.started for r in engine.history), (
@@ -294,7 +294,7 @@ def test_ifeval_of_arms(config: Config, run: RunDirectory, constraints: Path, mo
     assert base.prompt_strict == 0
     rows = kept(run, "ifeval", "tuned")
     assert [row["strict"] for row in rows] == [[True, True], [True], [True]]
-    assert score_saved(config, run).arms["tuned"].ifeval == tuned
+    assert score_saved(run, config.evaluate, config.seed).arms["tuned"].ifeval == tuned
     assert kept(run, "predictions", "tuned")[0]["set"] == "mine", "it is no set of the verdict's"
     assert "ifeval" not in scores.verdict
 
@@ -405,7 +405,7 @@ def test_lm_eval_runs_once_for_each_model(
     data.write_text('{"other": 1}\n')
     evaluate(options, run, start=Starter())
     assert asked == ["base", "tuned"] * 2, "the data of a local task is part of what was measured"
-    assert score_saved(options, run).arms["tuned"].lm_eval == tuned
+    assert score_saved(run, options.evaluate, options.seed).arms["tuned"].lm_eval == tuned
 
 
 def test_lm_evals_own_vllm_has_the_environment_of_ours(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
