@@ -38,6 +38,8 @@ def text(config: Config, findings: Findings) -> str:
     if not prompts:
         why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
+    if findings.steps is not None:
+        parts.append(_comment(f"note: {visible(remark)}" for remark in findings.steps.remarks))
     times = _times(config.num_instructions, config.engine, config.max_in_flight, config.tune, findings)
     expectations = _expectations(config.num_instructions, config.output_dir, findings, times)
     parts += [_comment(_plan(config.engine, findings)), _comment(expectations)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from selfinstruct import packaged
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON
+from selfinstruct.config.schema import PromptLanguage
 
 
 @cli.group()
@@ -20,7 +22,14 @@ def seeds() -> None:
 
 @seeds.command("check")
 @click.argument("file", metavar="FILE")
-def seeds_check(file: str) -> None:
+@click.option(
+    "--prompt-language",
+    type=click.Choice(get_args(PromptLanguage)),
+    default="en",
+    show_default=True,
+    help="Language of the words of the prompts that will show them.",
+)
+def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
     """Check a seed file.
 
     Lists all problems at once; with any, the exit code is 4.
@@ -32,10 +41,11 @@ def seeds_check(file: str) -> None:
     """
     from selfinstruct.checks import seed_lint
     from selfinstruct.formats import seed_tasks
+    from selfinstruct.generation.frame import load_frame
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    for remark in seed_lint.advice(tasks):
+    for remark in seed_lint.advice(tasks, load_frame(prompt_language)):
         click.echo(f"note: {remark}")
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)

@@ -199,7 +199,7 @@ def test_packaged_tasks_pass_the_heuristics_and_can_be_shown() -> None:
         check = heuristics(Filters(), [t.instruction for t in tasks])
         assert {t.id: check(t.instruction) for t in tasks if check(t.instruction)} == {}
         assert [t.id for t in tasks if not can_be_shown(t, load_frame())] == []
-        assert seed_lint.advice(tasks) == []
+        assert seed_lint.advice(tasks, load_frame()) == []
 
 
 def test_inputs_have_many_shapes() -> None:
