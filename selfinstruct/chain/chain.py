@@ -30,6 +30,7 @@ from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model
+from selfinstruct.engines.serving import serve_command
 from selfinstruct.errors import ConfigError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
@@ -469,6 +470,6 @@ def _show_summary(run: RunDirectory, seconds: float, cut: Sequence[str]) -> None
         ("time", duration(seconds)),
     ]
     # The card of an adapter says how it is served.
-    following = f"selfinstruct chat {run.path}" if run.model.is_adapter else f"vllm serve {run.model.path}"
+    following = f"selfinstruct chat {run.path}" if run.model.is_adapter else serve_command(run.model.path)
     title = f"{run.path} is complete" + (", but generation stopped before its target" if why else "")
     closing_table(title, rows, following)

@@ -85,7 +85,7 @@ class Sampling(Section):
     max_tokens: int = Field(512, ge=1, description="Longest answer, in tokens.")
     sampling_seed: bool = Field(
         False,
-        description="Seed every request, so that sampling can be repeated; slower.",
+        description="Seed every request, so that sampling is repeated as far as the engine computes alike; slower.",
     )
 
 
@@ -378,7 +378,12 @@ class Config(Section):
     num_instructions: int = Field(
         1000, ge=1, description="Instructions to accept; a finished run can be given a higher number."
     )
-    seed: int = Field(42, ge=0, description="Seed of all random choices of the run.")
+    seed: int = Field(
+        42,
+        ge=0,
+        description="Seed of the program's own random choices: examples in prompts, order, resamples. What a model "
+        "samples differs from run to run all the same, unless `sampling_seed` is set for each kind of request.",
+    )
     prompting: Prompting = Field(
         "auto",
         description="Prompt by text completion or with the chat template; auto: chat if the model has learnt one.",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import assert_never
 
 from selfinstruct.config.schema import DEMO_MODEL, Config
+from selfinstruct.engines.serving import serve_command
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
@@ -348,8 +349,10 @@ def _next_commands(
         commands.append(NextCommand("tune a model on it", f"selfinstruct tune {path}"))
     if not evaluated:
         commands.append(NextCommand("measure whether it helped", f"selfinstruct evaluate {path}"))
-    if tuned:
-        commands.append(NextCommand("serve the tuned model", f"vllm serve {shlex.quote(str(run.model.path))}"))
+    if tuned and run.model.is_adapter:  # Its card says how it is served.
+        commands.append(NextCommand("talk to the tuned model", f"selfinstruct chat {path}"))
+    elif tuned:
+        commands.append(NextCommand("serve the tuned model", serve_command(run.model.path)))
     if state.complete and not state.header.regenerates:
         commands.append(NextCommand("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
     if is_demo:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfinstruct.engines.serving import serve_command
 from selfinstruct.formats import jsonl
 from selfinstruct.records import UNSEEN
 from selfinstruct.report.page import environment
@@ -39,7 +39,7 @@ def render(output: RoundsDirectory, rounds: Rounds) -> str:
             rounds=rounds,
             sets=_sets(rounds),
             held_out_set=UNSEEN,
-            serve=f"vllm serve {shlex.quote(str(best))}" if best else "",
+            serve=serve_command(best) if best else "",
         ).strip()
         + "\n"
     )

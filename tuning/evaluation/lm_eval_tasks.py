@@ -24,6 +24,7 @@ from msgspec import Struct
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
 from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model, with_weights
+from selfinstruct.engines.serving import is_named_vllm
 from selfinstruct.engines.vllm import prepare_environment
 from selfinstruct.errors import ConfigError, SelfInstructError
 from selfinstruct.run.scores import TaskMetric
@@ -149,7 +150,7 @@ def arguments(arm: Arm, engine: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
-    on_vllm = gpu and _has_vllm()
+    on_vllm = gpu and is_named_vllm()
     name = resolve_model(arm.model)
     adapter = adapter_arguments(name)
     weights, revision = with_weights(name, arm.revision)
@@ -169,14 +170,6 @@ def arguments(arm: Arm, engine: Mapping[str, Any]) -> dict[str, Any]:
         model |= {"max_length": engine["max_model_len"]} if "max_model_len" in engine else {}
         model |= {"trust_remote_code": True} if engine.get("trust_remote_code") else {}
     return {"model": "vllm" if on_vllm else "hf", "device": "cuda" if gpu else "cpu", "model_args": model}
-
-
-def _has_vllm() -> bool:
-    try:
-        importlib.metadata.version("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def run_lm_eval(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:

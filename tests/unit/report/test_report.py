@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import text
+from selfinstruct.engines.serving import serve_command
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.report import plots
@@ -96,7 +97,7 @@ def test_a_complete_run(make_config: Any) -> None:
     assert "in 2 sessions" in words
     assert "Judged in pairs" in words and "tuned on the generated data against base, few-shot, eval_tasks" in words
     assert "evaluation/judgements-base.jsonl" in words
-    assert f"vllm serve {run / 'model'}" in words
+    assert serve_command(run / "model") in words
     assert "yet" not in words.partition("Limits")[0].replace("not seen yet", "")
 
 
