@@ -12,6 +12,9 @@ EXIT_CODE_FILE = "_SELFINSTRUCT_EXIT_CODE_FILE"
 """File into which a stage writes its exit code and its error, which the chain then says. accelerate, which starts some
 stages, makes 1 of every code."""
 
+LOCKS = "_SELFINSTRUCT_LOCKS"
+"""Descriptors, separated by commas, of the locks of run directories that a stage shares with its chain."""
+
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
 """Set by `--debug`. Stages that run as separate processes inherit it."""
 

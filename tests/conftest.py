@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -164,6 +166,15 @@ def run_scripted(config: Config, engine: Engine | None = None, **options: Any) -
         return engine if engine is not None else ScriptedEngine(script)
 
     return generate(config, start, **options)
+
+
+@contextlib.contextmanager
+def held_by_another(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory as another process does: by a descriptor that this program knows nothing of."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def replayed(lines: Iterable[dict[str, Any]]) -> RunState:

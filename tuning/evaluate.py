@@ -37,7 +37,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             f"{run.path} is not a run directory: it has no {run.config_path.name}; give one with --config FILE"
         )
     config = load_config(options.config or run.config_path, {})
-    show_scores(evaluate(config, run, options.model))
+    with run.locked():
+        show_scores(evaluate(config, run, options.model))
 
 
 if __name__ == "__main__":

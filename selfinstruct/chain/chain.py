@@ -68,6 +68,11 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     """
     config = anchored(config)
     run = check_settings(config, overwrite=overwrite)
+    with run.locked():
+        _run_stages(config, run, overwrite, clock)
+
+
+def _run_stages(config: Config, run: RunDirectory, overwrite: bool, clock: Clock) -> None:
     regenerates = config.regenerate.model is not None
     names = ["generate", *(["regenerate"] if regenerates else []), "export", "tune", "evaluate", "report"]
     titles = iter([f"{number}/{len(names)} {name}" for number, name in enumerate(names, 1)])
@@ -110,13 +115,15 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
     """Return the run's directory, once it is certain that `run_all` can run with these settings.
 
     Raises:
-        ConfigError: no directory is given, `overwrite` would remove what is no run's or what the new run reads, or
+        ConfigError: no directory is given, a run would write over what is no run's, or over what the new run reads, or
             `regenerate.model` does not fit the other settings or the run that is there.
     """
     run = RunDirectory.at(config.output_dir)
-    if overwrite:
-        for directory in [run, *([run.generated] if config.regenerate.model is not None else [])]:
+    for directory in [run, *([run.generated] if config.regenerate.model is not None else [])]:
+        if overwrite:
             ownership.require_overwritable(directory, inputs(config))
+        elif not directory.journal.exists():
+            ownership.require_free(directory)
     if config.regenerate.model is None:
         return run
     if config.regenerate.model == TUNED_MODEL:
@@ -303,7 +310,9 @@ def _write_card(run: RunDirectory) -> None:
 
 def report(run: RunDirectory) -> Path:
     """Write `report.html`."""
-    path = write_report(run.path)
+    run.require_journal()
+    with run.locked():
+        path = write_report(run.path)
     console.print(f"report: {path}")
     return path
 
@@ -360,14 +369,13 @@ def _plan(config: Config, run: RunDirectory, clock: Clock) -> DeadlinePlan | Non
 
     def measure() -> tuning_time.Probe:
         console.print(f"tune: measuring its speed, {tuning_time.PROBE_STEPS} steps on the seeds")
-        with run.locked():  # Nobody else uses the folder.
-            try:
-                shutil.rmtree(run.probe, ignore_errors=True)
-                exports.export_seeds(config.seeds, run.probe_dataset)
-                run_stage(command, "the probe of tuning")
-                return tuning_time.read_probe(run.probe_model, config.tune, run.probe_dataset)
-            finally:
-                shutil.rmtree(run.probe, ignore_errors=True)
+        try:
+            shutil.rmtree(run.probe, ignore_errors=True)
+            exports.export_seeds(config.seeds, run.probe_dataset)
+            run_stage(command, "the probe of tuning")
+            return tuning_time.read_probe(run.probe_model, config.tune, run.probe_dataset)
+        finally:
+            shutil.rmtree(run.probe, ignore_errors=True)
 
     plan.measure_once(command, measure)
     return plan

@@ -115,7 +115,8 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
             if rounds.ended:
                 break
             number = len(rounds.rounds) + 1
-            made = _make_round(config, output, number, chain)
+            with output.round(name_of(number)).locked():
+                made = _make_round(config, output, number, chain)
             if made is None:
                 rounds = replace(rounds, ended=f"round {number} found nothing new")
                 write_rounds(output.rounds_path, rounds)

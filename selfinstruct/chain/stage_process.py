@@ -16,6 +16,7 @@ from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedE
 from selfinstruct.formats import jsonl
 from selfinstruct.parent_death import end_with_parent
 from selfinstruct.run.folders import ModelDirectory
+from selfinstruct.run.lock import locks_for_stage
 from selfinstruct.signals import on_signals
 
 _GRACE_S = 30.0
@@ -47,6 +48,7 @@ def run_stage(
     exit_code_file = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
+    locks, about_locks = locks_for_stage()
 
     def pass_on(number: int) -> None:
         received.append(number)
@@ -59,7 +61,8 @@ def run_stage(
             stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
             process_group=0,
             preexec_fn=lambda: end_with_parent(this_process, signal.SIGTERM),
-            env=os.environ | {EXIT_CODE_FILE: str(exit_code_file)},
+            pass_fds=locks,
+            env=os.environ | {EXIT_CODE_FILE: str(exit_code_file)} | about_locks,
             text=True,
         )
         for number in received:  # It came before there was a process to pass it on to.

@@ -92,7 +92,7 @@ def kept_config(
 ) -> Iterator[Config]:
     """Yield a run's configuration, overridden by the command line; keep it for the next commands if this one succeeds.
 
-    Say which options of the section were kept from earlier commands.
+    Nobody else writes the run meanwhile. Say which options of the section were kept from earlier commands.
 
     Args:
         run: the run directory.
@@ -104,6 +104,7 @@ def kept_config(
     Raises:
         InputError: it is not a run directory, or has no configuration.
         ConfigError: an option is wrong.
+        RunLockedError: another process writes the run.
     """
     from selfinstruct.console import console
     from selfinstruct.formats import jsonl
@@ -111,17 +112,18 @@ def kept_config(
 
     directory = RunDirectory(run)
     directory.require_journal()
-    before = getattr(directory.config(), section)
-    dropped = kept.named(before, unset)
-    overrides = {"output_dir": str(run)} | (passed_on or {})
-    named_now = [name.rpartition(".")[2] for name in (given(parameters) | overrides)]
-    if options := kept.changed(before, but={*dropped, *named_now}):
-        console.print(f"kept in {directory.config_path}: {' '.join(options)}; --unset NAME drops one", markup=False)
-    names = [f"{section}.{option}" for option in dropped]
-    config = resolve_config(directory.config_path, parameters, overrides, names)
-    config = earlier_defaults.continuing(anchored(config), directory.header().identity)
-    yield config
-    jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
+    with directory.locked():
+        before = getattr(directory.config(), section)
+        dropped = kept.named(before, unset)
+        overrides = {"output_dir": str(run)} | (passed_on or {})
+        named_now = [name.rpartition(".")[2] for name in (given(parameters) | overrides)]
+        if options := kept.changed(before, but={*dropped, *named_now}):
+            console.print(f"kept in {directory.config_path}: {' '.join(options)}; --unset NAME drops one", markup=False)
+        names = [f"{section}.{option}" for option in dropped]
+        config = resolve_config(directory.config_path, parameters, overrides, names)
+        config = earlier_defaults.continuing(anchored(config), directory.header().identity)
+        yield config
+        jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
 
 
 def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:

@@ -158,10 +158,10 @@ def _regenerate(state: RunState) -> Regeneration | None:
 def _generate(state: RunState, going: bool) -> Stage:
     if state.complete:
         return Stage(True)
-    if going:
-        return Stage(False, "going on")
     if state.stopped is not None and len(state.pool) < state.target:
         return Stage(False, stop_rules.note(state.stopped))
+    if going:
+        return Stage(False, "going on")
     return Stage(False, "interrupted: the same command continues it")
 
 

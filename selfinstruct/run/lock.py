@@ -1,8 +1,9 @@
-"""The lock of a directory to which only one process at a time may write."""
+"""The lock of a directory to which only one process at a time may write, with the stages that it starts."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
-
+from selfinstruct.environment import LOCKS
 from selfinstruct.errors import ConfigError, RunLockedError
 from selfinstruct.formats import jsonl
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process has taken."""
 
 
 class LockedDirectory:
@@ -44,25 +47,39 @@ class LockedDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the lock inside the block. Create the directory if it is missing.
 
-        The operating system locks an open file, so the lock ends when the process ends in any way.
+        The operating system locks an open file, so the lock ends when the process ends in any way. A block inside
+        another one of the same directory, also in a stage that this process starts, shares its lock.
 
         Raises:
             RunLockedError: another process holds the lock; the message names its pid and host.
         """
         jsonl.make_directory(self.path)
-        lock = FileLock(self._lock)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunLockedError(
-                f"{self.path} is being written by {self._owner_text()}; wait for it or stop it"
-            ) from error
+            if _is_held(handle):
+                yield
+                return
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunLockedError(
+                    f"{self.path} is being written by {self._owner_text()}; wait for it or stop it"
+                ) from error
+            with self._owned(handle):
+                yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _owned(self, handle: int) -> Iterator[None]:
+        _held.add(handle)
         try:
             jsonl.write_json(self.owner, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
             self.owner.unlink(missing_ok=True)
-            lock.release()
+            _held.discard(handle)
+            fcntl.flock(handle, fcntl.LOCK_UN)  # Also for a process that lingers with a copy of the descriptor.
 
     def _owner_text(self) -> str:
         try:
@@ -70,3 +87,32 @@ class LockedDirectory:
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
+
+
+def locks_for_stage() -> tuple[tuple[int, ...], dict[str, str]]:
+    """Return the descriptors of the locks held here and the environment that tells a stage about them.
+
+    A stage that has the descriptors keeps the locks until it has ended, also if this process is killed before.
+    """
+    return tuple(sorted(_held)), {LOCKS: ",".join(map(str, sorted(_held)))}
+
+
+def _is_held(handle: int) -> bool:
+    """Return whether this process, or the one that started it as a stage, already holds the lock of this file."""
+    return any(_same_file(handle, other) for other in [*_held, *_inherited()])
+
+
+def _inherited() -> Iterator[int]:
+    for word in os.environ.get(LOCKS, "").split(","):
+        if word.isdecimal():
+            yield int(word)
+
+
+def _same_file(handle: int, other: int) -> bool:
+    try:
+        if not os.path.samestat(os.fstat(handle), os.fstat(other)):
+            return False
+        os.set_inheritable(other, False)  # An engine that lingers must not keep the lock.
+    except OSError:  # No such descriptor here: a process further down has only the environment.
+        return False
+    return True

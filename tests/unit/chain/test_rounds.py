@@ -33,7 +33,7 @@ from selfinstruct.records import SPLITS, Completion
 from selfinstruct.report.rounds_page import render
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.rounds_record import read_rounds
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import held_by_another, journal_lines, run_scripted, script
 from tuning.training import launch
 from tuning.training.launch import tuned_from
 
@@ -548,5 +548,5 @@ def test_another_process_is_kept_out(config: Config, tmp_path: Path) -> None:
     from selfinstruct.errors import RunLockedError
 
     run_scripted(but(config, output_dir=str(tmp_path / "other"), num_instructions=3))
-    with RunDirectory(tmp_path / "out").locked(), pytest.raises(RunLockedError):
+    with held_by_another(tmp_path / "out"), pytest.raises(RunLockedError):
         iterate(config, Fake().chain())

@@ -17,6 +17,7 @@ import pytest
 from selfinstruct.chain import stage_process
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 
 CHILD = """
@@ -253,3 +254,58 @@ def test_a_mark_is_of_its_inputs_as_they_were_before_the_work(tmp_path: Path, da
     dataset[0].write_text("changed meanwhile")
     mark.set()
     assert not DoneMark(ModelDirectory(output), dataset, []).is_set()
+
+
+STAGE = """
+import sys, time
+from pathlib import Path
+from selfinstruct.run.directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    Path(sys.argv[2]).write_text("ready")
+    time.sleep(float(sys.argv[3]))
+"""
+
+
+def test_a_stage_shares_the_lock_of_its_chain(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with run.locked():
+        run_stage(child(STAGE, str(run.path), str(tmp_path / "log"), "0"), "generate")
+        other = subprocess.run(
+            child(STAGE, str(run.path), str(tmp_path / "other"), "0"), capture_output=True, check=False
+        )
+        assert b"RunLockedError" in other.stderr
+        assert run.owner.exists()
+    assert (tmp_path / "log").exists() and not (tmp_path / "other").exists()
+    with run.locked():
+        pass
+
+
+def test_a_stage_keeps_the_lock_when_its_chain_is_killed(tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    ignores = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    chain = child(
+        "import sys; from pathlib import Path\n"
+        "from selfinstruct.chain.stage_process import run_stage\n"
+        "from selfinstruct.run.directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[2])).locked(): run_stage([sys.executable, '-c', *sys.argv[1:]], 'tune')",
+        ignores + STAGE,
+        str(run),
+        str(log),
+        "60",
+    )
+    process = subprocess.Popen(chain)
+    stage = None
+    try:
+        wait_for_line(log)
+        (stage,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait()
+        with pytest.raises(RunLockedError), RunDirectory(run).locked():
+            pass
+    finally:
+        process.kill()
+        if stage is not None:
+            stage.kill()
+            psutil.wait_procs([stage])
+    with RunDirectory(run).locked():
+        pass

@@ -18,11 +18,12 @@ from click.testing import CliRunner, Result
 
 from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
+from selfinstruct.config.load import dump_yaml
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted
 from selfinstruct.records import Completion
-from tests.conftest import run_scripted, script
+from tests.conftest import held_by_another, run_scripted, script
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
 from selfinstruct.cli import cli
+from selfinstruct.config.load import dump_yaml
 for command in [], ["generate"], ["tune"], ["run"], ["chat"]:
     cli.main([*command, "--help"], standalone_mode=False)
 heavy = "torch vllm transformers trl datasets numba matplotlib peft accelerate ray rouge_score rapidfuzz rich numpy"
@@ -378,6 +380,42 @@ def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
     finally:
         holder.kill()
         holder.communicate()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run config.yaml",
+        "generate --output-dir run",
+        "generate --output-dir run --overwrite",
+        "export run --include-seeds",
+        "tune run --max-steps 3",
+        "evaluate run --confidence 0.9",
+        "evaluate run --score-only",
+        "report run",
+        "repair run",
+        "refilter other -o run/held",
+        "regenerate other --model m -o run",
+        "iterate config.yaml --output-dir rounds",
+    ],
+)
+def test_every_command_that_writes_a_run_waits_for_its_writer(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripted: dict[str, Any], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", lambda *_, **__: Findings())
+    for name in ("run", "other"):
+        config = make_config(num_instructions=3, output_dir=str(tmp_path / name))
+        run_scripted(config)
+    (tmp_path / "config.yaml").write_text(dump_yaml(config.model_copy(update={"output_dir": "run"})))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with (
+        held_by_another(tmp_path / "run"),
+        held_by_another(tmp_path / "run/held"),
+        held_by_another(tmp_path / "rounds"),
+    ):
+        assert "is being written by another process" in fails(5, *command.split())
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
 def test_a_configuration_on_stdin_is_no_sign_of_a_stage(

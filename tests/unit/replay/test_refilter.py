@@ -35,7 +35,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
-from tests.conftest import SYLLABLES, examples, journal_lines, run_scripted, script
+from tests.conftest import SYLLABLES, examples, held_by_another, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
 
@@ -315,7 +315,7 @@ def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_fil
         refilter(run, run, filters)
     with pytest.raises(InputError, match="not a run directory"):
         refilter(tmp_path, tmp_path / "new", filters)
-    with RunDirectory(tmp_path / "held").locked(), pytest.raises(RunLockedError):
+    with held_by_another(tmp_path / "held"), pytest.raises(RunLockedError):
         refilter(run, tmp_path / "held", filters)
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)

@@ -19,10 +19,9 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, StoppedError
 from selfinstruct.records import Completion
 from selfinstruct.replay.repair import DroppedLines, LineCounts, Lost, render, repair
-from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
-from tests.conftest import examples, journal_lines, run_scripted, script
+from tests.conftest import examples, held_by_another, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
@@ -277,7 +276,7 @@ def test_copies_are_never_overwritten_and_go_with_the_run(run: Path, make_config
 
 
 def test_a_run_in_use_is_left_alone(run: Path) -> None:
-    with RunDirectory(run).locked(), pytest.raises(RunLockedError):
+    with held_by_another(run), pytest.raises(RunLockedError):
         repair(run)
     with pytest.raises(InputError, match="not a run directory"):
         repair(run.parent)

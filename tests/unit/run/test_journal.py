@@ -22,7 +22,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import VERSION, Interruption, Line
 from selfinstruct.run.metrics import MetricsWriter
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import held_by_another, journal_lines, run_scripted, script
 
 LINES: list[Line] = [Interruption(0, text) for text in ("plain", "Größe 写诗 🦉", "a\u2028b\x85c\x00d")]
 
@@ -297,7 +297,7 @@ def test_a_directory_is_locked_once_and_names_its_owner(run: RunDirectory) -> No
 
 def test_generate_refuses_a_locked_directory_at_once(make_config: Any, run: RunDirectory) -> None:
     engine = ScriptedEngine(script)
-    with run.locked(), pytest.raises(RunLockedError):
+    with held_by_another(run.path), pytest.raises(RunLockedError):
         run_scripted(make_config(), engine)
     assert not engine.history and not run.journal.exists()
 
