@@ -2,7 +2,8 @@
 
 A base model often brings the template of its family, which it never learnt: Qwen's base models end a text with
 `<|endoftext|>`, and their template ends a turn with `<|im_end|>`. Such a template does not count as the model's own.
-Some templates leave the model to think before it answers; they can be made to go straight to the answer.
+Some templates leave the model to think before it answers; they can be made to go straight to the answer. Others refuse
+a conversation without a system message; they get one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from selfinstruct.engines.control_tokens import special_ids
+from selfinstruct.errors import ConfigError
 from selfinstruct.records import Message
 
 _QUESTION = {"role": "user", "content": "Name a mineral."}
 _WORD = "quartzite"
 """An answer that no template contains."""
 _ANSWER = {"role": "assistant", "content": _WORD}
+_SYSTEM = "You are a helpful assistant."
 _MISTRAL = re.compile("Mistral|Mixtral|Ministral|Pixtral|Voxtral")
 _OPEN_THINKING = re.compile(r"<(think|thinking|reasoning)>\s*\Z")
 
@@ -126,6 +129,44 @@ def turn_end(tokenizer: Any, template: str | None = None) -> int | None:
     return None
 
 
+def settle(tokenizer: Any) -> None:
+    """Leave a tokenizer with one template, which takes a conversation without a system message.
+
+    Of several, that is the one for conversations without tools. Where it refuses to go without a system message, it
+    gets a general one.
+
+    Args:
+        tokenizer: of transformers; changed in place.
+    """
+    if isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.chat_template.get("default")
+    template = tokenizer.chat_template
+    if not template or _rendered(tokenizer, [_QUESTION], None, add_generation_prompt=True):
+        return
+    system = "{'role': 'system', 'content': " + repr(_SYSTEM) + "}"
+    with_system = (
+        "{%- if messages[0]['role'] != 'system' -%}{%- set messages = [" + system + "] + messages -%}{%- endif -%}"
+    )
+    if _rendered(tokenizer, [_QUESTION], with_system + template, add_generation_prompt=True):
+        tokenizer.chat_template = with_system + template
+
+
+def keeping_text(tokenizer: Any, eos_token: str) -> str:
+    """Return the tokenizer's template, changed where it would write another text once the end token is renamed.
+
+    Args:
+        tokenizer: of transformers.
+        eos_token: its new end token; the template goes on writing the present one.
+    """
+    template, before = str(tokenizer.chat_template), tokenizer.eos_token
+    messages = [_QUESTION, _ANSWER, _QUESTION]
+    if before in (None, eos_token) or _rendered(tokenizer, messages, template) == _rendered(
+        tokenizer, messages, template, eos_token=eos_token
+    ):
+        return template
+    return "{%- set eos_token = " + repr(before) + " -%}" + template
+
+
 def answer_opening(tokenizer: Any, template: str | None = None) -> str:
     """Return the text that follows the template's generation prompt where an answer follows at once.
 
@@ -169,10 +210,39 @@ def render(
         messages: the conversation.
         template: used instead of the tokenizer's own.
         add_generation_prompt: end in what comes before an answer.
+
+    Raises:
+        ConfigError: the template refuses the conversation.
     """
     # Thinking would use up the answer's tokens before it begins. Templates without this option ignore it.
-    options = {"add_generation_prompt": add_generation_prompt, "enable_thinking": False}
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **options))
+    return apply(tokenizer, messages, template, add_generation_prompt=add_generation_prompt, enable_thinking=False)
+
+
+def apply(
+    tokenizer: Any, messages: list[Message], template: str | None = None, *, add_generation_prompt: bool, **options: Any
+) -> str:
+    """Return a conversation as text, as the template writes it.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        messages: the conversation.
+        template: used instead of the tokenizer's own.
+        add_generation_prompt: end in what comes before an answer.
+        options: of the template.
+
+    Raises:
+        ConfigError: the template refuses the conversation.
+    """
+    options["add_generation_prompt"] = add_generation_prompt
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **options))
+    except Exception as error:  # A template is a program: it raises Python's own errors too, 1/0 for example.
+        roles = ", ".join(message["role"] for message in messages)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"the chat template of {tokenizer.name_or_path!r} refuses a conversation ({roles:.80}): {reason:.300}; "
+            "tune with another one (--prompt_format default), or generate by --prompting completion"
+        ) from error
 
 
 def _rendered(tokenizer: Any, messages: list[Message], template: str | None, **options: Any) -> str:
@@ -180,8 +250,8 @@ def _rendered(tokenizer: Any, messages: list[Message], template: str | None, **o
     options = {"add_generation_prompt": False, "enable_thinking": False} | options
     used = {name: value for name, value in options.items() if value is not None}
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **used))
-    except Exception:  # noqa: BLE001 - a template is a program: it raises Python's own errors too, 1/0 for example.
+        return apply(tokenizer, messages, template, **used)
+    except ConfigError:
         return ""
 
 

@@ -29,6 +29,7 @@ class TokenizedPrompts:
     """
 
     def __init__(self, tokenizer: Any, context_length: int, generation_config: Mapping[str, Any]) -> None:
+        chat_templates.settle(tokenizer)
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.end_token_ids = chat_templates.end_token_ids(tokenizer, generation_config)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.engines.control_tokens import ControlTokens
-from selfinstruct.errors import InputError
+from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import conversations, jsonl
 from selfinstruct.formats.conversations import Conversation
-from selfinstruct.records import SPLITS, TRAIN
+from selfinstruct.records import SPLITS, TRAIN, Message
 from selfinstruct.run.folders import DatasetDirectory
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class TokenizedRow:
         lost_prompt: number of tokens at the end of the prompt that are missing from `input_ids`, because the template
             or the tokenizer writes them differently before an answer. More than 0 means that the model is asked with
             another prompt than it was tuned with.
+        lost_answer: the template leaves out or changes a part of the answer that is more than white space.
     """
 
     id: str
     input_ids: list[int]
     labels: list[int]
     lost_prompt: int = 0
+    lost_answer: bool = False
 
     @property
     def num_trained(self) -> int:
@@ -111,21 +114,24 @@ def tokenize(
     conversations = [
         [*prompt, *control_tokens.broken(row.completion)] for row, prompt in zip(rows, prompts, strict=True)
     ]
-    asked = tokenizer.apply_chat_template(prompts, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(conversations, tokenize=False, chat_template=assistant_template)
+    asked = [_rendered(*pair, tokenizer, None) for pair in zip(rows, prompts, strict=True)]
+    whole = [_rendered(*pair, tokenizer, assistant_template) for pair in zip(rows, conversations, strict=True)]
     prompt_ids, ids = control_tokens.encode_all(asked), control_tokens.encode_all(whole)
     masks: Sequence[Sequence[int] | None] = [None] * len(rows)
     if assistant_template is not None:
         marked = _assistant_masks(rows, tokenizer, assistant_template)
         masks = [control_tokens.spread(*pair) for pair in zip(whole, marked, strict=True)]
     tokenized = []
-    for row, prompt, sequence, mask in zip(rows, prompt_ids, ids, masks, strict=True):
+    for row, prompt, sequence, mask, conversation, text in zip(
+        rows, prompt_ids, ids, masks, conversations, whole, strict=True
+    ):
         start = _common_prefix(prompt, sequence)
         trained = [position >= start or not completion_only for position in range(len(sequence))]
         if mask is not None:
             trained = [a and bool(b) for a, b in zip(trained, mask, strict=True)]
         labels = [token if counts else IGNORE_INDEX for token, counts in zip(sequence, trained, strict=True)]
-        tokenized.append(TokenizedRow(row.id, sequence, labels, lost_prompt=len(prompt) - start))
+        lost = _loses_answer(conversation[len(row.prompt) :], text)
+        tokenized.append(TokenizedRow(row.id, sequence, labels, lost_prompt=len(prompt) - start, lost_answer=lost))
     return tokenized
 
 
@@ -134,6 +140,20 @@ def to_dataset(rows: Sequence[TokenizedRow]) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
+
+
+def _rendered(row: Conversation, messages: list[Message], tokenizer: Any, template: str | None) -> str:
+    try:
+        asks = len(messages) == len(row.prompt)
+        return chat_templates.apply(tokenizer, messages, template, add_generation_prompt=asks)
+    except ConfigError as error:
+        raise ConfigError(f"row {row.id}: {error}") from error
+
+
+def _loses_answer(completion: Sequence[Message], text: str) -> bool:
+    """Return whether a rendered text lacks an answer of the completion. White space may differ: it is trimmed."""
+    written = "".join(text.split())
+    return any("".join(m["content"].split()) not in written for m in completion if m["role"] == "assistant")
 
 
 def _assistant_masks(rows: Sequence[Conversation], tokenizer: Any, template: str) -> list[list[int]]:

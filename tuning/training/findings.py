@@ -368,12 +368,24 @@ def _prompt(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Findin
     )
 
 
+def _answer(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Finding]:
+    return of_rows(
+        "answer_differs",
+        [row for row in rows if row.lost_answer],
+        lambda n: (
+            f"in {n} rows the chat template changes the answer or leaves out a part of it (thinking, for example): "
+            "the model is not trained on what the dataset holds; --prompt_format default writes all of it"
+        ),
+    )
+
+
 _ROW_CHECKS: tuple[Callable[[Sequence[TokenizedRow], SequenceLimits], list[Finding]], ...] = (
     _masked,
     _end,
     _inner_end,
     _length,
     _prompt,
+    _answer,
 )
 
 

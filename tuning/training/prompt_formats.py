@@ -64,6 +64,7 @@ def prepare(
         )
     if path is not None:
         tokenizer.chat_template = template_at(path)
+    chat_templates.settle(tokenizer)
     if prompt_format == "model" and not tokenizer.chat_template:
         raise ConfigError(
             "--prompt_format model: the model has no chat template of its own; use `default`, `alpaca` or `plain`"
@@ -81,7 +82,9 @@ def prepare(
     else:
         tokenizer.chat_template = chat_templates.answering_at_once(tokenizer)
         if end_token is None and (written := chat_templates.turn_end(tokenizer)) is not None:
-            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(written)
+            ends_with = tokenizer.convert_ids_to_tokens(written)
+            tokenizer.chat_template = chat_templates.keeping_text(tokenizer, ends_with)
+            tokenizer.eos_token = ends_with
     if tokenizer.eos_token is None:
         raise ConfigError("the tokenizer names no end token, so an answer could not end; name one: --eos_token TOKEN")
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:

@@ -38,6 +38,8 @@ class Words:
 
     chat_template = None
     eos_token_id = 0
+    all_special_ids: tuple[int, ...] = ()
+    added_tokens_decoder: dict[int, Any] = {}  # noqa: RUF012 - transformers' own form
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> Any:
         return namedtuple("Encoded", "input_ids")(list(range(len(text.split()))))

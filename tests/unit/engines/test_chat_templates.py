@@ -94,6 +94,53 @@ def test_a_template_that_writes_no_end_or_cannot_be_used_is_not_the_models_own(t
     assert (engine.brings_chat_template, engine.has_chat_template) == (True, False)
 
 
+CHATML = (
+    "{%- for m in messages -%}{{- m.role + ': ' + m.content + '<|im_end|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+)
+
+
+@pytest.mark.parametrize(
+    "refusing",
+    [
+        "{%- if messages[0].role != 'system' -%}{{ raise_exception('a system message first') }}{%- endif -%}",
+        "{%- set unused = messages[0].content.nothing.at_all if messages[0].role != 'system' -%}",
+    ],
+)
+def test_a_template_that_needs_a_system_message_gets_one(refusing: str, tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = refusing + CHATML
+    engine = TokenizedPrompts(tokenizer, 4096, {})
+    assert engine.has_chat_template, "it ends a turn as the model ends a text"
+    assert chat_templates.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    asked = "system: You are a helpful assistant.<|im_end|>user: Is it red?<|im_end|>assistant: "
+    assert engine.render([QUESTION]) == asked
+    own = {"role": "system", "content": "Be brief."}
+    assert engine.render([own, QUESTION]).startswith("system: Be brief.<|im_end|>user: ")
+
+
+def test_of_several_templates_the_one_without_tools_is_used(tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = {"default": CHATML, "tool_use": "{{ 1/0 }}"}
+    assert TokenizedPrompts(tokenizer, 4096, {}).render([QUESTION]) == "user: Is it red?<|im_end|>assistant: "
+    assert chat_templates.answering_at_once(tokenizer) == CHATML
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no\\n  way') }}", "{{ 1/0 }}", "{{ messages.pop() }}", "{% for %}", "{{ [] + 5 }}"],
+)
+def test_a_template_that_raises_is_a_fault_of_the_configuration(template: str, tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = template
+    tokenizer.name_or_path = "./mine"
+    with pytest.raises(
+        ConfigError, match=r"'./mine' refuses a conversation \(user\): \w+: .*--prompt_format default"
+    ) as caught:
+        TokenizedPrompts(tokenizer, 4096, {}).render([QUESTION])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_template_that_always_thinks_is_saved_without_thinking(tmp_path: Path) -> None:
     tokenizer = prompts("qwen3-thinking", tmp_path).tokenizer
     asked = tokenizer.apply_chat_template([QUESTION], tokenize=False, add_generation_prompt=True)

@@ -72,6 +72,8 @@ def finished(reason: str) -> Any:
 class PlayedTokenizer:
     chat_template = None
     eos_token_id = 0
+    all_special_ids: tuple[int, ...] = ()
+    added_tokens_decoder: dict[int, Any] = {}  # noqa: RUF012 - transformers' own form
 
     def __call__(self, text: str, add_special_tokens: bool) -> Any:
         return types.SimpleNamespace(input_ids=[0] * len(text.split()))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from selfinstruct.errors import InputError
+from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats.conversations import Conversation
 from tests import tiny_model
 from tuning.training import data, prompt_formats
@@ -127,6 +127,27 @@ def test_a_control_token_in_a_text_is_trained_as_plain_text(tokenizer, marked):
         rows_of(("Q?", "a</s>b")), tokenizer, assistant_template=template, allow_control_tokens=True
     )
     assert allowed.labels.count(tokenizer.eos_token_id) == 2
+
+
+def test_a_template_that_drops_thinking_from_answers_is_noticed(tokenizer):
+    thinking = ("Q?", "<think>\nHm.\n</think>\n\nA.")
+    (row,) = data.tokenize(rows_of(thinking), tokenizer)
+    assert not row.lost_answer
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m['role'] + ': ' + m['content'].split('</think>')[-1].strip() + eos_token -}}"
+        "{%- endfor -%}{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+    )
+    row, other = data.tokenize(rows_of(thinking, ("Q?", " A. ")), tokenizer)
+    assert tokenizer.decode(trained(row)) == "A.</s>"
+    assert (row.lost_answer, other.lost_answer) == (True, False)
+
+
+def test_a_template_that_refuses_a_row_is_a_fault_of_the_configuration(tokenizer):
+    tokenizer.chat_template = "{%- for m in messages -%}{{- m['content'] / 2 -}}{%- endfor -%}"
+    with pytest.raises(
+        ConfigError, match=r"^row \S+: the chat template of .* refuses a conversation \(user\): TypeError"
+    ):
+        data.tokenize(rows_of(("Q?", "A.")), tokenizer)
 
 
 def test_to_dataset_holds_ids_and_labels(tokenizer):

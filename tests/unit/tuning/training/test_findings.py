@@ -21,10 +21,10 @@ LIMITS = SequenceLimits(END, "</s>", max_length=10)
 
 
 def token_row(
-    name: str = "a", prompt: int = 4, answer: int = 3, *, end: bool = True, lost_prompt: int = 0
+    name: str = "a", prompt: int = 4, answer: int = 3, *, end: bool = True, lost_prompt: int = 0, lost: bool = False
 ) -> TokenizedRow:
     tail = [9] * answer + [END] * end
-    return TokenizedRow(name, [5] * prompt + tail, [IGNORE_INDEX] * prompt + tail, lost_prompt)
+    return TokenizedRow(name, [5] * prompt + tail, [IGNORE_INDEX] * prompt + tail, lost_prompt, lost)
 
 
 def names(found: list[Finding]) -> list[tuple[str, bool, int]]:
@@ -48,6 +48,7 @@ def test_good_rows_have_no_findings():
         ([token_row(prompt=10), token_row()], ("too_long", False, 1)),
         ([token_row(answer=8), token_row()], ("cut", False, 1)),
         ([token_row(lost_prompt=2), token_row()], ("prompt_differs", False, 1)),
+        ([token_row(lost=True), token_row()], ("answer_differs", False, 1)),
     ],
     ids=lambda value: value[0] + ("!" if value[1] else "") if isinstance(value, tuple) else "rows",
 )

@@ -126,6 +126,17 @@ def test_a_base_models_foreign_template_is_replaced_unless_the_user_insists():
     assert tokenizer.chat_template == CHATML
 
 
+def test_a_template_that_prints_the_end_token_writes_the_same_text_when_that_is_renamed():
+    tokenizer = tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"))
+    tokenizer.chat_template = CHATML.replace("'<|im_end|>\\n'", "'<|im_end|>' + eos_token")
+    before = tokenizer.apply_chat_template([USER, ANSWER], tokenize=False)
+    assert before.endswith("Paris.<|im_end|></s>")
+    assert prompt_formats.prepare(tokenizer, "model").end_token == tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.apply_chat_template([USER, ANSWER], tokenize=False) == before
+    prompt_formats.prepare(tokenizer, "model")
+    assert tokenizer.apply_chat_template([USER, ANSWER], tokenize=False) == before
+
+
 def test_a_template_that_always_thinks_is_tuned_without():
     tokenizer = tiny_model.tokenizer()
     tokenizer.chat_template = (
