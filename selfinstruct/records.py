@@ -17,6 +17,9 @@ Message = dict[str, str]
 Prompt = str | list[Message]
 
 
+Tokenizer = Literal["words", "characters", "rouge_score"]
+"""How the novelty filter splits texts into words: `selfinstruct.novelty.tokenize` says what each does."""
+
 FinishReason = Literal["stop", "length", "repetition", "abort"]
 
 TRAIN, SEEN, UNSEEN = "train", "validation_seen", "validation_unseen"

@@ -11,6 +11,7 @@ import msgspec
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON, RUN
+from selfinstruct.config import earlier_defaults
 from selfinstruct.config.click_options import config_options, resolve_config
 
 
@@ -101,7 +102,8 @@ def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     directory = RunDirectory(run)
     directory.require_journal()
     # Of the options in the environment only the filters count: all others stay as they were recorded.
-    filters = resolve_config(directory.config_path if directory.config_path.exists() else None, options).filters
+    config = resolve_config(directory.config_path if directory.config_path.exists() else None, options)
+    filters = earlier_defaults.continuing(config, directory.header().identity).filters
     result = library.refilter(run, output, filters)
     click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:

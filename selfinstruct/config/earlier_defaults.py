@@ -11,7 +11,12 @@ from typing import Any
 from selfinstruct.config.anchored import anchored_values
 from selfinstruct.config.schema import Config
 
-EARLIER_DEFAULTS: dict[str, Any] = {"prompt_language": "en", "window_share": 0.0, "proposal.max_tokens": 1024}
+EARLIER_DEFAULTS: dict[str, Any] = {
+    "prompt_language": "en",
+    "window_share": 0.0,
+    "proposal.max_tokens": 1024,
+    "filters.tokenizer": "characters",
+}
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 
 

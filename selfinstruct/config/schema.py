@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from selfinstruct import clock
 from selfinstruct.config.secrets import secrets
+from selfinstruct.records import Tokenizer
 
 Prompting = Literal["auto", "completion", "chat"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
@@ -137,6 +138,11 @@ class Filters(Section):
 
     threshold: float = Field(
         0.7, gt=0, lt=1, description="Reject an instruction whose ROUGE-L F with an earlier one is greater than this."
+    )
+    tokenizer: Tokenizer = Field(
+        "words",
+        description="What ROUGE-L counts in scripts without spaces: words (pairs of characters, about as strict as "
+        "words are in English) or characters. rouge_score drops all letters outside a-z. English is the same in all.",
     )
     min_words: int = Field(4, ge=0, description="Fewest words of an instruction.")
     max_words: int = Field(150, ge=1, description="Most words of an instruction.")

@@ -85,7 +85,8 @@ class Pipeline:
         self._follow_ups: deque[tuple[FollowUp, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
-        self._index = NoveltyIndex((s.instruction for s in steps.seeds), self._method.filters.threshold)
+        filters = self._method.filters
+        self._index = NoveltyIndex((s.instruction for s in steps.seeds), filters.threshold, tokenizer=filters.tokenizer)
         self._index.add_many(instruction.text for instruction in (*steps.parents, *state.pool))
 
     async def run(self) -> None:

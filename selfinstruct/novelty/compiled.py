@@ -21,6 +21,7 @@ import numpy as np
 from selfinstruct.novelty import kernels
 from selfinstruct.novelty.decision import Decisions, Neighbour
 from selfinstruct.novelty.words import encode, text_key
+from selfinstruct.records import Tokenizer
 
 Array: TypeAlias = np.ndarray[Any, Any]
 _Words: TypeAlias = tuple[Array, Array]  # The words of several texts, and where each text's words begin.
@@ -47,11 +48,15 @@ class CompiledIndex:
         threshold: reject when ROUGE-L F is greater.
         num_seeds: how many of the first texts are seeds.
         threads: for large batches; by default one per core of the process.
+        tokenizer: how texts are split into words.
     """
 
-    def __init__(self, threshold: float, num_seeds: int = 0, threads: int | None = None) -> None:
+    def __init__(
+        self, threshold: float, num_seeds: int = 0, threads: int | None = None, tokenizer: Tokenizer = "words"
+    ) -> None:
         self.threshold = threshold
         self.num_seeds = num_seeds
+        self._tokenizer = tokenizer
         self._threads = threads or len(os.sched_getaffinity(0))
         self._workers: ThreadPoolExecutor | None = None
         self._table = np.empty((kernels.TABLE, kernels.TABLE), np.int64)
@@ -253,7 +258,7 @@ class CompiledIndex:
             data = joined.encode("ascii")
             lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         else:
-            parts = [encode(text) for text in texts]
+            parts = [encode(text, self._tokenizer) for text in texts]
             data = b"\n".join(parts)
             lengths = np.fromiter(map(len, parts), np.int64, len(texts))
         bounds = np.zeros(len(texts) + 1, np.int64)

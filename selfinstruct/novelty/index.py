@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, columns
 from selfinstruct.novelty.scan import ScanIndex
+from selfinstruct.records import Tokenizer
 
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
@@ -70,16 +71,24 @@ class NoveltyIndex:
     Args:
         seeds: texts with the positions 0 .. len(seeds) - 1; they are not compared with each other.
         threshold: reject when ROUGE-L F is greater; in (0, 1).
+        tokenizer: how texts are split into words (see `tokenize`).
         threads: for batches of more than 256; by default one per core of the process.
     """
 
-    def __init__(self, seeds: Iterable[str] = (), threshold: float = 0.7, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        seeds: Iterable[str] = (),
+        threshold: float = 0.7,
+        *,
+        tokenizer: Tokenizer = "words",
+        threads: int | None = None,
+    ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie in (0, 1), got {threshold}")
         self.threshold = threshold
         self._threads = threads
         self._waiting = list(seeds)  # Appended, but in no index yet.
-        self._index: ScanIndex | CompiledIndex = ScanIndex(threshold, len(self._waiting))
+        self._index: ScanIndex | CompiledIndex = ScanIndex(threshold, len(self._waiting), tokenizer)
 
     def __len__(self) -> int:
         return len(self._index) + len(self._waiting)
@@ -156,7 +165,7 @@ class NoveltyIndex:
                 _done.wait()
             if _compiled is not None:
                 scanned = self._index
-                self._index = _compiled(scanned.threshold, scanned.num_seeds, self._threads)
+                self._index = _compiled(scanned.threshold, scanned.num_seeds, self._threads, scanned.tokenizer)
                 self._index.extend(scanned.texts)
         if self._waiting:
             self._index.extend(self._waiting)

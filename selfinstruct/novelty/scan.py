@@ -11,14 +11,16 @@ from rapidfuzz.distance import LCSseq
 
 from selfinstruct.novelty.decision import Neighbour, Verdict, rouge_l, verdict
 from selfinstruct.novelty.words import text_key, tokenize
+from selfinstruct.records import Tokenizer
 
 
 class ScanIndex:
     """Earlier texts as lists of words. A decision costs about 0.3 microseconds per earlier text of 16 words."""
 
-    def __init__(self, threshold: float, num_seeds: int = 0) -> None:
+    def __init__(self, threshold: float, num_seeds: int = 0, tokenizer: Tokenizer = "words") -> None:
         self.threshold = threshold
         self.num_seeds = num_seeds
+        self.tokenizer: Tokenizer = tokenizer
         self.texts: list[str] = []
         self._tokens: list[list[str]] = []
         self._blank: dict[str, int] = {}  # Texts without words.
@@ -29,7 +31,7 @@ class ScanIndex:
     def extend(self, texts: Sequence[str]) -> None:
         """Append texts without deciding on them."""
         for text in texts:
-            self._append(text, tokenize(text))
+            self._append(text, tokenize(text, self.tokenizer))
 
     def decide(self, texts: Sequence[str]) -> list[Verdict]:
         """Decide on candidates in order, and append the accepted ones."""
@@ -45,13 +47,13 @@ class ScanIndex:
         """
         nearest = []
         for text, last in zip(texts, before, strict=True):
-            scores = self._scores(tokenize(text), last)
+            scores = self._scores(tokenize(text, self.tokenizer), last)
             best = sorted(range(last), key=lambda position, scores=scores: -scores[position])[:k]  # type: ignore[misc]
             nearest.append([Neighbour(position, scores[position]) for position in best])
         return nearest
 
     def _decide(self, text: str) -> Verdict:
-        tokens = tokenize(text)
+        tokens = tokenize(text, self.tokenizer)
         if not tokens and text_key(text) in self._blank:
             return verdict(False, Neighbour(self._blank[text_key(text)], 1.0))
         scores = self._scores(tokens, len(self.texts))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from operator import add
+
+from selfinstruct.records import Tokenizer
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # A letter or digit that rouge_score's tokenizer drops (`\w` is str.isalnum() or "_").
 _BEYOND_ASCII = re.compile(r"[^\W\x00-\x7f]")
-# Scripts written without spaces: every character is a word, with its combining marks. Without this rule a Chinese or
-# Thai sentence would be one word, and only an identical sentence would be a near-duplicate.
+# Scripts written without spaces. Otherwise a Chinese or Thai sentence would be one word, and only an identical sentence
+# would be a near-duplicate.
 _NO_SPACES = "".join(
     (
         "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff",  # Thai, Lao, Burmese, Khmer
@@ -22,40 +25,60 @@ _NO_SPACES = "".join(
         "\u3100-\u312f\u31a0-\u31bf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",  # ideographs
     )
 )
+# Invisible characters inside words: soft hyphen, joiners, marks of direction, variation selectors.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
+)
 
 
-def tokenize(text: str) -> list[str]:
+def tokenize(text: str, tokenizer: Tokenizer = "words") -> list[str]:
     """Return the words of a text, lower-cased.
 
-    A text whose letters and digits, once lower-cased, are all in a-z0-9 gets `rouge_score`'s default tokens (runs of
-    a-z0-9). That tokenizer would split or drop the words of any other text. So such a text is split as a whole into
-    Unicode words: runs of letters, digits and their combining marks. In scripts written without spaces every character
-    is a word.
+    A text without letters or digits outside ASCII gets `rouge_score`'s default tokens (runs of a-z0-9). That tokenizer
+    would split or drop the words of any other text. So such a text is split as a whole into Unicode words: runs of
+    letters, digits and their combining marks, in normal form C.
 
-    >>> tokenize("Don't panic!"), tokenize("Größe zählt"), tokenize("写诗 ok")
-    (['don', 't', 'panic'], ['größe', 'zählt'], ['写', '诗', 'ok'])
+    Args:
+        text: the text.
+        tokenizer: what happens in scripts written without spaces. `words`: each two neighbouring characters are a word,
+            which is about as strict as words are in English. `characters`: each character is a word. `rouge_score`: all
+            letters outside a-z are dropped, in every script.
+
+    >>> tokenize("Don't panic!"), tokenize("Größe zählt"), tokenize("写首诗 ok")
+    (['don', 't', 'panic'], ['größe', 'zählt'], ['写首', '首诗', 'ok'])
+    >>> tokenize("写首诗 ok", "characters")
+    ['写', '首', '诗', 'ok']
     """
-    lowered = text.lower()
-    if lowered.isascii() or not _BEYOND_ASCII.search(lowered):
-        return _ASCII_WORD.findall(lowered)
-    return _unicode_word().findall(lowered)
+    if text.isascii() or tokenizer == "rouge_score":
+        return _ASCII_WORD.findall(text.lower())
+    text = unicodedata.normalize("NFC", text)
+    if not _BEYOND_ASCII.search(text):
+        return _ASCII_WORD.findall(text.lower())
+    # "İ" is "i" and a dot in lower case, which no "i" of the same word in lower case has.
+    visible = _INVISIBLE.sub("", text.lower().replace("i\u0307", "i"))
+    word_or_character, run_or_word = _unicode_patterns()
+    if tokenizer == "characters":
+        return word_or_character.findall(visible)
+    words: list[str] = []
+    for run, word in run_or_word.findall(visible):
+        characters = word_or_character.findall(run)
+        words += map(add, characters, characters[1:]) if len(characters) > 1 else [run or word]
+    return words
 
 
-def encode(text: str) -> bytes:
-    """Return bytes that the compiled splitter, which lower-cases ASCII, splits into the words of `tokenize(text)`."""
+def encode(text: str, tokenizer: Tokenizer = "words") -> bytes:
+    """Return bytes that the compiled splitter, which lower-cases ASCII, splits into the words of `tokenize`."""
     if text.isascii():
         return text.encode("ascii")
-    lowered = text.lower()
-    if not _BEYOND_ASCII.search(lowered):
-        return lowered.encode("ascii", "replace")  # "?" separates words as the replaced character does.
-    return " ".join(_unicode_word().findall(lowered)).encode("utf-8", "surrogatepass")
+    return " ".join(tokenize(text, tokenizer)).encode("utf-8", "surrogatepass")
 
 
 @functools.cache
-def _unicode_word() -> re.Pattern[str]:
-    """Return the pattern of a Unicode word. It is made on first use: it checks 0x21000 characters for marks (10 ms).
+def _unicode_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return two patterns: of a word or a character of scripts without spaces, and of a run of such or a word.
 
-    `\\w` does not match marks (Devanagari vowel signs, combining accents), so `re` would split words at them.
+    They are made on first use: 0x21000 characters are checked for marks (10 ms). `\\w` does not match marks (Devanagari
+    vowel signs, combining accents), so `re` would split words at them.
     """
     marks, first = [], None
     for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F1)):
@@ -67,9 +90,10 @@ def _unicode_word() -> re.Pattern[str]:
             first = None
     mark = "[" + "".join(marks) + "]"
     letter = f"[^\\W_{_NO_SPACES}]"
-    return re.compile(f"(?=\\w)[{_NO_SPACES}]{mark}*|{letter}(?:{letter}|{mark})*")
+    word, character = f"{letter}(?:{letter}|{mark})*", f"(?=\\w)[{_NO_SPACES}]{mark}*"
+    return re.compile(f"{character}|{word}"), re.compile(f"((?:{character})+)|({word})")
 
 
 def text_key(text: str) -> str:
     """Return the key of a text without words: two such texts are identical if only case and spacing differ."""
-    return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())

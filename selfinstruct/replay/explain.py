@@ -17,7 +17,6 @@ from typing import Any, assert_never
 
 import msgspec
 
-from selfinstruct.config.schema import Filters
 from selfinstruct.errors import InputError
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.parsing import one_line
@@ -208,12 +207,11 @@ def explain(run_dir: Path, query: str, *, top: int = 1) -> Explanation:
             f"{run_dir}: no candidate {search.query}; the run's last proposal is p{state.proposals - 1:06d}"
         )
     texts = _example_texts(run.journal, search.matches, earlier)
-    filters = Filters.model_validate(state.header.identity["filters"])
     return Explanation(
         query=query,
         candidates=tuple(_explained(match, earlier, texts, top) for match in search.matches),
         seed=None if seed is None else SeedText(seed.id, seed.instruction),
-        now=None if known else _decide_now(search.query, earlier, filters, top),
+        now=None if known else _decide_now(search.query, earlier, top),
     )
 
 
@@ -324,10 +322,10 @@ def _example_texts(journal: Path, matches: Sequence[_Match], earlier: EarlierIns
     return texts
 
 
-def _decide_now(text: str, earlier: EarlierInstructions, filters: Filters, top: int) -> PresentDecision:
+def _decide_now(text: str, earlier: EarlierInstructions, top: int) -> PresentDecision:
     """Decide about a text after everything that the run has accepted."""
     similar = earlier.similar(text, top, len(earlier.pool))
-    rejection = heuristics(filters, [seed.instruction for seed in earlier.seeds])(text)
+    rejection = heuristics(earlier.filters, [seed.instruction for seed in earlier.seeds])(text)
     if rejection is not None:
         return PresentDecision(False, rejection.reason, rejection.evidence, similar)
     verdict = earlier.index.accept(text)

@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, assert_never
 
+from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Filters, Saturation
 from selfinstruct.engines.base import Request
@@ -182,7 +183,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
                 redecision.write(stream)
             target = {"num_instructions": redecision.new.target}
             jsonl.write_text(new.config_path, dump_yaml(config.model_copy(update=target)))
-    before, now = header.identity["filters"], filters.model_dump(mode="json")
+    before, now = completed(header.identity)["filters"], filters.model_dump(mode="json")
     changed = {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
     return redecision.result(run_dir, output, changed)
 
@@ -219,7 +220,10 @@ class _Redecision:
         self._source = source
         self._steps = steps
         self._saturation = saturation
-        self._index = NoveltyIndex((seed.instruction for seed in steps.seeds), steps.method.filters.threshold)
+        filters = steps.method.filters
+        self._index = NoveltyIndex(
+            (seed.instruction for seed in steps.seeds), filters.threshold, tokenizer=filters.tokenizer
+        )
         self._index.add_many(instruction.text for instruction in steps.parents)
         self._num_lines = _count_lines(source.journal)
         self._target = 0  # Of the recorded run, at the current line.

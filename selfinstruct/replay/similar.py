@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.config.earlier_defaults import completed
+from selfinstruct.config.schema import Filters
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
@@ -45,9 +47,10 @@ class EarlierInstructions:
         seeds: the seed tasks.
         of_parents: the instructions that the parent runs accepted.
         pool: the instructions that the run accepted, in order of acceptance.
-        threshold: the novelty filter's, in [0, 1].
+        filters: the run's; the novelty filter's threshold and words count.
 
     Attributes:
+        filters: the run's filters.
         index: the novelty index over all of them.
     """
 
@@ -56,10 +59,11 @@ class EarlierInstructions:
         seeds: Sequence[SeedTask],
         of_parents: Sequence[Instruction],
         pool: Sequence[Instruction],
-        threshold: float,
+        filters: Filters,
     ) -> None:
         self.seeds, self.of_parents, self.pool = seeds, of_parents, pool
-        self.index = NoveltyIndex((seed.instruction for seed in seeds), threshold)
+        self.filters = filters
+        self.index = NoveltyIndex((seed.instruction for seed in seeds), filters.threshold, tokenizer=filters.tokenizer)
         self.index.add_many(instruction.text for instruction in (*of_parents, *pool))
 
     @classmethod
@@ -76,7 +80,8 @@ class EarlierInstructions:
         config, identity = run.config(), state.header.identity
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, identity["seeds_sha256"])
         of_parents = parents.load_unchanged_parents(config.parent_runs, identity).instructions
-        return cls(seeds, of_parents, state.pool, identity["filters"]["threshold"])
+        filters = Filters.model_validate(completed(identity)["filters"])
+        return cls(seeds, of_parents, state.pool, filters)
 
     def texts(self) -> dict[str, str]:
         """Return all texts by their ids."""

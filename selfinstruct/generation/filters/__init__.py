@@ -29,7 +29,7 @@ def heuristics(filters: Filters, seeds: Sequence[str]) -> InstructionFilter:
     """
     chain: list[InstructionFilter] = [
         invalid_characters,
-        partial(length, min_words=filters.min_words, max_words=filters.max_words),
+        partial(length, min_words=filters.min_words, max_words=filters.max_words, tokenizer=filters.tokenizer),
         partial(keyword, keywords=filters.keywords),
         partial(opening, openings=filters.openings),
         partial(first_character, scripts=scripts_of(seeds)),

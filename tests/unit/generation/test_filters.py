@@ -35,8 +35,8 @@ def reason(rejection: Rejection | None) -> str | None:
         ("Don't stop now.", 4, None),  # rouge_score's tokens: don, t, stop, now
         ("word " * 150, 150, None),
         ("word " * 151, 151, "too_long"),
-        ("写一首诗", 4, None),
-        ("写首诗", 3, "too_short"),
+        ("请写一首诗", 4, None),  # Each pair of characters: a word has about 1.6.
+        ("写一首诗", 3, "too_short"),
         ("Напиши короткий рассказ", 3, "too_short"),
         ("Напиши короткий рассказ здесь", 4, None),
         ("Résume cet article déjà", 4, None),

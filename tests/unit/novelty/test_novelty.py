@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict, index, rouge_
 from selfinstruct.novelty.compiled import CompiledIndex
 from selfinstruct.novelty.scan import ScanIndex
 from selfinstruct.novelty.words import encode
+from selfinstruct.records import Tokenizer
 from tests.conftest import examples
 
 THRESHOLDS = [0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95]
@@ -237,29 +240,43 @@ def test_every_pair_on_the_boundary_up_to_400_words() -> None:
 # -------------------------------------------------------------------------------------------------------------- words
 
 
+TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
+
+
+@given(st.text(), st.sampled_from(TOKENIZERS))
+def test_text_without_letters_beyond_ascii_gets_rouge_scores_tokens(text: str, tokenizer: Tokenizer) -> None:
+    if all(c.isascii() for c in unicodedata.normalize("NFC", text) if c.isalnum()):
+        assert tokenize(text, tokenizer) == rouge_tokenize(text, None)
+
+
+@given(st.text(st.characters(codec="ascii")), st.sampled_from(TOKENIZERS))
+def test_ascii_text_gets_rouge_scores_tokens(text: str, tokenizer: Tokenizer) -> None:
+    assert tokenize(text, tokenizer) == rouge_tokenize(text, None)
+
+
 @given(st.text())
-def test_text_that_rouge_score_can_see_gets_its_tokens(text: str) -> None:
-    if all(c in "abcdefghijklmnopqrstuvwxyz0123456789" for c in text.lower() if c.isalnum()):
-        assert tokenize(text) == rouge_tokenize(text, None)
+def test_rouge_scores_own_tokens_are_available_for_any_text(text: str) -> None:
+    assert tokenize(text, "rouge_score") == rouge_tokenize(text, None)
 
 
-@given(st.text(st.characters(codec="ascii")))
-def test_ascii_text_gets_rouge_scores_tokens(text: str) -> None:
-    assert tokenize(text) == rouge_tokenize(text, None)
+@given(st.text(), st.sampled_from(["words", "characters"]))
+def test_normal_forms_of_a_text_have_the_same_words(text: str, tokenizer: Tokenizer) -> None:
+    forms = [tokenize(unicodedata.normalize(form, text), tokenizer) for form in ("NFC", "NFD")]
+    assert forms[0] == forms[1] == tokenize(text, tokenizer)
 
 
 @settings(max_examples=examples(100))
-@given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=5))
-def test_the_compiled_splitter_finds_the_same_words(texts: list[str]) -> None:
+@given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=5), st.sampled_from(TOKENIZERS))
+def test_the_compiled_splitter_finds_the_same_words(texts: list[str], tokenizer: Tokenizer) -> None:
     """Surrogates, newlines, NULs included: two texts get the same word numbers exactly where they share words."""
-    made = CompiledIndex(0.7)
+    made = CompiledIndex(0.7, tokenizer=tokenizer)
     tokens, start = made._split(texts, insert=True)
-    expected = [tokenize(text) for text in texts]
+    expected = [tokenize(text, tokenizer) for text in texts]
     assert (start[1:] - start[:-1]).tolist() == [len(words) for words in expected]
     flat = [word for words in expected for word in words]
     numbers = tokens[: start[-1]].tolist()
     assert len(set(zip(flat, numbers, strict=True))) == len(set(flat)) == len(set(numbers))
-    assert [encode(text) for text in texts]
+    assert [encode(text, tokenizer) for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -267,15 +284,21 @@ def test_the_compiled_splitter_finds_the_same_words(texts: list[str]) -> None:
     [
         ("Don't panic!", ["don", "t", "panic"]),
         ("300 K (Kelvin sign: \u212a)", ["300", "k", "kelvin", "sign", "k"]),
-        ("\u0130stanbul", ["i", "stanbul"]),
+        ("\u0130stanbul", ["istanbul"]),
         ("“Quoted” – it’s fine…", ["quoted", "it", "s", "fine"]),
         ("snake_case", ["snake", "case"]),
         ("Größe zählt", ["größe", "zählt"]),
-        ("写诗 ok", ["写", "诗", "ok"]),
-        ("コーヒー・カップ", ["コ", "ー", "ヒ", "ー", "カ", "ッ", "プ"]),
+        ("Cafe\u0301, Łódź", ["café", "łódź"]),
+        ("写首诗 ok", ["写首", "首诗", "ok"]),
+        ("翻译：你好。诗", ["翻译", "你好", "诗"]),
+        ("写\u200b诗 读\u2060书", ["写", "诗", "读书"]),
+        ("コーヒー・カップ", ["コー", "ーヒ", "ヒー", "カッ", "ップ"]),
         ("हिन्दी में लिखो", ["हिन्दी", "में", "लिखो"]),
-        ("กินข้าว", ["กิ", "น", "ข้", "า", "ว"]),
+        ("می\u200cخواهم", ["میخواهم"]),
+        ("กินข้าว", ["กิน", "นข้", "ข้า", "าว"]),
+        ("ราคา ฿5", ["รา", "าค", "คา", "5"]),
         ("한국어 문장", ["한국어", "문장"]),
+        (unicodedata.normalize("NFD", "한국어 문장"), ["한국어", "문장"]),
         ("x² + y²", ["x²", "y²"]),
         ("...", []),
     ],
@@ -284,20 +307,50 @@ def test_words(text: str, words: list[str]) -> None:
     assert tokenize(text) == words
 
 
-def test_novelty_works_in_every_language() -> None:
-    for first, near, other in [
-        ("请写一首关于大海的诗歌并朗诵", "请写一首关于高山的诗歌并朗诵", "列出三种水果"),
+def test_runs_made_before_count_single_characters() -> None:
+    assert tokenize("写首诗 ok", "characters") == ["写", "首", "诗", "ok"]
+    assert tokenize("กินข้าว", "characters") == ["กิ", "น", "ข้", "า", "ว"]
+    assert tokenize("Größe zählt", "characters") == tokenize("Größe zählt")
+
+
+@pytest.mark.parametrize(
+    ("first", "near", "other"),
+    [
+        ("请写一首关于辽阔大海的诗歌并且大声朗诵", "请写一首关于辽阔大海的诗歌并且轻声朗诵", "列出三种水果"),
         (
             "Schreibe ein Gedicht über das große Meer",
             "Schreibe ein Gedicht über das große Glück",
             "Zähle drei Früchte auf",
         ),
-        ("เขียนบทกวีเกี่ยวกับทะเล", "เขียนบทกวีเกี่ยวกับภูเขา", "ผลไม้สามชนิด"),
-    ]:
-        for made in (compiled([first], 0.7), ScanIndex(0.7)):
+        ("เขียนบทกวีสั้นๆเกี่ยวกับทะเล", "เขียนบทกวีสั้นๆเกี่ยวกับภูเขา", "ผลไม้สามชนิด"),
+        (
+            "海についての短い詩を書いて、声に出して読んでください",
+            "山についての短い詩を書いて、声に出して読んでください",
+            "果物を三つ挙げて",
+        ),
+    ],
+)
+def test_novelty_works_in_every_language(first: str, near: str, other: str) -> None:
+    for made in (compiled([first], 0.7), ScanIndex(0.7)):
+        if isinstance(made, ScanIndex):
+            made.extend([first])
+        assert [v.accepted for v in as_rows(made, [near, other, other])] == [False, True, False]
+
+
+def test_the_same_frame_is_as_little_a_duplicate_in_chinese_as_in_english() -> None:
+    """Counted in characters, the second question has an F of 0.71 with the first; the two in English have 0.55."""
+    made = NoveltyIndex(["海洋是什么颜色的？"], 0.7)
+    assert made.accept("这是什么颜色？").accepted
+    assert not NoveltyIndex(["海洋是什么颜色的？"], 0.7, tokenizer="characters").accept("这是什么颜色？").accepted
+
+
+def test_twins_in_two_normal_forms_are_identical() -> None:
+    for text in ("Explique le café à Zoé", "한국어로 짧은 시를 써라", "Viết một bài thơ về biển"):
+        for made in (compiled([text], 0.7), ScanIndex(0.7)):
             if isinstance(made, ScanIndex):
-                made.extend([first])
-            assert [v.accepted for v in as_rows(made, [near, other, other])] == [False, True, False], first
+                made.extend([text])
+            (verdict,) = as_rows(made, [unicodedata.normalize("NFD", text)])
+            assert verdict == Verdict(False, "identical", Neighbour(0, 1.0))
 
 
 def test_texts_without_words_are_duplicates_of_themselves_only() -> None:

@@ -354,3 +354,16 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "threshold 0.7 -> 0.8" in done.stderr and "not the run that these filters would have produced" in done.stderr
     assert invoke("--threshold", 2, "-o", tmp_path / "c").exit_code == 2
     assert invoke("--threshold", 0.6).exit_code == 2
+
+
+def test_a_run_made_before_keeps_its_words(run: Path, tmp_path: Path) -> None:
+    """Its journal and configuration do not name them: they were single characters in scripts without spaces."""
+    journal, config = run / "journal.jsonl", run / "config.yaml"
+    journal.write_text(journal.read_text().replace('"tokenizer":"words",', ""))
+    config.write_text("".join(line for line in config.open() if "tokenizer" not in line))
+    assert "tokenizer" not in journal.read_text() + config.read_text()
+    output = tmp_path / "shorter"
+    result = CliRunner().invoke(cli, ["refilter", str(run), "--filters.max-words", "80", "-o", str(output), "--json"])
+    assert json.loads(result.output)["filters"] == {"max_words": [150, 80]}
+    assert RunDirectory(output).header().identity["filters"]["tokenizer"] == "characters"
+    assert load_config(output / "config.yaml", {}).filters.tokenizer == "characters"
