@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from selfinstruct.generation.frame import Frame
-from selfinstruct.generation.parsing import parse_input_first, parse_output_first
+from selfinstruct.generation.instance_parsing import parse_input_first, parse_output_first
 from selfinstruct.generation.prompts import input_first_block, output_first_block
 from selfinstruct.records import Instance, Prompt, SeedTask
 
@@ -42,7 +42,8 @@ def instances_of(task: SeedTask, frame: Frame) -> list[Instance]:
     """Return the instances that the parsers read in the task's own block of a prompt."""
     block = output_first_block(task, frame) if task.is_classification else input_first_block(task, frame)
     parse = parse_output_first if task.is_classification else parse_input_first
-    return [Instance(p.input, p.output) for p in parse(block.partition("\n")[2], truncated=False)]
+    parsed = parse(block.partition("\n")[2], truncated=False, frame=frame)
+    return [Instance(p.input, p.output) for p in parsed if p.fault is None]
 
 
 def can_be_shown(task: SeedTask, frame: Frame) -> bool:

@@ -31,7 +31,8 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.examples import Examples, few_shot_examples, fit
 from selfinstruct.generation.frame import load_frame
-from selfinstruct.generation.parsing import ParsedInstance, parse_answer, strip_thinking
+from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.parsing import TRUNCATED, parse_answer, strip_thinking
 from selfinstruct.generation.prompts import PROMPTS_VERSION, answer_stop, encode_answer
 from selfinstruct.generation.session import opened
 from selfinstruct.generation.steps import decide_instances
@@ -290,7 +291,7 @@ class Rewriter:
         return fitted[0]
 
     def _decide(self, instance: Instance, completion: Completion) -> tuple[InstanceCandidate, ...]:
-        parse = strip_thinking if self._style == "chat" else parse_answer
-        output = parse(completion.text)
-        parsed = ParsedInstance(instance.input, output, truncated=completion.finish_reason != "stop")
+        chat = self._style == "chat"
+        output = strip_thinking(completion.text) if chat else parse_answer(completion.text, self._examples.frame)
+        parsed = ParsedInstance(instance.input, output, None if completion.finish_reason == "stop" else TRUNCATED)
         return decide_instances([parsed], max_instances=1)

@@ -16,13 +16,15 @@ import msgspec
 
 from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
-from selfinstruct.generation import parsing, prompts
+from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.instances import check_instances
 from selfinstruct.generation.frame import Frame, load_frame
+from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
-from selfinstruct.generation.parsing import ParsedInstance, ProposedText
+from selfinstruct.generation.parsing import parse_classification
+from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -190,12 +192,13 @@ class Steps:
         """
         if (too_long := _too_long(completion, self.method.proposal.max_tokens)) is not None:
             return ProposalLine(n, examples, too_long.kept, failed=too_long.failure)
-        parsed = parsing.parse_proposal(
+        parsed = parse_proposal(
             completion.text,
             truncated=completion.finish_reason != "stop",
             num_examples=len(examples),
             num_new=self.method.proposal.num_new,
             style=self.style,
+            frame=self.method.frame,
         )
         if not parsed:
             return ProposalLine(n, examples, completion, failed=Failure("no_candidates", ""))
@@ -260,8 +263,8 @@ class Steps:
         """Return why a candidate is rejected whatever the pool holds; None when its novelty decides."""
         if room <= 0:
             return Rejection("target_reached")
-        if proposed.truncated:
-            return Rejection("truncated")
+        if proposed.fault is not None:
+            return proposed.fault
         return self._accepts(proposed.text)
 
     # ------------------------------------------------------------------------------------ classification
@@ -282,7 +285,7 @@ class Steps:
         """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no"."""
         if (too_long := _too_long(completion, self.method.classification.max_tokens)) is not None:
             return ClassificationLine(instruction.id, too_long.kept, failed=too_long.failure)
-        answer = parsing.parse_classification(completion.text)
+        answer = parse_classification(completion.text, self.method.frame)
         if answer is None:
             failure = Failure("unparsable_classification", completion.text[:200])
             return ClassificationLine(instruction.id, completion, failed=failure)
@@ -311,8 +314,14 @@ class Steps:
         form: Form = "output_first" if is_classification else "input_first"
         if (too_long := _too_long(completion, self.method.instances.max_tokens)) is not None:
             return InstancesLine(instruction.id, form, too_long.kept, failed=too_long.failure)
-        parse = parsing.parse_output_first if is_classification else parsing.parse_input_first
-        parsed = parse(completion.text, truncated=completion.finish_reason != "stop")
+        parse = instance_parsing.parse_output_first if is_classification else instance_parsing.parse_input_first
+        frame = self._instance_examples[is_classification].frame
+        parsed = parse(
+            completion.text,
+            truncated=completion.finish_reason != "stop",
+            frame=frame,
+            instruction=instruction.text,
+        )
         if not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))
         candidates = decide_instances(parsed, self.method.filters.max_instances)

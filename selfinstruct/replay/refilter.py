@@ -34,10 +34,12 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.parsing import ParsedInstance, ProposedText, parse_proposal
+from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.parsing import fault_of
+from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
 from selfinstruct.generation.steps import Method, Steps, decide_instances
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Instruction
+from selfinstruct.records import Instruction, Rejection
 from selfinstruct.run import lines, ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_raw_lines
@@ -346,7 +348,7 @@ class _Redecision:
         recorded = line.candidates
         # If the recorded run reached its target in this proposal, the candidates after that were left undecided.
         reached = next((k for k, c in enumerate(recorded) if c.reason == "target_reached"), len(recorded))
-        texts = [ProposedText(c.instruction, self._truncated(line, k)) for k, c in enumerate(recorded)]
+        texts = [ProposedText(c.instruction, self._fault(line, k)) for k, c in enumerate(recorded)]
         decided = self._candidates(line.n, texts[:reached], 0, _NO_LIMIT)
         decided += self._candidates(line.n, texts[reached:], reached, self._target - len(self._pool))
         for before, now in zip(recorded, decided, strict=True):
@@ -361,25 +363,26 @@ class _Redecision:
         self._accepted.update(instruction.id for instruction in accepted)
         return decided
 
-    def _truncated(self, line: ProposalLine, position: int) -> bool:
-        """Return whether a candidate was cut.
+    def _fault(self, line: ProposalLine, position: int) -> Rejection | None:
+        """Return the fault that the parser found in a candidate.
 
         The reason of an undecided candidate does not say so; then the completion does.
         """
-        reason = line.candidates[position].reason
-        if reason != "target_reached" or position < len(line.candidates) - 1 or line.completion is None:
-            return reason == "truncated"
+        candidate = line.candidates[position]
+        if candidate.reason != "target_reached" or position < len(line.candidates) - 1 or line.completion is None:
+            return fault_of(candidate.reason, candidate.evidence)
         parsed = parse_proposal(
             line.completion.text,
             truncated=line.completion.finish_reason != "stop",
             num_examples=len(line.examples),
             num_new=self._steps.method.proposal.num_new,
             style=self._steps.style,
+            frame=self._steps.method.frame,
         )
-        return parsed[-1].truncated if parsed else False
+        return parsed[-1].fault if parsed else None
 
     def _instances(self, line: InstancesLine) -> InstancesLine:
-        parsed = [ParsedInstance(c.input, c.output, c.reason == "truncated") for c in line.candidates]
+        parsed = [ParsedInstance(c.input, c.output, fault_of(c.reason, c.evidence)) for c in line.candidates]
         decided = decide_instances(parsed, self._steps.method.filters.max_instances)
         for before, now in zip(line.candidates, decided, strict=True):
             if before.accepted != now.accepted:

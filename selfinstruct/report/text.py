@@ -26,6 +26,8 @@ REASONS = {
     "prompt_too_long": "the prompt does not fit the model's context",
     "unparsable_classification": "neither yes nor no",
     "no_instances": "no instance in the answer",
+    "ambiguous": "its parts cannot be told apart",
+    "placeholder": "only stands for a text that is to be written",
     "empty_output": "no output",
     "output_equals_input": "output repeats the input",
     "ends_in_colon": "ends in a colon, so something is missing after it",

@@ -225,11 +225,12 @@ async def _answer_one(
         completion = await engine.generate(Request(key, prompt, sampling, stop))
     except RequestFailed as failure:
         return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
-    parse = parsing.parse_answer if few_shot else parsing.strip_thinking
+    written = completion.text
+    response = parsing.parse_answer(written, examples.frame) if few_shot else parsing.strip_thinking(written)
     return Answer(
         **question.fields(),
         prompt=text,
-        response=parse(completion.text),
+        response=response,
         finish_reason=completion.finish_reason,
         completion_tokens=completion.completion_tokens,
     )

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from selfinstruct.generation.filters.characters import invalid_characters
-from selfinstruct.generation.parsing import ParsedInstance
+from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.placeholders import is_placeholder
 from selfinstruct.records import Rejection
 
 
@@ -15,7 +16,8 @@ def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> 
 
     An instance is rejected when
 
-    - the completion was cut inside it;
+    - the completion was cut inside it, or its parts cannot be told apart;
+    - its output or input only stands for a text, such as `<nooutput>` or `[Your answer here]`;
     - its output is empty, equals its input, or ends in a colon (the reference code's sign of a cut answer);
     - it holds invalid characters;
     - its non-empty input also has another output that would be kept: then all of them are rejected;
@@ -51,10 +53,12 @@ def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> 
 
 
 def _alone(instance: ParsedInstance) -> Rejection | None:
-    if instance.truncated:
-        return Rejection("truncated")
+    if instance.fault is not None:
+        return instance.fault
     if not instance.output:
         return Rejection("empty_output")
+    if is_placeholder(instance.output) or is_placeholder(instance.input):
+        return Rejection("placeholder")
     if instance.output == instance.input:
         return Rejection("output_equals_input")
     if instance.output.endswith(":"):

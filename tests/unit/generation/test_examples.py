@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.examples import can_be_shown, few_shot_examples, fit, instances_of
+from selfinstruct.generation.examples import Examples, can_be_shown, few_shot_examples, fit, instances_of
 from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.parsing import one_line
 from selfinstruct.records import Instance, Prompt, SeedTask
 
 ENGLISH = load_frame()
@@ -27,6 +28,14 @@ def test_a_seed_that_holds_a_marker_cannot_be_shown(text: str) -> None:
     assert not can_be_shown(seed((f"first\n{text}", "b")), ENGLISH)
 
 
+@pytest.mark.parametrize("text", ["Input: x", "Example 2", "a\nTask: b", "## Input: y"])
+def test_a_marked_frame_shows_such_a_seed(text: str) -> None:
+    task = seed((f"first\n{text}", "b"), ("c", f"d\n{text}"))
+    marked = Examples.of([task], ENGLISH)
+    assert marked.frame.mark
+    assert instances_of(task, marked.frame) == list(task.instances)
+
+
 field = st.text("abcdefgh äж写\n.,!", min_size=1, max_size=80).map(str.strip).filter(bool)
 
 
@@ -34,8 +43,8 @@ field = st.text("abcdefgh äж写\n.,!", min_size=1, max_size=80).map(str.strip)
 def test_no_instance_is_lost_or_altered(instances: list[tuple[str, str]]) -> None:
     task = seed(*instances)
     assert instances_of(task, ENGLISH) == list(task.instances)
-    labels = SeedTask("s", "Label it.", task.instances, is_classification=True)
-    assert instances_of(labels, ENGLISH) == list(task.instances)
+    labels = seed(*((given, one_line(label)) for given, label in instances), is_classification=True)
+    assert instances_of(labels, ENGLISH) == list(labels.instances)
 
 
 def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
@@ -48,7 +57,9 @@ def test_few_shot_examples_are_short_and_stay(seed_file: Path) -> None:
         assert not {"long", "broken"} & {task.id for task in few_shot_examples(tasks, 4, number, ENGLISH).tasks}
     assert shown == few_shot_examples(tasks, 4, 1, ENGLISH).tasks
     assert shown != few_shot_examples(tasks, 4, 2, ENGLISH).tasks
-    assert len(few_shot_examples(tasks, 99, 1, ENGLISH).tasks) == 11
+    all_of_them = few_shot_examples(tasks, 99, 1, ENGLISH)
+    assert len(all_of_them.tasks) == 12
+    assert all_of_them.frame.mark, "only a marked frame shows all"
 
 
 # ------------------------------------------------------------------------------------------------- fitting

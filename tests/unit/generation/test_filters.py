@@ -13,7 +13,8 @@ from selfinstruct.generation.filters.instances import check_instances
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.length import length
 from selfinstruct.generation.filters.script import first_character, script_of, scripts_of
-from selfinstruct.generation.parsing import ParsedInstance
+from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.parsing import TRUNCATED
 from selfinstruct.records import Rejection
 
 ENGLISH = ["Name a river in Asia."]
@@ -213,7 +214,7 @@ def test_instances_by_themselves(instance: tuple[str, str], rejected: str | None
 
 
 def test_a_cut_instance_is_dropped() -> None:
-    (found,) = check_instances([ParsedInstance("a", "b", truncated=True)], max_instances=5)
+    (found,) = check_instances([ParsedInstance("a", "b", TRUNCATED)], max_instances=5)
     assert reason(found) == "truncated"
 
 
@@ -224,7 +225,7 @@ def test_conflicting_outputs_go_both_and_say_how_many() -> None:
 
 
 def test_an_output_that_is_dropped_anyway_conflicts_with_nothing() -> None:
-    parsed = [ParsedInstance("a", "yes"), ParsedInstance("a", "ye", truncated=True)]
+    parsed = [ParsedInstance("a", "yes"), ParsedInstance("a", "ye", TRUNCATED)]
     assert [reason(f) for f in check_instances(parsed, max_instances=5)] == [None, "truncated"]
     assert decide(("a", "yes"), ("a", ""), ("a", "That is:"), ("a", "a")) == [
         None,

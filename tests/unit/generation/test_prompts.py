@@ -10,9 +10,9 @@ import pytest
 
 from selfinstruct import records
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation import parsing, prompts
+from selfinstruct.generation import instance_parsing, parsing, prompts
 from selfinstruct.generation.frame import load_frame
-from selfinstruct.generation.parsing import ParsedInstance
+from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.records import Instance, Prompt, SeedTask, Style
 
 ENGLISH = load_frame()
@@ -84,13 +84,14 @@ def test_classification_prompt_shows_examples_before_the_question(style: Style) 
 def test_every_packaged_task_survives_the_instance_prompts(task: SeedTask) -> None:
     """The block that shows the task to a model is parsed back to the task: markers in its text would show here."""
     encode = prompts.encode_output_first if task.is_classification else prompts.encode_input_first
-    parse = parsing.parse_output_first if task.is_classification else parsing.parse_input_first
+    parse = instance_parsing.parse_output_first if task.is_classification else instance_parsing.parse_input_first
     prompt = encode("Another task.", [task], "completion", ENGLISH)
     assert isinstance(prompt, str)
     block = prompt.partition(f"Task: {parsing.one_line(task.instruction)}\n")[2]
+    (stop,) = prompts.instance_stop(ENGLISH)
     expected = [ParsedInstance(i.input, i.output) for i in task.instances]
-    assert parse(block, truncated=False) == expected
-    assert parse(block, truncated=True) == expected, "the next task's marker shows that nothing was cut"
+    assert parse(block.partition(stop)[0], truncated=False) == expected
+    assert parse(f"{block}Example 1\nOutput:", truncated=True) == expected, "what follows shows that nothing was cut"
 
 
 @pytest.mark.parametrize("encode", [prompts.encode_input_first, prompts.encode_output_first])
@@ -116,7 +117,9 @@ SHOWN = [
 def test_few_shot_round_trip(task_input: str) -> None:
     """What a model writes in the form of the examples is parsed to what it meant."""
     block = prompts.encode_answer(SHOWN[1].instruction, task_input, SHOWN[:1], ENGLISH)
-    completion = " the output\nof two lines\n" + prompts.encode_answer("Next.", "", SHOWN, ENGLISH).partition("\n\n")[2]
+    completion = (
+        " the output\nof two lines\n\n" + prompts.encode_answer("Next.", "", SHOWN, ENGLISH).partition("\n\n")[2]
+    )
     assert block.endswith("Output:")
     assert parsing.parse_answer(completion) == "the output\nof two lines"
 

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.parsing import parse_input_first, parse_output_first, parse_proposal
+from selfinstruct.generation.instance_parsing import parse_input_first, parse_output_first
+from selfinstruct.generation.proposal_parsing import parse_proposal
 from selfinstruct.packaged import heldout_path, model_path
 from selfinstruct.records import SeedTask
 from tools.demo_model import check, heldout

@@ -295,7 +295,7 @@ def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) 
         "Instances": [{"id": f"i{k}", "input": f"dog {k}", "output": ["running", "dogs"]} for k in range(7)],
     }
     path.write_text(json.dumps(task))
-    start = Starter(scripted=says("runs\nInput: more"), model=says("runs"))
+    start = Starter(scripted=says("runs\nExample 2\nInput: more"), model=says("runs"))
     scores = evaluate(changed(config, tasks=(str(path),)), run, start=start)
     prompt = (
         "Definition: Name the plural.\n\n Positive Example 1 -\nInput: cat.\n Output: cats.\n\n"

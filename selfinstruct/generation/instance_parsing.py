@@ -1,0 +1,334 @@
+"""Read the instances in an answer to the prompts `encode_input_first` and `encode_output_first`.
+
+A real input-first completion (the prompt ended with the task):        and an output-first one:
+
+    Example 1                                                              Label: positive
+    Input: The tram was late again.                                        Input: What a lovely evening!
+    Output: Was the tram late again?
+    Example 2                                                              Label: negative
+    Input: She has read it.                                                Input: I want my money back.
+    Output: Has she read it?
+
+The first marks of an answer show its form, and only marks of that form count after them. The marks divide the answer
+into examples, and an example into fields. What stands between an example's mark and its output is its input, also
+without a mark. Nothing is guessed: an example whose parts cannot be told apart is returned with a fault, which says
+why, and so is its neighbour if the mark between them may be ordinary text. The filter rejects both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+
+from selfinstruct.generation.frame import Frame
+from selfinstruct.generation.instance_parts import Part, parts_of, text_of
+from selfinstruct.generation.markers import Mark, mark_reader, scan, split_lines
+from selfinstruct.generation.parsing import TRUNCATED, ambiguous, strip_thinking
+from selfinstruct.generation.placeholders import absent_input
+from selfinstruct.records import Rejection
+
+_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})\s*")
+_REMARK = re.compile(
+    r"[*_(]*(?:I hope|hope (?:this|these|that)|(?:please )?let me know|feel free|these (?:examples|instances|are)|"
+    r"please note|note that|if you (?:need|want|would|have|'d))\b",
+    re.I,
+)
+_TOKEN = re.compile(r"[a-z0-9\u00c0-\u024f]+|\w")
+_ABOUT_EXAMPLES = re.compile(r"\b(?:examples?|instances?)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedInstance:
+    """One instance as parsed; `fault` says why it must be rejected, whatever it holds."""
+
+    input: str
+    output: str
+    fault: Rejection | None = None
+
+
+@dataclass(slots=True)
+class _Group:
+    """The fields of one example, and its own mark if it has one."""
+
+    head: Part | None
+    fields: list[Part] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [part.kind for part in self.fields]
+
+    @property
+    def fault(self) -> Rejection | None:
+        parts = [self.head, *self.fields] if self.head else self.fields
+        return next((part.fault for part in parts if part.fault), None)
+
+    def before(self) -> str:
+        """Return the text between its own mark and its first field."""
+        return self.head.body() if self.head else ""
+
+    def has_lines_before(self) -> bool:
+        """Return whether that text is more than a title beside the mark."""
+        return self.head is not None and self.head.has_lines()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer in parts.
+
+    Attributes:
+        groups: its examples.
+        intro: what stands before the first.
+        bounded: whether marks or numbers show where an example begins.
+        has_inputs: whether any field is marked as an input.
+        cut: whether its last field is cut.
+    """
+
+    groups: list[_Group]
+    intro: list[Part]
+    bounded: bool
+    has_inputs: bool
+    cut: bool
+
+
+def parse_input_first(
+    text: str, *, truncated: bool, frame: Frame | None = None, instruction: str | None = None
+) -> list[ParsedInstance]:
+    """Return the instances of an input-first completion, in order.
+
+    Text before the first mark is not an instance. An input without an output gets an empty output, which the filter
+    rejects.
+
+    Args:
+        text: the completion.
+        truncated: whether it ended by length.
+        frame: the words of the prompt; English if None.
+        instruction: the task that was asked about; an answer that opens with another task is about that one.
+    """
+    answer = _read(text, truncated, frame, instruction)
+    return _finish(_input_first(answer), answer, frame)
+
+
+def parse_output_first(
+    text: str, *, truncated: bool, frame: Frame | None = None, instruction: str | None = None
+) -> list[ParsedInstance]:
+    """Return the instances of an output-first completion, in order.
+
+    A label without an input makes an instance with an empty input. Several inputs under one label share the label. An
+    answer that puts its inputs first is parsed as input-first.
+
+    Args:
+        text: the completion.
+        truncated: whether it ended by length.
+        frame: the words of the prompt; English if None.
+        instruction: the task that was asked about.
+    """
+    answer = _read(text, truncated, frame, instruction)
+    first = answer.groups[0] if answer.groups else _Group(None)
+    inputs_first = first.kinds[:1] == ["input"] or (not answer.has_inputs and first.has_lines_before())
+    return _finish(_input_first(answer) if inputs_first else _output_first(answer), answer, frame)
+
+
+# ----------------------------------------------------------------------------------- from lines to examples
+
+
+def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | None) -> _Answer:
+    written = split_lines(strip_thinking(text))
+    lines, doubtful = scan(written, mark_reader(frame, written), Mark.opens_text, attrgetter("rest"))
+    parts, ended = parts_of(lines)
+    if doubtful and not ended:
+        parts[-1].fault = ambiguous("marks in a code fence that does not end")
+    first = next((k for k, part in enumerate(parts) if part.kind not in ("", "task")), len(parts))
+    intro, parts = parts[:first], parts[first:]
+    last = parts[-1] if parts else Part(None)
+    complete = ended or last.mark is None or (last.kind == "example" and not last.body())
+    if not truncated and last.is_field:
+        _take_remark(last)
+    groups, bounded = _groups([part for part in parts if part.mark])
+    _take_rules(groups, ended)
+    if instruction is not None and any(_is_other_task(part, instruction) for part in intro):
+        for group in groups:
+            (group.head or group.fields[0]).fault = ambiguous("the answer opens with another task")
+    return _Answer(groups, intro, bounded, any(part.kind == "input" for part in parts), truncated and not complete)
+
+
+def _groups(parts: Sequence[Part]) -> tuple[list[_Group], bool]:
+    """Return the examples of the parts, and whether marks of examples or numbers divide them.
+
+    Without either, each field of the kind that comes first opens an example.
+    """
+    first = next((part.kind for part in parts if part.is_field), "")
+    marked = any(part.kind == "example" for part in parts)
+    numbered = any(part.kind == first and part.mark and (part.mark.item or part.mark.number) for part in parts)
+    groups: list[_Group] = []
+    for part in parts:
+        if part.kind == "example":
+            groups.append(_Group(part))
+            continue
+        begins = not marked and part.kind == first and (not numbered or _counts_on(part, groups))
+        if begins or not groups:
+            groups.append(_Group(None))
+        groups[-1].fields.append(part)
+    return groups, marked or numbered
+
+
+def _counts_on(part: Part, groups: Sequence[_Group]) -> bool:
+    mark, before = part.mark, groups[-1].fields[0].mark if groups else None
+    return mark is None or before is None or bool(mark.item) or mark.number != before.number
+
+
+def _take_remark(last: Part) -> None:
+    """Take a remark to the user off the end of an answer: "I hope these examples help!"."""
+    start = len(last.lines)
+    while start and last.lines[start - 1].strip():
+        start -= 1
+    remark = "\n".join(last.lines[start:]).strip()
+    if start and remark and "\n" not in remark and _REMARK.match(remark):
+        if _ABOUT_EXAMPLES.search(remark):
+            del last.lines[start:]
+        else:
+            last.fault = ambiguous("its last paragraph may be a remark to the user")
+
+
+def _take_rules(groups: Sequence[_Group], ended: bool) -> None:
+    """Take the lines that separate examples (`---`) off their ends."""
+    for group in groups if ended else groups[:-1]:
+        if group.fields:
+            lines = group.fields[-1].lines
+            while lines and (not lines[-1].strip() or _RULE.fullmatch(lines[-1])):
+                lines.pop()
+
+
+def _is_other_task(part: Part, instruction: str) -> bool:
+    """Return whether a part repeats a task that is not the one that was asked about, not even in other words."""
+    if part.kind != "task":
+        return False
+    repeated, asked = (set(_TOKEN.findall(text.casefold())) for text in (part.body(), instruction))
+    return 2 * len(repeated & asked) < min(len(repeated), len(asked))
+
+
+# ------------------------------------------------------------------------------- from examples to instances
+
+
+def _input_first(answer: _Answer) -> list[list[ParsedInstance]]:
+    """Return the instances of each example."""
+    rows = [_input_and_output(answer, group) for group in answer.groups]
+    for k, group in enumerate(answer.groups):
+        if "output" not in group.kinds and "label" not in group.kinds:
+            _doubt_neighbours(rows, k, answer)
+    return rows
+
+
+def _input_and_output(answer: _Answer, group: _Group) -> list[ParsedInstance]:
+    match ["output" if kind == "label" else kind for kind in group.kinds]:
+        case []:
+            before = group.before()
+            return [ParsedInstance(before, "", group.fault)] if before else []
+        case ["input"]:
+            before = f"{group.before()}\n" if group.has_lines_before() else ""
+            return [ParsedInstance(before + group.fields[0].body(), "", group.fault)]
+        case ["input", "output"]:
+            given, written = (part.body() for part in group.fields)
+            if not group.has_lines_before():
+                return [ParsedInstance(given, written, group.fault)]
+            return [ParsedInstance(f"{group.before()}\n{given}", written, ambiguous("text before its input"))]
+        case ["output"]:
+            written = group.fields[0].body()
+            if group.head is None:
+                return [ParsedInstance("", written, group.fault or _lonely(answer, group))]
+            if not answer.has_inputs:
+                return [ParsedInstance(group.before(), written, group.fault)]
+            if not group.has_lines_before():
+                return [ParsedInstance("", written, group.fault)]
+            return [ParsedInstance(group.before(), written, ambiguous("text before its output"))]
+        case _:
+            return _unclear(group)
+
+
+def _lonely(answer: _Answer, group: _Group) -> Rejection | None:
+    """Return the fault of an output with neither an input nor an example's mark, if its input may stand elsewhere."""
+    if group is answer.groups[0]:
+        intro = [line.strip(" \t*_") for part in answer.intro for line in part.lines if line.strip()]
+        if intro and not intro[-1].endswith((":", "：")):
+            return ambiguous("text before its output")
+    if not answer.bounded and len(answer.groups) > 1:
+        return ambiguous("outputs without a mark between them")
+    return None
+
+
+def _output_first(answer: _Answer) -> list[list[ParsedInstance]]:
+    """Return the instances of each example."""
+    rows = [_labelled(answer, group) for group in answer.groups]
+    for k, group in enumerate(answer.groups):
+        if not group.fields:
+            _doubt_neighbours(rows, k, answer)
+    return rows
+
+
+def _labelled(answer: _Answer, group: _Group) -> list[ParsedInstance]:
+    match group.kinds:
+        case []:
+            before = group.before()
+            return [ParsedInstance(before, "", group.fault)] if before else []
+        case ["label" | "output", *kinds] if all(kind == "input" for kind in kinds):
+            label, *inputs = group.fields
+            body = label.body()
+            word, _, more = body.partition("\n")  # A label is one line.
+            word, more = word.strip(), text_of("", more.split("\n"), None)
+            fault = group.fault
+            if group.has_lines_before():
+                fault = ambiguous("text before its label")
+            if more and answer.has_inputs:
+                word, fault = body, ambiguous("text after its label")
+            if not inputs:
+                return [ParsedInstance("" if answer.has_inputs else more, word, fault)]
+            return [ParsedInstance(part.body(), word, fault) for part in inputs]
+        case _:
+            return _unclear(group)
+
+
+def _unclear(group: _Group) -> list[ParsedInstance]:
+    """Return what can be read of an example that has other fields than one should have."""
+    inputs = group.kinds.count("input")
+    fault = ambiguous(f"one example with {inputs} inputs and {len(group.fields) - inputs} outputs, or the output first")
+    parsed: list[ParsedInstance] = []
+    pending = group.before()
+    for part in group.fields:
+        if part.kind == "input" and pending:
+            parsed.append(ParsedInstance(pending, "", fault))
+        if part.kind == "input":
+            pending = part.body()
+        else:
+            parsed.append(ParsedInstance(pending, part.body(), fault))
+            pending = ""
+    return [*parsed, ParsedInstance(pending, "", fault)] if pending else parsed
+
+
+def _doubt_neighbours(rows: list[list[ParsedInstance]], k: int, answer: _Answer) -> None:
+    """Mark the examples beside an incomplete one as faulty, if its mark may be ordinary text of theirs.
+
+    That is not so for an example's mark with an input after it, nor for the last one of an answer that is cut.
+    """
+    group = answer.groups[k]
+    if not rows[k] or (group.head is not None and group.fields):
+        return
+    if answer.cut and k == len(rows) - 1 and (group.fields or not answer.has_inputs):
+        return
+    fault = ambiguous("a mark beside it may be ordinary text")
+    for beside in (k - 1, k + 1):
+        if 0 <= beside < len(rows):
+            rows[beside] = [replace(parsed, fault=parsed.fault or fault) for parsed in rows[beside]]
+
+
+def _finish(rows: Sequence[Sequence[ParsedInstance]], answer: _Answer, frame: Frame | None) -> list[ParsedInstance]:
+    """Return all instances: the last one marked if it is cut, and inputs that say that there is none emptied."""
+    parsed = [instance for row in rows for instance in row]
+    if parsed and answer.cut:
+        parsed[-1] = replace(parsed[-1], fault=TRUNCATED)
+    sayings = [absent_input(instance.input, frame) for instance in parsed]
+    some = any(instance.input and saying is None for instance, saying in zip(parsed, sayings, strict=True))
+    return [
+        replace(instance, input="") if saying == "surely" or (saying == "perhaps" and not some) else instance
+        for instance, saying in zip(parsed, sayings, strict=True)
+    ]

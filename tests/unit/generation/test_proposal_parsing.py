@@ -1,0 +1,259 @@
+"""Lists of new tasks: how models really write them, and text that nobody would."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.generation import parsing, proposal_parsing
+from selfinstruct.generation.parsing import ambiguous
+from selfinstruct.records import Style
+
+
+def texts(answer: str, style: Style = "chat", *, truncated: bool = False) -> list[str]:
+    found = proposal_parsing.parse_proposal(answer, truncated=truncated, num_examples=8, num_new=8, style=style)
+    return [candidate.text for candidate in found]
+
+
+def test_a_base_models_list() -> None:
+    answer = " Find the odd word out.\nTask 10: Turn the sentence into a question.\nTask 11: Give three reasons"
+    found = proposal_parsing.parse_proposal(answer, truncated=True, num_examples=8, num_new=8, style="completion")
+    assert [(c.text, (c.fault is not None)) for c in found] == [
+        ("Find the odd word out.", False),
+        ("Turn the sentence into a question.", False),
+        ("Give three reasons", True),
+    ]
+
+
+def test_the_last_item_is_whole_when_the_answer_ended_by_itself_or_a_remark_followed_it() -> None:
+    parse = proposal_parsing.parse_proposal
+    stopped = parse(" Name a river.", truncated=False, num_examples=8, num_new=8, style="completion")
+    remark = parse("Task 9: Name a river.\n\nLet me kn", truncated=True, num_examples=8, num_new=8, style="chat")
+    assert [(c.fault is not None) for c in stopped + remark] == [False, False]
+
+
+ITEM_FORMS = [
+    "Task {n}: {text}",
+    "Task {n}. {text}",
+    "task {n}: {text}",
+    "Task {n} - {text}",
+    "Task {n} – {text}",
+    "Task #{n}: {text}",
+    "**Task {n}:** {text}",
+    "**Task {n}**: {text}",
+    "**Task {n}: {text}**",
+    "**{n}.** {text}",
+    "**{n}. {text}**",
+    "{n}. {text}",
+    "{n}) {text}",
+    "{n}: {text}",
+    "{n}. **{text}**",
+    '{n}. "{text}"',
+    "{n}. `{text}`",
+    "- Task {n}: {text}",
+    "* Task {n}: {text}",
+    "### Task {n}: {text}",
+    "### Task {n}\n{text}",
+    "### **Task {n}:**\n\n{text}",
+    "Task {n}: Instruction: {text}",
+    "  Task {n}: {text}",
+]
+TASKS = ["Name a river in Asia.", "Explain why 2**3 is 8, with 1.5 as a second case", "Is (a) or b) right?"]
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n"], ids=["lines", "blank-lines"])
+@pytest.mark.parametrize("form", ITEM_FORMS)
+def test_every_way_in_which_chat_models_number_a_list(form: str, separator: str) -> None:
+    listed = separator.join(form.format(n=n, text=text) for n, text in enumerate(TASKS, 9))
+    assert texts(listed) == TASKS
+
+
+@pytest.mark.parametrize("form", ["Task {n}: {text}", "**Task {n}:** {text}", "{n}. {text}"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "Sure! Here are 3 new tasks for you:\n\n{list}\n\nLet me know if you want more!",
+        "<think>\nI need tasks.\nTask 9: not this one\n</think>\n\n{list}",
+        "I need tasks.\nTask 9: not this one\n</think>\n{list}",
+        "```\n{list}\n```",
+        "```text\n{list}\n```",
+        "Of course:\n\n```markdown\n{list}\n```\nEnjoy!",
+        "```\n{list}",
+        "{list}\n\n---\n\n*All of them are new.*",
+    ],
+)
+def test_what_chat_models_wrap_around_a_list(wrapped: str, form: str) -> None:
+    listed = "\n".join(form.format(n=n, text=text) for n, text in enumerate(TASKS, 9))
+    assert texts(wrapped.replace("{list}", listed)) == TASKS
+
+
+def test_a_thinking_block_that_never_ends_holds_no_candidates() -> None:
+    assert texts("<think>\nMaybe:\nTask 9: Name a river.\nTask 10: Name a") == []
+
+
+def test_surplus_items_are_candidates_too() -> None:
+    assert len(texts("\n".join(f"Task {n}: Name river {n}." for n in range(9, 31)))) == 22
+
+
+def test_bold_that_is_never_closed() -> None:
+    assert texts("**9. Name a river.\n**10. Name a lake.") == ["Name a river.", "Name a lake."]
+
+
+def test_a_list_that_begins_again_at_one() -> None:
+    assert texts("1. Name a river.\n2. Name a lake.") == ["Name a river.", "Name a lake."]
+
+
+@pytest.mark.parametrize("style", get_args(Style))
+def test_a_numbered_list_inside_an_item_stays_there(style: Style) -> None:
+    answer = "Task 9: Do these:\n1. add\n2. subtract\nTask 10: Name a lake."
+    answer = answer if style == "chat" else answer.removeprefix("Task 9:")
+    assert texts(answer, style) == ["Do these: 1. add 2. subtract", "Name a lake."]
+
+
+def test_a_bare_number_that_counts_on_opens_an_item() -> None:
+    assert texts(" Name a river.\n10. Name a lake.\n11. Name a sea.", "completion") == [
+        "Name a river.",
+        "Name a lake.",
+        "Name a sea.",
+    ]
+
+
+@pytest.mark.parametrize("line", ["2024: a year in review", "1.5 litres are left", "10:30 is the time", "16.", "3 men"])
+def test_numbers_in_running_text_open_nothing(line: str) -> None:
+    (found,) = texts(f" Shorten the text.\n{line}" if line != "16." else " Say what follows 16.", "completion")
+    assert line in found
+
+
+def test_acronyms_code_and_case_are_left_alone() -> None:
+    assert texts("Task 9: explain what NASA's `os.path` **does** *not* do") == [
+        "explain what NASA's `os.path` does *not* do"
+    ]
+
+
+@pytest.mark.parametrize("answer", ["", "   ", "\n\n", "I cannot help with that.", "Task 9:", "Task 9:\nTask 10:\n"])
+def test_answers_without_a_candidate(answer: str) -> None:
+    assert texts(answer) == []
+
+
+# A candidate of plain words, so that what the prompt's own form adds can be told from it.
+words = st.text("abcdefghijklmnopqrstuvwxyzäöüжя写诗 ,.?", min_size=1, max_size=60).map(parsing.one_line).filter(bool)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Task {n}：{text}",
+        "{n}、{text}",
+        "任务{n}：{text}",
+        "任务 {n}: {text}",
+        "Aufgabe {n}: {text}",
+        "Tâche {n} : {text}",
+        "Tâche {n}\u00a0: {text}",
+        "कार्य {n}: {text}",
+        "المهمة {n}: {text}",
+        "\u200fTask {n}: {text}",
+        "\ufeff{n}. {text}",
+    ],
+)
+def test_numbers_in_other_languages(form: str) -> None:
+    listed = "\n".join(form.format(n=n, text=text) for n, text in enumerate(TASKS, 9))
+    assert texts(listed) == TASKS
+
+
+def test_a_word_that_is_none_for_a_task_opens_only_the_item_that_is_due() -> None:
+    assert texts("Step 1: Boil water.\nStep 2: Wait.") == []
+    assert texts("Frage 9: Was ist das?\nSchritt 2: Warten.") == ["Was ist das? Schritt 2: Warten."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Task 9: Name a river. Task 10: Name a lake.", ["Name a river.", "Name a lake."]),
+        ("9. Name a river. 10. Name a lake.\n11. Name a sea.", ["Name a river.", "Name a lake.", "Name a sea."]),
+        ("任务9：写一首诗。任务10：翻译。", ["写一首诗。", "翻译。"]),
+        ("Task 9: Compare Task 10 and Task 11: which is it?", ["Compare Task 10 and Task 11: which is it?"]),
+        ("Task 9: Name it.\nInstruction 10: Sort it.", ["Name it.", "Sort it."]),
+    ],
+)
+def test_several_tasks_on_a_line(answer: str, expected: list[str]) -> None:
+    assert texts(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("Task 9:\nInstruction: Classify it.\nInput: <noinput>\nOutput: x", "Classify it."),
+        ("Task 9: Sentiment\nInstruction: Classify it.\nInput: a\nOutput: x", "Classify it."),
+        ("Task 9: Sentiment\n\n**Instruction:** Classify it.\n\n**Input:** a", "Classify it."),
+        ("Task 9: Classify it.\nInput: a\nOutput: b", "Classify it."),
+        ("Task 9: Classify it.\nExample:\nInput: a", "Classify it."),
+        ("### Task 9: Feelings\n\nClassify it.\n\nEnjoy!", "Classify it."),
+        ("**Task 9: Feelings**\n\nClassify it.", "Classify it."),
+        ("**Task 9: Name a river.**\n\nThis asks for a fact.", "Name a river."),
+    ],
+)
+def test_an_item_with_a_title_or_with_fields_gives_its_instruction(item: str, expected: str) -> None:
+    assert texts(item) == [expected]
+    assert texts(f"{item}\n{item.replace('9', '10')}") == [expected] * 2
+
+
+def test_an_item_with_fields_but_no_instruction_is_ambiguous() -> None:
+    (found,) = proposal_parsing.parse_proposal(
+        "Task 9:\nInput: a\nOutput: b", truncated=False, num_examples=8, num_new=8, style="chat"
+    )
+    assert found.fault == ambiguous("fields without an instruction")
+
+
+def test_items_in_a_fence_that_never_ends_are_ambiguous() -> None:
+    answer = "Task 9: Fix it:\n```\nx\nTask 10: Name a lake."
+    (found,) = proposal_parsing.parse_proposal(answer, truncated=False, num_examples=8, num_new=8, style="chat")
+    assert found.fault is not None
+
+
+@pytest.mark.parametrize("style", get_args(Style))
+def test_thinking_tags_inside_a_task_are_its_text(style: Style) -> None:
+    tasks = ["Answer with your thoughts in <think> tags and the result after them.", "Write about </think> here."]
+    answer = f"Task 9: {tasks[0]}\nTask 10: {tasks[1]}"
+    assert texts(answer if style == "chat" else answer.removeprefix("Task 9:"), style) == tasks
+
+
+@pytest.mark.parametrize(
+    "code", ["```python\ndef f():\n\n    return 1\n```", "def f(x):\n    return x", "```\nTask 10: x\n```"]
+)
+def test_code_in_a_task_keeps_its_lines(code: str) -> None:
+    assert texts(f"Task 9: Explain:\n{code}\nTask 10: Name a lake.") == [f"Explain:\n{code}", "Name a lake."]
+
+
+def test_lines_that_only_wrap_are_folded() -> None:
+    assert texts("9. Name a river\n   in Asia\n   or Europe.") == ["Name a river in Asia or Europe."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("9. Do these:\n1. add\n2. subtract\n10. Name a lake.", ["Do these: 1. add 2. subtract", "Name a lake."]),
+        ("1. Do these:\n   1. add\n   2. cut\n2. Name a lake.", ["Do these: 1. add 2. cut", "Name a lake."]),
+        ("Task 9: Plan:\nTask 1: Book.\nTask 2: Pack.\nTask 10: Sort.", ["Plan: Task 1: Book. Task 2: Pack.", "Sort."]),
+        ("1. Name a river.\n1. Name a lake.", ["Name a river.", "Name a lake."]),
+    ],
+)
+def test_inner_lists(answer: str, expected: list[str]) -> None:
+    assert texts(answer) == expected
+
+
+@given(st.lists(words.filter(lambda t: t[0].isalpha()), min_size=1, max_size=12), st.sampled_from(get_args(Style)))
+def test_no_candidate_is_lost_or_altered(candidates: list[str], style: Style) -> None:
+    listed = "\n".join(f"Task {n}: {text}" for n, text in enumerate(candidates, 9))
+    assert texts(listed.removeprefix("Task 9:") if style == "completion" else listed, style) == candidates
+
+
+@given(st.text(), st.booleans(), st.sampled_from(get_args(Style)))
+def test_any_text_can_be_parsed_as_a_proposal(answer: str, truncated: bool, style: Style) -> None:
+    found = proposal_parsing.parse_proposal(answer, truncated=truncated, num_examples=8, num_new=8, style=style)
+    assert all(c.text and c.text == parsing.one_line(c.text) for c in found)
+    assert not any((c.fault is not None) for c in found[:-1])
+    if style == "completion" and answer.strip() and "\n" not in parsing.one_line(answer):
+        assert truncated or not any((c.fault is not None) for c in found)
