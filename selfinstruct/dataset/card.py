@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
 from selfinstruct.config.schema import Export
 from selfinstruct.records import SEEN, TRAIN, UNSEEN
 from selfinstruct.run.export_counts import ExportCounts, ParentCounts
 from selfinstruct.run.state import RunState
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
@@ -16,16 +22,8 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
         counts: the counts of the export.
         options: the options of the export.
     """
-    import jinja2
     from huggingface_hub import DatasetCardData
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("selfinstruct.dataset"),
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     files = [{"split": name, "path": f"{name}.jsonl"} for name, rows in counts.rows.items() if rows]
     metadata = DatasetCardData(
         task_categories=["text-generation"],
@@ -33,7 +31,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
         configs=[{"config_name": "default", "data_files": files}],
     )
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
-    return environment.get_template("dataset_card.md").render(
+    return _template().render(
         metadata=metadata.to_yaml(),
         counts=counts,
         left_out={
@@ -47,3 +45,17 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
         run=state.counts(),
         options=options,
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("selfinstruct.dataset"),
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("dataset_card.md")

@@ -6,6 +6,7 @@ forbids scripts and outside resources by its own policy.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def render(report: Report) -> str:
     return text_of_page.strip() + "\n"
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     """Return the environment of the pages' templates. It escapes every value and makes it printable."""
     import jinja2

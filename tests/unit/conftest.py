@@ -10,3 +10,9 @@ def _few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Leave out the figures of reports, which take 0.2 s each, unless a test is marked as one that looks at them."""
     if request.node.get_closest_marker("figures") is None:
         monkeypatch.setattr("selfinstruct.report.page._figures", lambda _: {})
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fsync do nothing. What survives a loss of power is tested in `tests/faults`, on a disk made up for it."""
+    monkeypatch.setattr("os.fsync", lambda _: None)

@@ -36,5 +36,5 @@ def test_a_gpu_that_fails_and_one_that_hangs(monkeypatch: pytest.MonkeyPatch) ->
         "sys.exit(name == '1')\n"
     )
     monkeypatch.setattr(usable_gpus, "_TRY", played)
-    monkeypatch.setattr(usable_gpus, "_LONGEST_TRY_S", 5.0)
+    monkeypatch.setattr(usable_gpus, "_LONGEST_TRY_S", 3.0)
     assert try_each(["0", "1", "2", "3"], 0.9) == ["0", "3"]
