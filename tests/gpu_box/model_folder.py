@@ -71,6 +71,11 @@ def tiny(family: Family, folder: Path, *, seed: int = 0) -> Path:
     _write(folder, config, _with_ids(family.generation, renumbered))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
+    # transformers makes the padding token's row zero. Where that token ends turns, a real model has learnt it.
+    rows = model.get_input_embeddings().weight
+    with torch.no_grad():
+        empty = rows.abs().sum(dim=1) == 0
+        rows[empty] = torch.randn_like(rows[empty]) * rows.std()
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     _write(folder, config, _with_ids(family.generation, renumbered))  # in the published form, not in transformers' own
