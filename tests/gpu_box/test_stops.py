@@ -20,7 +20,7 @@ METHODS = {
     "full": ["--use_peft", "false", "--num_train_epochs", "100", "--learning_rate", "5e-3"],
     "lora": ["--use_peft", "--lora_r", "16", "--num_train_epochs", "100", "--learning_rate", "1e-2"],
 }
-SHORT = [("qwen3-base", "lora"), ("llama3-instruct", "full")]
+SHORT = [("qwen3-base", "lora")]
 LONG = [(name, method) for name in FAMILIES for method in METHODS if (name, method) not in SHORT and "70b" not in name]
 
 

@@ -10,14 +10,17 @@ import pytest
 import yaml
 from rouge_score.rouge_scorer import RougeScorer
 
+from selfinstruct.engines.processes import lives
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.state import replay
 from tests.conftest import journal_lines
-from tests.integration.commands import interrupted, selfinstruct
+from tests.integration.commands import bereft_of_its_engine, interrupted, selfinstruct
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 CONFIG: dict[str, Any] = {
     "model": "demo",
-    "num_instructions": 12,
+    "num_instructions": 24,
     "window": 8,
     "max_in_flight": 32,
     "proposal": {"max_tokens": 300, "presence_penalty": 0.0, "top_p": 0.9},
@@ -30,16 +33,31 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run that was interrupted once, early, and the stderr of its last start."""
+    """A finished run, and the stderr of its last start. A person interrupted the first; the second lost its engine."""
     folder = tmp_path_factory.mktemp("chain")
     run, config = folder / "run", folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run)}))
-    interrupted("run", str(config), journal=run / "journal.jsonl", patience=180)
-    before = journal_lines(run)  # Generation may have been fast enough to end; then a later stage was interrupted.
-    done = selfinstruct("run", str(config))
-    assert done.returncode == 0, done.stderr
+    interrupted("run", str(config), journal=run / "journal.jsonl", patience=600)
+    before = journal_lines(run)
+    said, engine = bereft_of_its_engine("run", str(config), run=run, patience=600)
     assert journal_lines(run)[: len(before)] == before
-    return run, done.stderr
+    assert not list(filter(lives, engine))
+    return run, said
+
+
+def test_a_killed_engine_is_replaced_and_nothing_is_lost(finished: tuple[Path, str]) -> None:
+    run, said = finished
+    lines = journal_lines(run)
+    followed = [(line["kind"], line["id"]) for line in lines if line["kind"] in ("classification", "instances")]
+    assert len(followed) == len(set(followed))
+    state = replay(read_lines(run / "journal.jsonl"))
+    assert state.complete and not state.failures.keys() & {("proposal", "refused")}
+    cause = "vLLM's engine died: killed by SIGKILL"
+    assert cause in said and said.count("the engine is back") >= 1
+    metrics = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    restarts = [row for row in metrics if row.get("event") == "engine_restarted"]
+    assert restarts and cause in restarts[0]["cause"] and restarts[0]["resent"] >= 1
+    assert not (run / ".engine.json").exists()
 
 
 def test_the_target_is_met_and_everything_accepted_is_novel(finished: tuple[Path, str]) -> None:
