@@ -118,12 +118,11 @@ class Speaker:
         self.messages.append({"role": "user", "content": text})
         asked = chat_templates.render(self._tokenizer, self._control_tokens.broken(self.messages)) + self._opening
         ids = self._control_tokens.encode(asked)
-        length = len(ids)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        if context and length + max_tokens > context:
+        if context and len(ids) + max_tokens > context:
             self.messages.pop()
             raise InputError(
-                f"a conversation of {length} tokens and an answer of {max_tokens} do not fit into the context of "
+                f"a conversation of {len(ids)} tokens and an answer of {max_tokens} do not fit into the context of "
                 f"{self.name} ({context} tokens); begin a new conversation, or lower --max-tokens"
             )
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -134,7 +133,7 @@ class Speaker:
             try:
                 outcome["ids"] = self._model.generate(
                     inputs=torch.tensor([ids], device=self._model.device),
-                    attention_mask=torch.ones(1, length, dtype=torch.long, device=self._model.device),
+                    attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=self._model.device),
                     max_new_tokens=max_tokens,
                     do_sample=temperature > 0,
                     temperature=temperature if temperature > 0 else None,

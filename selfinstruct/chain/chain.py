@@ -23,9 +23,8 @@ from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, RE
 from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
-from selfinstruct.config.anchored import anchored
-from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports

@@ -31,9 +31,8 @@ from selfinstruct.chain import chain as stages
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
-from selfinstruct.config.anchored import anchored
-from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
 from selfinstruct.console import console, stage
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError

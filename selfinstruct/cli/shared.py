@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from selfinstruct.config import earlier_defaults, kept
-from selfinstruct.config.anchored import anchored
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
+from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
 from selfinstruct.signals import changing_nothing

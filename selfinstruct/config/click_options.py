@@ -20,13 +20,29 @@ from pydantic.fields import FieldInfo
 
 from selfinstruct import environment
 from selfinstruct.config.load import did_you_mean, load_config
-from selfinstruct.config.schema import CONVENTIONAL_NAMES, Config
+from selfinstruct.config.schema import Config
 from selfinstruct.environment import DEBUG_VARIABLE, ENVIRONMENT_PREFIX, variable_of
 from selfinstruct.errors import ConfigError
 
 Command = Callable[..., Any]
 _ENGINES_OWN = f"{ENVIRONMENT_PREFIX}ENGINE_"
 """Start of the variables between the engine's processes; an option of the section `engine` has two underscores."""
+
+CONVENTIONAL_NAMES = {
+    "temperature": "proposal.temperature",
+    "top_p": "proposal.top_p",
+    "max_tokens": "proposal.max_tokens",
+    "threshold": "filters.threshold",
+    "parent_run": "parent_runs",
+    "finish_by": "limits.finish_by",
+    "time_limit": "limits.time_limit",
+    "max_tokens_total": "limits.max_tokens_total",
+    "max_requests": "limits.max_requests",
+    "regenerate_outputs": "regenerate.model",
+    "rounds": "rounds.num_rounds",
+    "patience": "rounds.patience",
+}
+"""Short names of options on the command line, beside their full ones."""
 
 
 def config_options(*sections: str) -> Callable[[Command], Command]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selfinstruct.config.anchored import anchored_values
+from selfinstruct.config.paths import anchored_values
 from selfinstruct.config.schema import Config
 
 EARLIER_DEFAULTS: dict[str, Any] = {

@@ -28,22 +28,6 @@ TUNED_MODEL = "tuned"
 DEMO_MODEL = "demo"
 """Name of the embedded demo model."""
 
-CONVENTIONAL_NAMES = {
-    "temperature": "proposal.temperature",
-    "top_p": "proposal.top_p",
-    "max_tokens": "proposal.max_tokens",
-    "threshold": "filters.threshold",
-    "parent_run": "parent_runs",
-    "finish_by": "limits.finish_by",
-    "time_limit": "limits.time_limit",
-    "max_tokens_total": "limits.max_tokens_total",
-    "max_requests": "limits.max_requests",
-    "regenerate_outputs": "regenerate.model",
-    "rounds": "rounds.num_rounds",
-    "patience": "rounds.patience",
-}
-"""Short names of options on the command line, beside their full ones."""
-
 
 class Section(BaseModel):
     """A group of options. Unknown keys are errors."""

@@ -10,9 +10,8 @@ from typing import Any
 from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
-from selfinstruct.config.anchored import anchored
-from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
@@ -133,11 +132,10 @@ async def _run(
     lifted: bool,
 ) -> None:
     console.print(f"starting the engine with model {config.model!r}")
-    metrics = MetricsWriter(run.metrics_path)
     supervisor = supervised(
         run,
         start_engine,
-        metrics,
+        metrics := MetricsWriter(run.metrics_path),
         max_restarts=config.max_engine_restarts,
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,

@@ -20,9 +20,8 @@ import msgspec
 
 from selfinstruct import records
 from selfinstruct.config import earlier_defaults
-from selfinstruct.config.anchored import anchored
-from selfinstruct.config.inputs import inputs
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_flight

@@ -11,8 +11,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct.config.click_options import config_options, resolve_config, split_passed_on, tune_arguments
-from selfinstruct.config.schema import CONVENTIONAL_NAMES, Config, Section
+from selfinstruct.config.click_options import (
+    CONVENTIONAL_NAMES,
+    config_options,
+    resolve_config,
+    split_passed_on,
+    tune_arguments,
+)
+from selfinstruct.config.schema import Config, Section
 from selfinstruct.engines.vllm_plugin import watch_children
 from selfinstruct.environment import PARENT, variable_of
 from selfinstruct.errors import ConfigError

@@ -1,4 +1,7 @@
-"""Make the local paths in a configuration absolute, so that a run continues from any directory."""
+"""The options that name files, folders and models.
+
+Their paths are made absolute, so that a run continues from any directory; and what a run reads is never discarded.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,32 @@ def anchored_values(values: dict[str, Any]) -> dict[str, Any]:
     """
     values = copy.deepcopy(values)
     for name, absolute in _PATHS.items():
-        *parents, option = name.split(".")
-        section: Any = values
-        for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
-        value = section.get(option) if isinstance(section, dict) else None
+        section, option = _found(values, name)
+        value = section.get(option)
         if isinstance(value, str):
             section[option] = absolute(value)
         elif isinstance(value, list | tuple):
             section[option] = type(value)(absolute(item) if isinstance(item, str) else item for item in value)
     return values
+
+
+def inputs(config: Config) -> list[str]:
+    """Return the models, files and earlier runs that a run reads, as they were given. Not all of them are paths."""
+    values, names = config.model_dump(), list[str]()
+    for name in _PATHS:
+        section, option = _found(values, name)
+        value = section.get(option)
+        names += [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+    return names
+
+
+def _found(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """Return the section of an option, empty if it is missing, and the option's own name."""
+    *parents, option = name.split(".")
+    section: Any = values
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else {}, option
 
 
 def _file(name: str) -> str:

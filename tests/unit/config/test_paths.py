@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.anchored import anchored, anchored_values
 from selfinstruct.config.earlier_defaults import completed
+from selfinstruct.config.paths import anchored, anchored_values, inputs
 from selfinstruct.config.schema import Config
 
 
@@ -55,6 +55,8 @@ def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
     assert (evaluate.ifeval, evaluate.judge) == (f"{here}/ifeval.jsonl", "Qwen/Qwen3-32B")
     assert evaluate.lm_eval == ("arc_easy", f"{here}/task.yaml"), "lm-eval takes names and files, no folders"
     assert anchored(config) == config
+    named = ["seed_tasks", "tokenizer", "fsdp.yaml", "ifeval.jsonl", "notes.txt", "arc_easy", "Qwen/Qwen3-32B"]
+    assert {*named, "model", "./tuned", "template.jinja"} <= {*inputs(Config.model_validate(VALUES))}
 
 
 def test_options_that_were_left_out_stay_so(here: Path) -> None:
