@@ -72,17 +72,15 @@ def lives(process: psutil.Process) -> bool:
 
 
 def remember(path: Path, processes: Iterable[psutil.Process]) -> None:
-    """Write which processes belong to the engine; remove the file if there are none."""
+    """Write which processes belong to the engine, and to which program and directory; remove the file without any."""
     rows: list[dict[str, Any]] = []
     for process in processes:
-        try:
-            rows.append({"pid": process.pid, "started": process.create_time(), "name": process.name()})
-        except psutil.Error:
-            continue
+        with contextlib.suppress(psutil.Error):
+            rows.append(_row(process))
     with contextlib.suppress(OSError):  # The journal reports a full disk.
         if rows:
             rows.sort(key=lambda row: row["pid"])
-            jsonl.write_json(path, {"host": socket.gethostname(), "processes": rows})
+            jsonl.write_json(path, {**_place(path), "program": _row(psutil.Process()), "processes": rows})
         else:
             path.unlink(missing_ok=True)
 
@@ -90,8 +88,9 @@ def remember(path: Path, processes: Iterable[psutil.Process]) -> None:
 def end_leftovers(path: Path) -> tuple[Sequence[int], Sequence[int]]:
     """End the processes that a dead run left behind, and remove their record.
 
-    Only processes of this host whose number and start time are both as recorded are ended. Another process with the
-    same number is left alone.
+    Nothing is ended for a record that was made in another directory (a copied run) or on another host, or while the
+    program that started the processes still runs. Of the recorded processes only those are ended whose number and
+    start time are as recorded. Another process with the same number is left alone.
 
     Returns:
         The numbers of those ended, and of those that could not be.
@@ -102,20 +101,39 @@ def end_leftovers(path: Path) -> tuple[Sequence[int], Sequence[int]]:
     return [p.pid for p in leftovers if p.pid not in left], sorted(left)
 
 
-def _remembered(path: Path) -> Iterable[psutil.Process]:
+def _row(process: psutil.Process) -> dict[str, Any]:
+    return {"pid": process.pid, "started": process.create_time(), "name": process.name()}
+
+
+def _place(path: Path) -> dict[str, Any]:
+    """Return what tells the folder of a record apart from every other one, copies of it included."""
+    folder = path.parent.resolve()
+    about = folder.stat()
+    return {"host": socket.gethostname(), "directory": [str(folder), about.st_dev, about.st_ino]}
+
+
+def _remembered(path: Path) -> list[psutil.Process]:
+    """Return the recorded processes that may be ended."""
     try:
         note = json.loads(path.read_bytes())
-        rows = [(int(row["pid"]), float(row["started"])) for row in note["processes"]]
-        here = note["host"] == socket.gethostname()
+        here = note | _place(path) == note
+        program = _find(note["program"])
+        found = [process for row in note["processes"] if (process := _find(row)) is not None]
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    for pid, started in rows if here else ():
-        try:
-            process = psutil.Process(pid)
-            if abs(process.create_time() - started) < _SAME_START_S and pid != os.getpid():
-                yield process
-        except (psutil.Error, ValueError, OverflowError):
-            continue
+        return []
+    is_orphaned = program is None or program.pid == os.getpid() or not lives(program)
+    return [process for process in found if process.pid != os.getpid()] if here and is_orphaned else []
+
+
+def _find(row: dict[str, Any]) -> psutil.Process | None:
+    """Return the process that a row is about; None if it has ended."""
+    pid, started = int(row["pid"]), float(row["started"])
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < _SAME_START_S
+    except (psutil.Error, ValueError, OverflowError):
+        return None
+    return process if same else None
 
 
 def wait_until_gone(timeout_s: float = 60.0) -> None:

@@ -63,6 +63,15 @@ class RunDirectory(LockedDirectory):
         self.probe_dataset = DatasetDirectory(self.probe / "dataset")
         self.probe_model = ModelDirectory(self.probe / "model")
 
+    def written(self) -> Iterator[Path]:
+        """Yield the files of the run, the folders of its stages, and all that is in these."""
+        yield from (self.config_path, self.journal, self.torn, self.metrics_path, self.report, self.schedule)
+        yield from (self.stopped, self.engine, *self.damaged_copies())
+        for stage in (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation):
+            yield stage.path
+            yield from stage.path.rglob("*")
+        yield self.probe
+
     def require_journal(self) -> None:
         """Raise `InputError` unless this is a run directory with a journal."""
         if not self.journal.exists() and (self.path / ROUNDS).exists():
@@ -173,6 +182,10 @@ class RoundsDirectory(LockedDirectory):
         self.rounds_path = path / ROUNDS
         self.best = path / "best"
         self.report = path / "report.html"
+
+    def written(self) -> Iterator[Path]:
+        """Yield the files of the rounds and the rounds themselves; `best` is replaced, not written through."""
+        yield from (self.config_path, self.rounds_path, self.report, *self.path.glob("round-*"))
 
     def round(self, name: str) -> RunDirectory:
         """Return the run directory of a round by its name (`round-01`)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from selfinstruct.environment import LOCKS
-from selfinstruct.errors import ConfigError, RunLockedError
+from selfinstruct.errors import ConfigError, InputError, RunLockedError
 from selfinstruct.formats import jsonl
 
 _held: set[int] = set()
@@ -43,6 +43,10 @@ class LockedDirectory:
             raise ConfigError("give a run directory: --output-dir RUN, or `output_dir:` in the configuration")
         return cls(Path(output_dir))
 
+    def written(self) -> Iterator[Path]:
+        """Yield the paths inside the directory that a process with the lock writes, as far as they exist."""
+        yield from ()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock inside the block. Create the directory if it is missing.
@@ -52,8 +56,15 @@ class LockedDirectory:
 
         Raises:
             RunLockedError: another process holds the lock; the message names its pid and host.
+            InputError: something that is written here is a link; what it points to is not ours to write.
         """
         jsonl.make_directory(self.path)
+        for path in (self._lock, self.owner, *self.written()):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a link to {path.readlink()}, and nothing is written through links; put the file or "
+                    "folder itself there, or move the whole directory and link that"
+                )
         handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             if _is_held(handle):

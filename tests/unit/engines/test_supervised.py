@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -578,7 +580,7 @@ def test_leftovers_are_ended_only_where_number_and_start_time_match(tmp_path: Pa
         assert {row["pid"] for row in note["processes"]} == {ours.pid, others.pid}
         for row in note["processes"]:
             row["started"] -= 100 * (row["pid"] == others.pid)  # a process of old whose number was given to another
-        note["processes"].append({"pid": 2**22 + 1, "started": 1.0})
+        note["processes"].append({"pid": 2**22 + 1, "started": 1.0, "name": "sleep"})
         path.write_text(json.dumps(note))
         assert processes.end_leftovers(path) == ([ours.pid], [])
         assert ours.wait(10) == -9 and others.poll() is None
@@ -596,16 +598,53 @@ def test_a_note_that_cannot_be_read_ends_nothing(tmp_path: Path, note: str) -> N
     assert processes.end_leftovers(path) == ([], [])
 
 
-def test_processes_of_another_host_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"directory": ["/elsewhere", 1, 2]}, {"program": None}])
+def test_processes_that_the_record_does_not_prove_ours_are_left_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / ".engine.json"
     process = subprocess.Popen(["sleep", "600"])
     try:
         processes.remember(path, [psutil.Process(process.pid)])
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
         assert processes.end_leftovers(path) == ([], []) and process.poll() is None
     finally:
         process.kill()
         process.wait()
+
+
+PROGRAM = """
+import subprocess, sys, time
+from pathlib import Path
+import psutil
+from selfinstruct.engines import processes
+engine = subprocess.Popen(["sleep", "600"])
+processes.remember(Path(sys.argv[1]), [psutil.Process(engine.pid)])
+print(engine.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_start_of_a_copied_run_ends_nothing_of_the_original(tmp_path: Path) -> None:
+    """Nor does a start beside the living program; once that is dead, a start of the original ends its engine."""
+    original, copy = tmp_path / "run", tmp_path / "copy"
+    original.mkdir()
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(original / ".engine.json")], stdout=subprocess.PIPE)
+    assert program.stdout is not None
+    engine = psutil.Process(int(program.stdout.readline()))
+    try:
+        record = (original / ".engine.json").read_bytes()
+        shutil.copytree(original, copy)
+        for folder in (copy, original):
+            assert processes.end_leftovers(folder / ".engine.json") == ([], []) and engine.is_running()
+        program.kill()
+        program.wait()
+        (copy / ".engine.json").write_bytes(record)
+        assert processes.end_leftovers(copy / ".engine.json") == ([], []) and engine.is_running()
+        (original / ".engine.json").write_bytes(record)
+        assert processes.end_leftovers(original / ".engine.json") == ([engine.pid], [])
+    finally:
+        program.kill()
+        program.communicate()
+        processes.end([engine])
 
 
 def test_a_start_of_the_run_ends_what_the_last_one_left(

@@ -227,6 +227,32 @@ def test_a_lock_names_its_owner_while_it_is_held(tmp_path: Path, kind: type[Lock
         pass
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["journal.jsonl.torn", "metrics.jsonl", "report.html", "dataset", "model/checkpoints", "evaluation/kept", ".lock"],
+)
+def test_nothing_is_written_through_a_link(run: RunDirectory, tmp_path: Path, name: str) -> None:
+    outside, link = tmp_path / "outside", run.path / name
+    outside.mkdir()
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(InputError, match="outside, and nothing is written through links"), run.locked():
+        pass
+    assert not any(outside.iterdir())
+
+
+def test_a_round_is_no_link_and_best_is_one(rounds: RoundsDirectory) -> None:
+    rounds.point_at("round-01")
+    with rounds.locked(), RunDirectory(rounds.best).locked():
+        pass
+    (rounds.path / "round-09").symlink_to("round-01")
+    with pytest.raises(InputError, match="round-09 is a link"), rounds.locked():
+        pass
+
+
 @pytest.mark.parametrize("raw", [b"", b"{}", b"\xff", None])
 def test_an_owner_that_cannot_be_read_is_another_process(tmp_path: Path, raw: bytes | None) -> None:
     directory = RunDirectory(tmp_path / "run")
