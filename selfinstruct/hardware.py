@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+_COLUMNS = "--query-gpu=index,uuid,name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -54,23 +56,31 @@ class Hardware:
         import psutil
 
         memory = psutil.virtual_memory()
-        gpus = tuple(visible_gpus(_nvidia_smi(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        listing = _nvidia_smi("-L") if "MIG-" in (visible or "") else ""
+        gpus = tuple(visible_gpus(_nvidia_smi(*_COLUMNS), visible, listing))
         return cls(gpus, memory.available, memory.total)
 
 
-def visible_gpus(table: str, visible: str | None) -> Iterator[Gpu]:
+def visible_gpus(table: str, visible: str | None, listing: str = "") -> Iterator[Gpu]:
     """Yield the GPUs of nvidia-smi's CSV that CUDA_VISIBLE_DEVICES allows, in its order.
 
-    As for CUDA, an entry that names no GPU ends the list, and one that names a GPU again leaves none.
-    Its columns are index, uuid, name, MiB in total, MiB free, and compute capability.
+    As for CUDA, an entry that names no GPU ends the list, and one that names a GPU again leaves none. Of several slices
+    of GPUs (MIG) a program sees the first alone.
 
     >>> list(
     ...     visible_gpus("0, GPU-a1, NVIDIA H100, 81559, 80995, 9.0\\n1, GPU-b2, NVIDIA H100, 81559, 402, 9.0\\n", "0")
     ... )
     [Gpu(name='NVIDIA H100', total=85520809984, free=84929413120, capability=9.0, index='0')]
+
+    Args:
+        table: lines of index, uuid, name, MiB in total, MiB free, and compute capability.
+        visible: the variable's value; None: all of them.
+        listing: of `nvidia-smi -L`, which names the slices.
     """
     rows = [[cell.strip() for cell in row.split(",")] for row in table.splitlines()]
     rows = [cells for cells in rows if len(cells) == 6]
+    rows += _slices(listing, {cells[1]: cells[5] for cells in rows})
     for index, _, name, total, free, capability in rows if visible is None else _chosen(rows, visible):
         if total.isdigit() and free.isdigit():  # "[N/A]" in MIG mode, or where it shares the machine's memory.
             known = re.fullmatch(r"\d+\.\d+", capability)
@@ -86,14 +96,26 @@ def _chosen(rows: list[list[str]], visible: str) -> list[list[str]]:
         if row in chosen:
             return []
         chosen.append(row)
+        if want.startswith("MIG-"):
+            break
     return chosen
 
 
-def _nvidia_smi() -> str:
+def _slices(listing: str, capabilities: dict[str, str]) -> Iterator[list[str]]:
+    """Yield the slices of GPUs as rows of the table. A slice's name says its GB, of which 5 % are reserved."""
+    name = capability = ""
+    for line in listing.splitlines():
+        if gpu := re.match(r"GPU \d+: (.+) \(UUID: (.+)\)", line):
+            name, capability = gpu[1], capabilities.get(gpu[2], "")
+        elif part := re.match(r"\s+MIG (\S*?(\d+)gb\S*)\s+Device\s+\d+: \(UUID: (MIG-.+)\)", line):
+            size = str(int(part[2]) * 973)
+            yield [part[3], part[3], f"{name} MIG {part[1]}", size, size, capability]
+
+
+def _nvidia_smi(*query: str) -> str:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    query = ["--query-gpu=index,uuid,name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
     try:
         return subprocess.run([tool, *query], capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

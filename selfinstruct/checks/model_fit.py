@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,31 @@ def read_tokenizer(
             return TokenizedPrompts(chat_templates.load_tokenizer(str(folder), **options), length, generation.to_dict())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError):
         return None
+
+
+_OF_TORCHVISION = tuple(
+    "Cohere2Vision Gemma3ForConditionalGeneration Glm4v InternS1 Lfm2Vl Llama4ForConditionalGeneration Mistral3For "
+    "Pixtral Qwen2VL Qwen2_5_VL Qwen3VL".split()
+)
+"""Architectures, by the beginnings of their names, whose modules in vLLM (0.32) import torchvision."""
+
+
+def check_vision(facts: ModelFacts) -> None:
+    """Check that vLLM can load a model that reads images; the installation without a GPU leaves torchvision out.
+
+    Args:
+        facts: of the model.
+
+    Raises:
+        ConfigError: it needs torchvision, which is not installed.
+    """
+    needs = facts.vision and facts.architecture.startswith(_OF_TORCHVISION)
+    if needs and importlib.util.find_spec("torchvision") is None:
+        raise ConfigError(
+            f"model {facts.name!r}: vLLM loads {facts.architecture} only with torchvision, which is not installed; "
+            "install the one that is made for this torch (without a GPU: pip install --no-deps torchvision "
+            "--index-url https://download.pytorch.org/whl/cpu), or choose a model of text alone"
+        )
 
 
 def room(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 from selfinstruct.checks import tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
-from selfinstruct.checks.model_fit import check_memory, read_tokenizer
+from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.engines import vllm
@@ -224,6 +224,8 @@ def check_generator(
         base, of_base = with_weights(name, revision)
         tokenizer = str(lora.get("tokenizer", base))
         findings.facts = _facts(model, revision, engine)
+        with findings.noting():
+            check_vision(findings.facts)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
         context = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware).get("max_model_len")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct.checks import preflight, tuning_preview
+from selfinstruct.checks import model_fit, preflight, tuning_preview
 from selfinstruct.checks.dry_run import text
 from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
@@ -25,6 +26,8 @@ from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.text import GIB, size_text
 from tests import fake_hub
 from tests.fake_hub import FakeHub
+from tests.gpu_box.families import FAMILIES
+from tests.gpu_box.model_folder import full
 from tests.model_shapes import shape
 from tuning.training import launch
 from tuning.training.preview import preview
@@ -152,6 +155,33 @@ def test_gpus_as_the_driver_tells_of_them() -> None:
     assert names("1,-1,0") == names("1,,0") == names("1,7,0") == ["Tesla"] and names("0,1,0") == []
     assert next(visible_gpus(table, None)).free == 80000 << 20
     assert [gpu.capability for gpu in visible_gpus(table, None)] == [9.0, 0.0]
+
+
+def test_slices_of_gpus_are_known_by_their_names() -> None:
+    table = "0, GPU-aa, NVIDIA A100, 40960, [N/A], 8.0\n1, GPU-bb, NVIDIA H100, 81559, 80000, 9.0\n"
+    listing = (
+        "GPU 0: NVIDIA A100 (UUID: GPU-aa)\n"
+        "  MIG 3g.20gb     Device  0: (UUID: MIG-11)\n  MIG 1g.5gb+me   Device  1: (UUID: MIG-22)\n"
+        "GPU 1: NVIDIA H100 (UUID: GPU-bb)\n"
+    )
+    (found,) = visible_gpus(table, "MIG-22,MIG-11", listing)
+    assert (found.name, found.capability, found.index) == ("NVIDIA A100 MIG 1g.5gb+me", 8.0, "MIG-22")
+    assert found.total == found.free == 5 * 973 << 20
+    assert [gpu.name for gpu in visible_gpus(table, "MIG-1", listing)] == ["NVIDIA A100 MIG 3g.20gb"]
+    assert list(visible_gpus(table, "MIG-33", listing)) == []
+    assert [gpu.name for gpu in visible_gpus(table, "1", listing)] == ["NVIDIA H100"]
+
+
+@pytest.mark.parametrize(
+    ("name", "installed", "refused"), [("gemma3", False, True), ("gemma3", True, False), ("qwen3", False, False)]
+)
+def test_a_model_that_vllm_loads_with_torchvision_alone(
+    name: str, installed: bool, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = model_facts(str(full(FAMILIES[name], tmp_path)))
+    monkeypatch.setattr(model_fit.importlib.util, "find_spec", lambda module: object() if installed else None)
+    with pytest.raises(ConfigError, match=r"torchvision.*not installed; install") if refused else nullcontext():
+        model_fit.check_vision(facts)
 
 
 def test_the_context_against_the_prompts(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:

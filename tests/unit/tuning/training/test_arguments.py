@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,16 @@ def test_one_process_sees_one_gpu(monkeypatch, before, after):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     set_environment(debug=True)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+
+
+def test_a_user_hears_nothing_of_pefts_patterns(monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        set_environment(debug=False)
+        warnings.warn("The following rank_pattern keys did not match any targeted module", RuntimeWarning, stacklevel=1)
+        warnings.warn("another", RuntimeWarning, stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["another"]
 
 
 def test_evaluation_tasks_are_handed_on(tmp_path):
