@@ -8,7 +8,7 @@
 
 The decision is that of `rouge_score`, float arithmetic included: a candidate is rejected when the float
 2PR / (P + R) exceeds the threshold, with P = LCS / len(candidate) and R = LCS / len(earlier). Tokens are
-`rouge_score`'s for text in a-z0-9; other text is split into Unicode words (see `tokenize`).
+`rouge_score`'s for ASCII text; other text is split into Unicode words (see `tokenize`).
 
     words.py      split a text into words
     decision.py   the decision, and its arithmetic
@@ -22,6 +22,6 @@ from __future__ import annotations
 
 from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, rouge_l
 from selfinstruct.novelty.index import NoveltyIndex, warm_up
-from selfinstruct.novelty.words import tokenize
+from selfinstruct.novelty.words import is_unspaced, tokenize
 
-__all__ = ["Decisions", "Neighbour", "NoveltyIndex", "Verdict", "rouge_l", "tokenize", "warm_up"]
+__all__ = ["Decisions", "Neighbour", "NoveltyIndex", "Verdict", "is_unspaced", "rouge_l", "tokenize", "warm_up"]

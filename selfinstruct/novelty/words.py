@@ -94,6 +94,11 @@ def _unicode_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     return re.compile(f"{character}|{word}"), re.compile(f"((?:{character})+)|({word})")
 
 
+def is_unspaced(character: str) -> bool:
+    """Return whether a character belongs to a script written without spaces."""
+    return re.match(f"[{_NO_SPACES}]", character) is not None
+
+
 def text_key(text: str) -> str:
     """Return the key of a text without words: two such texts are identical if only case and spacing differ."""
     return " ".join(unicodedata.normalize("NFC", text).lower().split())

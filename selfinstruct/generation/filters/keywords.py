@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
+from selfinstruct.generation.filters.script import from_first_word
+from selfinstruct.novelty import is_unspaced
 from selfinstruct.records import Rejection
 
 
 def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
-    """Reject a text that contains one of `keywords` as whole words, in upper or lower case."""
-    match = _any_of(tuple(keywords)).search(text) if keywords else None
+    """Reject a text that contains one of `keywords` as whole words, in upper or lower case.
+
+    A keyword in a script written without spaces is found anywhere.
+    """
+    match = _any_of(tuple(keywords)).search(unicodedata.normalize("NFC", text)) if keywords else None
     return None if match is None else Rejection("keyword", {"keyword": match.group().lower()})
 
 
 def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
-    """Reject a text that starts with one of `openings` as whole words, in upper or lower case."""
-    match = _any_of(tuple(openings)).match(text.lstrip()) if openings else None
+    """Reject a text that starts with one of `openings` as whole words, in upper or lower case.
+
+    Opening punctuation before it does not count.
+    """
+    start = from_first_word(unicodedata.normalize("NFC", text).lstrip())
+    match = _any_of(tuple(openings)).match(start) if openings else None
     return None if match is None else Rejection("opening", {"opening": match.group()})
 
 
 @cache
 def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
-    phrases = (
-        r"\s+".join(re.escape(part) for part in phrase.split()) for phrase in sorted(words, key=len, reverse=True)
-    )
-    return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", re.I)
+    phrases = [unicodedata.normalize("NFC", phrase).split() for phrase in sorted(words, key=len, reverse=True)]
+    return re.compile("|".join(map(_whole, filter(None, phrases))) or "(?!)", re.I)
+
+
+def _whole(parts: Sequence[str]) -> str:
+    """Return the pattern of a phrase. What it begins and ends with must be no part of a longer word."""
+    before = "" if is_unspaced(parts[0][0]) else r"(?<!\w)"
+    after = "" if is_unspaced(parts[-1][-1]) else r"(?!\w)"
+    return before + r"\s+".join(map(re.escape, parts)) + after

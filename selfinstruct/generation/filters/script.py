@@ -21,14 +21,35 @@ def script_of(character: str) -> str:
     return "CJK" if word in {"HIRAGANA", "KATAKANA", "IDEOGRAPHIC"} else word
 
 
+def from_first_word(text: str) -> str:
+    """Return a text without the opening punctuation and the invisible characters that it begins with.
+
+    Opening are quotation marks of all languages, brackets, and the inverted marks of Spanish. Invisible are marks of
+    direction and zero-width characters. White space goes only behind one of these.
+
+    >>> from_first_word("¿Cuál es?"), from_first_word("« Nommez » un fleuve"), from_first_word("- Name it")
+    ('Cuál es?', 'Nommez » un fleuve', '- Name it')
+    """
+    start = next((k for k, c in enumerate(text) if not (_is_skipped(c) or (k and c.isspace()))), len(text))
+    return text[start:]
+
+
+def _is_skipped(character: str) -> bool:
+    return character in "¿¡\"'" or unicodedata.category(character) in {"Ps", "Pi", "Pf", "Cf"}
+
+
 def scripts_of(texts: Sequence[str]) -> frozenset[str]:
     """Return the scripts in which the texts begin, and `DIGIT`."""
-    return frozenset(script_of(t[0]) for t in texts if t and t[0].isalnum()) | {"DIGIT"}
+    firsts = (from_first_word(text)[:1] for text in texts)
+    return frozenset(script_of(first) for first in firsts if first.isalnum()) | {"DIGIT"}
 
 
 def first_character(text: str, *, scripts: frozenset[str]) -> Rejection | None:
-    """Reject a text that does not begin with a letter or digit, or begins in another script than `scripts`."""
-    first = text[:1]
+    """Reject a text that begins with neither letter nor digit, or in another script than `scripts`.
+
+    Opening punctuation and invisible characters before it do not count.
+    """
+    first = from_first_word(text)[:1]
     if not first.isalnum():
         return Rejection("leading_punctuation", {"character": first})
     if script_of(first) not in scripts:

@@ -12,7 +12,7 @@ from selfinstruct.generation.filters.characters import invalid_characters
 from selfinstruct.generation.filters.instances import check_instances
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.length import length
-from selfinstruct.generation.filters.script import first_character, script_of, scripts_of
+from selfinstruct.generation.filters.script import first_character, from_first_word, script_of, scripts_of
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import TRUNCATED
 from selfinstruct.records import Rejection
@@ -83,6 +83,10 @@ def test_keywords_of_other_scripts_and_with_punctuation() -> None:
     assert keyword("Explain C+ to me.", keywords=["C++"]) is None
     assert reason(keyword("Нарисуй картинку дома", keywords=["картинку"])) == "keyword"
     assert reason(keyword("描述 图片 里的人", keywords=["图片"])) == "keyword"
+    assert reason(keyword("描述图片里的人", keywords=["图片"])) == "keyword"
+    assert reason(keyword("อธิบายรูปภาพนี้", keywords=["รูปภาพ"])) == "keyword"
+    assert reason(keyword("De\u0301cris l'ide\u0301e", keywords=["idée"])) == "keyword"
+    assert keyword("Décris les idéees", keywords=["idée"]) is None
     assert keyword("Anything with an image", keywords=[]) is None
 
 
@@ -102,6 +106,12 @@ def test_openings(text: str, rejected: bool) -> None:
     if found is not None:
         assert found == Rejection("opening", {"opening": text[: text.lower().index("program") + len("program")]})
     assert opening(text, openings=[]) is None
+
+
+def test_openings_are_found_behind_quotation_marks() -> None:
+    assert opening("“Write a program” is the task.", openings=["Write a program"]) == Rejection(
+        "opening", {"opening": "Write a program"}
+    )
 
 
 # -------------------------------------------------------------------------------------------------- script
@@ -125,7 +135,20 @@ def test_openings(text: str, rejected: bool) -> None:
         ("12 предложений", ["Переведи текст"], None),
         ("اكتب قصة", ENGLISH, "foreign_script"),
         ("- Name a river.", ENGLISH, "leading_punctuation"),
-        ("«Nommez» un fleuve", ENGLISH, "leading_punctuation"),
+        ("«Nommez» un fleuve", ENGLISH, None),
+        ("« Nommez » un fleuve", ENGLISH, None),
+        ("¿Cuál es la capital?", ENGLISH, None),
+        ("¡Escribe un poema!", ENGLISH, None),
+        ("“Hello”: translate it.", ENGLISH, None),
+        ("»Haus« ins Englische", ENGLISH, None),
+        ("„Haus“ ins Englische", ENGLISH, None),
+        ("'Home' in French", ENGLISH, None),
+        ("「海」について書いて", ["翻訳して"], None),
+        ("\u200f\u200bName a river.", ENGLISH, None),
+        ("\u2067اكتب قصة", ["اكتب"], None),
+        ("“写一首诗”", ENGLISH, "foreign_script"),
+        ("“- Name a river.”", ENGLISH, "leading_punctuation"),
+        ("“”", ENGLISH, "leading_punctuation"),
         ("_name_ a river", ENGLISH, "leading_punctuation"),
         ("\u0301a combining accent", ENGLISH, "leading_punctuation"),
         ("😀 smile at them", ENGLISH, "leading_punctuation"),
@@ -137,21 +160,21 @@ def test_an_instruction_begins_in_the_script_of_the_seeds(text: str, seeds: list
     found = first_character(text, scripts=scripts_of(seeds))
     assert reason(found) == rejected
     if found is not None:
-        assert found.evidence["character"] == text[:1]
+        assert found.evidence["character"] == from_first_word(text)[:1]
     if rejected == "foreign_script":
         assert found is not None
-        assert found.evidence["script"] == script_of(text[0])
+        assert found.evidence["script"] == script_of(found.evidence["character"])
 
 
 def test_the_seeds_scripts_are_those_of_their_first_letters() -> None:
-    assert scripts_of(["Name", "翻译", "(odd)", ""]) == {"LATIN", "CJK", "DIGIT"}
+    assert scripts_of(["- Name", "翻译", "¿Odd?", ""]) == {"LATIN", "CJK", "DIGIT"}
 
 
 # ---------------------------------------------------------------------------------------------- characters
 
 
 @pytest.mark.parametrize(
-    "character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\x80", "\x9f", "\ud800", "\udfff", "\ufffd"]
+    "character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\x80", "\x9f", "\u202e", "\ud800", "\udfff", "\ufffd"]
 )
 def test_invalid_characters(character: str) -> None:
     expected = Rejection("invalid_characters", {"character": f"U+{ord(character):04X}", "position": 3})
