@@ -5,6 +5,7 @@ The text is a configuration file: everything else is in comments.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,17 @@ from selfinstruct.checks.estimate import ACCEPTED_SHARE, trained_tokens
 from selfinstruct.checks.model_fit import room
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Tune
+from selfinstruct.config.schema import Config, Evaluate, Tune
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism
+from selfinstruct.errors import SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware, free_disk
 from selfinstruct.text import duration, size_text, visible
+from tuning.evaluation import inputs
 from tuning.training.launch import processes_of
+
+_SHORT_ANSWERS = 0.1
+"""Share of the tokens that answers may take that they take at least."""
 
 
 def text(config: Config, findings: Findings) -> str:
@@ -40,7 +46,7 @@ def text(config: Config, findings: Findings) -> str:
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
     if findings.steps is not None:
         parts.append(_comment(f"note: {visible(remark)}" for remark in findings.steps.remarks))
-    times = _times(config.num_instructions, config.engine, config.max_in_flight, config.tune, findings)
+    times = _times(config.num_instructions, config.engine, config.max_in_flight, config.tune, config.evaluate, findings)
     expectations = _expectations(config.num_instructions, config.output_dir, findings, times)
     parts += [_comment(_plan(config.engine, findings)), _comment(expectations)]
     return "\n".join(part for part in parts if part)
@@ -85,7 +91,12 @@ def _expectations(
 
 
 def _times(
-    num_instructions: int, engine: Mapping[str, Any], max_in_flight: int | None, tune: Tune, findings: Findings
+    num_instructions: int,
+    engine: Mapping[str, Any],
+    max_in_flight: int | None,
+    tune: Tune,
+    evaluate: Evaluate,
+    findings: Findings,
 ) -> Iterator[str]:
     """Yield the speed, and the time that follows from it."""
     facts, hardware, expected = findings.facts, findings.hardware, findings.estimate
@@ -105,15 +116,35 @@ def _times(
     else:
         written, why = speed.cpu_tokens_per_s(facts.weight_bytes), "from the demo model on two cores"
     yield f"  speed        {written.low:,.0f} to {written.high:,.0f} tokens/s written: a rough range, {why}"
-    tokens = expected.completion_tokens
-    times = f"{_span(tokens / written.high, tokens / written.low)} of generation"
-    if findings.tuning is not None and gpu is not None and tune.model is None:
-        trained = trained_tokens(num_instructions, tune.arguments)
-        adapter = findings.tuning.method != "full"
-        processes, _ = processes_of(tune, len(hardware.gpus))
-        training = speed.tuning_s(facts, trained, gpu, num_gpus=processes, adapter=adapter)
-        times += f", {_span(training.low, training.high)} of training"
-    yield f"  time         {times}; starts and the evaluation add minutes"
+    times = {"generation": _writing(expected.completion_tokens, written)}
+    starts = 1
+    unknown = ""
+    if findings.tuning is not None:
+        models = 3 if evaluate.seeds_baseline else 2
+        starts += 2 * models - 1  # A training for each model but the base, an engine for each.
+        with contextlib.suppress(SelfInstructError):  # A file that cannot be read is among the problems.
+            times["evaluation"] = _evaluation((models + 1) * inputs.most_tokens(evaluate), written)
+        unknown = "; training without a GPU, or another model than the generator, is not reckoned with"
+        if gpu is not None and tune.model is None:
+            unknown = ""
+            trained = trained_tokens(num_instructions, tune.arguments)
+            adapter = findings.tuning.method != "full"
+            processes, _ = processes_of(tune, len(hardware.gpus))
+            times["training"] = speed.tuning_s(facts, trained, gpu, num_gpus=processes, adapter=adapter)
+    start = speed.start_s(facts.weight_bytes, gpu=gpu is not None)
+    times["starts" if starts > 1 else "start"] = speed.Range(starts * start.low, starts * start.high)
+    whole = _span(sum(each.low for each in times.values()), sum(each.high for each in times.values()))
+    parts = ", ".join(f"{_span(each.low, each.high)} of {what}" for what, each in times.items())
+    yield f"  time         {whole} in all: {parts}{unknown}"
+
+
+def _writing(tokens: float, written: speed.Range) -> speed.Range:
+    return speed.Range(tokens / written.high, tokens / written.low)
+
+
+def _evaluation(most_tokens: int, written: speed.Range) -> speed.Range:
+    """Return the time of answers of which most end long before their limit."""
+    return speed.Range(_SHORT_ANSWERS * most_tokens / written.high, most_tokens / written.low)
 
 
 def _span(shortest_s: float, longest_s: float) -> str:

@@ -63,6 +63,10 @@ class Range:
     high: float
 
 
+_DISK = Range(0.2e9, 2e9)
+"""Bytes a second at which weights are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What one request of a run is like, on average, in tokens.
@@ -131,6 +135,17 @@ def cpu_tokens_per_s(weight_bytes: int) -> Range:
     measured, model_bytes = 1700.0, 14e6  # The demo model on two cores.
     speed = measured * min(1.0, model_bytes / max(1, weight_bytes))
     return Range(0.5 * speed, 1.5 * speed)
+
+
+def start_s(weight_bytes: int, *, gpu: bool) -> Range:
+    """Return the seconds until an engine or a training has started: imports, weights from disk, compilation.
+
+    Args:
+        weight_bytes: size of the model.
+        gpu: whether it runs on a GPU.
+    """
+    low, high = (30.0, 150.0) if gpu else (20.0, 90.0)
+    return Range(low + weight_bytes / _DISK.high, high + weight_bytes / _DISK.low)
 
 
 def _active(facts: ModelFacts) -> float:

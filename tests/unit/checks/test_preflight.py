@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import namedtuple
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -340,6 +341,7 @@ def test_a_dry_run_is_a_configuration_with_comments(config: Any, tmp_path: Path)
         assert f"# first prompt of kind {kind}: {tokens:,} tokens" in shown
         assert f"# | {prompt.splitlines()[-1]}".rstrip() in shown
     assert "expected for 77 instructions" in shown and "from the demo model on two cores" in shown
+    assert re.search(r"# +time +\S+ s to 1 min \d\d s in all: under a minute of generation, .+ of start\n", shown)
     assert "GPUs         none" in shown and "generation   on the CPU, a context of 4,096 tokens, prompts in" in shown
     assert not (tmp_path / "run").exists()
 
