@@ -136,6 +136,11 @@ def dedup(
     help="Compare word stems (as Super-NaturalInstructions does).",
 )
 @click.option(
+    "--only-ascii-words",
+    is_flag=True,
+    help="Drop all letters outside a-z, as rouge-score does, instead of comparing such text by Unicode words.",
+)
+@click.option(
     "--ifeval",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=None,
@@ -143,11 +148,18 @@ def dedup(
 )
 @AS_JSON
 def score(
-    predictions: Path, prediction_field: str, reference_field: str, stemmer: bool, ifeval: Path | None, as_json: bool
+    predictions: Path,
+    prediction_field: str,
+    reference_field: str,
+    stemmer: bool,
+    only_ascii_words: bool,
+    ifeval: Path | None,
+    as_json: bool,
 ) -> None:
     """Score a file of predictions by ROUGE-L and exact match, or by IFEval's checks.
 
-    Prints the mean ROUGE-L F x 100 as rouge-score computes it, the exact matches in percent, and the number of rows.
+    Prints the mean ROUGE-L F x 100, the exact matches in percent, and the number of rows. ROUGE-L of ASCII text is
+    exactly that of rouge-score; of all text with --only-ascii-words.
     With --ifeval, prints the percentages of prompts and of constraints that are kept.
 
     \b
@@ -161,7 +173,11 @@ def score(
     from tuning.evaluation.metrics import score_predictions
 
     scores = score_predictions(
-        predictions, prediction_field=prediction_field, reference_field=reference_field, stemmer=stemmer
+        predictions,
+        prediction_field=prediction_field,
+        reference_field=reference_field,
+        stemmer=stemmer,
+        tokenizer="rouge_score" if only_ascii_words else "characters",
     )
     if as_json:
         click.echo(json.dumps(asdict(scores)))

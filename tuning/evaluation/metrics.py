@@ -1,10 +1,9 @@
 """Metrics of answers: ROUGE-L against references, exact match, format errors. Pure functions; no model, no torch.
 
-ROUGE-L is that of `rouge_score`: its tokens, its F-measure, float for float; only the longest common subsequence is
-counted by RapidFuzz, a hundred times faster. The one exception is text that `rouge_score` cannot measure: it drops
-every character outside a-z0-9, so that a Chinese answer scores 0 even against itself. A reference whose letters are
-mostly not Latin is therefore compared word by Unicode word (`selfinstruct.novelty`). The reference alone decides, so
-that all models' answers to a question are measured in the same way.
+ROUGE-L of ASCII text is that of `rouge_score`: its tokens, its F-measure, float for float; only the longest common
+subsequence is counted by RapidFuzz, a hundred times faster. `rouge_score` drops every letter outside a-z, so that "có"
+equals "cứ" and a Chinese answer scores 0 even against itself. Text with such letters is compared by Unicode words; in
+scripts without spaces each character is one, as is usual for ROUGE of Chinese. `rouge_score`'s own figure is available.
 """
 
 from __future__ import annotations
@@ -24,31 +23,39 @@ from rapidfuzz.distance import LCSseq
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.novelty import rouge_l as f_measure
-from selfinstruct.novelty import tokenize as unicode_words
+from selfinstruct.novelty import tokenize
+from selfinstruct.records import Tokenizer
 from selfinstruct.run.scores import Interval, Means, SetScores
 from tuning.evaluation.answers import Answer
 
 _FINAL_PUNCTUATION = ".!?…,;:。！？，；：、｡।؟۔"
 
 
-def rouge_l(references: Sequence[str], response: str, *, stemmer: bool = False, equal_length: bool = False) -> float:
+def rouge_l(
+    references: Sequence[str],
+    response: str,
+    *,
+    stemmer: bool = False,
+    equal_length: bool = False,
+    tokenizer: Tokenizer = "characters",
+) -> float:
     """Return ROUGE-L F x 100 of a response, in [0, 100]; with several references, that of the best one.
 
     Args:
         references: one or more accepted answers.
         response: the answer to measure.
-        stemmer: compare the stems of Latin words (Porter), as Super-NaturalInstructions does.
+        stemmer: compare the stems of words in a-z (Porter), as Super-NaturalInstructions does.
         equal_length: compare only as many of the first words of the answer as the reference has.
+        tokenizer: how texts are split into words; `rouge_score` drops all letters outside a-z, as that package does.
 
     >>> rouge_l(["the cat sat", "a dog"], "The cat ran.")
     66.66666666666666
     """
-    return max(_rouge_l(reference, response, stemmer, equal_length) for reference in references)
+    return max(_rouge_l(reference, response, stemmer, equal_length, tokenizer) for reference in references)
 
 
-def _rouge_l(reference: str, response: str, stemmer: bool, equal_length: bool) -> float:
-    cut = unicode_words if mostly_other_script(reference) else functools.partial(_rouge_words, stemmer=stemmer)
-    expected, answered = cut(reference), cut(response)
+def _rouge_l(reference: str, response: str, stemmer: bool, equal_length: bool, tokenizer: Tokenizer) -> float:
+    expected, answered = (_words(text, stemmer, tokenizer) for text in (reference, response))
     if equal_length:
         answered = answered[: len(expected)]
     if not expected or not answered:
@@ -56,24 +63,12 @@ def _rouge_l(reference: str, response: str, stemmer: bool, equal_length: bool) -
     return 100 * f_measure(LCSseq.similarity(expected, answered), len(expected), len(answered))
 
 
-def mostly_other_script(text: str) -> bool:
-    """Return whether more than half of the letters of a text are not Latin."""
-    if text.isascii():
-        return False
-    letters = [c for c in text if c.isalpha()]
-    return 2 * sum(not _is_latin(c) for c in letters) > len(letters)
-
-
-def _is_latin(letter: str) -> bool:
-    return letter.isascii() or "LATIN" in unicodedata.name(letter, "")
-
-
-def _rouge_words(text: str, stemmer: bool) -> list[str]:
-    if stemmer:
-        return _stemming_tokenizer().tokenize(text)
-    from rouge_score.tokenize import tokenize
-
-    return tokenize(text, None)
+def _words(text: str, stemmer: bool, tokenizer: Tokenizer) -> list[str]:
+    words = tokenize(text, tokenizer)
+    if not stemmer:
+        return words
+    stems = _stemming_tokenizer().tokenize
+    return [stem for word in words for stem in (stems(word) if word.isascii() else [word])]
 
 
 @functools.cache
@@ -94,7 +89,7 @@ def exact_match(references: Sequence[str], response: str) -> bool:
 
 def normalise(text: str) -> str:
     """Return a text in lower case, without outer whitespace and, unless it is nothing else, final punctuation."""
-    stripped = text.strip().casefold()
+    stripped = unicodedata.normalize("NFC", text.strip().casefold())
     return stripped.rstrip(_FINAL_PUNCTUATION + " \t\n") or stripped
 
 
@@ -169,7 +164,7 @@ def repeats(text: str) -> bool:
     >>> repeats("very " * 12), repeats("row, row, row your boat"), repeats("the end and the end and the end and " * 2)
     (True, False, True)
     """
-    words = unicode_words(text)
+    words = tokenize(text, "characters")
     for length in range(1, min(_LOOP_LONGEST, len(words) // _LOOP_REPEATS) + 1):
         needed = max((_LOOP_REPEATS - 1) * length, _LOOP_WORDS - length)
         run = 0  # Words in a row that equal the one `length` before them.
@@ -247,7 +242,11 @@ class PredictionScores:
 
 
 def score_predictions(
-    path: Path, prediction_field: str = "response", reference_field: str = "target", stemmer: bool = False
+    path: Path,
+    prediction_field: str = "response",
+    reference_field: str = "target",
+    stemmer: bool = False,
+    tokenizer: Tokenizer = "characters",
 ) -> PredictionScores:
     """Score a file of predictions (JSON Lines), read as a stream.
 
@@ -256,6 +255,7 @@ def score_predictions(
         prediction_field: the field that holds the answer, a string.
         reference_field: the field that holds what was expected: a string, or a list of which the best one counts.
         stemmer: cut English words to their stems before ROUGE-L.
+        tokenizer: how ROUGE-L splits texts into words; see `rouge_l`.
 
     Raises:
         InputError: names file, line and field of the first row that cannot be scored; or the file is empty.
@@ -272,7 +272,7 @@ def score_predictions(
         if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
             got = repr(row[reference_field])[:80]
             raise InputError(f"{where}: `{reference_field}` must be a string or a non-empty list of strings, got {got}")
-        rouge_sum += rouge_l(references, response, stemmer=stemmer)
+        rouge_sum += rouge_l(references, response, stemmer=stemmer, tokenizer=tokenizer)
         matches += exact_match(references, response)
         n += 1
     if n == 0:
