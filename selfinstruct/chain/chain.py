@@ -24,7 +24,6 @@ from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
 from selfinstruct.console import closing_table, console, stage
 from selfinstruct.dataset import export as exports
@@ -65,7 +64,7 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
     Raises:
         SelfInstructError: as the failing stage said; everything before it is kept.
     """
-    config = anchored(config)
+    config = config.anchored()
     run = check_settings(config, overwrite=overwrite)
     with run.locked():
         _run_stages(config, run, overwrite, clock)
@@ -120,7 +119,7 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
     run = RunDirectory.at(config.output_dir)
     for directory in [run, *([run.generated] if config.regenerate.model is not None else [])]:
         if overwrite:
-            ownership.require_overwritable(directory, inputs(config))
+            ownership.require_overwritable(directory, config.inputs())
         elif not directory.journal.exists():
             ownership.require_free(directory)
     if config.regenerate.model is None:

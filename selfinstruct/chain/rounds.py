@@ -31,9 +31,9 @@ from selfinstruct.chain import chain as stages
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
+from selfinstruct.config.engine_arguments import of_identity, of_other_models
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.paths import anchored, inputs
-from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, TUNED_MODEL, Config
+from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.console import console, stage
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
@@ -94,12 +94,12 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     if config.rounds.patience and not config.export.validation_unseen:
         console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
     recorded = output.rounds().identity if output.rounds_path.exists() and not overwrite else {}
-    config = earlier_defaults.continuing(anchored(config), recorded)
+    config = earlier_defaults.continuing(config.anchored(), recorded)
     identity = _identity(config)
     resampling = Resampling.of(config.evaluate, config.seed)
     with output.locked():
         if overwrite and not RunDirectory(output.path).journal.exists():
-            rounds_ownership.require_overwritable(output, inputs(config))
+            rounds_ownership.require_overwritable(output, config.inputs())
             rounds_ownership.discard(output)
         elif not output.rounds_path.exists():
             rounds_ownership.require_free(output)
@@ -153,7 +153,7 @@ def round_config(config: Config, output: RoundsDirectory, number: int) -> Config
             "revision": None,
             "prompting": style,
             "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in parent_runs)),
-            "engine": {name: value for name, value in config.engine.items() if name not in ENGINE_OF_GENERATOR},
+            "engine": of_other_models(config.engine),
             "tune": config.tune.model_copy(update=of_base),
         }
     )
@@ -326,7 +326,7 @@ def _identity(config: Config) -> dict[str, Any]:
         # Defaults are left out, so that an option that a later version adds changes nothing.
         return section.model_dump(mode="json", exclude_defaults=True)
 
-    rewriter_engine = {k: v for k, v in sorted(config.regenerate.engine.items()) if k in ENGINE_IDENTITY}
+    rewriter_engine = of_identity(config.regenerate.engine)
     identity = {
         **config.identity(),
         "num_instructions": config.num_instructions,

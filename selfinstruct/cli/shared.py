@@ -12,7 +12,6 @@ import click
 from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
-from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
 from selfinstruct.signals import changing_nothing
@@ -121,7 +120,7 @@ def kept_config(
             console.print(f"kept in {directory.config_path}: {' '.join(options)}; --unset NAME drops one", markup=False)
         names = [f"{section}.{option}" for option in dropped]
         config = resolve_config(directory.config_path, parameters, overrides, names)
-        config = earlier_defaults.continuing(anchored(config), directory.header().identity)
+        config = earlier_defaults.continuing(config.anchored(), directory.header().identity)
         yield config
         jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selfinstruct.config.paths import anchored_values
+from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Config
 
 EARLIER_DEFAULTS: dict[str, Any] = {
@@ -28,7 +28,7 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     Args:
         recorded: the identity in a journal's header or in `rounds.json`; a section that is missing stays missing.
     """
-    recorded = anchored_values(recorded)
+    recorded = anchored(recorded)
     for name, earlier in EARLIER_DEFAULTS.items():
         *parents, option = name.split(".")
         section = _section(recorded, parents)

@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import packaged
-from selfinstruct.config.schema import Config
 
 
-def anchored(config: Config) -> Config:
-    """Return the configuration with absolute paths; which options were given stays known."""
-    return Config.model_validate(anchored_values(config.model_dump(exclude_unset=True)))
-
-
-def anchored_values(values: dict[str, Any]) -> dict[str, Any]:
+def anchored(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a configuration, or of a recorded identity, with absolute paths.
 
     Names of packaged files and names on the Hub stay as they are.
@@ -38,9 +32,9 @@ def anchored_values(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def inputs(config: Config) -> list[str]:
-    """Return the models, files and earlier runs that a run reads, as they were given. Not all of them are paths."""
-    values, names = config.model_dump(), list[str]()
+def inputs(values: dict[str, Any]) -> list[str]:
+    """Return the models, files and folders that the values of a configuration name. Not all of them are paths."""
+    names: list[str] = []
     for name in _PATHS:
         section, option = _found(values, name)
         value = section.get(option)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from selfinstruct import clock
+from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.secrets import secrets
 from selfinstruct.records import Tokenizer
 
@@ -462,38 +463,24 @@ class Config(Section):
         It leaves out what only changes the pace of a run (parallelism, memory, target, saturation, limits), and what
         happens after generation.
         """
-        paced = {
-            "num_instructions",
-            "output_dir",
-            "max_in_flight",
-            "fsync_interval",
-            "max_engine_restarts",
-            "stall_timeout",
-            "request_timeout",
-            "saturation",
-            "limits",
-            "regenerate",
-            "export",
-            "tune",
-            "evaluate",
-            "rounds",
-        }
-        identity = self.model_dump(mode="json", exclude=paced | {"seeds", "parent_runs", "engine"})
-        identity["engine"] = {k: v for k, v in sorted(self.engine.items()) if k in ENGINE_IDENTITY}
+        others = (
+            "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
+            "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs engine".split()
+        )
+        identity = self.model_dump(mode="json", exclude=set(others))
+        identity["engine"] = engine_arguments.of_identity(self.engine)
         return identity
+
+    def anchored(self) -> Config:
+        """Return the configuration with absolute paths; which options were given stays known."""
+        return Config.model_validate(paths.anchored(self.model_dump(exclude_unset=True)))
+
+    def inputs(self) -> list[str]:
+        """Return the models, files and earlier runs that a run reads, as they were given. Not all of them are paths."""
+        return paths.inputs(self.model_dump())
 
     def kept(self) -> Config:
         """Return the configuration as a run directory keeps it: without the options that hold for one call."""
         return self.model_copy(
             update={"limits": self.limits.model_copy(update={"finish_by": None, "time_limit": None})}
         )
-
-
-ENGINE_IDENTITY = frozenset(
-    "dtype quantization tokenizer tokenizer_revision max_model_len hf_overrides load_format kv_cache_dtype "
-    "rope_scaling".split()
-)
-"""vLLM engine arguments that change what the model answers; the others only change its pace."""
-
-ENGINE_OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revision".split())
-"""vLLM engine arguments that belong to the generator's own files; other models of the run do not get them."""

@@ -11,7 +11,6 @@ from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.paths import anchored, inputs
 from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
@@ -72,13 +71,13 @@ def generate(
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    config = earlier_defaults.continuing(anchored(config), {} if overwrite else recorded_identity(run))
+    config = earlier_defaults.continuing(config.anchored(), {} if overwrite else recorded_identity(run))
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)
     if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(parent_runs)
-    with opened(run, identity, dump_yaml(config.kept()), inputs(config), overwrite=overwrite) as state:
+    with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
             run.stopped.unlink(missing_ok=True)
         if state.target and config.num_instructions < state.target:

@@ -20,9 +20,9 @@ import msgspec
 
 from selfinstruct import records
 from selfinstruct.config import earlier_defaults
+from selfinstruct.config.engine_arguments import of_identity, of_other_models
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.paths import anchored, inputs
-from selfinstruct.config.schema import ENGINE_IDENTITY, ENGINE_OF_GENERATOR, Config, Regenerate
+from selfinstruct.config.schema import Config, Regenerate
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
@@ -83,10 +83,10 @@ def regenerate(source: Path, config: Config, start_engine: StartEngine, *, overw
     if run.path.resolve() == source.resolve():
         raise ConfigError(f"{run.path}: a run is not rewritten in place; give another --output-dir")
     before = _finished(RunDirectory(source))
-    config = earlier_defaults.continuing(anchored(config), before.header.identity)
+    config = earlier_defaults.continuing(config.anchored(), before.header.identity)
     arguments = engine_arguments(config.model, config.engine, config.regenerate)
     identity = {**before.header.identity, "regenerate": _identity(config.regenerate, arguments, before)}
-    reads = [*inputs(config), str(source)]
+    reads = [*config.inputs(), str(source)]
     with opened(run, identity, dump_yaml(config.kept()), reads, overwrite=overwrite) as state:
         if state.begun and (state.pending() or state.proposals < before.proposals):
             _copy_lost_lines(RunDirectory(source), run, state)
@@ -106,8 +106,7 @@ def engine_arguments(model: str, engine: dict[str, Any], options: Regenerate) ->
         engine: the generator's arguments.
         options: of the rewriting.
     """
-    same = options.model == model
-    shared = {name: value for name, value in engine.items() if same or name not in ENGINE_OF_GENERATOR}
+    shared = engine if options.model == model else of_other_models(engine)
     return shared | options.engine
 
 
@@ -132,7 +131,7 @@ def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) 
     of_source = ParentRuns([before], before.pool, list(before.tasks()))
     return {
         **options.model_dump(mode="json", exclude={"engine"}),
-        "engine": {name: value for name, value in sorted(arguments.items()) if name in ENGINE_IDENTITY},
+        "engine": of_identity(arguments),
         "source_sha256": parents.fingerprint(of_source),
         "prompts_version": PROMPTS_VERSION,
     }

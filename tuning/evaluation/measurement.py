@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from selfinstruct.config.schema import ENGINE_IDENTITY
+from selfinstruct.config.engine_arguments import of_identity
 from selfinstruct.console import console
 from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.engines.models import model_fingerprint
@@ -108,7 +108,7 @@ def _keys(plan: EvaluationPlan, arm: Arm, measurements: Sequence[Measurement[Any
         {
             "version": [ANSWERS_VERSION, PROMPTS_VERSION],
             "model": model_fingerprint(arm.model, arm.revision),  # Raises if the model does not exist.
-            "engine": {name: value for name, value in engine.items() if name in ENGINE_IDENTITY},
+            "engine": of_identity(engine),
             "prompting": arm.prompting,
             "examples": _of_examples(plan.examples) if arm.prompting == "few_shot" else None,
             "prompt_format": [plan.prompt_format, plan.chat_template_path],

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfinstruct.config.schema import ENGINE_OF_GENERATOR, Config, Evaluate
+from selfinstruct.config.engine_arguments import of_other_models
+from selfinstruct.config.schema import Config, Evaluate
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from tuning.training.prompt_formats import PromptFormat
@@ -55,4 +56,4 @@ class EvaluationPlan:
         """Return vLLM's arguments for a model: the run's own, without those that belong to the generator's files."""
         if model == self.generator:
             return dict(self.engine)
-        return {name: value for name, value in self.engine.items() if name not in ENGINE_OF_GENERATOR}
+        return of_other_models(self.engine)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.config.earlier_defaults import completed
-from selfinstruct.config.paths import anchored, anchored_values, inputs
+from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Config
 
 
@@ -44,7 +44,7 @@ VALUES: dict[str, Any] = {
 
 
 def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
-    config = anchored(Config.model_validate(VALUES))
+    config = Config.model_validate(VALUES).anchored()
     assert config.model == f"{here}/model" and config.seeds == ("seed_tasks", f"{here}/seeds.jsonl")
     assert config.engine == {"tokenizer": f"{here}/tokenizer", "dtype": "model"}
     assert (config.tune.model, config.tune.accelerate_config) == (f"{here}/tuned", f"{here}/fsdp.yaml")
@@ -54,15 +54,15 @@ def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
     assert evaluate.tasks == ("eval_tasks", f"{here}/tasks.jsonl") and evaluate.plain_text == (f"{here}/notes.txt",)
     assert (evaluate.ifeval, evaluate.judge) == (f"{here}/ifeval.jsonl", "Qwen/Qwen3-32B")
     assert evaluate.lm_eval == ("arc_easy", f"{here}/task.yaml"), "lm-eval takes names and files, no folders"
-    assert anchored(config) == config
+    assert config.anchored() == config
     named = ["seed_tasks", "tokenizer", "fsdp.yaml", "ifeval.jsonl", "notes.txt", "arc_easy", "Qwen/Qwen3-32B"]
-    assert {*named, "model", "./tuned", "template.jinja"} <= {*inputs(Config.model_validate(VALUES))}
+    assert {*named, "model", "./tuned", "template.jinja"} <= {*Config.model_validate(VALUES).inputs()}
 
 
 def test_options_that_were_left_out_stay_so(here: Path) -> None:
-    config = anchored(Config.model_validate({"tune": {"packing": True}, "evaluate": {"ifeval": "a"}}))
+    config = Config.model_validate({"tune": {"packing": True}, "evaluate": {"ifeval": "a"}}).anchored()
     assert config.model_fields_set == {"tune", "evaluate"} and config.evaluate.model_fields_set == {"ifeval"}
-    assert anchored_values({}) == {} and anchored_values({"tune": None}) == {"tune": None}
+    assert anchored({}) == {} and anchored({"tune": None}) == {"tune": None}
 
 
 def test_an_identity_that_was_recorded_with_paths_as_they_were_given_is_still_the_same(here: Path) -> None:
