@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.examples import Examples, can_be_shown, few_shot_examples, fit, instances_of
+from selfinstruct.generation.examples import (
+    ExampleChoice,
+    Examples,
+    can_be_shown,
+    few_shot_examples,
+    fit,
+    instances_of,
+    showable,
+)
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.records import Instance, Prompt, SeedTask
@@ -26,14 +34,6 @@ def seed(*instances: tuple[str, str], is_classification: bool = False) -> SeedTa
 def test_a_seed_that_holds_a_marker_cannot_be_shown(text: str) -> None:
     assert can_be_shown(seed(("a", "b")), ENGLISH)
     assert not can_be_shown(seed((f"first\n{text}", "b")), ENGLISH)
-
-
-@pytest.mark.parametrize("text", ["Input: x", "Example 2", "a\nTask: b", "## Input: y"])
-def test_a_marked_frame_shows_such_a_seed(text: str) -> None:
-    task = seed((f"first\n{text}", "b"), ("c", f"d\n{text}"))
-    marked = Examples.of([task], ENGLISH)
-    assert marked.frame.mark
-    assert instances_of(task, marked.frame) == list(task.instances)
 
 
 field = st.text("abcdefgh äж写\n.,!", min_size=1, max_size=80).map(str.strip).filter(bool)
@@ -105,3 +105,65 @@ def test_a_fitted_prompt_keeps_the_order_and_leaves_out_nothing_that_fits(sizes:
         assert words(prompt) <= limit
         assert kept == [example for example in examples if example in kept]
         assert all(words(encode([*kept, left])) > limit for left in examples if left not in kept)
+
+
+# ---------------------------------------------------------------------------------- seeds that need a marked frame
+
+LIKE_A_MARK = [
+    "Input: x",
+    "Task: y\nOutput: z",
+    "Example 1",
+    "first\nExample 2\nInput: x",
+    "### Input: x",
+]
+
+
+@pytest.mark.parametrize("kind", [True, False])
+@pytest.mark.parametrize("text", LIKE_A_MARK)
+def test_a_seed_whose_text_looks_like_a_mark_is_shown_in_a_marked_frame(text: str, kind: bool) -> None:
+    label = "d" if kind else f"d\n{text}"
+    task = seed((f"given\n{text}", "b"), ("c", label), is_classification=kind)
+    plain = seed(("a", "b"), is_classification=kind)
+    assert not can_be_shown(task, ENGLISH)
+    assert showable([task, plain], ENGLISH, 12) == [task, plain]
+    examples = Examples.of([task, plain], ENGLISH)
+    assert examples.frame.mark == ("#### " if text.startswith("###") else "### ")
+    assert [instances_of(shown, examples.frame) for shown in examples.tasks] == [
+        list(task.instances),
+        list(plain.instances),
+    ]
+
+
+def test_where_enough_seeds_can_be_shown_in_the_plain_frame_no_other_is() -> None:
+    task, plain = seed(("a\nInput: x", "b")), seed(("a", "b"))
+    assert showable([task, plain, plain], ENGLISH, 2) == [plain, plain]
+    assert Examples.of([plain], ENGLISH).frame == ENGLISH
+
+
+lines = st.lists(
+    st.sampled_from(
+        ["Input: x", "Output:", "Example 2", "Task: y", "# a", "## b", "### c", "#### Input: d", "text", "```"]
+    )
+)
+
+
+@given(st.lists(st.tuples(lines, lines), min_size=1, max_size=3))
+def test_a_marked_frame_opens_no_line_as_the_texts_do(pairs: list[tuple[list[str], list[str]]]) -> None:
+    task = seed(*(("\n".join(first), "\n".join(second) or "x") for first, second in pairs))
+    frame = ENGLISH.marked(text for i in task.instances for text in (i.input, i.output))
+    assert not any(
+        line.startswith(frame.mark)
+        for i in task.instances
+        for text in (i.input, i.output)
+        for line in text.splitlines()
+    )
+
+
+def test_seeds_that_cannot_be_shown_at_all_are_named_and_others_are_borrowed() -> None:
+    odd = SeedTask("odd", "Answer with nothing.", (Instance("<noinput>", "b"),), False)
+    choice = ExampleChoice.of([odd], [seed(("a", "b"))], False, ENGLISH, 12)
+    assert choice.to_show == (seed(("a", "b")),)
+    assert choice.to_classify == (odd,)
+    (remark,) = choice.remarks
+    assert "its instances would be read otherwise (odd, for example)" in remark
+    assert "packaged ones in English" in remark
