@@ -50,6 +50,7 @@ def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checke
     faults += findings.check_template(
         train, has_markers=prepared.has_markers, assistant_only_loss=arguments.training["assistant_only_loss"]
     )
+    faults += findings.check_answers(train)
     faults += findings.check_control_tokens(
         train, ControlTokens(prepared.tokenizer).found_in, allowed=arguments.tune.allow_control_tokens
     )

@@ -135,6 +135,15 @@ def check_new_end(end_token: str, *, trained: bool, named: bool = False) -> list
     return [Finding("end_not_learnt", message)]
 
 
+def check_answers(rows: Sequence[Conversation]) -> list[Finding]:
+    """Check that every training row has an answer: on an empty one, the model learns to end at once."""
+    return of_rows(
+        "empty_answer",
+        [row for row in rows if not row.completion[-1]["content"].strip()],
+        lambda n: f"{n} training rows have an empty answer: the model learns to say nothing; leave them out",
+    )
+
+
 def check_control_tokens(
     rows: Sequence[Conversation], found_in: Callable[[str], bool], *, allowed: bool
 ) -> list[Finding]:

@@ -56,6 +56,15 @@ def test_planted_fault_is_found_alone(rows, expected):
     assert names(findings.check_rows(rows, LIMITS)) == [expected]
 
 
+def test_empty_answers_are_counted():
+    prompt = ({"role": "user", "content": "Say something."},)
+    answers = {"a": "", "b": " \n", "c": "Something."}
+    rows = [Conversation(name, prompt, ({"role": "assistant", "content": text},)) for name, text in answers.items()]
+    (finding,) = findings.check_answers(rows)
+    assert (finding.name, finding.count, finding.examples, finding.fatal) == ("empty_answer", 2, ("a", "b"), False)
+    assert findings.check_answers(rows[2:]) == []
+
+
 def test_control_tokens_in_texts_are_counted():
     tokenizer = tiny_model.tokenizer()
     rows = [
