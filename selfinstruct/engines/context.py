@@ -1,7 +1,7 @@
-"""The context that an engine gets where the user gives none: the model's own, or less where memory is tight.
+"""The context that an engine gets where the user gives none: the model's own, or what prompts need of it, or less.
 
 vLLM does not start unless its cache holds one sequence of the whole context. Models come with contexts of 131,072
-tokens; no prompt of ours needs a tenth of that.
+tokens and more; no prompt of ours needs a third of that.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ _SHORTEST = 4096
 """Tokens; a shorter context would leave out examples from the prompts with the packaged seeds."""
 
 
-def tight_context(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> int | None:
-    """Return the context to ask of vLLM where the cache holds less than two sequences of the model's own.
+ENOUGH = 40_960
+"""Tokens: twelve tasks of 2,000 words with their instances, and a long answer. `--engine.max-model-len` gives more."""
 
-    It depends only on the model, the arguments and the size of the machine, so that an engine that is started again
-    has the same.
+
+def default_context(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> int | None:
+    """Return the context to ask of vLLM where the model's own is more than prompts need, or than memory holds.
+
+    The cache is to hold two sequences of that length. It depends only on the model, the arguments and the size of the
+    machine, so that an engine that is started again has the same.
 
     Args:
         facts: of the model.
@@ -33,14 +37,15 @@ def tight_context(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwa
         hardware: of this machine.
 
     Returns:
-        A power of two, in tokens; None where the model's own context fits, or where only vLLM can know.
+        Tokens; None where the model's own context fits, or where only vLLM can know.
     """
     if not facts.context_length or not facts.kv_bytes_per_token:
         return None
+    wanted = min(facts.context_length, ENOUGH)
     token = facts.kv_bytes_per_token / (2 if str(engine.get("kv_cache_dtype", "")).startswith("fp8") else 1)
     longest = _cache_bytes(facts, engine, hardware) / 2 / token
-    if facts.context_length <= max(longest, _SHORTEST):
-        return None
+    if wanted <= max(longest, _SHORTEST):
+        return wanted if wanted < facts.context_length else None
     return max(_SHORTEST, 1 << (int(longest).bit_length() - 1)) if longest >= 1 else _SHORTEST
 
 

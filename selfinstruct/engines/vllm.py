@@ -15,7 +15,7 @@ from typing import Any
 from selfinstruct.console import console
 from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
-from selfinstruct.engines.context import tight_context
+from selfinstruct.engines.context import ENOUGH, default_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
 from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
@@ -88,7 +88,7 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
         if divided.pipeline > 1:
             arguments["pipeline_parallel_size"] = divided.pipeline
     arguments |= user_arguments
-    if "max_model_len" not in arguments and (context := tight_context(facts, arguments, hardware)):
+    if "max_model_len" not in arguments and (context := default_context(facts, arguments, hardware)):
         arguments["max_model_len"] = context
     return arguments
 
@@ -408,9 +408,10 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any],
     )
     context = arguments.get("max_model_len")
     if context and "max_model_len" not in user_arguments and copy == 0:
+        reason = "no prompt needs more" if context == ENOUGH else "its cache has little room"
         console.print(
-            f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: its cache has little "
-            "room (--engine.max-model-len sets it)"
+            f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: {reason} "
+            "(--engine.max-model-len sets it)"
         )
     try:
         engine_args = AsyncEngineArgs(**arguments)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from selfinstruct.engines.context import tight_context
+from selfinstruct.engines.context import default_context
 from selfinstruct.engines.model_facts import ModelFacts, facts_of_config
 from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.hardware import Gpu, Hardware
@@ -34,24 +34,26 @@ def gpus(number: int, gib: int) -> Hardware:
         ("qwen3", gpus(1, 24), {"kv_cache_dtype": "fp8"}, 32768),
         ("qwen3", gpus(1, 24), {"quantization": "bitsandbytes"}, None),
         ("qwen3", gpus(1, 16), {}, 4096),  # the weights alone do not fit; preflight says so
-        ("qwen3-thinking", gpus(1, 24), {}, 32768),  # 262,144
+        ("qwen3-thinking", gpus(1, 24), {}, 40960),  # 262,144: more than prompts need
         ("llama3-70b-instruct", gpus(2, 80), {"tensor_parallel_size": 2}, None),
-        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 1, "data_parallel_size": 8}, 32768),
-        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 8}, None),
+        ("llama3-base", gpus(1, 80), {}, None),  # 8,192
+        ("qwen3-thinking", gpus(1, 80), {}, 40960),
+        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 1, "data_parallel_size": 8}, 40960),
+        ("qwen3-thinking", gpus(8, 24), {"tensor_parallel_size": 8}, 40960),
     ],
 )
 def test_families_on_gpus(
     family: str, hardware: Hardware, engine: dict[str, Any], expected: int | None, tmp_path: Path
 ) -> None:
-    assert tight_context(facts_of(family, tmp_path), engine, hardware) == expected
+    assert default_context(facts_of(family, tmp_path), engine, hardware) == expected
 
 
 def test_the_cache_on_a_machine_without_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts, nothing = facts_of("qwen3", tmp_path), Hardware((), 64 * GIB, 64 * GIB)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "2")
-    assert tight_context(facts, {}, nothing) == 4096
+    assert default_context(facts, {}, nothing) == 4096
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "20")
-    assert tight_context(facts, {}, nothing) is None
+    assert default_context(facts, {}, nothing) is None
 
 
 def test_the_users_context_wins(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_the_smallest_of_unequal_gpus_counts(tmp_path: Path) -> None:
     assert engine_arguments(facts, {}, unequal) == engine_arguments(facts, {}, gpus(2, 20))
     assert engine_arguments(facts, {}, unequal) != engine_arguments(facts, {}, gpus(2, 80))
     given = {"tensor_parallel_size": 1}
-    assert tight_context(facts, given, unequal) == tight_context(facts, given, gpus(2, 20)) is not None
+    assert default_context(facts, given, unequal) == default_context(facts, given, gpus(2, 20)) is not None
 
 
 def test_layers_are_divided_where_no_layer_can_be_shared_enough(tmp_path: Path) -> None:
