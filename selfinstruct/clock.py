@@ -17,6 +17,8 @@ Clock = Callable[[], float]
 """Returns the time, in Unix seconds."""
 
 _UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
+_LONGEST_S = 3650 * 86_400
+"""No clock of the system waits for longer than some centuries."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
@@ -28,12 +30,12 @@ def parse_duration(text: str) -> float:
     """Return the seconds of `8h`, `90m`, `1h30m`, `45s`, `1d 2h`.
 
     Raises:
-        ValueError: the text has another form, or the duration is 0.
+        ValueError: the text has another form, or the duration is 0 or longer than ten years.
     """
     parts = _DURATION.findall(text)
     seconds = sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts)
-    if _DURATION.sub("", text).strip() or not 0 < seconds < math.inf:
-        raise ValueError(f"must be a duration such as 8h, 90m or 1h30m, got {text!r}")
+    if _DURATION.sub("", text).strip() or not 0 < seconds <= _LONGEST_S:
+        raise ValueError(f"must be a duration of at most ten years such as 8h, 90m or 1h30m, got {text!r}")
     return seconds
 
 

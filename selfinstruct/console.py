@@ -12,10 +12,23 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from selfinstruct.text import duration
+from selfinstruct.text import duration, printable
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """A console on which no text of a file, a model or a path is obeyed: neither control characters nor markup."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string as rich renders it, with escapes in place of its control characters."""
+        return super().render_str(printable(text), **options)
+
+
+console = PlainConsole(stderr=True, soft_wrap=True)
 """Where all messages are written; stdout is for data only. rich obeys NO_COLOR."""
 
 _INTERVAL_S = 10.0
@@ -33,10 +46,10 @@ def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
     def show(sentence: str) -> None:
         nonlocal last
         if status is not None:
-            status.update(sentence)
+            status.update(Text(printable(sentence)))
         elif time.monotonic() - last >= interval:
             last = time.monotonic()
-            console.print(sentence, markup=False)
+            console.print(sentence)
 
     with console.status("") if console.is_terminal else contextlib.nullcontext() as status:
         yield show
@@ -44,7 +57,7 @@ def reading(interval: float = 10.0) -> Iterator[Callable[[str], None]]:
 
 def stage(title: str) -> None:
     """Announce a stage of the chain."""
-    console.print(f"[bold]{title}[/bold]")
+    console.print(title, style="bold")
 
 
 def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | None = None) -> None:
@@ -62,7 +75,7 @@ def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | N
         table.add_row(name, str(value))
     console.print(table)
     if next_command:
-        console.print(f"next: [bold]{next_command}[/bold]")
+        console.print(Text.assemble("next: ", (printable(next_command), "bold")))
     sys.stderr.flush()
 
 
@@ -80,7 +93,12 @@ class AnswerProgress:
 
     def __enter__(self) -> AnswerProgress:
         if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(f"{self._what} of {self._name}", total=self._total)
             self._bar.start()

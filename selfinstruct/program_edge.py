@@ -5,8 +5,10 @@ The command line, the tuner and the evaluation use it. A signal ends a program c
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import Interrupted, SelfInstructError
 from selfinstruct.signals import leave, on_signals
+from selfinstruct.text import printable
 
 _UNEXPECTED = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,6 +43,7 @@ def run_program(
     """
     # `python -m` would look for modules in the working directory first, which may be a downloaded one.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    _write_any_character()
     try:
         # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
@@ -74,7 +78,31 @@ def message_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         remedy = "; make room, then give the same command again" if error.errno in _DISK_FULL else ""
         return f"{error.filename}: {error.strerror}{remedy}"
+    if isinstance(error, FileNotFoundError) and not _in_a_directory():
+        return "the working directory has been removed; change to another one, then give the command again"
     return f"{type(error).__name__}: {error}\nThis error was not expected; --debug shows where it happened."
+
+
+def _in_a_directory() -> bool:
+    try:
+        return Path.cwd().is_dir()
+    except FileNotFoundError:
+        return False
+
+
+def _write_any_character() -> None:
+    """Make stdout and stderr escape what their encoding lacks, as JSON does: `\\u00e9`, a character beyond as two."""
+    codecs.register_error("selfinstruct", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="selfinstruct")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)), error.end
 
 
 def debugging() -> bool:
@@ -83,7 +111,7 @@ def debugging() -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
 
 

@@ -18,6 +18,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
+# What a terminal obeys or hides instead of showing it; line breaks and tabs are text.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def size_text(size: float) -> str:
     """Return a number of bytes as text: `3.2 GiB`, `512.0 MiB`."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
@@ -44,6 +48,15 @@ def duration(seconds: float) -> str:
 def visible(text: str) -> str:
     """Return the text of a model for a terminal. Escapes replace the characters that are not printable."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable(text: str) -> str:
+    """Return a text of several lines for a terminal. Escapes replace control characters, also those of colours.
+
+    >>> printable("a\\x1b[2Jb\\n\\tc")
+    'a\\\\x1b[2Jb\\n\\tc'
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shorten(text: Any, limit: int = 600, lines: int = 14) -> str:

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from selfinstruct import clock as deadline
 from selfinstruct.chain import tuning_time
 from selfinstruct.chain.fetch import fetch_models
@@ -463,7 +461,7 @@ def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:
 def _show_summary(run: RunDirectory, seconds: float, cut: Sequence[str]) -> None:
     """Print the table that closes the whole chain."""
     state = run.state()
-    why = escape(stop_rules.reason(run, state))
+    why = stop_rules.reason(run, state)
     scores = run.evaluation.scores_path
     rows: list[tuple[str, Any]] = [
         *([("stopped early", why)] if why else []),

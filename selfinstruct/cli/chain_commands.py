@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -64,7 +65,7 @@ def init(path: Path, model: str | None) -> None:
     if path.exists():
         raise ConfigError(f"{path} exists; choose another name, or remove it first")
     jsonl.write_text(path, starter_yaml(model, path.stem))
-    click.echo(f"wrote {path}; next: selfinstruct run {path}", err=True)
+    click.echo(f"wrote {path}; next: selfinstruct run {quote(str(path))}", err=True)
 
 
 @cli.command(context_settings=PASSES_ON)

@@ -10,6 +10,7 @@ import click
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON
+from selfinstruct.text import printable
 
 if TYPE_CHECKING:
     from tuning.chat import Speaker
@@ -105,7 +106,7 @@ def _lines_of_stdin() -> Iterator[str]:
 
 def _print_answer(pieces: Iterator[str], speaker: Speaker) -> None:
     for piece in pieces:
-        click.echo(piece, nl=False)
+        click.echo(printable(piece), nl=False)
     click.echo(" ..." if speaker.cut else "")
 
 
@@ -122,7 +123,7 @@ def _side_by_side(speakers: list[Speaker], ask: Callable[[Speaker], Iterator[str
         columns = Table(expand=True, box=None, padding=(0, 2, 0, 0))
         for name in texts:
             columns.add_column(name, ratio=1)
-        columns.add_row(*(Text(text) for text in texts.values()))
+        columns.add_row(*(Text(printable(text)) for text in texts.values()))
         return columns
 
     with Live(table(), console=Console(highlight=False), refresh_per_second=8, vertical_overflow="visible") as live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -107,7 +108,7 @@ def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     result = library.refilter(run, output, filters)
     click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:
-        click.echo(f"wrote {output}; next: selfinstruct status {output}", err=True)
+        click.echo(f"wrote {output}; next: selfinstruct status {quote(str(output))}", err=True)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -92,7 +93,7 @@ def regenerate(
             ),
             ("run", config.output_dir),
         ]
-        closing_table("the outputs are rewritten", rows, f"selfinstruct export {config.output_dir}")
+        closing_table("the outputs are rewritten", rows, f"selfinstruct export {quote(str(config.output_dir))}")
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -139,8 +140,7 @@ def iterate(
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(made), indent=2))
         return
-    from rich.console import Console
-
+    from selfinstruct.console import PlainConsole
     from selfinstruct.report.rounds_page import table
 
-    Console(highlight=False).print(table(made))
+    PlainConsole(markup=True).print(table(made))

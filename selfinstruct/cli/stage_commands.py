@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -90,7 +91,7 @@ def generate(
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
             ("journal", config.output_dir),
         ]
-        closing_table("generation is complete", rows, f"selfinstruct export {config.output_dir}")
+        closing_table("generation is complete", rows, f"selfinstruct export {quote(str(config.output_dir))}")
 
 
 @cli.command()
@@ -111,7 +112,7 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
 
     with kept_config(run, "export", options, unset) as config:
         chain.export(config)
-    closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {run}")
+    closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {quote(str(run))}")
 
 
 @cli.command(cls=RunAnywhere, context_settings=PASSES_ON)

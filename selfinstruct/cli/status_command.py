@@ -27,6 +27,6 @@ def status(run: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
         return
-    from rich.console import Console
+    from selfinstruct.console import PlainConsole
 
-    Console(highlight=False).print(statuses.render(result))
+    PlainConsole(markup=True).print(statuses.render(result))

@@ -86,6 +86,10 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+_MOST_VALUES = 100_000
+"""Of a configuration; a few aliases of aliases make billions."""
+
+
 @dataclass
 class _Source:
     """Remembers where each value was given, for error messages."""
@@ -115,10 +119,14 @@ class _Source:
         except yaml.MarkedYAMLError as error:
             line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
             raise ConfigError(f"{self.name}{line}: not valid YAML: {error.problem}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{self.name}: nested too deeply") from error
         except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
             raise ConfigError(f"{self.name}: not valid YAML: {error}") from error
         if value is None:  # An empty file.
             return {}
+        if _is_larger_than(value, _MOST_VALUES):
+            raise ConfigError(f"{self.name}: its aliases (`*name`) contain themselves, or add up to too many values")
         if not isinstance(value, dict):
             raise ConfigError(f"{self.name}: expected a mapping of options, got {type(value).__name__}")
         options: dict[str, Any] = value
@@ -151,10 +159,27 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a word, not a list", key.start_mark)
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, "merges (`<<`) of too many keys", node.start_mark)
+
+
+def _is_larger_than(value: Any, most: int) -> bool:
+    """Return whether a value holds more than so many others, each alias counted where it is used."""
+    left, seen = [value], 0
+    while left and seen <= most:
+        inner = left.pop()
+        seen += 1
+        left += [*inner, *inner.values()] if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
+    return seen > most
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -9,9 +9,15 @@ from selfinstruct.config.schema import Export
 from selfinstruct.records import SEEN, TRAIN, UNSEEN
 from selfinstruct.run.export_counts import ExportCounts, ParentCounts
 from selfinstruct.run.state import RunState
+from selfinstruct.text import printable
 
 if TYPE_CHECKING:
     import jinja2
+
+
+def _code(text: str) -> str:
+    """Return a name as code in a cell of a Markdown table, whatever it holds."""
+    return "`" + printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|") + "`"
 
 
 def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
@@ -58,4 +64,5 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["code"] = _code
     return environment.get_template("dataset_card.md")

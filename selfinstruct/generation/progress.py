@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from selfinstruct.console import console
 from selfinstruct.run.lines import Line
@@ -113,9 +114,11 @@ class GenerationProgress:
         bar = "━" * round(done * 30)
         table = Table.grid(padding=(0, 2))
         table.add_row(
-            "accepted", f"[green]{bar}[/green]{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}"
+            "accepted",
+            Text.assemble((bar, "green"), f"{'╌' * (30 - len(bar))} {accepted}/{state.target}{self._eta(rates)}"),
         )
-        table.add_row("rejected", f"{rejected} of {accepted + rejected} candidates  [dim]{self._reasons()}[/dim]")
+        candidates = f"{rejected} of {accepted + rejected} candidates  "
+        table.add_row("rejected", Text.assemble(candidates, (self._reasons(), "dim")))
         table.add_row("instances", f"{state.num_instances} kept, {state.instances_rejected.total()} rejected")
         table.add_row(
             "engine", f"{rates['completion_tokens_per_s']:,.0f} tokens/s, {self._in_flight()} requests in flight"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -162,3 +163,34 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path, monke
     command = [sys.executable, "-Pc", STAGE]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_working_directory_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run_program(lambda: Path("x").resolve()) == 1
+    assert capsys.readouterr().err.startswith("Error: the working directory has been removed; change to another one")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_in_any_encoding(encoding: str) -> None:
+    """What the encoding lacks is escaped as in JSON, so that JSON stays JSON."""
+    text = "é ━ 字 \U0001f600 \udcff"
+    program = f"from selfinstruct.program_edge import run_program; run_program(lambda: print({text!a}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(f'"{done.stdout.decode(encoding).strip()}"') == text
+    assert done.stderr == b""
+
+
+def test_messages_hold_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(raises(ConfigError("a\x1b[2Jb\x9bc\r\nd\u202e"))) == 2
+    assert capsys.readouterr().err == "Error: a\\x1b[2Jb\\x9bc\\r\nd\\u202e\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.markup import escape
 from rich.table import Table
 
 from selfinstruct.console import console
@@ -39,7 +38,7 @@ def _measures(measures: tables.Table) -> Table:
     for k, column in enumerate(measures.columns):
         table.add_column(column, justify="right" if k else "left")
     for row in measures.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 

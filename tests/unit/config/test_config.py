@@ -230,3 +230,33 @@ def test_numbers_are_finite(write: Any, name: str, value: str) -> None:
     path = write(f"{section}: {{{option}: {value}}}\n" if section else f"{option}: {value}\n")
     with pytest.raises(ConfigError, match=f"line 1: `{name}`: .*finite number"):
         load_config(path, {})
+
+
+MULTIPLIED = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]\n" for n in range(10))
+MERGED = "".join(
+    f"  a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" if n else "  a0: &a0 {x: 1, y: 2}\n" for n in range(10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("engine: &a {x: *a}", "its aliases .* contain themselves, or add up to too many"),
+        ("engine: &a {x: [*a]}", "its aliases .* contain themselves, or add up to too many"),
+        (f"engine:\n{MULTIPLIED}", "its aliases .* contain themselves, or add up to too many"),
+        (f"engine:\n{MERGED}", "line .*: not valid YAML: merges .* of too many keys"),
+        ("? [a, b]\n: 1", "line 1: not valid YAML: a key is a word, not a list"),
+        ("engine:\n  ? {a: b}\n  : 1", "line 2: not valid YAML: a key is a word, not a list"),
+        (f"engine: {'[' * 3000}{']' * 3000}", "nested too deeply"),
+    ],
+    ids=["itself", "itself in a list", "multiplied", "merged", "list as key", "mapping as key", "deep"],
+)
+def test_yaml_that_is_no_configuration(write: Any, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"c\.yaml.*{said}") as caught:
+        load_config(write(text), {})
+    assert len(str(caught.value)) < 300
+
+
+def test_aliases_may_repeat_a_value(write: Any) -> None:
+    text = "engine: &a {max_model_len: 1024}\nregenerate: {engine: {<<: *a, seed: 1}}\nmodel: demo\n"
+    assert load_config(write(text), {}).regenerate.engine == {"max_model_len": 1024, "seed": 1}

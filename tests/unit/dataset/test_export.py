@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from selfinstruct.config.schema import Config, Export
+from selfinstruct.dataset import card
 from selfinstruct.dataset import export as exports
 from selfinstruct.dataset.export import export, split
 from selfinstruct.errors import InputError
@@ -270,3 +271,9 @@ def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> N
 def test_the_seeds_alone_make_a_dataset_too(make_config: Any, tmp_path: Path) -> None:
     assert exports.export_seeds(make_config().seeds, DatasetDirectory(tmp_path / "alone")) == 20
     assert [(tmp_path / "alone" / f"{name}.jsonl").read_text().count("\n") for name in SPLITS] == [20, 0, 0]
+
+
+def test_names_in_the_card_are_code_whatever_they_hold() -> None:
+    """A model's name is a path, which may hold what ends a cell or a span of code."""
+    assert card._code("org/model") == "`org/model`"
+    assert card._code("a|b`<img src=x>\n\x1b[2J") == "`a\\|b'<img src=x> \\x1b[2J`"
