@@ -30,7 +30,7 @@ def opened(
     Args:
         run: the directory.
         identity: the run's, as in its header.
-        settings: the YAML text of the configuration; written where there is a run.
+        settings: the YAML text of the configuration; written where there is a run, once the block has succeeded.
         reads: what the run reads; it must not be overwritten.
         overwrite: begin a new run, whatever run is there.
 
@@ -46,10 +46,11 @@ def opened(
         state = recover(run)
         if state.begun:
             refuse_other_run(run.path, state.header.identity, identity)
-            jsonl.write_text(run.config_path, settings)
         else:
             ownership.require_free(run)
         yield state
+        if state.begun:
+            jsonl.write_text(run.config_path, settings)
 
 
 def end_leftovers(run: RunDirectory) -> None:

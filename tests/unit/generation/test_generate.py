@@ -218,3 +218,18 @@ def test_metrics_that_cannot_be_written_do_not_end_the_run(
 def test_no_output_dir_is_a_configuration_error(make_config: Any) -> None:
     with pytest.raises(ConfigError, match="--output-dir"):
         run_scripted(make_config(output_dir=None))
+
+
+def test_options_with_which_the_engine_does_not_start_are_not_kept(make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config(num_instructions=3))
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+
+    async def refused() -> Engine:
+        raise ConfigError("vLLM refuses an argument")
+
+    with pytest.raises(ConfigError, match="refuses an argument"):
+        generate(make_config(num_instructions=9, engine={"gpu_memory_utilization": 7}), refused)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    # An option of a later stage is kept though there is nothing to generate any more.
+    generate(make_config(num_instructions=3, tune={"max_steps": 4}), refused)
+    assert "max_steps: 4" in (tmp_path / "run" / "config.yaml").read_text()
