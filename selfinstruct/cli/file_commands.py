@@ -72,7 +72,9 @@ def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
     show_default=True,
     help="Reject above this ROUGE-L F.",
 )
-@click.option("--field", default="instruction", show_default=True, help="Field that holds the text.")
+@click.option(
+    "--field", default="instruction", show_default=True, help="Field of the text; nested: messages[0].content."
+)
 @click.option(
     "-o",
     "--output",

@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +19,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.formats.field_path import value_at
 from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8 << 20
+_PUNCTUATION = ".,;:!?…'\"`()[]{}«»‹›“”„‘’‚¿¡-–—。，、；：！？「」『』（）《》、،؛؟।"
 _EVIDENCE = ("reason", "nearest", "score")
 
 
@@ -32,7 +35,7 @@ class Summary:
     Attributes:
         candidates: rows read.
         kept: rows kept.
-        identical: rows rejected because their instruction is equal to an earlier one.
+        identical: rows rejected because their instruction is an earlier one, but for case, spacing and punctuation.
         near_duplicate: rows rejected because their instruction is too similar to an earlier one.
         against: rows of the pools that the candidates are compared with.
         threshold: ROUGE-L F above which a row is rejected.
@@ -98,7 +101,7 @@ def dedup(
         candidates: a JSONL file; `-` is standard input.
         against: files of rows that count as earlier. They are read first and are not written.
         threshold: ROUGE-L F above which a row is rejected, in (0, 1).
-        field: name of the field that holds the instruction.
+        field: the field that holds the instruction; `messages[0].content` goes into a nested one.
         kept: file for the kept rows; `-` is standard output; None: they are not written.
         rejected: file for the rejected rows; `-` and None as for `kept`.
         progress: called after every batch with the summary so far.
@@ -124,6 +127,7 @@ def dedup(
         for batch in _batches(candidates, field):
             verdicts = index.accept_batch([row.text for row in batch])
             known.extend(row.text for row, verdict in zip(batch, verdicts, strict=True) if verdict.accepted)
+            verdicts = [_named(row, verdict, known) for row, verdict in zip(batch, verdicts, strict=True)]
             for row, verdict in zip(batch, verdicts, strict=True):
                 if verdict.accepted:
                     write_kept(row.raw)
@@ -191,12 +195,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _instruction(row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        names = ", ".join(map(repr, list(row)[:10])) or "none"
-        raise ValueError(f"no field {field!r} (the row has: {names}); name the right one with --field")
-    if not isinstance(row[field], str):
-        raise ValueError(f"field {field!r} must be a string, got {type(row[field]).__name__}")
-    return row[field]
+    try:
+        text = value_at(row, field)
+    except LookupError as error:
+        raise ValueError(f"{error}; name the right one with --field") from None
+    if not isinstance(text, str):
+        raise ValueError(f"field `{field}` must be a string, got {type(text).__name__}")
+    return text
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -224,6 +229,20 @@ def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
             except OSError as error:
                 raise InputError(f"{path}: cannot be written: {error.strerror}") from error
             yield stream.write
+
+
+def _named(row: _Row, verdict: Verdict, known: _Texts) -> Verdict:
+    """Return the verdict with its exact reason: the words of "C++" and "C" are the same, but not the texts."""
+    if verdict.reason != "identical" or verdict.nearest is None:
+        return verdict
+    same = _bare(row.text) == _bare(known[verdict.nearest.index])
+    return verdict if same else verdict._replace(reason="near_duplicate")
+
+
+def _bare(text: str) -> list[str]:
+    """Return what lies between white space, in lower case, without punctuation at its ends."""
+    parts = unicodedata.normalize("NFC", text).casefold().split()
+    return [bare for part in parts if (bare := part.strip(_PUNCTUATION))]
 
 
 def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SMALL = 1024  # Texts. Below, scanning takes a millisecond at most, and a short run never compiles anything.
 _SCANNABLE = 20_000  # Texts. Above, it is faster to wait for the compiler than to continue to scan.
 _MANY = 4096  # Texts that are appended together.
+_LOADED_S = 5.0  # Loading what was compiled before takes half of this.
+_COMPILING = "the search for near-duplicates is being compiled (once per installation: up to a minute or two)"
 _BATCH = 64  # Candidates decided by scanning before checking again whether the kernels are ready.
 
 # numba creates thousands of errors while it compiles. It colours each one with colorama, which replaces sys.stdout and
@@ -47,6 +49,9 @@ def warm_up() -> None:
 def _compile() -> None:
     """Import the compiled index and call everything in it once."""
     global _compiled
+    announcement = threading.Timer(_LOADED_S, _log.warning, [_COMPILING])
+    announcement.daemon = True
+    announcement.start()
     try:
         from selfinstruct.novelty.compiled import CompiledIndex
 
@@ -59,6 +64,7 @@ def _compile() -> None:
     except Exception:  # noqa: BLE001 - after any error of the compiler, the simple index is used
         _log.exception("the novelty index cannot be compiled; every candidate is compared with the whole pool instead")
     finally:
+        announcement.cancel()
         _done.set()
 
 

@@ -20,7 +20,7 @@ REASONS = {
     "opening": "begins like a request for a whole program",
     "leading_punctuation": "begins with punctuation",
     "foreign_script": "begins in a script that the seeds do not use",
-    "identical": "identical to an earlier one",
+    "identical": "has the words of an earlier one",
     "near_duplicate": "too close to an earlier one",
     "no_candidates": "no list in the answer",
     "prompt_too_long": "the prompt does not fit the model's context",

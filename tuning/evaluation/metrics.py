@@ -22,6 +22,7 @@ from rapidfuzz.distance import LCSseq
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.formats.field_path import value_at
 from selfinstruct.novelty import rouge_l as f_measure
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Tokenizer
@@ -270,7 +271,7 @@ def score_predictions(
         if isinstance(references, str):
             references = [references]
         if not isinstance(references, list) or not references or not all(isinstance(r, str) for r in references):
-            got = repr(row[reference_field])[:80]
+            got = repr(references)[:80]
             raise InputError(f"{where}: `{reference_field}` must be a string or a non-empty list of strings, got {got}")
         rouge_sum += rouge_l(references, response, stemmer=stemmer, tokenizer=tokenizer)
         matches += exact_match(references, response)
@@ -281,7 +282,7 @@ def score_predictions(
 
 
 def field_of(row: Mapping[str, Any], name: str, where: str, kind: str) -> Any:
-    """Return a field of a user's row.
+    """Return a field of a user's row; it may be nested.
 
     Args:
         row: the row.
@@ -292,7 +293,7 @@ def field_of(row: Mapping[str, Any], name: str, where: str, kind: str) -> Any:
     Raises:
         InputError: there is no such field; names those that there are.
     """
-    if name not in row:
-        names = ", ".join(f"`{key}`" for key in row) or "none"
-        raise InputError(f"{where}: no field `{name}`; name the right one with --{kind}-field (there are: {names})")
-    return row[name]
+    try:
+        return value_at(row, name)
+    except LookupError as error:
+        raise InputError(f"{where}: {error}; name the right one with --{kind}-field") from None

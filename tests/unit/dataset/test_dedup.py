@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,37 @@ def test_threshold_and_field_are_used(tmp_path: Path) -> None:
     assert [dedup(source, threshold=t, field="q").kept for t in (0.3, 0.6, 0.8)] == [1, 2, 3]
 
 
+def test_a_nested_field(tmp_path: Path) -> None:
+    rows = [json.dumps({"messages": [{"content": text}, {"content": "same"}]}) for text in ("a b", "c d", "A b!")]
+    source = write(tmp_path / "in.jsonl", rows)
+    summary = dedup(source, field="messages[0].content")
+    assert (summary.kept, summary.identical) == (2, 1)
+    with pytest.raises(InputError, match=r"line 1: no field `messages\[2\].content` \(messages is a list of 2\); name"):
+        dedup(source, field="messages[2].content")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Sort a list in C.", "identical"),
+        ("sort a list, in “C”", "identical"),
+        ("Sort a list in C++.", "near_duplicate"),
+        ("Sort a list in C#.", "near_duplicate"),
+    ],
+)
+def test_identical_is_a_text_but_for_case_spacing_and_punctuation(tmp_path: Path, text: str, reason: str) -> None:
+    rows = [json.dumps({"instruction": one}) for one in ("Sort a list in C!", text)]
+    rejected = tmp_path / "rejected.jsonl"
+    dedup(write(tmp_path / "in.jsonl", rows), rejected=rejected)
+    assert [(row["reason"], row["score"]) for row in read(rejected)] == [(reason, 1.0)]
+
+
+def test_twins_in_two_normal_forms(tmp_path: Path) -> None:
+    texts = [unicodedata.normalize(form, "Décris le café à Zoé") for form in ("NFC", "NFD")]
+    summary = dedup(write(tmp_path / "in.jsonl", [json.dumps({"instruction": text}) for text in texts]))
+    assert (summary.kept, summary.identical) == (1, 1)
+
+
 def test_evidence_of_an_earlier_pass_is_replaced(tmp_path: Path) -> None:
     rows = ['{"instruction": "a b c"}', '{"instruction": "a b c", "score": 0.1, "id": "\\u00e9", "reason": "old"}']
     rejected = tmp_path / "rejected.jsonl"
@@ -100,7 +132,7 @@ def test_a_file_may_be_cleaned_in_place_and_a_pipe_written_to(tmp_path: Path) ->
     [
         ('{"instruction": "a"', "not valid JSON"),
         ('["a"]', "expected a JSON object, got list"),
-        ('{"text": "a"}', "no field 'instruction' (the row has: 'text')"),
+        ('{"text": "a"}', "no field `instruction` (the row has: `text`)"),
         ('{"instruction": 7}', "must be a string, got int"),
     ],
 )

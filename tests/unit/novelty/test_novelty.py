@@ -376,6 +376,17 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cold")
+def test_compiling_is_announced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Commands wait for it: to decide on a large pool, and to end."""
+    for name in ("_SMALL", "_SCANNABLE", "_LOADED_S"):
+        monkeypatch.setattr(index, name, 0)
+    made = NoveltyIndex(["Write a poem."])
+    assert made.accept("Name a river.").accepted
+    assert made.is_compiled
+    assert [record.message for record in caplog.records] == [index._COMPILING]
+
+
+@pytest.mark.usefixtures("cold")
 def test_moving_to_the_compiled_index_changes_no_decision() -> None:
     texts = corpus(random.Random(8), 1500, words=80, lengths=(6, 20))
     scanned = ScanIndex(0.7, 30)

@@ -51,7 +51,7 @@ def test_responses_belong_to_prompts_whatever_their_order(tmp_path: Path, constr
     [
         ([{"prompt": "prompt 9", "response": "x"}], r"line 1: `prompt` is none of .*input_data.jsonl: 'prompt 9'"),
         ([{"prompt": "prompt 1", "response": "x"}] * 2, "line 2: `prompt` is that of line 1"),
-        ([{"prompt": "prompt 1"}], "line 1: no field `response`; name the right one with --prediction-field"),
+        ([{"prompt": "prompt 1"}], r"line 1: no field `response` \(the row has: `prompt`\); .*--prediction-field"),
         ([{"prompt": 1, "response": "x"}], "line 1: `prompt` must be a string, got 1"),
         ([{"prompt": "prompt 1", "response": None}], "line 1: `response` must be a string, got None"),
         ([], "holds no responses"),

@@ -272,7 +272,7 @@ def test_bad_rows_are_named(tmp_path: Path, bad: Any, expected: str) -> None:
 
 def test_a_missing_field_names_those_that_are_there(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", {"response": "a", "output": "b"})
-    with pytest.raises(InputError, match=r"--reference-field \(there are: `response`, `output`\)"):
+    with pytest.raises(InputError, match=r"has: `response`, `output`\); name .* --reference-field"):
         metrics.score_predictions(path)
 
 
