@@ -126,7 +126,7 @@ def kept_config(
 
 
 def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:
-    """Check what a run needs, and on a dry run print what it would be.
+    """Check what a run needs, and print remarks on its seeds; on a dry run, print what it would be.
 
     Args:
         config: the configuration.
@@ -138,6 +138,7 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
         SelfInstructError: all problems at once.
     """
     from selfinstruct.checks import preflight as checks
+    from selfinstruct.console import console
 
     with changing_nothing():
         findings = checks.check(first_run or config, tuned=tuned)
@@ -146,6 +147,9 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
 
             click.echo(dry_runs.text(config, findings), nl=False)
     findings.require()
+    if findings.steps is not None and not dry_run:
+        for remark in findings.steps.remarks:
+            console.print(f"note: {remark}")
 
 
 def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:

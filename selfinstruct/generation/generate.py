@@ -148,7 +148,7 @@ async def _run(
         style = style_of(recorded, config.model, engine)
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
-        _check(steps)
+        check_fit(steps)
         resolved = {"style": style, "context_length": engine.context_length}
         header = Header(VERSION, identity, resolved, config.num_instructions)
         if not state.begun:
@@ -180,13 +180,6 @@ async def _run(
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
-
-
-def _check(steps: Steps) -> None:
-    """Raise `ConfigError` if prompts cannot fit; say what is unusual about the seeds."""
-    check_fit(steps)
-    for remark in steps.remarks:
-        console.print(remark)
 
 
 async def _launched(

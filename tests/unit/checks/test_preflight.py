@@ -18,7 +18,7 @@ from selfinstruct.checks import model_fit, preflight, tuning_preview
 from selfinstruct.checks.dry_run import text
 from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
-from selfinstruct.cli import cli
+from selfinstruct.cli import cli, shared
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Instances, Proposal, Tune
 from selfinstruct.engines.model_facts import model_facts
@@ -372,3 +372,18 @@ def test_the_command(
     done = CliRunner().invoke(cli, ["generate", *map(str, given), "--proposal.max-tokens", "5000"])
     assert done.exit_code == 2 and "max_tokens: 5000" in done.stdout and "a prompt cannot fit" in done.stderr
     assert not run.exists()
+
+
+def test_seeds_in_another_script_than_the_prompts_are_noted(
+    config: Any, seed_file: Path, seed_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(preflight.Hardware, "here", lambda: HOST)
+    for row in seed_rows:
+        row["instruction"] = "写出三条流经中国的大河的名字。"
+    seed_file.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
+    note = f"note: {len(seed_rows)} of {len(seed_rows)} seeds are in CJK script, the prompts' own words in English; see --prompt-language"
+    assert f"\n# {note}" in text(config(), check(config(), tuned=False, hardware=HOST))
+    shared.preflight(config(), tuned=False)
+    assert note in capsys.readouterr().err
+    shared.preflight(config(prompt_language="zh"), tuned=False)
+    assert capsys.readouterr().err == ""
