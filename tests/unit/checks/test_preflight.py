@@ -381,8 +381,8 @@ def test_seeds_in_another_script_than_the_prompts_are_noted(
     for row in seed_rows:
         row["instruction"] = "写出三条流经中国的大河的名字。"
     seed_file.write_text("".join(json.dumps(row) + "\n" for row in seed_rows))
-    note = f"note: {len(seed_rows)} of {len(seed_rows)} seeds are in CJK script, the prompts' own words in English; see --prompt-language"
-    assert f"\n# {note}" in text(config(), check(config(), tuned=False, hardware=HOST))
+    note = "seeds are in CJK script, the prompts' own words in English; see --prompt-language"
+    assert note in text(config(), check(config(), tuned=False, hardware=HOST))
     shared.preflight(config(), tuned=False)
     assert note in capsys.readouterr().err
     shared.preflight(config(prompt_language="zh"), tuned=False)
