@@ -24,6 +24,10 @@ def test_english_writes_the_lines_of_the_demo_model() -> None:
     assert frame.sentence(frame.classification_ask) == "Now answer for this one with Yes or No only."
 
 
+def test_every_language_that_can_be_chosen_has_a_file() -> None:
+    assert sorted(frame_module.LANGUAGES) == LANGUAGES
+
+
 def test_chinese_writes_no_spaces_and_french_one_before_the_colon() -> None:
     chinese, french = load_frame("zh"), load_frame("fr")
     assert chinese.line(chinese.task, "写一首诗。", 9) == "任务9：写一首诗。"
