@@ -24,7 +24,7 @@ from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
 from tuning.training import prompt_formats
 
-ANSWERS_VERSION = 2
+ANSWERS_VERSION = 3
 """Raised whenever a prompt's text or the parsing of an answer changes: everything is then asked again."""
 
 T = TypeVar("T")
@@ -216,17 +216,18 @@ async def _answer_one(
     engine: EvaluationEngine, arm: Arm, question: Question, examples: Examples, sampling: Sampling
 ) -> Answer:
     few_shot = arm.prompting == "few_shot"
+    ours = few_shot and not question.message  # A benchmark's own prompt and its answers have not our markers.
     text = ""
     try:
         prompt = _few_shot(engine, question, examples, sampling.max_tokens) if few_shot else question.messages
         text = engine.render(prompt)
         key = f"{arm.name}/{question.set}/{question.id}"
-        stop = (*prompts.answer_stop(examples.frame), *(BENCHMARK_STOP if question.message else ())) if few_shot else ()
+        stop = prompts.answer_stop(examples.frame) if ours else BENCHMARK_STOP if few_shot else ()
         completion = await engine.generate(Request(key, prompt, sampling, stop))
     except RequestFailed as failure:
         return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
     written = completion.text
-    response = parsing.parse_answer(written, examples.frame) if few_shot else parsing.strip_thinking(written)
+    response = parsing.parse_answer(written, examples.frame) if ours else parsing.strip_thinking(written)
     return Answer(
         **question.fields(),
         prompt=text,

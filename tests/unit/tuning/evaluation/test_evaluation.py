@@ -29,7 +29,7 @@ from tuning.evaluate import main
 from tuning.evaluation.answers import Answer, Arm, answer
 from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
 from tuning.evaluation.plan import EvaluationPlan
-from tuning.evaluation.questions import Question, load_questions
+from tuning.evaluation.questions import BENCHMARK_STOP, Question, load_questions
 from tuning.training import prompt_formats
 
 
@@ -295,7 +295,7 @@ def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) 
         "Instances": [{"id": f"i{k}", "input": f"dog {k}", "output": ["running", "dogs"]} for k in range(7)],
     }
     path.write_text(json.dumps(task))
-    start = Starter(scripted=says("runs\nExample 2\nInput: more"), model=says("runs"))
+    start = Starter(scripted=says(" runs\n"), model=says("runs"))
     scores = evaluate(changed(config, tasks=(str(path),)), run, start=start)
     prompt = (
         "Definition: Name the plural.\n\n Positive Example 1 -\nInput: cat.\n Output: cats.\n\n"
@@ -311,6 +311,23 @@ def test_benchmark_questions(config: Config, run: RunDirectory, tmp_path: Path) 
     assert (found.rouge_l, found.exact_match, found.n_tasks) == (100.0, 0.0, 1), "scored by stems"
     assert scores.settings["stemmer"] == ["task1"]
     assert again(changed(config, tasks=(str(path),), num_positive_examples=0), run) == ["scripted", "model"]
+
+
+def test_an_answer_to_a_benchmark_is_scored_as_it_was_written(
+    config: Config, run: RunDirectory, tmp_path: Path
+) -> None:
+    """Our own markers mean nothing in a benchmark's prompt: an answer that holds one was cut there."""
+    path = tmp_path / "task1.json"
+    task = {
+        "Definition": "List them.",
+        "Instances": [{"input": "a", "output": "one\nExample 2\nInput: two\nOutput: three"}],
+    }
+    path.write_text(json.dumps(task))
+    start = Starter(scripted=says(" one\nExample 2\nInput: two\nOutput: three"))
+    scores = evaluate(changed(config, tasks=(str(path),)), run, start=start)
+    assert scores.arms["base-few-shot"].sets["task1"].rouge_l == 100
+    asked = next(r for r in start.started[0][1].history if r.key.startswith("base-few-shot/task1"))
+    assert asked.stop == BENCHMARK_STOP
 
 
 def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
