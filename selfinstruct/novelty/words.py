@@ -25,6 +25,7 @@ _NO_SPACES = "".join(
         "\u3100-\u312f\u31a0-\u31bf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",  # ideographs
     )
 )
+_UNSPACED = re.compile(f"[{_NO_SPACES}]")
 # Invisible characters inside words: soft hyphen, joiners, marks of direction, variation selectors.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
@@ -49,19 +50,17 @@ def tokenize(text: str, tokenizer: Tokenizer = "words") -> list[str]:
     >>> tokenize("写首诗 ok", "characters")
     ['写', '首', '诗', 'ok']
     """
-    if text.isascii() or tokenizer == "rouge_score":
-        return _ASCII_WORD.findall(text.lower())
-    text = unicodedata.normalize("NFC", text)
-    if not _BEYOND_ASCII.search(text):
-        return _ASCII_WORD.findall(text.lower())
+    lowered, only_ascii = _lowered(text, tokenizer)
+    if only_ascii:
+        return _ASCII_WORD.findall(lowered)
     # "İ" is "i" and a dot in lower case, which no "i" of the same word in lower case has.
-    visible = _INVISIBLE.sub("", text.lower().replace("i\u0307", "i"))
+    visible = _INVISIBLE.sub("", lowered.replace("i\u0307", "i"))
     word_or_character, run_or_word = _unicode_patterns()
-    if tokenizer == "characters":
+    if tokenizer == "characters" or not _UNSPACED.search(visible):
         return word_or_character.findall(visible)
     words: list[str] = []
     for run, word in run_or_word.findall(visible):
-        characters = word_or_character.findall(run)
+        characters = run if run.isalnum() else word_or_character.findall(run)  # Marks are not alphanumeric.
         words += map(add, characters, characters[1:]) if len(characters) > 1 else [run or word]
     return words
 
@@ -70,7 +69,18 @@ def encode(text: str, tokenizer: Tokenizer = "words") -> bytes:
     """Return bytes that the compiled splitter, which lower-cases ASCII, splits into the words of `tokenize`."""
     if text.isascii():
         return text.encode("ascii")
+    lowered, only_ascii = _lowered(text, tokenizer)
+    if only_ascii:
+        return lowered.encode("ascii", "replace")  # "?" separates words as the replaced character does.
     return " ".join(tokenize(text, tokenizer)).encode("utf-8", "surrogatepass")
+
+
+def _lowered(text: str, tokenizer: Tokenizer) -> tuple[str, bool]:
+    """Return a text in lower case, and whether only its letters and digits in ASCII count."""
+    if text.isascii() or tokenizer == "rouge_score":
+        return text.lower(), True
+    text = unicodedata.normalize("NFC", text)
+    return text.lower(), not _BEYOND_ASCII.search(text)
 
 
 @functools.cache
@@ -96,7 +106,7 @@ def _unicode_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 def is_unspaced(character: str) -> bool:
     """Return whether a character belongs to a script written without spaces."""
-    return re.match(f"[{_NO_SPACES}]", character) is not None
+    return _UNSPACED.match(character) is not None
 
 
 def text_key(text: str) -> str:
