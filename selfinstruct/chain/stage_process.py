@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from selfinstruct import leftovers
 from selfinstruct.environment import EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
-from selfinstruct.parent_death import end_with_parent
+from selfinstruct.parent_death import tie
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.lock import locks_for_stage
 from selfinstruct.signals import on_signals
@@ -44,8 +45,7 @@ def run_stage(
         Interrupted: a signal came, to this process or to the stage.
         TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
-    this_process = os.getpid()
-    exit_code_file = Path(tempfile.mkdtemp(prefix="selfinstruct-")) / "exit_code"
+    exit_code_file = Path(tempfile.mkdtemp(prefix=leftovers.prefix("stage"))) / "exit_code"
     received: list[int] = []
     process: subprocess.Popen[str] | None = None
     locks, about_locks = locks_for_stage()
@@ -60,7 +60,7 @@ def run_stage(
             command,
             stdin=subprocess.PIPE if standard_input is not None else subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=lambda: end_with_parent(this_process, signal.SIGTERM),
+            preexec_fn=tie(signal.SIGTERM),
             pass_fds=locks,
             env=os.environ | {EXIT_CODE_FILE: str(exit_code_file)} | about_locks,
             text=True,

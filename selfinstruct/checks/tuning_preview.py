@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from selfinstruct.config.schema import Tune
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Gpu
+from selfinstruct.parent_death import tie
 from tuning.training.launch import processes_of, tune_command
 
 
@@ -64,6 +66,7 @@ def started(tune: Tune, model: str, revision: str | None, gpus: tuple[Gpu, ...])
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=tie(signal.SIGKILL),
     )
     try:
         yield process

@@ -1,7 +1,7 @@
 """Start vLLM in a thread, and read its processes' errors when it ends.
 
 vLLM's engine runs in processes of its own. Their errors are only in their log; the driver sees only that they ended.
-So they also write their errors into a file (see `vllm_plugin`), from which the cause is read.
+So they write into a file (see `vllm_plugin`), from which the cause is read.
 """
 
 from __future__ import annotations
@@ -10,37 +10,55 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
+import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from selfinstruct import environment
+from selfinstruct import environment, leftovers
 
-_TAIL_BYTES = 65_536
-_CAUSE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", re.MULTILINE)
+_TAIL_BYTES = 262_144
+_CAUSE = re.compile(
+    r"^(?:\([\w =,]{1,80}\) )?(?:ERROR [^\]\n]{1,80}\] )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)", re.MULTILINE
+)
+"""An exception in a log; vLLM's workers write their name, the time and the place before it."""
 _LONGEST_CAUSE = 600
 
 
 class LastWords:
-    """The file into which the engine's processes write their errors. Create it before they start."""
+    """The file into which the engine's processes write. Create it before they start."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="selfinstruct-engine-", suffix=".log")  # noqa: SIM115
+        self._file = tempfile.NamedTemporaryFile(prefix=leftovers.prefix("engine"), suffix=".log")  # noqa: SIM115
         os.environ[environment.LAST_WORDS] = self._file.name
 
     def text(self) -> str:
-        """Return the last errors, at most 64 KiB."""
+        """Return the last errors, at most 256 KiB."""
         try:
             self._file.seek(max(0, os.fstat(self._file.fileno()).st_size - _TAIL_BYTES))
             return self._file.read().decode("utf-8", "replace")
         except (OSError, ValueError):  # ValueError: discarded
             return ""
 
+    def keep(self) -> Path:
+        """Return a copy of the log that stays, for a person to read."""
+        kept = Path(self._file.name).with_name(f"selfinstruct-failed-engine-{secrets.token_hex(4)}.log")
+        with contextlib.suppress(OSError, ValueError), os.fdopen(_create(kept), "wb") as copy:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, copy)
+        return kept
+
     def discard(self) -> None:
         """Remove the file. It is also removed with this object."""
         self._file.close()
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def first_cause(log: str) -> str | None:
@@ -49,7 +67,7 @@ def first_cause(log: str) -> str | None:
     It is the cause of a failed start: the exceptions after it only report the failure of another process.
     """
     match = _CAUSE.search(log)
-    return match[0][:_LONGEST_CAUSE] if match else None
+    return match[1][:_LONGEST_CAUSE] if match else None
 
 
 def last_cause(log: str) -> str | None:

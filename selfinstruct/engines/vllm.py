@@ -205,7 +205,7 @@ class VLLMEngine(TokenizedPrompts):
             # pydantic's ValidationError is a ValueError; TimeoutError, an OSError, is about the engine's processes.
             if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
                 raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
-            raise EngineError(_did_not_start(model, error, last_words.text())) from error
+            raise EngineError(_did_not_start(model, error, last_words)) from error
         engine = cls(
             llm,
             tokenizer,
@@ -456,13 +456,12 @@ def _capacity(config: Any) -> int:
     return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
 
 
-def _did_not_start(model: str, error: Exception, log: str) -> str:
-    cause = startup.first_cause(log) or str(error)
-    advice = (
-        out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
-        or "Its log is above; --verbose shows all of it."
-    )
-    return f"vLLM did not start with model {model!r}: {cause}\n{advice}"
+def _did_not_start(model: str, error: Exception, last_words: startup.LastWords) -> str:
+    log = last_words.text()
+    cause = " ".join((startup.first_cause(log) or str(error)).split())
+    memory = out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
+    rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}, --verbose shows all of it"
+    return f"vLLM did not start with model {model!r}: {cause}{rest}"
 
 
 def _stable_seed(key: str) -> int:

@@ -11,6 +11,7 @@ the driver can name the cause.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -39,9 +40,19 @@ def end_with_parent() -> None:
 
 
 def _write_down_errors() -> None:
+    """Write errors into the driver's file, and with them, unless the user wants vLLM's log, whatever else is said.
+
+    A traceback of an engine is long, and its cause is somewhere in it; the driver says the cause.
+    """
     path, logger = os.environ.get(LAST_WORDS), logging.getLogger("vllm")
     # The plugin is called twice, and vLLM may set up its loggers again in between.
     if path and not any(getattr(handler, "baseFilename", None) == path for handler in logger.handlers):
         handler = logging.FileHandler(path, delay=True)
         handler.setLevel(logging.ERROR)
         logger.addHandler(handler)
+    if path and os.environ.get("VLLM_LOGGING_LEVEL") == "ERROR":
+        with contextlib.suppress(OSError):  # The driver has ended.
+            file = os.open(path, os.O_WRONLY | os.O_APPEND)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            os.close(file)

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,14 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from selfinstruct import leftovers
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
 from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model, with_weights
 from selfinstruct.engines.serving import is_named_vllm
 from selfinstruct.engines.vllm import prepare_environment
 from selfinstruct.errors import ConfigError, SelfInstructError
+from selfinstruct.parent_death import tie
 from selfinstruct.run.scores import TaskMetric
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
 from tuning.evaluation.answers import Arm
@@ -180,7 +183,7 @@ def run_lm_eval(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:
     """
     options = plan.options
     model_arguments = arguments(arm, plan.engine_arguments(arm.model))
-    with tempfile.TemporaryDirectory(prefix="lm-eval-") as work:
+    with tempfile.TemporaryDirectory(prefix=leftovers.prefix("lmeval")) as work:
         setup: dict[str, Any] = {
             **model_arguments,
             "tasks": list(options.lm_eval),
@@ -198,7 +201,13 @@ def run_lm_eval(plan: EvaluationPlan, arm: Arm) -> dict[str, Any]:
         # Its output goes to a file: a pipe that nobody empties would block it.
         with (Path(work) / "log").open("w+b") as log:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                check=False,
+                preexec_fn=tie(signal.SIGTERM),
             )
             log.seek(0)
             output = log.read().decode("utf-8", "replace")

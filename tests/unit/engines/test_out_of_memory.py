@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,7 @@ def test_without_the_library_nothing_is_said(monkeypatch: pytest.MonkeyPatch) ->
 
 # ------------------------------------------------------------------------------------------------- the engine's words
 
+ROOT = Path(__file__).parents[3]
 LOG = f"""EngineCore failed to start.
 Traceback (most recent call last):
   File "worker.py", line 1, in init
@@ -146,6 +149,16 @@ RuntimeError: Worker initialization failed
 """
 
 
+WORKERS = """(Worker pid=26447) ERROR 11-27 05:04:56 [multiproc_executor.py:953] WorkerProc failed to start.
+(Worker pid=26447) ERROR 11-27 05:04:56 [multiproc_executor.py:953] Traceback (most recent call last):
+(Worker pid=26447) ERROR 11-27 05:04:56 [multiproc_executor.py:953] RuntimeError: start (0) + length (704) exceeds \
+dimension size (640).
+(EngineCore pid=26072) ERROR 11-27 05:05:01 [core.py:1510] Exception: WorkerProc initialization failed due to an \
+exception in a background process. See stack trace for root cause.
+Exception: WorkerProc initialization failed due to an exception in a background process.
+"""
+
+
 def test_the_cause_of_a_start_that_failed_is_the_first_and_of_a_death_the_last() -> None:
     assert startup.first_cause(LOG) == BUSY
     assert startup.last_cause(LOG) == "RuntimeError: Worker initialization failed"
@@ -155,11 +168,36 @@ def test_the_cause_of_a_start_that_failed_is_the_first_and_of_a_death_the_last()
 
 def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_memory, "holders", lambda: [Holder(0, 4711, "vllm serve", 50_000)])
-    said = _did_not_start("m", RuntimeError("Engine core initialization failed. See root cause above."), LOG)
+    words = startup.LastWords()
+    Path(os.environ[environment.LAST_WORDS]).write_text(LOG)
+    said = _did_not_start("m", RuntimeError("Engine core initialization failed. See root cause above."), words)
     assert said.startswith("vLLM did not start with model 'm': ValueError: Free memory")
     assert "--gpu-memory-utilization 0.36" in said and "process 4711 (vllm serve) holds 50,000 MiB" in said
-    said = _did_not_start("m", RuntimeError("no kernel"), "")
-    assert "no kernel" in said and "--verbose" in said
+
+
+def test_a_start_that_failed_otherwise_is_one_line_and_the_log_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    words = startup.LastWords()
+    Path(os.environ[environment.LAST_WORDS]).write_text(WORKERS)
+    said = _did_not_start("m", RuntimeError("See stack trace.\nMore."), words)
+    words.discard()
+    [kept] = tmp_path.glob("selfinstruct-*")
+    cause = "RuntimeError: start (0) + length (704) exceeds dimension size (640)."
+    assert said == f"vLLM did not start with model 'm': {cause}; its log is {kept}, --verbose shows all of it"
+    assert kept.read_text() == WORKERS and kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_engines_processes_write_into_the_log_and_not_on_the_terminal(tmp_path: Path) -> None:
+    program = "from selfinstruct.engines import vllm_plugin as p; p._write_down_errors(); print('x'); 1 / 0"
+    log = tmp_path / "log"
+    log.touch()
+    for level, hidden in (("ERROR", True), ("INFO", False)):
+        env = os.environ | {environment.LAST_WORDS: str(log), "VLLM_LOGGING_LEVEL": level, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+        assert (done.stdout + done.stderr == "") is hidden
+    assert startup.last_cause(log.read_text()) == "ZeroDivisionError: division by zero"
 
 
 @pytest.mark.parametrize(
