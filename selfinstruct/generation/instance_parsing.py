@@ -79,14 +79,14 @@ class _Answer:
 
     Attributes:
         groups: its examples.
-        intro: what stands before the first.
+        announced: whether nothing stands before the first example but an announcement, which ends in a colon.
         bounded: whether marks or numbers show where an example begins.
         has_inputs: whether any field is marked as an input.
         cut: whether its last field is cut.
     """
 
     groups: list[_Group]
-    intro: list[Part]
+    announced: bool
     bounded: bool
     has_inputs: bool
     cut: bool
@@ -150,7 +150,10 @@ def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | No
     if instruction is not None and any(_is_other_task(part, instruction) for part in intro):
         for group in groups:
             (group.head or group.fields[0]).fault = ambiguous("the answer opens with another task")
-    return _Answer(groups, intro, bounded, any(part.kind == "input" for part in parts), truncated and not complete)
+    before = [line.strip(" \t*_") for part in intro for line in part.lines if line.strip()]
+    announced = not before or before[-1].endswith((":", "："))
+    has_inputs = any(part.kind == "input" for part in parts)
+    return _Answer(groups, announced, bounded, has_inputs, truncated and not complete)
 
 
 def _groups(parts: Sequence[Part]) -> tuple[list[_Group], bool]:
@@ -248,10 +251,8 @@ def _input_and_output(answer: _Answer, group: _Group) -> list[ParsedInstance]:
 
 def _lonely(answer: _Answer, group: _Group) -> Rejection | None:
     """Return the fault of an output with neither an input nor an example's mark, if its input may stand elsewhere."""
-    if group is answer.groups[0]:
-        intro = [line.strip(" \t*_") for part in answer.intro for line in part.lines if line.strip()]
-        if intro and not intro[-1].endswith((":", "：")):
-            return ambiguous("text before its output")
+    if group is answer.groups[0] and not answer.announced:
+        return ambiguous("text before its output")
     if not answer.bounded and len(answer.groups) > 1:
         return ambiguous("outputs without a mark between them")
     return None
@@ -279,6 +280,8 @@ def _labelled(answer: _Answer, group: _Group) -> list[ParsedInstance]:
             fault = group.fault
             if group.has_lines_before():
                 fault = ambiguous("text before its label")
+            if not (answer.has_inputs or answer.announced or group.head):
+                fault = ambiguous("text before the first label")
             if more and answer.has_inputs:
                 word, fault = body, ambiguous("text after its label")
             if not inputs:

@@ -44,6 +44,9 @@ class Part:
         return text_of(self.mark.rest if self.mark else "", self.lines, self.mark)
 
 
+Reading = Literal["mark", "text", "end", "unclear text", "unclear end"]
+
+
 class _Form:
     """The form of an answer's fields, which the first of them show: bullets, letters, numbers, the output's word."""
 
@@ -52,20 +55,17 @@ class _Form:
         self._output: str | None = None
         self._items: dict[str, bool] = {}
 
-    def has(self, mark: Mark) -> bool:
-        """Return whether a field is written in the form of those before it."""
+    def read(self, mark: Mark) -> Reading:
+        """Return "mark" for a field that is written in the form of those before it."""
         form = (mark.bullet, mark.lower)
         self._form = self._form or form
         if form != self._form:
-            return False
+            return "text"
         if mark.kind != "input":
             self._output = self._output or mark.kind
             if mark.kind != self._output:
-                return False
-        return self._items.setdefault(mark.kind, bool(mark.item)) == bool(mark.item)
-
-
-Reading = Literal["mark", "text", "end", "unclear text", "unclear end"]
+                return "unclear text" if mark.kind == "output" else "text"
+        return "mark" if self._items.setdefault(mark.kind, bool(mark.item)) == bool(mark.item) else "text"
 
 
 class _Reader:
@@ -97,9 +97,9 @@ class _Reader:
             return self._task(k, mark)
         if mark.kind == "example":
             return self._example(k, mark)
-        counts = self._form.has(mark)
-        self._begun = self._begun or counts
-        return "mark" if counts else "text"
+        reading = self._form.read(mark)
+        self._begun = True
+        return reading
 
     def _example(self, k: int, mark: Mark) -> Reading:
         following, adjacent = self._following[k]
@@ -143,7 +143,7 @@ def parts_of(lines: Sequence[Line[Mark]]) -> tuple[list[Part], bool]:
         elif reading in ("text", "unclear text"):
             parts[-1].lines.append(line.text)
         if reading.startswith("unclear"):
-            parts[-1].fault = ambiguous("a line like the mark of another task")
+            parts[-1].fault = ambiguous(f"a line like the mark of another {line.mark.kind if line.mark else 'field'}")
         if reading.endswith("end"):
             return parts, True
     return parts, False

@@ -133,7 +133,8 @@ def _ends(fence: re.Match[str], opened: str) -> bool:
 
 
 def _holds_mark(lines: Sequence[str], opening: int, fence: re.Match[str], read: Callable[[str], object | None]) -> bool:
-    for text in lines[opening + 1 :]:
+    for k in range(opening + 1, len(lines)):
+        text = lines[k]
         if read(text) is not None:
             return True
         following = _FENCE.match(text)
