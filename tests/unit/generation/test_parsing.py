@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.generation import instance_parsing, parsing, proposal_parsing
 from selfinstruct.records import Style
+from tests.growth import assert_linear
 
 
 def texts(answer: str, style: Style = "chat", *, truncated: bool = False) -> list[str]:
@@ -26,18 +25,48 @@ def test_text_made_of_markers_can_be_parsed(answer: str) -> None:
         parsing.parse_classification(answer)
 
 
-@pytest.mark.parametrize(
-    "unit", [" ", "\t", "*", "**", "#", "-", "\n", "Task ", "<think>", "```\n", "`", "(", "1.", "a "]
-)
-def test_degenerate_repetition_is_parsed_in_linear_time(unit: str) -> None:
-    answer = unit * (20_000 // len(unit))
-    began = time.process_time()
+UNITS = [
+    " ",
+    "\t",
+    "*",
+    "#",
+    "-",
+    "\n",
+    "Task ",
+    "<think>",
+    "</think>",
+    "```\n",
+    "```a\n",
+    "~~~\n```\n",
+    "`",
+    "(",
+    "1.",
+    "a ",
+]
+UNITS += [
+    "Task:\n",
+    "Input:\n",
+    "Output: x\n",
+    "Example 1\n```\n",
+    "9. a. 10. ",
+    "任务9：",
+    "\u200b",
+    "---\n",
+    "Input (",
+    "word1",
+]
+
+
+def read_all(answer: str) -> None:
     texts(answer)
-    texts(answer, "completion")
-    instance_parsing.parse_input_first(f"Input: {answer}", truncated=True)
-    instance_parsing.parse_output_first(f"Label: {answer}", truncated=True)
-    parsing.parse_classification(f"Answer:{answer}x")
-    assert time.process_time() - began < 2.0
+    instance_parsing.parse_input_first(answer, truncated=True)
+    parsing.parse_classification(answer)
+    parsing.parse_answer(answer)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_parsing_takes_work_in_proportion_to_the_answer(unit: str) -> None:
+    assert_linear(read_all, unit)
 
 
 @pytest.mark.parametrize(
