@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +11,6 @@ from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
-from tuning.training import prompt_formats
 
 QUESTION = {"role": "user", "content": "Is it red?"}
 ANSWER = {"role": "assistant", "content": "Yes"}
@@ -169,23 +166,3 @@ def test_an_option_of_the_template_is_used_to_leave_thinking_out(tmp_path: Path)
 def test_other_templates_stay_as_they_are(name: str, tmp_path: Path) -> None:
     tokenizer = prompts(name, tmp_path).tokenizer
     assert chat_templates.answering_at_once(tokenizer) == tokenizer.chat_template
-
-
-def test_mistrals_repositories_hold_a_second_tokenizer_which_has_no_template(tmp_path: Path) -> None:
-    common = pytest.importorskip("mistral_common")
-    folder = model_folder.full(FAMILIES["mistral"], tmp_path)
-    shutil.copy(Path(common.__file__).parent / "data/tekken_240911.json", folder / "tekken.json")
-    tokenizer: Any = chat_templates.load_tokenizer(str(folder))
-    assert tokenizer.chat_template
-    assert tokenizer.convert_ids_to_tokens(chat_templates.turn_end(tokenizer)) == "</s>"
-    assert chat_templates.tokenizer_mode(str(folder)) == {"tokenizer_mode": "hf"}
-    assert chat_templates.tokenizer_mode(str(model_folder.full(FAMILIES["qwen3"], tmp_path / "qwen"))) == {}
-
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (folder / name).unlink()
-    alone = chat_templates.load_tokenizer(str(folder))
-    assert alone.eos_token == "</s>"
-    assert TokenizedPrompts(alone, 4096, {}).encode("Hi")[0] == alone.bos_token_id, "text is completed all the same"
-    with pytest.raises(ConfigError, match=r"Mistral's own format alone.*tokenizer\.json"):
-        prompt_formats.prepare(alone)
-    assert chat_templates.tokenizer_mode(str(folder)) == {}
