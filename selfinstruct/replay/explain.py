@@ -254,7 +254,7 @@ class _Search:
 
     def read(self, journal: Path) -> RunState:
         """Read the journal, which another process may be writing; return the run's state."""
-        return replay(self._watch(read_lines(journal, live=True)))
+        return replay(self._watch(read_lines(journal, live=True)), journal)
 
     def _watch(self, journal: Iterable[Line]) -> Iterator[Line]:
         for number, line in enumerate(journal, 1):

@@ -245,7 +245,7 @@ class _Redecision:
                     stream.write(raw if decided == line else lines.rewrite(raw, decided))
                     self.new.apply(decided)
 
-        self.old = replay(watch())
+        self.old = replay(watch(), self._source.journal)
         if len(self.new.pool) > self.new.target:
             raised = TargetRaised(self.new.proposals - 1, len(self.new.pool))
             stream.write(lines.encode(raised))

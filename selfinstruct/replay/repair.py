@@ -208,8 +208,7 @@ class _Walk:
             for number, raw in enumerate(stream, 1):
                 self.total += 1
                 try:
-                    line = lines.parse(raw)
-                    _check_form(line)
+                    line = lines.parse_valid(raw)
                 except ValueError as error:
                     self._note_damage(number, offset, len(raw), error)
                 else:
@@ -290,7 +289,7 @@ class _Walk:
                     return "its instance is gone"
                 return _REPEATED if (name, position) in state.outputs_done else ""
             case Control(after_proposal=n):
-                return "its proposal is gone" if n >= state.proposals else ""
+                return "" if -1 <= n < state.proposals else "its proposal is gone"
             case _ as never:
                 assert_never(never)
 
@@ -332,34 +331,6 @@ def _check_header(line: Line) -> None:
         f"the journal's first line is {actual}; it must be a header of version {lines.VERSION}. "
         "Restore the journal from a copy"
     )
-
-
-def _check_form(line: Line) -> None:
-    """Raise `ValueError` when the line says something that no line of its kind says, so that replay would fail on it.
-
-    The line's type has already checked which keys it has, and the types of their values.
-    """
-    match line:
-        case ProposalLine():
-            for position, candidate in enumerate(line.candidates):
-                if candidate.id != f"p{line.n:06d}-{position:02d}":
-                    raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
-            _check_reasons(line.candidates)
-        case ClassificationLine():
-            if line.is_classification is None and line.failed is None:
-                raise ValueError("it has neither `is_classification` nor `failed`")
-        case InstancesLine() | OutputLine():
-            _check_reasons(line.candidates)
-        case Header() | Control():
-            pass
-        case _ as never:
-            assert_never(never)
-
-
-def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
-    for position, candidate in enumerate(candidates):
-        if not candidate.accepted and candidate.reason is None:
-            raise ValueError(f"its candidate {position} is rejected without a `reason`")
 
 
 # -------------------------------------------------------------------------------------------------- render

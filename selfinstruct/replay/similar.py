@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.schema import Filters
+from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
@@ -75,12 +78,22 @@ class EarlierInstructions:
             state: the run's state.
 
         Raises:
-            InputError: the configuration is missing, or seeds or parent runs have changed since the run began.
+            InputError: nothing was generated, the configuration is missing, or seeds or parent runs have changed since
+                the run began.
         """
+        if not state.begun:
+            raise InputError(f"{run.journal} has no header yet: nothing has been generated")
         config, identity = run.config(), state.header.identity
         seeds = seed_tasks.load_unchanged_seed_tasks(config.seeds, identity["seeds_sha256"])
         of_parents = parents.load_unchanged_parents(config.parent_runs, identity).instructions
-        filters = Filters.model_validate(completed(identity)["filters"])
+        try:
+            filters = Filters.model_validate(completed(identity)["filters"])
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(
+                f"{run.journal}, line 1 (byte 0): filters.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; restore "
+                "the journal from a copy"
+            ) from error
         return cls(seeds, of_parents, state.pool, filters)
 
     def texts(self) -> dict[str, str]:

@@ -24,7 +24,6 @@ from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
-from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration, shorten
@@ -116,7 +115,7 @@ def collect(run_dir: Path) -> Report:
     seeds = _seeds(config.seeds if config else (), header)
     known = {task.id: task.instruction for task in seeds}
     known |= _parent_instructions(config.parent_runs if config else ())
-    generation = gather_stats(read_lines(run.journal, live=True), known, run.metrics())
+    generation = gather_stats(run.journal, known, run.metrics())
     dataset = run.dataset.export_counts() if run.dataset.counts_path.exists() else None
     trainings = [
         (title, training)

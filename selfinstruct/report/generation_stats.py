@@ -8,9 +8,10 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import fmean
 from typing import Generic, TypeVar, assert_never
 
@@ -18,6 +19,7 @@ from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.text import reason
 from selfinstruct.run.counts import OutputCounts, by_count
+from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     ClassificationLine,
     Control,
@@ -31,7 +33,7 @@ from selfinstruct.run.lines import (
     ProposalLine,
 )
 from selfinstruct.run.metrics import Measurement
-from selfinstruct.run.state import RunState
+from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import shorten
 
 T = TypeVar("T")
@@ -144,35 +146,39 @@ class _Sample(Generic[T]):
         return [item for _, _, item in sorted(self._items, key=lambda entry: entry[1])]
 
 
-def gather_stats(lines: Iterable[Line], seeds: dict[str, str], measurements: Iterable[Measurement]) -> GenerationStats:
-    """Read a journal.
+def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Measurement]) -> GenerationStats:
+    """Read a journal, which another process may be writing.
 
     Args:
-        lines: the journal's.
+        journal: its path.
         seeds: instruction by seed id, as far as known; a rejected candidate shows the text that it is similar to.
         measurements: of the run, in their order.
     """
-    stats = GenerationStats(RunState())
-    state, nearest = stats.state, dict[str, Neighbour]()
+    nearest = dict[str, Neighbour]()
     rejected: dict[str, _Sample[InstructionCandidate]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     instances: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
-    for line in lines:
-        state.apply(line)
-        match line:
-            case ProposalLine():
-                for candidate in line.candidates:
-                    if not candidate.accepted:
-                        rejected[candidate.reason or ""].offer(candidate.id, candidate)
-                    elif candidate.nearest_seed:
-                        nearest[candidate.id] = candidate.nearest_seed
-            case InstancesLine():
-                for k, instance in enumerate(line.candidates):
-                    if not instance.accepted:
-                        instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
-            case Header() | ClassificationLine() | OutputLine() | Control():
-                pass  # `state` has all that is shown of them.
-            case _ as never:
-                assert_never(never)
+
+    def watch() -> Iterator[Line]:
+        for line in read_lines(journal, live=True):
+            yield line  # `replay` has accepted it when it asks for the next.
+            match line:
+                case ProposalLine():
+                    for candidate in line.candidates:
+                        if not candidate.accepted:
+                            rejected[candidate.reason or ""].offer(candidate.id, candidate)
+                        elif candidate.nearest_seed:
+                            nearest[candidate.id] = candidate.nearest_seed
+                case InstancesLine():
+                    for k, instance in enumerate(line.candidates):
+                        if not instance.accepted:
+                            instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
+                case Header() | ClassificationLine() | OutputLine() | Control():
+                    pass  # `state` has all that is shown of them.
+                case _ as never:
+                    assert_never(never)
+
+    state = replay(watch(), journal)
+    stats = GenerationStats(state)
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     stats.similarity = [near.score for near in nearest.values()]
     stats.accepted = _accepted_samples(state, nearest)

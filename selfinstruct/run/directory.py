@@ -96,7 +96,7 @@ class RunDirectory(LockedDirectory):
             InputError: there is no journal, or it is damaged.
         """
         self.require_journal()
-        return replay(read_lines(self.journal, live=live))
+        return replay(read_lines(self.journal, live=live), self.journal)
 
     def header(self) -> Header:
         """Return the journal's first line, or `NO_HEADER` if the journal is empty.

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
-from selfinstruct.run.lines import Header, Line, encode, parse
+from selfinstruct.run.lines import Header, Line, encode, parse_valid
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
@@ -61,7 +61,7 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
             try:
                 if not raw.endswith(b"\n"):
                     return
-                yield raw, parse(raw)
+                yield raw, parse_valid(raw)
             except ValueError as error:
                 if live and not stream.read(1):
                     return

@@ -22,7 +22,8 @@ Match lines exhaustively. Then a type checker finds every place where a new kind
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, assert_never
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -236,6 +237,36 @@ RequestLine = ProposalLine | ClassificationLine | InstancesLine | OutputLine
 Line = Header | RequestLine | ControlLine
 
 
+class _Regenerate(Struct):
+    model: str
+
+
+class _Identity(Struct):
+    """What readers need of a header's `identity`. The other values are only compared and shown."""
+
+    model: str
+    seeds_sha256: str
+    filters: dict[str, Any]
+    proposal: dict[str, Any]
+    classification: dict[str, Any]
+    instances: dict[str, Any]
+    engine: dict[str, Any]
+    earlier_sha256: str | UnsetType = UNSET
+    regenerate: _Regenerate | UnsetType = UNSET
+
+
+class _ResolvedRegenerate(Struct):
+    style: str
+
+
+class _Resolved(Struct):
+    """What readers need of a header's `resolved`."""
+
+    style: str
+    context_length: int
+    regenerate: _ResolvedRegenerate | UnsetType = UNSET
+
+
 class _Control(Struct, tag_field="kind", tag="control"):
     """Any control line before its event is known. A union of msgspec has only one tag, so decoding takes two steps."""
 
@@ -259,6 +290,55 @@ def parse(raw: bytes) -> Line:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # msgspec is fast but rejects lone surrogates. The line is damaged only if json rejects it too.
         return from_json(load_json(raw))
+
+
+def parse_valid(raw: bytes) -> Line:
+    """Parse `raw`, one line of a journal, and check that a program could have written it.
+
+    Raises:
+        ValueError: as in `parse`, or the line says what no line of its kind says.
+    """
+    line = parse(raw)
+    _check(line)
+    return line
+
+
+def _check(line: Line) -> None:
+    """Raise `ValueError` if the line says what no line of its kind says, although its keys have the right types."""
+    match line:
+        case Header():
+            if line.version == VERSION:  # The state refuses other versions.
+                _convert(line.identity, _Identity)
+                _convert(line.resolved, _Resolved)
+        case ProposalLine():
+            for position, candidate in enumerate(line.candidates):
+                if candidate.id != f"p{line.n:06d}-{position:02d}":
+                    raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
+            _check_reasons(line.candidates)
+        case ClassificationLine():
+            if line.is_classification is None and line.failed is None:
+                raise ValueError("it has neither `is_classification` nor `failed`")
+        case InstancesLine() | OutputLine():
+            _check_reasons(line.candidates)
+        case Control():
+            pass
+        case _ as never:
+            assert_never(never)
+
+
+def _convert(value: Any, content: Any) -> None:
+    try:
+        msgspec.convert(value, content)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
+    for position, candidate in enumerate(candidates):
+        if not candidate.accepted and candidate.reason is None:
+            raise ValueError(f"its candidate {position} is rejected without a `reason`")
+        if candidate.evidence is not None and "nearest" in candidate.evidence:
+            _convert(candidate.evidence["nearest"], Neighbour | None)
 
 
 def load_json(raw: bytes) -> Any:

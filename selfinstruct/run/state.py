@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Literal, assert_never
 
 from selfinstruct.errors import InputError
@@ -29,6 +31,7 @@ from selfinstruct.run.lines import (
     VERSION,
     BudgetUsedUp,
     ClassificationLine,
+    Control,
     DeadlineReached,
     Header,
     InstancesLine,
@@ -57,6 +60,7 @@ class RunState:
         header: the first line; `NO_HEADER` before it.
         target: number of instructions to accept.
         pool: accepted instructions, in order of acceptance.
+        accepted: the ids of the pool.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
         is_classification: the classification by instruction id, if it is known.
         instances: kept instances by instruction id; an empty list if none was kept or the request failed.
@@ -82,6 +86,7 @@ class RunState:
     header: Header = NO_HEADER
     target: int = 0
     pool: list[Instruction] = field(default_factory=list)
+    accepted: set[str] = field(default_factory=set)
     pool_after: list[int] = field(default_factory=list)
     is_classification: dict[str, bool] = field(default_factory=dict)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
@@ -157,6 +162,8 @@ class RunState:
         Raises:
             ValueError: the line cannot follow the lines before it.
         """
+        if isinstance(line, Control) and not -1 <= line.after_proposal < self.proposals:
+            raise ValueError(f"it follows proposal {line.after_proposal} after {self.proposals} proposals")
         self.interruption = None
         match line:
             case InstancesLine():
@@ -207,6 +214,7 @@ class RunState:
         for candidate in line.candidates:
             if candidate.accepted:
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n))
+                self.accepted.add(candidate.id)
                 accepted += 1
             else:
                 self.rejected[candidate.reason or ""] += 1
@@ -215,14 +223,20 @@ class RunState:
         self.degenerate.append(degenerate(line, self.completions_seen))
 
     def _apply_classification(self, line: ClassificationLine) -> None:
+        if line.id not in self.accepted:
+            raise ValueError(f"it classifies {line.id}, which no proposal accepted")
+        if line.id in self.is_classification or line.id in self.classification_failed:
+            raise ValueError(f"it classifies {line.id} again")
         if line.failed:
             self.classification_failed.add(line.id)
-        elif line.is_classification is None:
-            raise ValueError("it has neither 'is_classification' nor 'failed'")
-        else:
+        elif line.is_classification is not None:
             self.is_classification[line.id] = line.is_classification
 
     def _apply_instances(self, line: InstancesLine) -> None:
+        if line.id not in self.is_classification:
+            raise ValueError(f"it has instances of {line.id}, which is not classified")
+        if line.id in self.instances:
+            raise ValueError(f"it has instances of {line.id} again")
         kept = []
         for candidate in line.candidates:
             if candidate.accepted:
@@ -234,6 +248,8 @@ class RunState:
 
     def _apply_output(self, line: OutputLine) -> None:
         kept, number = self.instances.get(line.id, []), line.instance
+        if not self.header.regenerates:
+            raise ValueError("it rewrites an output in a run that rewrites none")
         if not 0 <= number < len(kept) or (line.id, number) in self.outputs_done:
             raise ValueError(f"it rewrites instance {number} of {line.id}, which is missing or already rewritten")
         self.outputs_done.add((line.id, number))
@@ -286,11 +302,16 @@ class RunState:
         )
 
 
-def replay(lines: Iterable[Line]) -> RunState:
+def replay(lines: Iterable[Line], journal: Path | None = None) -> RunState:
     """Return the state after `lines`.
 
+    Args:
+        lines: the journal's.
+        journal: its path, for the error's message.
+
     Raises:
-        InputError: the lines are not the lines of one run: for example, a line is missing or occurs twice.
+        InputError: the lines are not the lines of one run: for example, a line is missing or occurs twice. The message
+            names the line and, if the path is known, its byte offset.
     """
     state = RunState()
     with gc_paused():
@@ -300,8 +321,17 @@ def replay(lines: Iterable[Line]) -> RunState:
                     raise ValueError("the header must be the first line, and no other")
                 state.apply(line)
             except ValueError as error:
-                raise InputError(
-                    f"journal, line {number}: {error}; restore the journal from a copy, or let "
-                    "`selfinstruct repair RUN` remove the lines that do not fit"
-                ) from error
+                raise _refused(number, error, journal) from error
     return state
+
+
+def _refused(number: int, error: ValueError, journal: Path | None) -> InputError:
+    where, run = f"journal, line {number}", "RUN"
+    if journal is not None:
+        with journal.open("rb") as stream:
+            offset = sum(map(len, islice(stream, number - 1)))
+        where, run = f"{journal}, line {number} (byte {offset})", str(journal.parent)
+    return InputError(
+        f"{where}: {error}; restore the journal from a copy, or let `selfinstruct repair {run}` remove the "
+        "lines that do not fit"
+    )

@@ -96,7 +96,16 @@ def test_replay_of_any_prefix_is_where_the_run_stood(make_config: Any, tmp_path:
         ([HEADER | {"version": 2}], "line 1: it is of version 2"),
         ([HEADER, proposal(0), proposal(2)], "line 3: it holds proposal 2 where 1 is due"),
         ([HEADER, proposal(0), proposal(0)], "line 3: it holds proposal 0 where 1 is due"),
-        ([HEADER, {"kind": "classification", "id": "a"}], "line 2: it has neither 'is_classification' nor 'failed'"),
+        ([HEADER, {"kind": "classification", "id": "a"}], "line 2: it classifies a, which no proposal accepted"),
+        ([HEADER, {"kind": "instances", "id": "a"}], "line 2: it has instances of a, which is not classified"),
+        (
+            [HEADER, {"kind": "output", "id": "a", "instance": 0}],
+            "line 2: it rewrites an output in a run that rewrites",
+        ),
+        (
+            [HEADER, {"kind": "control", "event": "resumed", "after_proposal": 0}],
+            "line 2: it follows proposal 0 after 0",
+        ),
     ],
 )
 def test_lines_that_are_no_run_are_refused(lines: list[dict[str, Any]], message: str) -> None:
