@@ -159,7 +159,7 @@ def score(
     ifeval: Path | None,
     as_json: bool,
 ) -> None:
-    """Score a file of predictions by ROUGE-L and exact match, or by IFEval's checks.
+    """Score predictions by ROUGE-L and exact match, or by IFEval.
 
     Prints the mean ROUGE-L F x 100, the exact matches in percent, and the number of rows. ROUGE-L of ASCII text is
     exactly that of rouge-score; of all text with --only-ascii-words.
