@@ -13,7 +13,7 @@ from selfinstruct import packaged
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON
 from selfinstruct.config.schema import PromptLanguage
-from selfinstruct.text import printable
+from selfinstruct.text import capped, printable
 
 
 @cli.group()
@@ -46,7 +46,7 @@ def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    for remark in seed_lint.advice(tasks, load_frame(prompt_language)):
+    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language)), seed_tasks.MOST_PROBLEMS):
         click.echo(printable(f"note: {remark}"))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)

@@ -478,3 +478,11 @@ def test_run_may_stand_behind_arguments_that_are_handed_on(tmp_path: Path, monke
     for place in (0, 1, 3):
         assert invoke("tune", *given[:place], run, *given[place:]).exit_code == 0
     assert seen == [{"packing": True, "learning_rate": 1e-4}] * 3
+
+
+def test_notes_on_seeds_are_counted_beyond_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "same.jsonl"
+    row = {"instruction": "Name a river.", "instances": [{"input": "", "output": "Rhine"}], "is_classification": False}
+    path.write_text("".join(json.dumps({"id": f"s{n}", **row}) + "\n" for n in range(300)))
+    said = invoke("seeds", "check", path).stdout.splitlines()
+    assert len(said) == 22 and re.fullmatch(r"note: \.\.\. and \d{3} more", said[-2])
