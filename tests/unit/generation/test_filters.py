@@ -14,7 +14,7 @@ from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.length import length
 from selfinstruct.generation.filters.script import first_character, from_first_word, script_of, scripts_of
 from selfinstruct.generation.instance_parsing import ParsedInstance
-from selfinstruct.generation.parsing import TRUNCATED
+from selfinstruct.generation.parsing import TRUNCATED, ambiguous, fault_of
 from selfinstruct.records import Rejection
 
 ENGLISH = ["Name a river in Asia."]
@@ -230,6 +230,14 @@ def decide(*instances: tuple[str, str], max_instances: int = 5) -> list[str | No
         (("Is it:", "b"), None),
         (("a", "nul \0"), "invalid_characters"),
         (("surrogate \ud83d", "b"), "invalid_characters"),
+        (("a", "<nooutput>"), "placeholder"),
+        (("a", "<noinput>"), "placeholder"),
+        (("a", "(no output)"), "placeholder"),
+        (("a", "[Your answer here]"), "placeholder"),
+        (("[Insert text here]", "b"), "placeholder"),
+        (("a", "[1, 2]"), None),
+        (("a", "<b>"), None),
+        (("a", "(Your move.) Knight to f3"), None),
     ],
 )
 def test_instances_by_themselves(instance: tuple[str, str], rejected: str | None) -> None:
@@ -239,6 +247,13 @@ def test_instances_by_themselves(instance: tuple[str, str], rejected: str | None
 def test_a_cut_instance_is_dropped() -> None:
     (found,) = check_instances([ParsedInstance("a", "b", TRUNCATED)], max_instances=5)
     assert reason(found) == "truncated"
+
+
+def test_a_fault_of_the_parser_is_the_reason_and_is_known_again_by_it() -> None:
+    fault = ambiguous("text before its output")
+    (found,) = check_instances([ParsedInstance("a", "b", fault)], max_instances=5)
+    assert found == fault == fault_of(fault.reason, fault.evidence)
+    assert fault_of("empty_output", {}) is None
 
 
 def test_conflicting_outputs_go_both_and_say_how_many() -> None:
