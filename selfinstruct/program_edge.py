@@ -78,6 +78,10 @@ def message_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         remedy = "; make room, then give the same command again" if error.errno in _DISK_FULL else ""
         return f"{error.filename}: {error.strerror}{remedy}"
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return f"the output or a temporary file cannot be written: {error.strerror}; make room, then try again"
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return f"{error.strerror}; make room in one of these, or name another one in TMPDIR"
     if isinstance(error, FileNotFoundError) and not _in_a_directory():
         return "the working directory has been removed; change to another one, then give the command again"
     return f"{type(error).__name__}: {error}\nThis error was not expected; --debug shows where it happened."

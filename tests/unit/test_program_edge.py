@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import pytest
 
+from selfinstruct import program_edge
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import ConfigError, Interrupted, RunLockedError
 from selfinstruct.program_edge import run_program
@@ -194,3 +195,9 @@ def test_output_in_any_encoding(encoding: str) -> None:
 def test_messages_hold_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(raises(ConfigError("a\x1b[2Jb\x9bc\r\nd\u202e"))) == 2
     assert capsys.readouterr().err == "Error: a\\x1b[2Jb\\x9bc\\r\nd\\u202e\n"
+
+
+def test_no_room_for_temporary_files_is_one_line_with_its_remedy() -> None:
+    error = FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+    said = program_edge.message_of(error)
+    assert said.startswith("No usable temporary directory found in") and "TMPDIR" in said and "\n" not in said

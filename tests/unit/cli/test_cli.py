@@ -418,6 +418,19 @@ def test_every_command_that_writes_a_run_waits_for_its_writer(
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("command", ["status run", "status run --json", "dedup candidates.jsonl"])
+def test_a_full_output_is_one_line(make_config: Any, tmp_path: Path, command: str) -> None:
+    run_scripted(make_config(num_instructions=3))
+    (tmp_path / "candidates.jsonl").write_text('{"instruction": "Name three rivers."}\n')
+    program = [sys.executable, "-m", "selfinstruct", *command.split()]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(program, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert "cannot be written: No space left on device; make room" in ended.stderr
+    assert "not expected" not in ended.stderr
+
+
 def test_a_configuration_on_stdin_is_no_sign_of_a_stage(
     scripted: dict[str, Any], seed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
