@@ -225,7 +225,7 @@ def _writer(run: RunDirectory) -> Writer | None:
         owner = jsonl.read_json(run.owner)
     except InputError:
         return None
-    if not isinstance(owner.get("pid"), int):
+    if type(owner.get("pid")) is not int or owner["pid"] <= 0:
         return None
     here = owner.get("host") == socket.gethostname()
     return Writer(owner["pid"], str(owner.get("host")), _lives(owner["pid"], run.owner) if here else None)

@@ -167,8 +167,9 @@ def test_a_writer_on_another_machine_cannot_be_seen(make_config: Any) -> None:
     found = status.status(run)
     assert found.writer == Writer(1, "elsewhere", None)
     assert "state unknown" in shown(found)
-    (run / ".lock.owner").write_text('{"pid": ')
-    assert status.status(run).writer is None
+    for damaged in ('{"pid": ', '{"pid": -1}', '{"pid": 0}', '{"pid": true}', '{"pid": "1"}', "[]", "null"):
+        (run / ".lock.owner").write_text(damaged.replace("}", f', "host": "{socket.gethostname()}"}}'))
+        assert status.status(run).writer is None
 
 
 def test_asked_while_the_run_is_going(make_config: Any) -> None:
