@@ -16,6 +16,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "window_share": 0.0,
     "proposal.max_tokens": 1024,
     "filters.tokenizer": "characters",
+    "filters.opening_punctuation": False,
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 

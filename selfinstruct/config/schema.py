@@ -150,6 +150,11 @@ class Filters(Section):
         description="Reject an instruction with one of these words: a language model cannot do such a task.",
     )
     openings: tuple[str, ...] = Field(("Write a program",), description="Reject an instruction that begins like this.")
+    opening_punctuation: bool = Field(
+        True,
+        description="Let an instruction begin with opening punctuation (¿, «, quotation marks) or an invisible mark of "
+        "direction: the first letter or digit behind it counts.",
+    )
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
 
     @model_validator(mode="after")

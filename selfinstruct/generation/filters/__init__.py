@@ -14,7 +14,7 @@ from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters.characters import invalid_characters
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.length import length
-from selfinstruct.generation.filters.script import first_character, scripts_of
+from selfinstruct.generation.filters.script import first_character, from_first_word, scripts_of
 from selfinstruct.records import Rejection
 
 InstructionFilter = Callable[[str], Rejection | None]
@@ -27,12 +27,14 @@ def heuristics(filters: Filters, seeds: Sequence[str]) -> InstructionFilter:
         filters: the options.
         seeds: the seed instructions; an instruction may begin in any script in which one of them begins.
     """
+    start = from_first_word if filters.opening_punctuation else str
+    scripts = scripts_of([start(seed) for seed in seeds])
     chain: list[InstructionFilter] = [
         invalid_characters,
         partial(length, min_words=filters.min_words, max_words=filters.max_words, tokenizer=filters.tokenizer),
         partial(keyword, keywords=filters.keywords),
-        partial(opening, openings=filters.openings),
-        partial(first_character, scripts=scripts_of(seeds)),
+        lambda text: opening(start(text), openings=filters.openings),
+        lambda text: first_character(start(text), scripts=scripts),
     ]
 
     def check(text: str) -> Rejection | None:

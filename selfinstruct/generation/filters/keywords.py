@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
-from selfinstruct.generation.filters.script import from_first_word
 from selfinstruct.novelty import is_unspaced
 from selfinstruct.records import Rejection
 
@@ -22,12 +21,8 @@ def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
 
 
 def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
-    """Reject a text that starts with one of `openings` as whole words, in upper or lower case.
-
-    Opening punctuation before it does not count.
-    """
-    start = from_first_word(unicodedata.normalize("NFC", text).lstrip())
-    match = _any_of(tuple(openings)).match(start) if openings else None
+    """Reject a text that starts with one of `openings` as whole words, in upper or lower case."""
+    match = _any_of(tuple(openings)).match(unicodedata.normalize("NFC", text).lstrip()) if openings else None
     return None if match is None else Rejection("opening", {"opening": match.group()})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from selfinstruct.records import Rejection
 
@@ -38,18 +38,14 @@ def _is_skipped(character: str) -> bool:
     return character in "¿¡\"'" or unicodedata.category(character) in {"Ps", "Pi", "Pf", "Cf"}
 
 
-def scripts_of(texts: Sequence[str]) -> frozenset[str]:
+def scripts_of(texts: Iterable[str]) -> frozenset[str]:
     """Return the scripts in which the texts begin, and `DIGIT`."""
-    firsts = (from_first_word(text)[:1] for text in texts)
-    return frozenset(script_of(first) for first in firsts if first.isalnum()) | {"DIGIT"}
+    return frozenset(script_of(t[0]) for t in texts if t and t[0].isalnum()) | {"DIGIT"}
 
 
 def first_character(text: str, *, scripts: frozenset[str]) -> Rejection | None:
-    """Reject a text that begins with neither letter nor digit, or in another script than `scripts`.
-
-    Opening punctuation and invisible characters before it do not count.
-    """
-    first = from_first_word(text)[:1]
+    """Reject a text that does not begin with a letter or digit, or begins in another script than `scripts`."""
+    first = text[:1]
     if not first.isalnum():
         return Rejection("leading_punctuation", {"character": first})
     if script_of(first) not in scripts:

@@ -108,10 +108,11 @@ def test_openings(text: str, rejected: bool) -> None:
     assert opening(text, openings=[]) is None
 
 
-def test_openings_are_found_behind_quotation_marks() -> None:
-    assert opening("“Write a program” is the task.", openings=["Write a program"]) == Rejection(
-        "opening", {"opening": "Write a program"}
-    )
+def test_opening_punctuation_is_an_option() -> None:
+    strict = heuristics(Filters(opening_punctuation=False), ENGLISH)
+    for text, rejected in (("“Name” it in a long poem.", None), ("“Write a program” in a few words.", "opening")):
+        assert reason(check(text)) == rejected
+        assert reason(strict(text)) == "leading_punctuation"
 
 
 # -------------------------------------------------------------------------------------------------- script
@@ -157,7 +158,7 @@ def test_openings_are_found_behind_quotation_marks() -> None:
     ],
 )
 def test_an_instruction_begins_in_the_script_of_the_seeds(text: str, seeds: list[str], rejected: str | None) -> None:
-    found = first_character(text, scripts=scripts_of(seeds))
+    found = first_character(from_first_word(text), scripts=scripts_of(map(from_first_word, seeds)))
     assert reason(found) == rejected
     if found is not None:
         assert found.evidence["character"] == from_first_word(text)[:1]
@@ -167,7 +168,7 @@ def test_an_instruction_begins_in_the_script_of_the_seeds(text: str, seeds: list
 
 
 def test_the_seeds_scripts_are_those_of_their_first_letters() -> None:
-    assert scripts_of(["- Name", "翻译", "¿Odd?", ""]) == {"LATIN", "CJK", "DIGIT"}
+    assert scripts_of(["Name", "翻译", "(odd)", ""]) == {"LATIN", "CJK", "DIGIT"}
 
 
 # ---------------------------------------------------------------------------------------------- characters
