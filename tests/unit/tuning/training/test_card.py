@@ -11,6 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from selfinstruct.config.schema import Config
 from selfinstruct.run.export_counts import ExportCounts, InstanceCounts, InstructionCounts, write_export_counts
 from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import Scores
@@ -124,7 +125,7 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
         rows={},
     )
     write_export_counts(tmp_path / "dataset/export.json", counts)
-    identity = {"model": "org/generator", "revision": None, "seeds_sha256": "ab" * 32}
+    identity = Config(model="org/generator").identity() | {"seeds_sha256": "ab" * 32}
     header = {"kind": "run", "version": 1, "identity": identity, "resolved": {}, "num_instructions": 7}
     (tmp_path / "journal.jsonl").write_text(json.dumps(header) + "\n{torn")
     text = made(card.provenance(tmp_path / "dataset"))
