@@ -126,7 +126,13 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
     )
     write_export_counts(tmp_path / "dataset/export.json", counts)
     identity = Config(model="org/generator").identity() | {"seeds_sha256": "ab" * 32}
-    header = {"kind": "run", "version": 1, "identity": identity, "resolved": {}, "num_instructions": 7}
+    header = {
+        "kind": "run",
+        "version": 1,
+        "identity": identity,
+        "resolved": {"style": "chat", "context_length": 9},
+        "num_instructions": 7,
+    }
     (tmp_path / "journal.jsonl").write_text(json.dumps(header) + "\n{torn")
     text = made(card.provenance(tmp_path / "dataset"))
     assert "| written by | `org/generator`, with Self-Instruct |" in text
