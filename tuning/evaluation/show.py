@@ -64,7 +64,7 @@ def _set(name: str, by_arm: Mapping[str, SetScores]) -> Table:
 def _number(value: float | None, interval: Interval | None) -> str:
     if value is None or interval is None:
         return "-"
-    return f"{value:z.1f} \\[{interval[0]:z.1f}, {interval[1]:z.1f}]"
+    return f"{value:z.1f} [{interval[0]:z.1f}, {interval[1]:z.1f}]"
 
 
 def _share(value: float | None) -> str:
