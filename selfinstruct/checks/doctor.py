@@ -85,7 +85,7 @@ def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Che
     engines = [r for r in required if r.name in _ENGINES]
     present = [check for r in engines if (check := _package(r, installed)).found != "missing"]
     if not present:
-        remedy = "pip install 'selfinstruct[gpu]' on a machine with a GPU; without one see Install in README.md"
+        remedy = "pip install '.[gpu]' in a clone, on a machine with a GPU; without one see Install in README.md"
         yield Check("vllm", "failed", "missing", remedy)
     elif len(present) > 1:
         names = " and ".join(check.name for check in present)
@@ -144,7 +144,7 @@ def gpu(hardware: Hardware, cuda: Callable[[], bool] | None = None) -> Check:
     except ImportError:
         usable = False
     if not usable:
-        remedy = "install torch and vLLM for CUDA (`selfinstruct[gpu]`), and a driver that is new enough for them"
+        remedy = "install torch and vLLM for CUDA (pip install '.[gpu]' in a clone), and a driver new enough for them"
         return Check("GPU", "warning", f"{listed}; torch cannot use it", remedy)
     if all(g.free < 0.5 * g.total for g in hardware.gpus):
         return Check(

@@ -398,7 +398,7 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any],
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise EngineError(
-            f"vLLM cannot be imported: {error}; install it with `pip install 'selfinstruct[gpu]'`, or without a GPU as "
+            f"vLLM cannot be imported: {error}; install it with `pip install '.[gpu]'` in a clone, or without a GPU as "
             "README.md says"
         ) from error
     code_allowed = bool(user_arguments.get("trust_remote_code"))

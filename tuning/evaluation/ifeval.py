@@ -165,7 +165,7 @@ def run_checks(responses: Sequence[tuple[Line, str]]) -> list[Checked]:
     last = (done.stderr.strip().splitlines() or [""])[-1]
     if done.returncode == NOT_INSTALLED:
         raise ConfigError(
-            f"IFEval's checks cannot be imported: {last}; install them: pip install 'selfinstruct[lm-eval]'"
+            f"IFEval's checks cannot be imported: {last}; install them: pip install '.[lm-eval]' in a clone"
         )
     if done.returncode:
         raise SelfInstructError(f"IFEval's checks ended with exit code {done.returncode}: {last}")

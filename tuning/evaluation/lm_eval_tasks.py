@@ -126,7 +126,7 @@ def _version() -> str:
     try:
         return importlib.metadata.version("lm-eval")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError("lm-eval is not installed; install it: pip install 'selfinstruct[lm-eval]'") from error
+        raise ConfigError("lm-eval is not installed; install it: pip install '.[lm-eval]' in a clone") from error
 
 
 def _files(name: str) -> list[list[str]]:

