@@ -88,9 +88,11 @@ class LockedDirectory:
             jsonl.write_json(self.owner, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
-            self.owner.unlink(missing_ok=True)
-            _held.discard(handle)
-            fcntl.flock(handle, fcntl.LOCK_UN)  # Also for a process that lingers with a copy of the descriptor.
+            _held.discard(handle)  # Before what may fail: no later stage is handed a closed descriptor.
+            try:
+                self.owner.unlink(missing_ok=True)
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)  # Also for a process that lingers with a copy of the descriptor.
 
     def _owner_text(self) -> str:
         try:

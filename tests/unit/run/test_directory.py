@@ -16,7 +16,7 @@ from selfinstruct.config.load import load_config
 from selfinstruct.errors import ConfigError, InputError, RunLockedError
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.journal import read_lines
-from selfinstruct.run.lock import LockedDirectory
+from selfinstruct.run.lock import LockedDirectory, locks_for_stage
 from selfinstruct.run.state import NO_HEADER, replay
 from tests.conftest import held_by_another
 
@@ -267,3 +267,18 @@ def test_a_directory_of_rounds_is_told_apart_from_a_run(tmp_path: Path) -> None:
     (tmp_path / "rounds.json").write_text("{}")
     with pytest.raises(InputError, match=r"holds rounds; name one of them, for example .*best"):
         RunDirectory(tmp_path).require_journal()
+
+
+def test_a_lock_whose_end_fails_is_not_handed_to_later_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = RunDirectory(tmp_path / "run")
+
+    def fails(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"), directory.locked():
+        assert len(locks_for_stage()[0]) == 1
+        monkeypatch.setattr(Path, "unlink", fails)
+    assert locks_for_stage()[0] == ()
+    monkeypatch.undo()
+    with directory.locked():
+        pass
