@@ -17,6 +17,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "proposal.max_tokens": 1024,
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
+    "filters.echo": "off",
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 

@@ -118,6 +118,10 @@ class Instances(Sampling):
     )
 
 
+OnObjection = Literal["reject", "warn", "off"]
+"""What a filter does with a row that it objects to: reject it, keep it with a warning in the journal, or nothing."""
+
+
 class Filters(Section):
     """Which instructions are accepted (paper, section 2.2, and the heuristics of the reference code)."""
 
@@ -156,6 +160,7 @@ class Filters(Section):
         "direction: the first letter or digit behind it counts.",
     )
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
+    echo: OnObjection = Field("reject", description="Outputs that only say the instruction or the input again.")
 
     @model_validator(mode="after")
     def _some_length(self) -> Filters:

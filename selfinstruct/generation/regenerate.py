@@ -29,6 +29,8 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.examples import Examples, few_shot_examples, fit
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.filters.rows import RowCheck, row_check
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import TRUNCATED, parse_answer, strip_thinking
@@ -45,7 +47,6 @@ from selfinstruct.run.lines import (
     Control,
     Failure,
     Header,
-    InstanceCandidate,
     InstancesLine,
     Line,
     OutputLine,
@@ -172,7 +173,8 @@ async def _rewrite(
         if style == "completion":
             seeds = seed_tasks.load_seed_tasks(config.seeds)
             examples = few_shot_examples(seeds, config.instances.num_examples, config.seed, examples.frame)
-        rewriter = Rewriter(config.regenerate, engine, examples, style)
+        check = row_check(config.filters, load_frame(config.prompt_language))
+        rewriter = Rewriter(config.regenerate, engine, examples, style, check)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
@@ -226,7 +228,7 @@ async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Lin
 
         async def worker() -> None:
             for instruction, number, instance in waiting:
-                line = await rewriter.line(instruction, number, instance)
+                line = await rewriter.line(instruction, number, instance, state.is_classification[instruction.id])
                 commit(line)
                 progress.advance(line.completion.completion_tokens if line.completion else 0)
 
@@ -246,27 +248,38 @@ class Rewriter:
         engine: the model.
         examples: shown in the style `completion`.
         style: how the model is asked.
+        check_row: decides whether a row with a new output is kept.
     """
 
-    def __init__(self, options: Regenerate, engine: Engine, examples: Examples, style: Style) -> None:
+    def __init__(
+        self, options: Regenerate, engine: Engine, examples: Examples, style: Style, check_row: RowCheck
+    ) -> None:
         self._options = options
         self._engine = engine
         self._examples = examples
         self._style = style
+        self._check_row = check_row
 
-    async def line(self, instruction: Instruction, number: int, instance: Instance) -> OutputLine:
+    async def line(
+        self, instruction: Instruction, number: int, instance: Instance, is_classification: bool
+    ) -> OutputLine:
         """Request one output, and return its journal line.
 
         Args:
             instruction: the task.
             number: of the instance among those of the instruction, from 0.
             instance: its input is shown; its output is replaced when the new one is accepted.
+            is_classification: whether the output is a label.
         """
         try:
             completion = await self._engine.generate(self._request(instruction, number, instance))
         except RequestFailed as failure:
             return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
-        return OutputLine(instruction.id, number, completion, self._decide(instance, completion))
+        row = Row(instruction.text, instance.input, self._output(completion), is_classification)
+        fault = None if completion.finish_reason == "stop" else TRUNCATED
+        parsed = ParsedInstance(row.input, row.output, fault)
+        decided = decide_instances([parsed], [self._check_row(row)], max_instances=1)
+        return OutputLine(instruction.id, number, completion, decided)
 
     def _request(self, instruction: Instruction, number: int, instance: Instance) -> Request:
         key = f"output/{instruction.id}/{number}"
@@ -288,8 +301,6 @@ class Rewriter:
             raise RequestFailed("prompt_too_long", f"{key}: more than {limit} tokens")
         return fitted[0]
 
-    def _decide(self, instance: Instance, completion: Completion) -> tuple[InstanceCandidate, ...]:
-        chat = self._style == "chat"
-        output = strip_thinking(completion.text) if chat else parse_answer(completion.text, self._examples.frame)
-        parsed = ParsedInstance(instance.input, output, None if completion.finish_reason == "stop" else TRUNCATED)
-        return decide_instances([parsed], max_instances=1)
+    def _output(self, completion: Completion) -> str:
+        text = completion.text
+        return strip_thinking(text) if self._style == "chat" else parse_answer(text, self._examples.frame)

@@ -20,6 +20,8 @@ from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.instances import check_instances
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.filters.rows import RowCheck, RowDecision, row_check
 from selfinstruct.generation.frame import Frame, load_frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
@@ -127,6 +129,7 @@ class Steps:
         self.style = style
         self._engine = engine
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds])
+        self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
         no = ExampleChoice.of(seeds, borrowed, False, method.frame, method.instances.num_examples)
         self.remarks = [*language_remark(seeds, method.frame), *yes.remarks, *no.remarks]
@@ -324,8 +327,20 @@ class Steps:
         )
         if not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))
-        candidates = decide_instances(parsed, self.method.filters.max_instances)
-        return InstancesLine(instruction.id, form, completion, candidates)
+        return InstancesLine(instruction.id, form, completion, self.decide_rows(instruction, is_classification, parsed))
+
+    def decide_rows(
+        self, instruction: Instruction, is_classification: bool, parsed: Sequence[ParsedInstance]
+    ) -> tuple[InstanceCandidate, ...]:
+        """Decide on all instances of one instruction, by the filters of instances and of rows.
+
+        Args:
+            instruction: the instruction.
+            is_classification: whether their outputs are labels.
+            parsed: the instances, in the order of the answer.
+        """
+        decisions = [self._check_row(Row(instruction.text, p.input, p.output, is_classification)) for p in parsed]
+        return decide_instances(parsed, decisions, self.method.filters.max_instances)
 
     # ------------------------------------------------------------------------------------------- helpers
 
@@ -350,18 +365,23 @@ class Steps:
         return fitted
 
 
-def decide_instances(parsed: Sequence[ParsedInstance], max_instances: int) -> tuple[InstanceCandidate, ...]:
+def decide_instances(
+    parsed: Sequence[ParsedInstance], of_rows: Sequence[RowDecision], max_instances: int
+) -> tuple[InstanceCandidate, ...]:
     """Decide on all instances of one instruction.
 
     Args:
         parsed: the instances, in the order of the answer.
+        of_rows: what the filters of rows say of each.
         max_instances: most instances to keep.
     """
+    objections = [decision.rejection for decision in of_rows]
+    rejections = check_instances(parsed, max_instances=max_instances, of_rows=objections)
     return tuple(
-        InstanceCandidate(p.input, p.output, accepted=True)
+        InstanceCandidate(p.input, p.output, accepted=True, warnings=decision.warnings)
         if rejection is None
         else InstanceCandidate(p.input, p.output, False, rejection.reason, rejection.evidence)
-        for p, rejection in zip(parsed, check_instances(parsed, max_instances=max_instances), strict=True)
+        for p, decision, rejection in zip(parsed, of_rows, rejections, strict=True)
     )
 
 

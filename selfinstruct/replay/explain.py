@@ -404,10 +404,16 @@ def _render_output(answer: OutputAnswer) -> list[str]:
 
 def _render_instance_candidates(candidates: Sequence[InstanceCandidate]) -> list[str]:
     return [
-        f"    [{'kept' if candidate.accepted else f'{candidate.reason} {_values(candidate.evidence)}'.strip()}]  "
-        f"{visible(candidate.input)} -> {visible(candidate.output)}"
+        f"    [{_decision(candidate)}]  {visible(candidate.input)} -> {visible(candidate.output)}"
         for candidate in candidates
     ]
+
+
+def _decision(candidate: InstanceCandidate) -> str:
+    if not candidate.accepted:
+        return f"{candidate.reason} {_values(candidate.evidence)}".strip()
+    warnings = [f"{reason} {_values(evidence)}".strip() for reason, evidence in candidate.warnings.items()]
+    return f"kept, but {', '.join(warnings)}" if warnings else "kept"
 
 
 def _failure(failure: Failure) -> str:

@@ -37,7 +37,7 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import fault_of
 from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
-from selfinstruct.generation.steps import Method, Steps, decide_instances
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection
 from selfinstruct.run import lines, ownership, parents
@@ -230,7 +230,7 @@ class _Redecision:
         self._num_lines = _count_lines(source.journal)
         self._target = 0  # Of the recorded run, at the current line.
         self._pool: list[Instruction] = []
-        self._accepted: set[str] = set()
+        self._accepted: dict[str, Instruction] = {}
         self._counts: Counter[str] = Counter()
 
     def write(self, stream: BinaryIO) -> None:
@@ -360,7 +360,7 @@ class _Redecision:
         decided = self._steps.decide_candidates(n, texts, self._index, self._pool, room, first)
         accepted = [Instruction(c.id, c.instruction, n) for c in decided if c.accepted]
         self._pool += accepted
-        self._accepted.update(instruction.id for instruction in accepted)
+        self._accepted.update((instruction.id, instruction) for instruction in accepted)
         return decided
 
     def _fault(self, line: ProposalLine, position: int) -> Rejection | None:
@@ -383,7 +383,8 @@ class _Redecision:
 
     def _instances(self, line: InstancesLine) -> InstancesLine:
         parsed = [ParsedInstance(c.input, c.output, fault_of(c.reason, c.evidence)) for c in line.candidates]
-        decided = decide_instances(parsed, self._steps.method.filters.max_instances)
+        instruction = self._accepted[line.id]
+        decided = self._steps.decide_rows(instruction, line.form == "output_first", parsed)
         for before, now in zip(line.candidates, decided, strict=True):
             if before.accepted != now.accepted:
                 self._counts["instances gained" if now.accepted else "instances dropped"] += 1

@@ -286,6 +286,8 @@ def render(result: RunStatus) -> RenderableType:
     kept = f"{instances.accepted:,} kept of {instances.total:,}"
     some = f"for {result.counts.instructions_with_instances:,} instructions"
     table.add_row("instances", f"{kept}, {some}{_reasons(instances.reasons)}")
+    if warnings := result.counts.warnings:
+        table.add_row("warnings", escape(", ".join(f"{name} {n:,}" for name, n in warnings.items())))
     if result.counts.outputs:
         outputs = result.counts.outputs
         waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""

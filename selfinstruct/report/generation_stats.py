@@ -123,6 +123,7 @@ class GenerationStats:
     accepted: list[Accepted] = field(default_factory=list)
     rejected: dict[str, list[Rejected]] = field(default_factory=dict)
     rejected_instances: dict[str, list[Rejected]] = field(default_factory=dict)
+    warned_instances: dict[str, list[Rejected]] = field(default_factory=dict)
     openings: list[Openings] = field(default_factory=list)
     mean_words: dict[str, float | None] = field(default_factory=dict)
     empty_inputs: int = 0
@@ -157,6 +158,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     nearest = dict[str, Neighbour]()
     rejected: dict[str, _Sample[InstructionCandidate]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     instances: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
+    warned: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
 
     def watch() -> Iterator[Line]:
         for line in read_lines(journal, live=True):
@@ -172,6 +174,8 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                     for k, instance in enumerate(line.candidates):
                         if not instance.accepted:
                             instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
+                        for reason in instance.warnings:
+                            warned[reason].offer(f"{line.id}-{k:04d}", (line.id, instance))
                 case Header() | ClassificationLine() | OutputLine() | Control():
                     pass  # `state` has all that is shown of them.
                 case _ as never:
@@ -187,6 +191,8 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
             stats.rejected[name] = [_rejected(candidate, texts) for candidate in rejected[name].items()]
     for name in by_count(state.instances_rejected.items()):
         stats.rejected_instances[name] = [_rejected_instance(of, c, texts) for of, c in instances[name].items()]
+    for name in by_count(state.warnings.items()):
+        stats.warned_instances[name] = [_rejected_instance(of, c, texts) for of, c in warned[name].items()]
     stats.openings = [_openings(state, words) for words in (1, 2)]
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)

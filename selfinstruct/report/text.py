@@ -30,6 +30,7 @@ REASONS = {
     "placeholder": "only stands for a text that is to be written",
     "empty_output": "no output",
     "output_equals_input": "output repeats the input",
+    "echo": "output says the instruction or the input again",
     "ends_in_colon": "ends in a colon, so something is missing after it",
     "conflicting_outputs": "the same input with two outputs",
     "duplicate_instance": "the same instance twice",

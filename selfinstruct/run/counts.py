@@ -75,6 +75,7 @@ class RunCounts:
         failures: number of failed requests, by "kind: reason".
         candidates: candidates for instructions.
         instances: candidates for instances.
+        warnings: kept instances to which a filter objects that only warns, by reason.
         classification: classifications of accepted instructions.
         outputs: outputs of a regenerated run; None for other runs.
         instructions_with_instances: number of accepted instructions that have an instance.
@@ -88,6 +89,7 @@ class RunCounts:
     failures: dict[str, int]
     candidates: CandidateCounts
     instances: CandidateCounts
+    warnings: dict[str, int]
     classification: ClassificationCounts
     outputs: OutputCounts | None
     instructions_with_instances: int

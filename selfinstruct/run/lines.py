@@ -22,7 +22,7 @@ Match lines exhaustively. Then a type checker finds every place where a new kind
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -78,7 +78,13 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
 class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
     """A proposed or rewritten instance and the decision about it.
 
-    Rejected instances have `reason` and `evidence`.
+    Attributes:
+        input: its input; may be empty.
+        output: its output.
+        accepted: whether it is kept.
+        reason: for a rejected one: why it was rejected.
+        evidence: for a rejected one: the evidence for the reason, as JSON values.
+        warnings: for a kept one: the evidence of each filter that objects and only warns, by reason.
     """
 
     input: str
@@ -86,6 +92,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
     accepted: bool
     reason: str | None = None
     evidence: dict[str, Any] | None = None
+    warnings: Mapping[str, dict[str, Any]] = {}
 
 
 class RefilteredFrom(Struct, frozen=True, omit_defaults=True):

@@ -69,6 +69,7 @@ class RunState:
         requests: number of requests by (kind, "committed" | "failed").
         rejected: number of rejected instruction candidates by reason.
         instances_rejected: number of rejected instance candidates by reason.
+        warnings: number of kept instances and rewritten outputs to which a filter objects that only warns, by reason.
         failures: number of failed requests by (kind, reason).
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
@@ -95,6 +96,7 @@ class RunState:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     instances_rejected: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -241,6 +243,7 @@ class RunState:
         for candidate in line.candidates:
             if candidate.accepted:
                 kept.append(Instance(candidate.input, candidate.output))
+                self.warnings.update(candidate.warnings.keys())
             else:
                 self.instances_rejected[candidate.reason or ""] += 1
         self.instances[line.id] = kept
@@ -258,6 +261,7 @@ class RunState:
                 same = candidate.output == kept[number].output
                 self.outputs_kept["unchanged" if same else "rewritten"] += 1
                 kept[number] = Instance(kept[number].input, candidate.output)
+                self.warnings.update(candidate.warnings.keys())
             else:
                 self.outputs_rejected[candidate.reason or ""] += 1
 
@@ -279,6 +283,7 @@ class RunState:
             failures={f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
             candidates=self.candidates(),
             instances=candidate_counts(self.num_instances, self.instances_rejected),
+            warnings=by_count(self.warnings.items()),
             classification=ClassificationCounts(
                 yes=yes,
                 no=len(self.is_classification) - yes,

@@ -11,7 +11,9 @@ from selfinstruct.generation.placeholders import is_placeholder
 from selfinstruct.records import Rejection
 
 
-def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> list[Rejection | None]:
+def check_instances(
+    parsed: Sequence[ParsedInstance], *, max_instances: int, of_rows: Sequence[Rejection | None] | None = None
+) -> list[Rejection | None]:
     """Decide on all instances of one instruction together.
 
     An instance is rejected when
@@ -20,6 +22,7 @@ def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> 
     - its output or input only stands for a text, such as `<nooutput>` or `[Your answer here]`;
     - its output is empty, equals its input, or ends in a colon (the reference code's sign of a cut answer);
     - it holds invalid characters;
+    - a filter of rows objects to it;
     - its non-empty input also has another output that would be kept: then all of them are rejected;
     - it has the input of an instance that is kept already (without input, only one is kept);
     - `max_instances` instances are kept already.
@@ -27,12 +30,14 @@ def check_instances(parsed: Sequence[ParsedInstance], *, max_instances: int) -> 
     Args:
         parsed: the instances in the order of the answer.
         max_instances: the number of instances to keep at most.
+        of_rows: what the filters of rows say of each (`rows.py`); None: nothing.
 
     Returns:
         One decision per instance, in the same order; None means kept.
     """
     outputs: dict[str, set[str]] = defaultdict(set)
-    alone = [_alone(instance) for instance in parsed]
+    objections = of_rows or [None] * len(parsed)
+    alone = [_alone(instance) or objection for instance, objection in zip(parsed, objections, strict=True)]
     for instance, rejection in zip(parsed, alone, strict=True):
         if instance.input and rejection is None:
             outputs[instance.input].add(instance.output)

@@ -32,6 +32,8 @@ from tests.fixtures.run_before_layout import script
 FIXTURE = Path(script.__file__).parent
 EXPECTED = json.loads((FIXTURE / "expected.json").read_bytes())
 RUNS = tuple(EXPECTED["summaries"])
+SINCE: dict[str, Any] = {"warnings": {}}
+"""Counts that are younger than these runs."""
 FINISHED = tuple(name for name in RUNS if name != "interrupted")
 
 
@@ -88,7 +90,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_journal_replays_to_the_recorded_summary(runs: Path, name: str) -> None:
-    assert state_of(runs / name).counts().to_json() == EXPECTED["summaries"][name]
+    assert state_of(runs / name).counts().to_json() == EXPECTED["summaries"][name] | SINCE
 
 
 def test_an_interrupted_run_goes_on_to_the_recorded_end(runs: Path) -> None:
@@ -99,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_the_recorded_end(runs: Path) -> None:
     journal = (run / "journal.jsonl").read_bytes()
     assert journal.startswith(before), "recorded lines are kept byte for byte"
     assert sorted(with_placeholder(journal.decode(), runs).splitlines()) == recorded["journal_sorted"]
-    assert state_of(run).counts().to_json() == recorded["summary"]
+    assert state_of(run).counts().to_json() == recorded["summary"] | SINCE
     export(config)
     assert hashlib.sha256((run / "dataset" / "train.jsonl").read_bytes()).hexdigest() == recorded["train_sha256"]
 

@@ -1,0 +1,29 @@
+"""One row of training data, as the filters of rows see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from selfinstruct.records import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An instruction with one instance.
+
+    Attributes:
+        instruction: what is asked.
+        input: the material that it works on; may be empty.
+        output: the answer.
+        is_classification: whether the answer is a label.
+    """
+
+    instruction: str
+    input: str
+    output: str
+    is_classification: bool = False
+
+
+RowFilter = Callable[[Row], Rejection | None]
+"""Returns why a row should not be kept, with evidence; None if nothing speaks against it."""
