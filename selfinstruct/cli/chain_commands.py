@@ -20,6 +20,7 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config
 from selfinstruct.errors import ConfigError
+from selfinstruct.text import printable
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -52,19 +53,28 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("selfinstruct.yaml"))
 @click.option("--model", default=None, help="Model to write into the configuration.")
-def init(path: Path, model: str | None) -> None:
-    """Write a starter configuration, with every option explained.
+@click.option("--all", "every", is_flag=True, help="Write every option, not only those that matter most.")
+def init(path: Path, model: str | None, every: bool) -> None:
+    """Write a starter configuration, explained.
+
+    It names the recipe for a base model or for one tuned to follow instructions, by what the model's files say; its
+    weights are not needed.
 
     \b
     Example:
         selfinstruct init night.yaml --model Qwen/Qwen3-8B-Base
+        selfinstruct init night.yaml --model ./model --all
     """
-    from selfinstruct.config.template import starter_yaml
+    from selfinstruct.checks.recipe_choice import recipe_for
+    from selfinstruct.config.template import STARTER_MODEL, starter_yaml
     from selfinstruct.formats import jsonl
 
     if path.exists():
         raise ConfigError(f"{path} exists; choose another name, or remove it first")
-    jsonl.write_text(path, starter_yaml(model, path.stem))
+    recipe, why_not = recipe_for(model) if model else ("base", "")
+    jsonl.write_text(path, starter_yaml(model or STARTER_MODEL, path.stem, recipe, every=every))
+    if why_not:
+        click.echo(printable(f"note: the recipe is left to you (base, aligned): {why_not}"), err=True)
     click.echo(f"wrote {path}; next: selfinstruct run {quote(str(path))}", err=True)
 
 

@@ -12,6 +12,7 @@ from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Config
 
 EARLIER_DEFAULTS: dict[str, Any] = {
+    "recipe": None,
     "prompt_language": "en",
     "window_share": 0.0,
     "proposal.max_tokens": 1024,

@@ -1,4 +1,4 @@
-"""Load a configuration: values from the command line win over the environment, the YAML file and the defaults.
+"""Load a configuration: values from the command line win over the environment, the YAML file, the recipe, the defaults.
 
 An error names where the value was given: the option, the variable, or the file with line and key.
 """
@@ -11,15 +11,16 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Recipe
 from selfinstruct.environment import variable_of
 from selfinstruct.errors import ConfigError
 
+_RECIPES = Path(__file__).parent / "recipes"
 _RENAMED = {"earlier": "parent_runs"}
 """Options as older versions wrote them into the config.yaml of their runs, and their names now."""
 
@@ -59,10 +60,30 @@ def load_config(
             if not isinstance(section, dict):
                 raise ConfigError(f"{source.where([parent])}: must be a section of options, got {section!r}")
         section[leaf] = value
+    if values.get("recipe") in get_args(Recipe):
+        values = _above(recipe_values(values["recipe"]), values)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_problem(source, details) for details in error.errors())) from error
+
+
+def recipe_values(name: Recipe) -> dict[str, Any]:
+    """Return the options that a recipe sets."""
+    return load_yaml(_RECIPES / f"{name}.yaml")
+
+
+def _above(recipe: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the user's values and, for the options that these leave out, those of a recipe.
+
+    Sections are merged. A mapping that is one option (`proposers`) is taken as a whole.
+    """
+    merged = recipe | values
+    for name, info in Config.model_fields.items():
+        section = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+        if section and name in recipe and isinstance(given := values.get(name) or {}, dict):
+            merged[name] = recipe[name] | given
+    return merged
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
+Recipe = Literal["paper", "base", "aligned"]
+"""Named sets of options (`selfinstruct/config/recipes/`)."""
 
 TUNED_MODEL = "tuned"
 """Value of `regenerate.model` in rounds: the model tuned in the round before."""
@@ -365,6 +367,11 @@ class Config(Section):
         DEMO_MODEL, min_length=1, description="Generator: a local path, a name on the Hub, or `demo` (embedded)."
     )
     revision: str | None = Field(None, description="Revision of the model on the Hub.")
+    recipe: Recipe | None = Field(
+        None,
+        description="A set of options that were measured together, `base` for base models, `aligned` for models tuned "
+        "to follow instructions, `paper` for the method of 2022. Options that you give yourself win over it.",
+    )
     seeds: tuple[str, ...] = Field(
         ("seed_tasks",),
         min_length=1,

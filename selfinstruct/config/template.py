@@ -1,4 +1,4 @@
-"""`selfinstruct init`: a configuration file with every option, explained and commented out at its default."""
+"""`selfinstruct init`: a configuration file, explained, with the options that matter or with every one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import Config, Recipe
 
+STARTER_MODEL = "Qwen/Qwen3-8B-Base"
+"""A base model that fits most GPUs."""
+THAT_MATTER = (
+    "model recipe seeds output_dir num_instructions prompting prompt_language engine "
+    "proposal.temperature proposal.top_p proposal.max_tokens instances.max_tokens "
+    "filters.threshold filters.keywords limits.finish_by limits.max_tokens_total "
+    "export.include_seeds tune evaluate.tasks evaluate.seeds_baseline evaluate.judge"
+).split()
+"""The options that a user is most likely to change."""
 _TOP = """\
 # Configuration of a selfinstruct run:   selfinstruct run {name}.yaml
-# Options that are commented out show their defaults; those of `engine` and `tune` are examples.
-
+# Options that are commented out show the values that they have anyway; those of `engine` and `tune` are examples.
 """
+_MORE = "# These are the options that matter most; `selfinstruct init --all` writes every one.\n"
 _EXAMPLES = {
     "engine": "# gpu_memory_utilization: 0.9\n# max_model_len: 4096",
     "tune": "# use_peft: true\n# lora_r: 16\n# learning_rate: 2e-4\n# num_train_epochs: 2",
@@ -27,32 +37,41 @@ _ABOUT = {
 }
 
 
-def starter_yaml(model: str | None, name: str) -> str:
+def starter_yaml(model: str, name: str, recipe: Recipe | None = None, *, every: bool = False) -> str:
     """Return the text of a starter configuration.
 
     Args:
-        model: to write into it; default: a base model that fits most GPUs.
+        model: to write into it.
         name: of the file, without suffix; the run directory gets it too.
+        recipe: the one for that model; None: it is left to the user.
+        every: write every option, not only those that matter most.
     """
-    chosen = {"model": model or "Qwen/Qwen3-8B-Base", "output_dir": f"runs/{name}", "num_instructions": 1000}
-    parts = [_TOP.format(name=name)]
+    chosen: dict[str, Any] = {"model": model, "output_dir": f"runs/{name}", "num_instructions": 1000}
+    chosen |= {"recipe": recipe} if recipe else {}
+    values = load_config(None, chosen)
+    parts = [_TOP.format(name=name), "" if every else _MORE, "\n"]
     for field, info in Config.model_fields.items():
-        parts.append(_section(field, info) if _section_of(info) or field in _EXAMPLES else _option(field, info, chosen))
+        section = _section_of(info)
+        if section is None and field not in _EXAMPLES:
+            parts += [_option(field, info, values, field in chosen)] if every or field in THAT_MATTER else []
+            continue
+        shown = [n for n in (section.model_fields if section else ()) if every or f"{field}.{n}" in THAT_MATTER]
+        if shown or field in THAT_MATTER:
+            parts.append(_section(field, section, shown, getattr(values, field)))
     return "".join(parts)
 
 
-def _option(name: str, info: FieldInfo, chosen: dict[str, Any], indent: str = "") -> str:
+def _option(name: str, info: FieldInfo, values: BaseModel, is_chosen: bool = False, indent: str = "") -> str:
     about = textwrap.indent(textwrap.fill(str(info.description), 110, break_on_hyphens=False), f"{indent}# ")
-    value = chosen.get(name, info.default)
-    flow = json.dumps(value) if isinstance(value, tuple) else yaml.safe_dump(value).removesuffix("...\n").strip()
+    value = getattr(values, name)
+    flow = json.dumps(value) if isinstance(value, tuple | dict) else yaml.safe_dump(value).removesuffix("...\n").strip()
     shown = f"{name}: {flow if value is not None else ''}".rstrip()
-    return f"{about}\n{indent}{'' if name in chosen else '# '}{shown}\n"
+    return f"{about}\n{indent}{'' if is_chosen else '# '}{shown}\n"
 
 
-def _section(name: str, info: FieldInfo) -> str:
-    section = _section_of(info)
-    about = _ABOUT.get(name) or (section.__doc__ or "").strip().splitlines()[0]
-    body = "".join(_option(n, i, {}, "  ") for n, i in section.model_fields.items()) if section else ""
+def _section(name: str, section: type[BaseModel] | None, shown: list[str], values: Any) -> str:
+    about = _ABOUT.get(name) or str(section.__doc__).strip().splitlines()[0]
+    body = "".join(_option(n, section.model_fields[n], values, indent="  ") for n in shown) if section else ""
     examples = textwrap.indent(_EXAMPLES[name], "  ") + "\n" if name in _EXAMPLES else ""
     return f"\n# {about}\n{name}:\n{body}{examples}"
 
