@@ -158,7 +158,7 @@ def first_prompts(findings: Findings) -> dict[str, tuple[str, int]]:
         return {}
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
     requests = {
-        "proposal": steps.proposal_request(0, [], 0)[0],
+        "proposal": next(iter(steps.first_requests().values())),
         "classification": steps.classification_request(ordinary),
         "instances": steps.instances_request(ordinary, is_classification=False),
     }

@@ -19,8 +19,12 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
     "filters.echo": "off",
+    "proposers.list": 1.0,
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
+
+YOUNGER_SECTIONS = ("proposers",)
+"""Sections that belong to every run's identity, and that runs made before lack. Other sections need not be there."""
 
 
 def completed(recorded: dict[str, Any]) -> dict[str, Any]:
@@ -29,11 +33,14 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     Its paths are made absolute: earlier versions recorded some as they were given.
 
     Args:
-        recorded: the identity in a journal's header or in `rounds.json`; a section that is missing stays missing.
+        recorded: the identity in a journal's header or in `rounds.json`; a section that is
+            missing stays missing, unless it is younger than some runs.
     """
     recorded = anchored(recorded)
     for name, earlier in EARLIER_DEFAULTS.items():
         *parents, option = name.split(".")
+        if recorded and parents and parents[0] in YOUNGER_SECTIONS:
+            recorded.setdefault(parents[0], {option: earlier})
         section = _section(recorded, parents)
         if section:
             section.setdefault(option, earlier)

@@ -99,6 +99,23 @@ class Proposal(Sampling):
         return self
 
 
+class Proposers(Section):
+    """Ways to ask for new instructions, each with its weight: its share of the proposals is weight / sum of weights."""
+
+    list: float = Field(1.0, ge=0, description="Continue a list of instructions (paper, section 2.2).")
+
+    @model_validator(mode="after")
+    def _some_proposer(self) -> Proposers:
+        if not any(self.weights.values()):
+            raise ValueError("at least one weight must be greater than 0; list: 1 is the default")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights by name."""
+        return self.model_dump()
+
+
 class Classification(Sampling):
     """Asking whether an instruction is a classification task."""
 
@@ -430,6 +447,7 @@ class Config(Section):
     request_timeout: float = Field(3600.0, gt=0, description="Most seconds for one request; more than stall_timeout.")
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
+    proposers: Proposers = Proposers()
     classification: Classification = Classification()
     instances: Instances = Instances()
     filters: Filters = Filters()

@@ -261,7 +261,7 @@ def check_fit(steps: Steps) -> None:
     """Raise `ConfigError` when an ordinary prompt of some step does not fit: every such request would fail."""
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
     asks: dict[str, Callable[[], Any]] = {
-        "proposal": lambda: steps.proposal_request(0, [], 0),
+        "proposal": steps.first_requests,
         "classification": lambda: steps.classification_request(ordinary),
         "instances": lambda: steps.instances_request(ordinary, is_classification=False),
     }

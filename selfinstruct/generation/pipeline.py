@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from selfinstruct.config.schema import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import StoppedError
@@ -34,11 +36,13 @@ _TICK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A request in flight: its step, and what is needed to decide on its answer."""
+    """A request in flight: its step, and what is needed to decide on its answer.
+
+    It is about a proposal, whose line is known but for the answer, or about an instruction.
+    """
 
     kind: str
-    n: int = -1
-    examples: tuple[str, ...] = ()
+    proposal: ProposalLine | None = None
     instruction: Instruction | None = None
     asked_at: float = 0.0
 
@@ -81,7 +85,7 @@ class Pipeline:
         self._flights: dict[asyncio.Task[Completion], _Flight] = {}
         self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
-        self._arrived: dict[int, tuple[_Flight, Completion | RequestFailed]] = {}
+        self._arrived: dict[int, tuple[ProposalLine, Completion | RequestFailed]] = {}
         self._follow_ups: deque[tuple[FollowUp, Instruction]] = deque(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
@@ -148,7 +152,8 @@ class Pipeline:
             and self._method.last_seen(self._next_proposal) < self.state.proposals
             and self._budget.allow_proposal(self._uncommitted)
         ):
-            self._ask(_Flight("proposal", n=self._next_proposal, asked_at=self._budget.clock()))
+            asked = self.steps.undecided(self._next_proposal)
+            self._ask(_Flight("proposal", asked, asked_at=self._budget.clock()))
             self._next_proposal += 1
 
     def _ask(self, flight: _Flight) -> None:
@@ -163,11 +168,12 @@ class Pipeline:
         task.add_done_callback(self._finished.put_nowait)
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
-        if flight.instruction is None:
-            seen = self._method.last_seen(flight.n)
+        if flight.proposal is not None:
+            seen = self._method.last_seen(flight.proposal.n)
             visible = self.state.pool_after[seen] if seen >= 0 else 0
-            request, examples = self.steps.proposal_request(flight.n, self.state.pool, visible)
-            return replace(flight, examples=examples), request
+            request, asked = self.steps.proposal_request(flight.proposal.n, self.state.pool, visible)
+            return replace(flight, proposal=asked), request
+        assert flight.instruction is not None
         if flight.kind == "classification":
             return flight, self.steps.classification_request(flight.instruction)
         known = self.state.is_classification[flight.instruction.id]
@@ -179,22 +185,21 @@ class Pipeline:
         self._budget.answered(flight.kind, self._budget.clock() - flight.asked_at)
         if flight.instruction is not None:
             self._commit_follow_up(flight, flight.instruction, outcome)
+        if flight.proposal is None:
             return
-        self._arrived[flight.n] = (flight, outcome)
+        self._arrived[flight.proposal.n] = (flight.proposal, outcome)
         while self.wants_proposals and self.state.proposals in self._arrived:
             self._commit_proposal(*self._arrived.pop(self.state.proposals))
 
-    def _commit_proposal(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+    def _commit_proposal(self, asked: ProposalLine, outcome: Completion | RequestFailed) -> None:
         before = len(self.state.pool)
         if isinstance(outcome, RequestFailed):
-            self._commit(ProposalLine(flight.n, flight.examples, failed=_failure(outcome)))
+            self._commit(msgspec.structs.replace(asked, failed=_failure(outcome)))
             self._stop_when_all_fail(outcome)
         else:
             self._failed_in_a_row = 0
             room = self.state.target - before
-            self._commit(
-                self.steps.decide_proposal(flight.n, flight.examples, outcome, self._index, self.state.pool, room)
-            )
+            self._commit(self.steps.decide_proposal(asked, outcome, self._index, self.state.pool, room))
         self._follow_ups.extend(("classification", instruction) for instruction in self.state.pool[before:])
         self._stop_when_saturated()
         if not self.wants_proposals:

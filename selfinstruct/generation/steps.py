@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
+from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal, Proposers
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
@@ -26,7 +26,9 @@ from selfinstruct.generation.frame import Frame, load_frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_classification
-from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
+from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.proposers import Pool, Seen, proposers
+from selfinstruct.generation.proposers.mixture import drawn
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -59,6 +61,7 @@ class Method:
         window: least distance between a proposal and the last one that it sees.
         window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
         proposal: examples and sampling of the step.
+        proposers: their weights.
         classification: likewise.
         instances: likewise.
         filters: of instructions and instances.
@@ -69,6 +72,7 @@ class Method:
     window: int
     window_share: float
     proposal: Proposal
+    proposers: Proposers
     classification: Classification
     instances: Instances
     filters: Filters
@@ -82,6 +86,7 @@ class Method:
             config.window,
             config.window_share,
             config.proposal,
+            config.proposers,
             config.classification,
             config.instances,
             config.filters,
@@ -128,6 +133,7 @@ class Steps:
         self.parents = list(parents)
         self.style = style
         self._engine = engine
+        self._proposers = proposers(method.proposal, style, method.frame)
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds])
         self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
@@ -143,8 +149,15 @@ class Steps:
 
     # ------------------------------------------------------------------------------------------ proposal
 
-    def proposal_request(self, n: int, pool: Sequence[Instruction], visible: int) -> tuple[Request, tuple[str, ...]]:
-        """Return proposal n's request and the ids of its examples: a function of the method, n and `pool[:visible]`.
+    def undecided(self, n: int) -> ProposalLine:
+        """Return the line of proposal n before it is asked: its number and its proposer."""
+        weights = self.method.proposers.weights
+        return ProposalLine(n, (), proposer=drawn(weights, self._draw(f"proposer/{n}")))
+
+    def proposal_request(self, n: int, pool: Sequence[Instruction], visible: int) -> tuple[Request, ProposalLine]:
+        """Return proposal n's request, and its line as far as it is known before the answer.
+
+        Both are a function of the method, n and `pool[:visible]`.
 
         Args:
             n: the proposal's number, from 0.
@@ -154,58 +167,55 @@ class Steps:
         Raises:
             RequestFailed: not even one example fits the context.
         """
-        step = self.method.proposal
+        return self._proposal_request(self.undecided(n), pool, visible)
+
+    def first_requests(self) -> dict[str, Request]:
+        """Return the request that proposal 0 would be by each proposer in use, by the proposer's name.
+
+        Raises:
+            RequestFailed: not even one example fits the context.
+        """
+        names = [name for name, weight in self.method.proposers.weights.items() if weight]
+        return {name: self._proposal_request(ProposalLine(0, (), proposer=name), [], 0)[0] for name in names}
+
+    def _proposal_request(
+        self, line: ProposalLine, pool: Sequence[Instruction], visible: int
+    ) -> tuple[Request, ProposalLine]:
+        step, key = self.method.proposal, f"proposal/{line.n}"
         # A run with parent runs draws other examples than they did; else it would ask nearly the same again.
-        draw = self._draw(f"proposal/{n}/{len(self.parents)}" if self.parents else f"proposal/{n}")
-        known = len(self.parents) + visible
-        generated = draw.sample(range(known), min(step.num_generated_examples, known))
-        wanted = step.num_seed_examples + step.num_generated_examples
-        # Early prompts, with nothing generated yet, are filled up with seeds (paper, section 2.2).
-        own = draw.sample(self.seeds, min(wanted - len(generated), len(self.seeds)))
-        shown_of_pool = [self.parents[k] if k < len(self.parents) else pool[k - len(self.parents)] for k in generated]
-        examples = [(s.id, s.instruction) for s in own] + [(i.id, i.text) for i in shown_of_pool]
-        draw.shuffle(examples)
-
-        def encode(shown: Sequence[tuple[str, str]]) -> Prompt:
-            return prompts.encode_proposal([text for _, text in shown], step.num_new, self.style, self.method.frame)
-
-        prompt, shown = self._fit(encode, examples, step.max_tokens, f"proposal/{n}", least=1)
-        completes = self.style == "completion"
-        stop = prompts.proposal_stop(len(shown), step.num_new, self.method.frame) if completes else ()
-        return Request(f"proposal/{n}", prompt, step, stop, stop_loops=True), tuple(name for name, _ in shown)
+        draw = self._draw(f"{key}/{len(self.parents)}" if self.parents else key)
+        asked = self._proposers[line.proposer].ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw))
+        prompt, shown = self._fit(asked.encode, asked.examples, step.max_tokens, key, least=1)
+        line = msgspec.structs.replace(line, examples=tuple(example.id for example in shown))
+        return Request(key, prompt, step, asked.stop(len(shown)), stop_loops=True), line
 
     def decide_proposal(
         self,
-        n: int,
-        examples: tuple[str, ...],
+        asked: ProposalLine,
         completion: Completion,
         index: NoveltyIndex,
         pool: Sequence[Instruction],
         room: int,
     ) -> ProposalLine:
-        """Return the journal line of proposal n. Adds what it accepts to `index`.
+        """Return the journal line of an answered proposal. Adds what it accepts to `index`.
 
         Args:
-            n: the proposal's number.
-            examples: ids of the examples its prompt showed.
+            asked: the proposal's line before the answer.
             completion: the engine's answer.
             index: seeds, instructions of parent runs, and everything accepted by earlier proposals.
             pool: what this run's earlier proposals accepted, in the index's order.
             room: instructions still wanted; candidates past it are recorded as `target_reached`.
         """
         if (too_long := _too_long(completion, self.method.proposal.max_tokens)) is not None:
-            return ProposalLine(n, examples, too_long.kept, failed=too_long.failure)
-        parsed = parse_proposal(
-            completion.text,
-            truncated=completion.finish_reason != "stop",
-            num_examples=len(examples),
-            num_new=self.method.proposal.num_new,
-            style=self.style,
-            frame=self.method.frame,
-        )
-        if not parsed:
-            return ProposalLine(n, examples, completion, failed=Failure("no_candidates", ""))
-        return ProposalLine(n, examples, completion, self.decide_candidates(n, parsed, index, pool, room))
+            return msgspec.structs.replace(asked, completion=too_long.kept, failed=too_long.failure)
+        line = msgspec.structs.replace(asked, completion=completion)
+        if not (parsed := self.parse_proposal(line)):
+            return msgspec.structs.replace(line, failed=Failure("no_candidates", ""))
+        return msgspec.structs.replace(line, candidates=self.decide_candidates(line.n, parsed, index, pool, room))
+
+    def parse_proposal(self, line: ProposalLine) -> list[ProposedText]:
+        """Return the candidates in the answer of a proposal, in order."""
+        return [] if line.completion is None else self._proposers[line.proposer].parse(line.completion, line)
 
     def decide_candidates(
         self,

@@ -118,6 +118,7 @@ class ExplainedCandidate:
         evidence: what decided; of an accepted one the nearest text, as `nearest_seed`.
         journal_line: number of its proposal's line in the journal, from 1.
         proposal: number of its proposal, from 0.
+        proposer: the name of the way in which it was asked.
         examples: what the proposal's prompt showed.
         similar: the most similar of all earlier instructions, the best first.
         classification: of an accepted one; None while it is pending.
@@ -132,6 +133,7 @@ class ExplainedCandidate:
     evidence: dict[str, Any] | None
     journal_line: int
     proposal: int
+    proposer: str
     examples: tuple[Example, ...]
     similar: tuple[Similar, ...]
     classification: ClassificationAnswer | None
@@ -299,6 +301,7 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         evidence={"nearest_seed": nearest} if candidate.accepted else candidate.evidence,
         journal_line=match.journal_line,
         proposal=match.line.n,
+        proposer=match.line.proposer,
         examples=tuple(Example(name, texts.get(name)) for name in match.line.examples),
         similar=earlier.similar(candidate.instruction, top, match.accepted_before),
         classification=match.classification,
@@ -358,7 +361,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
     text = [
         visible(candidate.instruction),
         f"  {candidate.id}  {decision}",
-        f"  journal line {candidate.journal_line}, proposal {candidate.proposal}; its prompt showed:",
+        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} (by {candidate.proposer}); it showed:",
         *(f"    {visible(e.id)}  {visible(e.instruction or '(not in this journal)')}" for e in candidate.examples),
         *_render_similar(candidate.similar),
     ]

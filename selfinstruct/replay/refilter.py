@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, assert_never
 
+import msgspec
+
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Filters, Saturation
@@ -36,7 +38,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import fault_of
-from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
+from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection
@@ -353,7 +355,7 @@ class _Redecision:
         decided += self._candidates(line.n, texts[reached:], reached, self._target - len(self._pool))
         for before, now in zip(recorded, decided, strict=True):
             self._counts[_MOVES[before.accepted, now.accepted]] += 1
-        return ProposalLine(line.n, line.examples, line.completion, decided, line.failed)
+        return msgspec.structs.replace(line, candidates=decided)
 
     def _candidates(self, n: int, texts: list[ProposedText], first: int, room: int) -> tuple[InstructionCandidate, ...]:
         """Decide about the candidates of proposal `n` from position `first` on."""
@@ -371,14 +373,7 @@ class _Redecision:
         candidate = line.candidates[position]
         if candidate.reason != "target_reached" or position < len(line.candidates) - 1 or line.completion is None:
             return fault_of(candidate.reason, candidate.evidence)
-        parsed = parse_proposal(
-            line.completion.text,
-            truncated=line.completion.finish_reason != "stop",
-            num_examples=len(line.examples),
-            num_new=self._steps.method.proposal.num_new,
-            style=self._steps.style,
-            frame=self._steps.method.frame,
-        )
+        parsed = self._steps.parse_proposal(line)
         return parsed[-1].fault if parsed else None
 
     def _instances(self, line: InstancesLine) -> InstancesLine:

@@ -18,7 +18,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
-from selfinstruct.run.counts import RunCounts
+from selfinstruct.run.counts import ProposerCounts, RunCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
@@ -279,6 +279,8 @@ def render(result: RunStatus) -> RenderableType:
     bar = f"[green]{'━' * filled}[/green]{'╌' * (30 - filled)}"
     table.add_row("accepted", f"{bar} {candidates.accepted:,} of {result.counts.target:,}")
     table.add_row("candidates", f"{candidates.total:,} from {result.proposals:,} proposals")
+    for name, count in _proposers(result.counts.proposers).items():
+        table.add_row(name, count)
     table.add_row("rejected", f"{candidates.rejected:,}{_reasons(candidates.reasons)}")
     waiting = f", {classified.pending:,} waiting" if classified.pending else ""
     failed = f", {classified.failed:,} unclear" if classified.failed else ""
@@ -343,6 +345,17 @@ def _writer_text(writer: Writer | None) -> str:
         return "none"
     who = f"process {writer.pid} on {writer.host}"
     return {True: who, False: f"none ({who} has ended)", None: f"{who} (another machine: state unknown)"}[writer.alive]
+
+
+def _proposers(counts: dict[str, ProposerCounts]) -> dict[str, str]:
+    """Return a row for each proposer; none when all proposals are continued lists, as the rows above say enough."""
+    if counts.keys() <= {"list"}:
+        return {}
+    return {
+        f"  by {name}": f"{count.candidates:,} from {count.asked:,} proposals, {count.accepted:,} accepted, "
+        f"{count.completion_tokens:,} tokens"
+        for name, count in counts.items()
+    }
 
 
 def _reasons(reasons: dict[str, int]) -> str:

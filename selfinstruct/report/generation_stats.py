@@ -18,7 +18,7 @@ from typing import Generic, TypeVar, assert_never
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.text import reason
-from selfinstruct.run.counts import OutputCounts, by_count
+from selfinstruct.run.counts import OutputCounts, ProposerCounts, RunCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     ClassificationLine,
@@ -115,10 +115,16 @@ class Pace:
 
 @dataclass
 class GenerationStats:
-    """Statistics of a run; `similarity` holds each accepted instruction's ROUGE-L F to its nearest text."""
+    """Statistics of a run.
+
+    Attributes:
+        similarity: each accepted instruction's ROUGE-L F to its nearest text.
+        proposers: counts by proposer; empty when all proposals are continued lists.
+    """
 
     state: RunState
     funnel: list[Step] = field(default_factory=list)
+    proposers: dict[str, ProposerCounts] = field(default_factory=dict)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     rejected: dict[str, list[Rejected]] = field(default_factory=dict)
@@ -196,7 +202,9 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.openings = [_openings(state, words) for words in (1, 2)]
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
-    stats.funnel = _funnel(state)
+    counts = state.counts()
+    stats.funnel = _funnel(state, counts)
+    stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
     stats.pace = _pace(list(measurements))
     return stats
 
@@ -253,7 +261,7 @@ def _mean_words(state: RunState) -> dict[str, float | None]:
     return {name: fmean(len(tokenize(t)) for t in some) if some else None for name, some in texts.items()}
 
 
-def _funnel(state: RunState) -> list[Step]:
+def _funnel(state: RunState, counts: RunCounts) -> list[Step]:
     """Return the steps from proposals to instances; the parts of each step add up to its total."""
 
     def failed(kind: str) -> list[Part]:
@@ -263,7 +271,6 @@ def _funnel(state: RunState) -> list[Step]:
     def lost(reasons: dict[str, int]) -> list[Part]:
         return [Part(name, n) for name, n in reasons.items()]
 
-    counts = state.counts()
     accepted, classified = counts.candidates.accepted, counts.classification
     known = classified.yes + classified.no
     some = counts.instructions_with_instances

@@ -56,6 +56,25 @@ class OutputCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposerCounts:
+    """What one proposer asked, and what came of it.
+
+    Attributes:
+        asked: its proposals, failed ones included.
+        failed: those that failed.
+        candidates: the instructions that it proposed.
+        accepted: those of them that were accepted.
+        completion_tokens: of its completions.
+    """
+
+    asked: int
+    failed: int
+    candidates: int
+    accepted: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """The number of tokens of all prompts and of all completions."""
 
@@ -80,6 +99,7 @@ class RunCounts:
         outputs: outputs of a regenerated run; None for other runs.
         instructions_with_instances: number of accepted instructions that have an instance.
         tokens: tokens of all requests.
+        proposers: what each proposer asked and what came of it, by its name.
     """
 
     target: int
@@ -94,6 +114,7 @@ class RunCounts:
     outputs: OutputCounts | None
     instructions_with_instances: int
     tokens: TokenCounts
+    proposers: dict[str, ProposerCounts]
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values. `stopped` is the line of the journal."""

@@ -137,13 +137,17 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
 
 
 class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal"):
-    """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order."""
+    """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order.
+
+    `proposer` names the way in which it was asked (`selfinstruct/generation/proposers/`).
+    """
 
     n: int
     examples: tuple[str, ...]
     completion: Completion | None = None
     candidates: tuple[InstructionCandidate, ...] = ()
     failed: Failure | None = None
+    proposer: str = "list"
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Literal, assert_never
@@ -20,6 +20,7 @@ from selfinstruct.run.counts import (
     CandidateCounts,
     ClassificationCounts,
     OutputCounts,
+    ProposerCounts,
     RequestCounts,
     RunCounts,
     TokenCounts,
@@ -73,6 +74,7 @@ class RunState:
         failures: number of failed requests by (kind, reason).
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
+        proposers: numbers of `ProposerCounts` by (proposer, name of the number).
         acceptance: for each proposal, the numbers (candidates, accepted).
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
         completions_seen: digests of the proposals' completions.
@@ -101,6 +103,7 @@ class RunState:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_of: Counter[str] = field(default_factory=Counter)
+    proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
     acceptance: list[tuple[int, int]] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
     completions_seen: set[bytes] = field(default_factory=set)
@@ -221,8 +224,18 @@ class RunState:
             else:
                 self.rejected[candidate.reason or ""] += 1
         self.pool_after.append(len(self.pool))
+        self._count_proposer(line, accepted)
         self.acceptance.append((len(line.candidates), accepted))
         self.degenerate.append(degenerate(line, self.completions_seen))
+
+    def _count_proposer(self, line: ProposalLine, accepted: int) -> None:
+        name = line.proposer
+        self.proposers[name, "asked"] += 1
+        self.proposers[name, "failed"] += line.failed is not None
+        self.proposers[name, "candidates"] += len(line.candidates)
+        self.proposers[name, "accepted"] += accepted
+        if line.completion is not None:
+            self.proposers[name, "completion_tokens"] += line.completion.completion_tokens
 
     def _apply_classification(self, line: ClassificationLine) -> None:
         if line.id not in self.accepted:
@@ -293,7 +306,11 @@ class RunState:
             outputs=self._outputs() if self.header.regenerates else None,
             instructions_with_instances=sum(1 for kept in self.instances.values() if kept),
             tokens=TokenCounts(self.prompt_tokens, self.completion_tokens),
+            proposers={name: self._proposer(name) for name in sorted({name for name, _ in self.proposers})},
         )
+
+    def _proposer(self, name: str) -> ProposerCounts:
+        return ProposerCounts(**{field.name: self.proposers[name, field.name] for field in fields(ProposerCounts)})
 
     def _outputs(self) -> OutputCounts:
         return OutputCounts(

@@ -105,6 +105,11 @@ def test_a_section_that_the_run_does_not_have_stays_missing(monkeypatch: pytest.
     assert continuing(Config(), {}) == Config()
 
 
+def test_a_section_younger_than_the_run_has_the_values_of_the_old_behaviour() -> None:
+    assert completed({"model": "m"})["proposers"]["list"] == 1.0
+    assert completed({"model": "m", "proposers": {"list": 0.5}})["proposers"]["list"] == 0.5
+
+
 def test_a_stage_still_knows_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.model_validate({"window": 7, "filters": {"min_words": 3}, "tune": {"packing": True}})
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(dump_yaml(config, given_only=True).encode())))

@@ -72,13 +72,14 @@ def test_a_list_of_tasks_is_continued_in_the_language(language: PromptLanguage, 
     frame = load_frame(language)
     tasks = borrowed_seeds(frame)[:8]
     made = steps(language, tasks[:5], style=style)
-    _, shown = made.proposal_request(0, [], 0)
+    _, asked = made.proposal_request(0, [], 0)
+    shown = asked.examples
     new = [task.instruction for task in tasks[5:]]
     whole = "\n".join(frame.line(frame.task, text, k) for k, text in enumerate(new, len(shown) + 1))
     opening = frame.opening(frame.task, len(shown) + 1)
     text = whole.removeprefix(opening) if style == "completion" else whole
     index = NoveltyIndex([task.instruction for task in tasks[:5]])
-    line = made.decide_proposal(0, shown, answered(text), index, [], 9)
+    line = made.decide_proposal(asked, answered(text), index, [], 9)
     assert [candidate.instruction for candidate in line.candidates] == new
 
 

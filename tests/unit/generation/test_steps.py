@@ -14,7 +14,7 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask, Style
-from selfinstruct.run.lines import Failure
+from selfinstruct.run.lines import Failure, ProposalLine
 from tests.conftest import script
 
 WORDS = "alder birch cedar elm fir hazel larch maple oak pine rowan yew".split()
@@ -66,23 +66,24 @@ def test_a_proposal_is_a_function_of_configuration_number_and_visible_pool(style
 
 def test_six_seeds_and_two_generated_examples_or_eight_seeds() -> None:
     for visible, generated in [(0, 0), (1, 1), (2, 2), (20, 2)]:
-        request, shown = steps().proposal_request(0, POOL, visible)
+        request, asked = steps().proposal_request(0, POOL, visible)
+        shown = asked.examples
         assert len(shown) == len(set(shown)) == 8
         assert sum(name.startswith("p") for name in shown) == generated
         assert str(request.prompt).endswith("\nTask 9:")
-    orders = {tuple(name[0] for name in steps().proposal_request(n, POOL, 20)[1]) for n in range(30)}
+    orders = {tuple(name[0] for name in steps().proposal_request(n, POOL, 20)[1].examples) for n in range(30)}
     assert len(orders) > 5, "generated examples stand at any place"
 
 
 def test_fewer_seeds_than_wanted_are_all_shown() -> None:
-    request, shown = steps(SEEDS[:3]).proposal_request(0, [], 0)
-    assert sorted(shown) == ["s0", "s1", "s2"]
+    request, asked = steps(SEEDS[:3]).proposal_request(0, [], 0)
+    assert sorted(asked.examples) == ["s0", "s1", "s2"]
     assert str(request.prompt).endswith("\nTask 4:")
     assert request.stop[0] == "\nTask 12:"
 
 
 def test_every_seed_and_every_visible_instruction_is_shown_sooner_or_later() -> None:
-    shown = {name for n in range(100) for name in steps().proposal_request(n, POOL, 20)[1]}
+    shown = {name for n in range(100) for name in steps().proposal_request(n, POOL, 20)[1].examples}
     assert shown == {s.id for s in SEEDS} | {i.id for i in POOL}
 
 
@@ -132,7 +133,9 @@ def test_examples_of_a_kind_that_the_seeds_lack_are_borrowed(lacking: bool) -> N
         line for line in str(made.classification_request(ASKED).prompt).splitlines() if "Classification: " in line
     }
     assert answers == {"Classification: Yes", "Classification: No"}
-    assert set(made.proposal_request(0, [], 0)[1]) <= {s.id for s in own}, "proposals come from the user's seeds alone"
+    assert set(made.proposal_request(0, [], 0)[1].examples) <= {s.id for s in own}, (
+        "proposals come from the user's seeds alone"
+    )
     assert steps(SEEDS, packaged).remarks == []
 
 
@@ -140,7 +143,7 @@ def test_a_seed_that_cannot_be_shown_is_no_example_but_still_proposes() -> None:
     odd = SeedTask("odd", "Fill in the form that is given.", (Instance("none", "b"),), False)
     made = steps([*SEEDS, odd])
     assert odd.instruction not in str(made.instances_request(ASKED, False).prompt)
-    assert "odd" in {name for n in range(50) for name in made.proposal_request(n, [], 0)[1]}
+    assert "odd" in {name for n in range(50) for name in made.proposal_request(n, [], 0)[1].examples}
 
 
 # -------------------------------------------------------------------------------------------------- fitting
@@ -153,10 +156,11 @@ def test_examples_are_cut_to_fit_a_small_context_by_token_count() -> None:
     for spare in (0, -1, -20):
         cut, fewer = steps(context_length=400 + size + spare).proposal_request(0, [], 0)
         assert engine.count_tokens(cut.prompt) + 400 <= 400 + size + spare
-        assert fewer == shown[: len(fewer)]
-        assert (len(fewer) == 8) == (spare == 0)
-        assert str(cut.prompt).endswith(f"\nTask {len(fewer) + 1}:")
-        assert cut.stop[0] == f"\nTask {len(fewer) + 9}:"
+        number = len(fewer.examples)
+        assert fewer.examples == shown.examples[:number]
+        assert (number == 8) == (spare == 0)
+        assert str(cut.prompt).endswith(f"\nTask {number + 1}:")
+        assert cut.stop[0] == f"\nTask {number + 9}:"
 
 
 def test_follow_ups_are_cut_too_and_need_no_example() -> None:
@@ -196,8 +200,8 @@ def decide(text: str, *, room: int = 9, finish: Any = "stop", pool: list[Instruc
     index = NoveltyIndex([s.instruction for s in SEEDS])
     for instruction in pool:
         index.add(instruction.text)
-    shown = tuple(s.id for s in SEEDS[:8])
-    return steps().decide_proposal(4, shown, Completion(text, finish, 10, 5), index, pool, room)
+    asked = ProposalLine(4, tuple(s.id for s in SEEDS[:8]))
+    return steps().decide_proposal(asked, Completion(text, finish, 10, 5), index, pool, room)
 
 
 def test_every_candidate_gets_a_verdict_with_evidence() -> None:

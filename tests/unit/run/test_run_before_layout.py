@@ -84,13 +84,20 @@ def with_placeholder(text: str, runs: Path) -> str:
     return text.replace(str(runs), "@FIXTURE@")
 
 
+def summary_of(run: Path) -> dict[str, Any]:
+    """Return the counts of a run, without the younger ones by proposer: in these runs all lists were continued."""
+    summary = state_of(run).counts().to_json()
+    assert summary.pop("proposers").keys() <= {"list"}
+    return summary
+
+
 def files_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_journal_replays_to_the_recorded_summary(runs: Path, name: str) -> None:
-    assert state_of(runs / name).counts().to_json() == EXPECTED["summaries"][name] | SINCE
+    assert summary_of(runs / name) == EXPECTED["summaries"][name] | SINCE
 
 
 def test_an_interrupted_run_goes_on_to_the_recorded_end(runs: Path) -> None:
@@ -101,7 +108,7 @@ def test_an_interrupted_run_goes_on_to_the_recorded_end(runs: Path) -> None:
     journal = (run / "journal.jsonl").read_bytes()
     assert journal.startswith(before), "recorded lines are kept byte for byte"
     assert sorted(with_placeholder(journal.decode(), runs).splitlines()) == recorded["journal_sorted"]
-    assert state_of(run).counts().to_json() == recorded["summary"] | SINCE
+    assert summary_of(run) == recorded["summary"] | SINCE
     export(config)
     assert hashlib.sha256((run / "dataset" / "train.jsonl").read_bytes()).hexdigest() == recorded["train_sha256"]
 

@@ -70,6 +70,16 @@ def test_each_kind_of_line() -> None:
     assert summary["classification"] == {"yes": 1, "no": 0, "failed": 1, "pending": 0}
 
 
+def test_what_each_proposer_asked_and_what_came_of_it() -> None:
+    state = replayed([HEADER, proposal(0, yes("a"), no("b", "length")), proposal(1, yes("c"), proposer="plan")])
+    failed = {"kind": "proposal", "n": 2, "examples": [], "failed": {"reason": "timeout", "detail": ""}}
+    apply(state, failed | {"proposer": "plan"})
+    assert state.counts().to_json()["proposers"] == {
+        "list": {"asked": 1, "failed": 0, "candidates": 2, "accepted": 1, "completion_tokens": 5},
+        "plan": {"asked": 2, "failed": 1, "candidates": 1, "accepted": 1, "completion_tokens": 5},
+    }
+
+
 def test_a_failed_instance_request_is_done_with() -> None:
     state = replayed([HEADER, proposal(0, yes("a"))])
     apply(state, {"kind": "classification", "id": "a", "is_classification": False})

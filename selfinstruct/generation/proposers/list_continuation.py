@@ -1,0 +1,67 @@
+"""The proposer `list`: the model continues a numbered list of instructions (paper, section 2.2).
+
+Six seeds and two accepted instructions are shown, and eight new ones are asked for:
+
+    Here is a list of varied tasks, each of a different kind.
+
+    Task 1: Find the odd word out in the list.
+    ...
+    Task 9:
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfinstruct.config.schema import Proposal
+from selfinstruct.generation import prompts
+from selfinstruct.generation.frame import Frame
+from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
+from selfinstruct.generation.proposers.interface import Example, Question, Seen
+from selfinstruct.records import Completion, Prompt, Style
+from selfinstruct.run.lines import ProposalLine
+
+
+@dataclass(frozen=True, slots=True)
+class ListContinuation:
+    """Continues a list of instructions.
+
+    Attributes:
+        options: number of examples and of new instructions.
+        style: how the model is prompted.
+        frame: the words of the prompt.
+    """
+
+    options: Proposal
+    style: Style
+    frame: Frame
+
+    def ask(self, seen: Seen) -> Question:
+        """Return the question with seeds and accepted instructions in random order."""
+        generated = seen.draw.sample(range(len(seen.pool)), min(self.options.num_generated_examples, len(seen.pool)))
+        wanted = self.options.num_seed_examples + self.options.num_generated_examples
+        # Early prompts, with nothing generated yet, are filled up with seeds (paper, section 2.2).
+        own = seen.draw.sample(seen.seeds, min(wanted - len(generated), len(seen.seeds)))
+        examples = [Example(seed.id, seed.instruction) for seed in own]
+        examples += [Example(seen.pool[k].id, seen.pool[k].text) for k in generated]
+        seen.draw.shuffle(examples)
+        return Question(tuple(examples), self._encode, self._stop)
+
+    def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
+        """Return the items of the list."""
+        return parse_proposal(
+            answer.text,
+            truncated=answer.finish_reason != "stop",
+            num_examples=len(asked.examples),
+            num_new=self.options.num_new,
+            style=self.style,
+            frame=self.frame,
+        )
+
+    def _encode(self, shown: Sequence[Example]) -> Prompt:
+        texts = [example.text for example in shown]
+        return prompts.encode_proposal(texts, self.options.num_new, self.style, self.frame)
+
+    def _stop(self, shown: int) -> tuple[str, ...]:
+        return prompts.proposal_stop(shown, self.options.num_new, self.frame) if self.style == "completion" else ()
