@@ -88,12 +88,15 @@ class Completion:
     `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens), `repetition` (cut
     because it only repeated itself) or `abort`.
     Token counts are as the engine counted them.
+    `choice_logprobs` has the natural log-probability of each choice of the request, by the first token in which the
+    choices differ. It is None where the request had no choices, or the engine does not tell.
     """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    choice_logprobs: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

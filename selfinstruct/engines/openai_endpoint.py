@@ -139,9 +139,11 @@ class Endpoint:
         if not answer.choices:
             raise RequestFailed("no_output")
         choice, usage = answer.choices[0], answer.usage if isinstance(answer.usage, dict) else {}
-        counts = [n if isinstance(n := usage.get(f"{kind}_tokens"), int) else 0 for kind in ("prompt", "completion")]
+        prompt, answered = (
+            n if isinstance(n := usage.get(f"{kind}_tokens"), int) else 0 for kind in ("prompt", "completion")
+        )
         reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(self._without_key(choice.message.content or ""), reason, *counts)
+        return Completion(self._without_key(choice.message.content or ""), reason, prompt, answered)
 
     async def close(self) -> None:
         """Close the connections."""

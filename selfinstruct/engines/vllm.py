@@ -15,6 +15,7 @@ from typing import Any
 from selfinstruct.console import console
 from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.choices import Choices
 from selfinstruct.engines.context import ENOUGH, default_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
@@ -147,7 +148,7 @@ class VLLMEngine(TokenizedPrompts):
         config = getattr(llm, "vllm_config", None)
         self._predicts_ahead = getattr(config, "speculative_config", None) is not None
         self._counter = 0
-        self._choice_tokens: dict[tuple[str, ...], dict[int, str] | None] = {}
+        self._known_choices: dict[tuple[str, ...], Choices | None] = {}
 
     @classmethod
     async def start(
@@ -228,17 +229,21 @@ class VLLMEngine(TokenizedPrompts):
             raise
         except Exception as error:  # A chat template or a tokenizer may raise anything; other prompts may do.
             raise RequestFailed("refused", f"{type(error).__name__}: {error}"[:500]) from error
+        choices = self._choices(request.choices) if request.choices else None
+        if choices is not None:
+            ids = ids + choices.shared
         if len(ids) + request.sampling.max_tokens > self.context_length:
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)
-        by_token = self._first_tokens(request.choices) if request.choices else None
-        text, tokens, ended = "", list[int](), None
-        sampling: dict[str, Any] = self._sampling(request, by_token)
+        text, tokens, ended, logprobs = "", list[int](), None, dict[int, Any]()
+        sampling: dict[str, Any] = self._sampling(request, choices)
         async with contextlib.aclosing(self._outputs(ids, in_parts=request.stop_loops, **sampling)) as outputs:
             async for outcome in outputs:
                 answer = outcome.outputs[0]
                 text, ended = text + answer.text, answer.finish_reason
                 tokens += answer.token_ids
+                if choices is not None and answer.logprobs:
+                    logprobs = answer.logprobs[0]
                 if ended is None and loops(text):
                     ended = "repetition"
                     break
@@ -246,10 +251,10 @@ class VLLMEngine(TokenizedPrompts):
             raise EngineError("vLLM's engine was asked to end")
         if ended not in ("stop", "length", "repetition"):
             raise RequestFailed("aborted", f"finish_reason {ended}")
-        if by_token is not None:
-            if tokens[0] not in by_token:  # Its logit is greater by 100: the model's numbers make no sense.
-                raise RequestFailed("no_choice", f"{text!r} is none of {list(by_token.values())}")
-            return Completion(by_token[tokens[0]], "stop", len(ids), len(tokens))
+        if choices is not None:
+            if tokens[0] not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
+                raise RequestFailed("no_choice", f"{text!r} is none of {list(choices.by_token.values())}")
+            return Completion(choices.by_token[tokens[0]], "stop", len(ids), len(tokens), choices.logprobs(logprobs))
         return Completion(text, ended, len(ids), len(tokens))
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
@@ -339,21 +344,23 @@ class VLLMEngine(TokenizedPrompts):
         advice = out_of_memory.explain(log)
         return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
 
-    def _sampling(self, request: Request, by_token: dict[int, str] | None) -> dict[str, Any]:
+    def _sampling(self, request: Request, choices: Choices | None) -> dict[str, Any]:
         wanted = request.sampling
-        common = {
+        common: dict[str, Any] = {
             "temperature": wanted.temperature,
             "top_p": wanted.top_p if wanted.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
             "top_k": wanted.top_k,
             "min_p": wanted.min_p,
             "seed": _stable_seed(request.key) if wanted.sampling_seed else None,
         }
-        if by_token is not None:
+        if choices is not None:
+            firsts = sorted(choices.by_token)
+            common |= {"max_tokens": 1, "logprob_token_ids": firsts}
             # For allowed tokens vLLM's first model runner copies a mask of batch x vocabulary to the GPU at every step.
             # The largest bias does the same; it is refused where tokens are predicted ahead (speculative decoding).
             if self._predicts_ahead:
-                return common | {"max_tokens": 1, "allowed_token_ids": sorted(by_token)}
-            return common | {"max_tokens": 1, "logit_bias": dict.fromkeys(sorted(by_token), 100.0)}
+                return common | {"allowed_token_ids": firsts}
+            return common | {"logit_bias": dict.fromkeys(firsts, 100.0)}
         return common | {
             "max_tokens": wanted.max_tokens,
             "presence_penalty": wanted.presence_penalty,
@@ -363,15 +370,10 @@ class VLLMEngine(TokenizedPrompts):
             "stop_token_ids": sorted(self.stop_token_ids),
         }
 
-    def _first_tokens(self, choices: tuple[str, ...]) -> dict[int, str] | None:
-        """Return the choice for each first token, or None when two choices begin with the same token.
-
-        Allowing only these tokens restricts the model to the choices at no cost. A compiled grammar takes 25 s on CPU.
-        """
-        if choices not in self._choice_tokens:
-            firsts = {self.tokenizer(c, add_special_tokens=False).input_ids[0]: c for c in choices}
-            self._choice_tokens[choices] = firsts if len(firsts) == len(choices) else None
-        return self._choice_tokens[choices]
+    def _choices(self, choices: tuple[str, ...]) -> Choices | None:
+        if choices not in self._known_choices:
+            self._known_choices[choices] = Choices.of(self.tokenizer, choices)
+        return self._known_choices[choices]
 
 
 def _number_of_engines(model: str, revision: str | None, user_arguments: dict[str, Any]) -> int:

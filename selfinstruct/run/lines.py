@@ -379,7 +379,10 @@ def from_json(value: Any) -> Line:
 
 def to_json(line: Line) -> dict[str, Any]:
     """Return the line as JSON values. The keys are in the order of the journal."""
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
+    values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
+    completion = values.get("completion")
+    if completion is not None and completion["choice_logprobs"] is None:
+        del completion["choice_logprobs"]  # A dataclass has no `omit_defaults`.
     return {"kind": "control", **values} if isinstance(line, Control) else values
 
 

@@ -17,6 +17,7 @@ import pytest
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.choices import Choices
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
 from selfinstruct.hardware import Gpu, Hardware
@@ -65,7 +66,8 @@ class PlayedLLM:
 
 def finished(reason: str) -> Any:
     return types.SimpleNamespace(
-        outputs=[types.SimpleNamespace(text="text", finish_reason=reason, token_ids=[1, 2])], prompt_logprobs=None
+        outputs=[types.SimpleNamespace(text="text", finish_reason=reason, token_ids=[1, 2], logprobs=None)],
+        prompt_logprobs=None,
     )
 
 
@@ -184,14 +186,26 @@ async def test_choices_are_a_bias_and_an_allowance_where_vllm_refuses_the_bias()
     llm = PlayedLLM(finished("length"))
     engine = make(llm)
     asked = dataclasses.replace(ASKED, choices=("Yes", "No"))
-    assert engine._sampling(asked, {7: "Yes", 5: "No"})["logit_bias"] == {5: 100.0, 7: 100.0}
-    engine._choice_tokens[("Yes", "No")] = {1: "Yes", 3: "No"}
+    assert engine._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["logit_bias"] == {5: 100.0, 7: 100.0}
+    engine._known_choices[("Yes", "No")] = Choices({1: "Yes", 3: "No"}, [])
     assert (await engine.generate(asked)).text == "Yes"  # the played answer begins with token 1
-    engine._choice_tokens[("Yes", "No")] = {2: "Yes", 3: "No"}
+    engine._known_choices[("Yes", "No")] = Choices({2: "Yes", 3: "No"}, [])
     with pytest.raises(RequestFailed, match="no_choice"):
         await engine.generate(asked)
     llm.vllm_config = types.SimpleNamespace(speculative_config=object())  # type: ignore[attr-defined]
-    assert make(llm)._sampling(asked, {7: "Yes", 5: "No"})["allowed_token_ids"] == [5, 7]
+    assert make(llm)._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["allowed_token_ids"] == [5, 7]
+
+
+async def test_a_choice_brings_the_log_probabilities_of_all_choices() -> None:
+    outcome = finished("length")
+    outcome.outputs[0].logprobs = [{token: types.SimpleNamespace(logprob=-float(token)) for token in (1, 3)}]
+    engine = make(PlayedLLM(outcome))
+    asked = dataclasses.replace(ASKED, choices=("Yes", "No"))
+    engine._known_choices[("Yes", "No")] = Choices({1: "Yes", 3: "No"}, [8, 9])
+    answer = await engine.generate(asked)
+    assert answer.choice_logprobs == {"Yes": -1.0, "No": -3.0}
+    assert answer.prompt_tokens == len(engine.encode(ASKED.prompt)) + 2, "the shared tokens are in the prompt"
+    assert (await engine.generate(ASKED)).choice_logprobs is None
 
 
 async def test_progress_counts_tokens_of_requests_under_way() -> None:

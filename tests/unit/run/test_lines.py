@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 
+from selfinstruct.records import Completion
 from selfinstruct.run import lines
-from selfinstruct.run.lines import Control, InstructionCandidate, Line, ProposalLine
+from selfinstruct.run.lines import ClassificationLine, Control, InstructionCandidate, Line, ProposalLine
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 JOURNALS = sorted(FIXTURE.rglob("journal.jsonl"))
@@ -96,3 +97,11 @@ def test_what_is_no_line_is_refused(raw: bytes, message: str) -> None:
 
 def test_control_lines_are_those_with_an_event() -> None:
     assert all(issubclass(t, Control) == (t.__struct_config__.tag_field == "event") for t in get_args(Line))
+
+
+def test_log_probabilities_of_choices_are_written_only_where_there_are_some() -> None:
+    plain, told = Completion("Yes", "stop", 9, 1), Completion("Yes", "stop", 9, 1, {"Yes": -0.25, "No": -1.5})
+    assert b"choice_logprobs" not in lines.encode(ClassificationLine("p000000-00", plain, True))
+    raw = lines.encode(ClassificationLine("p000000-00", told, True))
+    assert raw.endswith(b'"choice_logprobs":{"Yes":-0.25,"No":-1.5}},"is_classification":true}\n')
+    assert lines.parse(raw) == ClassificationLine("p000000-00", told, True)
