@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+import unicodedata
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +20,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.filters.script import script_of
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.records import Instance, SeedTask
 
@@ -220,26 +223,95 @@ def test_inputs_have_many_shapes() -> None:
 # ----------------------------------------------------------------------------------------------- datasheet
 
 
+# An explicit limit of form: a number of words, sentences and the like; "at most", "exactly" and the like before a number;
+# or a word that shuts everything else out.
+NUMBER = r"(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|a single)"
+UNIT = r"(?:words?|sentences?|lines?|paragraphs?|bullets?|characters|letters|minutes)"
+LIMIT_OF_FORM = re.compile(
+    rf"\b{NUMBER}[- ](?:\w+ )?{UNIT}\b|"
+    rf"\b(?:at most|at the most|no more than|no longer than|fewer than|less than|under|within|exactly) {NUMBER}\b|"
+    r"\b(?:or fewer|or less|max|maximum|few words|alone|only|nothing (?:else|more)|just the)\b",
+    re.I,
+)
+WORN_SETTINGS = ("tea", "library", "umbrella")
+
+
+def texts(task: SeedTask) -> str:
+    return "\n".join([task.instruction, *(text for i in task.instances for text in (i.input, i.output))])
+
+
+def other_scripts(text: str) -> set[str]:
+    """Return the scripts of its letters but Latin, and Greek, whose letters stand in formulas."""
+    scripts = {script_of(c) for c in text if unicodedata.category(c) == "Lo" or script_of(c) == "CYRILLIC"}
+    return scripts - {"LATIN", "FEMININE", "MASCULINE"}
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %"
+
+
+def figures(tasks: list[SeedTask]) -> dict[str, str]:
+    instances = [i for t in tasks for i in t.instances]
+    words = [len(t.instruction.split()) for t in tasks]
+    outputs = [len(i.output.split()) for i in instances]
+    without_input = sum(not any(i.input for i in t.instances) for t in tasks)
+    limited = sum(bool(LIMIT_OF_FORM.search(t.instruction)) for t in tasks)
+    settings = [sum(bool(re.search(rf"\b{w}s?\b", texts(t), re.I)) for t in tasks) for w in WORN_SETTINGS]
+    return {
+        "tasks": str(len(tasks)),
+        "classification tasks": str(sum(t.is_classification for t in tasks)),
+        "other tasks": str(sum(not t.is_classification for t in tasks)),
+        "other tasks with two or three instances": str(
+            sum(not t.is_classification and 2 <= len(t.instances) <= 3 for t in tasks)
+        ),
+        "instances": str(len(instances)),
+        "tasks without input": percent(without_input, len(tasks)),
+        "mean output (words)": f"{statistics.mean(outputs):.1f}",
+        "longest output (words)": str(max(outputs)),
+        "outputs over 100 words": percent(sum(n > 100 for n in outputs), len(outputs)),
+        "mean instruction (words)": f"{statistics.mean(words):.1f}",
+        "shortest instruction (words)": str(min(words)),
+        "longest instruction (words)": str(max(words)),
+        "instructions with an explicit limit of form": percent(limited, len(tasks)),
+        "instructions that speak of something below": str(
+            sum(bool(re.search(r"\bbelow\b", t.instruction)) for t in tasks)
+        ),
+        "tasks with another script than Latin": str(sum(bool(other_scripts(texts(t))) for t in tasks)),
+        "scripts but Latin": str(len({s for t in tasks for s in other_scripts(texts(t))})),
+        "tasks that name tea, library or umbrella, the most frequent of them": str(max(settings)),
+        "categories": str(len({t.category for t in tasks})),
+    }
+
+
 @pytest.mark.parametrize(("name", "tasks"), [("seed_tasks", SEEDS), ("eval_tasks", EVALUATION)])
 def test_the_datasheets_numbers_are_those_of_the_file(name: str, tasks: list[SeedTask]) -> None:
     section = DATASHEET.split(f"### `{name}.jsonl`")[1].split("\n### ")[0].split("\n## ")[0]
-    table = dict(re.findall(r"^\| ([^|]+?) +\| +(\d+) \|$", section, re.M))
-    instances = [i for t in tasks for i in t.instances]
-    words = [len(t.instruction.split()) for t in tasks]
-    assert {k: int(v) for k, v in table.items()} == {
-        "tasks": len(tasks),
-        "classification tasks": sum(t.is_classification for t in tasks),
-        "other tasks": sum(not t.is_classification for t in tasks),
-        "other tasks with two or three instances": sum(
-            not t.is_classification and 2 <= len(t.instances) <= 3 for t in tasks
-        ),
-        "instances": len(instances),
-        "instances without input": sum(not i.input for i in instances),
-        "shortest instruction (words)": min(words),
-        "longest instruction (words)": max(words),
-        "categories": len({t.category for t in tasks}),
-        **Counter(t.category for t in tasks),
-    }
+    table = dict(re.findall(r"^\| ([^|]+?) +\| +(\d[^|]*?) +\|$", section, re.M))
+    categories = {category or "": str(n) for category, n in Counter(t.category for t in tasks).items()}
+    assert table == figures(tasks) | categories
+
+
+@pytest.mark.parametrize("tasks", [SEEDS])
+def test_the_mix_is_that_of_requests_to_an_assistant(tasks: list[SeedTask]) -> None:
+    found = {name: float(value.split()[0]) for name, value in figures(tasks).items()}
+    assert 25 <= found["tasks without input"] <= 35
+    assert 40 <= found["mean output (words)"]
+    assert 10 <= found["outputs over 100 words"]
+    assert 12 <= found["mean instruction (words)"] <= 17
+    assert found["instructions with an explicit limit of form"] <= 20
+    assert found["instructions that speak of something below"] <= 3
+    assert found["tasks with another script than Latin"] >= 10
+    assert found["tasks that name tea, library or umbrella, the most frequent of them"] <= 2
+    assert 15 <= 100 * found["classification tasks"] / found["tasks"] <= 19
+    assert all(len({i.output for i in t.instances}) >= 2 for t in tasks if t.is_classification)
+    assert sum(t.category == "declining and asking back" for t in tasks) >= 5
+
+
+def test_what_counts_as_a_limit_of_form() -> None:
+    for limited in ("Say it in one sentence.", "Use no more than 30 words.", "Reply with the verb alone.", "2 minutes max"):
+        assert LIMIT_OF_FORM.search(limited), limited
+    for free in ("Write a short essay.", "Report what three people said.", "Which of these two is older?"):
+        assert not LIMIT_OF_FORM.search(free), free
 
 
 def test_the_datasheet_is_complete() -> None:

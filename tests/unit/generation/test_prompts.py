@@ -24,7 +24,7 @@ def seed(*instances: tuple[str, str], is_classification: bool = False) -> SeedTa
 
 
 def test_english_prompts_have_the_bytes_that_the_demo_model_is_trained_on() -> None:
-    tasks = seed_tasks.load_seed_tasks(["seed_tasks"])
+    tasks = seed_tasks.load_seed_tasks(["demo_heldout"])  # They change with the demo model alone.
     yes, no = ([task for task in tasks if task.is_classification == kind] for kind in (True, False))
     texts: list[Prompt] = []
     for style in ("completion", "chat"):
@@ -34,7 +34,7 @@ def test_english_prompts_have_the_bytes_that_the_demo_model_is_trained_on() -> N
         texts.append(prompts.encode_output_first(tasks[0].instruction, yes, style, ENGLISH))
     texts += [prompts.encode_answer("Name it.", task_input, no, ENGLISH) for task_input in ("x\ny", "")]
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    assert digest == "87ba5038597c6ea42b0017d5382231ef78f8d17f647ab8d8b4f23908eaf20380"
+    assert digest == "f3a0e18a02e02387458d7961e682a13b4425221b9d9065a6b56e09ee709d7f3d"
 
 
 # ------------------------------------------------------------------------------------------------ proposal

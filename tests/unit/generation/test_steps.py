@@ -127,8 +127,8 @@ def test_examples_of_a_kind_that_the_seeds_lack_are_borrowed(lacking: bool) -> N
     assert made.remarks == [f"the seeds hold {kind}: the examples of such tasks are packaged ones in English"]
     borrowed = str(made.instances_request(ASKED, lacking).prompt)
     assert sum(task.instruction in borrowed for task in packaged if task.is_classification == lacking) >= 5
-    assert "Describe the " not in borrowed
-    assert "Describe the " in str(made.instances_request(ASKED, not lacking).prompt), "the other kind is their own"
+    assert " to a child." not in borrowed
+    assert " to a child." in str(made.instances_request(ASKED, not lacking).prompt), "the other kind is their own"
     answers = {
         line for line in str(made.classification_request(ASKED).prompt).splitlines() if "Classification: " in line
     }
