@@ -223,7 +223,7 @@ def test_inputs_have_many_shapes() -> None:
 # ----------------------------------------------------------------------------------------------- datasheet
 
 
-# An explicit limit of form: a number of words, sentences and the like; "at most", "exactly" and the like before a number;
+# A limit of form: a number of words, sentences and the like; "at most", "exactly" and the like before a number;
 # or a word that shuts everything else out.
 NUMBER = r"(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|a single)"
 UNIT = r"(?:words?|sentences?|lines?|paragraphs?|bullets?|characters|letters|minutes)"
@@ -295,8 +295,8 @@ def test_the_datasheets_numbers_are_those_of_the_file(name: str, tasks: list[See
 def test_the_mix_is_that_of_requests_to_an_assistant(tasks: list[SeedTask]) -> None:
     found = {name: float(value.split()[0]) for name, value in figures(tasks).items()}
     assert 25 <= found["tasks without input"] <= 35
-    assert 40 <= found["mean output (words)"]
-    assert 10 <= found["outputs over 100 words"]
+    assert found["mean output (words)"] >= 40
+    assert found["outputs over 100 words"] >= 10
     assert 12 <= found["mean instruction (words)"] <= 17
     assert found["instructions with an explicit limit of form"] <= 20
     assert found["instructions that speak of something below"] <= 3
@@ -308,7 +308,12 @@ def test_the_mix_is_that_of_requests_to_an_assistant(tasks: list[SeedTask]) -> N
 
 
 def test_what_counts_as_a_limit_of_form() -> None:
-    for limited in ("Say it in one sentence.", "Use no more than 30 words.", "Reply with the verb alone.", "2 minutes max"):
+    for limited in (
+        "Say it in one sentence.",
+        "Use no more than 30 words.",
+        "Reply with the verb alone.",
+        "2 lines max",
+    ):
         assert LIMIT_OF_FORM.search(limited), limited
     for free in ("Write a short essay.", "Report what three people said.", "Which of these two is older?"):
         assert not LIMIT_OF_FORM.search(free), free
