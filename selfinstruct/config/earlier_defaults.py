@@ -14,6 +14,7 @@ from selfinstruct.config.schema import Config
 EARLIER_DEFAULTS: dict[str, Any] = {
     "recipe": None,
     "prompt_language": "en",
+    "window": 96,
     "window_share": 0.0,
     "proposal.max_tokens": 1024,
     "filters.tokenizer": "characters",

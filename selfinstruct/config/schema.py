@@ -416,10 +416,11 @@ class Config(Section):
     prompt_language: PromptLanguage = Field(
         "en", description="Language of the prompts' own words (Task, Input, Output ...); best that of the seeds."
     )
-    window: int = Field(
-        96,
+    window: int | None = Field(
+        None,
         ge=1,
-        description="Proposals in flight at first: proposal n sees the pool after proposals <= n - window.",
+        description="Proposals in flight at first: proposal n sees the pool after proposals <= n - window. Default: a "
+        "25th of the run's first target, at least 96 and at most 1,024.",
     )
     window_share: float = Field(
         0.25,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from selfinstruct import clock as deadline
@@ -24,7 +24,7 @@ from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import difference, opened, recorded_identity
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Method, Steps, first_window
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import ownership, parents
@@ -71,7 +71,8 @@ def generate(
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    config = earlier_defaults.continuing(config.anchored(), {} if overwrite else recorded_identity(run))
+    recorded = {} if overwrite else recorded_identity(run)
+    config = with_window(earlier_defaults.continuing(config.anchored(), recorded), recorded)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)
@@ -102,6 +103,19 @@ def generate(
         console.print(f"{why}; {REMEDY.format(run=run.path)}", markup=False)
     _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
     return state
+
+
+def with_window(config: Config, recorded: Mapping[str, Any]) -> Config:
+    """Return the configuration with a number as its window: where none is given, the run's own, or a new run's.
+
+    It follows from the target of the first start, so that a raised target changes no proposal.
+
+    Args:
+        config: the configuration of this call.
+        recorded: the identity of the run that it continues; empty if there is none.
+    """
+    window = config.window or recorded.get("window") or first_window(config.num_instructions)
+    return config.model_copy(update={"window": window})
 
 
 def warn_of_slow_start(run: RunDirectory, left: float) -> None:

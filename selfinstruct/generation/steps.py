@@ -44,6 +44,7 @@ from selfinstruct.run.lines import (
 
 T = TypeVar("T")
 
+_LEAST_WINDOW, _FULL_WINDOW = 96, 1024
 _RAMP = 1536
 """The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
 _LEAST_BOUND = 65_536
@@ -83,7 +84,7 @@ class Method:
         """Return the method of a configuration."""
         return cls(
             config.seed,
-            config.window,
+            config.window or first_window(config.num_instructions),
             config.window_share,
             config.proposal,
             config.proposers,
@@ -102,6 +103,18 @@ class Method:
         if not self.window_share:
             return n - self.window
         return n - max(self.window, min(n // 2, _RAMP), int(self.window_share * n))
+
+
+def first_window(num_instructions: int) -> int:
+    """Return the window that a run begins with where none is given.
+
+    A large run fills a large engine from its first minute: 1,024 is the number of sequences that an H100 computes at
+    once. A small run sees its pool soon. At eight tasks a proposal, half of them accepted, it is a sixth of the run.
+
+    Args:
+        num_instructions: the target of the run's first start.
+    """
+    return min(max(num_instructions // 25, _LEAST_WINDOW), _FULL_WINDOW)
 
 
 class Steps:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from selfinstruct.config.load import load_config
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.generation import generate as module
 from selfinstruct.generation.generate import generate, style_of
+from selfinstruct.generation.steps import Method, first_window
 from selfinstruct.run.journal import JournalWriter
 from tests.conftest import journal_lines, run_scripted, script
 
@@ -41,6 +43,36 @@ def test_other_settings_are_refused_with_a_readable_difference(
     assert caught.value.exit_code == 2
     assert str(tmp_path / "run") in str(caught.value) and "--overwrite" in str(caught.value)
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("target", "window"), [(1, 96), (1000, 96), (2500, 100), (10_000, 400), (25_600, 1024), (10**7, 1024)]
+)
+def test_the_first_window_follows_from_the_target(target: int, window: int) -> None:
+    assert Method.of(Config(num_instructions=target)).window == first_window(target) == window
+    assert Method.of(Config(num_instructions=target, window=7)).window == 7
+
+
+def test_a_raised_target_leaves_the_window_of_the_first_start(make_config: Any, tmp_path: Path) -> None:
+    def recorded() -> int:
+        return journal_lines(tmp_path / "run")[0]["identity"]["window"]  # type: ignore[no-any-return]
+
+    run_scripted(make_config(num_instructions=5, window=None))
+    assert recorded() == load_config(tmp_path / "run" / "config.yaml", {}).window == 96
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    run_scripted(make_config(num_instructions=9, window=None))
+    with pytest.raises(SelfInstructError):  # The few texts of the script do not make so many instructions.
+        run_scripted(make_config(num_instructions=5000, window=None, saturation={"window": 3, "min_acceptance": 0.9}))
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before) and recorded() == 96
+    with pytest.raises(ConfigError, match="window: recorded 96, now 200"):
+        run_scripted(make_config(num_instructions=5000, window=200))
+
+
+@pytest.mark.parametrize("window", [5, 96, 300])
+def test_a_run_with_a_window_of_its_own_goes_on_with_it(make_config: Any, tmp_path: Path, window: int) -> None:
+    run_scripted(make_config(num_instructions=5, window=window))
+    run_scripted(make_config(num_instructions=9, window=None))
+    assert journal_lines(tmp_path / "run")[0]["identity"]["window"] == window
 
 
 def test_other_seeds_are_refused_although_the_file_has_the_same_name(
