@@ -19,6 +19,7 @@ from selfinstruct.checks.model_fit import check_memory, check_vision, read_token
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.engines import vllm
+from selfinstruct.engines.context import needed_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -228,7 +229,9 @@ def check_generator(
             check_vision(findings.facts)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
-        context = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware).get("max_model_len")
+        enough = needed_context(tasks, method.proposal, method.classification, method.instances, method.filters)
+        arguments = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware, enough)
+        context = arguments.get("max_model_len")
         prompts = read_tokenizer(base, tokenizer, of_base, {**engine, "max_model_len": context})
         findings.engine = prompts
         if prompts is not None and tasks:

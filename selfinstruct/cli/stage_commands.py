@@ -62,6 +62,8 @@ def generate(
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
     from selfinstruct.engines.base import Engine
+    from selfinstruct.engines.context import needed_context
+    from selfinstruct.formats.seed_tasks import load_seed_tasks
     from selfinstruct.generation.generate import generate as run_generation
     from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.directory import RunDirectory
@@ -82,7 +84,11 @@ def generate(
 
         run = RunDirectory.at(config.output_dir)
         engine = config.engine if overwrite else with_recorded_context(run, config.engine)
-        return await VLLMEngine.start(config.model, revision=config.revision, arguments=engine, verbose=verbose)
+        steps = (config.proposal, config.classification, config.instances, config.filters)
+        enough = needed_context(load_seed_tasks(config.seeds), *steps)
+        return await VLLMEngine.start(
+            config.model, revision=config.revision, arguments=engine, enough=enough, verbose=verbose
+        )
 
     left_free = Reserve.from_json(reserve) if reserve else None
     state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)

@@ -59,13 +59,16 @@ def prepare_environment(verbose: bool = False) -> None:
     vllm_plugin.watch_children()
 
 
-def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware: Hardware) -> dict[str, Any]:
+def engine_arguments(
+    facts: ModelFacts, user_arguments: dict[str, Any], hardware: Hardware, enough: int = ENOUGH
+) -> dict[str, Any]:
     """Return vLLM's engine arguments: the user's, and defaults that suit the machine for all others.
 
     Args:
         facts: of the model.
         user_arguments: by vLLM's names.
         hardware: of this machine.
+        enough: tokens that no prompt with its answer exceeds; a longer context is not asked for.
     """
     arguments: dict[str, Any] = {
         "model": facts.name,
@@ -89,7 +92,7 @@ def engine_arguments(facts: ModelFacts, user_arguments: dict[str, Any], hardware
         if divided.pipeline > 1:
             arguments["pipeline_parallel_size"] = divided.pipeline
     arguments |= user_arguments
-    if "max_model_len" not in arguments and (context := default_context(facts, arguments, hardware)):
+    if "max_model_len" not in arguments and (context := default_context(facts, arguments, hardware, enough)):
         arguments["max_model_len"] = context
     return arguments
 
@@ -152,7 +155,13 @@ class VLLMEngine(TokenizedPrompts):
 
     @classmethod
     async def start(
-        cls, model: str, *, revision: str | None = None, arguments: dict[str, Any] | None = None, verbose: bool = False
+        cls,
+        model: str,
+        *,
+        revision: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        enough: int = ENOUGH,
+        verbose: bool = False,
     ) -> VLLMEngine:
         """Load the model and start the engine.
 
@@ -160,6 +169,7 @@ class VLLMEngine(TokenizedPrompts):
             model: as in the configuration: a path (of a model or a LoRA adapter), a Hub name, or `demo`.
             revision: on the Hub.
             arguments: vLLM engine arguments by their own names.
+            enough: tokens that no prompt with its answer exceeds; a longer context is only asked for by an argument.
             verbose: show vLLM's log.
 
         Raises:
@@ -170,7 +180,7 @@ class VLLMEngine(TokenizedPrompts):
         prepare_environment(verbose)
         given, before = dict(arguments or {}), processes.children()
         try:
-            return await cls._start_once(model, revision, given)
+            return await cls._start_once(model, revision, given, enough)
         except EngineError:
             await asyncio.to_thread(processes.end, processes.children() - before)
             left = await asyncio.to_thread(_hide_unusable_gpus, given)
@@ -178,10 +188,13 @@ class VLLMEngine(TokenizedPrompts):
                 raise
         console.print(f"the engine goes on with {len(left)} GPUs ({', '.join(left)}): the others cannot be used")
         # The number of copies follows from the GPUs that are left.
-        return await cls._start_once(model, revision, {k: v for k, v in given.items() if k != "data_parallel_size"})
+        fewer = {k: v for k, v in given.items() if k != "data_parallel_size"}
+        return await cls._start_once(model, revision, fewer, enough)
 
     @classmethod
-    async def _start_once(cls, model: str, revision: str | None, given: dict[str, Any]) -> VLLMEngine:
+    async def _start_once(
+        cls, model: str, revision: str | None, given: dict[str, Any], enough: int = ENOUGH
+    ) -> VLLMEngine:
         name = resolve_model(model)
         lora = adapter_arguments(name)
         # Here, in the main thread, a signal ends a download. From the folder the engine starts without the Hub.
@@ -192,10 +205,10 @@ class VLLMEngine(TokenizedPrompts):
         try:
             number = await asyncio.to_thread(_number_of_engines, source, revision, arguments)
             if number > 1:
-                llm, release = await copies.start(lambda n: _start_llm(source, revision, arguments, n), number)
+                llm, release = await copies.start(lambda n: _start_llm(source, revision, arguments, enough, n), number)
             else:
                 llm, release = await startup.in_lasting_thread(
-                    lambda: _start_llm(source, revision, arguments),
+                    lambda: _start_llm(source, revision, arguments, enough),
                     lambda unwanted: unwanted.shutdown(),
                 )
             tokenizer = llm.get_tokenizer()
@@ -385,13 +398,16 @@ def _number_of_engines(model: str, revision: str | None, user_arguments: dict[st
     return separate_copies(facts, user_arguments, len(hardware.gpus), hardware.gpu_bytes)
 
 
-def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any], copy: int = 0) -> Any:
+def _start_llm(
+    model: str, revision: str | None, user_arguments: dict[str, Any], enough: int = ENOUGH, copy: int = 0
+) -> Any:
     """Return one of vLLM's own engines; block until the model is loaded.
 
     Args:
         model: a path, or a name where the files are not vLLM's to fetch from the Hub.
         revision: on the Hub.
         user_arguments: by vLLM's names.
+        enough: tokens that no prompt with its answer exceeds.
         copy: its number; each takes the GPUs after those of the one before.
     """
     try:
@@ -406,11 +422,11 @@ def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any],
     code_allowed = bool(user_arguments.get("trust_remote_code"))
     facts = model_facts(model, revision, trust_remote_code=code_allowed)
     arguments = engine_arguments(
-        facts, chat_templates.tokenizer_mode(facts.name, revision) | user_arguments, _hardware()
+        facts, chat_templates.tokenizer_mode(facts.name, revision) | user_arguments, _hardware(), enough
     )
     context = arguments.get("max_model_len")
     if context and "max_model_len" not in user_arguments and copy == 0:
-        reason = "no prompt needs more" if context == ENOUGH else "its cache has little room"
+        reason = "no prompt needs more" if context == enough else "its cache has little room"
         console.print(
             f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: {reason} "
             "(--engine.max-model-len sets it)"

@@ -132,7 +132,11 @@ METRICS = (
     ),
 )
 """The metrics that compare arms. ROUGE-L moves with the length of answers; that at equal lengths stands beside it.
-Exact match is for classification tasks: others have many right wordings."""
+Exact match is for classification tasks: others have many right wordings.
+
+A set's mean is that over its answers, each with the stems of its own row: sets of Super-NaturalInstructions are scored
+by stems (`settings.stemmer` in `scores.json` names them). `selfinstruct score` recomputes them with `--stemmer`, and
+finds another figure without it."""
 
 
 FORMAT_ERRORS = ("empty", "no_eos", "repeats", "truncated")

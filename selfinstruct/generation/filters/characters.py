@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from selfinstruct.records import Rejection
 
@@ -10,14 +11,30 @@ from selfinstruct.records import Rejection
 # overrides of direction, which show a text in another order than a program reads it.
 _INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff\ufffd]")
 
+# Embeddings and isolates of direction: a text without a letter that is read from right to left has no use for them.
+_DIRECTION = re.compile("[\u202a-\u202c\u2066-\u2069]")
+
+# Zero-width space, word joiner and byte order mark. Scripts without spaces mark the ends of words by the first of them;
+# a Latin, Greek or Cyrillic word with one inside is another word to a program than to its reader.
+_INSIDE_WORD = re.compile(r"(?<=[A-Za-z\u00c0-\u052f])[\u200b\u2060\ufeff]+(?=[A-Za-z\u00c0-\u052f])")
+
 
 def invalid_characters(text: str) -> Rejection | None:
     """Reject control characters, overrides of direction, lone surrogates and replacement characters.
 
-    Marks, embeddings and isolates of direction are allowed: Arabic or Hebrew mixed with other scripts has them. The
-    evidence is the first such character and its position in the text.
+    Marks of direction are allowed. Embeddings and isolates are allowed where a letter of the text is read from right to
+    left: Arabic or Hebrew mixed with other scripts has them. A zero-width space, a word joiner and a byte order mark
+    are rejected between two letters of Latin, Greek or Cyrillic. The joiners U+200C and U+200D are allowed: Persian,
+    the scripts of India and emoji are written with them. The evidence is the first such character and its position in
+    the text.
     """
-    first = _INVALID.search(text)
-    if first is None:
+    patterns = [_INVALID, _INSIDE_WORD] if _has_right_to_left(text) else [_INVALID, _DIRECTION, _INSIDE_WORD]
+    found = [match for pattern in patterns if (match := pattern.search(text))]
+    if not found:
         return None
-    return Rejection("invalid_characters", {"character": f"U+{ord(first.group()):04X}", "position": first.start()})
+    first = min(found, key=re.Match.start)
+    return Rejection("invalid_characters", {"character": f"U+{ord(first[0][0]):04X}", "position": first.start()})
+
+
+def _has_right_to_left(text: str) -> bool:
+    return not text.isascii() and any(unicodedata.bidirectional(character) in {"R", "AL"} for character in text)

@@ -34,6 +34,13 @@ def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
 
 def _whole(parts: Sequence[str]) -> str:
     """Return the pattern of a phrase. What it begins and ends with must be no part of a longer word."""
-    before = "" if is_unspaced(parts[0][0]) else r"(?<!\w)"
-    after = "" if is_unspaced(parts[-1][-1]) else r"(?!\w)"
+    before = "" if is_unspaced(parts[0][0]) else rf"(?<![\w{_marks()}])"
+    after = "" if is_unspaced(parts[-1][-1]) else rf"(?![\w{_marks()}])"
     return before + r"\s+".join(map(re.escape, parts)) + after
+
+
+@cache
+def _marks() -> str:
+    """Return the combining marks for a class of a pattern, in which `\\w` leaves them out: the vowel signs of Hindi."""
+    blocks = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
+    return "".join(re.escape(mark) for mark in map(chr, blocks) if unicodedata.category(mark)[0] == "M")

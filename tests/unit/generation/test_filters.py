@@ -91,6 +91,24 @@ def test_keywords_of_other_scripts_and_with_punctuation() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "word", "found"),
+    [
+        ("एक चित्र बनाओ", "चित्र", True),
+        ("चित्र।", "चित्र", True),
+        ("इन चित्रों को देखो", "चित्र", False),  # The plural: a vowel sign follows.
+        ("फ़ाइलें खोलो", "फ़ाइल", False),
+        ("फ़ाइल खोलो", "फ़ाइल", True),
+        ("किताब", "त", False),  # A vowel sign comes before it and another one behind it.
+        ("ছবিটা আঁকো", "ছবি", False),
+        ("ছবি আঁকো", "ছবি", True),
+        ("the x\u0302 image", "image", True),
+    ],
+)
+def test_a_keyword_ends_where_no_vowel_sign_follows(text: str, word: str, found: bool) -> None:
+    assert (keyword(text, keywords=[word]) is not None) == found
+
+
+@pytest.mark.parametrize(
     ("text", "rejected"),
     [
         ("Write a program that sorts.", True),
@@ -182,9 +200,44 @@ def test_invalid_characters(character: str) -> None:
     assert invalid_characters(f"abc{character}d{character}") == expected
 
 
-@pytest.mark.parametrize("text", ["tab\tand\nlines\r\n", "\xa0\xe4", "写诗", "K", "👩‍🚀", "\u2028"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tab\tand\nlines\r\n",
+        "\xa0\xe4",
+        "写诗",
+        "K",
+        "👩‍🚀",
+        "\u2028",
+        "می\u200cروم",  # Persian: the parts of one word do not join
+        "क्\u200dष",
+        "The word \u2067שלום\u2069 means peace.",
+        "\u202bاكتب\u202c",
+        "Right: \u200f and left: \u200e",
+        "ภาษา\u200bไทย",  # Thai: where a word ends
+        "\ufeffName it",
+        "one\u200b two",
+    ],
+)
 def test_valid_characters(text: str) -> None:
     assert invalid_characters(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "character", "position"),
+    [
+        ("if admin\u2066: pay\u2069", "U+2066", 8),
+        ("a \u202bb\u202c", "U+202B", 2),
+        ("pass\u200bword", "U+200B", 4),
+        ("pass\ufeffword", "U+FEFF", 4),
+        ("stra\u2060ße", "U+2060", 4),
+        ("сло\u200bво", "U+200B", 3),
+        ("שלום \u202e abc", "U+202E", 5),
+        ("pass\u200bword \0", "U+200B", 4),
+    ],
+)
+def test_characters_that_hide_in_a_text(text: str, character: str, position: int) -> None:
+    assert invalid_characters(text) == Rejection("invalid_characters", {"character": character, "position": position})
 
 
 # --------------------------------------------------------------------------------------------------- chain

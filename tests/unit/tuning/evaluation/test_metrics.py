@@ -205,6 +205,18 @@ def test_the_stemmer_is_the_rows_own() -> None:
     assert [metrics.METRICS[0].of(each) for each in rows] == [100, 0]
 
 
+def test_a_mean_of_stemmed_rows_is_recomputed_with_stems(tmp_path: Path) -> None:
+    """As the benchmark does; without stems the same answers have another mean."""
+    pairs = [("the cats were running", "a cat runs"), ("walked home", "she walks home"), ("Yes.", "yes, running")]
+    rows = [row(id=str(n), references=[a], response=b, stemmer=True) for n, (a, b) in enumerate(pairs)]
+    judge = RougeScorer(["rougeL"], use_stemmer=True)
+    expected = sum(100 * judge.score(a, b)["rougeL"].fmeasure for a, b in pairs) / 3
+    assert metrics.summarise(rows, "person", {}).rouge_l == pytest.approx(expected, abs=1e-6)
+    path = write(tmp_path / "rows.jsonl", *({"references": [a], "response": b} for a, b in pairs))
+    scored = [metrics.score_predictions(path, reference_field="references", stemmer=stems) for stems in (True, False)]
+    assert scored[0].rouge_l == pytest.approx(expected) and scored[1].rouge_l < expected - 5
+
+
 def test_loss_is_per_token_and_only_where_it_was_measured() -> None:
     rows = [
         row(reference_logprob=-6.0, reference_tokens=2),
