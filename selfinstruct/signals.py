@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from selfinstruct.errors import EngineError, Interrupted
 
@@ -54,6 +54,32 @@ def changing_nothing() -> Iterator[None]:
         yield
     except Interrupted as stopped:
         raise Interrupted(signal.Signals[stopped.signal], "nothing was changed") from None
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in the block when it has not ended after so many seconds.
+
+    A timer of the process interrupts it between two steps of Python, so that a single long operation in C goes on. Only
+    the main thread can be interrupted. Elsewhere, and where another timer runs already, there is no bound.
+
+    Args:
+        seconds: by the wall clock.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def interrupt(*_: object) -> NoReturn:
+        raise TimeoutError(f"it does not end within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 async def until_signal(work: Awaitable[Result]) -> Result:

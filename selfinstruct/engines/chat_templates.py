@@ -12,9 +12,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from selfinstruct.console import console
 from selfinstruct.engines.control_tokens import special_ids
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import Message
+from selfinstruct.signals import at_most
 
 _QUESTION = {"role": "user", "content": "Name a mineral."}
 _WORD = "quartzite"
@@ -22,6 +24,8 @@ _WORD = "quartzite"
 _ANSWER = {"role": "assistant", "content": _WORD}
 _SYSTEM = "You are a helpful assistant."
 _MISTRAL = re.compile("Mistral|Mixtral|Ministral|Pixtral|Voxtral")
+_LONGEST_S = 5.0
+"""Seconds that a template may take for a conversation; one takes less than a thousandth of it."""
 _OPEN_THINKING = re.compile(r"<(think|thinking|reasoning)>\s*\Z")
 
 
@@ -133,7 +137,7 @@ def settle(tokenizer: Any) -> None:
     """Leave a tokenizer with one template, which takes a conversation without a system message.
 
     Of several, that is the one for conversations without tools. Where it refuses to go without a system message, it
-    gets a general one.
+    gets a general one. One that does not end is left out.
 
     Args:
         tokenizer: of transformers; changed in place.
@@ -141,7 +145,7 @@ def settle(tokenizer: Any) -> None:
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = tokenizer.chat_template.get("default")
     template = tokenizer.chat_template
-    if not template or _rendered(tokenizer, [_QUESTION], None, add_generation_prompt=True):
+    if not template or not _ends(tokenizer) or _rendered(tokenizer, [_QUESTION], None, add_generation_prompt=True):
         return
     system = "{'role': 'system', 'content': " + repr(_SYSTEM) + "}"
     with_system = (
@@ -149,6 +153,18 @@ def settle(tokenizer: Any) -> None:
     )
     if _rendered(tokenizer, [_QUESTION], with_system + template, add_generation_prompt=True):
         tokenizer.chat_template = with_system + template
+
+
+def _ends(tokenizer: Any) -> bool:
+    """Return whether the tokenizer's template comes to an end; take it away where it does not."""
+    try:
+        apply(tokenizer, [_QUESTION], add_generation_prompt=True)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, TimeoutError):
+            return True
+        console.print(f"left out: {error}", markup=False)
+        tokenizer.chat_template = None
+    return bool(tokenizer.chat_template)
 
 
 def keeping_text(tokenizer: Any, eos_token: str) -> str:
@@ -235,7 +251,8 @@ def apply(
     """
     options["add_generation_prompt"] = add_generation_prompt
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **options))
+        with at_most(_LONGEST_S):
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **options))
     except Exception as error:  # A template is a program: it raises Python's own errors too, 1/0 for example.
         roles = ", ".join(message["role"] for message in messages)
         reason = " ".join(f"{type(error).__name__}: {error}".split())

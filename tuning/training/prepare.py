@@ -99,6 +99,27 @@ class Prepared:
         return {split: rows for split, rows in splits.items() if rows}
 
 
+def prepare_tokenizer(arguments: Arguments, base: BaseModel) -> tuple[Any, Template, frozenset[int]]:
+    """Return the tokenizer as it is tuned with, its template, and the tokens that the base model ends a text with.
+
+    Args:
+        arguments: of the training.
+        base: the model that is tuned.
+
+    Raises:
+        ConfigError: it cannot be loaded, or the prompt format or a token does not exist.
+    """
+    training = arguments.training
+    with loading(base):
+        tokenizer = chat_templates.load_tokenizer(base.source, **base.options)
+        generation_config = chat_templates.read_generation_config(base.source, **base.options).to_dict()
+    ends = chat_templates.end_token_ids(tokenizer, generation_config)
+    template = prompt_formats.prepare(
+        tokenizer, arguments.tune.prompt_format, training["eos_token"], training["chat_template_path"], ends=ends
+    )
+    return tokenizer, template, ends
+
+
 def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
     """Prepare the tokenizer and the rows.
 
@@ -115,12 +136,7 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
     training = arguments.training
     with loading(base):
         model_config = AutoConfig.from_pretrained(base.source, **base.options)
-        tokenizer = chat_templates.load_tokenizer(base.source, **base.options)
-        generation_config = chat_templates.read_generation_config(base.source, **base.options).to_dict()
-    ends = chat_templates.end_token_ids(tokenizer, generation_config)
-    template = prompt_formats.prepare(
-        tokenizer, arguments.tune.prompt_format, training["eos_token"], training["chat_template_path"], ends=ends
-    )
+    tokenizer, template, ends = prepare_tokenizer(arguments, base)
     marking = _marking_template(tokenizer)
     assistant_template = marking if training["assistant_only_loss"] else None
     completion_only = training["completion_only_loss"] is not False

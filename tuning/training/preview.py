@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from selfinstruct.engines import chat_templates
 from selfinstruct.errors import SelfInstructError
-from tuning.training.arguments import here, parse
+from tuning.training.arguments import Arguments, here, parse
 from tuning.training.method import Device
-from tuning.training.prompt_formats import template_at
+from tuning.training.prepare import BaseModel, prepare_tokenizer
 
 
 def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, Any]:
@@ -34,8 +35,7 @@ def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, An
     try:
         arguments = parse(argv, device, planned)
         arguments.sft_config()
-        if (path := arguments.training["chat_template_path"]) is not None:
-            template_at(path)
+        _check_template(arguments)
     except SelfInstructError as error:
         return {"error": str(error)}
     choice = arguments.choice
@@ -47,6 +47,20 @@ def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, An
         "trained": choice.trained,
         "arguments": dict(choice.arguments),
     }
+
+
+def _check_template(arguments: Arguments) -> None:
+    """Check that a template that is asked for takes a question and an answer; one that is chosen here does.
+
+    Raises:
+        ConfigError: it does not, or it does not exist.
+    """
+    if arguments.tune.prompt_format != "model" and arguments.training["chat_template_path"] is None:
+        return
+    tokenizer, _, _ = prepare_tokenizer(arguments, BaseModel.of(arguments))
+    question, answer = {"role": "user", "content": "Name a mineral."}, {"role": "assistant", "content": "Quartz"}
+    chat_templates.apply(tokenizer, [question], add_generation_prompt=True)
+    chat_templates.apply(tokenizer, [question, answer], add_generation_prompt=False)
 
 
 if __name__ == "__main__":

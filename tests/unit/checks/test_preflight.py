@@ -25,7 +25,7 @@ from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
 from selfinstruct.text import GIB, size_text
-from tests import fake_hub
+from tests import fake_hub, tiny_model
 from tests.fake_hub import FakeHub
 from tests.gpu_box.families import FAMILIES
 from tests.gpu_box.model_folder import full
@@ -308,6 +308,25 @@ def test_the_tuner_s_template_is_opened(tmp_path: Path) -> None:
     arguments = launch.tune_command(options, model="demo", dataset_dir=tmp_path, output_dir=tmp_path, num_processes=1)
     said = preview(None, arguments[arguments.index("tuning.sft") + 1 :])
     assert "none.jinja' is neither a Jinja file nor a tokenizer" in said["error"]
+
+
+@pytest.mark.parametrize("given", ["model", "path"])
+def test_a_template_that_raises_is_found_before_the_run(tmp_path: Path, given: str) -> None:
+    raising = "{{ raise_exception('only tools may speak') }}"
+    model = tiny_model.save(tmp_path / "model")
+    if given == "model":
+        (model / "chat_template.jinja").write_text(raising)
+        options = Tune.model_validate({"prompt_format": "model"})
+    else:
+        (tmp_path / "own.jinja").write_text(raising)
+        options = Tune.model_validate({"chat_template_path": str(tmp_path / "own.jinja")})
+    command = launch.tune_command(
+        options, model=str(model), dataset_dir=tmp_path, output_dir=tmp_path / "tuned", num_processes=1
+    )
+    arguments = command[command.index("tuning.sft") + 1 :]
+    assert "refuses a conversation (user): TemplateError: only tools may speak" in preview(None, arguments)["error"]
+    fine = [a for a in arguments if not a.startswith(("--prompt_format", "--chat_template_path"))]
+    assert "error" not in preview(None, [a for a in fine if a not in {"model", str(tmp_path / "own.jinja")}])
 
 
 def test_estimates_grow_with_what_they_depend_on() -> None:

@@ -91,6 +91,40 @@ def test_a_template_that_writes_no_end_or_cannot_be_used_is_not_the_models_own(t
     assert (engine.brings_chat_template, engine.has_chat_template) == (True, False)
 
 
+LOOPING = "{%- for i in range(99999) -%}{%- for j in range(99999) -%}{{- '' -}}{%- endfor -%}{%- endfor -%}"
+
+
+def test_a_template_that_never_ends_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chat_templates, "_LONGEST_S", 0.1)
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = LOOPING
+    engine = TokenizedPrompts(tokenizer, 4096, {})
+    assert (engine.brings_chat_template, engine.has_chat_template) == (False, False)
+    assert "does not end within 0.1 s" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_template_that_never_ends_for_one_conversation_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_templates, "_LONGEST_S", 0.1)
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = "{%- if messages[0].content == 'Loop.' -%}" + LOOPING + "{%- endif -%}" + CHATML
+    engine = TokenizedPrompts(tokenizer, 4096, {})
+    assert engine.render([QUESTION]).endswith("assistant: ")
+    with pytest.raises(ConfigError, match=r"TimeoutError: it does not end within 0\.1 s"):
+        engine.render([{"role": "user", "content": "Loop."}])
+
+
+def test_a_range_is_bounded_by_the_sandbox(tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = "{% for i in range(10**9) %}{% endfor %}" + CHATML
+    with pytest.raises(ConfigError, match="OverflowError: Range too big"):
+        chat_templates.render(tokenizer, [QUESTION])
+    assert TokenizedPrompts(tokenizer, 4096, {}).has_chat_template is False
+
+
 CHATML = (
     "{%- for m in messages -%}{{- m.role + ': ' + m.content + '<|im_end|>' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"

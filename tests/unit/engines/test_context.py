@@ -11,8 +11,8 @@ from transformers import AutoConfig
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.context import ENOUGH, default_context, needed_context
 from selfinstruct.engines.model_facts import ModelFacts, facts_of_config
-from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Gpu, Hardware

@@ -241,7 +241,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         speculative_config=None,
     )
 
-    def start(model_name: str, revision: str | None, arguments: dict[str, Any]) -> PlayedLLM:
+    def start(model_name: str, revision: str | None, arguments: dict[str, Any], enough: int) -> PlayedLLM:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3")
         attempts.append({"gpus": visible, **arguments})
         if "2" in visible.split(","):
