@@ -11,6 +11,7 @@ The library does the work; heavy imports stay inside functions.
     chat_command.py      chat
     journal_commands.py  explain · refilter · repair
     doctor_command.py    doctor
+    dataset_commands.py  convert
     file_commands.py     seeds check · dedup · score
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 from selfinstruct.cli import (  # each file adds its commands to the group
     chain_commands,
     chat_command,
+    dataset_commands,
     doctor_command,
     file_commands,
     journal_commands,
@@ -32,6 +34,7 @@ __all__ = [
     "chain_commands",
     "chat_command",
     "cli",
+    "dataset_commands",
     "doctor_command",
     "file_commands",
     "journal_commands",

@@ -122,36 +122,55 @@ def read(path: Path) -> BenchmarkTask:
             all such fields.
     """
     try:
-        file = _File.model_validate(json.loads(path.read_bytes()))
+        value = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        problems = [f"  `{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
-        raise InputError(f"{path}: not a Super-NaturalInstructions task:\n" + "\n".join(problems[:20])) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
+    try:
+        return parse_task(value, path.stem)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def parse_task(value: Any, name: str, most_instances: int | None = MOST_INSTANCES) -> BenchmarkTask:
+    """Return the task that a JSON value represents.
+
+    Args:
+        value: the content of a task file.
+        name: of the task.
+        most_instances: the number of instances to keep at most; None: all.
+
+    Raises:
+        ValueError: a field is missing or has another type. The message names all such fields.
+    """
+    try:
+        file = _File.model_validate(value)
+    except ValidationError as error:
+        problems = [f"  `{'.'.join(map(str, e['loc']))}`: {readable(e)}" for e in error.errors()]
+        raise ValueError("not a Super-NaturalInstructions task:\n" + "\n".join(problems[:20])) from error
     task = BenchmarkTask(
-        id=path.stem,
+        id=name,
         category=file.categories[0] if file.categories else "",
         definition="\n".join(file.definition).strip(),
         positive_examples=tuple(Example(e.input.strip(), e.output[0].strip()) for e in file.positive_examples),
         instances=tuple(
             BenchmarkInstance(i.id or str(k), i.input.strip(), tuple(text.strip() for text in i.output))
-            for k, i in enumerate(file.instances[:MOST_INSTANCES])
+            for k, i in enumerate(file.instances[:most_instances])
         ),
     )
-    _check(path, task)
+    _check(task)
     return task
 
 
-def _check(path: Path, task: BenchmarkTask) -> None:
+def _check(task: BenchmarkTask) -> None:
     texts = {"Definition": task.definition, "Categories": task.category}
     texts |= {f"Positive Examples.{k}": e.input + e.output for k, e in enumerate(task.positive_examples)}
     texts |= {f"Instances.{k}": i.id + i.input + "".join(i.outputs) for k, i in enumerate(task.instances)}
     problems = [f"  `{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
     problems += [] if task.definition else ["  `Definition`: is empty"]
     if problems:
-        raise InputError(f"{path}: cannot be used:\n" + "\n".join(problems[:20]))
+        raise ValueError("cannot be used:\n" + "\n".join(problems[:20]))
 
 
 def tk_instruct_prompt(task: BenchmarkTask, input_text: str, num_examples: int) -> str:

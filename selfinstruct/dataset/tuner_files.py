@@ -1,0 +1,112 @@
+"""What other tuners need to read a converted file: for LLaMA-Factory, axolotl and TRL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.dataset.convert import Conversion
+from selfinstruct.formats import jsonl
+
+
+def hints(target: Path, done: Conversion) -> list[str]:
+    """Return the YAML that makes TRL's and axolotl's commands read a converted file, as lines for people.
+
+    Args:
+        target: the file.
+        done: its conversion.
+    """
+    stanzas = {"TRL (trl sft --config FILE)": trl_stanza(target, done), "axolotl": axolotl_stanza(target, done)}
+    return [
+        line
+        for tool, stanza in stanzas.items()
+        if stanza is not None
+        for line in (f"{tool}:", *(f"  {text}" for text in stanza.splitlines()))
+    ]
+
+
+def trl_stanza(target: Path, done: Conversion) -> str | None:
+    """Return the YAML that makes TRL's command read the file; None for a family that it does not read.
+
+    Args:
+        target: the file.
+        done: its conversion.
+    """
+    columns = {
+        "messages": ["messages"],
+        "prompt-completion": ["prompt", "completion"],
+        "preference": ["prompt", "chosen", "rejected"],
+    }.get(done.target)
+    if columns is None:
+        return None
+    kind = "parquet" if target.suffix == ".parquet" else "json"
+    lines = ["datasets:", f"  - path: {kind}", f"    data_files: {json.dumps(str(target.absolute()))}"]
+    return "\n".join([*lines, f"    columns: [{', '.join(columns)}]"]) + "\n"
+
+
+def llama_factory_entry(target: Path, done: Conversion) -> dict[str, Any] | None:
+    """Return how LLaMA-Factory's `dataset_info.json` describes the file; None for a family that it does not read.
+
+    It names only fields that the rows have: LLaMA-Factory fails on a named field that is missing.
+
+    Args:
+        target: the file.
+        done: its conversion.
+    """
+    entry: dict[str, Any] = {"file_name": target.name}
+    ranking = {"ranking": True} if done.preferences else {}
+    if done.target == "alpaca":
+        names = {"prompt": "instruction", "query": "input", "response": "output"}
+        names |= {name: name for name in ("system", "history", "chosen", "rejected")}
+        return entry | ranking | {"columns": {k: v for k, v in names.items() if v in done.fields}}
+    if done.target == "sharegpt":
+        names = {"messages": "conversations"} | {name: name for name in ("system", "chosen", "rejected")}
+        columns = {k: v for k, v in names.items() if v in done.fields}
+        return entry | {"formatting": "sharegpt"} | ranking | {"columns": columns}
+    if done.target == "messages":
+        tags = {f"{role}_tag": role for role in ("user", "assistant", "system")}
+        tags = {"role_tag": "role", "content_tag": "content"} | tags
+        return entry | {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
+    return None
+
+
+def register_with_llama_factory(target: Path, entry: dict[str, Any]) -> Path:
+    """Add the entry of a file to the `dataset_info.json` beside it, and return that file's path. Other entries stay.
+
+    Args:
+        target: the data file; its name up to the first dot is the name of the entry.
+        entry: as `llama_factory_entry` returns it.
+
+    Raises:
+        InputError: there is a `dataset_info.json` that holds no JSON object.
+    """
+    path = target.parent / "dataset_info.json"
+    known = jsonl.read_json(path) if path.exists() else {}
+    jsonl.write_json(path, known | {entry_name(target): entry})
+    return path
+
+
+def entry_name(target: Path) -> str:
+    """Return the name by which LLaMA-Factory knows the file."""
+    return target.name.split(".")[0]
+
+
+def axolotl_stanza(target: Path, done: Conversion) -> str | None:
+    """Return the YAML that makes axolotl read the file; None for a family that it does not read, and for preferences.
+
+    Args:
+        target: the file.
+        done: its conversion.
+    """
+    if done.preferences or done.target not in ("alpaca", "messages", "sharegpt"):
+        return None
+    kind = "parquet" if target.suffix == ".parquet" else "json"
+    lines = ["datasets:", f"  - path: {json.dumps(str(target.absolute()))}", f"    ds_type: {kind}"]
+    if done.target == "alpaca":
+        return "\n".join([*lines, "    type: alpaca"]) + "\n"
+    lines += ["    type: chat_template"]
+    if done.target == "messages":
+        return "\n".join([*lines, "    field_messages: messages"]) + "\n"
+    mapping = ["    field_messages: conversations", "    message_property_mappings:", "      role: from"]
+    return "\n".join([*lines, *mapping, "      content: value"]) + "\n"

@@ -1,0 +1,165 @@
+"""The files of Self-Instruct (yizhongw/self-instruct).
+
+    seed_tasks                      {"id", "instruction", "instances": [{"input", "output"}], "is_classification", ...}
+    user_oriented_instructions      the same with "motivation_app"
+    predictions                     {"instruction", "input", "response", "target"}: a model's answers to those
+    machine_generated_instructions  {"instruction", "most_similar", ...}: no answers, so that all its rows are dropped
+    machine_generated_instances     {"instruction", "raw_instances", ...}: completions with the reference's markers
+
+`all_generated_instances` has the form of Alpaca; `gpt3_finetuning_data` that of prompts and completions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from msgspec import Struct
+
+from selfinstruct.formats.families.row import DatasetRow, Dropped, Read, convert, single_turn
+
+# The reference code's own patterns (prepare_for_finetuning.py), at line starts only.
+_EXAMPLE = re.compile(r"^Example ?\d*\.?[ \t]*", re.M)
+_OUTPUT = re.compile(r"^Output ?\d*:", re.M)
+_INPUT = re.compile(r"^Input ?\d*:", re.M)
+_LABEL = re.compile(r"^Class label:", re.M)
+
+
+class _Instance(Struct):
+    output: str
+    input: str | None = ""
+
+
+class _Task(Struct):
+    instruction: str
+    instances: list[_Instance]
+    id: str | int = ""
+    name: str = ""
+    category: str = ""
+    motivation_app: str = ""
+    is_classification: bool | None = None
+
+
+class _Prediction(Struct):
+    instruction: str
+    response: str
+    target: str
+    input: str | None = ""
+
+
+class _Raw(Struct):
+    instruction: str
+    raw_instances: str
+    is_classification: bool | None = None
+
+
+def recognises(record: dict[str, Any]) -> bool:
+    """Return whether a record is of one of these files."""
+    keys = record.keys()
+    return "instruction" in keys and (
+        "instances" in keys
+        or {"response", "target"} <= keys
+        or "raw_instances" in keys
+        or ("most_similar" in keys and "output" not in keys)
+    )
+
+
+def read(record: dict[str, Any]) -> Read:
+    """Yield a row for each instance of a record.
+
+    Raises:
+        ValueError: a field is missing or has another type.
+    """
+    if "instances" in record:
+        yield from _of_task(convert(record, _Task))
+    elif "target" in record:
+        answer = convert(record, _Prediction)
+        yield single_turn(
+            answer.instruction.strip(),
+            (answer.input or "").strip(),
+            answer.response.strip(),
+            references=(answer.target.strip(),) if answer.target.strip() else (),
+        )
+    elif "raw_instances" in record:
+        yield from _of_raw(convert(record, _Raw))
+    else:
+        yield Dropped("an instruction without instances")
+
+
+def _of_task(task: _Task) -> Read:
+    if not task.instances:
+        yield Dropped("an instruction without instances")
+    for number, instance in enumerate(task.instances):
+        yield single_turn(
+            task.instruction.strip(),
+            (instance.input or "").strip(),
+            instance.output.strip(),
+            id=f"{task.id}-{number}" if task.id != "" else "",
+            task=str(task.id) or task.name,
+            category=task.category or task.motivation_app,
+            is_classification=task.is_classification,
+        )
+
+
+def _of_raw(raw: _Raw) -> Read:
+    instruction = raw.instruction.strip()
+    pairs = list(_pairs(raw.raw_instances.strip()))
+    if not pairs:
+        yield Dropped("a completion without instances")
+    for task_input, output in pairs:
+        yield single_turn(instruction, task_input, output, is_classification=raw.is_classification)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the inputs and outputs of a raw completion."""
+    if _LABEL.search(text):
+        parts = [part.strip().partition("\n") for part in _LABEL.split(text)[1:]]
+        return [(_after(_INPUT, rest), label.strip()) for label, _, rest in parts]
+    blocks = [block.strip() for block in _EXAMPLE.split(text)] if _EXAMPLE.search(text) else [text]
+    pairs = []
+    for block in filter(None, blocks):
+        before, *outputs = _OUTPUT.split(block)
+        if outputs:
+            pairs.append((_after(_INPUT, before), _INPUT.split(outputs[0])[0].strip()))
+        elif block is not text:
+            pairs.append(("", block))
+    return pairs
+
+
+def _after(marker: re.Pattern[str], text: str) -> str:
+    return marker.sub("", text.strip(), count=1).strip()
+
+
+def write(row: DatasetRow) -> tuple[dict[str, Any], list[str]]:
+    """Return the record of a row as a seed task with one instance, and what of the row it cannot hold."""
+    instruction, task_input = row.parts
+    record = {
+        "id": row.id,
+        "name": row.task,
+        "category": row.category,
+        "instruction": instruction,
+        "instances": [{"input": task_input, "output": row.answer.content}],
+        "is_classification": bool(row.is_classification),
+    }
+    lost = {
+        "system message": bool(row.system),
+        "earlier turns": bool(row.earlier),
+        "thinking": any(turn.thinking for turn in row.turns),
+        "further references": bool(row.references),
+        "rejected answer": bool(row.rejected),
+    }
+    return record, [what for what, is_lost in lost.items() if is_lost]
+
+
+def as_tasks(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of a file: records in a row with the same instruction become the instances of one task.
+
+    Args:
+        records: as `write` returns them.
+    """
+    for number, (_, same) in enumerate(groupby(records, key=lambda record: record["instruction"]), 1):
+        first, *others = same
+        instances = first["instances"] + [instance for record in others for instance in record["instances"]]
+        yield first | {"id": f"task_{number:06d}", "instances": instances}

@@ -1,0 +1,263 @@
+"""What each family's records become, quirk by quirk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.errors import InputError
+from selfinstruct.formats import data_files, families
+from selfinstruct.formats.families import Broken, DatasetRow, Dropped, TreeOptions
+
+
+def read(tmp_path: Path, *records: Any, trees: TreeOptions | None = None) -> list[DatasetRow | Dropped | Broken]:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return list(families.rows(str(path), data_files.records(path), trees=trees))
+
+
+def texts(row: Any) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in row.turns]
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "turns"),
+    [
+        (
+            {"instruction": "Name it.", "input": "Kenya", "output": "Nairobi"},
+            "alpaca",
+            [("user", "Name it.\n\nKenya"), ("assistant", "Nairobi")],
+        ),
+        (
+            {"instruction": "Say hi.", "input": "No input", "output": "Hi"},
+            "alpaca",
+            [("user", "Say hi."), ("assistant", "Hi")],
+        ),
+        ({"prompt": "Say hi.", "response": "Hi"}, "alpaca", [("user", "Say hi."), ("assistant", "Hi")]),
+        (
+            {"instruction": "And?", "input": "", "output": "C", "system": "Be short.", "history": [["A", "B"]]},
+            "alpaca",
+            [("system", "Be short."), ("user", "A"), ("assistant", "B"), ("user", "And?"), ("assistant", "C")],
+        ),
+        (
+            {"prompt": "Say hi.\n\n", "completion": " Hi<|endoftext|>"},
+            "prompt-completion",
+            [("user", "Say hi."), ("assistant", "Hi")],
+        ),
+        (
+            {"prompt": [{"role": "user", "content": "Hi"}], "completion": [{"role": "assistant", "content": "Ho"}]},
+            "prompt-completion",
+            [("user", "Hi"), ("assistant", "Ho")],
+        ),
+        (
+            {
+                "id": "u1",
+                "motivation_app": "Mail",
+                "instruction": "Sort.",
+                "instances": [{"input": "b a", "output": "a b"}],
+            },
+            "self-instruct",
+            [("user", "Sort.\n\nb a"), ("assistant", "a b")],
+        ),
+        (
+            {"prompt": "Sort.\n\nb a", "instruction": "Sort.", "input": "b a", "response": " a b", "target": "a b"},
+            "self-instruct",
+            [("user", "Sort.\n\nb a"), ("assistant", "a b")],
+        ),
+        (
+            {"inputs": "Translate: Hund", "targets": "dog", "_task_name": "wmt", "_template_type": "zs_opt"},
+            "flan",
+            [("user", "Translate: Hund"), ("assistant", "dog")],
+        ),
+        (
+            {
+                "system": "Be kind.",
+                "conversations": [
+                    {"from": "human", "value": "Hi"},
+                    {"from": "gpt", "value": "Ho"},
+                    {"from": "human", "value": "bye"},
+                ],
+            },
+            "sharegpt",
+            [("system", "Be kind."), ("user", "Hi"), ("assistant", "Ho")],
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                    {"role": "assistant", "content": "Ho"},
+                ]
+            },
+            "messages",
+            [("user", "Hi"), ("assistant", "Ho")],
+        ),
+        (
+            {"chosen": "Good", "rejected": "Bad", "prompt": "How?"},
+            "preference",
+            [("user", "How?"), ("assistant", "Good")],
+        ),
+        (
+            {
+                "message_tree_id": "t",
+                "prompt": {
+                    "message_id": "t",
+                    "text": "Q",
+                    "role": "prompter",
+                    "replies": [
+                        {"message_id": "b", "text": "second", "role": "assistant", "rank": 1, "replies": []},
+                        {
+                            "message_id": "a",
+                            "text": "first ",
+                            "role": "assistant",
+                            "rank": 0,
+                            "replies": [{"message_id": "c", "text": "thanks", "role": "prompter", "replies": []}],
+                        },
+                    ],
+                },
+            },
+            "openassistant",
+            [("user", "Q"), ("assistant", "first")],
+        ),
+        (
+            {
+                "thread": [
+                    {"message_id": "t", "text": "Q", "role": "prompter"},
+                    {"message_id": "a", "text": "A", "role": "assistant"},
+                    {"message_id": "c", "text": "thanks", "role": "prompter"},
+                ]
+            },
+            "openassistant",
+            [("user", "Q"), ("assistant", "A")],
+        ),
+        (
+            {
+                "Definition": "Add them.",
+                "Instances": [{"input": "1 2", "output": ["3", "three"]}],
+                "Negative Examples": [{"input": "1 1", "output": "wrong"}],
+            },
+            "super-natural-instructions",
+            [("user", "Add them.\n\n1 2"), ("assistant", "3")],
+        ),
+    ],
+)
+def test_a_record_is_recognised_and_read(tmp_path: Path, record: Any, name: str, turns: list[tuple[str, str]]) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(record))
+    assert families.recognise("data", data_files.records(path)).name == name
+    rows = read(tmp_path, record)
+    assert [texts(row) for row in rows] == [turns]
+
+
+def test_what_belongs_to_the_task_is_kept(tmp_path: Path) -> None:
+    task = {"id": "s1", "name": "sort", "category": "words", "instruction": "Sort.", "is_classification": False}
+    (row,) = read(tmp_path, task | {"instances": [{"input": "b a", "output": "a b"}]})
+    assert isinstance(row, DatasetRow)
+    assert (row.task, row.category, row.is_classification, row.parts) == ("s1", "words", False, ("Sort.", "b a"))
+    superni = {
+        "Definition": ["Add."],
+        "Categories": ["Math"],
+        "Instances": [{"input": "1 2", "output": ["3", "three"]}],
+    }
+    (row,) = read(tmp_path, superni)
+    assert isinstance(row, DatasetRow)
+    assert (row.task, row.category, row.references) == ("data", "Math", ("three",))
+
+
+@pytest.mark.parametrize(
+    ("raw", "pairs"),
+    [
+        ("Example 1\nInput: b a\nOutput: a b\nExample 2\nOutput: c", [("b a", "a b"), ("", "c")]),
+        ("Output: c", [("", "c")]),
+        (
+            "Class label: good\nInput: I like it.\nClass label: bad\nI hate it.",
+            [("I like it.", "good"), ("I hate it.", "bad")],
+        ),
+    ],
+)
+def test_raw_completions_of_the_reference_code(tmp_path: Path, raw: str, pairs: list[tuple[str, str]]) -> None:
+    rows = read(tmp_path, {"instruction": "Do.", "raw_instances": raw, "most_similar": {}})
+    assert [(row.input, row.answer.content) for row in rows if isinstance(row, DatasetRow)] == pairs
+
+
+def test_instructions_without_answers_are_counted(tmp_path: Path) -> None:
+    rows = read(tmp_path, {"instruction": "Do.", "most_similar": {"Do it.": 0.5}, "request_idx": 1})
+    assert rows == [Dropped("an instruction without instances")]
+
+
+def test_empty_outputs_are_counted(tmp_path: Path) -> None:
+    rows = read(tmp_path, {"instruction": "Do.", "input": "", "output": " "})
+    assert rows == [Dropped("empty output")]
+
+
+def test_a_bad_field_is_named_with_its_place(tmp_path: Path) -> None:
+    good = {"instruction": "Do.", "input": "", "output": "x"}
+    rows = read(tmp_path, good, good | {"output": 3})
+    assert rows[1] == Broken(f"{tmp_path / 'data.jsonl'}, line 2: `output`: expected `str | null`, got `int`")
+
+
+def test_thinking_is_a_field_of_its_own(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
+    (row,) = read(tmp_path, {"messages": [{"role": "user", "content": "2 + 2?"}, answer]})
+    assert isinstance(row, DatasetRow)
+    assert (row.answer.content, row.answer.thinking) == ("4", "2 + 2")
+
+
+def test_flan_tsv_has_escaped_newlines(tmp_path: Path) -> None:
+    path = tmp_path / "qa.tsv"
+    path.write_text('What?\\nOptions:\\n- "A"\tA\tBecause.\n')
+    (row,) = families.rows(str(path), data_files.records(path))
+    assert isinstance(row, DatasetRow)
+    assert texts(row) == [("user", 'What?\nOptions:\n- "A"'), ("assistant", "Because. So the answer is A.")]
+
+
+def message(name: str, parent: str | None, role: str, **fields: Any) -> dict[str, Any]:
+    return {"message_id": name, "parent_id": parent, "message_tree_id": "r", "text": name, "role": role, **fields}
+
+
+TREE = [
+    message(
+        "a2", "r", "assistant", rank=1, labels={"name": ["quality", "toxicity"], "value": [0.2, 0.9], "count": [1, 1]}
+    ),
+    message("r", None, "prompter", lang="de"),
+    message("a1", "r", "assistant", rank=0, lang="de", labels={"quality": {"value": 0.8, "count": 3}}),
+    message("p1", "a1", "prompter", lang="de"),
+    message("p2", "a1", "prompter", lang="de"),
+    message("a3", "p2", "assistant", synthetic=True, lang="de"),
+    message("a4", "r", "assistant", deleted=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [
+        (TreeOptions(), ["r a1"]),
+        (TreeOptions(paths=0), ["r a1", "r a2"]),
+        (TreeOptions(paths=0, synthetic=True), ["r a1 p2 a3", "r a2"]),
+        (TreeOptions(paths=0, language="de"), ["r a1"]),
+        (TreeOptions(paths=0, worst=(("toxicity", 0.5),)), ["r a1"]),
+    ],
+)
+def test_flat_messages_become_trees_whatever_their_order(
+    tmp_path: Path, options: TreeOptions, paths: list[str]
+) -> None:
+    rows = read(tmp_path, *TREE, trees=options)
+    assert [" ".join(turn.content for turn in row.turns) for row in rows if isinstance(row, DatasetRow)] == paths
+    assert {row.group for row in rows if isinstance(row, DatasetRow)} == {"r"}
+
+
+def test_a_tree_that_filters_empty_is_counted(tmp_path: Path) -> None:
+    assert read(tmp_path, *TREE, trees=TreeOptions(language="fr")) == [Dropped("message in another language than fr")]
+
+
+def test_ambiguity_names_the_candidates(tmp_path: Path) -> None:
+    both = {"inputs": "a", "targets": "b", "conversations": [{"from": "human", "value": "a"}]}
+    with pytest.raises(InputError, match=r"fits several families: flan, sharegpt; say which with --from"):
+        read(tmp_path, both)
+
+
+def test_an_unknown_form_names_its_keys(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"of no known form \(keys of the first record: `question`"):
+        read(tmp_path, {"question": "a", "answer": "b"})
