@@ -14,8 +14,12 @@ Style = Literal["completion", "chat"]
 
 Message = dict[str, str]
 
-Prompt = str | list[Message]
 
+class OpenTurn(list[Message]):
+    """A conversation whose last message is only begun: the model writes on in it, be it the user's or its own."""
+
+
+Prompt = str | list[Message]
 
 Tokenizer = Literal["words", "characters", "rouge_score"]
 """How the novelty filter splits texts into words: `selfinstruct.novelty.tokenize` says what each does."""

@@ -25,7 +25,7 @@ from selfinstruct.engines.models import adapter_arguments, resolve_model, with_w
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
+from selfinstruct.generation.generate import borrowed_seeds, check_fit, check_proposers, style_of
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Hardware, existing_parent, free_disk
@@ -235,7 +235,9 @@ def check_generator(
         prompts = read_tokenizer(base, tokenizer, of_base, {**engine, "max_model_len": context})
         findings.engine = prompts
         if prompts is not None and tasks:
-            steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style_of(prompting, model, prompts))
+            style = style_of(prompting, model, prompts)
+            check_proposers(method.proposers, model, style, prompts)
+            steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style)
             check_fit(steps)
             findings.steps = steps
 

@@ -12,6 +12,7 @@ from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     CONFIG_FILE,
     DRY_RUN,
+    GENERATION_SECTIONS,
     OVERWRITE,
     PASSES_ON,
     extra_arguments,
@@ -90,9 +91,7 @@ def init(path: Path, model: str | None, every: bool) -> None:
 
 @cli.command(context_settings=PASSES_ON)
 @CONFIG_FILE
-@config_options(
-    "", "proposal", "classification", "instances", "filters", "saturation", "limits", "regenerate", "export", "evaluate"
-)
+@config_options("", *GENERATION_SECTIONS, "limits", "regenerate", "export", "evaluate")
 @OVERWRITE
 @DRY_RUN
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")

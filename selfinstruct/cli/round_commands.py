@@ -17,6 +17,7 @@ from selfinstruct.cli.shared import (
     CONFIG,
     CONFIG_FILE,
     DRY_RUN,
+    GENERATION_SECTIONS,
     OVERWRITE,
     PASSES_ON,
     RUN,
@@ -98,18 +99,7 @@ def regenerate(
 
 @cli.command(context_settings=PASSES_ON)
 @CONFIG_FILE
-@config_options(
-    "",
-    "rounds",
-    "regenerate",
-    "proposal",
-    "classification",
-    "instances",
-    "filters",
-    "saturation",
-    "export",
-    "evaluate",
-)
+@config_options("", "rounds", "regenerate", *GENERATION_SECTIONS, "export", "evaluate")
 @OVERWRITE
 @DRY_RUN
 @AS_JSON

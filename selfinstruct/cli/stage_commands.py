@@ -13,6 +13,7 @@ from selfinstruct.cli.shared import (
     AS_STAGE,
     CONFIG,
     DRY_RUN,
+    GENERATION_SECTIONS,
     OVERWRITE,
     PASSES_ON,
     RUN,
@@ -29,7 +30,7 @@ from selfinstruct.config.load import dump_yaml
 
 @cli.command(context_settings=PASSES_ON)
 @CONFIG
-@config_options("", "proposal", "classification", "instances", "filters", "saturation", "limits")
+@config_options("", *GENERATION_SECTIONS, "limits")
 @OVERWRITE
 @DRY_RUN
 @click.option("--verbose", is_flag=True, help="Show vLLM's log.")

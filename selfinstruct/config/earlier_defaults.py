@@ -21,6 +21,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.opening_punctuation": False,
     "filters.echo": "off",
     "proposers.list": 1.0,
+    "proposers.template": 0.0,
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 

@@ -61,6 +61,11 @@ class Proposers(Section):
     """Ways to ask for new instructions, each with its weight: its share of the proposals is weight / sum of weights."""
 
     list: float = Field(1.0, ge=0, description="Continue a list of instructions (paper, section 2.2).")
+    template: float = Field(
+        0.0,
+        ge=0,
+        description="Let a chat model write what a user would ask: its chat template up to the user's turn (Magpie).",
+    )
 
     @model_validator(mode="after")
     def _some_proposer(self) -> Proposers:
@@ -72,6 +77,16 @@ class Proposers(Section):
     def weights(self) -> dict[str, float]:
         """The weights by name."""
         return self.model_dump()
+
+
+class Template(Sampling):
+    """Letting the model write the user's turn (the proposer `template`; Magpie, arXiv 2406.08464)."""
+
+    temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    max_tokens: int = Field(256, ge=1, description="Longest user's turn, in tokens.")
+    system: str = Field(
+        "", description="System message before the user's turn; empty: the chat template's own, if any."
+    )
 
 
 class Classification(Sampling):
@@ -280,6 +295,7 @@ class Config(Section):
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     proposers: Proposers = Proposers()
+    template: Template = Template()
     classification: Classification = Classification()
     instances: Instances = Instances()
     filters: Filters = Filters()
@@ -328,13 +344,14 @@ class Config(Section):
         """Return what makes two runs the same run; a run directory never mixes two of these.
 
         It leaves out what only changes the pace of a run (parallelism, memory, target, saturation, limits), and what
-        happens after generation.
+        happens after generation. The options of proposers that a run does not use are no part of it either.
         """
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
             "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs engine".split()
         )
-        identity = self.model_dump(mode="json", exclude=set(others))
+        unused = {name for name, weight in self.proposers.weights.items() if not weight}
+        identity = self.model_dump(mode="json", exclude={*others, *unused})
         identity["engine"] = engine_arguments.of_identity(self.engine)
         return identity
 

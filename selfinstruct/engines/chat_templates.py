@@ -234,6 +234,28 @@ def render(
     return apply(tokenizer, messages, template, add_generation_prompt=add_generation_prompt, enable_thinking=False)
 
 
+def opened(tokenizer: Any, messages: list[Message], template: str | None = None) -> tuple[str, str]:
+    """Return a conversation as text up to where its last message ends, and what the template writes after that.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        messages: the conversation; the last message may be empty.
+        template: used instead of the tokenizer's own.
+
+    Raises:
+        ConfigError: the template refuses the conversation, or leaves out its last message.
+    """
+    *before, last = messages
+    ended = [*before, {**last, "content": last["content"] + _WORD}]
+    begun, word, after = render(tokenizer, ended, template, add_generation_prompt=last["role"] == "user").rpartition(
+        _WORD
+    )
+    if not word:
+        raise ConfigError(f"the chat template of {tokenizer.name_or_path!r} leaves out the {last['role']}'s message")
+    # A space before the text belongs to its first token, which the model is to write.
+    return (begun if last["content"] else begun.rstrip(" ")), after
+
+
 def apply(
     tokenizer: Any, messages: list[Message], template: str | None = None, *, add_generation_prompt: bool, **options: Any
 ) -> str:

@@ -46,6 +46,10 @@ class ControlTokens:
         """Return whether a text holds a control token."""
         return self._written.search(text) is not None
 
+    def before_first(self, text: str) -> str:
+        """Return the text before its first control token."""
+        return self._written.split(text, maxsplit=1)[0]
+
     def broken(self, messages: Iterable[Message]) -> list[Message]:
         """Return messages whose contents hold no control token for the template to mix with its own."""
         return [

@@ -18,7 +18,7 @@ import msgspec
 
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError
-from selfinstruct.records import Completion, FinishReason, Prompt
+from selfinstruct.records import Completion, FinishReason, OpenTurn, Prompt
 
 _AT_ONCE = 32
 _RETRIES = 6
@@ -133,6 +133,8 @@ class Endpoint:
             ConfigError: the server refuses the key, does not have the model, or is no OpenAI-compatible endpoint.
             EngineError: the server cannot be reached, or fails again and again.
         """
+        if isinstance(request.prompt, OpenTurn):
+            raise RequestFailed("refused", "an endpoint writes answers only; it continues no message")
         async with self._slots, self._errors():
             answer = await self._answer(request)
         self._has_answered, self._failures = True, 0

@@ -7,9 +7,9 @@ from typing import Any
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
-from selfinstruct.engines.control_tokens import ControlTokens
+from selfinstruct.engines.control_tokens import ControlTokens, special_ids
 from selfinstruct.errors import EngineError
-from selfinstruct.records import Completion, Message, Prompt
+from selfinstruct.records import Completion, Message, OpenTurn, Prompt
 
 
 class TokenizedPrompts:
@@ -46,22 +46,37 @@ class TokenizedPrompts:
         """Return the token ids of a prompt: text with the special tokens, or messages through the template."""
         if isinstance(prompt, str):
             return self.control_tokens.encode_text(prompt, add_special_tokens=True)
-        return self.control_tokens.encode(self._rendered(self.control_tokens.broken(prompt)))
+        broken = self.control_tokens.broken(prompt)
+        return self.control_tokens.encode(self._rendered(OpenTurn(broken) if isinstance(prompt, OpenTurn) else broken))
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text by itself, without any control token."""
         return self.control_tokens.encode_text(text)
 
     def render(self, prompt: Prompt) -> str:
-        """Return the prompt as text; messages are rendered by the chat template, up to where an answer begins."""
+        """Return the prompt as text; messages are rendered by the chat template, up to where the model writes."""
         return prompt if isinstance(prompt, str) else self._rendered(prompt)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included."""
         return len(self.encode(prompt))
 
+    def ends(self, prompt: Prompt) -> tuple[frozenset[int], tuple[str, ...]]:
+        """Return the tokens and the strings that end what the model writes after a prompt, by the chat template.
+
+        A model that writes the user's turn has no answer to end: every control token ends it, or where a template is
+        written in plain text, what stands after a user's message.
+        """
+        if not isinstance(prompt, OpenTurn) or prompt[-1]["role"] != "user":
+            return self.stop_token_ids, ()
+        after = self.control_tokens.before_first(chat_templates.opened(self.tokenizer, prompt, self.chat_template)[1])
+        strings = (after.strip(),) if after.strip() else ()
+        return self.stop_token_ids | special_ids(self.tokenizer), strings
+
     def _rendered(self, messages: list[Message]) -> str:
         template = self.chat_template
+        if isinstance(messages, OpenTurn):
+            return chat_templates.opened(self.tokenizer, messages, template)[0]
         if template not in self._openings:
             self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
         return chat_templates.render(self.tokenizer, messages, template) + self._openings[template]

@@ -374,13 +374,14 @@ class VLLMEngine(TokenizedPrompts):
             if self._predicts_ahead:
                 return common | {"allowed_token_ids": firsts}
             return common | {"logit_bias": dict.fromkeys(firsts, 100.0)}
+        end_tokens, end_strings = self.ends(request.prompt)
         return common | {
             "max_tokens": wanted.max_tokens,
             "presence_penalty": wanted.presence_penalty,
             "frequency_penalty": wanted.frequency_penalty,
             "repetition_penalty": wanted.repetition_penalty,
-            "stop": list(request.stop) or None,
-            "stop_token_ids": sorted(self.stop_token_ids),
+            "stop": [*request.stop, *end_strings] or None,
+            "stop_token_ids": sorted(end_tokens),
         }
 
     def _choices(self, choices: tuple[str, ...]) -> Choices | None:

@@ -11,7 +11,7 @@ from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Prompting
+from selfinstruct.config.schema import Config, Prompting, Proposers
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
@@ -160,6 +160,7 @@ async def _run(
         # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
         recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
         style = style_of(recorded, config.model, engine)
+        check_proposers(config.proposers, config.model, style, engine)
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
         check_fit(steps)
@@ -264,6 +265,22 @@ def style_of(prompting: Prompting, model: str, engine: Engine) -> Style:
     if prompting == "auto":
         return "chat" if engine.has_chat_template else "completion"
     return prompting
+
+
+def check_proposers(proposers: Proposers, model: str, style: Style, engine: Engine) -> None:
+    """Raise `ConfigError` when a proposer is used that this model cannot serve.
+
+    Args:
+        proposers: their weights.
+        model: its name, for the message.
+        style: how the model is prompted.
+        engine: has the model loaded.
+    """
+    if proposers.template and style != "chat" and not engine.has_chat_template:
+        raise ConfigError(
+            f"proposers.template {proposers.template:g} needs a model tuned on conversations, and {model!r} is "
+            "a base model: it has learnt no chat template; set --proposers.template 0"
+        )
 
 
 def borrowed_seeds(frame: Frame) -> list[SeedTask]:

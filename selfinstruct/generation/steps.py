@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal, Proposers
+from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal, Proposers, Template
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
@@ -63,6 +63,7 @@ class Method:
         window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
         proposal: examples and sampling of the step.
         proposers: their weights.
+        template: options of one of them.
         classification: likewise.
         instances: likewise.
         filters: of instructions and instances.
@@ -74,6 +75,7 @@ class Method:
     window_share: float
     proposal: Proposal
     proposers: Proposers
+    template: Template
     classification: Classification
     instances: Instances
     filters: Filters
@@ -88,6 +90,7 @@ class Method:
             config.window_share,
             config.proposal,
             config.proposers,
+            config.template,
             config.classification,
             config.instances,
             config.filters,
@@ -146,7 +149,7 @@ class Steps:
         self.parents = list(parents)
         self.style = style
         self._engine = engine
-        self._proposers = proposers(method.proposal, style, method.frame)
+        self._proposers = proposers(method.proposal, method.template, style=style, frame=method.frame)
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds])
         self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
@@ -194,13 +197,14 @@ class Steps:
     def _proposal_request(
         self, line: ProposalLine, pool: Sequence[Instruction], visible: int
     ) -> tuple[Request, ProposalLine]:
-        step, key = self.method.proposal, f"proposal/{line.n}"
+        proposer, key = self._proposers[line.proposer], f"proposal/{line.n}"
         # A run with parent runs draws other examples than they did; else it would ask nearly the same again.
         draw = self._draw(f"{key}/{len(self.parents)}" if self.parents else key)
-        asked = self._proposers[line.proposer].ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw))
-        prompt, shown = self._fit(asked.encode, asked.examples, step.max_tokens, key, least=1)
+        asked = proposer.ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw))
+        least = min(1, len(asked.examples))
+        prompt, shown = self._fit(asked.encode, asked.examples, proposer.options.max_tokens, key, least)
         line = msgspec.structs.replace(line, examples=tuple(example.id for example in shown))
-        return Request(key, prompt, step, asked.stop(len(shown)), stop_loops=True), line
+        return Request(key, prompt, proposer.options, asked.stop(len(shown)), stop_loops=True), line
 
     def decide_proposal(
         self,
@@ -219,7 +223,7 @@ class Steps:
             pool: what this run's earlier proposals accepted, in the index's order.
             room: instructions still wanted; candidates past it are recorded as `target_reached`.
         """
-        if (too_long := _too_long(completion, self.method.proposal.max_tokens)) is not None:
+        if (too_long := _too_long(completion, self._proposers[asked.proposer].options.max_tokens)) is not None:
             return msgspec.structs.replace(asked, completion=too_long.kept, failed=too_long.failure)
         line = msgspec.structs.replace(asked, completion=completion)
         if not (parsed := self.parse_proposal(line)):

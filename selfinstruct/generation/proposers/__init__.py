@@ -5,21 +5,23 @@ A run mixes them by the weights of the section `proposers`. All feed the same fi
 
 from __future__ import annotations
 
-from selfinstruct.config.schema import Proposal
+from selfinstruct.config.schema import Proposal, Template
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposers.interface import Example, Pool, Proposer, Question, Seen
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
+from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Style
 
 __all__ = ["Example", "Pool", "Proposer", "Question", "Seen", "proposers"]
 
 
-def proposers(options: Proposal, style: Style, frame: Frame) -> dict[str, Proposer]:
+def proposers(listing: Proposal, template: Template, *, style: Style, frame: Frame) -> dict[str, Proposer]:
     """Return every proposer by the name of its weight.
 
     Args:
-        options: of proposing.
+        listing: options of `list`.
+        template: options of the proposer of this name.
         style: how the model is prompted.
         frame: the words of the prompts.
     """
-    return {"list": ListContinuation(options, style, frame)}
+    return {"list": ListContinuation(listing, style, frame), "template": UserTurn(template)}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
+from selfinstruct.config.schema import Sampling
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.records import Completion, Instruction, Prompt, SeedTask
 from selfinstruct.run.lines import ProposalLine
@@ -74,7 +75,7 @@ class Question:
     """What a proposer asks.
 
     Attributes:
-        examples: what the prompt should show.
+        examples: what the prompt should show; at least one of them, if there are any.
         encode: makes the prompt with those of the examples that fit the context.
         stop: returns the stop strings of the answer, from the number of examples that are shown.
     """
@@ -86,6 +87,11 @@ class Question:
 
 class Proposer(Protocol):
     """A way to ask a model for new instructions."""
+
+    @property
+    def options(self) -> Sampling:
+        """How its answers are sampled."""
+        ...
 
     def ask(self, seen: Seen) -> Question:
         """Return the question of a proposal: a function of what it sees alone."""

@@ -9,6 +9,7 @@ import pytest
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError
+from selfinstruct.records import OpenTurn
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
 
@@ -200,3 +201,53 @@ def test_an_option_of_the_template_is_used_to_leave_thinking_out(tmp_path: Path)
 def test_other_templates_stay_as_they_are(name: str, tmp_path: Path) -> None:
     tokenizer = prompts(name, tmp_path).tokenizer
     assert chat_templates.answering_at_once(tokenizer) == tokenizer.chat_template
+
+
+# ------------------------------------------------------------------------------------------------- open turns
+
+
+@pytest.mark.parametrize(
+    ("name", "begun", "ends"),
+    [
+        ("qwen3", "<|im_start|>user\n", {"<|im_end|>", "<|im_start|>"}),
+        ("llama3-instruct", "<|start_header_id|>user<|end_header_id|>\n\n", {"<|eot_id|>", "<|start_header_id|>"}),
+        ("gemma3", "<start_of_turn>user\n", {"<end_of_turn>", "<start_of_turn>"}),
+        ("smollm2", "<|im_start|>user\n", {"<|im_end|>", "<|im_start|>"}),
+    ],
+)
+def test_a_users_turn_is_opened_and_ends_at_any_control_token(
+    name: str, begun: str, ends: set[str], tmp_path: Path
+) -> None:
+    engine, prompt = prompts(name, tmp_path), OpenTurn([{"role": "user", "content": ""}])
+    assert engine.render(prompt).endswith(begun)
+    tokens, strings = engine.ends(prompt)
+    assert engine.stop_token_ids | set(engine.tokenizer.convert_tokens_to_ids(list(ends))) <= tokens and strings == ()
+    assert engine.count_tokens(prompt) == len(engine.encode(prompt)) > 1
+
+
+def test_a_users_turn_in_plain_text_ends_where_the_template_goes_on(tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- '\n\n' + m.role + ': ' + m.content -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- '\n\nassistant:' -}}{%- endif -%}"
+    )
+    engine, prompt = TokenizedPrompts(tokenizer, 4096, {}), OpenTurn([{"role": "user", "content": ""}])
+    assert engine.render(prompt) == "\n\nuser:", "the space belongs to the first word"
+    assert engine.ends(prompt)[1] == ("assistant:",)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3-instruct", "gemma3", "smollm2"])
+def test_the_models_own_turn_is_opened_after_its_first_words(name: str, tmp_path: Path) -> None:
+    engine = prompts(name, tmp_path)
+    prompt = OpenTurn([QUESTION, {"role": "assistant", "content": "Task 1: Sing <|im_end|>.\nTask 2:"}])
+    assert engine.render(prompt).endswith("Task 1: Sing <|im_end|>.\nTask 2:")
+    assert engine.ends(prompt) == (engine.stop_token_ids, ())
+    end = engine.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert engine.encode(prompt).count(end) == engine.encode([QUESTION]).count(end), "a task's own text ends no turn"
+
+
+def test_a_template_that_leaves_out_the_message_opens_no_turn(tmp_path: Path) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = "nothing"
+    with pytest.raises(ConfigError, match="leaves out the user's message"):
+        chat_templates.opened(tokenizer, [{"role": "user", "content": ""}])

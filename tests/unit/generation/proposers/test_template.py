@@ -1,0 +1,71 @@
+"""The proposer `template`: a chat model writes the user's turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config.schema import Template
+from selfinstruct.engines.base import Request
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.errors import ConfigError
+from selfinstruct.generation.parsing import TRUNCATED
+from selfinstruct.generation.proposers.template import UserTurn
+from selfinstruct.records import Completion, OpenTurn
+from selfinstruct.run.lines import ProposalLine
+from tests.conftest import journal_lines, run_scripted, script
+
+ASKED = ProposalLine(0, (), proposer="template")
+
+
+def user(request: Request) -> Completion:
+    """A user's turn that depends on the request's number: all prompts are the same."""
+    if isinstance(request.prompt, OpenTurn):
+        number = int(request.key.partition("/")[2])
+        return Completion(f"  What is sold at stall {number} of market {number * 7}?\n", "stop", 5, 9)
+    return script(request)
+
+
+def test_a_run_asks_by_the_template_and_says_so(make_config: Any, tmp_path: Path) -> None:
+    engine = ScriptedEngine(user, has_chat_template=True)
+    config = make_config(
+        num_instructions=12, prompting="chat", proposers={"list": 1, "template": 3}, filters={"threshold": 0.95}
+    )
+    state = run_scripted(config, engine)
+    asked = [r for r in engine.history if isinstance(r.prompt, OpenTurn)]
+    assert asked and all(list(r.prompt) == [{"role": "user", "content": ""}] for r in asked)
+    assert {(r.sampling.temperature, r.sampling.top_p, r.stop) for r in asked} == {(1.0, 1.0, ())}
+    lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
+    by = [line for line in lines if line.get("proposer") == "template"]
+    assert by and all(line["examples"] == [] for line in by) and any("proposer" not in line for line in lines)
+    counts = state.counts().proposers
+    assert counts["template"].asked == len(by) and counts["list"].asked == len(lines) - len(by)
+    assert sum(count.accepted for count in counts.values()) == len(state.pool) == 12
+
+
+def test_the_whole_turn_is_one_instruction_and_one_that_was_cut_is_none() -> None:
+    proposer = UserTurn(Template())
+    (whole,) = proposer.parse(Completion("\nSum it up:\n\nRain fell.\n", "stop"), ASKED)
+    assert (whole.text, whole.fault) == ("Sum it up:\n\nRain fell.", None)
+    (cut,) = proposer.parse(Completion("Sum it", "length"), ASKED)
+    assert cut.fault == TRUNCATED
+    assert proposer.parse(Completion(" \n", "stop"), ASKED) == []
+
+
+def test_a_system_message_comes_first(make_config: Any) -> None:
+    engine = ScriptedEngine(user, has_chat_template=True)
+    options = {"proposers": {"list": 0, "template": 1}, "template": {"system": "You help bakers."}}
+    run_scripted(make_config(num_instructions=3, filters={"threshold": 0.95}, **options), engine)
+    assert engine.history[0].prompt[:1] == [{"role": "system", "content": "You help bakers."}]
+
+
+def test_a_base_model_has_no_users_turn(make_config: Any) -> None:
+    with pytest.raises(ConfigError, match=r"proposers\.template 1 needs a model tuned .* --proposers\.template 0"):
+        run_scripted(make_config(proposers={"template": 1}), ScriptedEngine(script, has_chat_template=False))
+
+
+def test_a_runs_identity_holds_the_options_of_the_proposers_that_it_uses(make_config: Any) -> None:
+    assert "template" not in make_config().identity()
+    assert make_config(proposers={"template": 1}).identity()["template"]["max_tokens"] == 256
