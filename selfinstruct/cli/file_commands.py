@@ -42,11 +42,12 @@ def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
     """
     from selfinstruct.checks import seed_lint
     from selfinstruct.formats import seed_tasks
+    from selfinstruct.formats.problems import MOST_PROBLEMS
     from selfinstruct.generation.frame import load_frame
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language)), seed_tasks.MOST_PROBLEMS):
+    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language)), MOST_PROBLEMS):
         click.echo(printable(f"note: {remark}"))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)

@@ -12,7 +12,7 @@ from typing import Any
 from selfinstruct import packaged
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks, self_instruct, super_natural_instructions
-from selfinstruct.formats.seed_tasks import MOST_PROBLEMS
+from selfinstruct.formats.problems import MOST_PROBLEMS
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask
 from selfinstruct.records import SeedTask
 from selfinstruct.text import capped

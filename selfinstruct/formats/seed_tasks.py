@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl
+from selfinstruct.formats import data_files, jsonl
+from selfinstruct.formats.data_files import Record
+from selfinstruct.formats.families import FAMILIES, PROBED, Broken, DatasetRow
+from selfinstruct.formats.families import rows as family_rows
+from selfinstruct.formats.families.row import as_seed_tasks
+from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.packaged import PACKAGED, resolve
 from selfinstruct.records import Instance, SeedTask, WrittenBy
 from selfinstruct.text import capped
-
-MOST_PROBLEMS = 20
-"""Problems that one error lists."""
 
 
 class _InstanceRow(BaseModel):
@@ -43,7 +44,9 @@ class _TaskRow(BaseModel):
 def load_seed_tasks(
     names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
 ) -> list[SeedTask]:
-    """Read the tasks of one or more files, in order.
+    """Read the tasks of one or more files, in order: seed tasks, or a dataset of any family, also compressed.
+
+    The rows of a dataset that have the same instruction are the instances of one task.
 
     Args:
         names: the files, or names of packaged ones.
@@ -57,17 +60,24 @@ def load_seed_tasks(
     problems: list[str] = []
     seen: dict[str, str] = {}
     for path in map(resolve, names):
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}"
+            )
         before = len(tasks) + len(problems)
-        for number, row, problem in _rows(path):
-            where = f"{path}, line {number}"
-            row = as_seed(row)
-            row_problems = [problem] if problem else _problems(row)
+        records = list(data_files.records(path))
+        if (of_dataset := _of_dataset(path, records)) is not None:
+            tasks += of_dataset
+            continue
+        for record in records:
+            row = as_seed(record.value or {})
+            row_problems = [record.problem] if record.problem else _problems(row)
             task_id = str(row.get("id"))
             if not row_problems and task_id in seen:
                 row_problems = [f"`id`: {task_id!r} is already the id of {seen[task_id]}"]
-            problems += [f"{where}: {text}" for text in row_problems]
+            problems += [f"{record}: {text}" for text in row_problems]
             if not row_problems:
-                seen[task_id] = where
+                seen[task_id] = str(record)
                 tasks.append(_task(row))
         if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
@@ -77,53 +87,37 @@ def load_seed_tasks(
     return tasks
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, Any], str]]:
-    """Return (line number, row, problem) of each line. Go on after a broken line, to report all problems at once."""
-    if not path.exists():
-        raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}")
-    rows: list[tuple[int, dict[str, Any], str]] = []
-    try:
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if other := _other_format(data):
-        raise InputError(
-            f"{path}: this is {other}, no file of seed tasks; write each task as one line "
-            '{"id", "instruction", "instances": [{"input", "output"}], "is_classification"}'
-        )
-    for number, raw in enumerate(data.split(b"\n"), 1):
-        if raw.strip():
-            try:
-                rows.append((number, jsonl.parse(raw), ""))
-            except ValueError as error:
-                rows.append((number, {}, str(error)))
-    return rows
+def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
+    """Return the tasks of a file of another dataset family; None for a file in this schema.
+
+    Raises:
+        InputError: its form is that of no family, or a record is broken.
+    """
+    first = [record.value for record in records if record.value is not None][:PROBED]
+    if not first or any("instances" in value and "instruction" in value for value in first):
+        return None
+    if (other := _other_format(first[0])) is not None:
+        raise InputError(f"{path}: this is {other}, no file of tasks")
+    if not any(family.recognises(value) for value in first for family in FAMILIES):
+        return None
+    rows = []
+    for row in family_rows(str(path), iter(records)):
+        if isinstance(row, Broken):
+            raise InputError(row.problem)
+        if isinstance(row, DatasetRow):
+            rows.append(row)
+    if not (tasks := as_seed_tasks(rows, path.name.split(".")[0])):
+        raise InputError(f"{path}: holds no task with an answer")
+    return tasks
 
 
-_OTHER_FORMATS = (
-    ({"Definition", "Instances"}, "a task of Super-NaturalInstructions"),
-    ({"instruction_id_list"}, "a file of IFEval"),
-    ({"conversations"}, "a ShareGPT file"),
-    ({"prompt", "completion"}, "a dataset of prompts and completions"),
-    ({"instruction", "output"}, "an Alpaca file"),
-)
+_OTHER_FORMATS = (({"instruction_id_list"}, "a file of IFEval"),)
 """Keys of a file's first object, and what it is."""
 
 
-def _other_format(data: bytes) -> str:
-    """Return what a file is that is read by mistake; empty for one that can be seed tasks."""
-    if data.startswith(b"\x1f\x8b"):
-        return "a gzip file"
-    text = data.lstrip()
-    first_line = text.partition(b"\n")[0]
-    try:
-        value = json.loads(first_line if first_line.rstrip().endswith(b"}") else text)
-    except (ValueError, RecursionError):
-        return ""
-    first = value[0] if isinstance(value, list) and value else value
-    keys = first.keys() if isinstance(first, dict) and "instances" not in first else set()
-    known = next((form for of_form, form in _OTHER_FORMATS if of_form <= keys), "")
-    return known or ("a JSON array" if isinstance(value, list) else "")
+def _other_format(value: dict[str, Any]) -> str | None:
+    """Return what a file is that is read by mistake; None for one that may hold tasks."""
+    return next((form for keys, form in _OTHER_FORMATS if keys <= value.keys()), None)
 
 
 def _task(row: dict[str, Any]) -> SeedTask:
@@ -160,25 +154,6 @@ def _problems(row: dict[str, Any]) -> list[str]:
     texts |= {f"paraphrases.{k}": text for k, text in enumerate(read.paraphrases)}
     problems += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
     return problems + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
-
-
-def unfit(text: str) -> list[str]:
-    """Return the problems of a text: characters that neither a file nor a prompt should hold."""
-    problems = []
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        problems.append("holds a lone surrogate, which no text file can hold; remove it")
-    if "\0" in text:
-        problems.append("holds a NUL character; remove it")
-    return problems
-
-
-def readable(error: Any) -> str:
-    """Return the message of one error of pydantic, with the wrong value."""
-    if error["type"] == "missing":
-        return "is missing"
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {repr(error['input'])[:80]}"
 
 
 def fingerprint(tasks: Sequence[SeedTask]) -> str:

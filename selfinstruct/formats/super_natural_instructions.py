@@ -23,7 +23,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats.seed_tasks import readable, unfit
+from selfinstruct.formats.problems import readable, unfit
 
 MOST_INSTANCES = 100
 """Largest number of instances used of each task, as in the benchmark."""

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationErro
 
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import jsonl
-from selfinstruct.formats.seed_tasks import MOST_PROBLEMS, readable, unfit
+from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.run.scores import ConstraintScores, InstructionScore, Interval
 from selfinstruct.text import capped
 from tuning.evaluation.answer_cache import AnswerCache, RowFile

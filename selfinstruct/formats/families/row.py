@@ -6,7 +6,7 @@ Families differ in what a row can hold. A reader fills what its family has; a wr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -152,13 +152,14 @@ def convert(value: Any, shape: type[T]) -> T:
         raise ValueError(f"`{place[1]}`: {told}" if place and place[1] else told) from error
 
 
-def as_seed_tasks(rows: list[DatasetRow]) -> list[SeedTask]:
+def as_seed_tasks(rows: Iterable[DatasetRow], name: str) -> list[SeedTask]:
     """Return rows as seed tasks: those with the same instruction become the instances of one task.
 
     Earlier turns and system messages are not kept; a row with earlier turns is not a task and is left out.
 
     Args:
         rows: in order.
+        name: begins the ids of the tasks.
     """
     instances: dict[str, list[Instance]] = {}
     first: dict[str, DatasetRow] = {}
@@ -172,7 +173,7 @@ def as_seed_tasks(rows: list[DatasetRow]) -> list[SeedTask]:
             instances[instruction].append(instance)
     return [
         SeedTask(
-            id=f"task_{number:06d}",
+            id=f"{name}_{number:06d}",
             instruction=instruction.strip(),
             instances=tuple(instances[instruction]),
             is_classification=bool(row.is_classification),

@@ -163,8 +163,12 @@ def test_rows_become_seed_tasks() -> None:
     turns = (Turn("user", "Sort.\n\nb a"), Turn("assistant", "a b"))
     one = DatasetRow(turns, instruction="Sort.", input="b a")
     talk = DatasetRow((Turn("user", "x"), Turn("assistant", "y"), *turns))
-    (task,) = as_seed_tasks([one, one, talk])
-    assert (task.instruction, [(i.input, i.output) for i in task.instances]) == ("Sort.", [("b a", "a b")])
+    (task,) = as_seed_tasks([one, one, talk], "words")
+    assert (task.id, task.instruction, [(i.input, i.output) for i in task.instances]) == (
+        "words_000001",
+        "Sort.",
+        [("b a", "a b")],
+    )
 
 
 def test_llama_factory_gets_only_fields_that_the_rows_have(tmp_path: Path) -> None:

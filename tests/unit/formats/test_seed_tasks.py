@@ -131,7 +131,7 @@ def test_duplicate_ids_name_both_places(tmp_path: Path) -> None:
 
 def test_a_missing_file_says_what_can_be_given(tmp_path: Path) -> None:
     assert "no such seed file; give a path, or one of the packaged names: seed_tasks" in problems(tmp_path / "no.jsonl")
-    assert "directory" in problems(tmp_path)
+    assert "holds no data file" in problems(tmp_path)
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
@@ -341,25 +341,50 @@ def test_paraphrases_and_who_wrote_a_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "form"),
+    ("name", "text", "task"),
     [
-        ('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]', "an Alpaca file"),
-        ('[\n  {\n    "instruction": "Say hi.",\n    "output": "Hi."\n  }\n]', "an Alpaca file"),
-        ('{"instruction": "Say hi.", "input": "", "output": "Hi."}\n{"instruction"', "an Alpaca file"),
-        ('[{"conversations": [{"from": "human", "value": "hi"}]}]', "a ShareGPT file"),
-        ('{"key": 1, "prompt": "p", "instruction_id_list": [], "kwargs": []}', "a file of IFEval"),
-        ('{\n"Definition": ["d"],\n"Instances": []\n}', "a task of Super-NaturalInstructions"),
-        ('{"prompt": [], "completion": []}', "a dataset of prompts and completions"),
-        ("[1, 2]", "a JSON array"),
+        ("a.json", '[{"instruction": "Say hi.", "input": "", "output": "Hi."}]', ("a_000001", "Say hi.", "", "Hi.")),
+        ("a.jsonl", '{"instruction": "Sort.", "input": "b a", "output": "a b"}', ("a_000001", "Sort.", "b a", "a b")),
+        (
+            "c.json",
+            '[{"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]}]',
+            ("c_000001", "hi", "", "ho"),
+        ),
+        (
+            "t.json",
+            '{\n"Definition": ["Add."],\n"Instances": [{"input": "1 2", "output": ["3"]}]\n}',
+            ("t_000001", "Add.", "1 2", "3"),
+        ),
+        (
+            "s.json",
+            '[\n{"id": "x", "instruction": "Do.", "instances": [{"output": "y"}], "is_classification": false}\n]',
+            ("x", "Do.", "", "y"),
+        ),
     ],
 )
-def test_a_file_of_another_format_is_named_as_what_it_is(tmp_path: Path, text: str, form: str) -> None:
+def test_other_datasets_are_seed_tasks_too(tmp_path: Path, name: str, text: str, task: tuple[str, ...]) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (read,) = seed_tasks.load_seed_tasks([path])
+    assert (read.id, read.instruction, read.instances[0].input, read.instances[0].output) == task
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"key": 1, "prompt": "p", "instruction_id_list": [], "kwargs": []}', "this is a file of IFEval, no file of"),
+        ('{"instruction": "Say hi.", "output": 3}', "record 1: `output`: expected"),
+        ('{"instruction": "Say hi.", "output": ""}', "holds no task with an answer"),
+        ("[1, 2]", "record 1: expected an object, got int"),
+    ],
+)
+def test_what_is_no_task_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "file.json"
     path.write_text(text)
     with pytest.raises(InputError) as error:
         seed_tasks.load_seed_tasks([path])
-    assert f"{path}: this is {form}, no file of seed tasks" in str(error.value)
-    assert len(str(error.value).splitlines()) == 1
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
