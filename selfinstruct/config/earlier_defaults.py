@@ -20,6 +20,12 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
     "filters.echo": "off",
+    "filters.loop": "off",
+    "filters.leak": "off",
+    "filters.unfinished": "off",
+    "filters.no_material": "off",
+    "filters.refusal": "off",
+    "filters.url": "off",
     "proposers.list": 1.0,
     "proposers.template": 0.0,
 }

@@ -153,6 +153,20 @@ class Filters(Section):
     )
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
     echo: OnObjection = Field("reject", description="Outputs that only say the instruction or the input again.")
+    loop: OnObjection = Field("reject", description="Inputs and outputs that repeat the same words again and again.")
+    leak: OnObjection = Field(
+        "reject",
+        description="Chat tokens, marks and sentences of the prompts, in instructions (which are never kept with a "
+        "warning: warn looks at their rows only) and in rows.",
+    )
+    unfinished: OnObjection = Field(
+        "reject", description="Outputs that only promise an answer, or end inside a sentence or a block of code."
+    )
+    no_material: OnObjection = Field(
+        "reject", description="Instructions about a text that is given in neither the instruction nor the input."
+    )
+    refusal: OnObjection = Field("warn", description="Outputs that decline. For some tasks that is right.")
+    url: OnObjection = Field("warn", description="Outputs with a web address that the task neither holds nor asks for.")
 
     @model_validator(mode="after")
     def _some_length(self) -> Filters:

@@ -150,7 +150,7 @@ class Steps:
         self.style = style
         self._engine = engine
         self._proposers = proposers(method.proposal, method.template, style=style, frame=method.frame)
-        self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds])
+        self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds], method.frame)
         self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
         no = ExampleChoice.of(seeds, borrowed, False, method.frame, method.instances.num_examples)

@@ -328,7 +328,7 @@ def _example_texts(journal: Path, matches: Sequence[_Match], earlier: EarlierIns
 def _decide_now(text: str, earlier: EarlierInstructions, top: int) -> PresentDecision:
     """Decide about a text after everything that the run has accepted."""
     similar = earlier.similar(text, top, len(earlier.pool))
-    rejection = heuristics(earlier.filters, [seed.instruction for seed in earlier.seeds])(text)
+    rejection = heuristics(earlier.filters, [seed.instruction for seed in earlier.seeds], earlier.frame)(text)
     if rejection is not None:
         return PresentDecision(False, rejection.reason, rejection.evidence, similar)
     verdict = earlier.index.accept(text)

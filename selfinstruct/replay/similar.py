@@ -17,6 +17,7 @@ from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.schema import Filters
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.generation.frame import Frame, load_frame
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run import parents
@@ -54,6 +55,7 @@ class EarlierInstructions:
 
     Attributes:
         filters: the run's filters.
+        frame: the words of its prompts.
         index: the novelty index over all of them.
     """
 
@@ -63,9 +65,10 @@ class EarlierInstructions:
         of_parents: Sequence[Instruction],
         pool: Sequence[Instruction],
         filters: Filters,
+        frame: Frame,
     ) -> None:
         self.seeds, self.of_parents, self.pool = seeds, of_parents, pool
-        self.filters = filters
+        self.filters, self.frame = filters, frame
         self.index = NoveltyIndex((seed.instruction for seed in seeds), filters.threshold, tokenizer=filters.tokenizer)
         self.index.add_many(instruction.text for instruction in (*of_parents, *pool))
 
@@ -94,7 +97,7 @@ class EarlierInstructions:
                 f"{run.journal}, line 1 (byte 0): filters.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}; restore "
                 "the journal from a copy"
             ) from error
-        return cls(seeds, of_parents, state.pool, filters)
+        return cls(seeds, of_parents, state.pool, filters, load_frame(config.prompt_language))
 
     def texts(self) -> dict[str, str]:
         """Return all texts by their ids."""

@@ -8,18 +8,55 @@ A row that a small model wrote:
 
 from __future__ import annotations
 
+import re
+
+from rapidfuzz.distance import LCSseq
+
 from selfinstruct.generation.filters.row import Row
-from selfinstruct.novelty import tokenize
+from selfinstruct.novelty import rouge_l, tokenize
 from selfinstruct.records import Rejection
 
 _LEAST_WORDS = 4
+_FROM_INSTRUCTION = 0.95
+"""Least share of the output's words that stand in the same order in the instruction; an answer brings new ones."""
+_OF_INSTRUCTION = 0.4
+"""Least share of the instruction's words that the output says again."""
+_OF_INPUT = 0.9
+"""Least ROUGE-L F with the input."""
+# What leaves most of a text as it is: correct, translate, sort, punctuate ... By the beginnings of words.
+_KEEPS_THE_TEXT = re.compile(
+    r"\b(?:add|adjust|alphabet|arrange|break|capital|chang|check|choose|clean|combin|complet|connect|conver|copy|copie|"
+    r"correct|cut|decid|delet|divid|edit|enhanc|error|expand|extract|fill|find|fix|format|formal|grammar|identif|improv|"
+    r"insert|join|link|lower|mask|merg|mistake|modif|order|organi[sz]|paraphras|pars|pick|polish|print|pronoun|proofread|"
+    r"punctuat|put|quot|rank|re-?arrang|redact|remov|reorder|repeat|rephras|replac|reproduc|return|revers|revis|rewrit|"
+    r"rewrote|re-?word|say|select|separat|shorten|simplif|sort|spell|split|substitut|suggest|swap|tense|transcrib|transform|"
+    r"translat|turn|unscrambl|upper|verbatim|voice|which|write out)",
+    re.I,
+)
 
 
 def echo(row: Row) -> Rejection | None:
-    """Reject an output whose words stand in this order, and next to each other, in the instruction."""
-    if row.is_classification:
-        return None
+    """Reject an output that is the instruction or the input again.
+
+    An answer may restate the question if it says something new. Part of the instruction, or the input, may come back
+    where it is asked to correct, to choose or to copy. Labels are not looked at. The evidence is what comes back, and
+    the ROUGE-L F with it.
+    """
     output = tokenize(row.output)
-    if len(output) >= _LEAST_WORDS and f" {' '.join(output)} " in f" {' '.join(tokenize(row.instruction))} ":
-        return Rejection("echo", {"of": "instruction"})
+    if row.is_classification or len(output) < _LEAST_WORDS:
+        return None
+    instruction = tokenize(row.instruction)
+    works_on_text = _KEEPS_THE_TEXT.search(row.instruction) is not None
+    common = LCSseq.similarity(instruction, output)
+    again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)
+    if again and (output[:2] == instruction[:2] or not works_on_text):
+        return _rejection("instruction", common, instruction, output)
+    given = tokenize(row.input)
+    common = 0 if works_on_text else LCSseq.similarity(given, output)
+    if common and rouge_l(common, len(given), len(output)) >= _OF_INPUT:
+        return _rejection("input", common, given, output)
     return None
+
+
+def _rejection(of: str, common: int, earlier: list[str], output: list[str]) -> Rejection:
+    return Rejection("echo", {"of": of, "score": round(rouge_l(common, len(earlier), len(output)), 4)})

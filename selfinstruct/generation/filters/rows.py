@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.leak import leak
+from selfinstruct.generation.filters.loop import loop
+from selfinstruct.generation.filters.no_material import no_material
+from selfinstruct.generation.filters.refusal import refusal
 from selfinstruct.generation.filters.row import Row, RowFilter
+from selfinstruct.generation.filters.unfinished import unfinished
+from selfinstruct.generation.filters.url import url
 from selfinstruct.generation.frame import Frame
 from selfinstruct.records import Rejection
 
@@ -40,7 +47,15 @@ def row_filters(frame: Frame) -> dict[str, RowFilter]:
     Args:
         frame: the words of the run's prompts.
     """
-    return {"echo": echo}
+    return {
+        "echo": echo,
+        "loop": loop,
+        "leak": partial(leak, frame=frame),
+        "unfinished": unfinished,
+        "no_material": no_material,
+        "refusal": refusal,
+        "url": url,
+    }
 
 
 def row_check(filters: Filters, frame: Frame) -> RowCheck:

@@ -20,7 +20,7 @@ from selfinstruct.replay.status import status
 from tests.conftest import journal_lines, run_scripted, script
 
 ECHO = Row("I am not going to do that. I will not do that.", "", "I am not going to do that.")
-EVIDENCE = {"of": "instruction"}
+EVIDENCE = {"of": "instruction", "score": 0.7368}
 
 
 def test_the_option_says_what_becomes_of_a_row() -> None:

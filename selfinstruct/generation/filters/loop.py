@@ -1,0 +1,80 @@
+"""Texts in which a model repeats itself to the end, also after a good beginning.
+
+An output that a small model wrote:
+
+    The user can choose a colour. The user can choose a size. The user can choose a size. The user can choose a ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.novelty import tokenize
+from selfinstruct.records import Rejection
+
+_LONGEST_UNIT = 60
+_LEAST_COPIES = 3
+_LEAST_NUMBERED = 5
+"""Of copies that differ in their numbers."""
+_LEAST_WORDS = 24
+"""Of all copies together: a shorter repetition is a figure of speech or a chorus."""
+_LEAST_LINES = 4
+_WORDS_OF_A_LINE = 4
+_SHARE_OF_LINES = 0.5
+_NUMBER = re.compile(r"\d+")
+
+
+def loop(row: Row) -> Rejection | None:
+    """Reject a row whose output or input repeats one group of words again and again, or one line among others.
+
+    Numbers count as equal, so that a numbered list of one item is a loop. A group without letters is none: rows of a
+    table, lists of numbers. The evidence is the group, the number of its copies, and the part of the row.
+    """
+    for part, text in (("output", row.output), ("input", row.input)):
+        found = repeated_words(tokenize(text)) or repeated_lines(text)
+        if found is not None:
+            unit, copies = found
+            return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
+    return None
+
+
+def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
+    """Return the shortest group of words that follows itself again and again, and the number of its copies.
+
+    >>> repeated_words("say it again and".split() + "and again it is the same to me".split() * 3)
+    ('and again it is the same to me', 3)
+    """
+    shapes = ["" if word.isdigit() else word for word in words]
+    return _repeated(words, words, _LEAST_COPIES) or _repeated(words, shapes, _LEAST_NUMBERED)
+
+
+def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[str, int] | None:
+    """Look for the group in the words' shapes, and return its words."""
+    for period in range(1, min(_LONGEST_UNIT, len(words) // least) + 1):
+        equal = 0
+        for k in range(period, len(shapes) + 1):
+            if k < len(shapes) and shapes[k] == shapes[k - period]:
+                equal += 1
+                continue
+            covered = equal + period
+            if covered >= max(least * period, _LEAST_WORDS) and _speaks(shapes[k - period : k]):
+                return " ".join(words[k - covered : k - covered + period]), covered // period
+            equal = 0
+    return None
+
+
+def repeated_lines(text: str) -> tuple[str, int] | None:
+    """Return the most frequent line of several words, and its copies, if it makes up half of such lines or more."""
+    shapes = [_NUMBER.sub("0", line.strip()) for line in text.splitlines()]
+    lines = [shape for shape in shapes if len(tokenize(shape)) >= _WORDS_OF_A_LINE]
+    line, copies = Counter(lines).most_common(1)[0] if lines else ("", 0)
+    often = copies >= max(_LEAST_LINES, _SHARE_OF_LINES * len(lines))
+    return (line, copies) if often and _speaks(tokenize(line)) else None
+
+
+def _speaks(unit: Sequence[str]) -> bool:
+    """Return whether most of the words are more than a number or a single letter."""
+    return 2 * sum(len(word) > 1 and not word.isdigit() for word in unit) > len(unit)

@@ -1,0 +1,297 @@
+"""Each filter of rows, by rows that it must object to and rows that it must leave alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.config.schema import Filters
+from selfinstruct.formats.seed_tasks import load_seed_tasks
+from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.leak import leak, leak_in
+from selfinstruct.generation.filters.loop import loop
+from selfinstruct.generation.filters.no_material import no_material
+from selfinstruct.generation.filters.refusal import refusal
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.filters.rows import row_check, row_filters
+from selfinstruct.generation.filters.unfinished import unfinished
+from selfinstruct.generation.filters.url import url
+from selfinstruct.generation.frame import LANGUAGES, load_frame
+from selfinstruct.records import Rejection
+
+ENGLISH = load_frame()
+PROMISE = "I am not going to do that. I will not do that."
+
+
+def reason(found: Rejection | None) -> str | None:
+    return found.reason if found else None
+
+
+# ---------------------------------------------------------------------------------------------------- echo
+
+
+@pytest.mark.parametrize(
+    ("instruction", "given_input", "output"),
+    [
+        (PROMISE, "", "I am not going to do that."),
+        ("Describe a day at the harbour.", "", "Describe a day at the harbour"),
+        ("Rewrite the sentence politely.", "Move your car.", "Rewrite the sentence politely."),
+        ("What is the mood of the scene?", "Rain fell on the empty square.", "Rain fell on the empty square"),
+        ("写一首关于大海的短诗", "", "写一首关于大海的短诗"),
+    ],
+)
+def test_an_echo(instruction: str, given_input: str, output: str) -> None:
+    assert reason(echo(Row(instruction, given_input, output))) == "echo"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "given_input", "output"),
+    [
+        ("What is the product of 6 and 2?", "", "The product of 6 and 2 is 12."),
+        ("Correct the spelling.", "She liked the blue cup.", "She liked the blue cup."),
+        ("Which is right: she go home every day, or she goes home every day?", "", "She goes home every day"),
+        (
+            "If it gives no answer, reply with exactly this: The notice does not say. Else quote it.",
+            "x",
+            "The notice does not say.",
+        ),
+        ("Who wrote the letter?", "The letter was written by Ada in the spring of that year.", "Ada"),
+    ],
+)
+def test_no_echo(instruction: str, given_input: str, output: str) -> None:
+    assert echo(Row(instruction, given_input, output)) is None
+
+
+def test_a_label_is_no_echo() -> None:
+    row = Row("Must it be done today or can it wait?", "", "today or can it wait")
+    assert reason(echo(row)) == "echo"
+    assert echo(Row(row.instruction, "", row.output, is_classification=True)) is None
+
+
+# ---------------------------------------------------------------------------------------------------- loop
+
+BEGINNING = "The tide comes in twice a day. Boats wait for it, and so do the birds on the flats. "
+REFRAIN = "Row the boat, row the boat,\nrow it to the shore.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The user can choose a size. " * 5,
+        BEGINNING + "The harbour is small and it has one pier. " * 4,
+        "\n".join(f"{k}. The book is on the old table." for k in range(1, 9)),
+        "\n".join(f"A line of its own, number {word}.\nI do not know what to say." for word in "abcd"),
+        "very " * 30,
+        "我不知道该说什么。" * 6,
+    ],
+)
+def test_a_loop(text: str) -> None:
+    assert reason(loop(Row("Tell me about it.", "", text))) == "loop"
+    assert reason(loop(Row("Tell me about it.", text, "Fine."))) == "loop"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| a | b |\n| --- | --- |\n" + "| 1 | 0 |\n" * 12,
+        "0 " * 200,
+        "Ha ha ha ha, she said.",
+        REFRAIN + "The night is dark, the wind is low,\n" + REFRAIN + "The lamp is lit, and off we go,\n" + REFRAIN,
+        "\n".join(f"{k} x 7 = {7 * k}" for k in range(1, 13)),
+        "\n".join(f"# Is the year divisible by {k}?\nif year % {k} == 0:\n    good = False" for k in (4, 100, 400)),
+        "",
+    ],
+)
+def test_no_loop(text: str) -> None:
+    assert loop(Row("Tell me about it.", text, text)) is None
+
+
+@given(st.lists(st.sampled_from(["the", "boat", "is", "late", "7", "a"]), min_size=5, max_size=20), st.integers(6, 12))
+def test_a_group_of_words_is_found_whatever_stands_before_it(unit: list[str], copies: int) -> None:
+    words = ["a", "beginning", "of", "its", "own", *unit * copies]
+    if sum(len(word) > 1 for word in unit) * 2 > len(unit):
+        assert loop(Row("x", "", " ".join(words))) is not None
+
+
+# ---------------------------------------------------------------------------------------------------- leak
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name a river.<|im_end|>",
+        "<|im_start|>assistant Name a river.",
+        "Name a river. [/INST] The Nile.",
+        "Name a river.<end_of_turn>",
+        "Name a river.<|eot_id|>",
+        "<|channel|>final Name a river.",
+        "Name a river.</s>",
+        "<s> Name a river.</s>",
+        "Name a river. <｜User｜>",
+        "Task 4: Name a river.",
+        "Output: The Nile is a river.",
+        "Write one task per line, from 'Task 4:' to 'Task 16:' and nothing else.",
+        "Here is a list of varied tasks, each of a different kind.",
+    ],
+)
+def test_an_instruction_with_words_of_the_prompt(text: str) -> None:
+    assert reason(leak_in(text, ENGLISH)) == "leak"
+    assert reason(leak(Row(text, "", "Yes."), ENGLISH)) == "leak"
+    if text[0].isalpha():
+        assert heuristics(Filters(min_words=0), ["Name a river."])(text).reason == "leak"  # type: ignore[union-attr]
+        assert heuristics(Filters(min_words=0, leak="off"), ["Name a river."])(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Explain what '<|im_end|>' means in a chat template.",
+        "Turn <s>old</s> into Markdown.",
+        "Write a task for a class of ten.",
+        "List the output of each program.",
+    ],
+)
+def test_an_instruction_about_markup(text: str) -> None:
+    assert leak_in(text, ENGLISH) is None
+
+
+def test_of_an_output_only_what_is_not_given_counts() -> None:
+    log = "10:02 <|im_end|> was sent twice"
+    assert leak(Row("Which token is in the log?", f"'{log}'", "It is <|im_end|>."), ENGLISH) == Rejection(
+        "leak", {"token": "<|im_end|>"}
+    ), "the input itself holds it"
+    assert leak(Row("Which token is quoted here: '<|im_end|>'?", "", "It is <|im_end|>."), ENGLISH) is None
+    assert reason(leak(Row("Name a river.", "", "The Nile.<|im_end|>"), ENGLISH)) == "leak"
+    assert reason(leak(Row("Name a river.", "", "The Nile.\nTask 2: Name a lake."), ENGLISH)) == "leak"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sentences_of_every_language_are_known(language: str) -> None:
+    frame = load_frame(language)  # type: ignore[arg-type]
+    for sentence in (frame.proposal_header, frame.classification_header):
+        assert reason(leak_in(sentence, frame)) == "leak"
+
+
+# --------------------------------------------------------------------------------- refusal and unfinished
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "As an AI language model, I have no favourite river.",
+        "I'm sorry, but I can't help with that.",
+        "I apologize, but I cannot write this.",
+        "I am unable to open the page.",
+        "Es tut mir leid, das geht nicht.",
+        "抱歉，我无法回答。",
+    ],
+)
+def test_a_refusal(output: str) -> None:
+    assert reason(refusal(Row("Name a river.", "", output))) == "refusal"
+
+
+@pytest.mark.parametrize(
+    "output", ["I will not succeed.", "The Nile.", "As an AI engineer you train models.", "She said she was sorry."]
+)
+def test_no_refusal(output: str) -> None:
+    assert refusal(Row("Name a river.", "", output)) is None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Sure, here is a list of three rivers.",
+        "Here are three rivers:",
+        "Certainly! I'd be happy to help you with that.",
+        "Sure!",
+        "Of course.",
+        "```python\nprint(1)",
+        "The three longest rivers of the world are the Nile, the",
+        "The three longest rivers of the world are the Nile,",
+    ],
+)
+def test_an_unfinished_output(output: str) -> None:
+    assert reason(unfinished(Row("Name three rivers.", "", output))) == "unfinished"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Sure, here is one: the Nile.",
+        "Here are three rivers:\n- Nile\n- Ob\n- Po",
+        "```python\nprint(1)\n```",
+        "SELECT name FROM rivers WHERE length > 4000 ORDER BY name DESC;",
+        "The Nile",
+        "Here is your rye loaf, but we have just sold the last rolls.",
+    ],
+)
+def test_a_finished_output(output: str) -> None:
+    assert unfinished(Row("Name three rivers.", "", output)) is None
+
+
+# ----------------------------------------------------------------------------------- no_material and url
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "Summarize the article below in one sentence.",
+        "Classify the following sentence by its tone.",
+        "Correct the mistakes in the given text",
+        "Translate this sentence into French.",
+        "Explain what the code above does.",
+    ],
+)
+def test_no_material(instruction: str) -> None:
+    assert reason(no_material(Row(instruction, "", "Done."))) == "no_material"
+    assert no_material(Row(instruction, "The tram was late.", "Done.")) is None
+    assert no_material(Row(f"{instruction}: The tram was late.", "", "Done.")) is None
+    assert no_material(Row(f"{instruction}\nThe tram was late.", "", "Done.")) is None
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "Write a function that sorts a given list.",
+        "Answer the following question. In what year did the bridge open?",
+        'Translate the following sentence: "It rains."',
+        "Write the first line of a story.",
+    ],
+)
+def test_nothing_is_missing(instruction: str) -> None:
+    assert no_material(Row(instruction, "", "Done.")) is None
+
+
+def test_an_address_that_nobody_gave() -> None:
+    made_up = "See https://www.rivers.info/nile for more."
+    assert url(Row("Name a river.", "", made_up)) == Rejection("url", {"url": "https://www.rivers.info/nile"})
+    assert url(Row("Name a river.", "From https://www.rivers.info/nile", made_up)) is None
+    assert url(Row("Give me a link about a river.", "", made_up)) is None
+    assert url(Row("Name a river.", "", "See https://www.example.com/nile.")) is None
+
+
+# ---------------------------------------------------------------------------------------------- together
+
+
+@pytest.mark.parametrize("name", ["seed_tasks", "eval_tasks"])
+def test_the_packaged_tasks_are_kept(name: str) -> None:
+    check = row_check(Filters(), ENGLISH)
+    rows = [
+        Row(task.instruction, instance.input, instance.output, task.is_classification)
+        for task in load_seed_tasks([name])
+        for instance in task.instances
+    ]
+    rejected = [(row.instruction, found) for row in rows if (found := check(row).rejection) is not None]
+    assert len(rejected) <= 0.005 * len(rows), rejected
+
+
+@given(st.text(), st.text(), st.text(), st.booleans())
+def test_any_text_is_decided(instruction: str, given_input: str, output: str, is_classification: bool) -> None:
+    row = Row(instruction, given_input, output, is_classification)
+    for name, objects in row_filters(ENGLISH).items():
+        found = objects(row)
+        assert found is None or (found.reason == name and json.dumps(found.evidence))
