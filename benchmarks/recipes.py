@@ -49,11 +49,13 @@ class Figures:
         tokens: generated, by kind of request.
         candidates: proposed instructions.
         accepted: of these.
+        share_accepted: accepted / candidates, by proposer.
+        rows_per_proposal: rows kept for each proposal, by proposer.
         copied_seeds: share of the candidates that are a seed word for word.
         near_seeds: share of the candidates that were rejected as too similar to a seed, but are no copy.
         rejected: other candidates, by reason.
         openings: different first two words of the accepted instructions, as a share of these.
-        novelty: mean of 1 - ROUGE-L F to the most similar earlier text, over the accepted instructions.
+        novelty: mean of 1 - ROUGE-L F to the most similar seed, over the accepted instructions.
         classification: share of the classified instructions that are classification tasks.
         rows: instances kept.
         rows_rejected: instances that were not kept, by reason.
@@ -72,6 +74,8 @@ class Figures:
     tokens: dict[str, int]
     candidates: int
     accepted: int
+    share_accepted: dict[str, float]
+    rows_per_proposal: dict[str, float]
     copied_seeds: float | None
     near_seeds: float | None
     rejected: dict[str, int]
@@ -95,13 +99,8 @@ class Figures:
 def figures(run: RunDirectory) -> Figures:
     """Return the figures of a run, from its journal."""
     state = run.state()
-    candidates = [
-        candidate
-        for line in read_lines(run.journal)
-        if isinstance(line, ProposalLine)
-        for candidate in line.candidates
-        if candidate.reason != "target_reached"
-    ]
+    proposals = [line for line in read_lines(run.journal) if isinstance(line, ProposalLine)]
+    candidates = [c for line in proposals for c in decided(line)]
     copied = [c for c in candidates if c.reason == "identical" and not _is_generated(c)]
     near = [c for c in candidates if c.reason == "near_duplicate" and not _is_generated(c)]
     others = Counter(c.reason or "" for c in candidates if not c.accepted)
@@ -114,6 +113,7 @@ def figures(run: RunDirectory) -> Figures:
         tokens={kind: state.tokens_of[kind] for kind in sorted(state.tokens_of)},
         candidates=len(candidates),
         accepted=len(state.pool),
+        **by_proposer(proposals, state),
         copied_seeds=share(len(copied), len(candidates)),
         near_seeds=share(len(near), len(candidates)),
         rejected=by_count((reason, n) for reason, n in others.items() if n),
@@ -133,6 +133,26 @@ def figures(run: RunDirectory) -> Figures:
         repeated_outputs=share(sum(repeats(instance.output) for _, instance in rows), len(rows)),
         echoes=share(sum(is_echo(task, i.input, i.output) for task, i in rows), len(rows)),
     )
+
+
+def decided(line: ProposalLine) -> list[InstructionCandidate]:
+    """Return the candidates of a proposal that came before the target."""
+    return [candidate for candidate in line.candidates if candidate.reason != "target_reached"]
+
+
+def by_proposer(proposals: list[ProposalLine], state: RunState) -> dict[str, dict[str, float]]:
+    """Return the figures that say what each proposer is good for."""
+    asked, candidates, accepted, rows = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for line in proposals:
+        asked[line.proposer] += 1
+        for candidate in decided(line):
+            candidates[line.proposer] += 1
+            accepted[line.proposer] += candidate.accepted
+            rows[line.proposer] += len(state.instances.get(candidate.id, ()))
+    return {
+        "share_accepted": {name: accepted[name] / n for name, n in sorted(candidates.items())},
+        "rows_per_proposal": {name: rows[name] / n for name, n in sorted(asked.items())},
+    }
 
 
 def share(part: int, whole: int) -> float | None:
@@ -218,7 +238,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {n:,}" for name, n in value.items())
+        return ", ".join(f"{name} {_cell(n)}" for name, n in value.items())
     if isinstance(value, float):
         return f"{value:.3f}" if value < 1 else f"{value:.1f}"
     return f"{value:,}"

@@ -39,11 +39,12 @@ def test_figures_of_a_run(make_config: Any, seed_rows: list[dict[str, Any]], tmp
     run_scripted(make_config(num_instructions=4, window=1, max_in_flight=1), ScriptedEngine(known(seeds)))
     of = recipes.figures(RunDirectory(tmp_path / "run"))
     assert (of.candidates, of.accepted) == (15, 4), "what comes after the target does not count"
+    assert of.share_accepted == {"list": pytest.approx(4 / 15)} and of.rows_per_proposal == {"list": 1.0}
     assert of.tokens == {"classification": 4, "instances": 76, "proposal": 160}
     assert of.copied_seeds == pytest.approx(4 / of.candidates)
     assert of.near_seeds == pytest.approx(4 / of.candidates)
     assert of.rejected == {"identical": 3}, "each task that was just accepted, again"
-    assert of.openings == 0.25 and of.novelty is not None and 0.3 < of.novelty < 1
+    assert of.openings == 0.25 and of.novelty == 1.0, "it shares no word with a seed"
     assert (of.rows, of.tokens_per_row, of.input_share, of.tasks_without_rows) == (4, 60.0, 1.0, 0)
     assert (of.output_words, of.output_median, of.repeated_outputs, of.classification) == (6, 6, 1.0, 0.0)
     cells = recipes.table({"known": of}).splitlines()
