@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from urllib.parse import urlsplit
+
+from selfinstruct.errors import ConfigError
+
 PARENT = "SELFINSTRUCT_ENGINE_PARENT"
 """Id of the parent process. The engine's processes end when it ends; if unset, they depend on no process."""
 
@@ -24,3 +29,21 @@ ENVIRONMENT_PREFIX = "SELFINSTRUCT_"
 def variable_of(name: str) -> str:
     """Return the environment variable of an option: `SELFINSTRUCT_FILTERS__THRESHOLD` for `filters.threshold`."""
     return f"{ENVIRONMENT_PREFIX}{name.replace('.', '__').upper()}"
+
+
+def check() -> None:
+    """Check the variables with which a library cannot even be imported.
+
+    Raises:
+        ConfigError: `HF_ENDPOINT` is set, and no URL.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip()
+    try:
+        parts = urlsplit(endpoint or "https://huggingface.co")
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(
+            f"HF_ENDPOINT={endpoint} is no URL of a Hub; set it to one (https://HOST), or unset it for huggingface.co"
+        )

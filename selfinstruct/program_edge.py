@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from selfinstruct import environment
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import Interrupted, SelfInstructError
 from selfinstruct.signals import leave, on_signals
@@ -45,6 +46,7 @@ def run_program(
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     _write_any_character()
     try:
+        environment.check()
         # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
             work()

@@ -37,14 +37,18 @@ def models(model: str, against: str | None = None) -> list[NamedModel]:
 
     Raises:
         ConfigError: there is no such model.
+        InputError: the training of one of them has not ended, or ended without weights.
     """
     path = Path(model)
     run = RunDirectory(path)
     if run.journal.is_file():
+        run.model.require_trained()
         if not run.model.holds_model:
             raise ConfigError(f"{path}: has no tuned model yet; tune one with `selfinstruct tune {path}`")
         path = run.model.path
         model = str(path)
+    for folder in (path, *([Path(against)] if against else [])):
+        ModelDirectory(folder).require_trained()
     record = stored_record(ModelDirectory(path))
     base = (record.model or None) if record else None
     revision = record.revision if record else None

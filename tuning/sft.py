@@ -10,19 +10,25 @@ training that was stopped. Files: see `training/checkpoints.py`; the record of w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selfinstruct.console import console
-from selfinstruct.environment import DEBUG_VARIABLE
+from selfinstruct.environment import DEBUG_VARIABLE, LOCKS
 from selfinstruct.program_edge import debugging, run_program
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 from tuning.training.launch import FSDP2, refuse_own_source
+
+if TYPE_CHECKING:
+    from tuning.training.arguments import Arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_program(lambda: tune(arguments), prefix="")
 
 
+@contextlib.contextmanager
+def locking_run(output: Path) -> Iterator[None]:
+    """Hold the lock of the run whose model is trained. A stage of a chain has it already.
+
+    Args:
+        output: folder of the model; where it is in no run, nothing is locked.
+
+    Raises:
+        RunLockedError: another process writes the run.
+    """
+    run = RunDirectory(output.resolve().parent)
+    is_main = os.environ.get("RANK", "0") == "0"
+    with run.locked() if is_main and LOCKS not in os.environ and run.journal.is_file() else contextlib.nullcontext():
+        yield
+
+
 def tune(argv: Sequence[str]) -> None:
     """Tune a model as a command line says.
 
@@ -41,18 +63,25 @@ def tune(argv: Sequence[str]) -> None:
         ConfigError: an argument cannot be used, or the model cannot be loaded.
         InputError: the dataset is invalid or has nothing to train on, or the training diverged.
         StoppedError: the memory is too small.
+        RunLockedError: another process writes the run that the model belongs to.
         Interrupted: a signal came; the same command continues.
     """
     started = time.monotonic()
+    from tuning.training.arguments import parse
+
+    arguments = parse(argv)
+    with locking_run(Path(arguments.training["output_dir"])):
+        _tune(arguments, started)
+
+
+def _tune(arguments: Arguments, started: float) -> None:
     # What these import is slow to load, and reads the environment that `main` has set.
     from tuning.training import card, checkpoints, data, record
-    from tuning.training.arguments import parse
     from tuning.training.check import check, check_loaded, show_example
     from tuning.training.prepare import BaseModel, prepare, sft_config
     from tuning.training.save import save
     from tuning.training.train import make_trainer, train
 
-    arguments = parse(argv)
     options, output = arguments.tune, ModelDirectory(Path(arguments.training["output_dir"]))
     rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)

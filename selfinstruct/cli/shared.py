@@ -13,7 +13,7 @@ from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
-from selfinstruct.errors import ConfigError
+from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.signals import changing_nothing
 
 GENERATION_SECTIONS = ("proposal", "proposers", "template", "classification", "instances", "filters", "saturation")
@@ -94,7 +94,8 @@ def kept_config(
 ) -> Iterator[Config]:
     """Yield a run's configuration, overridden by the command line; keep it for the next commands if this one succeeds.
 
-    Nobody else writes the run meanwhile. Say which options of the section were kept from earlier commands.
+    Nobody else writes the run meanwhile. Say which options of the section were kept from earlier commands, and which
+    are not kept because this one was interrupted.
 
     Args:
         run: the run directory.
@@ -124,7 +125,16 @@ def kept_config(
         names = [f"{section}.{option}" for option in dropped]
         config = resolve_config(directory.config_path, parameters, overrides, names)
         config = earlier_defaults.continuing(config.anchored(), directory.header().identity)
-        yield config
+        try:
+            yield config
+        except (Interrupted, StoppedError):
+            of_section = getattr(config, section)
+            now = kept.changed(of_section, but=of_section.model_dump().keys() - {*named_now})
+            if again := " ".join([*now, *(f"--unset {name}" for name in unset)]):
+                console.print(
+                    f"not kept, as the command has not ended: {again}; give them again to continue", markup=False
+                )
+            raise
         jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
 
 

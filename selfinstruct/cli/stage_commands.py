@@ -183,6 +183,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
     from selfinstruct.run.directory import RunDirectory
+    from selfinstruct.run.folders import ModelDirectory
 
     if score_only and models:
         raise click.UsageError("--score-only scores the saved answers again; leave out --model")
@@ -190,6 +191,8 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
         if score_only:
             chain.score_saved(RunDirectory(run), config.evaluate, config.seed)
         else:
+            for folder in (RunDirectory(run).model.path, *(Path(name.partition("=")[2] or name) for name in models)):
+                ModelDirectory(folder).require_trained()
             chain.evaluate(RunDirectory(run), models, settings=dump_yaml(config.kept()))
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 

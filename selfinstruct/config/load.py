@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _RENAMED = {"earlier": "parent_runs"}
 
 STANDARD_INPUT = Path("-")
 """Name of a configuration file that is read from stdin."""
+
+_OPEN_FILES = (("/", "dev", "fd"), ("/", "dev", "stdin"), ("/", "proc", "self"))
+"""Beginnings of the paths of files that a process has open already."""
 
 
 def load_config(
@@ -130,7 +134,7 @@ class _Source:
         if self.path is None:
             return {}
         try:
-            raw = sys.stdin.buffer.read() if self.path == STANDARD_INPUT else self.path.read_bytes()
+            raw = sys.stdin.buffer.read() if self.path == STANDARD_INPUT else _bytes(self.path)
             self.text = raw.decode("utf-8-sig")
             value = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         except OSError as error:
@@ -164,6 +168,18 @@ class _Source:
         if self.path is not None:
             return f"{self.name}, line {_line_of(self.text, keys)}: `{dotted}`"
         return f"`{dotted}`"
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the content of a file. What a shell opens for a command (`<(...)`) counts as one.
+
+    Raises:
+        ConfigError: it is a pipe or a device by its own name; to read one could take for ever.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parts[:3] in _OPEN_FILES):
+        raise ConfigError(f"{path}: is no file but a pipe or a device; give a file, or `-` to read standard input")
+    return path.read_bytes()
 
 
 class _Loader(yaml.SafeLoader):

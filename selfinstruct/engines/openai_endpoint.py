@@ -26,6 +26,10 @@ _TIMEOUT_S = 600.0
 """Longest silence of the server."""
 _LONGEST_S = 900.0
 """Longest time for one request with all its repetitions."""
+_REACH_S = 10.0
+"""Longest time to find out whether a server is there."""
+_LISTS_NO_MODELS = (400, 404, 405, 422, 501)
+"""Statuses with which a server refuses to list its models, which an OpenAI-compatible one need not do."""
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "temperature": ""}
 """The name to try next when a server refuses an option; "" leaves the option out."""
 _TRIES = 3
@@ -117,6 +121,28 @@ class Endpoint:
                 raise
         return endpoint
 
+    @classmethod
+    async def reach(cls, url: str, model: str | None, *, longest_s: float = _REACH_S) -> None:
+        """Ask a server for its models, to know that it is there; ask once, and wait a few seconds.
+
+        Args:
+            url: of the server.
+            model: the model's name; None: the server has to list one. A server need not list one that is named.
+            longest_s: longest time, in seconds.
+
+        Raises:
+            ConfigError: the URL or the key cannot be used, the server cannot be reached, or lists no model.
+        """
+        try:
+            endpoint = await cls.connect(url, model, retries=0, longest_s=longest_s)
+            try:
+                if model is not None:
+                    await endpoint._knock()
+            finally:
+                await endpoint.close()
+        except EngineError as error:
+            raise ConfigError(f"`evaluate.judge_endpoint`: {error}") from error
+
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of words of the prompt."""
         return sum(len(message["content"].split()) for message in _messages(prompt))
@@ -189,6 +215,18 @@ class Endpoint:
         if not served:
             raise ConfigError(f"`evaluate.judge_endpoint`: {self._url} serves no model; name one with --judge")
         return served[0].id
+
+    async def _knock(self) -> None:
+        """Ask for the models; a server that lists none is there all the same."""
+        import openai
+
+        async with self._errors():
+            try:
+                async with self._client.models.with_streaming_response.list():
+                    pass
+            except openai.APIStatusError as error:
+                if error.status_code not in _LISTS_NO_MODELS:
+                    raise
 
     # ------------------------------------------------------------------------------------------------- errors
 

@@ -8,8 +8,10 @@ import dataclasses
 import gc
 import logging
 import os
+import signal
 import sysconfig
 from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from selfinstruct.console import console
@@ -25,6 +27,9 @@ from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.records import Completion
 from selfinstruct.run.degenerate import loops
+
+_ASKED_TO_END = (0, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of an engine's process that did not fail."""
 
 
 def prepare_environment(verbose: bool = False) -> None:
@@ -145,6 +150,7 @@ class VLLMEngine(TokenizedPrompts):
         self._llm = llm
         self._release = release
         self._last_words = last_words
+        self._log: Path | None = None
         self._adapter = adapter
         # With an adapter, vLLM dies of prompt log-probabilities unless their request is alone in its batch (#16668).
         self._measuring = asyncio.Semaphore(1 if adapter else 1_000_000)
@@ -355,7 +361,10 @@ class VLLMEngine(TokenizedPrompts):
         codes = sorted(code for process in cores if (code := process.exitcode) is not None)  # signals first
         cause = startup.last_cause(log) or startup.exit_text(codes[0] if codes else None)
         advice = out_of_memory.explain(log)
-        return EngineError(f"vLLM's engine died: {cause}" + (f"\n{advice}" if advice else ""))
+        if log.strip() and self._log is None and not (codes and codes[0] in _ASKED_TO_END):
+            self._log = self._last_words.keep()  # Once: every request in flight comes here.
+        where = f"; its log is {self._log}" if self._log else ""
+        return EngineError(f"vLLM's engine died: {cause}{where}" + (f"\n{advice}" if advice else ""))
 
     def _sampling(self, request: Request, choices: Choices | None) -> dict[str, Any]:
         wanted = request.sampling

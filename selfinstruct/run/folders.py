@@ -80,6 +80,25 @@ class ModelDirectory:
         except OSError:
             return None
 
+    def require_trained(self) -> None:
+        """Refuse a model of which there are no weights yet, or perhaps an earlier one's. Other folders pass.
+
+        Raises:
+            InputError: its training goes on, was killed, or ended without weights.
+        """
+        try:
+            record = read_training_record(self.record_path)
+        except InputError:  # Another program's file may have the same name.
+            return
+        has_weights = any(self.path.glob("*.safetensors"))
+        if record is None or (record.state != "running" and (record.state == "finished" or has_weights)):
+            return
+        how = "has not ended, or was killed" if record.state == "running" else f"{record.state} without weights"
+        why = f" ({' '.join(record.error.split()):.200})" if record.error and record.state != "running" else ""
+        raise InputError(
+            f"{self.path}: its training {how}{why}; wait for it, or give the command that tunes it again: it continues"
+        )
+
     def training_record(self) -> TrainingRecord:
         """Return what was trained, how, and how it ended.
 

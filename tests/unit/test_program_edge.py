@@ -201,3 +201,20 @@ def test_no_room_for_temporary_files_is_one_line_with_its_remedy() -> None:
     error = FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
     said = program_edge.message_of(error)
     assert said.startswith("No usable temporary directory found in") and "TMPDIR" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1", "huggingface.co", "http://", "ftp://mirror", "http://h:99999999"])
+def test_an_endpoint_of_the_hub_that_is_no_url_is_one_line(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """huggingface_hub, and with it transformers, cannot even be imported then."""
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert run_program(lambda: pytest.fail("the work began")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: HF_ENDPOINT={endpoint} is no URL") and "unset it" in line
+
+
+@pytest.mark.parametrize("endpoint", ["", "https://hf-mirror.com", "http://[::1]:8080/hub"])
+def test_a_mirror_of_the_hub_passes(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert run_program(lambda: None) == 0

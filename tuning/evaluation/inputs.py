@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfinstruct.config.schema import Evaluate
+from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.formats import jsonl
 from tuning.evaluation import forgetting, ifeval, lm_eval_tasks
 from tuning.evaluation.questions import task_questions
@@ -22,6 +24,13 @@ def checks(options: Evaluate) -> Iterator[Callable[[], Any]]:
         yield partial(ifeval.read, Path(options.ifeval))
     if options.lm_eval:
         yield partial(lm_eval_tasks.check, options)
+    if options.judge_endpoint is not None:
+        yield partial(_reach_judge, options.judge_endpoint, options.judge)
+
+
+def _reach_judge(url: str, model: str | None) -> None:
+    """Check that the judge's endpoint is there: the evaluation asks it last, when nobody may be awake to start it."""
+    asyncio.run(Endpoint.reach(url, model))
 
 
 def most_tokens(options: Evaluate) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from click.testing import CliRunner, Result
 from selfinstruct.chain import chain
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config
-from selfinstruct.errors import InputError
+from selfinstruct.errors import InputError, Interrupted, StoppedError
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.training_record import TrainingRecord, write_training_record
 from tests.conftest import run_scripted
 
 
@@ -89,3 +91,37 @@ def test_a_judge_can_be_dropped(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     said = invoke("evaluate", run, "--unset", "judge", "--unset", "--evaluate.judge-endpoint")
     assert said.exit_code == 0 and "kept in" not in said.stderr
     assert kept(run).evaluate.judge is None and kept(run).evaluate.judge_endpoint is None
+
+
+@pytest.mark.parametrize("ended", [Interrupted(signal.SIGINT), StoppedError("out of memory")])
+def test_an_interrupted_command_says_which_options_to_give_again(
+    run: Path, tuned: list[Config], monkeypatch: pytest.MonkeyPatch, ended: BaseException
+) -> None:
+    invoke("tune", run, "--packing")
+    before = (run / "config.yaml").read_bytes()
+
+    def end(*_: Any, **__: Any) -> None:
+        raise ended
+
+    monkeypatch.setattr(chain, "tune", end)
+    said = " ".join(invoke("tune", run, "--max-steps", 3, "--learning-rate", 1e-4, "--unset", "packing").stderr.split())
+    again = "not kept, as the command has not ended: --max-steps 3 --learning-rate 0.0001 --unset packing;"
+    assert f"{again} give them again to continue" in said
+    assert (run / "config.yaml").read_bytes() == before
+    assert "not kept" not in invoke("tune", run).stderr, "there is nothing to give again"
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_model_that_is_not_trained_yet_is_neither_asked_nor_compared(
+    run: Path, monkeypatch: pytest.MonkeyPatch, state: Any
+) -> None:
+    monkeypatch.setattr(chain, "evaluate", lambda *_, **__: pytest.fail("it was compared"))
+    model = run / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    write_training_record(model / "training.json", TrainingRecord(state=state, error="out of memory"))
+    for words in (["evaluate", run], ["evaluate", run, "--model", f"mine={model}"], ["chat", run], ["chat", model]):
+        said = invoke(*words)
+        assert said.exit_code == 4, said.output
+        (line,) = said.stderr.splitlines()
+        assert f"{model}: its training " in line and "tunes it again" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +261,17 @@ def test_yaml_that_is_no_configuration(write: Any, text: str, said: str) -> None
 def test_aliases_may_repeat_a_value(write: Any) -> None:
     text = "engine: &a {max_model_len: 1024}\nregenerate: {engine: {<<: *a, seed: 1}}\nmodel: demo\n"
     assert load_config(write(text), {}).regenerate.engine == {"max_model_len": 1024, "seed": 1}
+
+
+def test_a_pipe_by_name_is_refused_at_once_and_a_shells_is_read(tmp_path: Path) -> None:
+    """`run fifo` would wait for ever; `run <(command)` is what shells offer."""
+    os.mkfifo(tmp_path / "fifo")
+    assert message(tmp_path / "fifo").endswith(
+        "is no file but a pipe or a device; give a file, or `-` to read standard input"
+    )
+    assert "no file but a pipe or a device" in message(Path("/dev/zero"))
+    reading, writing = os.pipe()
+    os.write(writing, b"window: 7")
+    os.close(writing)
+    assert load_config(Path(f"/dev/fd/{reading}"), {}).window == 7
+    os.close(reading)

@@ -272,3 +272,53 @@ async def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bounds_leave_room_for_what_was_asked_for() -> None:
     """The longest token of common vocabularies, each character escaped, and the frame of an answer."""
     assert openai_endpoint._BYTES_PER_TOKEN >= 6 * 10 and openai_endpoint._LEAST_BYTES >= 10_000
+
+
+MODELS = http(json.dumps({"data": [{"id": "m"}]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "model"),
+    [
+        (MODELS, None),
+        (MODELS, "m"),
+        (http(b"{}", "404 Not Found"), "m"),  # It lists no models, which a server need not do.
+        (http(b"{}", "405 Method Not Allowed"), "m"),
+        (http(b"<html>"), "m"),
+    ],
+)
+async def test_a_server_that_is_there_is_reached_by_one_request(answer: bytes, model: str | None) -> None:
+    async with Server(lambda *_: answer) as server:
+        await Endpoint.reach(server.url, model)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "model", "said"),
+    [
+        (http(b"{}", "500 Internal Server Error"), "m", "fails"),
+        (http(b"{}", "401 Unauthorized"), "m", "refuses the key"),
+        (http(b'{"data": []}'), None, "serves no model"),
+        (http(b"<html>"), None, "is it an OpenAI-compatible endpoint"),
+        (http(b"{}", "404 Not Found"), None, "check the URL"),
+        (http(b"", "302 Found", "Location: http://127.0.0.1:9/v1"), "m", "redirect"),
+    ],
+)
+async def test_a_server_that_cannot_judge_is_a_wrong_option(answer: bytes, model: str | None, said: str) -> None:
+    async with Server(lambda *_: answer) as server:
+        with pytest.raises(ConfigError, match=said):
+            await Endpoint.reach(server.url, model)
+
+
+@pytest.mark.parametrize("model", ["m", None])
+async def test_a_dead_or_silent_server_is_not_waited_for(model: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"judge_endpoint`: http://127\.0\.0\.1:9/v1: cannot be reached"):
+        await Endpoint.reach("http://127.0.0.1:9/v1", model)
+
+    async def silent() -> AsyncIterator[bytes]:
+        await asyncio.sleep(30)
+        yield b""
+
+    async with Server(lambda *_: silent()) as server:
+        with pytest.raises(ConfigError, match=r"no whole answer within 0\.2 s; is the server up"):
+            await Endpoint.reach(server.url, model, longest_s=0.2)

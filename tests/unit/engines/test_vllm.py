@@ -7,13 +7,16 @@ import dataclasses
 import os
 import sys
 import sysconfig
+import tempfile
 import threading
 import types
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selfinstruct import environment
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
@@ -145,13 +148,14 @@ async def test_an_abort_that_nobody_asked_for_is_the_end_of_the_engine() -> None
         await make(PlayedLLM(finished("abort"))).generate(ASKED)
 
 
-async def test_a_death_says_how_it_came() -> None:
+async def test_a_death_says_how_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(EngineError, match="killed by SIGKILL"):
         await make(PlayedLLM(DeadError("see above"), exitcodes=(None, -9))).generate(ASKED)
     engine = make(PlayedLLM(DeadError("see above"), exitcodes=(1,)))
     with open(engine._last_words._file.name, "a") as log:  # noqa: ASYNC230, PTH123 - as the engine's process does
         log.write("fatal\nTraceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n")
-    with pytest.raises(EngineError, match=r"torch\.OutOfMemoryError.*2 GiB\n.*--gpu-memory-utilization"):
+    with pytest.raises(EngineError, match=r"torch\.OutOfMemoryError.*2 GiB; its log is .*\n.*--gpu-memory-utilization"):
         await engine.generate(ASKED)
 
 
@@ -227,6 +231,27 @@ async def test_closing_twice_is_harmless() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- a GPU is dead
+
+
+@pytest.mark.parametrize(("code", "kept"), [(1, True), (None, True), (-9, True), (-2, False), (-15, False), (0, False)])
+async def test_the_log_of_a_dead_engine_stays_and_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, kept: bool
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    engine = make(PlayedLLM(RuntimeError("gone"), errored=True, exitcodes=(code,)))
+    log = Path(os.environ[environment.LAST_WORDS])
+    log.write_text("torch.AcceleratorError: an illegal address\n")  # noqa: ASYNC240 - as the engine's process does
+    said = []
+    for _ in range(3):  # Every request in flight learns of it.
+        with pytest.raises(EngineError) as caught:
+            await engine.generate(Request("k", "p", Sampling(max_tokens=5)))
+        said.append(str(caught.value))
+    await engine.close()
+    left = list(tmp_path.glob("selfinstruct-failed-engine-*.log"))  # noqa: ASYNC240
+    assert len(set(said)) == 1 and "torch.AcceleratorError: an illegal address" in said[0]
+    assert len(left) == kept and ("; its log is " in said[0]) == kept
+    for path in left:
+        assert str(path) in said[0] and "illegal address" in path.read_text()
 
 
 @pytest.fixture

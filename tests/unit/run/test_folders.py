@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,29 @@ def test_a_damaged_file_of_a_stage_is_one_error(tmp_path: Path, text: str) -> No
         path.write_text(text)
         with pytest.raises(InputError, match=path.name):
             read()
+
+
+@pytest.mark.parametrize(
+    ("state", "weights", "said"),
+    [
+        ("running", True, "its training has not ended, or was killed"),
+        ("running", False, "its training has not ended, or was killed"),
+        ("failed", False, r"its training failed without weights \(the loss is nan\)"),
+        ("stopped", False, "its training stopped without weights"),
+        ("failed", True, None),
+        ("stopped", True, None),
+        ("finished", True, None),
+    ],
+)
+def test_a_model_without_its_weights_is_refused(tmp_path: Path, state: Any, weights: bool, said: str | None) -> None:
+    write_training_record(tmp_path / "training.json", TrainingRecord(state=state, error="the loss\nis nan"))
+    if weights:
+        (tmp_path / "model.safetensors").touch()
+    with contextlib.nullcontext() if said is None else pytest.raises(InputError, match=said):
+        ModelDirectory(tmp_path).require_trained()
+
+
+def test_a_folder_that_was_not_trained_here_passes(tmp_path: Path) -> None:
+    ModelDirectory(tmp_path / "none").require_trained()
+    (tmp_path / "training.json").write_text('["of another program"]')
+    ModelDirectory(tmp_path).require_trained()
