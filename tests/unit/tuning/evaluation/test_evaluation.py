@@ -611,7 +611,7 @@ def test_several_sets(config: Config, run: RunDirectory) -> None:
     scores = evaluate(both, run, start=Starter(scripted=says("no")))
     assert list(scores.arms["base"].sets) == ["validation_unseen", "mine", "eval_tasks"]
     assert " on the 8 tasks of mine" in scores.verdict
-    assert " on the 60 tasks of eval_tasks" in scores.verdict
+    assert " on the 150 tasks of eval_tasks" in scores.verdict
 
 
 def test_arms_of_a_run(run: RunDirectory) -> None:
