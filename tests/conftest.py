@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -39,6 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check properties with few examples, unless the command line names another profile."""
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("short")
+
+
+def pytest_collection_finish() -> None:
+    """Take what the tests have imported out of garbage collection, which would look at all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def examples(count: int) -> int:

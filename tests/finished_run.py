@@ -118,7 +118,8 @@ def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
     rows = measured(list(quality), predictions(quality, hostile=hostile), hostile=hostile)
     rows.write(AnswerCache(EvaluationDirectory(run / "evaluation")))
-    scores = score(arms, rows, config.evaluate, config.seed)
+    few = config.evaluate.model_copy(update={"num_resamples": 200})  # The width of an interval is not looked at.
+    scores = score(arms, rows, few, config.seed)
     jsonl.write_json(run / "evaluation" / "scores.json", msgspec.to_builtins(scores))
 
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_SMALL, _TIMES = 4_000, 16
-_MOST = 80
-"""Between 16, the ratio of work in proportion, and 256, that of quadratic work."""
+_SMALL, _TIMES = 4_000, 8
+_MOST = 25
+"""Between 8, the ratio of work in proportion, and 64, that of quadratic work."""
 _LEAST_S = 0.001
 """Below this the ratio says nothing."""
 
 
 def assert_linear(work: Callable[[str], Any], unit: str, *, begin: str = "", end: str = "") -> None:
-    """Assert that sixteen times as many repetitions of a text take less than 80 times as much of the processor's time.
+    """Assert that eight times as many repetitions of a text take less than 25 times as much of the processor's time.
 
     Args:
         work: what is measured.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -285,7 +286,12 @@ def check_proposers(proposers: Proposers, model: str, style: Style, engine: Engi
 
 def borrowed_seeds(frame: Frame) -> list[SeedTask]:
     """Return packaged tasks in the language of the prompts, for kinds of task that the user's own seeds lack."""
-    return list(frame.examples) or seed_tasks.load_seed_tasks(["seed_tasks"])
+    return list(frame.examples) or list(_packaged_seeds())
+
+
+@functools.cache
+def _packaged_seeds() -> tuple[SeedTask, ...]:
+    return tuple(seed_tasks.load_seed_tasks(["seed_tasks"]))
 
 
 def check_fit(steps: Steps) -> None:

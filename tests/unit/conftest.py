@@ -13,6 +13,12 @@ def _few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
+def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training's command be written as for a machine without a GPU. Counting them would import torch."""
+    monkeypatch.setattr("tuning.training.launch.num_gpus", lambda: 0)
+
+
+@pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fsync do nothing. What survives a loss of power is tested in `tests/faults`, on a disk made up for it."""
     monkeypatch.setattr("os.fsync", lambda _: None)

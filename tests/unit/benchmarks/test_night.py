@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-from transformers import AutoConfig, AutoTokenizer
 
 from benchmarks import gpu_night
 from benchmarks.night import engine, figures, models, package
@@ -162,6 +161,8 @@ def test_metadata_of_a_checkout_lead_vllm_to_the_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["8b", "tiny"])
 def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
     folder = models.write(shape, tmp_path / "model")
     config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert len(tokenizer) == config.vocab_size

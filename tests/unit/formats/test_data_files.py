@@ -31,6 +31,7 @@ def values(path: Path) -> list[object]:
         ("d.json.gz", gzip.compress(ARRAY)),
         ("d.json", gzip.compress(ARRAY)),
     ],
+    ids=["lines", "lines of Windows", "array", "lines as json", "array as jsonl", "gz", "array gz", "gz by its bytes"],
 )
 def test_every_container_gives_the_same_records(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name

@@ -76,7 +76,15 @@ def test_a_complete_run(make_config: Any) -> None:
     run = finished_run.complete(make_config(model="demo"))
     path = write_report(run)
     assert path == run / "report.html"
+    source = path.read_text()
     page = Page(path)
+    check_words(page, run)
+    check_self_contained(page, source)
+    assert write_report(run).read_text() == source, "the same files give the same bytes"
+    assert not list(run.glob(".report.html*"))
+
+
+def check_words(page: Page, run: Path) -> None:
     assert page.headings == [
         "What was done",
         "From proposals to rows",
@@ -101,11 +109,7 @@ def test_a_complete_run(make_config: Any) -> None:
     assert "yet" not in words.partition("Limits")[0].replace("not seen yet", "")
 
 
-@pytest.mark.figures
-def test_it_is_one_self_contained_page(make_config: Any) -> None:
-    run = finished_run.complete(make_config())
-    page = Page(write_report(run))
-    source = (run / "report.html").read_text()
+def check_self_contained(page: Page, source: str) -> None:
     assert [link for link in page.links if not link.startswith("#")] == ["https://arxiv.org/abs/2212.10560"]
     assert set(re.findall(r"https?://[^\"<\s]+", source)) == {"https://arxiv.org/abs/2212.10560"}
     assert "@import" not in source and "url(" not in re.sub(r"url\(#[\w-]+\)", "", source)
@@ -114,14 +118,6 @@ def test_it_is_one_self_contained_page(make_config: Any) -> None:
     assert targets <= set(page.ids)
     assert set(re.findall(r"url\(#([\w-]+)\)", source)) <= set(page.ids)
     assert "default-src 'none'" in source
-
-
-@pytest.mark.figures
-def test_the_same_files_give_the_same_bytes(make_config: Any) -> None:
-    run = finished_run.complete(make_config())
-    first = write_report(run).read_bytes()
-    assert write_report(run).read_bytes() == first
-    assert not list(run.glob(".report.html*"))
 
 
 @pytest.mark.figures

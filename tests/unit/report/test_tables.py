@@ -16,7 +16,7 @@ from tuning.evaluation.tables import Table, tables
 
 @pytest.fixture
 def scores(tmp_path: Path, make_config: Any) -> Scores:
-    finished_run.evaluated(tmp_path, make_config(evaluate={"num_resamples": 200}))
+    finished_run.evaluated(tmp_path, make_config())
     return read_scores(tmp_path / "evaluation" / "scores.json")
 
 
