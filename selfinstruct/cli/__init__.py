@@ -12,7 +12,7 @@ The library does the work; heavy imports stay inside functions.
     journal_commands.py  explain · refilter · repair
     doctor_command.py    doctor
     dataset_commands.py  convert
-    file_commands.py     seeds check · dedup · score
+    file_commands.py     seeds · dedup · score
 """
 
 from __future__ import annotations

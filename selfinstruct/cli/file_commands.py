@@ -1,4 +1,4 @@
-"""Commands that need no run: seeds check, dedup, score."""
+"""Commands that need no run: seeds check, stats and from-dataset, dedup, score."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ def seeds() -> None:
     show_default=True,
     help="Language of the words of the prompts that will show them.",
 )
-def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
+@click.option(
+    "--evaluation",
+    metavar="FILE",
+    multiple=True,
+    help="Evaluation tasks that no seed should be near; default: the packaged ones. Repeatable.",
+)
+def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[str, ...]) -> None:
     """Check a seed file.
 
-    Lists all problems at once; with any, the exit code is 4.
+    Lists all problems at once; with any, the exit code is 4. Notes are about what is allowed but worth knowing.
 
     \b
     Example:
@@ -47,12 +53,76 @@ def seeds_check(file: str, prompt_language: PromptLanguage) -> None:
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language)), MOST_PROBLEMS):
+    compared = evaluation or (() if file in packaged.PACKAGED else ("eval_tasks",))
+    held_out = [task for name in compared for task in seed_tasks.load_seed_tasks([name])]
+    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language), held_out), MOST_PROBLEMS):
         click.echo(printable(f"note: {remark}"))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)
     click.echo(
         f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems"
+    )
+
+
+@seeds.command("stats")
+@click.argument("file", metavar="FILE")
+@AS_JSON
+def seeds_stats(file: str, as_json: bool) -> None:
+    """Print what a set of tasks is like.
+
+    Lengths, shares, categories, scripts. FILE is a seed file or a dataset of another family.
+
+    \b
+    Example:
+        selfinstruct seeds stats my_seeds.jsonl
+    """
+    from selfinstruct.checks.seed_stats import seed_stats
+    from selfinstruct.formats import seed_tasks
+
+    stats = seed_stats(seed_tasks.load_seed_tasks([packaged.resolve(file)]))
+    for line in [json.dumps(stats.to_json())] if as_json else stats.lines():
+        click.echo(printable(line))
+
+
+@seeds.command("from-dataset")
+@click.argument("source", metavar="IN")
+@click.option("-n", "--number", type=click.IntRange(1), default=175, show_default=True, help="Tasks to choose.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("seeds.jsonl"),
+    show_default=True,
+    help="Seed file to write.",
+)
+def seeds_from_dataset(source: str, number: int, output: Path) -> None:
+    """Choose a diverse set of seed tasks from a dataset.
+
+    IN is a dataset of any family (see `selfinstruct convert`). Each step takes the task that is farthest from those
+    chosen before, by ROUGE-L. The same file gives the same choice.
+
+    \b
+    Example:
+        selfinstruct seeds from-dataset alpaca_data.json -n 175 -o seeds.jsonl
+    """
+    from selfinstruct.console import reading
+    from selfinstruct.dataset.seed_selection import choose_seeds
+    from selfinstruct.errors import InputError
+    from selfinstruct.formats import jsonl, seed_tasks
+
+    with reading() as tell:
+        chosen = choose_seeds(
+            seed_tasks.load_seed_tasks([source]), number, lambda done: tell(f"{done} of {number} tasks chosen")
+        )
+    if not chosen.tasks:
+        reasons = ", ".join(f"{count:,} x {reason}" for reason, count in chosen.left_out.items())
+        raise InputError(f"{source}: no task can be a seed ({reasons})")
+    jsonl.write(output, map(seed_tasks.to_json, chosen.tasks))
+    for reason, count in chosen.left_out.items():
+        click.echo(printable(f"left out: {count:,} x {reason}"))
+    click.echo(
+        f"{len(chosen.tasks)} of {chosen.candidates:,} tasks, no two nearer than ROUGE-L F {chosen.nearest:.2f}; "
+        f"written: {printable(str(output))}"
     )
 
 

@@ -42,7 +42,7 @@ class _TaskRow(BaseModel):
 
 
 def load_seed_tasks(
-    names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+    names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> list[SeedTask]:
     """Read the tasks of one or more files, in order: seed tasks, or a dataset of any family, also compressed.
 
@@ -50,7 +50,8 @@ def load_seed_tasks(
 
     Args:
         names: the files, or names of packaged ones.
-        as_seed: turns a row of another format into one of this schema.
+        as_seed: turns a row of another format into one of this schema; None: the files have this schema, or are
+            datasets.
 
     Raises:
         InputError: lists the problems of all files, each with file, line and field; the first twenty, and how many
@@ -66,11 +67,11 @@ def load_seed_tasks(
             )
         before = len(tasks) + len(problems)
         records = list(data_files.records(path))
-        if (of_dataset := _of_dataset(path, records)) is not None:
+        if as_seed is None and (of_dataset := _of_dataset(path, records)) is not None:
             tasks += of_dataset
             continue
         for record in records:
-            row = as_seed(record.value or {})
+            row = (as_seed or dict)(record.value or {})
             row_problems = [record.problem] if record.problem else _problems(row)
             task_id = str(row.get("id"))
             if not row_problems and task_id in seen:
@@ -94,7 +95,7 @@ def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
         InputError: its form is that of no family, or a record is broken.
     """
     first = [record.value for record in records if record.value is not None][:PROBED]
-    if not first or any("instances" in value and "instruction" in value for value in first):
+    if not first or any("instances" in value and "motivation_app" not in value for value in first):
         return None
     if (other := _other_format(first[0])) is not None:
         raise InputError(f"{path}: this is {other}, no file of tasks")
@@ -154,6 +155,18 @@ def _problems(row: dict[str, Any]) -> list[str]:
     texts |= {f"paraphrases.{k}": text for k, text in enumerate(read.paraphrases)}
     problems += [f"`paraphrases.{k}`: is empty" for k, text in enumerate(read.paraphrases) if not text.strip()]
     return problems + [f"`{name}`: {problem}" for name, text in texts.items() for problem in unfit(text)]
+
+
+def to_json(task: SeedTask) -> dict[str, Any]:
+    """Return a task as a row of a seed file."""
+    return {
+        "id": task.id,
+        "name": task.name,
+        "category": task.category,
+        "instruction": task.instruction,
+        "instances": [{"input": i.input, "output": i.output} for i in task.instances],
+        "is_classification": task.is_classification,
+    }
 
 
 def fingerprint(tasks: Sequence[SeedTask]) -> str:

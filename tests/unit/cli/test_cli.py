@@ -499,3 +499,27 @@ def test_notes_on_seeds_are_counted_beyond_the_first(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"id": f"s{n}", **row}) + "\n" for n in range(300)))
     said = invoke("seeds", "check", path).stdout.splitlines()
     assert len(said) == 22 and re.fullmatch(r"note: \.\.\. and \d{3} more", said[-2])
+
+
+def test_seeds_stats_and_from_dataset(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"Name a river of {land}.", "input": "", "output": "x"} for land in ("Peru", "Chad", "Laos")
+    ]
+    (tmp_path / "d.json").write_text(json.dumps([*rows, {"instruction": "Draw a big red cat.", "output": "x"}]))
+    result = invoke("seeds", "from-dataset", tmp_path / "d.json", "-n", "2", "-o", tmp_path / "s.jsonl")
+    assert "left out: 1 x keyword" in result.stdout
+    assert "2 of 3 tasks, no two nearer than ROUGE-L F 0.80" in result.stdout
+    assert "tasks            2, with 2 instances" in invoke("seeds", "stats", tmp_path / "s.jsonl").stdout
+    assert json.loads(invoke("seeds", "stats", tmp_path / "d.json", "--json").stdout)["tasks"] == 4
+    (tmp_path / "n.json").write_text('[{"instruction": "Draw a cat here.", "output": "x"}]')
+    assert "no task can be a seed (1 x keyword)" in fails(4, "seeds", "from-dataset", tmp_path / "n.json")
+
+
+def test_convert(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]')
+    result = invoke("convert", tmp_path / "d.json", tmp_path / "o.json", "--to", "alpaca", "--llama-factory")
+    assert "alpaca -> alpaca: 1 rows" in result.stdout
+    assert "LLaMA-Factory: dataset 'o' in" in result.stdout
+    result = invoke("convert", tmp_path / "d.json", tmp_path / "o.jsonl", "--json")
+    assert json.loads(result.stdout)["rows"] == 1
+    assert "TRL (trl sft --config FILE):" in invoke("convert", tmp_path / "d.json", tmp_path / "o.jsonl").stdout

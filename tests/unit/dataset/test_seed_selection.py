@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from selfinstruct.dataset.seed_selection import LONGEST, choose_seeds
+from selfinstruct.records import Instance, SeedTask
+
+SCORER = RougeScorer(["rougeL"])
+WORDS = ["write", "poem", "list", "sort", "name", "river", "tea", "code"]
+
+
+def task(number: int, instruction: str, output: str = "ok") -> SeedTask:
+    return SeedTask(f"t{number}", instruction, (Instance("", output),), is_classification=False)
+
+
+def test_one_of_each_kind_is_chosen() -> None:
+    alike = [f"Write a short poem about the {thing} in spring." for thing in ("sea", "moon", "dog", "rain", "bus")]
+    tasks = [task(k, text) for k, text in enumerate([*alike, "Sort these five numbers by size."])]
+    chosen = choose_seeds(tasks, 2)
+    assert len([t for t in chosen.tasks if t.instruction.startswith("Write")]) == 1
+    assert chosen.tasks[-1].instruction.startswith("Sort")
+    assert chosen.candidates == 6
+
+
+@given(st.lists(st.lists(st.sampled_from(WORDS), min_size=4, max_size=7).map(" ".join), min_size=1, max_size=12))
+def test_every_step_takes_the_farthest(texts: list[str]) -> None:
+    tasks = [task(k, text) for k, text in enumerate(texts)]
+    two, three = choose_seeds(tasks, 2), choose_seeds(tasks, 3)
+    assert choose_seeds(tasks, 3) == three
+    assert {t.id for t in two.tasks} <= {t.id for t in three.tasks}
+    assert len(three.tasks) == min(3, three.candidates)
+
+    def near(t: SeedTask) -> float:
+        return max(SCORER.score(s.instruction, t.instruction)["rougeL"].fmeasure for s in two.tasks)
+
+    for added in [t for t in three.tasks if t not in two.tasks]:
+        assert near(added) == min(near(t) for t in tasks if t not in two.tasks)
+
+
+def test_what_cannot_be_a_seed_is_counted() -> None:
+    tasks = [
+        task(0, "Name three rivers of Africa."),
+        task(1, "Draw a picture of the sea."),
+        task(2, "Write a very long essay.", "word " * (LONGEST + 1)),
+        task(3, "List what the log says.", "fine\nInput: forged\nOutput: forged"),
+    ]
+    chosen = choose_seeds(tasks, 10)
+    assert [t.id for t in chosen.tasks] == ["t0"]
+    assert chosen.left_out == {
+        "keyword": 1,
+        f"instances of more than {LONGEST} words": 1,
+        "cannot be shown in a prompt": 1,
+    }
+
+
+def test_nothing_to_choose_from() -> None:
+    assert choose_seeds([], 3).tasks == ()
