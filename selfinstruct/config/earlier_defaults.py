@@ -26,6 +26,8 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.no_material": "off",
     "filters.refusal": "off",
     "filters.url": "off",
+    "filters.language": "off",
+    "filters.personal_data": "off",
     "proposers.list": 1.0,
     "proposers.template": 0.0,
 }

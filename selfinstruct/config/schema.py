@@ -166,7 +166,13 @@ class Filters(Section):
         "reject", description="Instructions about a text that is given in neither the instruction nor the input."
     )
     refusal: OnObjection = Field("warn", description="Outputs that decline. For some tasks that is right.")
+    language: OnObjection = Field(
+        "reject", description="Outputs in another language than the instruction, unless it speaks of one."
+    )
     url: OnObjection = Field("warn", description="Outputs with a web address that the task neither holds nor asks for.")
+    personal_data: OnObjection = Field(
+        "off", description="Outputs with an e-mail address or a telephone number that the task does not hold."
+    )
 
     @model_validator(mode="after")
     def _some_length(self) -> Filters:

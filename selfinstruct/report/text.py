@@ -36,6 +36,8 @@ REASONS = {
     "unfinished": "promises more than it holds, or ends in the middle",
     "no_material": "asks about a text that is not there",
     "refusal": "declines",
+    "language": "in another language than it was asked",
+    "personal_data": "holds a telephone number or an e-mail address that the task does not",
     "url": "holds a web address that the task does not",
     "ends_in_colon": "ends in a colon, so something is missing after it",
     "conflicting_outputs": "the same input with two outputs",

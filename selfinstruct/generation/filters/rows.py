@@ -14,9 +14,11 @@ from typing import Any
 
 from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.language import language
 from selfinstruct.generation.filters.leak import leak
 from selfinstruct.generation.filters.loop import loop
 from selfinstruct.generation.filters.no_material import no_material
+from selfinstruct.generation.filters.personal_data import personal_data
 from selfinstruct.generation.filters.refusal import refusal
 from selfinstruct.generation.filters.row import Row, RowFilter
 from selfinstruct.generation.filters.unfinished import unfinished
@@ -54,7 +56,9 @@ def row_filters(frame: Frame) -> dict[str, RowFilter]:
         "unfinished": unfinished,
         "no_material": no_material,
         "refusal": refusal,
+        "language": language,
         "url": url,
+        "personal_data": personal_data,
     }
 
 

@@ -16,7 +16,7 @@ _PROMISE = re.compile(
     r"(?:(?:sure|certainly|of course|okay|ok|absolutely|great|yes|no problem)\b[^.!?:\n]{0,40}[.!,:]\s*)?"
     r"(?:here(?:['’]s| is| are)|below (?:is|are)|the following (?:is|are)"
     r"|I(?:['’]ll| will| can|(?: would|['’]d) be happy to) (?:\w+ ){0,2}"
-    r"(?:help|assist|provide|write|create|generate|give|make|do))\b"
+    r"(?:help|assist|provide|generate))\b"
     r"[^\n:\"“(,]*[.!:…]?",
     re.I,
 )

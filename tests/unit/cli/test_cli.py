@@ -101,6 +101,7 @@ from selfinstruct.config.load import dump_yaml
 for command in [], ["generate"], ["tune"], ["run"], ["chat"]:
     cli.main([*command, "--help"], standalone_mode=False)
 heavy = "torch vllm transformers trl datasets numba matplotlib peft accelerate ray rouge_score rapidfuzz rich numpy"
+heavy += " py3langid phonenumbers"
 print([name for name in heavy.split() if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

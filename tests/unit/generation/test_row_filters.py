@@ -12,9 +12,11 @@ from selfinstruct.config.schema import Filters
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.language import language
 from selfinstruct.generation.filters.leak import leak, leak_in
 from selfinstruct.generation.filters.loop import loop
 from selfinstruct.generation.filters.no_material import no_material
+from selfinstruct.generation.filters.personal_data import personal_data
 from selfinstruct.generation.filters.refusal import refusal
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.generation.filters.rows import row_check, row_filters
@@ -227,6 +229,7 @@ def test_an_unfinished_output(output: str) -> None:
         "SELECT name FROM rivers WHERE length > 4000 ORDER BY name DESC;",
         "The Nile",
         "Here is your rye loaf, but we have just sold the last rolls.",
+        "I will make a lamp out of old computer parts.",
     ],
 )
 def test_a_finished_output(output: str) -> None:
@@ -272,6 +275,59 @@ def test_an_address_that_nobody_gave() -> None:
     assert url(Row("Name a river.", "From https://www.rivers.info/nile", made_up)) is None
     assert url(Row("Give me a link about a river.", "", made_up)) is None
     assert url(Row("Name a river.", "", "See https://www.example.com/nile.")) is None
+
+
+# ------------------------------------------------------------------------------ language and personal data
+
+GERMAN = "Nenne drei große Flüsse in Asien und beschreibe einen davon."
+ANSWER = "The Yangtze is the longest river in Asia, and it flows through China alone."
+
+
+def test_an_answer_in_another_language() -> None:
+    found = language(Row(GERMAN, "", ANSWER))
+    assert found is not None and (found.evidence["asked"], found.evidence["written"]) == ("de", "en")
+    assert reason(language(Row("列出亚洲的三条大河，并描述其中的一条河流的特点和历史。", "", ANSWER))) == "language"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "given_input", "output"),
+    [
+        ("Name three large rivers in Asia and describe one of them.", "", ANSWER),
+        ("Nenne drei große Flüsse in Asien und beschreibe einen davon auf Englisch.", "", ANSWER),
+        (
+            "Give the French for this sentence.",
+            "Can you speak slowly?",
+            "Pouvez-vous parler lentement, s'il vous plaît ?",
+        ),
+        (
+            "Shorten the review to its main point.",
+            "Das Essen war kalt und der Kellner war müde.",
+            "Das Essen war kalt.",
+        ),
+        (GERMAN, "", "Yangtze"),
+        ("Write a loop in Python that prints the squares.", "", "```python\nfor k in range(9):\n    print(k * k)\n```"),
+    ],
+)
+def test_the_language_that_was_asked_for(instruction: str, given_input: str, output: str) -> None:
+    assert language(Row(instruction, given_input, output)) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("Write to jane.miller@riverhouse.org today.", "e-mail address"),
+        ("Call us at +44 20 7946 0018.", "telephone number"),
+        ("Call us at (212) 736-5000.", "telephone number"),
+        ("Write to jane@example.com, or call (212) 555-0143.", None),
+        ("The product is 1,234,567,890 and 2024-11-27 is a date.", None),
+        ("12345678901234567890", None),
+        ("`[a-z0-9._%+-]+@[a-z0-9.-]+\\.[a-z]{2,}` matches an address.", None),
+    ],
+)
+def test_personal_data(output: str, what: str | None) -> None:
+    found = personal_data(Row("Write a notice.", "", output))
+    assert (found.evidence["what"] if found else None) == what
+    assert personal_data(Row("Write a notice.", output, output)) is None
 
 
 # ---------------------------------------------------------------------------------------------- together

@@ -1,0 +1,76 @@
+"""Answers in another language than the question's, where no other language was asked for.
+
+instruction  Nenne drei Flüsse in Asien und beschreibe einen davon.
+output       The Yangtze is the longest river in Asia, and it flows through China alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.records import Rejection
+
+_LEAST_LETTERS = {"instruction": 20, "output": 40}
+"""Below that, even text of one language is often taken for another (`docs/benchmarks.md`)."""
+_LONGEST = 1000
+_SURE = {"instruction": 0.9, "output": 0.95}
+_CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`", re.M | re.S)
+_QUOTED = re.compile(r"[\"“„«「『][^\"“”»」』]*[\"“”»」』]")
+# Any name of a language is enough: "Give the French for ...".
+_ABOUT_LANGUAGES = re.compile(
+    r"\b(?:translat|language|bilingual|foreign|übersetz|sprache|tradu[cijz]|idioma|langue|lingua|Afrikaans|Albanian|Arabic"
+    r"|Armenian|Basque|Bengali|Bulgarian|Catalan|Chinese|Croatian|Czech|Danish|Dutch|English|Esperanto|Estonian|Finnish"
+    r"|French|Galician|Georgian|German|Greek|Gujarati|Hebrew|Hindi|Hungarian|Icelandic|Indonesian|Irish|Italian|Japanese"
+    r"|Kannada|Korean|Latin|Latvian|Lithuanian|Malay|Mandarin|Marathi|Mongolian|Nepali|Norwegian|Persian|Polish"
+    r"|Portuguese|Punjabi|Romanian|Russian|Sanskrit|Serbian|Slovak|Sloven|Spanish|Swahili|Swedish|Tagalog|Tamil|Telugu"
+    r"|Thai|Turkish|Ukrainian|Urdu|Vietnamese|Welsh|Yiddish|Englisch|Deutsch|Französisch|Spanisch|anglais|français"
+    r"|allemand|espagnol|inglés|español|francés|alemán)"
+    r"|翻译|译成|英语|中文|法语|德语|日语|西班牙语|英訳|和訳|翻訳|英語|日本語|中国語|フランス語|ドイツ語"
+    r"|अनुवाद|अंग्रेज़ी|हिंदी|ترجم|الإنجليزية|العربية|الفرنسية",
+    re.I,
+)
+
+
+def language(row: Row) -> Rejection | None:
+    """Object to an output in another language than the instruction, if both are long enough to be sure.
+
+    An instruction that speaks of a language may be answered in any, and one with a quotation or an input in another
+    language may be answered in that. Code and labels are not looked at. The evidence is both languages (ISO 639-1), and
+    how probable that of the output is.
+    """
+    if row.is_classification or _ABOUT_LANGUAGES.search(row.instruction):
+        return None
+    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output")
+    if not written:
+        return None
+    asked, _ = identify(_QUOTED.sub(" ", _CODE.sub(" ", row.instruction)), "instruction")
+    if not asked or asked == written:
+        return None
+    for foreign in (row.input, *_QUOTED.findall(row.instruction)):
+        if foreign and _identifier().classify(foreign)[0] == written:
+            return None
+    return Rejection("language", {"asked": asked, "written": written, "probability": round(probability, 4)})
+
+
+def identify(text: str, part: str) -> tuple[str, float]:
+    """Return the language of a text and its probability; an empty one if the text is too short or it is not sure.
+
+    Args:
+        text: the text.
+        part: whose limits hold, "instruction" or "output".
+    """
+    if sum(map(str.isalpha, text)) < _LEAST_LETTERS[part]:
+        return "", 0.0
+    code, probability = _identifier().classify(text)
+    return (str(code), float(probability)) if probability >= _SURE[part] else ("", 0.0)
+
+
+@functools.cache
+def _identifier() -> Any:
+    """Load the model, which is part of the library: 0.3 s and 100 MiB."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
