@@ -66,12 +66,14 @@ class Instruction:
     """A machine-written instruction that was accepted into the pool.
 
     `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
-    candidates of that proposal. So equal answers of the engine give equal ids.
+    candidates of that proposal. So equal answers of the engine give equal ids. `depth` says how often it was changed
+    from a first task (`proposers.evolve`).
     """
 
     id: str
     text: str
     proposal: int
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

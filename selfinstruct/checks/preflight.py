@@ -236,7 +236,7 @@ def check_generator(
         findings.engine = prompts
         if prompts is not None and tasks:
             style = style_of(prompting, model, prompts)
-            check_proposers(method.proposers, model, style, prompts)
+            check_proposers(method.proposers.weights, model, style, prompts)
             steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style)
             check_fit(steps)
             findings.steps = steps

@@ -16,7 +16,10 @@ from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.signals import changing_nothing
 
-GENERATION_SECTIONS = ("proposal", "proposers", "template", "classification", "instances", "filters", "saturation")
+GENERATION_SECTIONS = (
+    *("proposal", "proposers", "plan", "evolve", "template"),
+    *("classification", "instances", "filters", "saturation"),
+)
 """The sections of the options that decide how a run generates."""
 
 RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False, exists=True))

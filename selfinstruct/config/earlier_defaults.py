@@ -29,6 +29,8 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.language": "off",
     "filters.personal_data": "off",
     "proposers.list": 1.0,
+    "proposers.plan": 0.0,
+    "proposers.evolve": 0.0,
     "proposers.template": 0.0,
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""

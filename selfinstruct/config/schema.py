@@ -61,6 +61,12 @@ class Proposers(Section):
     """Ways to ask for new instructions, each with its weight: its share of the proposals is weight / sum of weights."""
 
     list: float = Field(1.0, ge=0, description="Continue a list of instructions (paper, section 2.2).")
+    plan: float = Field(
+        0.0, ge=0, description="Say what a few tasks of one category share and what a new one needs, then write it."
+    )
+    evolve: float = Field(
+        0.0, ge=0, description="Make an accepted task deeper, more concrete, more constrained, or move its subject."
+    )
     template: float = Field(
         0.0,
         ge=0,
@@ -77,6 +83,34 @@ class Proposers(Section):
     def weights(self) -> dict[str, float]:
         """The weights by name."""
         return self.model_dump()
+
+
+class Plan(Sampling):
+    """Planning a new instruction from a few of one category (the proposer `plan`; arXiv 2507.23751)."""
+
+    temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
+    min_p: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
+    )
+    max_tokens: int = Field(300, ge=1, description="Longest answer with its plan, in tokens.")
+    num_examples: int = Field(3, ge=2, description="Most instructions shown in each prompt; at least two.")
+
+
+class Evolve(Sampling):
+    """Changing an accepted task into a new one (the proposer `evolve`; Evol-Instruct, arXiv 2304.12244)."""
+
+    temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
+    min_p: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
+    )
+    max_tokens: int = Field(150, ge=1, description="Longest answer, in tokens.")
+    max_depth: int = Field(3, ge=1, description="How often a task is changed, its ancestors' changes included.")
 
 
 class Template(Sampling):
@@ -315,6 +349,8 @@ class Config(Section):
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     proposers: Proposers = Proposers()
+    plan: Plan = Plan()
+    evolve: Evolve = Evolve()
     template: Template = Template()
     classification: Classification = Classification()
     instances: Instances = Instances()

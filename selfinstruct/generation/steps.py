@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal, Proposers, Template
+from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
@@ -28,7 +28,7 @@ from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers import Pool, Seen, proposers
-from selfinstruct.generation.proposers.mixture import drawn
+from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -62,8 +62,7 @@ class Method:
         window: least distance between a proposal and the last one that it sees.
         window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
         proposal: examples and sampling of the step.
-        proposers: their weights.
-        template: options of one of them.
+        proposers: the ways to propose, with their weights and options.
         classification: likewise.
         instances: likewise.
         filters: of instructions and instances.
@@ -74,8 +73,7 @@ class Method:
     window: int
     window_share: float
     proposal: Proposal
-    proposers: Proposers
-    template: Template
+    proposers: Mixture
     classification: Classification
     instances: Instances
     filters: Filters
@@ -89,8 +87,7 @@ class Method:
             config.window or first_window(config.num_instructions),
             config.window_share,
             config.proposal,
-            config.proposers,
-            config.template,
+            Mixture.of(config),
             config.classification,
             config.instances,
             config.filters,
@@ -149,7 +146,7 @@ class Steps:
         self.parents = list(parents)
         self.style = style
         self._engine = engine
-        self._proposers = proposers(method.proposal, method.template, style=style, frame=method.frame)
+        self._proposers = proposers(method.proposers, style, method.frame)
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds], method.frame)
         self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
@@ -167,8 +164,7 @@ class Steps:
 
     def undecided(self, n: int) -> ProposalLine:
         """Return the line of proposal n before it is asked: its number and its proposer."""
-        weights = self.method.proposers.weights
-        return ProposalLine(n, (), proposer=drawn(weights, self._draw(f"proposer/{n}")))
+        return ProposalLine(n, (), proposer=self.method.proposers.drawn(self._draw(f"proposer/{n}")))
 
     def proposal_request(self, n: int, pool: Sequence[Instruction], visible: int) -> tuple[Request, ProposalLine]:
         """Return proposal n's request, and its line as far as it is known before the answer.
@@ -191,7 +187,7 @@ class Steps:
         Raises:
             RequestFailed: not even one example fits the context.
         """
-        names = [name for name, weight in self.method.proposers.weights.items() if weight]
+        names = self.method.proposers.used
         return {name: self._proposal_request(ProposalLine(0, (), proposer=name), [], 0)[0] for name in names}
 
     def _proposal_request(
@@ -203,7 +199,8 @@ class Steps:
         asked = proposer.ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw))
         least = min(1, len(asked.examples))
         prompt, shown = self._fit(asked.encode, asked.examples, proposer.options.max_tokens, key, least)
-        line = msgspec.structs.replace(line, examples=tuple(example.id for example in shown))
+        examples = tuple(example.id for example in shown)
+        line = msgspec.structs.replace(line, examples=examples, variant=asked.variant, depth=asked.depth)
         return Request(key, prompt, proposer.options, asked.stop(len(shown)), stop_loops=True), line
 
     def decide_proposal(

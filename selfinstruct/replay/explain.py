@@ -119,6 +119,8 @@ class ExplainedCandidate:
         journal_line: number of its proposal's line in the journal, from 1.
         proposal: number of its proposal, from 0.
         proposer: the name of the way in which it was asked.
+        variant: which of the proposer's ways, if it has several.
+        depth: how often the text was changed from a first task.
         examples: what the proposal's prompt showed.
         similar: the most similar of all earlier instructions, the best first.
         classification: of an accepted one; None while it is pending.
@@ -134,6 +136,8 @@ class ExplainedCandidate:
     journal_line: int
     proposal: int
     proposer: str
+    variant: str
+    depth: int
     examples: tuple[Example, ...]
     similar: tuple[Similar, ...]
     classification: ClassificationAnswer | None
@@ -302,6 +306,8 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         journal_line=match.journal_line,
         proposal=match.line.n,
         proposer=match.line.proposer,
+        variant=match.line.variant,
+        depth=match.line.depth,
         examples=tuple(Example(name, texts.get(name)) for name in match.line.examples),
         similar=earlier.similar(candidate.instruction, top, match.accepted_before),
         classification=match.classification,
@@ -361,7 +367,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
     text = [
         visible(candidate.instruction),
         f"  {candidate.id}  {decision}",
-        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} (by {candidate.proposer}); it showed:",
+        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} ({_way(candidate)}); it showed:",
         *(f"    {visible(e.id)}  {visible(e.instruction or '(not in this journal)')}" for e in candidate.examples),
         *_render_similar(candidate.similar),
     ]
@@ -369,6 +375,12 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
         text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
     return "\n".join(text)
+
+
+def _way(candidate: ExplainedCandidate) -> str:
+    """Return how it was proposed: "list", "plan, long", "evolve, deeper, depth 2"."""
+    depth = f"depth {candidate.depth}" if candidate.depth else ""
+    return ", ".join(filter(None, [candidate.proposer, candidate.variant, depth]))
 
 
 def _render_similar(similar: Sequence[Similar]) -> list[str]:

@@ -139,7 +139,10 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
 class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal"):
     """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order.
 
-    `proposer` names the way in which it was asked (`selfinstruct/generation/proposers/`).
+    Attributes:
+        proposer: the name of the way in which it was asked (`selfinstruct/generation/proposers/`).
+        variant: which of the proposer's ways, if it has several: "long", "deeper".
+        depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
     """
 
     n: int
@@ -148,6 +151,8 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     candidates: tuple[InstructionCandidate, ...] = ()
     failed: Failure | None = None
     proposer: str = "list"
+    variant: str = ""
+    depth: int = 0
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):

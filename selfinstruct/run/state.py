@@ -218,7 +218,7 @@ class RunState:
         accepted = 0
         for candidate in line.candidates:
             if candidate.accepted:
-                self.pool.append(Instruction(candidate.id, candidate.instruction, line.n))
+                self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
                 accepted += 1
             else:

@@ -5,23 +5,31 @@ A run mixes them by the weights of the section `proposers`. All feed the same fi
 
 from __future__ import annotations
 
-from selfinstruct.config.schema import Proposal, Template
 from selfinstruct.generation.frame import Frame
+from selfinstruct.generation.proposers.evolve import EvolvedTask
 from selfinstruct.generation.proposers.interface import Example, Pool, Proposer, Question, Seen
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
+from selfinstruct.generation.proposers.mixture import Mixture
+from selfinstruct.generation.proposers.plan import PlannedTasks
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Style
 
-__all__ = ["Example", "Pool", "Proposer", "Question", "Seen", "proposers"]
+__all__ = ["Example", "Mixture", "Pool", "Proposer", "Question", "Seen", "proposers"]
 
 
-def proposers(listing: Proposal, template: Template, *, style: Style, frame: Frame) -> dict[str, Proposer]:
-    """Return every proposer by the name of its weight.
+def proposers(mixture: Mixture, style: Style, frame: Frame) -> dict[str, Proposer]:
+    """Return the proposers by the names of their weights.
 
     Args:
-        listing: options of `list`.
-        template: options of the proposer of this name.
+        mixture: their options.
         style: how the model is prompted.
         frame: the words of the prompts.
     """
-    return {"list": ListContinuation(listing, style, frame), "template": UserTurn(template)}
+    made: dict[str, Proposer] = {
+        "list": ListContinuation(mixture.listing, style, frame),
+        "template": UserTurn(mixture.template),
+    }
+    if mixture.wording is not None:
+        made["plan"] = PlannedTasks(mixture.plan, style, frame, mixture.wording)
+        made["evolve"] = EvolvedTask(mixture.evolve, style, frame, mixture.wording)
+    return made

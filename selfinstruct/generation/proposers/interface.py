@@ -78,11 +78,15 @@ class Question:
         examples: what the prompt should show; at least one of them, if there are any.
         encode: makes the prompt with those of the examples that fit the context.
         stop: returns the stop strings of the answer, from the number of examples that are shown.
+        variant: which of its ways to ask the proposer took; the journal says so.
+        depth: how often the task that it asks for will have been changed.
     """
 
     examples: tuple[Example, ...]
     encode: Callable[[Sequence[Example]], Prompt]
     stop: Callable[[int], tuple[str, ...]]
+    variant: str = ""
+    depth: int = 0
 
 
 class Proposer(Protocol):

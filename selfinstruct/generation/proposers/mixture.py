@@ -1,17 +1,55 @@
-"""Which proposer makes proposal n: a draw by the weights, seeded by the run and n."""
+"""The proposers of a run, and which of them makes proposal n: a draw by the weights, seeded by the run and n."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from dataclasses import dataclass
+
+from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, Proposers, Template
+from selfinstruct.generation.proposers.wording import Wording, load_wording
 
 
-def drawn(weights: Mapping[str, float], draw: random.Random) -> str:
-    """Return the name of a proposer.
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The ways to propose.
 
-    Args:
-        weights: by name; at least one is greater than 0.
-        draw: of this choice.
+    Attributes:
+        weights: of each proposer.
+        listing: options of `list`.
+        plan: options of `plan`.
+        evolve: options of `evolve`.
+        template: options of `template`.
+        wording: the words of `plan` and `evolve`; None where neither is used.
     """
-    names = [name for name, weight in weights.items() if weight > 0]
-    return draw.choices(names, [weights[name] for name in names])[0]
+
+    weights: Proposers
+    listing: Proposal
+    plan: Plan
+    evolve: Evolve
+    template: Template
+    wording: Wording | None
+
+    @classmethod
+    def of(cls, config: Config) -> Mixture:
+        """Return the mixture of a configuration.
+
+        Raises:
+            ConfigError: a proposer is used that is not written in the language of the prompts.
+        """
+        worded = config.proposers.plan or config.proposers.evolve
+        wording = load_wording(config.prompt_language) if worded else None
+        return cls(config.proposers, config.proposal, config.plan, config.evolve, config.template, wording)
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the proposers that have a weight."""
+        return [name for name, weight in self.weights.weights.items() if weight > 0]
+
+    def drawn(self, draw: random.Random) -> str:
+        """Return the name of a proposer.
+
+        Args:
+            draw: of this choice.
+        """
+        weights = self.weights.weights
+        return draw.choices(self.used, [weights[name] for name in self.used])[0]

@@ -156,7 +156,8 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
     assert list(explanation) == ["query", "candidates", "seed", "now"]
     (candidate,) = explanation["candidates"]
     assert list(candidate) == [
-        *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal", "proposer"),
+        *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal"),
+        *("proposer", "variant", "depth"),
         *("examples", "similar", "classification", "instances", "outputs"),
     ]
     assert list(candidate["evidence"]) == ["nearest_seed"]

@@ -8,9 +8,8 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from selfinstruct.config.schema import Proposers
-from selfinstruct.generation.proposers import Pool
-from selfinstruct.generation.proposers.mixture import drawn
+from selfinstruct.config.schema import Config, Proposers
+from selfinstruct.generation.proposers import Mixture, Pool
 from selfinstruct.records import Instruction
 
 
@@ -28,8 +27,9 @@ def test_the_pool_is_that_of_the_parents_and_then_what_is_visible_of_the_run() -
 
 
 def test_proposers_are_drawn_by_their_weights() -> None:
-    counts = Counter(drawn({"a": 3.0, "b": 0.0, "c": 1.0}, random.Random(f"9/proposer/{n}")) for n in range(4000))
-    assert counts.keys() == {"a", "c"} and 0.72 < counts["a"] / 4000 < 0.78
+    mixture = Mixture.of(Config.model_validate({"proposers": {"list": 3, "template": 1, "plan": 0}}))
+    counts = Counter(mixture.drawn(random.Random(f"9/proposer/{n}")) for n in range(4000))
+    assert counts.keys() == {"list", "template"} and 0.72 < counts["list"] / 4000 < 0.78
 
 
 def test_some_weight_must_be_greater_than_zero() -> None:

@@ -1,0 +1,49 @@
+"""Read one new task in an answer, after the mark that opens it.
+
+A real answer (the prompt ended with "Plan:"):
+
+     Both are about plants, one in a garden and one in a vase. A new one needs another place.
+    **New task:** Describe how moss comes to grow on a roof.
+"""
+
+from __future__ import annotations
+
+import re
+
+from selfinstruct.generation.frame import Words
+from selfinstruct.generation.markers import BLANK, COLON, alternation
+from selfinstruct.generation.parsing import TRUNCATED, one_line, strip_thinking
+from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.records import Completion
+
+_WRAPS = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("*", "*"))
+
+
+def read_new_task(answer: Completion, words: Words, *, opened: bool = False) -> list[ProposedText]:
+    """Return the first task that a mark opens, up to the next blank line; none when there is no mark.
+
+    Args:
+        answer: the model's.
+        words: open a new task.
+        opened: the prompt has opened it: the answer begins with the task, unless it repeats the mark.
+    """
+    text = strip_thinking(answer.text)
+    bold = rf"(?:\*\*)?{BLANK}*+"
+    mark = rf"{BLANK}*+(?:[-*#>]+{BLANK}++)?{bold}(?:{alternation(words)}){bold}{COLON}(?:\*\*)?"
+    found = re.search(f"(?mi)^{mark}", text)
+    if found is None and not opened:
+        return []
+    rest = text[found.end() :].lstrip() if found else text
+    paragraph, blank, _ = rest.partition("\n\n")
+    task = _unwrapped(one_line(paragraph))
+    cut = answer.finish_reason != "stop" and not blank
+    return [ProposedText(task, TRUNCATED if cut else None)] if task else []
+
+
+def _unwrapped(text: str) -> str:
+    """Strip the marks of emphasis or quotation around a whole text."""
+    for opening, closing in _WRAPS:
+        inside = text[len(opening) : -len(closing)]
+        if text.startswith(opening) and text.endswith(closing) and inside and closing not in inside:
+            return inside.strip()
+    return text

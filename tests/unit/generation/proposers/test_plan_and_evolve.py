@@ -1,0 +1,141 @@
+"""The proposers `plan` and `evolve`: what they show, and what the journal says of it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfinstruct.config.schema import Config, Evolve, Plan
+from selfinstruct.engines.base import Request
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.errors import ConfigError
+from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.proposers import Mixture, Pool, Seen
+from selfinstruct.generation.proposers.evolve import EvolvedTask
+from selfinstruct.generation.proposers.plan import PlannedTasks
+from selfinstruct.generation.proposers.wording import load_wording
+from selfinstruct.records import Completion, Instance, Instruction, SeedTask, Style
+from selfinstruct.run.lines import ProposalLine
+from selfinstruct.run.state import RunState
+from tests.conftest import journal_lines, run_scripted, script
+
+ENGLISH, WORDING = load_frame(), load_wording("en")
+SEEDS = [
+    SeedTask(f"s{k}", f"Do thing {k}.", (Instance("", "x"),), False, category="odd" if k % 2 else "even")
+    for k in range(10)
+]
+
+
+def seen(n: int, pool: list[Instruction] | None = None, seeds: list[SeedTask] = SEEDS) -> Seen:
+    return Seen(seeds, Pool([], pool or [], len(pool or [])), random.Random(n))
+
+
+# ---------------------------------------------------------------------------------------------------- plan
+
+
+def test_two_or_three_seeds_of_one_category_are_shown_with_a_short_or_a_long_plan() -> None:
+    asked = [PlannedTasks(Plan(), "completion", ENGLISH, WORDING).ask(seen(n)) for n in range(60)]
+    assert {len(a.examples) for a in asked} == {2, 3}
+    assert all(len({int(e.id[1:]) % 2 for e in a.examples}) == 1 for a in asked)
+    assert all(len({e.id for e in a.examples}) == len(a.examples) for a in asked)
+    assert Counter(a.variant for a in asked).keys() == {"short", "long"}
+
+
+def test_seeds_without_a_category_of_their_own_are_shown_with_others() -> None:
+    alone = [SEEDS[0], SEEDS[1]]
+    for n in range(10):
+        assert {e.id for e in PlannedTasks(Plan(), "chat", ENGLISH, WORDING).ask(seen(n, seeds=alone)).examples} == {
+            "s0",
+            "s1",
+        }
+    (only,) = PlannedTasks(Plan(), "chat", ENGLISH, WORDING).ask(seen(0, seeds=SEEDS[:1])).examples
+    assert only.id == "s0"
+
+
+def test_a_base_model_writes_on_after_the_word_plan_and_a_chat_model_after_worked_turns() -> None:
+    asked = PlannedTasks(Plan(), "completion", ENGLISH, WORDING).ask(seen(1))
+    shown = "".join(f"Task: {e.text}\n" for e in asked.examples)
+    prompt = str(asked.encode(asked.examples))
+    assert prompt.endswith(f"\n\n{shown}Plan:") and prompt.count("\nPlan:") == prompt.count("\nNew task:") + 1 == 3
+    assert asked.stop(2) == ("\nTask:", "\n\n\n")
+    chat = PlannedTasks(Plan(), "chat", ENGLISH, WORDING).ask(seen(1))
+    messages: Any = chat.encode(chat.examples)
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 2 + ["user"] and chat.stop(2) == ()
+    assert messages[1]["content"].startswith("Plan: ") and "\nNew task: " in messages[1]["content"]
+    assert messages[-1]["content"].startswith(shown)
+
+
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_worked_plans_are_read_as_they_are_written(length: Any) -> None:
+    proposer = PlannedTasks(Plan(), "completion", ENGLISH, WORDING)
+    for example in WORDING.plan.examples:
+        written = proposer._planned(example, length).removeprefix("Plan:")
+        assert [t.text for t in proposer.parse(Completion(written, "stop"), ProposalLine(0, ()))] == [example.new]
+
+
+# -------------------------------------------------------------------------------------------------- evolve
+
+
+def test_a_parent_is_accepted_and_not_changed_too_often_or_a_seed_while_there_is_none() -> None:
+    pool = [Instruction("p0", "Do new thing 0.", 0, depth=2), Instruction("p1", "Do new thing 1.", 1)]
+    proposer = EvolvedTask(Evolve(max_depth=2), "chat", ENGLISH, WORDING)
+    asked = [proposer.ask(seen(n, pool)) for n in range(40)]
+    assert {(a.examples[0].id, a.depth) for a in asked} == {("p1", 1)}
+    assert Counter(a.variant for a in asked).keys() == {"deeper", "concrete", "constrained", "moved"}
+    assert {proposer.ask(seen(n)).examples[0].id[0] for n in range(9)} == {"s"}
+    deeper = EvolvedTask(Evolve(max_depth=3), "chat", ENGLISH, WORDING)
+    assert {(a.examples[0].id, a.depth) for a in (deeper.ask(seen(n, pool)) for n in range(40))} == {
+        ("p0", 3),
+        ("p1", 1),
+    }
+    worn = [Instruction("p0", "Do new thing 0.", 0, depth=2)]
+    assert {proposer.ask(seen(n, worn)).examples[0].id[0] for n in range(9)} == {"s"}
+
+
+@pytest.mark.parametrize("style", ["completion", "chat"])
+def test_worked_changes_come_before_the_task(style: Style) -> None:
+    asked = EvolvedTask(Evolve(), style, ENGLISH, WORDING).ask(seen(3))
+    prompt: Any = asked.encode(asked.examples)
+    text = prompt if style == "completion" else "\n".join(m["content"] for m in prompt)
+    change = WORDING.evolve[asked.variant]
+    assert text.count("New task:") == (3 if style == "completion" else 2)
+    assert all(f"Task: {e.before}\n" in text and f"New task: {e.after}" in text for e in change.examples)
+    assert f"Task: {asked.examples[0].text}" in text and change.ask in text
+    assert style != "completion" or text.endswith("\nNew task:")
+
+
+def planned(request: Request) -> Completion:
+    """Answers `plan` and `evolve` in their form, and all else as the script does."""
+    text = str(request.prompt)
+    if "New task" not in text:
+        return script(request)
+    return Completion(f" Of one kind.\nNew task: Weigh stone {request.key} of quarry {len(text)}.", "stop", 50, 12)
+
+
+def test_the_journal_says_how_each_was_asked_and_the_run_goes_on_with_it(make_config: Any, tmp_path: Path) -> None:
+    mixture = {"proposers": {"list": 1, "plan": 1, "evolve": 2}, "filters": {"threshold": 0.95}, "window": 3}
+    state = run_scripted(make_config(num_instructions=30, **mixture), ScriptedEngine(planned))
+    lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
+    by = {name: [x for x in lines if x.get("proposer", "list") == name] for name in ("list", "plan", "evolve")}
+    assert all(by.values())
+    assert {line["variant"] for line in by["plan"]} <= {"short", "long"}
+    assert all("depth" not in line and "variant" not in line for line in by["list"])
+    assert all(1 <= line["depth"] <= 3 and len(line["examples"]) == 1 for line in by["evolve"])
+    depths = {c["id"]: line.get("depth", 0) for line in lines for c in line["candidates"]}
+    assert {i.id: i.depth for i in state.pool} == {i.id: depths[i.id] for i in state.pool}
+    parents = [(line["depth"], depths[line["examples"][0]]) for line in by["evolve"] if line["examples"][0] in depths]
+    assert parents and all(depth == of_parent + 1 for depth, of_parent in parents)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    longer: RunState = run_scripted(make_config(num_instructions=40, **mixture), ScriptedEngine(planned))
+    assert len(longer.pool) == 40 and (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize("name", ["plan", "evolve"])
+def test_a_language_that_it_is_not_written_in_is_refused(name: str) -> None:
+    config = Config.model_validate({"proposers": {name: 1}, "prompt_language": "hi"})
+    with pytest.raises(ConfigError, match="are not written in 'hi'; set their weights to 0, or use en"):
+        Mixture.of(config)
