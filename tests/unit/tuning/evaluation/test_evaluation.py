@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +23,7 @@ from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import encode_answer
+from selfinstruct.program_edge import run_program
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import LossGap
@@ -438,6 +442,42 @@ def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> 
         evaluate(config, run, start=start)
     assert start.started[0][1].closed
     assert not list(run.evaluation.path.glob("*")) if run.evaluation.path.exists() else True
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, 9, 14, 19])
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_loses_no_answer(
+    config: Config,
+    run: RunDirectory,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evaluate(config.model_copy(update={"evaluate": replaced(config.evaluate, num_resamples=100)}), run, start=Starter())
+    before = files_of(run)
+    fsync, syncs = os.fsync, itertools.count()
+
+    def full(handle: int) -> None:
+        if next(syncs) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    more = config.model_copy(update={"evaluate": replaced(config.evaluate, max_tokens=21)})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        capsys.readouterr()
+        assert run_program(lambda: evaluate(more, run, start=Starter())) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
+    assert len(said) == 1 and "No space left on device; make room" in said[0]
+    after = files_of(run)
+    assert not [name for name in after if name.endswith(".partial")]
+    for name, content in before.items():
+        lines = content.splitlines()
+        assert after[name] == content or "/kept/" not in f"/{name}" or set(lines) <= set(after[name].splitlines())
+    assert evaluate(more, run, start=Starter()) == run.evaluation.scores()
+
+
+def replaced(section: Any, **values: Any) -> Any:
+    return section.model_copy(update=values)
 
 
 def test_fingerprint_of_a_hub_name() -> None:
