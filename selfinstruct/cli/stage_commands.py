@@ -26,6 +26,7 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.schema import Config
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -63,8 +64,6 @@ def generate(
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
     from selfinstruct.engines.base import Engine
-    from selfinstruct.engines.context import needed_context
-    from selfinstruct.formats.seed_tasks import load_seed_tasks
     from selfinstruct.generation.generate import generate as run_generation
     from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.directory import RunDirectory
@@ -85,10 +84,8 @@ def generate(
 
         run = RunDirectory.at(config.output_dir)
         engine = config.engine if overwrite else with_recorded_context(run, config.engine)
-        steps = (config.proposal, config.classification, config.instances, config.filters)
-        enough = needed_context(load_seed_tasks(config.seeds), *steps)
         return await VLLMEngine.start(
-            config.model, revision=config.revision, arguments=engine, enough=enough, verbose=verbose
+            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
         )
 
     left_free = Reserve.from_json(reserve) if reserve else None
@@ -99,6 +96,15 @@ def generate(
             ("journal", config.output_dir),
         ]
         closing_table("generation is complete", rows, f"selfinstruct export {quote(str(config.output_dir))}")
+
+
+def _needed_context(config: Config) -> int:
+    """Return the tokens that no prompt of a generation exceeds, answer included."""
+    from selfinstruct.engines.context import needed_context
+    from selfinstruct.formats.seed_tasks import load_seed_tasks
+
+    steps = (config.proposal, config.classification, config.instances, config.filters)
+    return needed_context(load_seed_tasks(config.seeds), *steps)
 
 
 @cli.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from selfinstruct import clock as deadline
@@ -72,8 +72,7 @@ def generate(
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    recorded = {} if overwrite else recorded_identity(run)
-    config = with_window(earlier_defaults.continuing(config.anchored(), recorded), recorded)
+    config = continuing(config, {} if overwrite else recorded_identity(run))
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)
@@ -106,15 +105,16 @@ def generate(
     return state
 
 
-def with_window(config: Config, recorded: Mapping[str, Any]) -> Config:
-    """Return the configuration with a number as its window: where none is given, the run's own, or a new run's.
+def continuing(config: Config, recorded: dict[str, Any]) -> Config:
+    """Return the configuration as the run that is there has it, where options are left out, and with a window.
 
-    It follows from the target of the first start, so that a raised target changes no proposal.
+    A new run's window follows from the target of its first start, so that a raised target changes no proposal.
 
     Args:
         config: the configuration of this call.
         recorded: the identity of the run that it continues; empty if there is none.
     """
+    config = earlier_defaults.continuing(config.anchored(), recorded)
     window = config.window or recorded.get("window") or first_window(config.num_instructions)
     return config.model_copy(update={"window": window})
 
@@ -154,8 +154,7 @@ async def _run(
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
     )
-    launched = await _launched(supervisor, budget, config.max_in_flight)
-    if launched is None:
+    if (launched := await _launched(supervisor, budget, config.max_in_flight)) is None:
         return
     async with closing(launched) as engine:
         # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
