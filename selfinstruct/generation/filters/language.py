@@ -15,7 +15,8 @@ from selfinstruct.records import Rejection
 
 _LEAST_LETTERS = {"instruction": 20, "output": 40}
 """Below that, even text of one language is often taken for another (`docs/benchmarks.md`)."""
-_LONGEST = 1000
+_LONGEST = 500
+"""Characters of an output that are looked at; the time grows with them."""
 _SURE = {"instruction": 0.9, "output": 0.95}
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`", re.M | re.S)
 _QUOTED = re.compile(r"[\"“„«「『][^\"“”»」』]*[\"“”»」』]")
@@ -43,11 +44,9 @@ def language(row: Row) -> Rejection | None:
     """
     if row.is_classification or _ABOUT_LANGUAGES.search(row.instruction):
         return None
-    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output")
-    if not written:
-        return None
     asked, _ = identify(_QUOTED.sub(" ", _CODE.sub(" ", row.instruction)), "instruction")
-    if not asked or asked == written:
+    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output") if asked else ("", 0.0)
+    if not written or asked == written:
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
         if foreign and _identifier().classify(foreign)[0] == written:

@@ -53,11 +53,7 @@ def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
 
 def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[str, int] | None:
     """Look for the group in the words' shapes, and return its words."""
-    # Two thirds of a loop's words begin three words that stand earlier, too. Few texts get past this.
-    triples = len(shapes) - 2
-    if triples - len(set(zip(shapes, shapes[1:], shapes[2:], strict=False))) < 2 * _LEAST_WORDS // 3 - 2:
-        return None
-    for period in range(1, min(_LONGEST_UNIT, len(words) // least) + 1):
+    for period in _periods(shapes, least):
         equal = 0
         for k in range(period, len(shapes) + 1):
             if k < len(shapes) and shapes[k] == shapes[k - period]:
@@ -68,6 +64,21 @@ def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[
                 return " ".join(words[k - covered : k - covered + period]), covered // period
             equal = 0
     return None
+
+
+def _periods(shapes: Sequence[str], least: int) -> list[int]:
+    """Return the lengths that a group may have: three words come again at this distance, once for each further copy."""
+    longest = min(_LONGEST_UNIT, len(shapes) // least)
+    seen: dict[tuple[str, ...], list[int]] = {}
+    distances: Counter[int] = Counter()
+    for k, three in enumerate(zip(shapes, shapes[1:], shapes[2:], strict=False)):
+        earlier = seen.setdefault(three, [])
+        for before in reversed(earlier):
+            if k - before > longest:
+                break
+            distances[k - before] += 1
+        earlier.append(k)
+    return sorted(period for period, n in distances.items() if n >= least - 1)
 
 
 def repeated_lines(text: str) -> tuple[str, int] | None:
