@@ -33,10 +33,15 @@ SPLITS = (TRAIN, SEEN, UNSEEN)
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One example of a task: an input (empty if the task needs none) and its output."""
+    """One example of a task: an input (empty if the task needs none) and its output.
+
+    Attributes:
+        thinking: what the model thought before it wrote the output; empty where that is not kept.
+    """
 
     input: str
     output: str
+    thinking: str = ""
 
 
 WrittenBy = Literal["person", "program", "model"]

@@ -104,6 +104,9 @@ def script(request: Request) -> Completion:
         return Completion(draw.choice([" Yes", " No", " No", " Maybe"]), "stop", len(text.split()), 1)
     output_first = "first a label" in text
     word = lambda: draw.choice(THINGS)  # noqa: E731
+    if kind == "answer":
+        answer = f" Of {word()} and {word()} much is told {draw.choice(FORMS)}"
+        return Completion(answer, draw.choice(["stop", "stop", "length"]), len(text.split()), 20)
     if output_first:
         answer = f"Label: yes\nInput: {word()}\n\nLabel: no\nInput: {word()} {word()}"
     else:

@@ -29,13 +29,14 @@ OUTPUTS = ("", "Here it comes:", "This was going to be a long answ", "A better a
 
 @dataclass(frozen=True)
 class Plan:
-    """How to make a run: whether it builds on a parent run, and whether its outputs are rewritten."""
+    """How to make a run: whether inputs are answered separately, it has a parent run, its outputs are rewritten."""
 
     seed: int
     target: int
     window: int
     window_share: float
     max_in_flight: int
+    is_separate: bool
     has_parent: bool
     is_regenerated: bool
 
@@ -47,6 +48,7 @@ plans = st.builds(
     window=st.integers(1, 9),
     window_share=st.sampled_from([0.0, 0.25, 0.7]),
     max_in_flight=st.integers(1, 15),
+    is_separate=st.booleans(),
     has_parent=st.booleans(),
     is_regenerated=st.booleans(),
 )
@@ -75,6 +77,7 @@ def make_run(plan: Plan, folder: Path, make_config: Callable[..., Config]) -> tu
         "window_share": plan.window_share,
         "max_in_flight": plan.max_in_flight,
         "fsync_interval": 1,
+        "answering": "separate" if plan.is_separate else "inline",
     }
     parents: list[str] = []
     if plan.has_parent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfinstruct.checks.speed import Workload
-from selfinstruct.config.schema import Instances, Proposal
+from selfinstruct.config.schema import Answer, Instances, Proposal
 
 ACCEPTED_SHARE = 0.5
 """Share of the candidates that are accepted; it falls as the pool grows."""
@@ -16,6 +16,12 @@ INSTRUCTION_TOKENS = 25
 """Tokens of one instruction."""
 INSTANCE_TOKENS = 100
 """Tokens of an answer with the instances of one instruction (the paper's have 1.6, of 12.7 and 18.9 words)."""
+INPUT_TOKENS = 60
+"""Tokens of an answer with the inputs of one instruction, where they are answered separately."""
+ANSWER_TOKENS = 200
+"""Tokens of such an answer."""
+INPUTS = 1.5
+"""Inputs of one instruction."""
 
 _BYTES_PER_TOKEN = 4
 _LINE_BYTES = 400
@@ -46,6 +52,7 @@ def estimate(
     num_instructions: int,
     proposal: Proposal,
     instances: Instances,
+    answer: Answer | None,
     prompts: Mapping[str, int],
     model_bytes: int = 0,
 ) -> Estimate:
@@ -55,24 +62,31 @@ def estimate(
         num_instructions: its target.
         proposal: options of proposing instructions.
         instances: options of writing instances.
-        prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`); a missing kind
-            counts as 0.
+        answer: options of answering inputs separately; None where they are not.
+        prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`, `answer`); one that
+            is missing counts as 0.
         model_bytes: disk of the tuning, from `tuned_bytes`.
     """
     proposals = math.ceil(num_instructions / (proposal.num_new * ACCEPTED_SHARE))
     proposed = min(proposal.max_tokens, proposal.num_new * INSTRUCTION_TOKENS)
-    answered = min(instances.max_tokens, INSTANCE_TOKENS)
+    answered = min(instances.max_tokens, INPUT_TOKENS if answer else INSTANCE_TOKENS)
     examples = proposal.num_seed_examples + proposal.num_generated_examples
     kinds = [  # how many, tokens of a prompt, those that it shares with no other, tokens of an answer
         (proposals, prompts.get("proposal", 0), examples * INSTRUCTION_TOKENS, proposed),
         (num_instructions, prompts.get("classification", 0), INSTRUCTION_TOKENS, 1),
         (num_instructions, prompts.get("instances", 0), INSTRUCTION_TOKENS, answered),
     ]
+    if answer:
+        length = min(answer.max_tokens, ANSWER_TOKENS)
+        answers = math.ceil(num_instructions * INPUTS)
+        kinds.append((answers, prompts.get("answer", 0), INSTRUCTION_TOKENS + INPUT_TOKENS, length))
     requests = sum(number for number, *_ in kinds)
     written = sum(number * answer for number, _, _, answer in kinds)
     # The journal holds every text twice: in its completion and among the candidates.
     journal = proposals * (_LINE_BYTES + proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
     journal += num_instructions * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
+    if answer:
+        journal += answers * (_LINE_BYTES + length * _BYTES_PER_TOKEN * 2)
     return Estimate(
         proposals=proposals,
         prompt_tokens=sum(number * prompt for number, prompt, _, _ in kinds),

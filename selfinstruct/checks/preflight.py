@@ -140,6 +140,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             config.num_instructions,
             config.proposal,
             config.instances,
+            config.answer if findings.steps and findings.steps.separate else None,
             prompts,
             tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
         )
@@ -163,6 +164,8 @@ def first_prompts(findings: Findings) -> dict[str, tuple[str, int]]:
         "classification": steps.classification_request(ordinary),
         "instances": steps.instances_request(ordinary, is_classification=False),
     }
+    if steps.separate:
+        requests["answer"] = steps.answer_request(ordinary, 0, "", None)
     return {kind: (engine.render(r.prompt), engine.count_tokens(r.prompt)) for kind, r in requests.items()}
 
 

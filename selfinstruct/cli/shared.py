@@ -18,7 +18,7 @@ from selfinstruct.signals import changing_nothing
 
 GENERATION_SECTIONS = (
     *("proposal", "proposers", "plan", "evolve", "template"),
-    *("classification", "instances", "filters", "saturation"),
+    *("classification", "instances", "answer", "filters", "saturation"),
 )
 """The sections of the options that decide how a run generates."""
 

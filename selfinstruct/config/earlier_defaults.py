@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from selfinstruct.config.paths import anchored
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Answer, Config
 
 EARLIER_DEFAULTS: dict[str, Any] = {
     "recipe": None,
     "prompt_language": "en",
     "window": 96,
     "window_share": 0.0,
+    "answering": "inline",
+    **{f"answer.{name}": value for name, value in Answer().model_dump(mode="json").items()},  # `inline` reads none
     "proposal.max_tokens": 1024,
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
@@ -35,7 +37,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 
-YOUNGER_SECTIONS = ("proposers",)
+YOUNGER_SECTIONS = ("proposers", "answer")
 """Sections that belong to every run's identity, and that runs made before lack. Other sections need not be there."""
 
 
@@ -49,13 +51,13 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
             missing stays missing, unless it is younger than some runs.
     """
     recorded = anchored(recorded)
+    if not recorded:
+        return recorded
     for name, earlier in EARLIER_DEFAULTS.items():
         *parents, option = name.split(".")
-        if recorded and parents and parents[0] in YOUNGER_SECTIONS:
+        if parents and parents[0] in YOUNGER_SECTIONS:
             recorded.setdefault(parents[0], {option: earlier})
-        section = _section(recorded, parents)
-        if section:
-            section.setdefault(option, earlier)
+        _section(recorded, parents).setdefault(option, earlier)
     return recorded
 
 

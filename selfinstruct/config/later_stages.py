@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -39,6 +39,11 @@ class Export(Section):
     )
     validation_seen: float = Field(
         0.05, ge=0, lt=1, description="Share of training tasks of which one instance is held out."
+    )
+    thinking: Literal["field", "text"] = Field(
+        "field",
+        description="Where messages hold thinking that was kept (`answer.thinking`): in a field `thinking`, which some "
+        "chat templates read, or in their text as <think>.",
     )
     eval_threshold: float = Field(
         0.7,

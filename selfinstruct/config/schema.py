@@ -23,6 +23,8 @@ from selfinstruct.config.section import Sampling, Section, refuse_secrets
 from selfinstruct.records import Tokenizer
 
 Prompting = Literal["auto", "completion", "chat"]
+HowAnswered = Literal["auto", "inline", "separate"]
+Thinking = Literal["off", "strip", "keep"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
 Recipe = Literal["paper", "base", "aligned"]
@@ -141,6 +143,28 @@ class Instances(Sampling):
     max_tokens: int = Field(350, ge=1, description="Longest answer, in tokens.")
     num_examples: int = Field(
         12, ge=1, description="Seed tasks shown in the prompt with their instances, as many as fit."
+    )
+
+
+class Answer(Sampling):
+    """Answering each input as a user would ask it (`answering: separate`)."""
+
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
+    max_tokens: int = Field(
+        1024, ge=1, description="Longest answer, in tokens; at most half of the model's context is used."
+    )
+    continue_cut: bool = Field(
+        True,
+        description="Let an answer that max_tokens cuts go on, once; what is cut at last is rejected.",
+    )
+    system_prompt: str | None = Field(
+        None, description="System message for a chat model. The dataset does not show it."
+    )
+    thinking: Thinking = Field(
+        "off",
+        description="Thinking of a model whose chat template has it. off: it answers at once, and what it thinks all "
+        "the same is removed; strip: it thinks, and the thoughts are removed; keep: they become a field of their own.",
     )
 
 
@@ -316,6 +340,12 @@ class Config(Section):
     prompt_language: PromptLanguage = Field(
         "en", description="Language of the prompts' own words (Task, Input, Output ...); best that of the seeds."
     )
+    answering: HowAnswered = Field(
+        "auto",
+        description="inline: instances are written with their outputs; separate: inputs alone are written, and then "
+        "each is answered as a user would ask it (those of classification tasks have their label first all the same). "
+        "auto: separate when prompting with the chat template.",
+    )
     window: int | None = Field(
         None,
         ge=1,
@@ -354,6 +384,7 @@ class Config(Section):
     template: Template = Template()
     classification: Classification = Classification()
     instances: Instances = Instances()
+    answer: Answer = Answer()
     filters: Filters = Filters()
     saturation: Saturation = Saturation()
     limits: Limits = Limits()

@@ -155,7 +155,7 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence
             dataset.left_out_tasks["near_evaluation_task"] += 1
             dataset.left_out_rows["near_evaluation_task"] += len(task.instances)
             continue
-        rows = rows_of(task)
+        rows = rows_of(task, thinks_in_text=options.thinking == "text")
         if _hash_share(task.id, "unseen") < options.validation_unseen:
             dataset.rows[UNSEEN] += rows
         elif len(rows) > 1 and _hash_share(task.id, "seen") < options.validation_seen:

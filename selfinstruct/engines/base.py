@@ -20,6 +20,7 @@ class Request:
         stop: stop strings; generation ends before the first of them.
         choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
         stop_loops: whether the answer also ends once it only repeats itself, where the engine sees it being written.
+        thinking: whether a chat model may think before it answers, where its template has that.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Request:
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     stop_loops: bool = False
+    thinking: bool = False
 
 
 class RequestFailed(Exception):

@@ -217,7 +217,12 @@ def answering_at_once(tokenizer: Any) -> str:
 
 
 def render(
-    tokenizer: Any, messages: list[Message], template: str | None = None, *, add_generation_prompt: bool = True
+    tokenizer: Any,
+    messages: list[Message],
+    template: str | None = None,
+    *,
+    add_generation_prompt: bool = True,
+    thinking: bool = False,
 ) -> str:
     """Return a conversation as text, without thinking where the template has an option for it.
 
@@ -226,12 +231,13 @@ def render(
         messages: the conversation.
         template: used instead of the tokenizer's own.
         add_generation_prompt: end in what comes before an answer.
+        thinking: let the model think before it answers.
 
     Raises:
         ConfigError: the template refuses the conversation.
     """
     # Thinking would use up the answer's tokens before it begins. Templates without this option ignore it.
-    return apply(tokenizer, messages, template, add_generation_prompt=add_generation_prompt, enable_thinking=False)
+    return apply(tokenizer, messages, template, add_generation_prompt=add_generation_prompt, enable_thinking=thinking)
 
 
 def opened(tokenizer: Any, messages: list[Message], template: str | None = None) -> tuple[str, str]:

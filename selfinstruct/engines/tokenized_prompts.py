@@ -42,12 +42,18 @@ class TokenizedPrompts:
         self.control_tokens = ControlTokens(tokenizer)
         self._openings: dict[str | None, str] = {}
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Return the token ids of a prompt: text with the special tokens, or messages through the template."""
+    def encode(self, prompt: Prompt, *, thinking: bool = False) -> list[int]:
+        """Return the token ids of a prompt: text with the special tokens, or messages through the template.
+
+        Args:
+            prompt: the prompt.
+            thinking: let a chat model think before it answers; else it answers at once.
+        """
         if isinstance(prompt, str):
             return self.control_tokens.encode_text(prompt, add_special_tokens=True)
         broken = self.control_tokens.broken(prompt)
-        return self.control_tokens.encode(self._rendered(OpenTurn(broken) if isinstance(prompt, OpenTurn) else broken))
+        messages = OpenTurn(broken) if isinstance(prompt, OpenTurn) else broken
+        return self.control_tokens.encode(self._rendered(messages, thinking))
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text by itself, without any control token."""
@@ -73,8 +79,14 @@ class TokenizedPrompts:
         strings = (after.strip(),) if after.strip() else ()
         return self.stop_token_ids | special_ids(self.tokenizer), strings
 
-    def _rendered(self, messages: list[Message]) -> str:
+    def _rendered(self, messages: list[Message], thinking: bool = False) -> str:
         template = self.chat_template
+        if thinking:
+            # A template may leave out thinking from an answer that has begun.
+            asked, begun = (
+                (messages[:-1], messages[-1]["content"]) if isinstance(messages, OpenTurn) else (messages, "")
+            )
+            return chat_templates.render(self.tokenizer, asked, template, thinking=True) + begun
         if isinstance(messages, OpenTurn):
             return chat_templates.opened(self.tokenizer, messages, template)[0]
         if template not in self._openings:

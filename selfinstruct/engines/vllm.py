@@ -243,7 +243,7 @@ class VLLMEngine(TokenizedPrompts):
     async def generate(self, request: Request) -> Completion:
         """Answer one request; see `Engine.generate`."""
         try:
-            ids = self.encode(request.prompt)
+            ids = self.encode(request.prompt, thinking=request.thinking)
         except SelfInstructError:
             raise
         except Exception as error:  # A chat template or a tokenizer may raise anything; other prompts may do.

@@ -5,6 +5,7 @@
      "prompt": [{"role": "user", "content": "Name the capital.\\n\\nKenya"}],
      "completion": [{"role": "assistant", "content": "Nairobi"}]}
 
+Where a model's thinking is kept, it is the field `thinking` of the row and of its message, or text of the message.
 `prompt` and `completion` repeat the texts in the form that TRL's `SFTTrainer` takes.
 """
 
@@ -28,6 +29,8 @@ class ExportedRow:
         id: the id of the task and the number of the instance.
         input: empty if the task needs none.
         origin: `generated`, `earlier` (written by a parent run) or `seed`.
+        thinking: what the model thought before it wrote the output; empty where that is not kept.
+        thinks_in_text: whether the message to train on holds the thinking in its text, as `<think>`.
     """
 
     id: str
@@ -36,6 +39,8 @@ class ExportedRow:
     output: str
     is_classification: bool
     origin: str = "generated"
+    thinking: str = ""
+    thinks_in_text: bool = False
 
     @property
     def prompt(self) -> list[Message]:
@@ -45,7 +50,12 @@ class ExportedRow:
     @property
     def completion(self) -> list[Message]:
         """Return the messages that the tuned model should answer."""
-        return [{"role": "assistant", "content": self.output}]
+        if not self.thinking:
+            return [{"role": "assistant", "content": self.output}]
+        if self.thinks_in_text:
+            text = f"<think>\n{self.thinking}\n</think>\n\n{self.output}"
+            return [{"role": "assistant", "content": text}]
+        return [{"role": "assistant", "content": self.output, "thinking": self.thinking}]
 
     def to_json(self) -> dict[str, Any]:
         """Return the row's JSON object."""
@@ -54,6 +64,7 @@ class ExportedRow:
             "instruction": self.instruction,
             "input": self.input,
             "output": self.output,
+            **({"thinking": self.thinking} if self.thinking else {}),
             "is_classification": self.is_classification,
             "origin": self.origin,
             "prompt": self.prompt,
@@ -61,11 +72,23 @@ class ExportedRow:
         }
 
 
-def rows_of(task: Task) -> list[ExportedRow]:
-    """Return the rows of a task, one for each instance."""
+def rows_of(task: Task, *, thinks_in_text: bool = False) -> list[ExportedRow]:
+    """Return the rows of a task, one for each instance.
+
+    Args:
+        task: the task.
+        thinks_in_text: whether messages hold thinking in their text, as `<think>`, and not in a field of its own.
+    """
     return [
         ExportedRow(
-            f"{task.id}-{k}", task.instruction, instance.input, instance.output, task.is_classification, task.origin
+            f"{task.id}-{k}",
+            task.instruction,
+            instance.input,
+            instance.output,
+            task.is_classification,
+            task.origin,
+            instance.thinking,
+            thinks_in_text,
         )
         for k, instance in enumerate(task.instances)
     ]
@@ -84,8 +107,8 @@ def read(path: Path) -> Iterator[ExportedRow]:
             and field.
     """
     for number, row in jsonl.read(path):
-        row = {"origin": "generated", **row}
-        for name in ("id", "instruction", "input", "output", "origin"):
+        row = {"origin": "generated", "thinking": "", **row}
+        for name in ("id", "instruction", "input", "output", "origin", "thinking"):
             if not isinstance(row.get(name), str):
                 raise InputError(f"{path}, line {number}: `{name}` must be a string, got {repr(row.get(name))[:80]}")
         if not isinstance(row.get("is_classification"), bool):
@@ -97,4 +120,5 @@ def read(path: Path) -> Iterator[ExportedRow]:
             row["output"],
             row["is_classification"],
             row["origin"],
+            row["thinking"],
         )

@@ -1,6 +1,7 @@
 """Budgets and the deadline while a run works: whether to propose more, to stop proposing, or to leave now.
 
-Every accepted instruction still needs its classification and its instances: they are owed. So a budget counts what is
+Every accepted instruction still needs its classification and its instances, and where inputs are answered separately
+each input its answer: they are owed. So a budget counts what is
 spent, what is owed and what the proposals in flight will cost. The deadline counts the time for what is owed. Both
 estimates come from the run itself and become exact as it ends. Decisions become control lines; replay makes none again.
 """
@@ -22,7 +23,6 @@ _CLOSING_S = 2.0
 """For the last fsync and the engine's end."""
 _LATENCIES = 64
 """Latest answers looked at for how long one takes."""
-_FOLLOW_UPS = ("classification", "instances")
 _BUDGETS: tuple[BudgetName, ...] = ("max_requests", "max_tokens_total")
 
 
@@ -51,6 +51,7 @@ class BudgetTracker:
 
     Attributes:
         max_in_flight: requests given to the engine at once; known once it has started.
+        separate: whether inputs are answered separately; known for sure once the engine has started.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class BudgetTracker:
         self._limits = limits
         self._method = method
         self.max_in_flight = 1
+        self.separate = method.answering == "separate"
         self._state = state
         self.clock = clock
         self.finish_by = finish_by
@@ -139,16 +141,31 @@ class BudgetTracker:
         state = self._state
         unclassified = len(state.pool) - len(state.is_classification) - len(state.classification_failed)
         unwritten = len(state.is_classification) - len(state.instances)
+        begun = len(state.begun_answers)
+        unasked = state.num_inputs - state.num_answers - begun + (unclassified + unwritten) * self._inputs_each()
+        answers = begun + unasked * self._requests_per_answer()
         tokens = unclassified * self._mean_tokens("classification")
-        tokens += (unclassified + unwritten) * self._mean_tokens("instances")
-        return Cost(2 * unclassified + unwritten, tokens)
+        tokens += (unclassified + unwritten) * self._mean_tokens("instances") + answers * self._mean_tokens("answer")
+        return Cost(2 * unclassified + unwritten + answers, tokens)
 
     def _proposal(self) -> Cost:
         """Return the cost of one proposal, with the follow-ups of what it will probably bring."""
         state = self._state
         accepted = len(state.pool) / state.proposals if state.proposals else self._method.proposal.num_new
+        answers = self._inputs_each() * self._requests_per_answer()
         follow_up = self._mean_tokens("classification") + self._mean_tokens("instances")
-        return Cost(1 + 2 * accepted, self._mean_tokens("proposal") + accepted * follow_up)
+        follow_up += answers * self._mean_tokens("answer")
+        return Cost(1 + (2 + answers) * accepted, self._mean_tokens("proposal") + accepted * follow_up)
+
+    def _inputs_each(self) -> float:
+        """Return the inputs of one instruction that are answered separately: their mean so far."""
+        state = self._state
+        return state.num_inputs / len(state.instances) if state.instances else float(self.separate)
+
+    def _requests_per_answer(self) -> float:
+        """Return the requests that one answer takes: more than one where some were cut and went on."""
+        begun = self._state.answers_continued - len(self._state.begun_answers)
+        return 1 + begun / self._state.num_answers if self._state.num_answers else 1.0
 
     def _mean_tokens(self, kind: str) -> float:
         state = self._state
@@ -159,6 +176,7 @@ class BudgetTracker:
             "proposal": self._method.proposal,
             "classification": self._method.classification,
             "instances": self._method.instances,
+            "answer": self._method.answer,
         }
         return float(steps[kind].max_tokens)
 
@@ -169,20 +187,25 @@ class BudgetTracker:
     def _drain_s(self) -> float:
         """Return the seconds that the owed follow-ups will take.
 
-        They go first, so that most of them are in flight already. Each instruction needs two answers, one after the
-        other. Without proposals beside them they take no longer than before.
+        They go first, so that most of them are in flight already. Each instruction needs two or three answers, one
+        after the other. Without proposals beside them they take no longer than before.
         """
+        follow_ups = ("classification", "instances", *(["answer"] if self.separate else []))
         owed = self._owed().requests
         if not owed:
             return _CLOSING_S
-        in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in _FOLLOW_UPS)
-        return deadlines.SAFETY_FACTOR * in_turn * max(1.0, owed / 2 / self.max_in_flight) + _CLOSING_S
+        in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in follow_ups)
+        waves = max(1.0, owed / len(follow_ups) / self.max_in_flight)
+        return deadlines.SAFETY_FACTOR * in_turn * waves + _CLOSING_S
 
     def _instances_expected(self) -> float:
         """Return the instances expected once every accepted instruction has been asked for them."""
         state = self._state
-        each = state.num_instances / len(state.instances) if state.instances else 1.0
-        return state.num_instances + each * (len(state.pool) - len(state.instances) - len(state.classification_failed))
+        lost = state.answers_rejected.total() + state.requests["answer", "failed"]
+        share = 1 - lost / state.num_answers if state.num_answers else 1.0
+        expected = state.num_instances + share * (state.num_inputs - state.num_answers)
+        each = expected / len(state.instances) if state.instances else 1.0
+        return expected + each * (len(state.pool) - len(state.instances) - len(state.classification_failed))
 
     def _cutoff(self, instances: float) -> float:
         """Return the Unix seconds at which generation must be over."""

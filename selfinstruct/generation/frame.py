@@ -28,7 +28,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The words of the prompts in one language.
 
     The sentences may hold {num_new}, {first} and {last} (of the proposed tasks), {yes}, {no}, {example}, {input},
-    {output} and {label}: `sentence` fills them in.
+    {output}, {label} and {no_input}: `sentence` fills them in.
 
     Attributes:
         language: its name in English.
@@ -45,7 +45,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         answer: may stand before an answer; only read.
         yes: an answer.
         no: an answer.
-        no_input: what models write in place of an input where there is none, in lower case; only read.
+        no_input: what stands in place of an input where there is none, in lower case.
         no_output: likewise of an output.
         proposal_header: the first paragraph of a proposal's prompt.
         proposal_ask: what a chat model is asked to do there.
@@ -55,6 +55,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         input_first_ask: likewise.
         output_first_header: likewise of a prompt for instances, output first.
         output_first_ask: likewise.
+        input_only_header: likewise of a prompt for inputs alone.
+        input_only_ask: likewise.
         examples: tasks of both kinds to show where the user's seeds hold none; empty: the packaged seed tasks.
         mark: stands before each word that opens a line; empty, or a heading's number signs (see `marked`).
     """
@@ -83,6 +85,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_first_ask: str
     output_first_header: str
     output_first_ask: str
+    input_only_header: str
+    input_only_ask: str
     examples: tuple[SeedTask, ...] = ()
     mark: str = ""
 
@@ -101,7 +105,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sentence(self, template: str, **numbers: object) -> str:
         """Return a sentence of the frame with its words and these numbers filled in."""
         words = {name: self.opening(getattr(self, name)) for name in ("input", "output", "label")}
-        answers = {"yes": self.yes[0], "no": self.no[0]}
+        answers = {"yes": self.yes[0], "no": self.no[0], "no_input": self.no_input[0]}
         return template.format(example=self.heading(self.example, 1), **words, **answers, **numbers)
 
     def marked(self, texts: Iterable[str]) -> Frame:

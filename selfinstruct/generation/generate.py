@@ -164,6 +164,7 @@ async def _run(
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
         check_fit(steps)
+        budget.separate = steps.separate
         resolved = {"style": style, "context_length": engine.context_length}
         header = Header(VERSION, identity, resolved, config.num_instructions)
         if not state.begun:
@@ -300,6 +301,7 @@ def check_fit(steps: Steps) -> None:
         "proposal": steps.first_requests,
         "classification": lambda: steps.classification_request(ordinary),
         "instances": lambda: steps.instances_request(ordinary, is_classification=False),
+        **({"answer": lambda: steps.answer_request(ordinary, 0, "", None)} if steps.separate else {}),
     }
     for kind, ask in asks.items():
         try:

@@ -1,4 +1,4 @@
-"""Read the instances in an answer to the prompts `encode_input_first` and `encode_output_first`.
+"""Read the instances in an answer to the prompts `encode_input_first`, `encode_output_first` and `encode_input_only`.
 
 A real input-first completion (the prompt ended with the task):        and an output-first one:
 
@@ -25,7 +25,7 @@ from operator import attrgetter
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_parts import Part, parts_of, text_of
 from selfinstruct.generation.markers import Mark, mark_reader, scan, split_lines
-from selfinstruct.generation.parsing import TRUNCATED, ambiguous, strip_thinking
+from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
 from selfinstruct.generation.placeholders import absent_input
 from selfinstruct.records import Rejection
 
@@ -83,6 +83,7 @@ class _Answer:
         bounded: whether marks or numbers show where an example begins.
         has_inputs: whether any field is marked as an input.
         cut: whether its last field is cut.
+        unmarked: its whole text, if no line of it opens as a mark; else empty.
     """
 
     groups: list[_Group]
@@ -90,10 +91,11 @@ class _Answer:
     bounded: bool
     has_inputs: bool
     cut: bool
+    unmarked: str
 
 
 def parse_input_first(
-    text: str, *, truncated: bool, frame: Frame | None = None, instruction: str | None = None
+    text: str, *, truncated: bool, frame: Frame | None = None, instruction: str | None = None, plain: bool = False
 ) -> list[ParsedInstance]:
     """Return the instances of an input-first completion, in order.
 
@@ -105,8 +107,11 @@ def parse_input_first(
         truncated: whether it ended by length.
         frame: the words of the prompt; English if None.
         instruction: the task that was asked about; an answer that opens with another task is about that one.
+        plain: whether a text without any mark is the output of a task without input: a chat model may just do the task.
     """
     answer = _read(text, truncated, frame, instruction)
+    if plain and answer.unmarked:
+        return [ParsedInstance("", answer.unmarked, TRUNCATED if truncated else None)]
     return _finish(_input_first(answer), answer, frame)
 
 
@@ -128,6 +133,29 @@ def parse_output_first(
     first = answer.groups[0] if answer.groups else _Group(None)
     inputs_first = first.kinds[:1] == ["input"] or (not answer.has_inputs and first.has_lines_before())
     return _finish(_input_first(answer) if inputs_first else _output_first(answer), answer, frame)
+
+
+def parse_input_only(
+    text: str, *, truncated: bool, frame: Frame | None = None, instruction: str | None = None
+) -> list[ParsedInstance]:
+    """Return the inputs of an input-only completion, in order, as instances with an empty output.
+
+    An output that the model wrote all the same is left out. An input that only repeats the task is none.
+
+    Args:
+        text: the completion.
+        truncated: whether it ended by length.
+        frame: the words of the prompt; English if None.
+        instruction: the task that was asked about.
+    """
+    answer = _read(text, truncated, frame, instruction)
+    if answer.unmarked:
+        return [ParsedInstance("", "")] if absent_input(answer.unmarked, frame) and not truncated else []
+    last = answer.groups[-1].kinds if answer.groups else []
+    inputs = [_inputs(group) for group in answer.groups]
+    parsed = _finish(inputs, replace(answer, cut=answer.cut and last[-1:] in ([], ["input"])), frame)
+    asked = _bare(instruction or "")
+    return [replace(one, input="") if asked and _bare(one.input) == asked else one for one in parsed]
 
 
 # ----------------------------------------------------------------------------------- from lines to examples
@@ -153,7 +181,8 @@ def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | No
     before = [line.strip(" \t*_") for part in intro for line in part.lines if line.strip()]
     announced = not before or before[-1].endswith((":", "："))
     has_inputs = any(part.kind == "input" for part in parts)
-    return _Answer(groups, announced, bounded, has_inputs, truncated and not complete)
+    unmarked = "" if any(line.mark for line in lines) else "\n".join(written).strip()
+    return _Answer(groups, announced, bounded, has_inputs, truncated and not complete, unmarked)
 
 
 def _groups(parts: Sequence[Part]) -> tuple[list[_Group], bool]:
@@ -256,6 +285,22 @@ def _lonely(answer: _Answer, group: _Group) -> Rejection | None:
     if not answer.bounded and len(answer.groups) > 1:
         return ambiguous("outputs without a mark between them")
     return None
+
+
+def _inputs(group: _Group) -> list[ParsedInstance]:
+    """Return the inputs of one example; text beside its mark is one, too."""
+    fault = group.head.fault if group.head else None
+    inputs = [part for part in group.fields if part.kind == "input"]
+    if not inputs:
+        return [ParsedInstance(group.before(), "", fault)]
+    if group.has_lines_before():
+        fault = ambiguous("text before its input")
+    return [ParsedInstance(part.body(), "", part.fault or fault) for part in inputs]
+
+
+def _bare(text: str) -> str:
+    """Return a text without what may differ where it is repeated: case, white space, marks at its end."""
+    return one_line(text).casefold().rstrip(" .!?:。！？：।؟")
 
 
 def _output_first(answer: _Answer) -> list[list[ParsedInstance]]:

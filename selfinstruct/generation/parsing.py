@@ -18,6 +18,8 @@ from selfinstruct.generation.markers import Mark, alternation, frames_read, mark
 from selfinstruct.records import Rejection
 
 TRUNCATED = Rejection("truncated")
+REPEATED = Rejection("repetition")
+"""The fault of an answer that was ended because it only repeated itself."""
 
 
 def ambiguous(why: str) -> Rejection:
@@ -27,7 +29,7 @@ def ambiguous(why: str) -> Rejection:
 
 def fault_of(reason: str | None, evidence: dict[str, object] | None) -> Rejection | None:
     """Return the fault that a parser found, from a recorded rejection; None if a filter rejected it."""
-    return Rejection(reason, evidence or {}) if reason in ("truncated", "ambiguous") else None
+    return Rejection(reason, evidence or {}) if reason in ("truncated", "repetition", "ambiguous") else None
 
 
 def one_line(text: str) -> str:
@@ -38,26 +40,31 @@ def one_line(text: str) -> str:
 # ---------------------------------------------------------------------------------------------- thinking
 
 _THINK = "think|thinking|reasoning"
-_BLOCK = re.compile(rf"\A\s*<({_THINK})>.*?(?:</\1>|\Z)", re.S | re.I)
+_BLOCK = re.compile(rf"\A\s*<({_THINK})>(?P<thinking>.*?)(?:</\1>|\Z)", re.S | re.I)
 # A chat template may open the block inside the prompt; then the answer holds only its end, at the end of a line.
 _END_OF_BLOCK = re.compile(rf"</({_THINK})>[ \t]*(?:\n|\Z)", re.I)
 
 
-def strip_thinking(text: str) -> str:
-    """Remove the thinking block that a model may write before its answer; all other text belongs to the answer.
+def split_thinking(text: str) -> tuple[str, str]:
+    """Return what stands in the thinking block that a model may write before its answer, and the answer.
 
     The block may lack its beginning (when the chat template opens it inside the prompt) or its end (when it was cut).
 
-    >>> strip_thinking("<think>Capitals...</think>\\nParis."), strip_thinking("<think>Capitals, hm")
-    ('Paris.', '')
+    >>> split_thinking("<think>Capitals...</think>\\nParis."), split_thinking("<think>Capitals, hm")
+    (('Capitals...', 'Paris.'), ('Capitals, hm', ''))
     """
     block = _BLOCK.match(text)
-    if block is None:
-        end = _END_OF_BLOCK.search(text)
-        if end is None or re.search(f"<{end[1]}>", text[: end.start()], re.I):
-            return text.strip()
-        return text[end.end() :].strip()
-    return text[block.end() :].strip()
+    if block is not None:
+        return block["thinking"].strip(), text[block.end() :].strip()
+    end = _END_OF_BLOCK.search(text)
+    if end is None or re.search(f"<{end[1]}>", text[: end.start()], re.I):
+        return "", text.strip()
+    return text[: end.start()].strip(), text[end.end() :].strip()
+
+
+def strip_thinking(text: str) -> str:
+    """Remove the thinking block that a model may write before its answer; all other text belongs to the answer."""
+    return split_thinking(text)[1]
 
 
 # ---------------------------------------------------------------------------------------- classification

@@ -27,7 +27,7 @@ from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction
-from selfinstruct.run.lines import ClassificationLine, Failure, InstancesLine, Line, ProposalLine
+from selfinstruct.run.lines import AnswerLine, ClassificationLine, Failure, InstancesLine, Line, ProposalLine
 from selfinstruct.run.state import FollowUp, RunState
 
 _TICK_S = 1.0
@@ -44,6 +44,7 @@ class _Flight:
     kind: str
     proposal: ProposalLine | None = None
     instruction: Instruction | None = None
+    number: int = 0
     asked_at: float = 0.0
 
 
@@ -86,7 +87,7 @@ class Pipeline:
         self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
         self._arrived: dict[int, tuple[ProposalLine, Completion | RequestFailed]] = {}
-        self._follow_ups: deque[tuple[FollowUp, Instruction]] = deque(state.pending())
+        self._follow_ups: deque[FollowUp] = deque(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
         filters = self._method.filters
@@ -144,8 +145,10 @@ class Pipeline:
     def _fill(self) -> None:
         """Fill the engine up to `max_in_flight` requests: follow-ups first, then proposals inside the window."""
         while self._follow_ups and len(self._flights) < self._max_in_flight:
-            kind, instruction = self._follow_ups.popleft()
-            self._ask(_Flight(kind, instruction=instruction, asked_at=self._budget.clock()))
+            left = self._follow_ups.popleft()
+            self._ask(
+                _Flight(left.kind, instruction=left.instruction, number=left.number, asked_at=self._budget.clock())
+            )
         while (
             self.wants_proposals
             and len(self._flights) < self._max_in_flight
@@ -176,8 +179,16 @@ class Pipeline:
         assert flight.instruction is not None
         if flight.kind == "classification":
             return flight, self.steps.classification_request(flight.instruction)
+        if flight.kind == "answer":
+            return flight, self.steps.answer_request(flight.instruction, flight.number, *self._input_of(flight))
         known = self.state.is_classification[flight.instruction.id]
         return flight, self.steps.instances_request(flight.instruction, known)
+
+    def _input_of(self, flight: _Flight) -> tuple[str, Completion | None]:
+        """Return the input that a request for an answer is about, and the beginning of the answer if it was cut."""
+        assert flight.instruction is not None
+        name, number = flight.instruction.id, flight.number
+        return self.state.inputs[name][number], self.state.begun_answers.get((name, number))
 
     # ------------------------------------------------------------------------------------------ committing
 
@@ -200,22 +211,40 @@ class Pipeline:
             self._failed_in_a_row = 0
             room = self.state.target - before
             self._commit(self.steps.decide_proposal(asked, outcome, self._index, self.state.pool, room))
-        self._follow_ups.extend(("classification", instruction) for instruction in self.state.pool[before:])
+        self._follow_ups.extend(FollowUp("classification", instruction) for instruction in self.state.pool[before:])
         self._stop_when_saturated()
         if not self.wants_proposals:
             self._drop_proposals()
 
     def _commit_follow_up(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
+        name = instruction.id
+        match flight.kind:
+            case "classification":
+                if isinstance(outcome, RequestFailed):
+                    self._commit(ClassificationLine(name, failed=_failure(outcome)))
+                else:
+                    self._commit(self.steps.decide_classification(instruction, outcome))
+                if name in self.state.is_classification:
+                    self._follow_ups.append(FollowUp("instances", instruction))
+            case "instances":
+                if isinstance(outcome, RequestFailed):
+                    self._commit(InstancesLine(name, failed=_failure(outcome)))
+                else:
+                    known = self.state.is_classification[name]
+                    self._commit(self.steps.decide_instances(instruction, known, outcome))
+                self._follow_ups.extend(FollowUp("answer", instruction, n) for n in self.state.unanswered(name))
+            case _:
+                self._commit_answer(flight, instruction, outcome)
+
+    def _commit_answer(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
+        number = flight.number
         if isinstance(outcome, RequestFailed):
-            line_type = ClassificationLine if flight.kind == "classification" else InstancesLine
-            self._commit(line_type(instruction.id, failed=_failure(outcome)))
-        elif flight.kind == "classification":
-            self._commit(self.steps.decide_classification(instruction, outcome))
-            if instruction.id in self.state.is_classification:
-                self._follow_ups.append(("instances", instruction))
-        else:
-            known = self.state.is_classification[instruction.id]
-            self._commit(self.steps.decide_instances(instruction, known, outcome))
+            self._commit(AnswerLine(instruction.id, number, failed=_failure(outcome)))
+            return
+        line = self.steps.decide_answer(instruction, number, *self._input_of(flight), outcome)
+        self._commit(line)
+        if line.to_be_continued:
+            self._follow_ups.append(FollowUp("answer", instruction, number))
 
     def _stop_when_saturated(self) -> None:
         """Stop proposing when the last proposals brought too little."""

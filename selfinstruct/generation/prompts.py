@@ -6,6 +6,7 @@ These steps send prompts to the model (paper, section 2.2):
     classification  is this a classification task?                   encode_classification  parse_classification
     instances       input, then output (input-first)                 encode_input_first     parse_input_first
                     label, then input (output-first)                 encode_output_first    parse_output_first
+                    input alone, to be answered separately           encode_input_only      parse_input_only
     answer          the output of one instruction and input          encode_answer          parse_answer
 
 Every encoder takes its few-shot examples as arguments, so a user's own seed file steers every step, and the frame: the
@@ -115,6 +116,14 @@ def output_first_block(seed: SeedTask, frame: Frame) -> str:
     return f"{frame.line(frame.task, one_line(seed.instruction))}\n" + "\n\n".join(pairs)
 
 
+def input_only_block(seed: SeedTask, frame: Frame) -> str:
+    """Return a task with the inputs of its instances; without one it says so."""
+    lines = [frame.line(frame.task, one_line(seed.instruction))]
+    for k, task_input in enumerate(dict.fromkeys(instance.input for instance in seed.instances), 1):
+        lines += [frame.heading(frame.example, k), frame.line(frame.input, task_input or frame.no_input[0])]
+    return "\n".join(lines)
+
+
 def _encode_instances(blocks: Sequence[str], instruction: str, ask: str, style: Style, frame: Frame) -> Prompt:
     shown = "\n\n".join(blocks)
     asked = f"{frame.line(frame.task, one_line(instruction))}\n"
@@ -149,6 +158,19 @@ def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: S
     """
     blocks = [frame.output_first_header, *(output_first_block(seed, frame) for seed in examples)]
     return _encode_instances(blocks, instruction, frame.output_first_ask, style, frame)
+
+
+def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Style, frame: Frame) -> Prompt:
+    """Return the prompt that asks for inputs of `instruction`, to be answered separately.
+
+    Args:
+        instruction: the instruction to make inputs of.
+        examples: seeds to show with their inputs.
+        style: the style of the prompt.
+        frame: the words of the prompt.
+    """
+    blocks = [frame.input_only_header, *(input_only_block(seed, frame) for seed in examples)]
+    return _encode_instances(blocks, instruction, frame.input_only_ask, style, frame)
 
 
 # ------------------------------------------------------------------------------------------------- answer

@@ -32,17 +32,18 @@ from selfinstruct.generation.examples import Examples, few_shot_examples, fit
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.generation.filters.rows import RowCheck, row_check
 from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.instance_decisions import decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import TRUNCATED, parse_answer, strip_thinking
 from selfinstruct.generation.prompts import PROMPTS_VERSION, answer_stop, encode_answer
 from selfinstruct.generation.session import opened
-from selfinstruct.generation.steps import decide_instances
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Completion, Instance, Instruction, Prompt, Style
 from selfinstruct.run import ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
 from selfinstruct.run.lines import (
+    AnswerLine,
     ClassificationLine,
     Control,
     Failure,
@@ -209,6 +210,11 @@ def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -
                     lost = line.id not in state.is_classification and line.id not in state.classification_failed
                 case InstancesLine():
                     lost = line.id not in state.instances
+                case AnswerLine():
+                    answered = line.instance not in state.unanswered(line.id)
+                    lost = not answered and not (
+                        line.to_be_continued and (line.id, line.instance) in state.begun_answers
+                    )
                 case Control():
                     lost = line.after_proposal >= proposals
                 case Header() | OutputLine():

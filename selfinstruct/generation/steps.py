@@ -1,4 +1,4 @@
-"""The three steps as pure functions: build each request; parse and filter each completion.
+"""The steps as pure functions: build each request; parse and filter each completion.
 
 Each step has a `*_request` (method, pool -> Request) and a `decide_*` (completion -> journal line). Nothing here keeps
 state, waits or does I/O; `pipeline.py` decides when to call what.
@@ -14,15 +14,16 @@ from typing import TypeVar
 
 import msgspec
 
-from selfinstruct.config.schema import Classification, Config, Filters, Instances, Proposal
+from selfinstruct.config.schema import Answer, Classification, Config, Filters, HowAnswered, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import instance_parsing, prompts
+from selfinstruct.generation.answering import Answering
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
-from selfinstruct.generation.filters.instances import check_instances
 from selfinstruct.generation.filters.row import Row
-from selfinstruct.generation.filters.rows import RowCheck, RowDecision, row_check
+from selfinstruct.generation.filters.rows import RowCheck, row_check
 from selfinstruct.generation.frame import Frame, load_frame
+from selfinstruct.generation.instance_decisions import decide_inputs, decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_classification
@@ -32,6 +33,7 @@ from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
+    AnswerLine,
     ClassificationLine,
     Failure,
     Form,
@@ -51,6 +53,11 @@ _LEAST_BOUND = 65_536
 """Characters that a completion may always have."""
 _KEPT = 1000
 """Characters kept of a completion that is too long."""
+_ENCODERS: dict[Form, Callable[[str, Sequence[SeedTask], Style, Frame], Prompt]] = {
+    "input_first": prompts.encode_input_first,
+    "output_first": prompts.encode_output_first,
+    "input_only": prompts.encode_input_only,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,8 @@ class Method:
         proposers: the ways to propose, with their weights and options.
         classification: likewise.
         instances: likewise.
+        answering: when outputs are asked for.
+        answer: sampling of the step.
         filters: of instructions and instances.
         frame: the words of the prompts.
     """
@@ -76,6 +85,8 @@ class Method:
     proposers: Mixture
     classification: Classification
     instances: Instances
+    answering: HowAnswered
+    answer: Answer
     filters: Filters
     frame: Frame
 
@@ -90,9 +101,15 @@ class Method:
             Mixture.of(config),
             config.classification,
             config.instances,
+            config.answering,
+            config.answer,
             config.filters,
             load_frame(config.prompt_language),
         )
+
+    def answers_separately(self, style: Style) -> bool:
+        """Return whether inputs are answered in a step of their own, where a model is prompted in this style."""
+        return self.answering == "separate" or (self.answering == "auto" and style == "chat")
 
     def last_seen(self, n: int) -> int:
         """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.
@@ -130,6 +147,7 @@ class Steps:
 
     Attributes:
         remarks: what the user should know of these seeds in these prompts.
+        separate: whether inputs are answered in a step of their own.
     """
 
     def __init__(
@@ -159,6 +177,15 @@ class Steps:
             True: self._drawn(yes.to_show, "output_first"),
             False: self._drawn(no.to_show, "input_first"),
         }
+        self.separate = method.answers_separately(style)
+        self._answering = Answering(
+            method.answer,
+            self._instance_examples[False],
+            engine,
+            style,
+            system_prompt=method.answer.system_prompt,
+            thinking=method.answer.thinking,
+        )
 
     # ------------------------------------------------------------------------------------------ proposal
 
@@ -321,9 +348,12 @@ class Steps:
     # ----------------------------------------------------------------------------------------- instances
 
     def instances_request(self, instruction: Instruction, is_classification: bool) -> Request:
-        """Return the request for instances: output-first for a classification task, else input-first (paper, 2.2)."""
+        """Return the request for instances: output-first for a classification task, else input-first (paper, 2.2).
+
+        Where inputs are answered separately, it asks for inputs alone instead of the latter.
+        """
         step, key = self.method.instances, f"instances/{instruction.id}"
-        encode = prompts.encode_output_first if is_classification else prompts.encode_input_first
+        encode = _ENCODERS[self._form(is_classification)]
         examples = self._instance_examples[is_classification]
         prompt, _ = self._fit(
             lambda shown: encode(instruction.text, shown, self.style, examples.frame),
@@ -332,25 +362,33 @@ class Steps:
             key,
         )
         stop = prompts.instance_stop(examples.frame) if self.style == "completion" else ()
-        return Request(key, prompt, step, stop)
+        return Request(key, prompt, step, stop, stop_loops=True)
 
     def decide_instances(
         self, instruction: Instruction, is_classification: bool, completion: Completion
     ) -> InstancesLine:
         """Return the journal line of an instance request."""
-        form: Form = "output_first" if is_classification else "input_first"
+        form = self._form(is_classification)
         if (too_long := _too_long(completion, self.method.instances.max_tokens)) is not None:
             return InstancesLine(instruction.id, form, too_long.kept, failed=too_long.failure)
-        parse = instance_parsing.parse_output_first if is_classification else instance_parsing.parse_input_first
+        truncated = completion.finish_reason != "stop"
         frame = self._instance_examples[is_classification].frame
-        parsed = parse(
-            completion.text,
-            truncated=completion.finish_reason != "stop",
-            frame=frame,
-            instruction=instruction.text,
-        )
+        if form == "input_first":
+            parsed = instance_parsing.parse_input_first(
+                completion.text,
+                truncated=truncated,
+                frame=frame,
+                instruction=instruction.text,
+                plain=self.style == "chat",
+            )
+        else:
+            parse = instance_parsing.parse_input_only if form == "input_only" else instance_parsing.parse_output_first
+            parsed = parse(completion.text, truncated=truncated, frame=frame, instruction=instruction.text)
         if not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))
+        if form == "input_only":
+            inputs = decide_inputs(parsed, self.method.filters.max_instances)
+            return InstancesLine(instruction.id, form, completion, inputs)
         return InstancesLine(instruction.id, form, completion, self.decide_rows(instruction, is_classification, parsed))
 
     def decide_rows(
@@ -365,6 +403,49 @@ class Steps:
         """
         decisions = [self._check_row(Row(instruction.text, p.input, p.output, is_classification)) for p in parsed]
         return decide_instances(parsed, decisions, self.method.filters.max_instances)
+
+    def _form(self, is_classification: bool) -> Form:
+        """Return what a request for instances asks for: labels come first also where inputs are answered separately."""
+        if is_classification:
+            return "output_first"
+        return "input_only" if self.separate else "input_first"
+
+    # -------------------------------------------------------------------------------------------- answer
+
+    def answer_request(
+        self, instruction: Instruction, number: int, task_input: str, begun: Completion | None
+    ) -> Request:
+        """Return the request for the answer to one input, or for the rest of an answer.
+
+        Args:
+            instruction: the instruction.
+            number: of the input.
+            task_input: the input; may be empty.
+            begun: the beginning of the answer, if it was cut.
+        """
+        key = f"answer/{instruction.id}/{number}"
+        return self._answering.request(key if begun is None else f"{key}/rest", instruction.text, task_input, begun)
+
+    def decide_answer(
+        self, instruction: Instruction, number: int, task_input: str, begun: Completion | None, completion: Completion
+    ) -> AnswerLine:
+        """Return the journal line of an answer; one that was cut goes on once.
+
+        Args:
+            instruction: the instruction.
+            number: of the input.
+            task_input: the input; may be empty.
+            begun: the beginning of the answer, if it was cut.
+            completion: the answer, or its rest.
+        """
+        if (too_long := _too_long(completion, self.method.answer.max_tokens)) is not None:
+            return AnswerLine(instruction.id, number, too_long.kept, failed=too_long.failure)
+        if completion.finish_reason == "length" and begun is None and self.method.answer.continue_cut:
+            return AnswerLine(instruction.id, number, completion, to_be_continued=True)
+        answer = self._answering.read(task_input, completion, begun)
+        (candidate,) = self.decide_rows(instruction, False, [answer.instance])
+        decided = msgspec.structs.replace(candidate, thinking=answer.thinking)
+        return AnswerLine(instruction.id, number, completion, candidates=(decided,))
 
     # ------------------------------------------------------------------------------------------- helpers
 
@@ -387,26 +468,6 @@ class Steps:
                 f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
-
-
-def decide_instances(
-    parsed: Sequence[ParsedInstance], of_rows: Sequence[RowDecision], max_instances: int
-) -> tuple[InstanceCandidate, ...]:
-    """Decide on all instances of one instruction.
-
-    Args:
-        parsed: the instances, in the order of the answer.
-        of_rows: what the filters of rows say of each.
-        max_instances: most instances to keep.
-    """
-    objections = [decision.rejection for decision in of_rows]
-    rejections = check_instances(parsed, max_instances=max_instances, of_rows=objections)
-    return tuple(
-        InstanceCandidate(p.input, p.output, accepted=True, warnings=decision.warnings)
-        if rejection is None
-        else InstanceCandidate(p.input, p.output, False, rejection.reason, rejection.evidence)
-        for p, decision, rejection in zip(parsed, of_rows, rejections, strict=True)
-    )
 
 
 @dataclass(frozen=True, slots=True)

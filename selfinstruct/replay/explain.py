@@ -25,6 +25,7 @@ from selfinstruct.replay.similar import EarlierInstructions, Similar
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
+    AnswerLine,
     ClassificationLine,
     Control,
     Failure,
@@ -88,6 +89,27 @@ class InstancesAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class InputAnswer:
+    """The answer to one input, or the beginning of it.
+
+    Attributes:
+        journal_line: number of its line in the journal, from 1.
+        instance: number of the input, from 0.
+        failed: why the request failed; None when it did not.
+        answer: the model's answer; None when there was none.
+        to_be_continued: whether it was cut, and a further answer goes on with it.
+        candidates: the instance with the decision about it; empty when the request failed or the answer goes on.
+    """
+
+    journal_line: int
+    instance: int
+    failed: Failure | None
+    answer: Completion | None
+    to_be_continued: bool
+    candidates: tuple[InstanceCandidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutputAnswer:
     """A rewritten output of one instance.
 
@@ -125,6 +147,7 @@ class ExplainedCandidate:
         similar: the most similar of all earlier instructions, the best first.
         classification: of an accepted one; None while it is pending.
         instances: of an accepted one; None while they are pending.
+        answers: to inputs that are answered separately.
         outputs: rewritten outputs, in a regenerated run.
     """
 
@@ -142,6 +165,7 @@ class ExplainedCandidate:
     similar: tuple[Similar, ...]
     classification: ClassificationAnswer | None
     instances: InstancesAnswer | None
+    answers: tuple[InputAnswer, ...]
     outputs: tuple[OutputAnswer, ...]
 
 
@@ -230,7 +254,7 @@ class _Match:
         line: that line.
         position: the candidate's position in it.
         accepted_before: instructions that were accepted before it.
-        classification, instances, outputs: the lines about it that came later.
+        classification, instances, answers, outputs: the lines about it that came later.
     """
 
     journal_line: int
@@ -239,6 +263,7 @@ class _Match:
     accepted_before: int
     classification: ClassificationAnswer | None = None
     instances: InstancesAnswer | None = None
+    answers: list[InputAnswer] = field(default_factory=list)
     outputs: list[OutputAnswer] = field(default_factory=list)
 
     @property
@@ -278,6 +303,13 @@ class _Search:
             case InstancesLine():
                 if (known := self._by_id.get(line.id)) is not None:
                     known.instances = InstancesAnswer(number, line.failed, line.completion, line.form, line.candidates)
+            case AnswerLine():
+                if (known := self._by_id.get(line.id)) is not None:
+                    known.answers.append(
+                        InputAnswer(
+                            number, line.instance, line.failed, line.completion, line.to_be_continued, line.candidates
+                        )
+                    )
             case OutputLine():
                 if (known := self._by_id.get(line.id)) is not None:
                     output = OutputAnswer(number, line.instance, line.failed, line.completion, line.candidates)
@@ -312,6 +344,7 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         similar=earlier.similar(candidate.instruction, top, match.accepted_before),
         classification=match.classification,
         instances=match.instances,
+        answers=tuple(match.answers),
         outputs=tuple(match.outputs),
     )
 
@@ -373,6 +406,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
     ]
     if candidate.accepted:
         text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
+        text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
     return "\n".join(text)
 
@@ -406,7 +440,24 @@ def _render_instances(answer: InstancesAnswer | None) -> list[str]:
         return ["  instances: not requested yet"]
     if answer.failed is not None:
         return [f"  instances: failed: {_failure(answer.failed)} (journal line {answer.journal_line})"]
+    if answer.form == "input_only":
+        return [
+            f"  inputs (journal line {answer.journal_line}):",
+            *(
+                f"    [{_decision(candidate)}]  {visible(candidate.input or '(none)')}"
+                for candidate in answer.candidates
+            ),
+        ]
     return [f"  instances (journal line {answer.journal_line}):", *_render_instance_candidates(answer.candidates)]
+
+
+def _render_answer(answer: InputAnswer) -> list[str]:
+    title = f"  answer to input {answer.instance + 1} (journal line {answer.journal_line})"
+    if answer.failed is not None:
+        return [f"{title}: failed: {_failure(answer.failed)}"]
+    if answer.to_be_continued:
+        return [f"{title}: cut, and asked to go on"]
+    return [title, *_render_instance_candidates(answer.candidates)]
 
 
 def _render_output(answer: OutputAnswer) -> list[str]:

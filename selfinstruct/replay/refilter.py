@@ -6,8 +6,9 @@ the same proposals with the same answers. Other candidates may be accepted, and 
 - Candidates are decided in their order by the new filters. A candidate that the recorded run left undecided, because it
   had reached its target, stays undecided if the new pool has reached that target too. All others are decided, even if
   the pool is full; the new run's target is then raised to the number of accepted instructions.
-- Classifications and instances of instructions that are still accepted are kept; instances are decided again
-  (`max_instances` is a filter). Those of instructions that are no longer accepted are left out, and counted.
+- Classifications, instances and answers of instructions that are still accepted are kept; instances are decided again
+  (`max_instances` is a filter). Those of instructions that are no longer accepted are left out, and counted. So are
+  answers to inputs that are no longer accepted.
 - Instructions that are accepted only now have no answers: they are pending.
 - A stop for saturation is kept, with its new counts, if the new decisions also lead to it.
 
@@ -20,11 +21,11 @@ later proposals showed instructions of the recorded pool.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, assert_never
+from typing import Any, BinaryIO, assert_never, get_args
 
 import msgspec
 
@@ -36,6 +37,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
+from selfinstruct.generation.instance_decisions import decide_inputs
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import fault_of
 from selfinstruct.generation.proposal_parsing import ProposedText
@@ -46,10 +48,12 @@ from selfinstruct.run import lines, ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_raw_lines
 from selfinstruct.run.lines import (
+    AnswerLine,
     BudgetUsedUp,
     ClassificationLine,
     DeadlineReached,
     Header,
+    InstanceCandidate,
     InstancesLine,
     InstructionCandidate,
     Interruption,
@@ -61,7 +65,7 @@ from selfinstruct.run.lines import (
     Saturated,
     TargetRaised,
 )
-from selfinstruct.run.state import NO_HEADER, RunState, replay
+from selfinstruct.run.state import NO_HEADER, FollowUpKind, RunState, replay
 
 NOT_THE_SAME = (
     "This is not the run that these filters would have produced: filtering depends on the order, and the prompts drew "
@@ -126,6 +130,12 @@ class FollowUps:
 
     classification: int
     instances: int
+    answer: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.classification + self.instances + self.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +272,7 @@ class _Redecision:
             changed: the filter options that differ.
         """
         counts, candidates = self._counts, self.new.candidates()
-        pending = Counter(kind for kind, _ in self.new.pending())
+        pending = Counter(left.kind for left in self.new.pending())
         return RefilterResult(
             run=run_dir,
             output=output,
@@ -285,8 +295,8 @@ class _Redecision:
                 gained=counts["instances gained"],
                 kept=self.new.num_instances,
             ),
-            answers_left_out=FollowUps(counts["classification left out"], counts["instances left out"]),
-            pending=FollowUps(pending["classification"], pending["instances"]),
+            answers_left_out=FollowUps(*(counts[f"{kind} left out"] for kind in get_args(FollowUpKind))),
+            pending=FollowUps(*(pending[kind] for kind in get_args(FollowUpKind))),
             target=self.new.target,
             stops_left_out=counts["stops left out"],
         )
@@ -308,7 +318,15 @@ class _Redecision:
                 if line.id in self._accepted:
                     return self._instances(line)
                 self._counts["instances left out"] += 1
-                self._counts["instances lost"] += sum(candidate.accepted for candidate in line.candidates)
+                if line.form != "input_only":
+                    self._counts["instances lost"] += sum(candidate.accepted for candidate in line.candidates)
+                return None
+            case AnswerLine():
+                if line.instance in self.new.inputs.get(line.id, ()):
+                    return self._answer(line)
+                self._counts["answer left out"] += 1
+                moved = "dropped" if line.id in self._accepted else "lost"
+                self._counts[f"instances {moved}"] += sum(candidate.accepted for candidate in line.candidates)
                 return None
             case OutputLine():
                 raise InputError(f"{self._source.journal} has rewritten outputs, but its header says that it has none")
@@ -377,13 +395,32 @@ class _Redecision:
         return parsed[-1].fault if parsed else None
 
     def _instances(self, line: InstancesLine) -> InstancesLine:
-        parsed = [ParsedInstance(c.input, c.output, fault_of(c.reason, c.evidence)) for c in line.candidates]
+        if line.form == "input_only":
+            most = self._steps.method.filters.max_instances
+            return msgspec.structs.replace(line, candidates=decide_inputs(_parsed(line.candidates), most))
         instruction = self._accepted[line.id]
-        decided = self._steps.decide_rows(instruction, line.form == "output_first", parsed)
-        for before, now in zip(line.candidates, decided, strict=True):
+        decided = self._steps.decide_rows(instruction, line.form == "output_first", _parsed(line.candidates))
+        self._count_moves(line.candidates, decided)
+        return msgspec.structs.replace(line, candidates=decided)
+
+    def _answer(self, line: AnswerLine) -> AnswerLine:
+        rows = self._steps.decide_rows(self._accepted[line.id], False, _parsed(line.candidates))
+        decided = tuple(
+            msgspec.structs.replace(now, thinking=before.thinking)
+            for before, now in zip(line.candidates, rows, strict=True)
+        )
+        self._count_moves(line.candidates, decided)
+        return msgspec.structs.replace(line, candidates=decided)
+
+    def _count_moves(self, recorded: Sequence[InstanceCandidate], decided: Sequence[InstanceCandidate]) -> None:
+        for before, now in zip(recorded, decided, strict=True):
             if before.accepted != now.accepted:
                 self._counts["instances gained" if now.accepted else "instances dropped"] += 1
-        return InstancesLine(line.id, line.form, line.completion, decided, line.failed)
+
+
+def _parsed(candidates: Sequence[InstanceCandidate]) -> list[ParsedInstance]:
+    """Return recorded candidates as they were parsed."""
+    return [ParsedInstance(c.input, c.output, fault_of(c.reason, c.evidence)) for c in candidates]
 
 
 _MOVES = {(True, True): "stayed", (False, True): "entered", (True, False): "left", (False, False): "stayed_out"}
@@ -416,7 +453,7 @@ def render(result: RefilterResult) -> str:
         f"rejected: {candidates.rejected:,} ({reasons})",
         f"instances: {instances.kept:,} (before {instances.before:,}: {instance_moves}, {instances.gained:,} gained)",
     ]
-    if pending := result.pending.classification + result.pending.instances:
+    if pending := result.pending.total:
         has, is_ = ("instruction has", "is") if pending == 1 else ("instructions have", "are")
         text.append(
             f"pending: {pending:,} {has} no instances yet and {is_} left out of exports; "

@@ -12,6 +12,7 @@ Lines that can stay are kept byte for byte. These lines are dropped:
   after proposal `Method.last_seen(n)`. These proposals are made again;
 - classifications and instances of instructions that no kept proposal accepted;
 - instances without their classification: it decided the form of the question, and the export needs it;
+- answers without the input that they answer;
 - rewritten outputs (of a regenerated run) without the instance that they rewrite;
 - lines that repeat an earlier one; a second header;
 - control lines (a raised target, a stop) that belong to a dropped proposal. The next `generate` writes them again if
@@ -41,6 +42,7 @@ from selfinstruct.run import lines
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import (
+    AnswerLine,
     ClassificationLine,
     Control,
     Header,
@@ -97,6 +99,7 @@ class Lost:
         proposals: numbers of the first and the last dropped proposal; None when no proposal was dropped.
         completions: answers of the model.
         instructions: accepted instructions.
+        inputs: accepted inputs that are answered separately.
         instances: accepted instances.
         outputs: accepted rewritten outputs.
     """
@@ -104,6 +107,7 @@ class Lost:
     proposals: tuple[int, int] | None
     completions: int
     instructions: int
+    inputs: int
     instances: int
     outputs: int
 
@@ -228,7 +232,8 @@ class _Walk:
         """Return what the dropped lines held."""
         numbers, lost = self.dropped_proposals, self.lost_items
         proposals = (min(numbers), max(numbers)) if numbers else None
-        return Lost(proposals, lost["completions"], lost["instructions"], lost["instances"], lost["outputs"])
+        kinds = ("completions", "instructions", "inputs", "instances", "outputs")
+        return Lost(proposals, *(lost[kind] for kind in kinds))
 
     def _note_damage(self, number: int, offset: int, size: int, error: ValueError) -> None:
         if number == 1:
@@ -280,12 +285,19 @@ class _Walk:
                 if name not in state.is_classification:
                     return "its classification is gone"
                 return _REPEATED if name in state.instances else ""
+            case AnswerLine(id=name, instance=position):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                if position not in state.inputs.get(name, ()):
+                    return "its input is gone"
+                begun = line.to_be_continued and (name, position) in state.begun_answers
+                return _REPEATED if begun or position in state.answers[name] else ""
             case OutputLine(id=name, instance=position):
                 if not state.header.regenerates:
                     return "the run rewrites no outputs"
                 if name not in self.accepted:
                     return "its instruction is gone"
-                if not 0 <= position < len(state.instances.get(name, ())):
+                if state.unanswered(name) or not 0 <= position < len(state.instances.get(name, ())):
                     return "its instance is gone"
                 return _REPEATED if (name, position) in state.outputs_done else ""
             case Control(after_proposal=n):
@@ -304,6 +316,8 @@ class _Walk:
             case ClassificationLine():
                 self._lose(line)
             case InstancesLine():
+                self._lose(line, "inputs" if line.form == "input_only" else "instances", line.candidates)
+            case AnswerLine():
                 self._lose(line, "instances", line.candidates)
             case OutputLine():
                 self._lose(line, "outputs", line.candidates)
@@ -360,7 +374,7 @@ def render(result: RepairResult) -> str:
         text.append(f"{counts.added} line(s) added: a stop had been lifted, and the line that said so was damaged")
     text.append(
         f"lost with whole lines: {lost.completions:,} completions, {lost.instructions:,} accepted instructions, "
-        f"{lost.instances:,} instances, {lost.outputs:,} rewritten outputs; "
+        f"{lost.inputs:,} inputs without answers, {lost.instances:,} instances, {lost.outputs:,} rewritten outputs; "
         f"kept: {counts.kept:,} of {counts.total:,} lines"
     )
     if result.source is None:

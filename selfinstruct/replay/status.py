@@ -290,6 +290,15 @@ def render(result: RunStatus) -> RenderableType:
     table.add_row("instances", f"{kept}, {some}{_reasons(instances.reasons)}")
     if warnings := result.counts.warnings:
         table.add_row("warnings", escape(", ".join(f"{name} {n:,}" for name, n in warnings.items())))
+    if (answers := result.counts.answers) is not None:
+        parts = {
+            "kept": answers.kept,
+            "rejected": answers.rejected,
+            "failed": answers.failed,
+            "waiting": answers.pending,
+        }
+        shown = ", ".join(f"{count:,} {name}" for name, count in parts.items() if count)
+        table.add_row("answers", f"to {answers.total:,} inputs: {shown}{_reasons(answers.reasons)}")
     if result.counts.outputs:
         outputs = result.counts.outputs
         waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""

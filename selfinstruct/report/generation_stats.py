@@ -18,9 +18,10 @@ from typing import Generic, TypeVar, assert_never
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.text import reason
-from selfinstruct.run.counts import OutputCounts, ProposerCounts, RunCounts, by_count
+from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
+    AnswerLine,
     ClassificationLine,
     Control,
     Header,
@@ -176,8 +177,9 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                             rejected[candidate.reason or ""].offer(candidate.id, candidate)
                         elif candidate.nearest_seed:
                             nearest[candidate.id] = candidate.nearest_seed
-                case InstancesLine():
-                    for k, instance in enumerate(line.candidates):
+                case InstancesLine() | AnswerLine():
+                    first = line.instance if isinstance(line, AnswerLine) else 0
+                    for k, instance in enumerate(line.candidates, first):
                         if not instance.accepted:
                             instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
                         for reason in instance.warnings:
@@ -275,6 +277,8 @@ def _funnel(state: RunState, counts: RunCounts) -> list[Step]:
     known = classified.yes + classified.no
     some = counts.instructions_with_instances
     answered = counts.requests["instances"].committed
+    unanswered = sum(not kept and bool(state.unanswered(name)) for name, kept in state.instances.items())
+    answers = counts.answers
     return [
         Step(
             "Proposals requested",
@@ -301,17 +305,36 @@ def _funnel(state: RunState, counts: RunCounts) -> list[Step]:
             known,
             _present(
                 Part("with at least one instance kept", some, True),
-                Part("all instances rejected", answered - some),
+                Part("all instances rejected", answered - some - unanswered),
+                Part("waiting for their answers", unanswered),
                 *failed("instances"),
                 Part("waiting for their instances", known - len(state.instances)),
             ),
         ),
         Step(
             "Instances written",
-            counts.instances.total,
-            [Part("kept", counts.instances.accepted, True), *lost(counts.instances.reasons)],
+            counts.instances.total + (answers.failed + answers.pending if answers else 0),
+            [
+                Part("kept", counts.instances.accepted, True),
+                *lost(counts.instances.reasons),
+                *failed("answer"),
+                *_present(Part("waiting for their answer", answers.pending if answers else 0)),
+            ],
         ),
+        *_answers(answers, lost, failed("answer")),
         *_outputs(counts.outputs, lost, failed("output")),
+    ]
+
+
+def _answers(
+    answers: AnswerCounts | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
+) -> list[Step]:
+    """Return the step of inputs that were answered in a step of their own; their instances are counted above, too."""
+    if answers is None:
+        return []
+    kept, waiting = Part("answer kept", answers.kept, True), Part("waiting", answers.pending)
+    return [
+        Step("Inputs answered separately", answers.total, [kept, *lost(answers.reasons), *failed, *_present(waiting)])
     ]
 
 

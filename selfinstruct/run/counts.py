@@ -75,6 +75,29 @@ class ProposerCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerCounts:
+    """The number of inputs that are answered separately: total = kept + rejected + failed + pending.
+
+    Attributes:
+        total: accepted inputs.
+        kept: inputs whose answer was accepted: these are instances.
+        rejected: inputs whose answer was rejected.
+        reasons: the rejected ones by reason, the most frequent first.
+        failed: inputs whose request failed.
+        pending: inputs whose answer is still to be asked for, or to be continued.
+        continued: inputs whose answer was cut and asked to go on.
+    """
+
+    total: int
+    kept: int
+    rejected: int
+    reasons: dict[str, int]
+    failed: int
+    pending: int
+    continued: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """The number of tokens of all prompts and of all completions."""
 
@@ -93,9 +116,10 @@ class RunCounts:
         requests: outcomes of requests, by kind.
         failures: number of failed requests, by "kind: reason".
         candidates: candidates for instructions.
-        instances: candidates for instances.
+        instances: candidates for instances; accepted inputs without a decided answer are not among them.
         warnings: kept instances to which a filter objects that only warns, by reason.
         classification: classifications of accepted instructions.
+        answers: inputs that are answered separately; None where none was.
         outputs: outputs of a regenerated run; None for other runs.
         instructions_with_instances: number of accepted instructions that have an instance.
         tokens: tokens of all requests.
@@ -111,6 +135,7 @@ class RunCounts:
     instances: CandidateCounts
     warnings: dict[str, int]
     classification: ClassificationCounts
+    answers: AnswerCounts | None
     outputs: OutputCounts | None
     instructions_with_instances: int
     tokens: TokenCounts

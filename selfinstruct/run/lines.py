@@ -6,6 +6,7 @@ A line is one JSON object. The key `kind` says which type it has:
     {"kind": "proposal", "n": 0, "examples": [ids], ...}             ProposalLine
     {"kind": "classification", "id": "p000000-00", ...}              ClassificationLine
     {"kind": "instances", "id": "p000000-00", ...}                   InstancesLine
+    {"kind": "answer", "id": "p000000-00", "instance": 0, ...}       AnswerLine: where inputs are answered separately
     {"kind": "output", "id": "p000000-00", "instance": 0, ...}       OutputLine: only in a regenerated run
     {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control; `event` says which
 
@@ -33,8 +34,8 @@ from selfinstruct.records import Completion
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
-Form = Literal["input_first", "output_first"]
-"""What a prompt for instances asks for first: the input or the output."""
+Form = Literal["input_first", "output_first", "input_only"]
+"""What a prompt for instances asks for first, the input or the output; `input_only`: each input is answered later."""
 Cause = Literal["acceptance", "degenerate"]
 """Why a run is saturated: too few candidates accepted, or too many degenerate completions."""
 BudgetName = Literal["max_requests", "max_tokens_total"]
@@ -76,7 +77,9 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
 
 
 class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
-    """A proposed or rewritten instance and the decision about it.
+    """A proposed, answered or rewritten instance and the decision about it.
+
+    In the form `input_only` an accepted one is an input that waits for its answer, and its output is empty.
 
     Attributes:
         input: its input; may be empty.
@@ -85,6 +88,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
         reason: for a rejected one: why it was rejected.
         evidence: for a rejected one: the evidence for the reason, as JSON values.
         warnings: for a kept one: the evidence of each filter that objects and only warns, by reason.
+        thinking: what the model thought before it wrote the output, where that is kept.
     """
 
     input: str
@@ -93,6 +97,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     evidence: dict[str, Any] | None = None
     warnings: Mapping[str, dict[str, Any]] = {}
+    thinking: str = ""
 
 
 class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
@@ -165,11 +170,29 @@ class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kin
 
 
 class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances"):
-    """The instances of instruction `id`; `form` says which of the two prompts was used, None if none was."""
+    """The instances of instruction `id`; `form` says which of the prompts was used, None if none was."""
 
     id: str
     form: Form | None = None
     completion: Completion | None = None
+    candidates: tuple[InstanceCandidate, ...] = ()
+    failed: Failure | None = None
+
+
+class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer"):
+    """The answer to an accepted input of instruction `id`: to candidate `instance` (from 0) of its instances line.
+
+    It has at most one candidate.
+
+    Attributes:
+        to_be_continued: the answer was cut, so that a further line about the same input goes on with it. This line has
+            neither a candidate nor a failure.
+    """
+
+    id: str
+    instance: int
+    completion: Completion | None = None
+    to_be_continued: bool = False
     candidates: tuple[InstanceCandidate, ...] = ()
     failed: Failure | None = None
 
@@ -248,7 +271,7 @@ class DeadlineReached(Control, frozen=True, tag="deadline"):
 Stop = Saturated | BudgetUsedUp | DeadlineReached
 """A line after which no request for proposals is made until a `Resumed` line."""
 ControlLine = TargetRaised | Resumed | Interruption | Stop
-RequestLine = ProposalLine | ClassificationLine | InstancesLine | OutputLine
+RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | OutputLine
 """The outcome of one request."""
 Line = Header | RequestLine | ControlLine
 
@@ -334,6 +357,11 @@ def _check(line: Line) -> None:
         case ClassificationLine():
             if line.is_classification is None and line.failed is None:
                 raise ValueError("it has neither `is_classification` nor `failed`")
+        case AnswerLine():
+            outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
+            if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
+                raise ValueError("it must be continued, have a candidate, or have `failed`, and one of them only")
+            _check_reasons(line.candidates)
         case InstancesLine() | OutputLine():
             _check_reasons(line.candidates)
         case Control():

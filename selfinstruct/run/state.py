@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from selfinstruct.errors import InputError
 from selfinstruct.gc_paused import gc_paused
-from selfinstruct.records import Instance, Instruction, Task
+from selfinstruct.records import Completion, Instance, Instruction, Task
 from selfinstruct.run.counts import (
+    AnswerCounts,
     CandidateCounts,
     ClassificationCounts,
     OutputCounts,
@@ -30,6 +31,7 @@ from selfinstruct.run.counts import (
 from selfinstruct.run.degenerate import degenerate
 from selfinstruct.run.lines import (
     VERSION,
+    AnswerLine,
     BudgetUsedUp,
     ClassificationLine,
     Control,
@@ -47,8 +49,17 @@ from selfinstruct.run.lines import (
     TargetRaised,
 )
 
-FollowUp = Literal["classification", "instances"]
-"""A request about an accepted instruction."""
+FollowUpKind = Literal["classification", "instances", "answer"]
+
+
+class FollowUp(NamedTuple):
+    """A request about an accepted instruction; `number` is that of the input, if it asks for an answer."""
+
+    kind: FollowUpKind
+    instruction: Instruction
+    number: int = 0
+
+
 NO_HEADER = Header(VERSION, {}, {}, 0)
 """The header of a state before the first line."""
 
@@ -64,12 +75,19 @@ class RunState:
         accepted: the ids of the pool.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
         is_classification: the classification by instruction id, if it is known.
-        instances: kept instances by instruction id; an empty list if none was kept or the request failed.
+        instances: kept instances by instruction id; an empty list if none was kept or the request failed. Where inputs
+            are answered separately, an instance is added when its answer is accepted.
+        inputs: accepted inputs by instruction id and number, where they are answered separately.
+        answers: by instruction id: the decided answer of each input by its number; None if it was rejected or failed.
+        begun_answers: the beginnings of answers that are to be continued, by (instruction id, number of the input).
+        num_inputs, num_answers: number of these inputs, and of their decided answers.
         num_instances: number of kept instances of all instructions.
         classification_failed: ids whose classification failed; they get no instances.
         requests: number of requests by (kind, "committed" | "failed").
         rejected: number of rejected instruction candidates by reason.
-        instances_rejected: number of rejected instance candidates by reason.
+        instances_rejected: number of rejected instance candidates by reason; of inputs and of answers, too.
+        answers_rejected: number of rejected answers by reason.
+        answers_continued: number of answers that were cut and asked to go on.
         warnings: number of kept instances and rewritten outputs to which a filter objects that only warns, by reason.
         failures: number of failed requests by (kind, reason).
         prompt_tokens, completion_tokens: number of tokens of all requests.
@@ -93,12 +111,19 @@ class RunState:
     pool_after: list[int] = field(default_factory=list)
     is_classification: dict[str, bool] = field(default_factory=dict)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
+    inputs: dict[str, dict[int, str]] = field(default_factory=dict)
+    answers: dict[str, dict[int, Instance | None]] = field(default_factory=dict)
+    begun_answers: dict[tuple[str, int], Completion] = field(default_factory=dict)
+    num_inputs: int = 0
+    num_answers: int = 0
     num_instances: int = 0
     classification_failed: set[str] = field(default_factory=set)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     instances_rejected: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
+    answers_rejected: Counter[str] = field(default_factory=Counter)
+    answers_continued: int = 0
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -130,15 +155,20 @@ class RunState:
         enough = self.begun and len(self.pool) >= self.target
         return enough and not self.pending() and not self.outputs_left()
 
-    def pending(self) -> list[tuple[FollowUp, Instruction]]:
-        """Return the follow-up requests still to make, as (kind, instruction), in order of acceptance."""
-        left: list[tuple[FollowUp, Instruction]] = []
+    def pending(self) -> list[FollowUp]:
+        """Return the follow-up requests still to make, in order of acceptance."""
+        left: list[FollowUp] = []
         for instruction in self.pool:
-            if instruction.id in self.instances or instruction.id in self.classification_failed:
-                continue
-            known = instruction.id in self.is_classification
-            left.append(("instances" if known else "classification", instruction))
+            if instruction.id in self.instances:
+                left += [FollowUp("answer", instruction, number) for number in self.unanswered(instruction.id)]
+            elif instruction.id not in self.classification_failed:
+                known = instruction.id in self.is_classification
+                left.append(FollowUp("instances" if known else "classification", instruction))
         return left
+
+    def unanswered(self, instruction_id: str) -> list[int]:
+        """Return the numbers of the inputs of an instruction whose answers are not decided yet."""
+        return [n for n in self.inputs.get(instruction_id, ()) if n not in self.answers[instruction_id]]
 
     def outputs_left(self) -> list[tuple[Instruction, int, Instance]]:
         """Return the outputs still to be rewritten, as (instruction, number of the instance, instance)."""
@@ -174,6 +204,9 @@ class RunState:
             case InstancesLine():
                 self._count_request("instances", line)
                 self._apply_instances(line)
+            case AnswerLine():
+                self._count_request("answer", line)
+                self._apply_answer(line)
             case ClassificationLine():
                 self._count_request("classification", line)
                 self._apply_classification(line)
@@ -252,20 +285,53 @@ class RunState:
             raise ValueError(f"it has instances of {line.id}, which is not classified")
         if line.id in self.instances:
             raise ValueError(f"it has instances of {line.id} again")
-        kept = []
+        for candidate in line.candidates:
+            self.warnings.update(candidate.warnings.keys())
+            if not candidate.accepted:
+                self.instances_rejected[candidate.reason or ""] += 1
+        accepted = {number: candidate for number, candidate in enumerate(line.candidates) if candidate.accepted}
+        if line.form == "input_only":
+            self.instances[line.id], self.answers[line.id] = [], {}
+            self.inputs[line.id] = {number: candidate.input for number, candidate in accepted.items()}
+            self.num_inputs += len(accepted)
+        else:
+            self.instances[line.id] = [Instance(c.input, c.output) for c in accepted.values()]
+            self.num_instances += len(accepted)
+
+    def _apply_answer(self, line: AnswerLine) -> None:
+        if line.instance not in self.inputs.get(line.id, ()):
+            raise ValueError(f"it answers input {line.instance} of {line.id}, which is missing")
+        if line.instance in self.answers[line.id]:
+            raise ValueError(f"it answers input {line.instance} of {line.id} again")
+        place = line.id, line.instance
+        if line.to_be_continued and line.completion is not None:
+            if place in self.begun_answers:
+                raise ValueError(f"it begins the answer to input {line.instance} of {line.id} again")
+            self.begun_answers[place] = line.completion
+            self.answers_continued += 1
+            return
+        self.begun_answers.pop(place, None)
+        kept = None
         for candidate in line.candidates:
             if candidate.accepted:
-                kept.append(Instance(candidate.input, candidate.output))
+                kept = Instance(candidate.input, candidate.output, candidate.thinking)
                 self.warnings.update(candidate.warnings.keys())
             else:
+                self.answers_rejected[candidate.reason or ""] += 1
                 self.instances_rejected[candidate.reason or ""] += 1
-        self.instances[line.id] = kept
-        self.num_instances += len(kept)
+        self.answers[line.id][line.instance] = kept
+        self.num_answers += 1
+        if kept is not None:
+            # Answers arrive in any order; instances are in that of their inputs.
+            self.instances[line.id] = [kept for _, kept in sorted(self.answers[line.id].items()) if kept is not None]
+            self.num_instances += 1
 
     def _apply_output(self, line: OutputLine) -> None:
         kept, number = self.instances.get(line.id, []), line.instance
         if not self.header.regenerates:
             raise ValueError("it rewrites an output in a run that rewrites none")
+        if self.unanswered(line.id):
+            raise ValueError(f"it rewrites an output of {line.id}, which has inputs without an answer")
         if not 0 <= number < len(kept) or (line.id, number) in self.outputs_done:
             raise ValueError(f"it rewrites instance {number} of {line.id}, which is missing or already rewritten")
         self.outputs_done.add((line.id, number))
@@ -273,7 +339,7 @@ class RunState:
             if candidate.accepted:
                 same = candidate.output == kept[number].output
                 self.outputs_kept["unchanged" if same else "rewritten"] += 1
-                kept[number] = Instance(kept[number].input, candidate.output)
+                kept[number] = Instance(kept[number].input, candidate.output, candidate.thinking)
                 self.warnings.update(candidate.warnings.keys())
             else:
                 self.outputs_rejected[candidate.reason or ""] += 1
@@ -286,7 +352,8 @@ class RunState:
 
     def counts(self) -> RunCounts:
         """Return all counts. The time that it takes grows with the pool."""
-        requests = ("proposal", "classification", "instances", *(["output"] if self.header.regenerates else []))
+        kinds = {"answer": bool(self.inputs), "output": self.header.regenerates}
+        requests = ("proposal", "classification", "instances", *(kind for kind, there in kinds.items() if there))
         yes = sum(self.is_classification.values())
         return RunCounts(
             target=self.target,
@@ -301,8 +368,9 @@ class RunState:
                 yes=yes,
                 no=len(self.is_classification) - yes,
                 failed=len(self.classification_failed),
-                pending=sum(kind == "classification" for kind, _ in self.pending()),
+                pending=sum(left.kind == "classification" for left in self.pending()),
             ),
+            answers=self._answers() if self.inputs else None,
             outputs=self._outputs() if self.header.regenerates else None,
             instructions_with_instances=sum(1 for kept in self.instances.values() if kept),
             tokens=TokenCounts(self.prompt_tokens, self.completion_tokens),
@@ -311,6 +379,18 @@ class RunState:
 
     def _proposer(self, name: str) -> ProposerCounts:
         return ProposerCounts(**{field.name: self.proposers[name, field.name] for field in fields(ProposerCounts)})
+
+    def _answers(self) -> AnswerCounts:
+        kept = sum(answer is not None for answers in self.answers.values() for answer in answers.values())
+        return AnswerCounts(
+            total=self.num_inputs,
+            kept=kept,
+            rejected=self.answers_rejected.total(),
+            reasons=by_count(self.answers_rejected.items()),
+            failed=self.requests["answer", "failed"],
+            pending=self.num_inputs - self.num_answers,
+            continued=self.answers_continued,
+        )
 
     def _outputs(self) -> OutputCounts:
         return OutputCounts(

@@ -23,13 +23,14 @@ from tests.faults.same import assert_same
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-def test_random_kills(make_config: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answering", ["inline", "separate"])
+def test_random_kills(make_config: Any, tmp_path: Path, answering: str) -> None:
     """A few kills; `make torture` makes many."""
-    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40)
+    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, answering=answering)
     run_scripted(whole)
     found: Counter[str] = Counter()
     for number in range(3):
-        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40)
+        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40, answering=answering)
         driven = Driven(tmp_path, config, latency=0.05)
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)

@@ -41,11 +41,41 @@ def check_instances(
     for instance, rejection in zip(parsed, alone, strict=True):
         if instance.input and rejection is None:
             outputs[instance.input].add(instance.output)
+    for position, (instance, rejection) in enumerate(zip(parsed, alone, strict=True)):
+        if rejection is None and len(outputs.get(instance.input, ())) > 1:
+            alone[position] = Rejection("conflicting_outputs", {"outputs": len(outputs[instance.input])})
+    return _once_each(parsed, alone, max_instances)
+
+
+def check_inputs(parsed: Sequence[ParsedInstance], *, max_instances: int) -> list[Rejection | None]:
+    """Decide on all inputs of one instruction together, before any of them is answered.
+
+    An input is rejected when the completion was cut inside it, it only stands for a text, it holds invalid characters,
+    it is there already, or `max_instances` inputs are kept already.
+
+    Args:
+        parsed: the inputs in the order of the answer, with empty outputs.
+        max_instances: the number of inputs to keep at most.
+
+    Returns:
+        One decision per input, in the same order; None means kept.
+    """
+    return _once_each(parsed, [_input_alone(instance) for instance in parsed], max_instances)
+
+
+def _once_each(
+    parsed: Sequence[ParsedInstance], alone: Sequence[Rejection | None], max_instances: int
+) -> list[Rejection | None]:
+    """Reject inputs that are kept already, and those past the most that are kept.
+
+    Args:
+        parsed: the instances.
+        alone: the decision about each by itself.
+        max_instances: the number of instances to keep at most.
+    """
     decided: list[Rejection | None] = []
     kept: dict[str, int] = {}
     for position, (instance, rejection) in enumerate(zip(parsed, alone, strict=True)):
-        if rejection is None and len(outputs.get(instance.input, ())) > 1:
-            rejection = Rejection("conflicting_outputs", {"outputs": len(outputs[instance.input])})
         if rejection is None and instance.input in kept:
             reason = "duplicate_instance" if instance.input else "second_without_input"
             rejection = Rejection(reason, {"first": kept[instance.input]})
@@ -55,6 +85,14 @@ def check_instances(
             kept[instance.input] = position
         decided.append(rejection)
     return decided
+
+
+def _input_alone(instance: ParsedInstance) -> Rejection | None:
+    if instance.fault is not None:
+        return instance.fault
+    if is_placeholder(instance.input):
+        return Rejection("placeholder")
+    return invalid_characters(instance.input)
 
 
 def _alone(instance: ParsedInstance) -> Rejection | None:

@@ -331,10 +331,10 @@ def test_a_template_that_raises_is_found_before_the_run(tmp_path: Path, given: s
 
 def test_estimates_grow_with_what_they_depend_on() -> None:
     prompts = {"proposal": 300, "classification": 900, "instances": 1500}
-    some = estimate(1000, Proposal(), Instances(), prompts)
+    some = estimate(1000, Proposal(), Instances(), None, prompts)
     assert some.proposals == 250 and some.prompt_tokens == 250 * 300 + 1000 * 2400
     assert some.completion_tokens == 250 * 200 + 1000 * 101 and some.model_bytes == 0
-    twice = estimate(2000, Proposal(), Instances(), prompts)
+    twice = estimate(2000, Proposal(), Instances(), None, prompts)
     assert twice.disk_bytes == 2 * some.disk_bytes and twice.completion_tokens == 2 * some.completion_tokens
     assert tuned_bytes({}, 10) == 10 + 3 * 12 * 5
     assert tuned_bytes({"save_strategy": "no"}, 10) == 10

@@ -54,7 +54,7 @@ def adds_up(result: RefilterResult, output: Path) -> None:
     assert i.before - i.lost - i.dropped + i.gained == i.kept
     state = replay(read_lines(output / "journal.jsonl"))
     assert (len(state.pool), state.num_instances) == (c.accepted, i.kept)
-    assert len(state.pending()) == result.pending.classification + result.pending.instances
+    assert len(state.pending()) == result.pending.total
     assert state.target == result.target >= len(state.pool)
 
 
@@ -346,7 +346,7 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     moves = ["stayed", "entered", "left", "stayed_out"]
     assert list(result["candidates"]) == ["total", "accepted_before", "accepted", "rejected", *moves, "reasons"]
     assert list(result["instances"]) == ["before", "lost", "dropped", "gained", "kept"]
-    assert list(result["pending"]) == list(result["answers_left_out"]) == ["classification", "instances"]
+    assert list(result["pending"]) == list(result["answers_left_out"]) == ["classification", "instances", "answer"]
     config: Config = load_config(tmp_path / "a" / "config.yaml", {})
     assert (config.seed, config.filters.threshold, config.output_dir) == (42, 0.6, str(tmp_path / "a"))
     done = invoke("--filters.threshold", 0.8, "-o", tmp_path / "b")

@@ -180,7 +180,7 @@ def test_a_lost_instance_takes_its_rewritten_outputs(tmp_path: Path) -> None:
     of_it = [line for line in lines if line["kind"] == "output" and line["id"] == name]
     assert result.dropped == (DroppedLines("output", "its instance is gone", len(of_it)),)
     rewritten = sum(c["accepted"] for line in of_it for c in line.get("candidates", ()))
-    assert result.lost == Lost(None, sum("completion" in line for line in of_it), 0, 0, rewritten)
+    assert result.lost == Lost(None, sum("completion" in line for line in of_it), 0, 0, 0, rewritten)
     assert f"{rewritten:,} rewritten outputs" in render(result)
     assert raw_lines(run) == [
         line for line, about in zip(raw, lines, strict=True) if line != b"?\n" and about not in of_it
@@ -193,7 +193,7 @@ def test_a_repeated_output_is_dropped_and_nothing_is_lost_with_it(tmp_path: Path
     run = written(str(tmp_path), [*raw, raw[position]])
     result = repair(run)
     assert result.dropped == (DroppedLines("output", "repeats an earlier line", 1),)
-    assert result.lost == Lost(None, 0, 0, 0, 0) and raw_lines(run) == raw
+    assert result.lost == Lost(None, 0, 0, 0, 0, 0) and raw_lines(run) == raw
 
 
 def test_an_output_in_a_run_that_rewrites_none_is_dropped(tmp_path: Path) -> None:
@@ -232,7 +232,9 @@ def test_a_damaged_follow_up_costs_that_follow_up_alone(run: Path) -> None:
     (run / "journal.jsonl").write_bytes(b"".join(raw))
     result = repair(run)
     assert result.lines == LineCounts(total=len(raw), kept=len(raw) - 1, damaged=1, dropped=0, added=0)
-    assert [i.id for _, i in replay(read_lines(run / "journal.jsonl")).pending()] == [lines[position]["id"]]
+    assert [left.instruction.id for left in replay(read_lines(run / "journal.jsonl")).pending()] == [
+        lines[position]["id"]
+    ]
 
 
 def test_nothing_is_done_where_nothing_is_damaged(run: Path) -> None:
@@ -327,4 +329,4 @@ def test_the_command(run: Path) -> None:
     assert done.exit_code == 0 and result["lines"]["damaged"] == 0
     assert list(result) == ["run", "copy", "torn", "lines", "damaged", "dropped", "lost", "next_proposal", "source"]
     assert list(result["lines"]) == ["total", "kept", "damaged", "dropped", "added"]
-    assert list(result["lost"]) == ["proposals", "completions", "instructions", "instances", "outputs"]
+    assert list(result["lost"]) == ["proposals", "completions", "instructions", "inputs", "instances", "outputs"]

@@ -9,7 +9,7 @@ import pytest
 
 from selfinstruct.records import Completion
 from selfinstruct.run import lines
-from selfinstruct.run.lines import ClassificationLine, Control, InstructionCandidate, Line, ProposalLine
+from selfinstruct.run.lines import AnswerLine, ClassificationLine, Control, InstructionCandidate, Line, ProposalLine
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 JOURNALS = sorted(FIXTURE.rglob("journal.jsonl"))
@@ -27,7 +27,7 @@ def test_every_line_of_older_journals_comes_out_byte_for_byte() -> None:
             assert lines.to_json(line) == lines.load_json(raw)
             assert lines.kind_of(line) == lines.load_json(raw)["kind"]
             assert lines.rewrite(raw, line) == raw
-    assert seen == set(get_args(Line)), "the fixture holds every type of line"
+    assert seen == set(get_args(Line)) - {AnswerLine}, "the fixture holds every type of line but the youngest"
 
 
 @pytest.mark.parametrize(
