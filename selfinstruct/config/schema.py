@@ -163,8 +163,8 @@ class Answer(Sampling):
     )
     thinking: Thinking = Field(
         "off",
-        description="Thinking of a model whose chat template has it. off: it answers at once, and what it thinks all "
-        "the same is removed; strip: it thinks, and the thoughts are removed; keep: they become a field of their own.",
+        description="Thinking of a model whose chat template has it. With `off` it answers at once, and what it thinks "
+        "all the same is removed; with `strip` it thinks, and that is removed; `keep` makes it a field of its own.",
     )
 
 
@@ -342,9 +342,9 @@ class Config(Section):
     )
     answering: HowAnswered = Field(
         "auto",
-        description="inline: instances are written with their outputs; separate: inputs alone are written, and then "
-        "each is answered as a user would ask it (those of classification tasks have their label first all the same). "
-        "auto: separate when prompting with the chat template.",
+        description="With `inline`, instances are written with their outputs. With `separate`, inputs alone are, "
+        "and then each is answered as a user would ask it; classification tasks have their label first all the same. "
+        "By default, `separate` where the chat template prompts.",
     )
     window: int | None = Field(
         None,
