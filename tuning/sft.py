@@ -78,14 +78,16 @@ def _tune(arguments: Arguments, started: float) -> None:
     # What these import is slow to load, and reads the environment that `main` has set.
     from tuning.training import card, checkpoints, data, record
     from tuning.training.check import check, check_loaded, show_example
+    from tuning.training.mixing import mixed
     from tuning.training.prepare import BaseModel, prepare, sft_config
     from tuning.training.save import save
     from tuning.training.train import make_trainer, train
 
     options, output = arguments.tune, ModelDirectory(Path(arguments.training["output_dir"]))
-    rows = data.load_splits(Path(options.dataset_dir))
+    rows: data.Rows = data.load_splits(Path(options.dataset_dir))
     base = BaseModel.of(arguments)
     refuse_own_source(base.source, output.path)
+    rows, mixture = mixed(arguments, base, rows)
     identity = record.identity(arguments, base, rows)
     if arguments.choice and arguments.choice.shared:
         os.environ.update(FSDP2)  # Before TRL makes the connection to the other processes.
@@ -104,13 +106,17 @@ def _tune(arguments: Arguments, started: float) -> None:
         checkpoints.remove_unusable(output, start)
         if arguments.choice:
             console.print(f"tune: {arguments.choice.reason}", markup=False)
+        for source in mixture:
+            console.print(f"tune: mixed in {source.sentence()}", markup=False)
         show_example(prepared, options.show_row)
 
     checked = check(arguments, config, prepared)
     trainer = make_trainer(arguments, config, prepared)
     checked = check_loaded(trainer, prepared, checked)
 
-    begun = record.begin(arguments, prepared, checked, trainer, identity=identity, resumed_from_step=start.step)
+    begun = record.begin(
+        arguments, prepared, checked, trainer, identity=identity, mixture=mixture, resumed_from_step=start.step
+    )
     with record.recorded(output, begun, trainer, started=started):
         train(trainer, start.checkpoint)
         save(trainer, prepared.tokenizer, output.path, base=base, merge=options.merge)

@@ -7,6 +7,7 @@ transformers cannot read, but vLLM perhaps can, is no problem here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,17 +19,19 @@ from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.dataset.mixture import Source
 from selfinstruct.engines import vllm
 from selfinstruct.engines.context import needed_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
-from selfinstruct.formats import seed_tasks
+from selfinstruct.formats import data_files, families, seed_tasks
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, check_proposers, style_of
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Hardware, existing_parent, free_disk
+from selfinstruct.packaged import resolve
 from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
@@ -132,6 +135,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             refused = False
         tuning, tuned_weights = findings.tuning or TuningPreview(method=""), 0
         with findings.noting():
+            _check_mixture(config.tune)
+        with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
                 tuned_weights = _tuned_weights(config.tune, findings.facts)
         if tuned:
@@ -182,6 +187,15 @@ def _check_output(run: RunDirectory) -> None:
             f"--output-dir {run.path}: nothing can be written in {folder}: {error.strerror}; "
             "choose another directory, or change its permissions"
         ) from error
+
+
+def _check_mixture(tune: Tune) -> None:
+    """Read the first records of every dataset that is mixed in; a dataset on the Hub is left to the tuning."""
+    mix = tune.arguments.get("mix") or ()
+    for text in [mix] if isinstance(mix, str) else mix:
+        source = resolve(Source.parse(str(text)).name)
+        if not data_files.is_hub_name(source):
+            families.recognise(str(source), itertools.islice(data_files.records(source), families.PROBED))
 
 
 def _check_disk(run: RunDirectory, expected: Estimate) -> None:

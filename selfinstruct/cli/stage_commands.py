@@ -150,6 +150,8 @@ def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[st
     \b
         --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
         --merge both|merged|adapter                       what is kept of a LoRA
+        --mix PATH[:weight] ...                           train on other datasets, too, of any family
+        --mix-by examples|tokens, --mix-temperature X, --mix-task-cap N
         --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
         --show-row short|full|no                          show a training row before the first step
 
@@ -157,6 +159,7 @@ def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[st
     Example:
         selfinstruct tune runs/first --use-peft --lora-r 16 --learning-rate 2e-4 --num-train-epochs 2
         selfinstruct tune runs/first --packing --accelerate-config fsdp.yaml
+        selfinstruct tune runs/first --mix flan.jsonl.gz:0.5 oasst.jsonl:0.2
     """
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table

@@ -116,6 +116,10 @@ def split_passed_on(arguments: Sequence[str], known: Iterable[str] = ()) -> dict
     return sorted_out
 
 
+_REPEATABLE = ("mix",)
+"""Options of tuning that may be given several times. Of any other one the last counts."""
+
+
 def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
     """Return `--learning-rate 1e-4 --packing` as names and values; TRL itself checks them when the stage starts.
 
@@ -130,7 +134,8 @@ def tune_arguments(arguments: Sequence[str]) -> dict[str, Any]:
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             name = name.replace("-", "_")
-            words[name] = [value] if equals else []
+            before = words.get(name, []) if name in _REPEATABLE else []
+            words[name] = [*before, value] if equals else before
         elif not name:
             raise ConfigError(f"unexpected argument {argument!r}; options look like --learning-rate 1e-4")
         else:

@@ -68,6 +68,12 @@ def _if_there(name: str) -> str:
     return str(local.resolve()) if name and local.exists() else name
 
 
+def _weighted(name: str) -> str:
+    """Return `PATH` or `PATH:weight` with the path of what exists made absolute."""
+    path, colon, weight = name.rpartition(":")
+    return f"{_if_there(path)}:{weight}" if colon and not Path(name).exists() else _if_there(name)
+
+
 def _if_file(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
@@ -88,6 +94,7 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "engine.hf_config_path": _if_there,
     "regenerate.engine.tokenizer": _if_there,
     "tune.chat_template_path": _if_there,
+    "tune.mix": _weighted,
     "tune.deepspeed": _if_there,
     "tune.fsdp_config": _if_there,
     "tune.resume_from_checkpoint": _if_there,

@@ -177,6 +177,26 @@ class Overfitting(msgspec.Struct, frozen=True):
     last: float
 
 
+class MixedIn(msgspec.Struct, frozen=True):
+    """A dataset of `--mix`: read = taken + left_over + the sum of `left_out`.
+
+    Attributes:
+        name: its path, or its name on the Hub.
+        read: number of its rows.
+        taken: number of rows that were added to the training set.
+        left_over: number of rows that its weight does not reach.
+        left_out: number of rows left out, by reason.
+        overlaps: a few of its rows that overlap with evaluation tasks.
+    """
+
+    name: str
+    read: int
+    taken: int
+    left_over: int
+    left_out: dict[str, int] = {}
+    overlaps: list[str] = []
+
+
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The settings, the measurements and the end of a training.
 
@@ -188,6 +208,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
         method_reason: why this method, with the memory that it and the others would take; empty where none was chosen.
         merge: which parts of a LoRA are kept; None for full fine-tuning.
         dataset_dir: folder of the exported dataset.
+        mixture: the datasets that were mixed in.
         arguments: all arguments of the training. Those of TRL have the names that TRL uses.
         given: names of the arguments that the user gave.
         versions: of Python and the libraries.
@@ -206,6 +227,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     merge: Literal["adapter", "merged", "both"] | None = None
     dataset_dir: str = ""
     rows: Rows = Rows()
+    mixture: list[MixedIn] = []
     template: Template = Template()
     findings: list[Finding] = []
     arguments: dict[str, Any] = {}

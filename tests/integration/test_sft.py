@@ -78,6 +78,40 @@ def lora(model, dataset, tmp_path_factory) -> Path:
     return output
 
 
+# ------------------------------------------------------------------------------------------------ mixtures
+
+
+def test_other_datasets_are_mixed_in(model, dataset, tmp_path, capfd):
+    held_out = tmp_path / "held_out.jsonl"
+    task = {"id": "e", "instruction": "Name three long rivers of Asia.", "instances": [{"output": "x"}]}
+    held_out.write_text(json.dumps(task | {"is_classification": False}))
+    alpaca = [{"instruction": f"Say {word}.", "input": "", "output": word} for word in ("one", "two", "three", "four")]
+    alpaca.append({"instruction": "Name three long rivers of Asia.", "output": "x"})
+    (tmp_path / "a.json").write_text(json.dumps(alpaca))
+    flan = [{"inputs": f"Which is {k}?", "targets": str(k), "_task_name": "t"} for k in range(6)]
+    (tmp_path / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in flan))
+    mix = ["--mix", f"{tmp_path}/a.json", f"{tmp_path}/f.jsonl:0.25", "--mix_task_cap", "5", "--eval_tasks", held_out]
+    own = len(data.load_splits(dataset)["train"])
+    assert tune(model, dataset, tmp_path / "out", *QUICK, *mix) == 0
+    said = capfd.readouterr().err
+    assert "a.json: 4 of 5 rows, 1 overlapping with evaluation tasks by exact" in said
+    record = training(tmp_path / "out")
+    whole, quarter = record["mixture"]
+    assert (whole["taken"], quarter["taken"]) == (4, round(own / 4))
+    assert quarter["left_out"] == {"beyond the most of a task": 1}
+    assert record["rows"]["train"] == own + 4 + quarter["taken"]
+    assert "mixed in" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_mixture_by_tokens(model, dataset, tmp_path):
+    rows = [{"instruction": f"Say {k}.", "input": "", "output": "word " * 5} for k in range(200)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert tune(model, dataset, tmp_path / "out", *QUICK, "--mix", f"{tmp_path}/a.json:0.5", "--mix_by", "tokens") == 0
+    (source,) = training(tmp_path / "out")["mixture"]
+    assert 0 < source["taken"] < 200
+    assert source["left_over"] == 200 - source["taken"]
+
+
 # ------------------------------------------------------------------------------------------------ what is trained
 
 

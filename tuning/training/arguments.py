@@ -58,6 +58,26 @@ class TuneArguments:
         default="both",
         metadata={"help": "What to save of a LoRA: the adapter, the model merged with it, or both."},
     )
+    mix: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Datasets of any family to train on as well, each as PATH or PATH:weight. With weight 0.5 a "
+            "dataset adds half as much as the run's own rows have, as far as it reaches; without a weight all it has."
+        },
+    )
+    mix_by: Literal["examples", "tokens"] = field(
+        default="examples", metadata={"help": "What these weights count: rows, or their tokens."}
+    )
+    mix_temperature: float = field(
+        default=1.0,
+        metadata={
+            "help": "The tasks of a mixed dataset are drawn in proportion to (their rows) ** (1 / temperature): 1 as "
+            "they are, a larger number more alike."
+        },
+    )
+    mix_task_cap: int | None = field(
+        default=None, metadata={"help": "Most rows of one task of a mixed dataset that count and are drawn."}
+    )
     eval_tasks: list[str] = field(
         default_factory=list,
         metadata={"help": "Task files of the later evaluation: training rows that are too close to them are reported."},
@@ -139,6 +159,8 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     for name in ("output_dir", "model_name_or_path"):
         if not values.get(name):
             raise ConfigError(f"--{name} is missing; give it")
+    if tune.mix_temperature <= 0 or (tune.mix_task_cap or 1) < 1:
+        raise ConfigError("--mix_temperature and --mix_task_cap must be above 0")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
     return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user, choice)

@@ -146,6 +146,10 @@ def _data(record: TrainingRecord, dataset: Table) -> Table:
     return [
         ("training rows", f"{record.rows.trained_on} of `{_short(record.dataset_dir)}`"),
         *dataset,
+        *(
+            ("mixed in", f"{source.taken} of {source.read} rows of `{_short(source.name)}`")
+            for source in record.mixture
+        ),
         ("trained tokens", f"{tokens.trained:,} of {tokens.train:,}: the response and its end"),
         ("chat template", f"{_short(template.source)}; an answer ends with `{template.end_token}`"),
     ]

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from selfinstruct.console import console
+from selfinstruct.dataset.mixture import SourceCounts
 from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
 from selfinstruct.program_edge import message_of
 from selfinstruct.records import SPLITS, UNSEEN
@@ -23,6 +24,7 @@ from selfinstruct.run.training_record import (
     Identity,
     Losses,
     Machine,
+    MixedIn,
     Overfitting,
     Parameters,
     Rows,
@@ -72,6 +74,7 @@ def begin(
     trainer: Any,
     *,
     identity: Identity,
+    mixture: Sequence[SourceCounts] = (),
     resumed_from_step: int | None,
 ) -> TrainingRecord:
     """Make the record of a training that is about to begin.
@@ -82,6 +85,7 @@ def begin(
         checked: the findings, and the device's memory.
         trainer: TRL's, with the loaded model.
         identity: what makes two trainings the same one.
+        mixture: what `--mix` has added.
         resumed_from_step: the step of the checkpoint that is continued, if any.
     """
     args = trainer.args
@@ -94,6 +98,7 @@ def begin(
         merge=arguments.tune.merge if arguments.model.use_peft else None,
         dataset_dir=arguments.tune.dataset_dir,
         rows=_rows(prepared, trainer),
+        mixture=[_mixed_in(source) for source in mixture],
         template=prepared.template,
         findings=list(checked.findings),
         arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
@@ -104,6 +109,12 @@ def begin(
         tokens=_tokens(prepared.tokens["train"]),
         resumed_from_step=resumed_from_step,
         memory=checked.memory,
+    )
+
+
+def _mixed_in(source: SourceCounts) -> MixedIn:
+    return MixedIn(
+        source.name, source.read, source.taken, source.left_over, dict(source.left_out), source.examples_of_overlap
     )
 
 

@@ -188,3 +188,8 @@ def test_variables_of_our_own_are_no_options(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SELFINSTRUCT_ENGINE__DTYPE", "float32")
     with pytest.raises(ConfigError, match="SELFINSTRUCT_ENGINE__DTYPE: unknown option"):
         resolve_config(None, {})
+
+
+def test_mix_may_be_given_several_times() -> None:
+    words = ["--mix", "a.json:0.5", "b.json", "--learning-rate", "1", "--mix=c.json", "--learning-rate", "2"]
+    assert tune_arguments(words) == {"mix": ["a.json:0.5", "b.json", "c.json"], "learning_rate": 2}

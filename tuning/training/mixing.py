@@ -1,0 +1,88 @@
+"""The rows that `--mix` adds to the training set: see `selfinstruct/dataset/mixture.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from selfinstruct.dataset.convert import Conversion, read_rows
+from selfinstruct.dataset.decontamination import EvaluationText, EvaluationTexts
+from selfinstruct.dataset.mixture import MixOptions, Source, SourceCounts, mix
+from selfinstruct.errors import InputError
+from selfinstruct.formats import evaluation_tasks
+from selfinstruct.formats.conversations import Conversation
+from selfinstruct.formats.super_natural_instructions import BenchmarkTask
+from selfinstruct.packaged import resolve
+from selfinstruct.records import TRAIN
+from tuning.training.arguments import Arguments
+from tuning.training.data import Rows
+from tuning.training.prepare import BaseModel, prepare_tokenizer
+
+
+def mixed(arguments: Arguments, base: BaseModel, rows: Rows) -> tuple[Rows, list[SourceCounts]]:
+    """Return the dataset with the rows of `--mix` in its training split, and what became of each source.
+
+    Args:
+        arguments: of the training.
+        base: the model that is tuned; its tokenizer counts tokens.
+        rows: the exported dataset.
+
+    Raises:
+        ConfigError: a weight is no number above 0.
+        InputError: a source cannot be read.
+    """
+    options = arguments.tune
+    sources = [Source.parse(text) for text in options.mix]
+    if not sources:
+        return rows, []
+    conversions = [Conversion("", "") for _ in sources]
+    read = [
+        (source, read_rows(resolve(source.name), conversion=conversion))
+        for source, conversion in zip(sources, conversions, strict=True)
+    ]
+    mix_options = MixOptions(
+        unit=options.mix_by,
+        temperature=options.mix_temperature,
+        task_cap=options.mix_task_cap,
+        seed=int(arguments.training["seed"]),
+    )
+    train, counts = mix(
+        rows[TRAIN], read, mix_options, evaluation_texts(options.eval_tasks), _token_counter(arguments, base)
+    )
+    for of_source, conversion in zip(counts, conversions, strict=True):
+        of_source.read += conversion.dropped.total()
+        of_source.left_out.update(conversion.dropped)
+    return {**rows, TRAIN: train}, counts
+
+
+def evaluation_texts(names: Sequence[str]) -> EvaluationTexts:
+    """Return the evaluation tasks of these names; those that cannot be read are left out.
+
+    A finding of the training says so (see `leaks.py`).
+    """
+    texts = []
+    for name in names:
+        try:
+            tasks = evaluation_tasks.load_evaluation_tasks(name, lambda error: None)
+        except InputError:
+            continue
+        texts += [
+            EvaluationText(
+                task.id,
+                task.definition if isinstance(task, BenchmarkTask) else task.instruction,
+                tuple(instance.input for instance in task.instances if instance.input),
+            )
+            for task in tasks
+        ]
+    return EvaluationTexts(texts)
+
+
+def _token_counter(arguments: Arguments, base: BaseModel) -> Callable[[Conversation], int]:
+    if arguments.tune.mix_by == "examples":
+        return lambda row: 0
+    tokenizer, *_ = prepare_tokenizer(arguments, base)
+
+    def count(row: Conversation) -> int:
+        texts = [message["content"] for message in (*row.prompt, *row.completion)]
+        return sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+
+    return count
