@@ -55,6 +55,10 @@ def _file(name: str) -> str:
     return name if name in packaged.PACKAGED else str(Path(name).resolve())
 
 
+def _topics(name: str) -> str:
+    return name if name == "packaged" else str(Path(name).resolve())
+
+
 def _model(name: str) -> str:
     """Return the path of a local model or adapter; other names as they are."""
     local = Path(name).expanduser()
@@ -81,6 +85,7 @@ def _if_file(name: str) -> str:
 _PATHS: dict[str, Callable[[str], str]] = {
     "seeds": _file,
     "parent_runs": _file,
+    "topics": _topics,
     "evaluate.tasks": _file,
     "evaluate.plain_text": _file,
     "evaluate.ifeval": _file,

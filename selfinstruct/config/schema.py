@@ -346,6 +346,12 @@ class Config(Section):
         "and then each is answered as a user would ask it; classification tasks have their label first all the same. "
         "By default, `separate` where the chat template prompts.",
     )
+    topics: str | None = Field(
+        None,
+        min_length=1,
+        description="What proposals are about, by turns: a text file with one subject a line, or `packaged` (250 "
+        "subjects, 12 kinds of users).",
+    )
     window: int | None = Field(
         None,
         ge=1,
@@ -435,7 +441,8 @@ class Config(Section):
         """
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
-            "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs engine".split()
+            "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs topics "
+            "engine".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}
         identity = self.model_dump(mode="json", exclude={*others, *unused})

@@ -24,6 +24,7 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
+from selfinstruct.generation.proposers.topics import load_topics
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps, first_window
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
@@ -76,6 +77,8 @@ def generate(
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)
+    if config.topics:
+        identity["topics_sha256"] = load_topics(config.topics).fingerprint()
     if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(parent_runs)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:

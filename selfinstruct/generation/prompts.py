@@ -34,14 +34,22 @@ PROMPTS_VERSION = 1
 # ---------------------------------------------------------------------------------------------- proposal
 
 
-def encode_proposal(examples: Sequence[str], num_new: int, style: Style, frame: Frame) -> Prompt:
-    """Return the prompt that asks for `num_new` instructions after a numbered list of `examples`."""
+def encode_proposal(examples: Sequence[str], num_new: int, style: Style, frame: Frame, topic: str = "") -> Prompt:
+    """Return the prompt that asks for `num_new` instructions after a numbered list of `examples`.
+
+    Args:
+        examples: the instructions of the list.
+        num_new: new instructions asked for.
+        style: the style of the prompt.
+        frame: the words of the prompt.
+        topic: a sentence that says what the new ones are about.
+    """
     listed = "\n".join(frame.line(frame.task, one_line(text), k) for k, text in enumerate(examples, 1))
     shown = f"{frame.proposal_header}\n\n{listed}"
     first, last = (frame.opening(frame.task, len(examples) + k) for k in (1, num_new))
     if style == "completion":
-        return f"{shown}\n{first}"
-    ask = frame.sentence(frame.proposal_ask, num_new=num_new, first=first, last=last)
+        return f"{shown}\n\n{topic}\n\n{first}" if topic else f"{shown}\n{first}"
+    ask = frame.sentence(frame.proposal_ask, num_new=num_new, first=first, last=last) + (f" {topic}" if topic else "")
     return [{"role": "user", "content": f"{shown}\n\n{ask}"}]
 
 

@@ -30,6 +30,7 @@ from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers import Pool, Seen, proposers
 from selfinstruct.generation.proposers.mixture import Mixture
+from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -190,8 +191,11 @@ class Steps:
     # ------------------------------------------------------------------------------------------ proposal
 
     def undecided(self, n: int) -> ProposalLine:
-        """Return the line of proposal n before it is asked: its number and its proposer."""
-        return ProposalLine(n, (), proposer=self.method.proposers.drawn(self._draw(f"proposer/{n}")))
+        """Return the line of proposal n before it is asked: its number, its proposer and its topic."""
+        proposer = self.method.proposers.drawn(self._draw(f"proposer/{n}"))
+        topics = self.method.proposers.topics
+        topic = Topic("") if topics is None else topics.of(n, self.method.seed)
+        return ProposalLine(n, (), proposer=proposer, topic=topic.subject, user=topic.user)
 
     def proposal_request(self, n: int, pool: Sequence[Instruction], visible: int) -> tuple[Request, ProposalLine]:
         """Return proposal n's request, and its line as far as it is known before the answer.
@@ -215,7 +219,9 @@ class Steps:
             RequestFailed: not even one example fits the context.
         """
         names = self.method.proposers.used
-        return {name: self._proposal_request(ProposalLine(0, (), proposer=name), [], 0)[0] for name in names}
+        first = self.undecided(0)
+        lines = [msgspec.structs.replace(first, proposer=name) for name in names]
+        return {line.proposer: self._proposal_request(line, [], 0)[0] for line in lines}
 
     def _proposal_request(
         self, line: ProposalLine, pool: Sequence[Instruction], visible: int
@@ -223,7 +229,8 @@ class Steps:
         proposer, key = self._proposers[line.proposer], f"proposal/{line.n}"
         # A run with parent runs draws other examples than they did; else it would ask nearly the same again.
         draw = self._draw(f"{key}/{len(self.parents)}" if self.parents else key)
-        asked = proposer.ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw))
+        topic = Topic(line.topic, line.user) if line.topic else None
+        asked = proposer.ask(Seen(self.seeds, Pool(self.parents, pool, visible), draw, topic))
         least = min(1, len(asked.examples))
         prompt, shown = self._fit(asked.encode, asked.examples, proposer.options.max_tokens, key, least)
         examples = tuple(example.id for example in shown)

@@ -142,6 +142,8 @@ class ExplainedCandidate:
         proposal: number of its proposal, from 0.
         proposer: the name of the way in which it was asked.
         variant: which of the proposer's ways, if it has several.
+        topic: the subject that the proposal asked for; empty: any.
+        user: who was to ask about it.
         depth: how often the text was changed from a first task.
         examples: what the proposal's prompt showed.
         similar: the most similar of all earlier instructions, the best first.
@@ -160,6 +162,8 @@ class ExplainedCandidate:
     proposal: int
     proposer: str
     variant: str
+    topic: str
+    user: str
     depth: int
     examples: tuple[Example, ...]
     similar: tuple[Similar, ...]
@@ -339,6 +343,8 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         proposal=match.line.n,
         proposer=match.line.proposer,
         variant=match.line.variant,
+        topic=match.line.topic,
+        user=match.line.user,
         depth=match.line.depth,
         examples=tuple(Example(name, texts.get(name)) for name in match.line.examples),
         similar=earlier.similar(candidate.instruction, top, match.accepted_before),
@@ -414,7 +420,9 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
 def _way(candidate: ExplainedCandidate) -> str:
     """Return how it was proposed: "list", "plan, long", "evolve, deeper, depth 2"."""
     depth = f"depth {candidate.depth}" if candidate.depth else ""
-    return ", ".join(filter(None, [candidate.proposer, candidate.variant, depth]))
+    topic = f"about {visible(candidate.topic)}" if candidate.topic else ""
+    user = f"from {visible(candidate.user)}" if candidate.user else ""
+    return ", ".join(filter(None, [candidate.proposer, candidate.variant, depth, topic, user]))
 
 
 def _render_similar(similar: Sequence[Similar]) -> list[str]:

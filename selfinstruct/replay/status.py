@@ -18,7 +18,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
-from selfinstruct.run.counts import ProposerCounts, RunCounts
+from selfinstruct.run.counts import ProposerCounts, RunCounts, TopicCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
@@ -281,6 +281,8 @@ def render(result: RunStatus) -> RenderableType:
     table.add_row("candidates", f"{candidates.total:,} from {result.proposals:,} proposals")
     for name, count in _proposers(result.counts.proposers).items():
         table.add_row(name, count)
+    if topics := result.counts.topics:
+        table.add_row("topics", escape(_topics(topics)))
     table.add_row("rejected", f"{candidates.rejected:,}{_reasons(candidates.reasons)}")
     waiting = f", {classified.pending:,} waiting" if classified.pending else ""
     failed = f", {classified.failed:,} unclear" if classified.failed else ""
@@ -365,6 +367,15 @@ def _proposers(counts: dict[str, ProposerCounts]) -> dict[str, str]:
         f"{count.completion_tokens:,} tokens"
         for name, count in counts.items()
     }
+
+
+def _topics(counts: dict[str, TopicCounts]) -> str:
+    """Return how evenly the subjects are covered, with the one that has most and the one that has fewest."""
+    by_number = sorted(counts.items(), key=lambda item: (item[1].accepted, item[0]))
+    covered = sum(count.accepted > 0 for count in counts.values())
+    ends = {subject: count.accepted for subject, count in (by_number[0], by_number[-1])}
+    shown = ", ".join(f"{shorten(subject, 40)} {number:,}" for subject, number in ends.items())
+    return f"{covered:,} of {len(counts):,} asked have an instruction (fewest and most: {shown})"
 
 
 def _reasons(reasons: dict[str, int]) -> str:

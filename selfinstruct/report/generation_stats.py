@@ -18,7 +18,7 @@ from typing import Generic, TypeVar, assert_never
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.text import reason
-from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, by_count
+from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, TopicCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
@@ -121,11 +121,13 @@ class GenerationStats:
     Attributes:
         similarity: each accepted instruction's ROUGE-L F to its nearest text.
         proposers: counts by proposer; empty when all proposals are continued lists.
+        topics: counts by subject, those with most accepted instructions first; empty without `topics`.
     """
 
     state: RunState
     funnel: list[Step] = field(default_factory=list)
     proposers: dict[str, ProposerCounts] = field(default_factory=dict)
+    topics: dict[str, TopicCounts] = field(default_factory=dict)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     rejected: dict[str, list[Rejected]] = field(default_factory=dict)
@@ -206,6 +208,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
     counts = state.counts()
     stats.funnel = _funnel(state, counts)
+    stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
     stats.pace = _pace(list(measurements))
     return stats

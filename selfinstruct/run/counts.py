@@ -98,6 +98,14 @@ class AnswerCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicCounts:
+    """The number of proposals about one subject, and of the instructions that were accepted from them."""
+
+    asked: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """The number of tokens of all prompts and of all completions."""
 
@@ -124,6 +132,7 @@ class RunCounts:
         instructions_with_instances: number of accepted instructions that have an instance.
         tokens: tokens of all requests.
         proposers: what each proposer asked and what came of it, by its name.
+        topics: what was asked about each subject, and what came of it; empty without `topics`.
     """
 
     target: int
@@ -140,6 +149,7 @@ class RunCounts:
     instructions_with_instances: int
     tokens: TokenCounts
     proposers: dict[str, ProposerCounts]
+    topics: dict[str, TopicCounts]
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values. `stopped` is the line of the journal."""

@@ -147,6 +147,8 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     Attributes:
         proposer: the name of the way in which it was asked (`selfinstruct/generation/proposers/`).
         variant: which of the proposer's ways, if it has several: "long", "deeper".
+        topic: the subject that it asked for; empty: any.
+        user: who asks about it.
         depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
     """
 
@@ -157,6 +159,8 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     failed: Failure | None = None
     proposer: str = "list"
     variant: str = ""
+    topic: str = ""
+    user: str = ""
     depth: int = 0
 
 

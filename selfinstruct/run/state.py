@@ -25,6 +25,7 @@ from selfinstruct.run.counts import (
     RequestCounts,
     RunCounts,
     TokenCounts,
+    TopicCounts,
     by_count,
     candidate_counts,
 )
@@ -93,6 +94,7 @@ class RunState:
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
         proposers: numbers of `ProposerCounts` by (proposer, name of the number).
+        topics: numbers of proposals and of accepted instructions by (subject, "asked" | "accepted").
         acceptance: for each proposal, the numbers (candidates, accepted).
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
         completions_seen: digests of the proposals' completions.
@@ -129,6 +131,7 @@ class RunState:
     completion_tokens: int = 0
     tokens_of: Counter[str] = field(default_factory=Counter)
     proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    topics: Counter[tuple[str, str]] = field(default_factory=Counter)
     acceptance: list[tuple[int, int]] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
     completions_seen: set[bytes] = field(default_factory=set)
@@ -263,6 +266,9 @@ class RunState:
 
     def _count_proposer(self, line: ProposalLine, accepted: int) -> None:
         name = line.proposer
+        if line.topic:
+            self.topics[line.topic, "asked"] += 1
+            self.topics[line.topic, "accepted"] += accepted
         self.proposers[name, "asked"] += 1
         self.proposers[name, "failed"] += line.failed is not None
         self.proposers[name, "candidates"] += len(line.candidates)
@@ -375,6 +381,10 @@ class RunState:
             instructions_with_instances=sum(1 for kept in self.instances.values() if kept),
             tokens=TokenCounts(self.prompt_tokens, self.completion_tokens),
             proposers={name: self._proposer(name) for name in sorted({name for name, _ in self.proposers})},
+            topics={
+                subject: TopicCounts(self.topics[subject, "asked"], self.topics[subject, "accepted"])
+                for subject in sorted({subject for subject, _ in self.topics})
+            },
         )
 
     def _proposer(self, name: str) -> ProposerCounts:

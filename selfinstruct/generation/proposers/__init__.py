@@ -26,8 +26,8 @@ def proposers(mixture: Mixture, style: Style, frame: Frame) -> dict[str, Propose
         frame: the words of the prompts.
     """
     made: dict[str, Proposer] = {
-        "list": ListContinuation(mixture.listing, style, frame),
-        "template": UserTurn(mixture.template),
+        "list": ListContinuation(mixture.listing, style, frame, mixture.wording),
+        "template": UserTurn(mixture.template, mixture.wording),
     }
     if mixture.wording is not None:
         made["plan"] = PlannedTasks(mixture.plan, style, frame, mixture.wording)

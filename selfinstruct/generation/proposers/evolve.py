@@ -48,7 +48,8 @@ class EvolvedTask:
         way = seen.draw.choice(list(self.wording.evolve))
         parent, depth = self._parent(seen)
         stop = ("\n",) if self.style == "completion" else ()
-        encode = partial(self._encode, change=self.wording.evolve[way])
+        topic = self.wording.topic.sentence("one", seen.topic)
+        encode = partial(self._encode, change=self.wording.evolve[way], topic=topic)
         return Question((parent,), encode, lambda shown: stop, variant=way, depth=depth)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
@@ -64,8 +65,8 @@ class EvolvedTask:
         seed = seen.draw.choice(seen.seeds)
         return Example(seed.id, seed.instruction), 1
 
-    def _encode(self, shown: Sequence[Example], *, change: Change) -> Prompt:
-        new = self.wording.new_task
+    def _encode(self, shown: Sequence[Example], *, change: Change, topic: str) -> Prompt:
+        new, asked = self.wording.new_task, f"{change.ask} {topic}".rstrip()
         tasks = [self.frame.line(self.frame.task, one_line(example.text)) for example in shown]
         worked = [
             (self.frame.line(self.frame.task, example.before), self.frame.line(new, example.after))
@@ -73,9 +74,9 @@ class EvolvedTask:
         ]
         if self.style == "completion":
             blocks = [f"{before}\n{after}" for before, after in worked]
-            return "\n\n".join([change.ask, *blocks, "\n".join([*tasks, self.frame.opening(new)])])
+            return "\n\n".join([asked, *blocks, "\n".join([*tasks, self.frame.opening(new)])])
         turns: list[Message] = []
         for before, after in worked:
             turns.append({"role": "user", "content": f"{before}\n\n{change.ask}"})
             turns.append({"role": "assistant", "content": after})
-        return [*turns, {"role": "user", "content": "\n\n".join([*tasks, change.ask])}]
+        return [*turns, {"role": "user", "content": "\n\n".join([*tasks, asked])}]

@@ -13,6 +13,7 @@ from typing import Protocol, overload
 
 from selfinstruct.config.schema import Sampling
 from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.records import Completion, Instruction, Prompt, SeedTask
 from selfinstruct.run.lines import ProposalLine
 
@@ -63,11 +64,13 @@ class Seen:
         seeds: the user's seed tasks.
         pool: accepted instructions.
         draw: of the proposal's random choices.
+        topic: what the new tasks are to be about; None: anything.
     """
 
     seeds: Sequence[SeedTask]
     pool: Pool
     draw: random.Random
+    topic: Topic | None = None
 
 
 @dataclass(frozen=True, slots=True)

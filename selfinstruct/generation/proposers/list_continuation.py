@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from selfinstruct.config.schema import Proposal
 from selfinstruct.generation import prompts
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
+from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, Prompt, Style
 from selfinstruct.run.lines import ProposalLine
 
@@ -31,11 +33,13 @@ class ListContinuation:
         options: number of examples and of new instructions.
         style: how the model is prompted.
         frame: the words of the prompt.
+        wording: how a topic is named; None where there are no topics.
     """
 
     options: Proposal
     style: Style
     frame: Frame
+    wording: Wording | None = None
 
     def ask(self, seen: Seen) -> Question:
         """Return the question with seeds and accepted instructions in random order."""
@@ -46,7 +50,8 @@ class ListContinuation:
         examples = [Example(seed.id, seed.instruction) for seed in own]
         examples += [Example(seen.pool[k].id, seen.pool[k].text) for k in generated]
         seen.draw.shuffle(examples)
-        return Question(tuple(examples), self._encode, self._stop)
+        topic = "" if self.wording is None else self.wording.topic.sentence("several", seen.topic)
+        return Question(tuple(examples), partial(self._encode, topic=topic), self._stop)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the items of the list."""
@@ -59,9 +64,9 @@ class ListContinuation:
             frame=self.frame,
         )
 
-    def _encode(self, shown: Sequence[Example]) -> Prompt:
+    def _encode(self, shown: Sequence[Example], *, topic: str) -> Prompt:
         texts = [example.text for example in shown]
-        return prompts.encode_proposal(texts, self.options.num_new, self.style, self.frame)
+        return prompts.encode_proposal(texts, self.options.num_new, self.style, self.frame, topic)
 
     def _stop(self, shown: int) -> tuple[str, ...]:
         return prompts.proposal_stop(shown, self.options.num_new, self.frame) if self.style == "completion" else ()

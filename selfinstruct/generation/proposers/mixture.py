@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, Proposers, Template
+from selfinstruct.generation.proposers.topics import Topics, load_topics
 from selfinstruct.generation.proposers.wording import Wording, load_wording
 
 
@@ -19,7 +20,8 @@ class Mixture:
         plan: options of `plan`.
         evolve: options of `evolve`.
         template: options of `template`.
-        wording: the words of `plan` and `evolve`; None where neither is used.
+        wording: the words of `plan`, `evolve` and topics; None where none of them is used.
+        topics: what the proposals are about; None: anything.
     """
 
     weights: Proposers
@@ -28,6 +30,7 @@ class Mixture:
     evolve: Evolve
     template: Template
     wording: Wording | None
+    topics: Topics | None = None
 
     @classmethod
     def of(cls, config: Config) -> Mixture:
@@ -35,10 +38,12 @@ class Mixture:
 
         Raises:
             ConfigError: a proposer is used that is not written in the language of the prompts.
+            InputError: the topics cannot be read.
         """
-        worded = config.proposers.plan or config.proposers.evolve
+        topics = load_topics(config.topics) if config.topics else None
+        worded = config.proposers.plan or config.proposers.evolve or topics
         wording = load_wording(config.prompt_language) if worded else None
-        return cls(config.proposers, config.proposal, config.plan, config.evolve, config.template, wording)
+        return cls(config.proposers, config.proposal, config.plan, config.evolve, config.template, wording, topics)
 
     @property
     def used(self) -> list[str]:

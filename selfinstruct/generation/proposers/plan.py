@@ -50,25 +50,27 @@ class PlannedTasks:
         length: Length = seen.draw.choice(("short", "long"))
         kin = _of_one_category(seen, seen.draw.randint(2, self.options.num_examples))
         examples = tuple(Example(seed.id, seed.instruction) for seed in kin)
+        topic = self.wording.topic.sentence("one", seen.topic)
         stop = (f"\n{self.frame.opening(self.frame.task)}", "\n\n\n") if self.style == "completion" else ()
-        return Question(examples, partial(self._encode, length=length), lambda shown: stop, variant=length)
+        return Question(examples, partial(self._encode, length=length, topic=topic), lambda shown: stop, variant=length)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the new task after the plan."""
         return read_new_task(answer, self.wording.new_task)
 
-    def _encode(self, shown: Sequence[Example], *, length: Length) -> Prompt:
+    def _encode(self, shown: Sequence[Example], *, length: Length, topic: str) -> Prompt:
         tasks = self._tasks(example.text for example in shown)
         if self.style == "completion":
             worked = (f"{self._tasks(e.tasks)}\n{self._planned(e, length)}" for e in self.wording.plan.examples)
-            opening = self.frame.opening(self.wording.plan.word)
+            word = self.wording.plan.word
+            opening = self.frame.line(word, topic) if topic else self.frame.opening(word)
             return "\n\n".join([self.wording.plan.header, *worked, f"{tasks}\n{opening}"])
         asked = getattr(self.wording.plan, length)
         turns: list[Message] = []
         for example in self.wording.plan.examples:
             turns.append({"role": "user", "content": f"{self._tasks(example.tasks)}\n\n{asked}"})
             turns.append({"role": "assistant", "content": self._planned(example, length)})
-        return [*turns, {"role": "user", "content": f"{tasks}\n\n{asked}"}]
+        return [*turns, {"role": "user", "content": f"{tasks}\n\n{asked} {topic}".rstrip()}]
 
     def _tasks(self, texts: Iterable[str]) -> str:
         return "\n".join(self.frame.line(self.frame.task, one_line(text)) for text in texts)

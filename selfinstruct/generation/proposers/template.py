@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from selfinstruct.config.schema import Template
 from selfinstruct.generation.parsing import TRUNCATED
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
+from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, OpenTurn, Prompt
 from selfinstruct.run.lines import ProposalLine
 
@@ -27,19 +29,23 @@ class UserTurn:
 
     Attributes:
         options: the sampling, and a system message.
+        wording: how a topic is named; None where there are no topics.
     """
 
     options: Template
+    wording: Wording | None = None
 
     def ask(self, seen: Seen) -> Question:
-        """Return the question, which is the same in every proposal."""
-        return Question((), self._encode, lambda shown: ())
+        """Return the question, which is the same in every proposal but for its topic."""
+        topic = "" if self.wording is None else self.wording.topic.sentence("system", seen.topic)
+        system = "\n\n".join(filter(None, [self.options.system, topic]))
+        return Question((), partial(self._encode, system=system), lambda shown: ())
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the user's message as one instruction, with its lines."""
         text = answer.text.strip()
         return [ProposedText(text, None if answer.finish_reason == "stop" else TRUNCATED)] if text else []
 
-    def _encode(self, shown: Sequence[Example]) -> Prompt:
-        system = [{"role": "system", "content": self.options.system}] if self.options.system else []
-        return OpenTurn([*system, {"role": "user", "content": ""}])
+    def _encode(self, shown: Sequence[Example], *, system: str) -> Prompt:
+        before = [{"role": "system", "content": system}] if system else []
+        return OpenTurn([*before, {"role": "user", "content": ""}])

@@ -1,12 +1,13 @@
-"""What the proposers `plan` and `evolve` say, in the languages that it is written in.
+"""What `plan` and `evolve` say, and how a topic is named, in the languages that it is written in.
 
-Both show worked examples, because a base model continues and a small chat model imitates better than it obeys.
+Both proposers show worked examples: a base model continues, and a small chat model imitates better than it obeys.
 """
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.frame import Words
+from selfinstruct.generation.proposers.topics import Topic
 
 _FOLDER = Path(__file__).parent / "wordings"
 
@@ -59,6 +61,38 @@ class Change(Struct, frozen=True, forbid_unknown_fields=True):
     examples: tuple[ChangedTask, ...]
 
 
+class TopicWording(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a topic is named. The sentences hold {subject}, and those of the second kind {user}, too.
+
+    Attributes:
+        one: of one new task.
+        one_of: of one new task, with who asks.
+        several: of several.
+        several_of: of several, with who asks.
+        system: to a model that writes the user's turn.
+        system_of: likewise, with who asks.
+    """
+
+    one: str
+    one_of: str
+    several: str
+    several_of: str
+    system: str
+    system_of: str
+
+    def sentence(self, form: Literal["one", "several", "system"], topic: Topic | None) -> str:
+        """Return the sentence about a topic; nothing without one.
+
+        Args:
+            form: of the sentence.
+            topic: the topic.
+        """
+        if topic is None:
+            return ""
+        template: str = getattr(self, f"{form}_of" if topic.user else form)
+        return template.format(subject=topic.subject, user=topic.user)
+
+
 class Wording(Struct, frozen=True, forbid_unknown_fields=True):
     """The words of one language.
 
@@ -66,11 +100,13 @@ class Wording(Struct, frozen=True, forbid_unknown_fields=True):
         new_task: opens the new task.
         plan: of `plan`.
         evolve: of `evolve`: the ways to change a task, by name.
+        topic: of topics.
     """
 
     new_task: Words
     plan: PlanWording
     evolve: dict[str, Change]
+    topic: TopicWording
 
 
 @functools.cache
@@ -84,7 +120,7 @@ def load_wording(language: PromptLanguage) -> Wording:
     if not path.exists():
         written = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
         raise ConfigError(
-            f"prompt_language: the proposers `plan` and `evolve` are not written in {language!r}; "
-            f"set their weights to 0, or use {written}"
+            f"prompt_language: the proposers `plan` and `evolve`, and `topics`, are not written in {language!r}; "
+            f"set their weights to 0 and leave out topics, or use {written}"
         )
     return msgspec.yaml.decode(path.read_bytes(), type=Wording)

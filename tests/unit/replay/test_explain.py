@@ -157,7 +157,7 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
     (candidate,) = explanation["candidates"]
     assert list(candidate) == [
         *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal"),
-        *("proposer", "variant", "depth"),
+        *("proposer", "variant", "topic", "user", "depth"),
         *("examples", "similar", "classification", "instances", "answers", "outputs"),
     ]
     assert list(candidate["evidence"]) == ["nearest_seed"]
