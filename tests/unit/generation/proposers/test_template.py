@@ -22,7 +22,7 @@ ASKED = ProposalLine(0, (), proposer="template")
 
 def user(request: Request) -> Completion:
     """A user's turn that depends on the request's number: all prompts are the same."""
-    if isinstance(request.prompt, OpenTurn):
+    if request.key.startswith("proposal/") and isinstance(request.prompt, OpenTurn):
         number = int(request.key.partition("/")[2])
         return Completion(f"  What is sold at stall {number} of market {number * 7}?\n", "stop", 5, 9)
     return script(request)
@@ -34,7 +34,7 @@ def test_a_run_asks_by_the_template_and_says_so(make_config: Any, tmp_path: Path
         num_instructions=12, prompting="chat", proposers={"list": 1, "template": 3}, filters={"threshold": 0.95}
     )
     state = run_scripted(config, engine)
-    asked = [r for r in engine.history if isinstance(r.prompt, OpenTurn)]
+    asked = [r for r in engine.history if r.key.startswith("proposal/") and isinstance(r.prompt, OpenTurn)]
     assert asked and all(list(r.prompt) == [{"role": "user", "content": ""}] for r in asked)
     assert {(r.sampling.temperature, r.sampling.top_p, r.stop) for r in asked} == {(1.0, 1.0, ())}
     lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
