@@ -17,9 +17,9 @@ STARTER_MODEL = "Qwen/Qwen3-8B-Base"
 """A base model that fits most GPUs."""
 THAT_MATTER = (
     "model recipe seeds output_dir num_instructions prompting prompt_language engine "
-    "proposal.temperature proposal.top_p proposal.max_tokens instances.max_tokens "
+    "proposers.list proposers.plan proposers.evolve proposers.template answering answer.max_tokens "
     "filters.threshold filters.keywords limits.finish_by limits.max_tokens_total "
-    "export.include_seeds tune evaluate.tasks evaluate.seeds_baseline evaluate.judge"
+    "export.include_seeds tune evaluate.tasks evaluate.limit evaluate.judge"
 ).split()
 """The options that a user is most likely to change."""
 _TOP = """\
