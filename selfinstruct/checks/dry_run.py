@@ -79,7 +79,8 @@ def _expectations(
         return
     wanted = f"{num_instructions:,}"
     yield f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:"
-    yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances"
+    answers = f", {expected.answers:,} answers" if expected.answers else ""
+    yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances{answers}"
     known = bool(expected.prompt_tokens)
     read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache" if known else "those of prompts unknown"
     yield f"  tokens       {expected.completion_tokens:,} written, {read}"

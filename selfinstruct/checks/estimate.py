@@ -32,9 +32,13 @@ _KEPT_CHECKPOINTS = 3  # Two, and one that is being written.
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests, tokens, and bytes on disk that a run will take; what one request is like, on average."""
+    """Requests, tokens, and bytes on disk that a run will take; what one request is like, on average.
+
+    `answers` are those to inputs that are answered separately; 0 where none is.
+    """
 
     proposals: int
+    answers: int
     prompt_tokens: int
     completion_tokens: int
     request: Workload
@@ -76,19 +80,19 @@ def estimate(
         (num_instructions, prompts.get("classification", 0), INSTRUCTION_TOKENS, 1),
         (num_instructions, prompts.get("instances", 0), INSTRUCTION_TOKENS, answered),
     ]
-    if answer:
-        length = min(answer.max_tokens, ANSWER_TOKENS)
-        answers = math.ceil(num_instructions * INPUTS)
+    answers = math.ceil(num_instructions * INPUTS) if answer else 0
+    length = min(answer.max_tokens, ANSWER_TOKENS) if answer else 0
+    if answers:
         kinds.append((answers, prompts.get("answer", 0), INSTRUCTION_TOKENS + INPUT_TOKENS, length))
     requests = sum(number for number, *_ in kinds)
     written = sum(number * answer for number, _, _, answer in kinds)
     # The journal holds every text twice: in its completion and among the candidates.
     journal = proposals * (_LINE_BYTES + proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
     journal += num_instructions * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
-    if answer:
-        journal += answers * (_LINE_BYTES + length * _BYTES_PER_TOKEN * 2)
+    journal += answers * (_LINE_BYTES + length * _BYTES_PER_TOKEN * 2)
     return Estimate(
         proposals=proposals,
+        answers=answers,
         prompt_tokens=sum(number * prompt for number, prompt, _, _ in kinds),
         completion_tokens=written,
         request=Workload(

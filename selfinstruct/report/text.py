@@ -13,6 +13,7 @@ from selfinstruct.text import number, percent, shorten, size_text
 REASONS = {
     "target_reached": "came after the target was reached",
     "truncated": "cut off by the token limit, or because the answer only repeated itself",
+    "repetition": "ended because it only repeated itself",
     "invalid_characters": "holds characters that a text file cannot hold",
     "too_short": "too short",
     "too_long": "too long",

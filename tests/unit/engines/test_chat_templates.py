@@ -246,6 +246,16 @@ def test_the_models_own_turn_is_opened_after_its_first_words(name: str, tmp_path
     assert engine.encode(prompt).count(end) == engine.encode([QUESTION]).count(end), "a task's own text ends no turn"
 
 
+def test_a_model_may_think_before_it_answers_and_goes_on_thinking(tmp_path: Path) -> None:
+    engine = prompts("qwen3", tmp_path)
+    text = engine.tokenizer.decode
+    assert text(engine.encode([QUESTION])).endswith("<think>\n\n</think>\n\n"), "it answers at once"
+    asked = text(engine.encode([QUESTION], thinking=True))
+    assert asked.endswith("<|im_start|>assistant\n")
+    begun = OpenTurn([QUESTION, {"role": "assistant", "content": "<think>\nHm, minerals"}])
+    assert text(engine.encode(begun, thinking=True)) == f"{asked}<think>\nHm, minerals"
+
+
 def test_a_template_that_leaves_out_the_message_opens_no_turn(tmp_path: Path) -> None:
     tokenizer = prompts("qwen3", tmp_path).tokenizer
     tokenizer.chat_template = "nothing"
