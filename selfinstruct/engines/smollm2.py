@@ -67,9 +67,9 @@ def convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     source, file = str(gguf.parent), gguf.name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
-        source, gguf_file=file, quantization_config=GgufConfig(dequantize=True)
+        source, gguf_file=file, quantization_config=GgufConfig(dequantize=True), trust_remote_code=False
     )
     ends = chat_templates.end_token_ids(tokenizer, model.generation_config.to_dict())
     if not chat_templates.is_own(tokenizer, ends):
