@@ -21,12 +21,12 @@ from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.engines import vllm
-from selfinstruct.engines.context import needed_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import data_files, families, seed_tasks
+from selfinstruct.generation.context_need import needed_context
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, check_proposers, style_of
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.steps import Method, Steps
@@ -246,7 +246,7 @@ def check_generator(
             check_vision(findings.facts)
         with findings.noting():
             check_memory(findings.facts, engine, findings.hardware)
-        enough = needed_context(tasks, method.proposal, method.classification, method.instances, method.filters)
+        enough = needed_context(tasks, method)
         arguments = vllm.engine_arguments(findings.facts, dict(engine), findings.hardware, enough)
         context = arguments.get("max_model_len")
         prompts = read_tokenizer(base, tokenizer, of_base, {**engine, "max_model_len": context})

@@ -100,11 +100,11 @@ def generate(
 
 def _needed_context(config: Config) -> int:
     """Return the tokens that no prompt of a generation exceeds, answer included."""
-    from selfinstruct.engines.context import needed_context
     from selfinstruct.formats.seed_tasks import load_seed_tasks
+    from selfinstruct.generation.context_need import needed_context
+    from selfinstruct.generation.steps import Method
 
-    steps = (config.proposal, config.classification, config.instances, config.filters)
-    return needed_context(load_seed_tasks(config.seeds), *steps)
+    return needed_context(load_seed_tasks(config.seeds), Method.of(config))
 
 
 @cli.command()

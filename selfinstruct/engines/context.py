@@ -7,14 +7,12 @@ tokens and more; no prompt of ours needs a third of that.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from selfinstruct.config.schema import Classification, Filters, Instances, Proposal
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import GPU_SHARE, loaded_bytes, parallelism
 from selfinstruct.hardware import Hardware
-from selfinstruct.records import SeedTask
 from selfinstruct.text import GIB
 
 _OVERHEAD = 0.06
@@ -22,51 +20,8 @@ _OVERHEAD = 0.06
 _SHORTEST = 4096
 """Tokens; a shorter context would leave out examples from the prompts with the packaged seeds."""
 
-_STEP = 4096
-"""Tokens; needs are rounded up to a multiple of it, which leaves room for the words of the prompts and the template."""
-_BYTES_PER_WORD = 12
-
 ENOUGH = 40_960
 """Tokens: twelve tasks of 2,000 words with their instances, and a long answer. `--engine.max-model-len` gives more."""
-
-
-def needed_context(
-    tasks: Sequence[SeedTask],
-    proposal: Proposal,
-    classification: Classification,
-    instances: Instances,
-    filters: Filters,
-) -> int:
-    """Return a context that the prompts of a run cannot exceed, in tokens; at most `ENOUGH`.
-
-    A token is at least one byte, so that bytes are counted: the model's tokenizer is not known yet. English has four
-    times fewer tokens; that leaves room for what the pool holds. An instruction of words longer than 12 bytes on
-    average may still be too long; then fewer examples are shown with it.
-
-    Args:
-        tasks: the seeds.
-        proposal: how many instructions a prompt shows, and the longest answer.
-        classification: likewise.
-        instances: how many tasks a prompt shows with their instances, and the longest answer.
-        filters: the longest instruction.
-    """
-    generated = _BYTES_PER_WORD * filters.max_words
-    instructions = [len(task.instruction.encode()) for task in tasks]
-    longest = max([generated, *instructions])
-    whole = (
-        size + sum(len(f"{each.input}{each.output}".encode()) for each in task.instances)
-        for task, size in zip(tasks, instructions, strict=True)
-    )
-    needs = [
-        proposal.num_seed_examples * longest + proposal.num_generated_examples * generated + proposal.max_tokens,
-        _most(instructions, classification.num_examples) + longest + classification.max_tokens,
-        _most(whole, instances.num_examples) + longest + instances.max_tokens,
-    ]
-    return min(ENOUGH, (max(needs) // _STEP + 2) * _STEP)
-
-
-def _most(sizes: Iterable[int], number: int) -> int:
-    return sum(sorted(sizes, reverse=True)[:number])
 
 
 def default_context(

@@ -26,17 +26,17 @@ PLANS = {
     ),
     (1, 80): (
         "1 x NVIDIA H100 80GB HBM3, 79.6 GiB",
-        "one replica on one GPU, a context of 20,480 of the model's 32,768 tokens",
+        "one replica on one GPU, a context of 24,576 of the model's 32,768 tokens",
         "LoRA: about",
     ),
     (1, 141): (
         "1 x NVIDIA H200, 140.4 GiB",
-        "one replica on one GPU, a context of 20,480 of the model's 32,768 tokens",
+        "one replica on one GPU, a context of 24,576 of the model's 32,768 tokens",
         "LoRA: about",
     ),
     (8, 80): (
         "8 x NVIDIA H100 80GB HBM3, 79.6 GiB",
-        "8 replicas, each on one GPU, a context of 20,480 of the model's 32,768 tokens",
+        "8 replicas, each on one GPU, a context of 24,576 of the model's 32,768 tokens",
         "full fine-tuning shared between the GPUs: about",
     ),
 }

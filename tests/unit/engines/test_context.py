@@ -8,15 +8,10 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from selfinstruct.config.schema import Config
-from selfinstruct.engines.context import ENOUGH, default_context, needed_context
+from selfinstruct.engines.context import default_context
 from selfinstruct.engines.model_facts import ModelFacts, facts_of_config
-from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import engine_arguments
-from selfinstruct.formats.seed_tasks import load_seed_tasks
-from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Gpu, Hardware
-from selfinstruct.records import Instance, Instruction, SeedTask
 from selfinstruct.text import GIB
 from tests.gpu_box.families import FAMILIES
 from tests.gpu_box.model_folder import full
@@ -86,35 +81,6 @@ def test_no_weights_for_images_are_loaded(tmp_path: Path) -> None:
     facts, large = facts_of("gemma3", tmp_path), gpus(1, 80)
     assert engine_arguments(facts, {}, large)["language_model_only"] is True
     assert engine_arguments(facts, {"language_model_only": False}, large)["language_model_only"] is False
-
-
-def needed(tasks: list[SeedTask], **options: Any) -> int:
-    config = Config.model_validate(options)
-    return needed_context(tasks, config.proposal, config.classification, config.instances, config.filters)
-
-
-def test_no_prompt_of_a_run_exceeds_what_is_needed() -> None:
-    """In bytes, of which a token has at least one."""
-    tasks = load_seed_tasks(["seed_tasks"])
-    method, enough = Method.of(Config()), needed(tasks)
-    steps = Steps(method, tasks, [], ScriptedEngine(lambda request: ""), "completion")
-    pool = [Instruction(f"p{n:06}-00", "carefully " * 150, 0) for n in range(4)]
-    requests = [
-        *(steps.proposal_request(n, pool, len(pool))[0] for n in range(40)),
-        steps.classification_request(pool[0]),
-        steps.instances_request(pool[0], is_classification=True),
-        steps.instances_request(pool[0], is_classification=False),
-    ]
-    assert max(len(str(r.prompt).encode()) + r.sampling.max_tokens for r in requests) <= enough < ENOUGH
-
-
-def test_what_is_needed_follows_from_seeds_and_options() -> None:
-    tasks = [SeedTask(str(n), "Translate.", (Instance("a", "b"),), False) for n in range(9)]
-    few = {"proposal": {"num_seed_examples": 1, "num_generated_examples": 1}, "filters": {"max_words": 20}}
-    assert needed(tasks, **few) == 8192
-    assert needed(tasks, **few, instances={"max_tokens": 9000}) == 16384
-    assert needed([*tasks, SeedTask("9", "Sum up.", (Instance("word " * 3000, "b"),), False)], **few) == 20480
-    assert needed([*tasks, SeedTask("9", "Sum up.", (Instance("word " * 30_000, "b"),), False)], **few) == ENOUGH
 
 
 def test_no_more_is_asked_for_than_is_needed(tmp_path: Path) -> None:
