@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,9 +14,14 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+import trl
 from safetensors.torch import load_file
 from trl import get_peft_config
 
+from selfinstruct.dataset import tuner_files
+from selfinstruct.dataset.convert import Conversion
+from selfinstruct.formats import exported_rows
+from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.packaged import model_path
 from selfinstruct.run.training_record import Finding
 from tests import tiny_model
@@ -76,6 +82,24 @@ def lora(model, dataset, tmp_path_factory) -> Path:
     options = ["--use_peft", "--lora_r", "4", "--num_train_epochs", "15", "--learning_rate", "2e-2"]
     assert tune(model, dataset, output, *options) == 0
     return output
+
+
+# ------------------------------------------------------------------------------------------------ TRL's own command
+
+
+@pytest.mark.long
+def test_trls_own_command_trains_on_the_exported_rows_as_they_are(model, tmp_path):
+    rows = [ExportedRow(f"r{k}", f"Say {k}.", "loud" if k % 2 else "", "ok", False) for k in range(16)]
+    exported_rows.write(tmp_path / "train.jsonl", rows)
+    stanza = tuner_files.trl_stanza(tmp_path / "train.jsonl", Conversion("", "prompt-completion"))
+    template = Path(prompt_formats.__file__).parent / "chat_templates" / "default.jinja"
+    (tmp_path / "trl.yaml").write_text(f"{stanza}chat_template_path: {template}\nuse_cpu: true\nreport_to: none\n")
+    script = Path(trl.__file__).parent / "scripts" / "sft.py"
+    arguments = ["--model_name_or_path", model, "--output_dir", tmp_path / "out", "--max_steps", "2"]
+    command = [sys.executable, script, "--config", tmp_path / "trl.yaml", *arguments]
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 # ------------------------------------------------------------------------------------------------ mixtures
