@@ -30,6 +30,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.url": "off",
     "filters.language": "off",
     "filters.personal_data": "off",
+    "proposer_weights": "fixed",
     "proposers.list": 1.0,
     "proposers.plan": 0.0,
     "proposers.evolve": 0.0,

@@ -25,6 +25,7 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 HowAnswered = Literal["auto", "inline", "separate"]
 Thinking = Literal["off", "strip", "keep"]
+ProposerWeights = Literal["fixed", "adaptive"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
 Recipe = Literal["paper", "base", "aligned"]
@@ -345,6 +346,11 @@ class Config(Section):
         description="With `inline`, instances are written with their outputs. With `separate`, inputs alone are, "
         "and then each is answered as a user would ask it; classification tasks have their label first all the same. "
         "By default, `separate` where the chat template prompts.",
+    )
+    proposer_weights: ProposerWeights = Field(
+        "fixed",
+        description="With `adaptive`, nine in ten proposals are drawn by the rows that each proposer has earned per "
+        "token so far (Thompson sampling), and the others by their weights.",
     )
     topics: str | None = Field(
         None,

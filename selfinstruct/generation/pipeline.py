@@ -24,6 +24,7 @@ from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.budget import BudgetTracker
+from selfinstruct.generation.proposers.earnings import Earnings
 from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction
@@ -90,6 +91,7 @@ class Pipeline:
         self._follow_ups: deque[FollowUp] = deque(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
+        self._earnings = Earnings(state) if self._method.proposers.adaptive else None
         filters = self._method.filters
         self._index = NoveltyIndex((s.instruction for s in steps.seeds), filters.threshold, tokenizer=filters.tokenizer)
         self._index.add_many(instruction.text for instruction in (*steps.parents, *state.pool))
@@ -152,12 +154,21 @@ class Pipeline:
         while (
             self.wants_proposals
             and len(self._flights) < self._max_in_flight
-            and self._method.last_seen(self._next_proposal) < self.state.proposals
+            and self._may_be_asked(self._next_proposal)
             and self._budget.allow_proposal(self._uncommitted)
         ):
-            asked = self.steps.undecided(self._next_proposal)
+            asked = self._undecided(self._next_proposal)
             self._ask(_Flight("proposal", asked, asked_at=self._budget.clock()))
             self._next_proposal += 1
+
+    def _may_be_asked(self, n: int) -> bool:
+        """Return whether all is known that proposal n sees."""
+        seen = self._method.last_seen(n)
+        return seen < self.state.proposals and (self._earnings is None or self._earnings.are_settled(seen))
+
+    def _undecided(self, n: int) -> ProposalLine:
+        earned = None if self._earnings is None else self._earnings.up_to(self._method.last_seen(n))
+        return self.steps.undecided(n, earned)
 
     def _ask(self, flight: _Flight) -> None:
         try:
@@ -174,7 +185,7 @@ class Pipeline:
         if flight.proposal is not None:
             seen = self._method.last_seen(flight.proposal.n)
             visible = self.state.pool_after[seen] if seen >= 0 else 0
-            request, asked = self.steps.proposal_request(flight.proposal.n, self.state.pool, visible)
+            request, asked = self.steps.proposal_request(flight.proposal.n, self.state.pool, visible, flight.proposal)
             return replace(flight, proposal=asked), request
         assert flight.instruction is not None
         if flight.kind == "classification":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers import Pool, Seen, proposers
+from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.novelty import NoveltyIndex
@@ -190,27 +191,35 @@ class Steps:
 
     # ------------------------------------------------------------------------------------------ proposal
 
-    def undecided(self, n: int) -> ProposalLine:
-        """Return the line of proposal n before it is asked: its number, its proposer and its topic."""
-        proposer = self.method.proposers.drawn(self._draw(f"proposer/{n}"))
+    def undecided(self, n: int, earned: Mapping[str, Earned] | None = None) -> ProposalLine:
+        """Return the line of proposal n before it is asked: its number, its proposer and its topic.
+
+        Args:
+            n: the proposal's number.
+            earned: what the proposals that it sees earned, by proposer; None: the weights decide.
+        """
+        proposer = self.method.proposers.drawn(self._draw(f"proposer/{n}"), earned)
         topics = self.method.proposers.topics
         topic = Topic("") if topics is None else topics.of(n, self.method.seed)
         return ProposalLine(n, (), proposer=proposer, topic=topic.subject, user=topic.user)
 
-    def proposal_request(self, n: int, pool: Sequence[Instruction], visible: int) -> tuple[Request, ProposalLine]:
+    def proposal_request(
+        self, n: int, pool: Sequence[Instruction], visible: int, line: ProposalLine | None = None
+    ) -> tuple[Request, ProposalLine]:
         """Return proposal n's request, and its line as far as it is known before the answer.
 
-        Both are a function of the method, n and `pool[:visible]`.
+        Both are a function of the method, n and `pool[:visible]`, and of `line` if it is given.
 
         Args:
             n: the proposal's number, from 0.
             pool: accepted instructions, in order.
             visible: how many of them were accepted by proposals up to `method.last_seen(n)`.
+            line: what `undecided` says of the proposal.
 
         Raises:
             RequestFailed: not even one example fits the context.
         """
-        return self._proposal_request(self.undecided(n), pool, visible)
+        return self._proposal_request(line or self.undecided(n), pool, visible)
 
     def first_requests(self) -> dict[str, Request]:
         """Return the request that proposal 0 would be by each proposer in use, by the proposer's name.

@@ -94,6 +94,9 @@ class RunState:
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
         proposers: numbers of `ProposerCounts` by (proposer, name of the number).
+        proposed_by: for each proposal, its proposer.
+        tokens_spent: for each proposal, the completion tokens of it and of the follow-ups of its instructions.
+        proposal_of: the number of the proposal that wrote an accepted instruction, by id.
         topics: numbers of proposals and of accepted instructions by (subject, "asked" | "accepted").
         acceptance: for each proposal, the numbers (candidates, accepted).
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
@@ -131,6 +134,9 @@ class RunState:
     completion_tokens: int = 0
     tokens_of: Counter[str] = field(default_factory=Counter)
     proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    proposed_by: list[str] = field(default_factory=list)
+    tokens_spent: list[int] = field(default_factory=list)
+    proposal_of: dict[str, int] = field(default_factory=dict)
     topics: Counter[tuple[str, str]] = field(default_factory=Counter)
     acceptance: list[tuple[int, int]] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
@@ -172,6 +178,12 @@ class RunState:
     def unanswered(self, instruction_id: str) -> list[int]:
         """Return the numbers of the inputs of an instruction whose answers are not decided yet."""
         return [n for n in self.inputs.get(instruction_id, ()) if n not in self.answers[instruction_id]]
+
+    def is_settled(self, instruction_id: str) -> bool:
+        """Return whether no follow-up request about an accepted instruction is left."""
+        if instruction_id in self.instances:
+            return not self.unanswered(instruction_id)
+        return instruction_id in self.classification_failed
 
     def outputs_left(self) -> list[tuple[Instruction, int, Instance]]:
         """Return the outputs still to be rewritten, as (instruction, number of the instance, instance)."""
@@ -242,6 +254,8 @@ class RunState:
             self.prompt_tokens += completion.prompt_tokens
             self.completion_tokens += completion.completion_tokens
             self.tokens_of[kind] += completion.completion_tokens
+            if not isinstance(line, ProposalLine) and (n := self.proposal_of.get(line.id)) is not None:
+                self.tokens_spent[n] += completion.completion_tokens
         if line.failed is None:
             self.requests[kind, "committed"] += 1
         else:
@@ -256,6 +270,7 @@ class RunState:
             if candidate.accepted:
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
+                self.proposal_of[candidate.id] = line.n
                 accepted += 1
             else:
                 self.rejected[candidate.reason or ""] += 1
@@ -266,6 +281,8 @@ class RunState:
 
     def _count_proposer(self, line: ProposalLine, accepted: int) -> None:
         name = line.proposer
+        self.proposed_by.append(name)
+        self.tokens_spent.append(line.completion.completion_tokens if line.completion else 0)
         if line.topic:
             self.topics[line.topic, "asked"] += 1
             self.topics[line.topic, "accepted"] += accepted

@@ -397,10 +397,10 @@ def test_requests_that_cannot_even_be_asked_end_the_run_too(make_config: Any, mo
     """Every prompt too long from the tenth on: each is journaled, and the event loop still turns (Ctrl-C works)."""
     real = Steps.proposal_request
 
-    def refuse(self: Steps, n: int, pool: Any, visible: int) -> Any:
+    def refuse(self: Steps, n: int, pool: Any, visible: int, line: Any) -> Any:
         if n >= 10:
             raise RequestFailed("prompt_too_long", f"proposal/{n}")
-        return real(self, n, pool, visible)
+        return real(self, n, pool, visible, line)
 
     monkeypatch.setattr(Steps, "proposal_request", refuse)
     turns = 0
