@@ -275,3 +275,10 @@ def test_a_pipe_by_name_is_refused_at_once_and_a_shells_is_read(tmp_path: Path) 
     os.close(writing)
     assert load_config(Path(f"/dev/fd/{reading}"), {}).window == 7
     os.close(reading)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_packaged_configurations_load(path: Path) -> None:
+    assert load_config(path, {}).num_instructions > 0
