@@ -22,7 +22,8 @@ _FROM_INSTRUCTION = 0.95
 _OF_INSTRUCTION = 0.4
 """Least share of the instruction's words that the output says again."""
 _OF_INPUT = 0.9
-"""Least ROUGE-L F with the input."""
+"""Least share of the input's words that the output says again, to the letter and nothing else."""
+_HOLDS_A_TEXT = re.compile(r"[:：\n\"“„«「]")
 # What leaves most of a text as it is: correct, translate, sort, punctuate ... By the beginnings of words.
 _KEEPS_THE_TEXT = re.compile(
     r"\b(?:add|adjust|alphabet|arrange|break|capital|chang|check|choose|clean|combin|complet|connect|conver|copy|copie|"
@@ -38,9 +39,9 @@ _KEEPS_THE_TEXT = re.compile(
 def echo(row: Row) -> Rejection | None:
     """Reject an output that is the instruction or the input again.
 
-    An answer may restate the question if it says something new. Part of the instruction, or the input, may come back
-    where it is asked to correct, to choose or to copy. Labels are not looked at. The evidence is what comes back, and
-    the ROUGE-L F with it.
+    An answer may restate the question if it says something new. Part of the instruction may come back where it holds a
+    text, or where it is asked to correct, to choose or to copy; in the latter case the input, too. Labels are not
+    looked at. The evidence is what comes back, and the ROUGE-L F with it.
     """
     output = tokenize(row.output)
     if row.is_classification or len(output) < _LEAST_WORDS:
@@ -49,12 +50,13 @@ def echo(row: Row) -> Rejection | None:
     works_on_text = _KEEPS_THE_TEXT.search(row.instruction) is not None
     common = LCSseq.similarity(instruction, output)
     again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)
-    if again and (output[:2] == instruction[:2] or not works_on_text):
+    excused = works_on_text or _HOLDS_A_TEXT.search(row.instruction) is not None
+    if again and (output[:2] == instruction[:2] or not excused):
         return _rejection("instruction", common, instruction, output)
-    given = tokenize(row.input)
-    common = 0 if works_on_text else LCSseq.similarity(given, output)
-    if common and rouge_l(common, len(given), len(output)) >= _OF_INPUT:
-        return _rejection("input", common, given, output)
+    given = [] if works_on_text else tokenize(row.input)
+    # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
+    if len(output) >= _OF_INPUT * len(given) > 0 and " ".join(row.output.split()) in " ".join(row.input.split()):
+        return _rejection("input", len(output), given, output)
     return None
 
 

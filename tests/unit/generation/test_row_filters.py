@@ -61,6 +61,8 @@ def test_an_echo(instruction: str, given_input: str, output: str) -> None:
             "x",
             "The notice does not say.",
         ),
+        ("اقلب الجملة إلى سؤال.", "يغادر القطار في الساعة الثامنة.", "هل يغادر القطار في الساعة الثامنة؟"),
+        ("Wiederhole genau diesen Satz: Der Zug ist heute pünktlich", "", "Der Zug ist heute pünktlich"),
         ("Who wrote the letter?", "The letter was written by Ada in the spring of that year.", "Ada"),
     ],
 )
