@@ -141,18 +141,23 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 tuned_weights = _tuned_weights(config.tune, findings.facts)
         if tuned:
             _check_evaluation(findings, EvaluationPlan.of(config))
-        findings.estimate = estimate(
-            config.num_instructions,
-            config.proposal,
-            config.instances,
-            config.answer if findings.steps and findings.steps.separate else None,
-            prompts,
-            tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
-        )
-        if run is not None:
-            with findings.noting():
-                _check_disk(run, findings.estimate)
+        findings.estimate = _estimate(config, findings, prompts, tuning, tuned_weights)
+        with findings.noting():
+            _check_disk(run, findings.estimate)
     return findings
+
+
+def _estimate(
+    config: Config, findings: Findings, prompts: Mapping[str, int], tuning: TuningPreview, tuned_weights: int
+) -> Estimate:
+    return estimate(
+        config.num_instructions,
+        config.proposal,
+        config.instances,
+        config.answer if findings.steps and findings.steps.separate else None,
+        prompts,
+        tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
+    )
 
 
 def first_prompts(findings: Findings) -> dict[str, tuple[str, int]]:
@@ -198,7 +203,9 @@ def _check_mixture(tune: Tune) -> None:
             families.recognise(str(source), itertools.islice(data_files.records(source), families.PROBED))
 
 
-def _check_disk(run: RunDirectory, expected: Estimate) -> None:
+def _check_disk(run: RunDirectory | None, expected: Estimate) -> None:
+    if run is None:
+        return
     there = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()) if run.path.exists() else 0
     free, needed = free_disk(run.path), max(0, expected.disk_bytes - there)
     if free >= needed:

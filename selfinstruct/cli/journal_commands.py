@@ -61,7 +61,7 @@ def explain(
         selfinstruct explain runs/first --similar-all --sample 1000 -o similar.jsonl
     """
     from selfinstruct.replay import explain as library
-    from selfinstruct.replay import similar
+    from selfinstruct.replay import explanation_text, similar
 
     if similar_all == (query is not None):
         raise click.UsageError("give either a text or an id, or --similar-all with -o FILE")
@@ -74,7 +74,7 @@ def explain(
         click.echo(f"{output}: the {top or 10} most similar earlier instructions of {rows} instructions", err=True)
         return
     explanation = library.explain(run, str(query), top=top or 1)
-    click.echo(_json(explanation) if as_json else library.render(explanation))
+    click.echo(_json(explanation) if as_json else explanation_text.render(explanation))
 
 
 @cli.command()

@@ -51,7 +51,6 @@ class BudgetTracker:
 
     Attributes:
         max_in_flight: requests given to the engine at once; known once it has started.
-        separate: whether inputs are answered separately; known for sure once the engine has started.
     """
 
     def __init__(
@@ -66,7 +65,6 @@ class BudgetTracker:
         self._limits = limits
         self._method = method
         self.max_in_flight = 1
-        self.separate = method.answering == "separate"
         self._state = state
         self.clock = clock
         self.finish_by = finish_by
@@ -75,6 +73,11 @@ class BudgetTracker:
         self._began = clock()
         self._tokens_before = state.completion_tokens
         self._latencies: dict[str, deque[float]] = {}
+
+    @property
+    def _separate(self) -> bool:
+        """Whether inputs are answered separately; the style of prompting, in the header, may decide it."""
+        return self._method.answers_separately(self._state.header.resolved.get("style", "completion"))
 
     def engine_started(self, seconds: float, max_in_flight: int) -> None:
         """Record how many seconds the engine took to start, and how much it is given; measure rates from now on."""
@@ -160,7 +163,7 @@ class BudgetTracker:
     def _inputs_each(self) -> float:
         """Return the inputs of one instruction that are answered separately: their mean so far."""
         state = self._state
-        return state.num_inputs / len(state.instances) if state.instances else float(self.separate)
+        return state.num_inputs / len(state.instances) if state.instances else float(self._separate)
 
     def _requests_per_answer(self) -> float:
         """Return the requests that one answer takes: more than one where some were cut and went on."""
@@ -190,7 +193,7 @@ class BudgetTracker:
         They go first, so that most of them are in flight already. Each instruction needs two or three answers, one
         after the other. Without proposals beside them they take no longer than before.
         """
-        follow_ups = ("classification", "instances", *(["answer"] if self.separate else []))
+        follow_ups = ("classification", "instances", *(["answer"] if self._separate else []))
         owed = self._owed().requests
         if not owed:
             return _CLOSING_S

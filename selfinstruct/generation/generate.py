@@ -75,12 +75,8 @@ def generate(
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
     config = continuing(config, {} if overwrite else recorded_identity(run))
     tasks = seed_tasks.load_seed_tasks(config.seeds)
-    identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
     parent_runs = parents.load_parents(config.parent_runs)
-    if config.topics:
-        identity["topics_sha256"] = load_topics(config.topics).fingerprint()
-    if config.parent_runs:
-        identity["earlier_sha256"] = parents.fingerprint(parent_runs)
+    identity = _identity(config, tasks, parent_runs)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
             run.stopped.unlink(missing_ok=True)
@@ -88,8 +84,7 @@ def generate(
             console.print(
                 f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
             )
-        method = Method.of(config)
-        budget = BudgetTracker(config.limits, method, state, clock, finish_by, reserve)
+        budget = BudgetTracker(config.limits, Method.of(config), state, clock, finish_by, reserve)
         lifted = state.stopped is not None and stop_rules.is_lifted(
             state.stopped, config.limits, config.saturation, finish_by
         )
@@ -106,6 +101,16 @@ def generate(
         console.print(f"{why}; {REMEDY.format(run=run.path)}", markup=False)
     _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
     return state
+
+
+def _identity(config: Config, tasks: list[SeedTask], parent_runs: ParentRuns) -> dict[str, Any]:
+    """Return what makes two runs the same run, the content of the files that it reads included."""
+    identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
+    if config.topics:
+        identity["topics_sha256"] = load_topics(config.topics).fingerprint()
+    if config.parent_runs:
+        identity["earlier_sha256"] = parents.fingerprint(parent_runs)
+    return identity
 
 
 def continuing(config: Config, recorded: dict[str, Any]) -> Config:
@@ -167,7 +172,6 @@ async def _run(
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
         check_fit(steps)
-        budget.separate = steps.separate
         resolved = {"style": style, "context_length": engine.context_length}
         header = Header(VERSION, identity, resolved, config.num_instructions)
         if not state.begun:

@@ -18,7 +18,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
-from selfinstruct.run.counts import ProposerCounts, RunCounts, TopicCounts
+from selfinstruct.run.counts import AnswerCounts, ProposerCounts, RunCounts, TopicCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.state import RunState
@@ -293,14 +293,7 @@ def render(result: RunStatus) -> RenderableType:
     if warnings := result.counts.warnings:
         table.add_row("warnings", escape(", ".join(f"{name} {n:,}" for name, n in warnings.items())))
     if (answers := result.counts.answers) is not None:
-        parts = {
-            "kept": answers.kept,
-            "rejected": answers.rejected,
-            "failed": answers.failed,
-            "waiting": answers.pending,
-        }
-        shown = ", ".join(f"{count:,} {name}" for name, count in parts.items() if count)
-        table.add_row("answers", f"to {answers.total:,} inputs: {shown}{_reasons(answers.reasons)}")
+        table.add_row("answers", f"{_answers_text(answers)}{_reasons(answers.reasons)}")
     if result.counts.outputs:
         outputs = result.counts.outputs
         waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""
@@ -376,6 +369,11 @@ def _topics(counts: dict[str, TopicCounts]) -> str:
     ends = {subject: count.accepted for subject, count in (by_number[0], by_number[-1])}
     shown = ", ".join(f"{shorten(subject, 40)} {number:,}" for subject, number in ends.items())
     return f"{covered:,} of {len(counts):,} asked have an instruction (fewest and most: {shown})"
+
+
+def _answers_text(answers: AnswerCounts) -> str:
+    parts = {"kept": answers.kept, "rejected": answers.rejected, "failed": answers.failed, "waiting": answers.pending}
+    return f"to {answers.total:,} inputs: {', '.join(f'{count:,} {name}' for name, count in parts.items() if count)}"
 
 
 def _reasons(reasons: dict[str, int]) -> str:

@@ -16,7 +16,8 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError
 from selfinstruct.records import Completion
-from selfinstruct.replay.explain import explain, render
+from selfinstruct.replay.explain import explain
+from selfinstruct.replay.explanation_text import render
 from tests.conftest import journal_lines, run_scripted, script
 
 

@@ -1,0 +1,138 @@
+"""An explanation of `selfinstruct explain` as text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from selfinstruct.replay.explain import (
+    ClassificationAnswer,
+    ExplainedCandidate,
+    Explanation,
+    InputAnswer,
+    InstancesAnswer,
+    OutputAnswer,
+)
+from selfinstruct.replay.similar import Similar
+from selfinstruct.run.lines import Failure, InstanceCandidate
+from selfinstruct.text import visible
+
+_SHOWN = 5
+
+
+def render(explanation: Explanation) -> str:
+    """Return the explanation as text for a person."""
+    blocks = [_render_candidate(candidate) for candidate in explanation.candidates[:_SHOWN]]
+    more = len(explanation.candidates) - _SHOWN
+    if more > 0:
+        blocks.append(f"{more} more proposals wrote this text; --json shows all")
+    if explanation.seed is not None:
+        blocks.append(f"{visible(explanation.seed.id)} is a seed task: {visible(explanation.seed.instruction)}")
+    if (now := explanation.now) is not None:
+        decision = "accept it" if now.accepted else f"reject it: {now.reason} {_values(now.evidence)}"
+        heading = f"No proposal of this run wrote this text. The filters would now {decision}"
+        blocks.append("\n".join([heading, *_render_similar(now.similar)]))
+    return "\n\n".join(blocks)
+
+
+def _render_candidate(candidate: ExplainedCandidate) -> str:
+    decision = "accepted" if candidate.accepted else f"rejected: {candidate.reason} {_values(candidate.evidence)}"
+    text = [
+        visible(candidate.instruction),
+        f"  {candidate.id}  {decision}",
+        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} ({_way(candidate)}); it showed:",
+        *(f"    {visible(e.id)}  {visible(e.instruction or '(not in this journal)')}" for e in candidate.examples),
+        *_render_similar(candidate.similar),
+    ]
+    if candidate.accepted:
+        text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
+        text += [line for answer in candidate.answers for line in _render_answer(answer)]
+        text += [line for output in candidate.outputs for line in _render_output(output)]
+    return "\n".join(text)
+
+
+def _way(candidate: ExplainedCandidate) -> str:
+    """Return how it was proposed: "list", "plan, long", "evolve, deeper, depth 2"."""
+    depth = f"depth {candidate.depth}" if candidate.depth else ""
+    topic = f"about {visible(candidate.topic)}" if candidate.topic else ""
+    user = f"from {visible(candidate.user)}" if candidate.user else ""
+    return ", ".join(filter(None, [candidate.proposer, candidate.variant, depth, topic, user]))
+
+
+def _render_similar(similar: Sequence[Similar]) -> list[str]:
+    if not similar:
+        return ["  nothing was earlier"]
+    heading = "nearest earlier instruction" if len(similar) == 1 else "most similar earlier instructions"
+    return [
+        f"  {heading} (ROUGE-L F):",
+        *(f"    {near.score:.4f}  {visible(near.id)}  {visible(near.instruction)}" for near in similar),
+    ]
+
+
+def _render_classification(answer: ClassificationAnswer | None) -> str:
+    if answer is None:
+        return "  classification: pending"
+    if answer.failed is not None:
+        return f"  classification: failed: {_failure(answer.failed)} (journal line {answer.journal_line})"
+    return f"  classification: {'yes' if answer.is_classification else 'no'} (journal line {answer.journal_line})"
+
+
+def _render_instances(answer: InstancesAnswer | None) -> list[str]:
+    if answer is None:
+        return ["  instances: not requested yet"]
+    if answer.failed is not None:
+        return [f"  instances: failed: {_failure(answer.failed)} (journal line {answer.journal_line})"]
+    if answer.form == "input_only":
+        return [
+            f"  inputs (journal line {answer.journal_line}):",
+            *(
+                f"    [{_decision(candidate)}]  {visible(candidate.input or '(none)')}"
+                for candidate in answer.candidates
+            ),
+        ]
+    return [f"  instances (journal line {answer.journal_line}):", *_render_instance_candidates(answer.candidates)]
+
+
+def _render_answer(answer: InputAnswer) -> list[str]:
+    title = f"  answer to input {answer.instance + 1} (journal line {answer.journal_line})"
+    if answer.failed is not None:
+        return [f"{title}: failed: {_failure(answer.failed)}"]
+    if answer.to_be_continued:
+        return [f"{title}: cut, and asked to go on"]
+    return [title, *_render_instance_candidates(answer.candidates)]
+
+
+def _render_output(answer: OutputAnswer) -> list[str]:
+    title = f"  rewritten output of instance {answer.instance + 1} (journal line {answer.journal_line})"
+    if answer.failed is not None:
+        return [f"{title}: failed: {_failure(answer.failed)}; the old output is kept"]
+    rejected = not all(candidate.accepted for candidate in answer.candidates)
+    return [f"{title}{': the old output is kept' if rejected else ''}", *_render_instance_candidates(answer.candidates)]
+
+
+def _render_instance_candidates(candidates: Sequence[InstanceCandidate]) -> list[str]:
+    return [
+        f"    [{_decision(candidate)}]  {visible(candidate.input)} -> {visible(candidate.output)}"
+        for candidate in candidates
+    ]
+
+
+def _decision(candidate: InstanceCandidate) -> str:
+    if not candidate.accepted:
+        return f"{candidate.reason} {_values(candidate.evidence)}".strip()
+    warnings = [f"{reason} {_values(evidence)}".strip() for reason, evidence in candidate.warnings.items()]
+    return f"kept, but {', '.join(warnings)}" if warnings else "kept"
+
+
+def _failure(failure: Failure) -> str:
+    return visible(f"{failure.reason} {failure.detail}".strip())
+
+
+def _values(evidence: dict[str, Any] | None) -> str:
+    """Return evidence in brackets; a neighbour as its id and score."""
+
+    def one(value: Any) -> str:
+        return f"{value['id']}, {value['score']:.4f}" if isinstance(value, dict) else str(value)
+
+    known = {name: value for name, value in (evidence or {}).items() if value is not None}
+    return visible(f"({'; '.join(f'{name}: {one(value)}' for name, value in known.items())})" if known else "")
