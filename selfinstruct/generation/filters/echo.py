@@ -53,6 +53,9 @@ def echo(row: Row) -> Rejection | None:
     excused = works_on_text or _HOLDS_A_TEXT.search(row.instruction) is not None
     if again and (output[:2] == instruction[:2] or not excused):
         return _rejection("instruction", common, instruction, output)
+    begins = len(instruction) >= _LEAST_WORDS + 2 and output[: len(instruction)] == instruction
+    if begins and row.instruction.rstrip().endswith((".", "?", "!")):  # An open sentence may be completed.
+        return _rejection("instruction", common, instruction, output)
     given = [] if works_on_text else tokenize(row.input)
     # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
     if len(output) >= _OF_INPUT * len(given) > 0 and " ".join(row.output.split()) in " ".join(row.input.split()):

@@ -8,6 +8,7 @@ An output that a small model wrote:
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,9 +22,11 @@ _LEAST_NUMBERED = 5
 """Of copies that differ in their numbers."""
 _LEAST_WORDS = 24
 """Of all copies together: a shorter repetition is a figure of speech or a chorus."""
+_LEAST_AT_THE_END = 12
 _LEAST_LINES = 4
 _WORDS_OF_A_LINE = 4
 _SHARE_OF_LINES = 0.5
+_LEAST_SIGNS = 100
 _NUMBER = re.compile(r"\d+")
 
 
@@ -34,7 +37,7 @@ def loop(row: Row) -> Rejection | None:
     table, lists of numbers. The evidence is the group, the number of its copies, and the part of the row.
     """
     for part, text in (("output", row.output), ("input", row.input)):
-        found = repeated_words(tokenize(text)) or repeated_lines(text)
+        found = repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
         if found is not None:
             unit, copies = found
             return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
@@ -60,7 +63,8 @@ def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[
                 equal += 1
                 continue
             covered = equal + period
-            if covered >= max(least * period, _LEAST_WORDS) and _speaks(shapes[k - period : k]):
+            few = _LEAST_AT_THE_END if k == len(shapes) else _LEAST_WORDS
+            if covered >= max(least * period, few) and _speaks(shapes[k - period : k]):
                 return " ".join(words[k - covered : k - covered + period]), covered // period
             equal = 0
     return None
@@ -90,6 +94,17 @@ def repeated_lines(text: str) -> tuple[str, int] | None:
     return (line, copies) if often and _speaks(tokenize(line)) else None
 
 
+def repeated_signs(text: str) -> tuple[str, int] | None:
+    """Return the sign that the text ends in a hundred times, such as an emoji; lines and digits are none."""
+    text = text.rstrip()
+    end = text[-1:]
+    copies = (
+        len(text) - len(text.rstrip(f"{end} ")) if end and unicodedata.category(end) in ("So", "Lo", "Ll", "Lu") else 0
+    )
+    return (end, copies) if copies >= _LEAST_SIGNS else None
+
+
 def _speaks(unit: Sequence[str]) -> bool:
-    """Return whether most of the words are more than a number or a single letter."""
-    return 2 * sum(len(word) > 1 and not word.isdigit() for word in unit) > len(unit)
+    """Return whether the group holds a word, and not mostly numbers."""
+    words = [word for word in unit if word and not word.isdigit()]
+    return 2 * len(words) > len(unit) and any(len(word) > 1 for word in words)

@@ -13,7 +13,7 @@ from selfinstruct.records import Rejection
 
 _BEGINNING = 240
 _SELF = re.compile(
-    r"\b(?:as|I am|I'm|being) (?:just |only |merely )?an? (?:AI|artificial intelligence|(?:large )?language model|"
+    r"\b(?:as|I am|I'm|being) (?:just |only |merely )?an? (?:[\w-]+ )?(?:AI|artificial intelligence|language model|"
     r"virtual assistant|chatbot)\b(?! (?:engineer|researcher|developer|expert|specialist))"
     r"|\bals (?:KI|künstliche Intelligenz|Sprachmodell)\b|\ben tant qu['’](?:IA|intelligence artificielle|assistant)"
     r"|\bcomo (?:una )?(?:IA|inteligencia artificial|modelo de lenguaje)\b|作为(?:一个|一名)?(?:人工智能|AI|语言模型)"

@@ -41,6 +41,7 @@ def reason(found: Rejection | None) -> str | None:
     [
         (PROMISE, "", "I am not going to do that."),
         ("Describe a day at the harbour.", "", "Describe a day at the harbour"),
+        ("The best restaurant in town has no chef.", "", "The best restaurant in town has no chef. It has a cook."),
         ("Rewrite the sentence politely.", "Move your car.", "Rewrite the sentence politely."),
         ("What is the mood of the scene?", "Rain fell on the empty square.", "Rain fell on the empty square"),
         ("写一首关于大海的短诗", "", "写一首关于大海的短诗"),
@@ -54,6 +55,7 @@ def test_an_echo(instruction: str, given_input: str, output: str) -> None:
     ("instruction", "given_input", "output"),
     [
         ("What is the product of 6 and 2?", "", "The product of 6 and 2 is 12."),
+        ("The longest river of the world is", "", "The longest river of the world is the Nile."),
         ("Correct the spelling.", "She liked the blue cup.", "She liked the blue cup."),
         ("Which is right: she go home every day, or she goes home every day?", "", "She goes home every day"),
         (
@@ -90,6 +92,8 @@ REFRAIN = "Row the boat, row the boat,\nrow it to the shore.\n"
         "\n".join(f"{k}. The book is on the old table." for k in range(1, 9)),
         "\n".join(f"A line of its own, number {word}.\nI do not know what to say." for word in "abcd"),
         "very " * 30,
+        "I drove home. " + "🌻" * 120,
+        "He came from afar and said who he was. I am a king. I am a king. I am a king. I am",
         "我不知道该说什么。" * 6,
     ],
 )
@@ -117,7 +121,7 @@ def test_no_loop(text: str) -> None:
 @given(st.lists(st.sampled_from(["the", "boat", "is", "late", "7", "a"]), min_size=5, max_size=20), st.integers(6, 12))
 def test_a_group_of_words_is_found_whatever_stands_before_it(unit: list[str], copies: int) -> None:
     words = ["a", "beginning", "of", "its", "own", *unit * copies]
-    if sum(len(word) > 1 for word in unit) * 2 > len(unit):
+    if sum(not word.isdigit() for word in unit) * 2 > len(unit) and any(len(word) > 1 for word in unit):
         assert loop(Row("x", "", " ".join(words))) is not None
 
 
@@ -190,6 +194,7 @@ def test_sentences_of_every_language_are_known(language: str) -> None:
         "I'm sorry, but I can't help with that.",
         "I apologize, but I cannot write this.",
         "I am unable to open the page.",
+        "As a helpful AI, I can only talk.",
         "Es tut mir leid, das geht nicht.",
         "抱歉，我无法回答。",
     ],
