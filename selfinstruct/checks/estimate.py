@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfinstruct.checks.speed import Workload
-from selfinstruct.config.schema import Answer, Instances, Proposal
+from selfinstruct.config.schema import Answer, Instances, Proposal, Proposers
 
 ACCEPTED_SHARE = 0.5
 """Share of the candidates that are accepted; it falls as the pool grows."""
 INSTRUCTION_TOKENS = 25
 """Tokens of one instruction."""
+ALONE_TOKENS = 60
+"""Tokens of an answer with one instruction: with its plan, or as long as people write."""
 INSTANCE_TOKENS = 100
 """Tokens of an answer with the instances of one instruction (the paper's have 1.6, of 12.7 and 18.9 words)."""
 INPUT_TOKENS = 60
@@ -54,6 +56,7 @@ class Estimate:
 
 def estimate(
     num_instructions: int,
+    proposers: Proposers,
     proposal: Proposal,
     instances: Instances,
     answer: Answer | None,
@@ -64,15 +67,19 @@ def estimate(
 
     Args:
         num_instructions: its target.
-        proposal: options of proposing instructions.
+        proposers: the weights of the ways to propose instructions.
+        proposal: options of the list, the one way that asks for several instructions at once.
         instances: options of writing instances.
         answer: options of answering inputs separately; None where they are not.
         prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`, `answer`); one that
             is missing counts as 0.
         model_bytes: disk of the tuning, from `tuned_bytes`.
     """
-    proposals = math.ceil(num_instructions / (proposal.num_new * ACCEPTED_SHARE))
-    proposed = min(proposal.max_tokens, proposal.num_new * INSTRUCTION_TOKENS)
+    lists = proposers.list / sum(proposers.weights.values())
+    candidates = lists * proposal.num_new + (1 - lists)
+    proposals = math.ceil(num_instructions / (candidates * ACCEPTED_SHARE))
+    listed = min(proposal.max_tokens, proposal.num_new * INSTRUCTION_TOKENS)
+    proposed = round(lists * listed + (1 - lists) * ALONE_TOKENS)
     answered = min(instances.max_tokens, INPUT_TOKENS if answer else INSTANCE_TOKENS)
     examples = proposal.num_seed_examples + proposal.num_generated_examples
     kinds = [  # how many, tokens of a prompt, those that it shares with no other, tokens of an answer
@@ -87,7 +94,7 @@ def estimate(
     requests = sum(number for number, *_ in kinds)
     written = sum(number * answer for number, _, _, answer in kinds)
     # The journal holds every text twice: in its completion and among the candidates.
-    journal = proposals * (_LINE_BYTES + proposal.num_new * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
+    journal = proposals * round(_LINE_BYTES + candidates * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
     journal += num_instructions * (2 * _LINE_BYTES + answered * _BYTES_PER_TOKEN * 2)
     journal += answers * (_LINE_BYTES + length * _BYTES_PER_TOKEN * 2)
     return Estimate(

@@ -152,6 +152,7 @@ def _estimate(
 ) -> Estimate:
     return estimate(
         config.num_instructions,
+        config.proposers,
         config.proposal,
         config.instances,
         config.answer if findings.steps and findings.steps.separate else None,

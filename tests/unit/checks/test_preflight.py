@@ -20,7 +20,7 @@ from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli, shared
 from selfinstruct.config.load import load_config
-from selfinstruct.config.schema import Config, Instances, Proposal, Tune
+from selfinstruct.config.schema import Config, Instances, Proposal, Proposers, Tune
 from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus
@@ -331,11 +331,14 @@ def test_a_template_that_raises_is_found_before_the_run(tmp_path: Path, given: s
 
 def test_estimates_grow_with_what_they_depend_on() -> None:
     prompts = {"proposal": 300, "classification": 900, "instances": 1500}
-    some = estimate(1000, Proposal(), Instances(), None, prompts)
+    some = estimate(1000, Proposers(), Proposal(), Instances(), None, prompts)
     assert some.proposals == 250 and some.prompt_tokens == 250 * 300 + 1000 * 2400
     assert some.completion_tokens == 250 * 200 + 1000 * 101 and some.model_bytes == 0
-    twice = estimate(2000, Proposal(), Instances(), None, prompts)
+    twice = estimate(2000, Proposers(), Proposal(), Instances(), None, prompts)
     assert twice.disk_bytes == 2 * some.disk_bytes and twice.completion_tokens == 2 * some.completion_tokens
+    alone = estimate(1000, Proposers(list=0, plan=1, template=3), Proposal(), Instances(), None, prompts)
+    assert alone.proposals == 2000 and alone.completion_tokens == 2000 * 60 + 1000 * 101, "one instruction in each"
+    assert estimate(1000, Proposers(plan=1), Proposal(), Instances(), None, prompts).proposals == 445
     assert tuned_bytes({}, 10) == 10 + 3 * 12 * 5
     assert tuned_bytes({"save_strategy": "no"}, 10) == 10
     # Of a mixture of experts an adapter has gigabytes: it is in each checkpoint, and beside the merged model.
