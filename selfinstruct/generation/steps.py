@@ -6,10 +6,9 @@ state, waits or does I/O; `pipeline.py` decides when to call what.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from selfinstruct.config.schema import Answer, Classification, Config, Filters, 
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation import instance_parsing, prompts
 from selfinstruct.generation.answering import Answering
+from selfinstruct.generation.completion_bounds import beginning_of_too_long
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.row import Row
@@ -51,10 +51,6 @@ T = TypeVar("T")
 _LEAST_WINDOW, _FULL_WINDOW = 96, 1024
 _RAMP = 1536
 """The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
-_LEAST_BOUND = 65_536
-"""Characters that a completion may always have."""
-_KEPT = 1000
-"""Characters kept of a completion that is too long."""
 _ENCODERS: dict[Form, Callable[[str, Sequence[SeedTask], Style, Frame], Prompt]] = {
     "input_first": prompts.encode_input_first,
     "output_first": prompts.encode_output_first,
@@ -263,7 +259,9 @@ class Steps:
             pool: what this run's earlier proposals accepted, in the index's order.
             room: instructions still wanted; candidates past it are recorded as `target_reached`.
         """
-        if (too_long := _too_long(completion, self._proposers[asked.proposer].options.max_tokens)) is not None:
+        if (
+            too_long := beginning_of_too_long(completion, self._proposers[asked.proposer].options.max_tokens)
+        ) is not None:
             return msgspec.structs.replace(asked, completion=too_long.kept, failed=too_long.failure)
         line = msgspec.structs.replace(asked, completion=completion)
         if not (parsed := self.parse_proposal(line)):
@@ -353,7 +351,7 @@ class Steps:
 
     def decide_classification(self, instruction: Instruction, completion: Completion) -> ClassificationLine:
         """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no"."""
-        if (too_long := _too_long(completion, self.method.classification.max_tokens)) is not None:
+        if (too_long := beginning_of_too_long(completion, self.method.classification.max_tokens)) is not None:
             return ClassificationLine(instruction.id, too_long.kept, failed=too_long.failure)
         answer = parse_classification(completion.text, self.method.frame)
         if answer is None:
@@ -385,7 +383,7 @@ class Steps:
     ) -> InstancesLine:
         """Return the journal line of an instance request."""
         form = self._form(is_classification)
-        if (too_long := _too_long(completion, self.method.instances.max_tokens)) is not None:
+        if (too_long := beginning_of_too_long(completion, self.method.instances.max_tokens)) is not None:
             return InstancesLine(instruction.id, form, too_long.kept, failed=too_long.failure)
         truncated = completion.finish_reason != "stop"
         frame = self._instance_examples[is_classification].frame
@@ -454,7 +452,7 @@ class Steps:
             begun: the beginning of the answer, if it was cut.
             completion: the answer, or its rest.
         """
-        if (too_long := _too_long(completion, self.method.answer.max_tokens)) is not None:
+        if (too_long := beginning_of_too_long(completion, self.method.answer.max_tokens)) is not None:
             return AnswerLine(instruction.id, number, too_long.kept, failed=too_long.failure)
         if completion.finish_reason == "length" and begun is None and self.method.answer.continue_cut:
             return AnswerLine(instruction.id, number, completion, to_be_continued=True)
@@ -484,25 +482,3 @@ class Steps:
                 f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
-
-
-@dataclass(frozen=True, slots=True)
-class _TooLong:
-    """What the journal keeps of a completion that is too long: its beginning, and the failure."""
-
-    kept: Completion
-    failure: Failure
-
-
-def _too_long(completion: Completion, max_tokens: int) -> _TooLong | None:
-    """Return what to keep of a completion longer than any that a model writes in `max_tokens`; else None.
-
-    64 characters a token is sixteen times ordinary text. The journal keeps the beginning and a hash.
-    """
-    most = max(_LEAST_BOUND, 64 * max_tokens)
-    length = len(completion.text)
-    if length <= most:
-        return None
-    digest = hashlib.sha256(completion.text.encode("utf-8", "surrogatepass")).hexdigest()
-    detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
-    return _TooLong(replace(completion, text=completion.text[:_KEPT]), Failure("completion_too_long", detail))

@@ -88,7 +88,7 @@ def test_hostile_text_goes_through_the_whole_chain(make_config: Any, tmp_path: P
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "run", "seeds.jsonl"], "nothing leaves the run directory"
 
 
-@pytest.mark.parametrize("kind", ["proposal", "classification", "instances"])
+@pytest.mark.parametrize("kind", ["proposal", "classification", "instances", "answer"])
 def test_a_completion_of_50_mb_is_a_failure_of_its_request_and_leaves_a_small_journal(
     make_config: Any, tmp_path: Path, kind: str
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_completion_of_50_mb_is_a_failure_of_its_request_and_leaves_a_small_jo
             return Completion(f"{script(request).text} " + "Größe \ud83d" * 6_000_000, "length", 10, 9)
         return script(request)
 
-    config = make_config(num_instructions=10)
+    config = make_config(num_instructions=10, answering="separate")
     live = run_scripted(config, ScriptedEngine(flood))
     run = RunDirectory(tmp_path / "run")
     assert run.journal.stat().st_size < 300_000

@@ -1,0 +1,36 @@
+"""Completions that are longer than any that a model writes: a broken engine or server must not fill the journal."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from selfinstruct.records import Completion
+from selfinstruct.run.lines import Failure
+
+_LEAST_BOUND = 65_536
+"""Characters that a completion may always have."""
+_KEPT = 1000
+"""Characters kept of a completion that is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """What the journal keeps of a completion that is too long: its beginning, and the failure."""
+
+    kept: Completion
+    failure: Failure
+
+
+def beginning_of_too_long(completion: Completion, max_tokens: int) -> TooLong | None:
+    """Return what to keep of a completion longer than any that a model writes in `max_tokens`; else None.
+
+    64 characters a token is sixteen times ordinary text. The journal keeps the beginning and a hash.
+    """
+    most = max(_LEAST_BOUND, 64 * max_tokens)
+    length = len(completion.text)
+    if length <= most:
+        return None
+    digest = hashlib.sha256(completion.text.encode("utf-8", "surrogatepass")).hexdigest()
+    detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
+    return TooLong(replace(completion, text=completion.text[:_KEPT]), Failure("completion_too_long", detail))
