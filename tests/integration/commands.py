@@ -20,12 +20,16 @@ def selfinstruct(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def interrupted(*arguments: str, journal: Path, patience: float) -> None:
-    """Start the command, wait at most `patience` seconds until the journal holds three lines, and send Ctrl-C."""
+    """Start the command, wait at most `patience` seconds until the journal holds three lines, and send Ctrl-C.
+
+    As a terminal does, it goes to the whole process group: the engine's processes get it, too.
+    """
     process = _started(*arguments)
     _until_lines(process, journal, 3, patience)
-    os.kill(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
+    assert "Traceback" not in said and "KeyboardInterrupt" not in said, said
 
 
 def bereft_of_its_engine(*arguments: str, run: Path, patience: float) -> tuple[str, list[psutil.Process]]:
