@@ -115,6 +115,8 @@ class InstanceMoves:
         dropped: rejected only now.
         gained: rejected only before.
         kept: kept now.
+        reasons: the rejected ones by reason, the most frequent first.
+        warnings: the kept ones to which a filter objects that only warns, by reason.
     """
 
     before: int
@@ -122,6 +124,8 @@ class InstanceMoves:
     dropped: int
     gained: int
     kept: int
+    reasons: dict[str, int]
+    warnings: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +275,8 @@ class _Redecision:
             output: the new run.
             changed: the filter options that differ.
         """
-        counts, candidates = self._counts, self.new.candidates()
+        counts, all_counts = self._counts, self.new.counts()
+        candidates = all_counts.candidates
         pending = Counter(left.kind for left in self.new.pending())
         return RefilterResult(
             run=run_dir,
@@ -294,6 +299,8 @@ class _Redecision:
                 dropped=counts["instances dropped"],
                 gained=counts["instances gained"],
                 kept=self.new.num_instances,
+                reasons=all_counts.instances.reasons,
+                warnings=all_counts.warnings,
             ),
             answers_left_out=FollowUps(*(counts[f"{kind} left out"] for kind in get_args(FollowUpKind))),
             pending=FollowUps(*(pending[kind] for kind in get_args(FollowUpKind))),
@@ -453,6 +460,9 @@ def render(result: RefilterResult) -> str:
         f"rejected: {candidates.rejected:,} ({reasons})",
         f"instances: {instances.kept:,} (before {instances.before:,}: {instance_moves}, {instances.gained:,} gained)",
     ]
+    for title, named in (("rejected instances", instances.reasons), ("kept with a warning", instances.warnings)):
+        if named:
+            text.append(f"{title}: {', '.join(f'{reason} {n:,}' for reason, n in named.items())}")
     if pending := result.pending.total:
         has, is_ = ("instruction has", "is") if pending == 1 else ("instructions have", "are")
         text.append(

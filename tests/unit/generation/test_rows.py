@@ -56,7 +56,8 @@ def test_refilter_status_explain_and_report_show_it(make_config: Any, tmp_path: 
     off = make_config(num_instructions=6, filters=Filters(echo="off"))
     run_scripted(off, ScriptedEngine(echoing))
     refiltered = tmp_path / "refiltered"
-    refilter(tmp_path / "run", refiltered, off.filters.model_copy(update={"echo": action}))
+    moves = refilter(tmp_path / "run", refiltered, off.filters.model_copy(update={"echo": action})).instances
+    assert ("echo" in moves.reasons, "echo" in moves.warnings) == (action == "reject", action == "warn")
     counts = status(refiltered).counts
     lines = [
         line for line in journal_lines(refiltered) if line["kind"] == "instances" and line["form"] == "input_first"

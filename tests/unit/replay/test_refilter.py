@@ -345,7 +345,7 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
     moves = ["stayed", "entered", "left", "stayed_out"]
     assert list(result["candidates"]) == ["total", "accepted_before", "accepted", "rejected", *moves, "reasons"]
-    assert list(result["instances"]) == ["before", "lost", "dropped", "gained", "kept"]
+    assert list(result["instances"]) == ["before", "lost", "dropped", "gained", "kept", "reasons", "warnings"]
     assert list(result["pending"]) == list(result["answers_left_out"]) == ["classification", "instances", "answer"]
     config: Config = load_config(tmp_path / "a" / "config.yaml", {})
     assert (config.seed, config.filters.threshold, config.output_dir) == (42, 0.6, str(tmp_path / "a"))
