@@ -348,7 +348,12 @@ def parse_valid(raw: bytes) -> Line:
 
 def _check(line: Line) -> None:
     """Raise `ValueError` if the line says what no line of its kind says, although its keys have the right types."""
-    match line:
+    match line:  # The most frequent kinds come first.
+        case InstancesLine() | OutputLine():
+            _check_reasons(line.candidates)
+        case ClassificationLine():
+            if line.is_classification is None and line.failed is None:
+                raise ValueError("it has neither `is_classification` nor `failed`")
         case Header():
             if line.version == VERSION:  # The state refuses other versions.
                 _convert(line.identity, _Identity)
@@ -358,15 +363,10 @@ def _check(line: Line) -> None:
                 if candidate.id != f"p{line.n:06d}-{position:02d}":
                     raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
             _check_reasons(line.candidates)
-        case ClassificationLine():
-            if line.is_classification is None and line.failed is None:
-                raise ValueError("it has neither `is_classification` nor `failed`")
         case AnswerLine():
             outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
             if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
                 raise ValueError("it must be continued, have a candidate, or have `failed`, and one of them only")
-            _check_reasons(line.candidates)
-        case InstancesLine() | OutputLine():
             _check_reasons(line.candidates)
         case Control():
             pass

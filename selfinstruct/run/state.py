@@ -309,17 +309,18 @@ class RunState:
         if line.id in self.instances:
             raise ValueError(f"it has instances of {line.id} again")
         for candidate in line.candidates:
-            self.warnings.update(candidate.warnings.keys())
+            for name in candidate.warnings:
+                self.warnings[name] += 1
             if not candidate.accepted:
                 self.instances_rejected[candidate.reason or ""] += 1
-        accepted = {number: candidate for number, candidate in enumerate(line.candidates) if candidate.accepted}
         if line.form == "input_only":
-            self.instances[line.id], self.answers[line.id] = [], {}
-            self.inputs[line.id] = {number: candidate.input for number, candidate in accepted.items()}
-            self.num_inputs += len(accepted)
+            inputs = {number: candidate.input for number, candidate in enumerate(line.candidates) if candidate.accepted}
+            self.instances[line.id], self.answers[line.id], self.inputs[line.id] = [], {}, inputs
+            self.num_inputs += len(inputs)
         else:
-            self.instances[line.id] = [Instance(c.input, c.output) for c in accepted.values()]
-            self.num_instances += len(accepted)
+            kept = [Instance(candidate.input, candidate.output) for candidate in line.candidates if candidate.accepted]
+            self.instances[line.id] = kept
+            self.num_instances += len(kept)
 
     def _apply_answer(self, line: AnswerLine) -> None:
         if line.instance not in self.inputs.get(line.id, ()):
@@ -338,7 +339,8 @@ class RunState:
         for candidate in line.candidates:
             if candidate.accepted:
                 kept = Instance(candidate.input, candidate.output, candidate.thinking)
-                self.warnings.update(candidate.warnings.keys())
+                for name in candidate.warnings:
+                    self.warnings[name] += 1
             else:
                 self.answers_rejected[candidate.reason or ""] += 1
                 self.instances_rejected[candidate.reason or ""] += 1
@@ -363,7 +365,8 @@ class RunState:
                 same = candidate.output == kept[number].output
                 self.outputs_kept["unchanged" if same else "rewritten"] += 1
                 kept[number] = Instance(kept[number].input, candidate.output, candidate.thinking)
-                self.warnings.update(candidate.warnings.keys())
+                for name in candidate.warnings:
+                    self.warnings[name] += 1
             else:
                 self.outputs_rejected[candidate.reason or ""] += 1
 
