@@ -79,6 +79,7 @@ class Training:
 class Interval:
     """A difference between two arms, with its interval."""
 
+    set: str
     label: str
     difference: float
     low: float
@@ -131,6 +132,7 @@ class Evaluation:
     """Everything the page says about scores.
 
     Attributes:
+        headline: the verdict in one look, without figures; empty where there is none.
         verdict: one sentence for each set.
         sets: the scores; sets that the generator wrote come last.
         comparisons: differences by metric.
@@ -139,12 +141,19 @@ class Evaluation:
         confidence: of every interval.
     """
 
+    headline: str
     verdict: str
     sets: list[Set]
     comparisons: dict[str, list[Interval]]
     measures: list[Table]
     answers: list[Answers]
     confidence: float
+
+    @property
+    def glance(self) -> list[Interval]:
+        """Return the differences in ROUGE-L on the tasks that the generator did not write."""
+        count = {each.name for each in self.sets if each.written_by != "model"}
+        return [each for each in self.comparisons.get("rouge_l", []) if each.set in count]
 
 
 # ---------------------------------------------------------------------------------------------- evaluation
@@ -161,6 +170,7 @@ def evaluation(directory: EvaluationDirectory) -> Evaluation | None:
     scores = directory.scores()
     sets = sorted(scores.sets(), key=lambda name: name in GENERATED_SETS)
     return Evaluation(
+        headline=scores.headline,
         verdict=scores.verdict,
         sets=[_set(name, scores.arms) for name in sets],
         comparisons=_comparisons(scores.comparisons, sets),
@@ -190,7 +200,7 @@ def _comparisons(made: Sequence[Comparison], sets: list[str]) -> dict[str, list[
     by_metric: dict[str, list[Interval]] = {}
     for c in sorted(made, key=lambda c: sets.index(c.set) if c.set in sets else len(sets)):
         label = f"{c.set}: {_SHORT.get(c.a, c.a)} over {_SHORT.get(c.b, c.b)}"
-        interval = Interval(label, c.difference, c.low, c.high, c.significant, c.n_tasks)
+        interval = Interval(c.set, label, c.difference, c.low, c.high, c.significant, c.n_tasks)
         by_metric.setdefault(c.metric, []).append(interval)
     return by_metric
 

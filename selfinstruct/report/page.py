@@ -75,6 +75,8 @@ def _figures(report: Report) -> dict[str, str]:
         if training.curves:
             drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)
     if report.evaluation:
+        if glance := report.evaluation.glance:
+            drawn["glance"] = plots.forest("glance", glance, "difference, in points")
         for k, intervals in enumerate(report.evaluation.comparisons.values()):
             drawn[f"forest-{k}"] = plots.forest(f"forest-{k}", intervals, "difference, in points")
     return drawn

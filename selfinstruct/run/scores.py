@@ -296,6 +296,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     version: int = 0
     arms: dict[str, ArmScores]
     comparisons: list[Comparison] = []
+    headline: str = ""
     verdict: str = ""
     leaks: dict[str, dict[str, list[str]]] | UnsetType = UNSET
     settings: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
 from tuning.evaluation.leakage import Leaks
 from tuning.evaluation.questions import GENERATED_SETS
-from tuning.evaluation.verdict import verdict
+from tuning.evaluation.verdict import headline, verdict
 
 _AUTHORS: tuple[WrittenBy, ...] = ("person", "program", "model")
 
@@ -87,6 +87,7 @@ def score(
         version=SCORES_VERSION,
         arms=by_arm,
         comparisons=comparisons,
+        headline=headline(comparisons, by_arm, people, programs),
         verdict=verdict(comparisons, by_arm, people, programs, leaks),
         leaks={arm: {name: list(tasks) for name, tasks in of_arm.items()} for arm, of_arm in leaks.items()} or UNSET,
         settings={

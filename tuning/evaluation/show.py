@@ -21,7 +21,9 @@ def show_scores(scores: Scores) -> None:
     for table in tables.tables(scores, str):
         if table.title != "Format errors":  # The tables above show some of them, the report shows all.
             console.print(_measures(table))
-    console.print(f"\n{scores.verdict}", markup=False)
+    if scores.headline:
+        console.print(f"\n{scores.headline}", style="bold", markup=False)
+    console.print(f"{'' if scores.headline else chr(10)}{scores.verdict}", markup=False)
 
 
 def _difference(comparison: Comparison) -> str:

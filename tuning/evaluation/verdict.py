@@ -12,7 +12,8 @@ compared; nor is a pair whose difference turns at equal lengths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, Means
 from tuning.evaluation.bootstrap import least_tasks
@@ -59,6 +60,62 @@ def verdict(
     return " ".join([*sentences, *left_out])
 
 
+def headline(
+    comparisons: Sequence[Comparison], arms: Mapping[str, ArmScores], sets: Sequence[str], others: Sequence[str] = ()
+) -> str:
+    """Return the verdict in one look: a sentence without figures, of at most 25 words.
+
+    Args:
+        comparisons: as for `verdict`.
+        arms: likewise.
+        sets: likewise.
+        others: likewise; they are spoken of where the tasks that people wrote show nothing.
+    """
+    if TUNED not in arms or not any(arm in _BASELINES for arm in arms):
+        return ""
+    of_people, of_programs = (
+        {shown for name in names if (shown := _shown([c for c in comparisons if c.set == name], arms))}
+        for names in (sets, others)
+    )
+    said = _in_words(of_people, "on tasks that people wrote")
+    if of_programs and not of_people & {"helped", "harmed", "mixed"}:
+        beside = _in_words(of_programs, "on tasks that a program wrote")
+        return f"{said}; {beside[0].lower()}{beside[1:]}." if said else f"{beside}."
+    return f"{said}." if said else ""
+
+
+Shown = Literal["", "helped", "harmed", "mixed", "nothing", "incomparable"]
+"""What the comparisons on one set show of the data; empty where nothing was compared."""
+
+
+def _shown(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]) -> Shown:
+    ordered, _, faults, tuned = _weighed(of_set, arms)
+    if not ordered:
+        return ""
+    if ordered[0].n_tasks < least_tasks(ordered[0].confidence):
+        return "nothing"
+    fair = [c for c in ordered if not faults[c.b]]
+    if tuned or not fair:
+        return "incomparable"
+    signs = {_sign(c) for c in fair if c.b != FEW_SHOT}
+    if 1 in signs:
+        return "helped" if signs == {1} else "mixed"
+    return "harmed" if -1 in signs else "nothing"
+
+
+def _in_words(shown: Collection[Shown], where: str) -> str:
+    phrases: dict[Shown, str] = {
+        "helped": f"The generated data helped {where}",
+        "harmed": f"The generated data did harm {where}",
+        "mixed": f"The generated data helped against some baselines and not against others {where}",
+        "nothing": f"No difference can be shown {where}",
+        "incomparable": f"The models cannot be compared {where}",
+    }
+    if len(shown) > 1:
+        return f"The sets do not agree whether the generated data helped {where}"
+    return next((text for what, text in phrases.items() if what in shown), "")
+
+
 def _left_out(leaks: Leaks, sets: Sequence[str]) -> list[str]:
     """Return which tasks no comparison rests on, and why."""
     names = {TUNED: "the tuned model", **_BASELINES}
@@ -73,8 +130,7 @@ def _left_out(leaks: Leaks, sets: Sequence[str]) -> list[str]:
 
 def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], author: str) -> str:
     """Return what one set shows; empty where nothing was compared."""
-    relevant = [c for c in of_set if c.a == TUNED and c.b in _BASELINES]
-    ordered = sorted((c for c in relevant if c.metric == "rouge_l"), key=lambda c: list(_BASELINES).index(c.b))
+    ordered, at_equal_lengths, faults, tuned = _weighed(of_set, arms)
     if not ordered:
         return ""
     first = ordered[0]
@@ -82,16 +138,30 @@ def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], autho
     confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
         return f"No significant difference {where}: {confidence} confidence needs at least {needed} tasks."
-    at_equal_lengths = {c.b: c for c in relevant if c.metric == "rouge_l_equal"}
-    unfinished = {name: _unfinished(about.sets.get(first.set)) for name, about in arms.items()}
-    faults = {c.b: _fault(c, at_equal_lengths.get(c.b), unfinished.get(c.b, "")) for c in ordered}
-    if tuned := unfinished.get(TUNED, ""):
-        headline = f"Not comparable {where}, since of the tuned model's answers {tuned}"
+    if tuned:
+        opening = f"Not comparable {where}, since of the tuned model's answers {tuned}"
     else:
         fair = [c for c in ordered if not faults[c.b]]
-        headline = _headline(fair, where) if fair else f"Not comparable {where}"
+        opening = _headline(fair, where) if fair else f"Not comparable {where}"
     clauses = "; ".join(_clause(c, at_equal_lengths.get(c.b), faults[c.b]) for c in ordered)
-    return f"{headline}: {clauses} (ROUGE-L, {confidence} intervals)."
+    return f"{opening}: {clauses} (ROUGE-L, {confidence} intervals)."
+
+
+def _weighed(
+    of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]
+) -> tuple[list[Comparison], dict[str, Comparison], dict[str, str], str]:
+    """Return a set's comparisons with the baselines by ROUGE-L, and what speaks against each.
+
+    That is: the comparisons, those at equal lengths by baseline, the faults by baseline (empty: none), and how many
+    of the tuned model's answers are unfinished, if most are.
+    """
+    relevant = [c for c in of_set if c.a == TUNED and c.b in _BASELINES]
+    ordered = sorted((c for c in relevant if c.metric == "rouge_l"), key=lambda c: list(_BASELINES).index(c.b))
+    at_equal_lengths = {c.b: c for c in relevant if c.metric == "rouge_l_equal"}
+    of = ordered[0].set if ordered else ""
+    unfinished = {name: _unfinished(about.sets.get(of)) for name, about in arms.items()}
+    faults = {c.b: _fault(c, at_equal_lengths.get(c.b), unfinished.get(c.b, "")) for c in ordered}
+    return ordered, at_equal_lengths, faults, unfinished.get(TUNED, "")
 
 
 def _unfinished(means: Means | None) -> str:

@@ -95,7 +95,7 @@ def check_words(page: Page, run: Path) -> None:
         "Files and next steps",
         "Limits",
     ]
-    assert page.svgs == 9  # progress, rate, acceptance, similarity, two of losses, three of differences
+    assert page.svgs == 10  # progress, rate, acceptance, similarity, two of losses, four of differences
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     words = page.words()
     assert words.index(scores["verdict"]) < words.index("What was done")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, SetScores
+from tuning.evaluation.verdict import headline
 from tuning.evaluation.verdict import verdict as of
 
 
@@ -220,3 +221,50 @@ def test_no_verdict() -> None:
     assert of([], arms(BASE, FEW_SHOT), ["eval_tasks"]) == "No verdict: there is no tuned model."
     assert of([], arms(BASE, TUNED), []) == "No verdict: there are no evaluation tasks that people wrote."
     assert "no baseline" in of([], arms(TUNED, "other"), ["eval_tasks"])
+
+
+def at_a_glance(*found: Comparison, others: tuple[str, ...] = (), **unfinished: dict[str, float]) -> str:
+    said = headline(
+        found, arms(TUNED, *dict.fromkeys(c.b for c in found), **unfinished), ("eval_tasks", "mine"), others
+    )
+    assert len(said.split()) <= 25
+    assert not any(character.isdigit() for character in said)
+    return said
+
+
+PEOPLE, PROGRAM = "on tasks that people wrote", "on tasks that a program wrote"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([difference(BASE, *BETTER), difference(SEEDS_ONLY, *BETTER)], f"The generated data helped {PEOPLE}."),
+        ([difference(BASE, *WORSE)], f"The generated data did harm {PEOPLE}."),
+        ([difference(BASE, *SAME)], f"No difference can be shown {PEOPLE}."),
+        ([difference(BASE, *SAME), difference(FEW_SHOT, *WORSE)], f"No difference can be shown {PEOPLE}."),
+        ([difference(BASE, *SAME), difference(SEEDS_ONLY, *WORSE)], f"The generated data did harm {PEOPLE}."),
+        (
+            [difference(BASE, *BETTER), difference(SEEDS_ONLY, *WORSE)],
+            f"The generated data helped against some baselines and not against others {PEOPLE}.",
+        ),
+        (
+            [difference(BASE, *BETTER), difference(BASE, *WORSE, name="mine")],
+            f"The sets do not agree whether the generated data helped {PEOPLE}.",
+        ),
+        (
+            [difference(BASE, *SAME), difference(BASE, *BETTER, name="made")],
+            f"No difference can be shown {PEOPLE}; the generated data helped {PROGRAM}.",
+        ),
+        ([difference(BASE, *BETTER), difference(BASE, *WORSE, name="made")], f"The generated data helped {PEOPLE}."),
+        ([difference(BASE, *BETTER, name="made")], f"The generated data helped {PROGRAM}."),
+        ([difference(BASE, *BETTER, n_tasks=3)], f"No difference can be shown {PEOPLE}."),
+        ([], ""),
+    ],
+)
+def test_the_verdict_in_one_look(found: list[Comparison], said: str) -> None:
+    assert at_a_glance(*found, others=("made",)) == said
+
+
+def test_answers_that_do_not_end_are_not_compared_at_a_glance() -> None:
+    said = at_a_glance(difference(BASE, *BETTER), **{TUNED: {"no_eos": 0.9}})
+    assert said == f"The models cannot be compared {PEOPLE}."
