@@ -133,6 +133,11 @@ class Classification(Sampling):
     num_examples: int = Field(
         31, ge=1, description="Seed tasks shown in the prompt; about 2 in 5 are classification tasks."
     )
+    calibrate: bool = Field(
+        True,
+        description="Ask first about seeds, and take a yes for one where it reproduces their share of classification "
+        "tasks, not where it is likelier than a no. Where the engine gives no log-probabilities, the likelier counts.",
+    )
 
 
 class Instances(Sampling):
@@ -211,6 +216,14 @@ class Filters(Section):
         "direction: the first letter or digit behind it counts.",
     )
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
+    is_task: OnObjection = Field(
+        "reject",
+        description="Texts that the model itself does not take for a task: asked in one token, and calibrated on the "
+        "seeds. Off by itself where its answers about the seeds are no better than chance.",
+    )
+    is_task_threshold: float | None = Field(
+        None, description="Least log-odds of a task; default: what 95 % of the seeds reach. Greater is stricter."
+    )
     echo: OnObjection = Field("reject", description="Outputs that only say the instruction or the input again.")
     loop: OnObjection = Field("reject", description="Inputs and outputs that repeat the same words again and again.")
     leak: OnObjection = Field(

@@ -59,6 +59,9 @@ class Engine(Protocol):
     brings_chat_template: bool
     """Whether its tokenizer brings a chat template, learnt or not."""
 
+    tells_logprobs: bool
+    """Whether an answer to a request with choices brings their log-probabilities."""
+
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included."""
         ...

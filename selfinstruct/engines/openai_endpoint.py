@@ -81,6 +81,7 @@ class Endpoint:
     context_length = 1 << 30
     has_chat_template = True
     brings_chat_template = True
+    tells_logprobs = False
 
     def __init__(self, client: Any, url: str, model: str, key: str, longest_s: float = _LONGEST_S) -> None:
         self._client = client

@@ -26,6 +26,7 @@ class ScriptedEngine:
         capacity: how many requests it claims to compute at once; it answers all.
         context_length: tokens of prompt and answer; a token is a whitespace-separated word here.
         has_chat_template: whether the engine claims a chat template.
+        tells_logprobs: whether it claims that its answers bring log-probabilities of choices.
         latency: longest time of an answer, in seconds; drawn uniformly. 0: answer at the next turn of the event loop.
         seed: of the latencies.
 
@@ -40,12 +41,14 @@ class ScriptedEngine:
         capacity: int = 256,
         context_length: int = 1_000_000,
         has_chat_template: bool = False,
+        tells_logprobs: bool = False,
         latency: float = 0.0,
         seed: int | None = None,
     ) -> None:
         self.capacity = capacity
         self.context_length = context_length
         self.has_chat_template = self.brings_chat_template = has_chat_template
+        self.tells_logprobs = tells_logprobs
         self.history: list[Request] = []
         self._script = script
         self._latency = latency

@@ -137,6 +137,7 @@ class SupervisedEngine:
         self.capacity = self._engine.capacity
         self.has_chat_template = self._engine.has_chat_template
         self.brings_chat_template = self._engine.brings_chat_template
+        self.tells_logprobs = self._engine.tells_logprobs
         self._running = True
         self._watching = self._in_background(self._watch())
         return self

@@ -28,6 +28,8 @@ class TokenizedPrompts:
         control_tokens: encodes contents that hold the text of such tokens.
     """
 
+    tells_logprobs = False
+
     def __init__(self, tokenizer: Any, context_length: int, generation_config: Mapping[str, Any]) -> None:
         chat_templates.settle(tokenizer)
         self.tokenizer = tokenizer

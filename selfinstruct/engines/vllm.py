@@ -135,6 +135,8 @@ class VLLMEngine(TokenizedPrompts):
         stop_token_ids: the tokens that end an answer, whichever of them the model has learnt.
     """
 
+    tells_logprobs = True
+
     def __init__(
         self,
         llm: Any,

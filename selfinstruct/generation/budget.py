@@ -158,7 +158,9 @@ class BudgetTracker:
         answers = self._inputs_each() * self._requests_per_answer()
         follow_up = self._mean_tokens("classification") + self._mean_tokens("instances")
         follow_up += answers * self._mean_tokens("answer")
-        return Cost(1 + (2 + answers) * accepted, self._mean_tokens("proposal") + accepted * follow_up)
+        judged = sum(state.requests["is_task", how] for how in ("committed", "failed")) / max(state.proposals, 1)
+        tokens = self._mean_tokens("proposal") + judged + accepted * follow_up
+        return Cost(1 + judged + (2 + answers) * accepted, tokens)
 
     def _inputs_each(self) -> float:
         """Return the inputs of one instruction that are answered separately: their mean so far."""

@@ -42,6 +42,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output: opens an example's output.
         label: opens the output of a classification task's example.
         classification: opens the answer to the question whether a task is a classification task.
+        text: opens a text that may be a task or not.
+        is_task: opens the answer to the question whether it is one.
         answer: may stand before an answer; only read.
         yes: an answer.
         no: an answer.
@@ -51,6 +53,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         proposal_ask: what a chat model is asked to do there.
         classification_header: likewise of a classification's prompt.
         classification_ask: likewise.
+        is_task_header: the first paragraph of the question whether a text is a task.
         input_first_header: likewise of a prompt for instances, input first.
         input_first_ask: likewise.
         output_first_header: likewise of a prompt for instances, output first.
@@ -72,6 +75,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: Words
     label: Words
     classification: Words
+    text: Words
+    is_task: Words
     answer: Words
     yes: Words
     no: Words
@@ -81,6 +86,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proposal_ask: str
     classification_header: str
     classification_ask: str
+    is_task_header: str
     input_first_header: str
     input_first_ask: str
     output_first_header: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from selfinstruct import clock as deadline
@@ -18,7 +18,7 @@ from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
-from selfinstruct.generation import stop_rules
+from selfinstruct.generation import calibration, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.pipeline import Pipeline
@@ -30,9 +30,10 @@ from selfinstruct.generation.steps import Method, Steps, first_window
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import ownership, parents
+from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
-from selfinstruct.run.lines import VERSION, Header, Line, Resumed, Saturated, TargetRaised
+from selfinstruct.run.lines import VERSION, Calibration, Header, Line, Resumed, Saturated, TargetRaised
 from selfinstruct.run.metrics import MetricsWriter, last_speed
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
@@ -97,6 +98,9 @@ def generate(
                 if state.begun:
                     stop_rules.record(run, str(ended))
                 raise
+    share = sum(task.is_classification for task in tasks) / len(tasks)
+    if odd := odd_share(state, share):
+        console.print(odd, markup=False)
     if why := without_instances(state):
         console.print(f"{why}; {REMEDY.format(run=run.path)}", markup=False)
     _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
@@ -173,7 +177,8 @@ async def _run(
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
         check_fit(steps)
         resolved = {"style": style, "context_length": engine.context_length}
-        header = Header(VERSION, identity, resolved, config.num_instructions)
+        steps.calibration = await _calibration(state, steps, engine)
+        header = Header(VERSION, identity, resolved, config.num_instructions, calibration=steps.calibration)
         if not state.begun:
             ownership.discard(run)  # The run that is to be overwritten, if there is one.
         with JournalWriter(run.journal, config.fsync_interval) as journal:
@@ -203,6 +208,16 @@ async def _run(
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
+
+
+async def _calibration(state: RunState, steps: Steps, engine: Engine) -> Mapping[str, Calibration]:
+    """Return what the run's header says of its yes-or-no questions; ask the engine before the run begins."""
+    if state.begun:
+        return state.header.calibration
+    found = await until_signal(calibration.calibrate(steps, engine))
+    for remark in calibration.remarks(steps, found):
+        console.print(remark, markup=False)
+    return found
 
 
 async def _launched(

@@ -13,7 +13,7 @@ between stages.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ import msgspec
 from selfinstruct.config.schema import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import StoppedError
-from selfinstruct.generation import stop_rules
+from selfinstruct.generation import is_task, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.proposers.earnings import Earnings
 from selfinstruct.generation.steps import Steps
@@ -39,11 +39,13 @@ _TICK_S = 1.0
 class _Flight:
     """A request in flight: its step, and what is needed to decide on its answer.
 
-    It is about a proposal, whose line is known but for the answer, or about an instruction.
+    It is about a proposal, whose line is known but for the answer, about one of its candidates (position and text), or
+    about an instruction.
     """
 
     kind: str
     proposal: ProposalLine | None = None
+    candidate: tuple[int, str] | None = None
     instruction: Instruction | None = None
     number: int = 0
     asked_at: float = 0.0
@@ -88,6 +90,8 @@ class Pipeline:
         self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
         self._arrived: dict[int, tuple[ProposalLine, Completion | RequestFailed]] = {}
+        self._to_judge: deque[tuple[ProposalLine, tuple[int, str]]] = deque()
+        self._unjudged: Counter[int] = Counter()
         self._follow_ups: deque[FollowUp] = deque(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
@@ -145,7 +149,13 @@ class Pipeline:
     # ---------------------------------------------------------------------------------------------- asking
 
     def _fill(self) -> None:
-        """Fill the engine up to `max_in_flight` requests: follow-ups first, then proposals inside the window."""
+        """Fill the engine up to `max_in_flight` requests: follow-ups first, then proposals inside the window.
+
+        Before both, the candidates on which the next proposals to commit wait.
+        """
+        while self._to_judge and len(self._flights) < self._max_in_flight:
+            proposal, candidate = self._to_judge.popleft()
+            self._ask(_Flight("is_task", proposal, candidate, asked_at=self._budget.clock()))
         while self._follow_ups and len(self._flights) < self._max_in_flight:
             left = self._follow_ups.popleft()
             self._ask(
@@ -182,6 +192,9 @@ class Pipeline:
         task.add_done_callback(self._finished.put_nowait)
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
+        if flight.candidate is not None and flight.proposal is not None:
+            position, text = flight.candidate
+            return flight, self.steps.is_task_request(f"is_task/p{flight.proposal.n:06d}-{position:02d}", text)
         if flight.proposal is not None:
             seen = self._method.last_seen(flight.proposal.n)
             visible = self.state.pool_after[seen] if seen >= 0 else 0
@@ -209,9 +222,27 @@ class Pipeline:
             self._commit_follow_up(flight, flight.instruction, outcome)
         if flight.proposal is None:
             return
-        self._arrived[flight.proposal.n] = (flight.proposal, outcome)
-        while self.wants_proposals and self.state.proposals in self._arrived:
-            self._commit_proposal(*self._arrived.pop(self.state.proposals))
+        if flight.candidate is not None:
+            self._judge(flight.proposal.n, flight.candidate[0], outcome)
+        else:
+            self._answer(flight.proposal, outcome)
+        while self.wants_proposals and (n := self.state.proposals) in self._arrived and not self._unjudged[n]:
+            del self._unjudged[n]
+            self._commit_proposal(*self._arrived.pop(n))
+
+    def _answer(self, asked: ProposalLine, outcome: Completion | RequestFailed) -> None:
+        """Keep the answer of a proposal until its turn; ask first which of its candidates are tasks."""
+        self._arrived[asked.n] = (asked, outcome)
+        if isinstance(outcome, Completion):
+            candidates = self.steps.to_judge(asked, outcome)
+            self._unjudged[asked.n] = len(candidates)
+            self._to_judge.extend((asked, candidate) for candidate in candidates)
+
+    def _judge(self, n: int, position: int, outcome: Completion | RequestFailed) -> None:
+        asked, answer = self._arrived[n]
+        verdicts = sorted((*asked.verdicts, is_task.verdict(position, outcome)), key=lambda v: v.position)
+        self._arrived[n] = (msgspec.structs.replace(asked, verdicts=tuple(verdicts)), answer)
+        self._unjudged[n] -= 1
 
     def _commit_proposal(self, asked: ProposalLine, outcome: Completion | RequestFailed) -> None:
         before = len(self.state.pool)
@@ -276,7 +307,9 @@ class Pipeline:
 
     def _stop_at_a_limit(self) -> None:
         """Stop proposing when a budget is used up, or the time left is needed for what was accepted."""
-        if self.wants_proposals and (stop := self._budget.stop(idle=not self._flights and not self._follow_ups)):
+        if self.wants_proposals and (
+            stop := self._budget.stop(idle=not (self._flights or self._follow_ups or self._to_judge))
+        ):
             self._commit(stop)
             self._drop_proposals()
 
@@ -294,7 +327,9 @@ class Pipeline:
 
     def _drop_proposals(self) -> None:
         self._arrived.clear()
-        self._drop(lambda flight: flight.kind == "proposal")
+        self._to_judge.clear()
+        self._unjudged.clear()
+        self._drop(lambda flight: flight.proposal is not None)
 
     def _drop(self, which: Callable[[_Flight], bool]) -> None:
         """Cancel requests in flight; the engine aborts them. None is in the journal, so they can be asked again."""

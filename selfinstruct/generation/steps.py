@@ -15,8 +15,9 @@ import msgspec
 
 from selfinstruct.config.schema import Answer, Classification, Config, Filters, HowAnswered, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
-from selfinstruct.generation import instance_parsing, prompts
+from selfinstruct.generation import instance_parsing, is_task, prompts
 from selfinstruct.generation.answering import Answering
+from selfinstruct.generation.candidates import CandidateDecisions
 from selfinstruct.generation.completion_bounds import beginning_of_too_long
 from selfinstruct.generation.examples import ExampleChoice, Examples, compact, fit, mixed
 from selfinstruct.generation.filters import InstructionFilter, heuristics
@@ -33,16 +34,16 @@ from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Completion, Instruction, Prompt, Rejection, SeedTask, Style
+from selfinstruct.records import Completion, Instruction, Prompt, SeedTask, Style
 from selfinstruct.run.lines import (
     AnswerLine,
+    Calibration,
     ClassificationLine,
     Failure,
     Form,
     InstanceCandidate,
     InstancesLine,
     InstructionCandidate,
-    Neighbour,
     ProposalLine,
 )
 
@@ -144,6 +145,9 @@ class Steps:
         parents: instructions that the parent runs accepted; they count as the beginning of the pool.
 
     Attributes:
+        calibration: of the yes-or-no questions, by name; empty before it is known, and where the engine cannot tell.
+        known_texts: tasks and others, to ask whether a text is a task.
+        classification_examples: the seeds that the prompt of a classification shows.
         remarks: what the user should know of these seeds in these prompts.
         separate: whether inputs are answered in a step of their own.
     """
@@ -168,7 +172,9 @@ class Steps:
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
         no = ExampleChoice.of(seeds, borrowed, False, method.frame, method.instances.num_examples)
         self.remarks = [*language_remark(seeds, method.frame), *yes.remarks, *no.remarks]
-        self._classification_examples = mixed(
+        self.calibration: Mapping[str, Calibration] = {}
+        self.known_texts = is_task.KnownTexts.of(seeds, self._draw("is_task"))
+        self.classification_examples = mixed(
             yes.to_classify, no.to_classify, method.classification.num_examples, self._draw("classification")
         )
         self._instance_examples = {
@@ -266,7 +272,7 @@ class Steps:
         line = msgspec.structs.replace(asked, completion=completion)
         if not (parsed := self.parse_proposal(line)):
             return msgspec.structs.replace(line, failed=Failure("no_candidates", ""))
-        return msgspec.structs.replace(line, candidates=self.decide_candidates(line.n, parsed, index, pool, room))
+        return msgspec.structs.replace(line, candidates=self.decide_candidates(line, parsed, index, pool, room))
 
     def parse_proposal(self, line: ProposalLine) -> list[ProposedText]:
         """Return the candidates in the answer of a proposal, in order."""
@@ -274,89 +280,99 @@ class Steps:
 
     def decide_candidates(
         self,
-        n: int,
+        line: ProposalLine,
         proposed: Sequence[ProposedText],
         index: NoveltyIndex,
         pool: Sequence[Instruction],
         room: int,
         first: int = 0,
     ) -> tuple[InstructionCandidate, ...]:
-        """Decide on the candidates of proposal n. Adds what is accepted to `index`.
+        """Decide on the candidates of a proposal. Adds what is accepted to `index`.
 
         Args:
-            n: the proposal's number.
+            line: the proposal's, with the verdicts about its candidates.
             proposed: candidates in order.
             index: seeds and everything accepted before them.
             pool: the same accepted instructions, in the index's order.
             room: instructions still wanted.
             first: position of the first of them among the proposal's candidates.
         """
-        candidates: list[InstructionCandidate] = []
-        added: list[str] = []
+        return self._candidates().decide(line, proposed, index, pool, room, first)
 
-        def name_of(number: int) -> str:
-            """Return the id of a text by its number in the index."""
-            if number < len(self.seeds):
-                return self.seeds[number].id
-            number -= len(self.seeds)
-            if number < len(self.parents):
-                return self.parents[number].id
-            number -= len(self.parents)
-            return pool[number].id if number < len(pool) else added[number - len(pool)]
+    def _candidates(self) -> CandidateDecisions:
+        filters = self.method.filters
+        threshold = is_task.threshold(filters, self.calibration.get("is_task"))
+        return CandidateDecisions(self.seeds, self.parents, self._accepts, threshold, filters.is_task == "reject")
 
-        for position, text in enumerate(proposed, first):
-            name = f"p{n:06d}-{position:02d}"
-            rejection = self._objection(text, room)
-            near = None
-            if rejection is None:
-                novelty = index.accept(text.text)
-                if novelty.nearest is not None:
-                    near = Neighbour(name_of(novelty.nearest.index), novelty.nearest.score)
-                if not novelty.accepted:
-                    nearest = None if near is None else msgspec.to_builtins(near)
-                    rejection = Rejection(str(novelty.reason), {"nearest": nearest})
-            if rejection is None:
-                candidates.append(InstructionCandidate(name, text.text, accepted=True, nearest_seed=near))
-                added.append(name)
-                room -= 1
-            else:
-                candidates.append(
-                    InstructionCandidate(
-                        name, text.text, accepted=False, reason=rejection.reason, evidence=rejection.evidence
-                    )
-                )
-        return tuple(candidates)
+    # -------------------------------------------------------------------------------------- is it a task?
 
-    def _objection(self, proposed: ProposedText, room: int) -> Rejection | None:
-        """Return why a candidate is rejected whatever the pool holds; None when its novelty decides."""
-        if room <= 0:
-            return Rejection("target_reached")
-        if proposed.fault is not None:
-            return proposed.fault
-        return self._accepts(proposed.text)
+    def to_judge(self, asked: ProposalLine, completion: Completion) -> list[tuple[int, str]]:
+        """Return the candidates of a proposal about which the model is asked, as (position, text).
+
+        Args:
+            asked: the proposal's line before the answer.
+            completion: the engine's answer.
+        """
+        most, decisions = self._proposers[asked.proposer].options.max_tokens, self._candidates()
+        if not self._engine.tells_logprobs or decisions.threshold is None or beginning_of_too_long(completion, most):
+            return []
+        return decisions.to_judge(self.parse_proposal(msgspec.structs.replace(asked, completion=completion)))
+
+    def is_task_request(self, key: str, text: str) -> Request:
+        """Return the request that asks whether a text is a task.
+
+        Args:
+            key: of the request.
+            text: the text.
+
+        Raises:
+            RequestFailed: the text does not fit the context.
+        """
+        prompt, _ = self._fit(
+            lambda shown: is_task.encode_is_task(text, shown, self.method.frame),
+            self.known_texts.shown,
+            is_task.SAMPLING.max_tokens,
+            key,
+        )
+        return Request(key, prompt, is_task.SAMPLING, choices=prompts.choices("completion", self.method.frame))
 
     # ------------------------------------------------------------------------------------ classification
 
-    def classification_request(self, instruction: Instruction) -> Request:
-        """Return the request that asks whether `instruction` is a classification task."""
+    def classification_request(self, instruction: Instruction, without: SeedTask | None = None) -> Request:
+        """Return the request that asks whether `instruction` is a classification task.
+
+        Args:
+            instruction: the instruction.
+            without: a seed that is no example, since the question is about it.
+
+        Raises:
+            RequestFailed: the instruction does not fit the context.
+        """
         step, key = self.method.classification, f"classification/{instruction.id}"
         frame = self.method.frame
 
         def encode(shown: Sequence[SeedTask]) -> Prompt:
             return prompts.encode_classification(instruction.text, shown, self.style, frame)
 
-        prompt, _ = self._fit(encode, self._classification_examples, step.max_tokens, key)
+        examples = [seed for seed in self.classification_examples if seed is not without]
+        prompt, _ = self._fit(encode, examples, step.max_tokens, key)
         stop = prompts.CLASSIFICATION_STOP if self.style == "completion" else ()
         return Request(key, prompt, step, stop, prompts.choices(self.style, frame))
 
     def decide_classification(self, instruction: Instruction, completion: Completion) -> ClassificationLine:
-        """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no"."""
+        """Return the journal line of a classification; an answer that is neither yes nor no is a failure, not "no".
+
+        Where the question is calibrated, the log-odds decide, not the word.
+        """
         if (too_long := beginning_of_too_long(completion, self.method.classification.max_tokens)) is not None:
             return ClassificationLine(instruction.id, too_long.kept, failed=too_long.failure)
         answer = parse_classification(completion.text, self.method.frame)
         if answer is None:
             failure = Failure("unparsable_classification", completion.text[:200])
             return ClassificationLine(instruction.id, completion, failed=failure)
+        calibration, odds = self.calibration.get("classification"), is_task.log_odds(completion)
+        if calibration is not None and calibration.threshold is not None and odds is not None:
+            answer = odds >= calibration.threshold
         return ClassificationLine(instruction.id, completion, answer)
 
     # ----------------------------------------------------------------------------------------- instances

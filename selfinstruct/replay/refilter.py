@@ -190,9 +190,12 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
     recorded = source.config()
     tasks = seed_tasks.load_unchanged_seed_tasks(recorded.seeds, header.identity["seeds_sha256"])
     of_parents = parents.load_unchanged_parents(recorded.parent_runs, header.identity).instructions
+    if filters.is_task != "off" and completed(header.identity)["filters"]["is_task"] == "off":
+        raise ConfigError(f"filters.is_task: {filters.is_task}: {run_dir} never asked which instructions are tasks")
     config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
     style = header.resolved["style"]
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents)
+    steps.calibration = header.calibration
     with new.locked():
         ownership.require_free(new)
         redecision = _Redecision(source, steps, config.saturation)
@@ -362,6 +365,7 @@ class _Redecision:
                 refiltered_from=line.refiltered_from,
             ),
             source=line.source,
+            calibration=line.calibration,
         )
 
     def _saturated(self, line: Saturated) -> Saturated | None:
@@ -376,16 +380,18 @@ class _Redecision:
         # If the recorded run reached its target in this proposal, the candidates after that were left undecided.
         reached = next((k for k, c in enumerate(recorded) if c.reason == "target_reached"), len(recorded))
         texts = [ProposedText(c.instruction, self._fault(line, k)) for k, c in enumerate(recorded)]
-        decided = self._candidates(line.n, texts[:reached], 0, _NO_LIMIT)
-        decided += self._candidates(line.n, texts[reached:], reached, self._target - len(self._pool))
+        decided = self._candidates(line, texts[:reached], 0, _NO_LIMIT)
+        decided += self._candidates(line, texts[reached:], reached, self._target - len(self._pool))
         for before, now in zip(recorded, decided, strict=True):
             self._counts[_MOVES[before.accepted, now.accepted]] += 1
         return msgspec.structs.replace(line, candidates=decided)
 
-    def _candidates(self, n: int, texts: list[ProposedText], first: int, room: int) -> tuple[InstructionCandidate, ...]:
-        """Decide about the candidates of proposal `n` from position `first` on."""
-        decided = self._steps.decide_candidates(n, texts, self._index, self._pool, room, first)
-        accepted = [Instruction(c.id, c.instruction, n) for c in decided if c.accepted]
+    def _candidates(
+        self, line: ProposalLine, texts: list[ProposedText], first: int, room: int
+    ) -> tuple[InstructionCandidate, ...]:
+        """Decide about the candidates of a proposal from position `first` on."""
+        decided = self._steps.decide_candidates(line, texts, self._index, self._pool, room, first)
+        accepted = [Instruction(c.id, c.instruction, line.n) for c in decided if c.accepted]
         self._pool += accepted
         self._accepted.update((instruction.id, instruction) for instruction in accepted)
         return decided

@@ -18,6 +18,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
+from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.counts import AnswerCounts, ProposerCounts, RunCounts, TopicCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
@@ -76,6 +77,7 @@ class RunStatus:
         counts: the counts of the journal.
         interruption: the signal that ended the program, if the journal's last line says so.
         reason: why generation ended before its target, as a sentence; None if it did not.
+        remark: what is odd about the classifications, as a sentence; None if nothing is.
         cut: what the last `run` with a deadline left out or shortened, as sentences.
         proposals: number of proposals committed so far.
         pending: number of follow-up requests still to make.
@@ -90,6 +92,7 @@ class RunStatus:
     counts: RunCounts
     interruption: Interruption | None
     reason: str | None
+    remark: str | None
     cut: list[str]
     proposals: int
     pending: int
@@ -129,6 +132,7 @@ def status(run_dir: Path) -> RunStatus:
         counts=state.counts(),
         interruption=None if going else state.interruption,
         reason=(None if going else stop_rules.reason(run, state)) or None,
+        remark=odd_share(state) or None,
         cut=run.cut_by_deadline(),
         proposals=state.proposals,
         pending=len(state.pending()),
@@ -287,6 +291,8 @@ def render(result: RunStatus) -> RenderableType:
     waiting = f", {classified.pending:,} waiting" if classified.pending else ""
     failed = f", {classified.failed:,} unclear" if classified.failed else ""
     table.add_row("classification", f"{classified.yes:,} yes, {classified.no:,} no{failed}{waiting}")
+    if result.remark:
+        table.add_row("", escape(result.remark))
     kept = f"{instances.accepted:,} kept of {instances.total:,}"
     some = f"for {result.counts.instructions_with_instances:,} instructions"
     table.add_row("instances", f"{kept}, {some}{_reasons(instances.reasons)}")

@@ -22,6 +22,7 @@ from selfinstruct.report import outcome
 from selfinstruct.report.generation_stats import GenerationStats, Part, Step, gather_stats
 from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.run import parents
+from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
@@ -238,6 +239,11 @@ def _facts(
         sessions = f" in {len(pace.sessions)} sessions" if len(pace.sessions) > 1 else ""
         when = pace.began if pace.began == pace.ended else f"{pace.began} to {pace.ended}"
         facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sessions}"))
+    for name, found in generation.state.header.calibration.items():
+        believed = "not believed" if found.threshold is None else f"yes from log-odds {found.threshold:.2f}"
+        facts.append((_QUESTIONS[name], f"AUC {found.auc:.2f} on {found.yes + found.no} texts: {believed}"))
+    if odd := odd_share(generation.state):
+        facts.append(("Classification tasks", odd))
     tokens = generation.state.completion_tokens, generation.state.prompt_tokens
     facts.append(("Tokens", f"{tokens[0]:,} written, {tokens[1]:,} read in prompts"))
     return facts
@@ -274,6 +280,8 @@ def _rows(dataset: ExportCounts) -> Step:
     return Step("Instances at the export", dataset.instances.accepted, [*splits, *left_out])
 
 
+_QUESTIONS = {"is_task": "Is it a task?", "classification": "Is it a classification task?"}
+"""The calibrated questions of the journal's header in words."""
 _PARTS = {
     "predictions": "questions and answers of one arm",
     "consistency": "its answers to paraphrases, and sampled ones",

@@ -22,6 +22,7 @@ REASONS = {
     "leading_punctuation": "begins with punctuation",
     "foreign_script": "begins in a script that the seeds do not use",
     "identical": "has the words of an earlier one",
+    "not_a_task": "no task, by the model's own judgement",
     "near_duplicate": "too close to an earlier one",
     "no_candidates": "no list in the answer",
     "prompt_too_long": "the prompt does not fit the model's context",

@@ -125,7 +125,7 @@ class RunCounts:
         failures: number of failed requests, by "kind: reason".
         candidates: candidates for instructions.
         instances: candidates for instances; accepted inputs without a decided answer are not among them.
-        warnings: kept instances to which a filter objects that only warns, by reason.
+        warnings: accepted instructions and kept instances to which a filter objects that only warns, by reason.
         classification: classifications of accepted instructions.
         answers: inputs that are answered separately; None where none was.
         outputs: outputs of a regenerated run; None for other runs.

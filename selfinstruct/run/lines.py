@@ -56,6 +56,23 @@ class Failure(Struct, frozen=True):
     detail: str
 
 
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """The model's answer to the question whether a candidate is a task (`selfinstruct/generation/is_task.py`).
+
+    Attributes:
+        position: the candidate's, in its proposal.
+        log_odds: log-probability of yes less that of no; None if the request failed, or the engine did not tell.
+        prompt_tokens, completion_tokens: of the request.
+        failed: why the request failed.
+    """
+
+    position: int
+    log_odds: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failed: Failure | None = None
+
+
 class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
     """A proposed instruction and the decision about it.
 
@@ -66,6 +83,7 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
         nearest_seed: for an accepted one: the most similar text in seeds and pool; None if no text is similar.
         reason: for a rejected one: why it was rejected.
         evidence: for a rejected one: the evidence for the reason, as JSON values.
+        warnings: for an accepted one: the evidence of each filter that objects and only warns, by reason.
     """
 
     id: str
@@ -74,6 +92,7 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
     nearest_seed: Neighbour | UnsetType | None = UNSET
     reason: str | None = None
     evidence: dict[str, Any] | None = None
+    warnings: Mapping[str, dict[str, Any]] = {}
 
 
 class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
@@ -116,6 +135,23 @@ class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
     refiltered_from: RefilteredFrom | None = None
 
 
+class Calibration(Struct, frozen=True):
+    """What the log-odds of a yes-or-no question say about texts whose answer is known, when the run begins.
+
+    Attributes:
+        yes, no: number of texts with this answer.
+        share: share of the seeds whose answer is yes; 1 where a seed is one by its nature.
+        auc: how often a text with the answer yes has greater log-odds than one with the answer no; 0.5 is chance.
+        threshold: least log-odds of a yes; None if the question tells too little to be believed.
+    """
+
+    yes: int
+    no: int
+    share: float
+    auc: float
+    threshold: float | None
+
+
 class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run"):
     """The first line: it identifies the run.
 
@@ -126,6 +162,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
         num_instructions: the target at the start.
         refiltered_from: the run from which `refilter` made this one; None for other runs.
         source: directory of the run whose outputs this one rewrites; None for other runs.
+        calibration: what is known of each calibrated question, `is_task` and `classification`.
     """
 
     version: int
@@ -134,6 +171,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
     num_instructions: int
     refiltered_from: RefilteredFrom | None = None
     source: str | None = None
+    calibration: Mapping[str, Calibration] = {}
 
     @property
     def regenerates(self) -> bool:
@@ -150,6 +188,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
         topic: the subject that it asked for; empty: any.
         user: who asks about it.
         depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
+        verdicts: which of the candidates are tasks, as far as that was asked.
     """
 
     n: int
@@ -162,6 +201,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     topic: str = ""
     user: str = ""
     depth: int = 0
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):

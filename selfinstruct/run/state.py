@@ -48,6 +48,7 @@ from selfinstruct.run.lines import (
     Saturated,
     Stop,
     TargetRaised,
+    Verdict,
 )
 
 FollowUpKind = Literal["classification", "instances", "answer"]
@@ -89,7 +90,8 @@ class RunState:
         instances_rejected: number of rejected instance candidates by reason; of inputs and of answers, too.
         answers_rejected: number of rejected answers by reason.
         answers_continued: number of answers that were cut and asked to go on.
-        warnings: number of kept instances and rewritten outputs to which a filter objects that only warns, by reason.
+        warnings: number of accepted instructions, kept instances and rewritten outputs to which a filter objects that
+            only warns, by reason.
         failures: number of failed requests by (kind, reason).
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
@@ -262,12 +264,23 @@ class RunState:
             self.requests[kind, "failed"] += 1
             self.failures[kind, line.failed.reason] += 1
 
+    def _count_verdict(self, verdict: Verdict) -> None:
+        self.prompt_tokens += verdict.prompt_tokens
+        self.completion_tokens += verdict.completion_tokens
+        self.tokens_of["is_task"] += verdict.completion_tokens
+        self.requests["is_task", "committed" if verdict.failed is None else "failed"] += 1
+        if verdict.failed is not None:
+            self.failures["is_task", verdict.failed.reason] += 1
+
     def _apply_proposal(self, line: ProposalLine) -> None:
         if line.n != self.proposals:
             raise ValueError(f"it holds proposal {line.n} where {self.proposals} is due")
+        for verdict in line.verdicts:
+            self._count_verdict(verdict)
         accepted = 0
         for candidate in line.candidates:
             if candidate.accepted:
+                self.warnings.update(candidate.warnings.keys())
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n
@@ -378,8 +391,10 @@ class RunState:
 
     def counts(self) -> RunCounts:
         """Return all counts. The time that it takes grows with the pool."""
-        kinds = {"answer": bool(self.inputs), "output": self.header.regenerates}
-        requests = ("proposal", "classification", "instances", *(kind for kind, there in kinds.items() if there))
+        judged = self.requests["is_task", "committed"] + self.requests["is_task", "failed"]
+        there = {"is_task": bool(judged), "answer": bool(self.inputs), "output": self.header.regenerates}
+        kinds = ("proposal", "is_task", "classification", "instances", "answer", "output")
+        requests = [kind for kind in kinds if there.get(kind, True)]
         yes = sum(self.is_classification.values())
         return RunCounts(
             target=self.target,

@@ -1,0 +1,119 @@
+"""Decide on the candidates of a proposal: the filters of instructions, whether they are tasks, novelty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from selfinstruct.generation import is_task
+from selfinstruct.generation.filters import InstructionFilter
+from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.novelty import NoveltyIndex
+from selfinstruct.records import Instruction, Rejection, SeedTask
+from selfinstruct.run.lines import InstructionCandidate, Neighbour, ProposalLine, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateDecisions:
+    """What decides on candidates.
+
+    Attributes:
+        seeds: the seed tasks, in the order of the novelty index.
+        parents: instructions of parent runs; likewise, after the seeds.
+        accepts: the filters of instructions.
+        threshold: least log-odds of a task; None: that is not looked at.
+        rejects: whether what is no task is rejected; else it is accepted with a warning.
+    """
+
+    seeds: Sequence[SeedTask]
+    parents: Sequence[Instruction]
+    accepts: InstructionFilter
+    threshold: float | None
+    rejects: bool
+
+    def to_judge(self, proposed: Sequence[ProposedText]) -> list[tuple[int, str]]:
+        """Return the candidates that only the pool or the model could still reject, as (position, text).
+
+        Args:
+            proposed: candidates in order.
+        """
+        known = {seed.instruction for seed in self.seeds}  # The copy of a seed is never novel.
+        return [
+            (position, text.text)
+            for position, text in enumerate(proposed)
+            if text.text not in known and self._objection(text) is None
+        ]
+
+    def _objection(self, proposed: ProposedText) -> Rejection | None:
+        """Return why a candidate is rejected by its text alone; None if nothing speaks against it."""
+        return proposed.fault if proposed.fault is not None else self.accepts(proposed.text)
+
+    def decide(
+        self,
+        line: ProposalLine,
+        proposed: Sequence[ProposedText],
+        index: NoveltyIndex,
+        pool: Sequence[Instruction],
+        room: int,
+        first: int,
+    ) -> tuple[InstructionCandidate, ...]:
+        """Decide; see `Steps.decide_candidates`."""
+        verdicts = {verdict.position: verdict for verdict in line.verdicts}
+        decided: list[InstructionCandidate] = []
+        added: list[Instruction] = []
+        texts: tuple[Sequence[SeedTask | Instruction], ...] = (self.seeds, self.parents, pool, added)
+
+        def name_of(number: int) -> str:
+            """Return the id of a text by its number in the index."""
+            for some in texts:
+                if number < len(some):
+                    return some[number].id
+                number -= len(some)
+            raise IndexError(number)
+
+        for position, text in enumerate(proposed, first):
+            name = f"p{line.n:06d}-{position:02d}"
+            candidate = self._one(name, text, index, name_of, verdicts.get(position), room)
+            decided.append(candidate)
+            if candidate.accepted:
+                added.append(Instruction(name, text.text, line.n))
+                room -= 1
+        return tuple(decided)
+
+    def _one(
+        self,
+        name: str,
+        text: ProposedText,
+        index: NoveltyIndex,
+        name_of: Callable[[int], str],
+        verdict: Verdict | None,
+        room: int,
+    ) -> InstructionCandidate:
+        """Decide on one candidate.
+
+        Args:
+            name: its id.
+            text: the candidate.
+            index: what it must be novel against; an accepted one is added.
+            name_of: returns the id of a text by its number in the index.
+            verdict: whether it is a task.
+            room: instructions still wanted.
+        """
+        rejection = self._objection(text) if room > 0 else Rejection("target_reached")
+        doubt = None if self.threshold is None else is_task.objection(verdict, self.threshold)
+        if rejection is None and self.rejects:
+            rejection = doubt
+        near = None
+        if rejection is None:
+            novelty = index.accept(text.text)
+            if novelty.nearest is not None:
+                near = Neighbour(name_of(novelty.nearest.index), novelty.nearest.score)
+            if novelty.accepted:
+                warnings = {} if doubt is None else {doubt.reason: doubt.evidence}
+                return InstructionCandidate(name, text.text, accepted=True, nearest_seed=near, warnings=warnings)
+            rejection = Rejection(str(novelty.reason), {"nearest": None if near is None else msgspec.to_builtins(near)})
+        return InstructionCandidate(
+            name, text.text, accepted=False, reason=rejection.reason, evidence=rejection.evidence
+        )
