@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import tempfile
 from collections import Counter
@@ -41,17 +42,31 @@ def uneven(request: Request) -> Completion:
     return script(request)
 
 
-def run(make_config: Any, *, latency: float = 0.0, seed: int = 0, cut: float | None = None) -> list[str]:
+class SlowFollowUps(ScriptedEngine):
+    """Answers proposals at once, and each follow-up after a random time of its own."""
+
+    def __init__(self, slowest: float, seed: int) -> None:
+        super().__init__(uneven)
+        self._slowest, self._draw = slowest, random.Random(seed)
+
+    async def generate(self, request: Request) -> Completion:
+        """Wait, and answer."""
+        if not request.key.startswith("proposal/"):
+            await asyncio.sleep(self._draw.uniform(0, self._slowest))
+        return await super().generate(request)
+
+
+def run(make_config: Any, slowest: float = 0.0, seed: int = 0, cut: float | None = None) -> list[str]:
     """Return the sorted lines of a run, which is cut at a share of its journal and continued if `cut` is given."""
     with tempfile.TemporaryDirectory() as folder:
         config = make_config(output_dir=f"{folder}/run", **OPTIONS)
-        run_scripted(config, ScriptedEngine(uneven, latency=latency, seed=seed))
+        run_scripted(config, SlowFollowUps(slowest, seed))
         journal = Path(folder) / "run" / "journal.jsonl"
         if cut is not None:
             data = journal.read_bytes()
             header = data.index(b"\n") + 1
             journal.write_bytes(data[: header + int(cut * (len(data) - header))])
-            run_scripted(config, ScriptedEngine(uneven, latency=latency, seed=seed + 1))
+            run_scripted(config, SlowFollowUps(slowest, seed + 1))
         return sorted(journal.read_text().splitlines())
 
 
@@ -59,9 +74,9 @@ def test_no_latency_and_no_kill_changes_a_line(make_config: Any) -> None:
     whole = run(make_config)
 
     @settings(max_examples=6, deadline=None)
-    @given(st.integers(0, 999), st.sampled_from([0.0, 0.004]), st.none() | st.floats(0, 1))
-    def same(seed: int, latency: float, cut: float | None) -> None:
-        assert run(make_config, latency=latency, seed=seed, cut=cut) == whole
+    @given(st.integers(0, 999), st.sampled_from([0.002, 0.02]), st.none() | st.floats(0, 1))
+    def same(seed: int, slowest: float, cut: float | None) -> None:
+        assert run(make_config, slowest, seed, cut) == whole
 
     same()
 
