@@ -19,6 +19,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "answering": "inline",
     **{f"answer.{name}": value for name, value in Answer().model_dump(mode="json").items()},  # `inline` reads none
     "proposal.max_tokens": 1024,
+    "proposal.chat_form": "list",
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
     "classification.calibrate": False,

@@ -25,6 +25,7 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 HowAnswered = Literal["auto", "inline", "separate"]
 Thinking = Literal["off", "strip", "keep"]
+ChatForm = Literal["list", "turns"]
 ProposerWeights = Literal["fixed", "adaptive"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
@@ -52,6 +53,11 @@ class Proposal(Sampling):
     num_seed_examples: int = Field(6, ge=0, description="Seed instructions shown in each prompt.")
     num_generated_examples: int = Field(2, ge=0, description="Machine-written instructions shown in each prompt.")
     num_new: int = Field(8, ge=1, description="New instructions asked for in each prompt.")
+    chat_form: ChatForm = Field(
+        "list",
+        description="How a chat model is shown examples: as a `list` to continue in one message, or as its own answers "
+        "in earlier `turns`, after which it writes one new instruction. Small models copy from the list.",
+    )
 
     @model_validator(mode="after")
     def _some_example(self) -> Proposal:

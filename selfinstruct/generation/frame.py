@@ -51,6 +51,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         no_output: likewise of an output.
         proposal_header: the first paragraph of a proposal's prompt.
         proposal_ask: what a chat model is asked to do there.
+        proposal_turn_ask: what it is asked in each turn, where examples are earlier turns.
         classification_header: likewise of a classification's prompt.
         classification_ask: likewise.
         is_task_header: the first paragraph of the question whether a text is a task.
@@ -84,6 +85,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_output: Words
     proposal_header: str
     proposal_ask: str
+    proposal_turn_ask: str
     classification_header: str
     classification_ask: str
     is_task_header: str

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
-from selfinstruct.records import Prompt, SeedTask, Style
+from selfinstruct.records import Message, Prompt, SeedTask, Style
 
 PROMPTS_VERSION = 1
 """Part of a run's identity. Raise it when a run made before must not be continued with the prompts of today."""
@@ -51,6 +51,21 @@ def encode_proposal(examples: Sequence[str], num_new: int, style: Style, frame: 
         return f"{shown}\n\n{topic}\n\n{first}" if topic else f"{shown}\n{first}"
     ask = frame.sentence(frame.proposal_ask, num_new=num_new, first=first, last=last) + (f" {topic}" if topic else "")
     return [{"role": "user", "content": f"{shown}\n\n{ask}"}]
+
+
+def encode_proposal_turns(examples: Sequence[str], frame: Frame, topic: str = "") -> Prompt:
+    """Return the conversation in which a chat model has written the examples, one in each turn, and writes the next.
+
+    Args:
+        examples: the instructions.
+        frame: the words of the prompt.
+        topic: a sentence that says what the new one is about.
+    """
+    ask = frame.sentence(frame.proposal_turn_ask)
+    turns: list[Message] = []
+    for text in examples:
+        turns += [{"role": "user", "content": ask}, {"role": "assistant", "content": one_line(text)}]
+    return [*turns, {"role": "user", "content": f"{ask} {topic}".rstrip()}]
 
 
 def proposal_stop(num_examples: int, num_new: int, frame: Frame) -> tuple[str, ...]:

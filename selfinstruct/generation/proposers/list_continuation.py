@@ -7,6 +7,9 @@ Six seeds and two accepted instructions are shown, and eight new ones are asked 
     Task 1: Find the odd word out in the list.
     ...
     Task 9:
+
+A small chat model copies such a list. With `proposal.chat_form: turns` the examples are its own earlier answers to the
+same request, and it writes one new instruction.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from selfinstruct.generation import prompts
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
+from selfinstruct.generation.proposers.new_task import read_new_task
 from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, Prompt, Style
 from selfinstruct.run.lines import ProposalLine
@@ -50,11 +54,17 @@ class ListContinuation:
         examples = [Example(seed.id, seed.instruction) for seed in own]
         examples += [Example(seen.pool[k].id, seen.pool[k].text) for k in generated]
         seen.draw.shuffle(examples)
-        topic = "" if self.wording is None else self.wording.topic.sentence("several", seen.topic)
+        topic = (
+            ""
+            if self.wording is None
+            else self.wording.topic.sentence("one" if self._in_turns else "several", seen.topic)
+        )
         return Question(tuple(examples), partial(self._encode, topic=topic), self._stop)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
-        """Return the items of the list."""
+        """Return the items of the list, or the one instruction of a turn."""
+        if self._in_turns:
+            return read_new_task(answer, self.frame.task, opened=True)
         return parse_proposal(
             answer.text,
             truncated=answer.finish_reason != "stop",
@@ -64,8 +74,14 @@ class ListContinuation:
             frame=self.frame,
         )
 
+    @property
+    def _in_turns(self) -> bool:
+        return self.style == "chat" and self.options.chat_form == "turns"
+
     def _encode(self, shown: Sequence[Example], *, topic: str) -> Prompt:
         texts = [example.text for example in shown]
+        if self._in_turns:
+            return prompts.encode_proposal_turns(texts, self.frame, topic)
         return prompts.encode_proposal(texts, self.options.num_new, self.style, self.frame, topic)
 
     def _stop(self, shown: int) -> tuple[str, ...]:

@@ -9,23 +9,27 @@ A real answer (the prompt ended with "Plan:"):
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from selfinstruct.generation.frame import Words
 from selfinstruct.generation.markers import BLANK, COLON, alternation
-from selfinstruct.generation.parsing import TRUNCATED, one_line, strip_thinking
+from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.records import Completion
 
 _WRAPS = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("*", "*"))
 
 
-def read_new_task(answer: Completion, words: Words, *, opened: bool = False) -> list[ProposedText]:
+def read_new_task(
+    answer: Completion, words: Words, *, opened: bool = False, worked: Collection[str] = ()
+) -> list[ProposedText]:
     """Return the first task that a mark opens, up to the next blank line; none when there is no mark.
 
     Args:
         answer: the model's.
         words: open a new task.
         opened: the prompt has opened it: the answer begins with the task, unless it repeats the mark.
+        worked: new tasks that the prompt shows as worked examples; one of them again is none.
     """
     text = strip_thinking(answer.text)
     bold = rf"(?:\*\*)?{BLANK}*+"
@@ -37,7 +41,8 @@ def read_new_task(answer: Completion, words: Words, *, opened: bool = False) -> 
     paragraph, blank, _ = rest.partition("\n\n")
     task = _unwrapped(one_line(paragraph))
     cut = answer.finish_reason != "stop" and not blank
-    return [ProposedText(task, TRUNCATED if cut else None)] if task else []
+    fault = TRUNCATED if cut else ambiguous("a worked example of the prompt") if task in worked else None
+    return [ProposedText(task, fault)] if task else []
 
 
 def _unwrapped(text: str) -> str:

@@ -56,7 +56,8 @@ class PlannedTasks:
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the new task after the plan."""
-        return read_new_task(answer, self.wording.new_task)
+        worked = {example.new for example in self.wording.plan.examples}
+        return read_new_task(answer, self.wording.new_task, worked=worked)
 
     def _encode(self, shown: Sequence[Example], *, length: Length, topic: str) -> Prompt:
         tasks = self._tasks(example.text for example in shown)

@@ -14,6 +14,7 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.parsing import ambiguous
 from selfinstruct.generation.proposers import Mixture, Pool, Seen
 from selfinstruct.generation.proposers.evolve import EvolvedTask
 from selfinstruct.generation.proposers.plan import PlannedTasks
@@ -74,7 +75,8 @@ def test_worked_plans_are_read_as_they_are_written(length: Any) -> None:
     proposer = PlannedTasks(Plan(), "completion", ENGLISH, WORDING)
     for example in WORDING.plan.examples:
         written = proposer._planned(example, length).removeprefix("Plan:")
-        assert [t.text for t in proposer.parse(Completion(written, "stop"), ProposalLine(0, ()))] == [example.new]
+        (found,) = proposer.parse(Completion(written, "stop"), ProposalLine(0, ()))
+        assert found.text == example.new and found.fault is not None, "it is read, and as a copy it is no new task"
 
 
 # -------------------------------------------------------------------------------------------------- evolve
@@ -106,6 +108,17 @@ def test_worked_changes_come_before_the_task(style: Style) -> None:
     assert all(f"Task: {e.before}\n" in text and f"New task: {e.after}" in text for e in change.examples)
     assert f"Task: {asked.examples[0].text}" in text and change.ask in text
     assert style != "completion" or text.endswith("\nNew task:")
+
+
+def test_a_worked_change_that_is_copied_is_no_new_task() -> None:
+    """As SmolLM2-135M-Instruct wrote once in 12 answers."""
+    proposer = EvolvedTask(Evolve(), "chat", ENGLISH, WORDING)
+    copied = WORDING.evolve["constrained"].examples[1].after
+    asked = ProposalLine(0, ("s0",), proposer="evolve", variant="constrained")
+    (found,) = proposer.parse(Completion(f"New task: {copied}", "stop"), asked)
+    assert found.fault == ambiguous("a worked example of the prompt")
+    (other,) = proposer.parse(Completion("New task: Do it in verse.", "stop"), asked)
+    assert other.fault is None
 
 
 def planned(request: Request) -> Completion:
