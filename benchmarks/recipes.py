@@ -30,7 +30,7 @@ from selfinstruct.records import Task
 from selfinstruct.run.counts import by_count
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
-from selfinstruct.run.lines import InstructionCandidate, ProposalLine
+from selfinstruct.run.lines import Header, InstructionCandidate, ProposalLine
 from selfinstruct.run.state import RunState
 
 DEFAULTS = "defaults"
@@ -54,6 +54,8 @@ class Figures:
         copied_seeds: share of the candidates that are a seed word for word.
         near_seeds: share of the candidates that were rejected as too similar to a seed, but are no copy.
         rejected: other candidates, by reason.
+        judged_tasks: share of the candidates that the model takes for a task, of those that it was asked about; None
+            with `filters.is_task: off`.
         openings: different first two words of the accepted instructions, as a share of these.
         novelty: mean of 1 - ROUGE-L F to the most similar seed, over the accepted instructions.
         classification: share of the classified instructions that are classification tasks.
@@ -79,6 +81,7 @@ class Figures:
     copied_seeds: float | None
     near_seeds: float | None
     rejected: dict[str, int]
+    judged_tasks: float | None
     openings: float | None
     novelty: float | None
     classification: float | None
@@ -117,6 +120,7 @@ def figures(run: RunDirectory) -> Figures:
         copied_seeds=share(len(copied), len(candidates)),
         near_seeds=share(len(near), len(candidates)),
         rejected=by_count((reason, n) for reason, n in others.items() if n),
+        judged_tasks=judged_tasks(proposals, state.header),
         openings=share(len({opening(i.text) for i in state.pool}), len(state.pool)),
         novelty=mean([1 - (c.nearest_seed.score if c.nearest_seed else 0.0) for c in candidates if c.accepted]),
         classification=share(sum(known), len(known)),
@@ -153,6 +157,15 @@ def by_proposer(proposals: list[ProposalLine], state: RunState) -> dict[str, dic
         "share_accepted": {name: accepted[name] / n for name, n in sorted(candidates.items())},
         "rows_per_proposal": {name: rows[name] / n for name, n in sorted(asked.items())},
     }
+
+
+def judged_tasks(proposals: list[ProposalLine], header: Header) -> float | None:
+    """Return the share of the candidates that the model takes for a task, by the threshold calibrated on the seeds."""
+    calibration = header.calibration.get("is_task")
+    if calibration is None or (least := calibration.threshold) is None:
+        return None
+    known = [v.log_odds for line in proposals for v in line.verdicts if v.log_odds is not None]
+    return share(sum(odds >= least for odds in known), len(known))
 
 
 def share(part: int, whole: int) -> float | None:

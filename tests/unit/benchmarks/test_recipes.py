@@ -14,6 +14,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError
 from selfinstruct.records import Completion, Task
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.lines import Calibration, Header, ProposalLine, Verdict
 from tests.conftest import run_scripted
 
 
@@ -97,3 +98,10 @@ def test_samples_are_the_same_each_time(make_config: Any, tmp_path: Path) -> Non
     assert len(lines) == 8 and {line[4:] for line in lines} == {instruction.text for instruction in state.pool}
     rows = [json.loads(line) for line in (tmp_path / "run.rows.jsonl").read_text().splitlines()]
     assert rows and all(row["output"] for row in rows)
+
+
+def test_the_share_of_tasks_is_by_the_calibrated_threshold() -> None:
+    line = ProposalLine(0, (), verdicts=(Verdict(0, 1.5), Verdict(1, -2.0), Verdict(2), Verdict(3, 0.25)))
+    known = Calibration(yes=10, no=10, share=1.0, auc=0.9, threshold=0.25)
+    assert recipes.judged_tasks([line], Header(1, {}, {}, 5, calibration={"is_task": known})) == pytest.approx(2 / 3)
+    assert recipes.judged_tasks([line], Header(1, {}, {}, 5)) is None
