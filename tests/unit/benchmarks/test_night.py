@@ -41,6 +41,7 @@ def lines_of(folder: Path, *steps: tuple[str, str, float, tuple[str, ...]], seco
     return {line["step"]: line for line in lines}, done.returncode
 
 
+@pytest.mark.long  # It waits for processes.
 def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
     lines, bad = lines_of(
         tmp_path,
@@ -93,6 +94,7 @@ def test_a_command_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
     assert absent["outcome"] == "failed" and "/no/such/program" in absent["error"]
 
 
+@pytest.mark.long  # It waits for processes.
 def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
     """Also those in a session of their own whose parent has ended, which no process group finds."""
     note = tmp_path / "pid"
@@ -105,6 +107,7 @@ def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.long  # It waits for processes.
 def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     lines, _ = lines_of(tmp_path, ("leaving", code, 60, ()))
@@ -112,6 +115,7 @@ def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
     assert ["time.sleep(600)" in said for said in lines["leaving"]["processes_left"]] == [True]
 
 
+@pytest.mark.long  # It waits for processes.
 def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
     began = time.monotonic()
     hang = "import time; time.sleep(600)"
