@@ -25,7 +25,7 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 HowAnswered = Literal["auto", "inline", "separate"]
 Thinking = Literal["off", "strip", "keep"]
-ChatForm = Literal["list", "turns"]
+ChatForm = Literal["list", "begun", "turns"]
 ProposerWeights = Literal["fixed", "adaptive"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
@@ -55,8 +55,8 @@ class Proposal(Sampling):
     num_new: int = Field(8, ge=1, description="New instructions asked for in each prompt.")
     chat_form: ChatForm = Field(
         "list",
-        description="How a chat model is shown examples: as a `list` to continue in one message, or as its own answers "
-        "in earlier `turns`, after which it writes one new instruction. Small models copy from the list.",
+        description="How a chat model is shown examples: as a `list` in the user's message, which small models copy; as "
+        "a list `begun` in its own turn; or as its answers in earlier `turns`, after which it writes one instruction.",
     )
 
     @model_validator(mode="after")

@@ -52,6 +52,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         proposal_header: the first paragraph of a proposal's prompt.
         proposal_ask: what a chat model is asked to do there.
         proposal_turn_ask: what it is asked in each turn, where examples are earlier turns.
+        proposal_begun_ask: what it is asked where its own turn begins with the list.
         classification_header: likewise of a classification's prompt.
         classification_ask: likewise.
         is_task_header: the first paragraph of the question whether a text is a task.
@@ -86,6 +87,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proposal_header: str
     proposal_ask: str
     proposal_turn_ask: str
+    proposal_begun_ask: str
     classification_header: str
     classification_ask: str
     is_task_header: str

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
-from selfinstruct.records import Message, Prompt, SeedTask, Style
+from selfinstruct.records import Message, OpenTurn, Prompt, SeedTask, Style
 
 PROMPTS_VERSION = 1
 """Part of a run's identity. Raise it when a run made before must not be continued with the prompts of today."""
@@ -66,6 +66,20 @@ def encode_proposal_turns(examples: Sequence[str], frame: Frame, topic: str = ""
     for text in examples:
         turns += [{"role": "user", "content": ask}, {"role": "assistant", "content": one_line(text)}]
     return [*turns, {"role": "user", "content": f"{ask} {topic}".rstrip()}]
+
+
+def encode_proposal_begun(examples: Sequence[str], frame: Frame, topic: str = "") -> Prompt:
+    """Return the conversation in which a chat model has begun the list that it was asked for, and writes on in it.
+
+    Args:
+        examples: the instructions of the list so far.
+        frame: the words of the prompt.
+        topic: a sentence that says what the new ones are about.
+    """
+    listed = [frame.line(frame.task, one_line(text), k) for k, text in enumerate(examples, 1)]
+    begun = "\n".join([*listed, frame.opening(frame.task, len(examples) + 1)])
+    asked = f"{frame.sentence(frame.proposal_begun_ask)} {topic}".rstrip()
+    return OpenTurn([{"role": "user", "content": asked}, {"role": "assistant", "content": begun}])
 
 
 def proposal_stop(num_examples: int, num_new: int, frame: Frame) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ Six seeds and two accepted instructions are shown, and eight new ones are asked 
     ...
     Task 9:
 
-A small chat model copies such a list. With `proposal.chat_form: turns` the examples are its own earlier answers to the
-same request, and it writes one new instruction.
+A small chat model copies such a list from the user's message. With `proposal.chat_form: begun` the list begins its own
+turn; with `turns` the examples are its own earlier answers to the same request, and it writes one instruction.
 """
 
 from __future__ import annotations
@@ -70,9 +70,14 @@ class ListContinuation:
             truncated=answer.finish_reason != "stop",
             num_examples=len(asked.examples),
             num_new=self.options.num_new,
-            style=self.style,
+            style="completion" if self._continues else "chat",
             frame=self.frame,
         )
+
+    @property
+    def _continues(self) -> bool:
+        """Whether the model continues the list itself, and does not answer a message."""
+        return self.style == "completion" or self.options.chat_form == "begun"
 
     @property
     def _in_turns(self) -> bool:
@@ -82,7 +87,9 @@ class ListContinuation:
         texts = [example.text for example in shown]
         if self._in_turns:
             return prompts.encode_proposal_turns(texts, self.frame, topic)
+        if self._continues and self.style == "chat":
+            return prompts.encode_proposal_begun(texts, self.frame, topic)
         return prompts.encode_proposal(texts, self.options.num_new, self.style, self.frame, topic)
 
     def _stop(self, shown: int) -> tuple[str, ...]:
-        return prompts.proposal_stop(shown, self.options.num_new, self.frame) if self.style == "completion" else ()
+        return prompts.proposal_stop(shown, self.options.num_new, self.frame) if self._continues else ()

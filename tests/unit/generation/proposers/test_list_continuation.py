@@ -11,7 +11,7 @@ from selfinstruct.generation.frame import LANGUAGES, load_frame
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.generation.proposers.wording import load_wording
-from selfinstruct.records import Completion, Style
+from selfinstruct.records import Completion, OpenTurn, Style
 from selfinstruct.run.lines import ProposalLine
 from tests.unit.generation.proposers.test_plan_and_evolve import SEEDS, seen
 
@@ -41,6 +41,22 @@ def test_one_instruction_is_read(answer: str) -> None:
     proposer = ListContinuation(TURNS, "chat", load_frame())
     (found,) = proposer.parse(Completion(answer, "stop"), ProposalLine(0, ("s0",)))
     assert (found.text, found.fault) == ("Name a boat.", None)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_list_is_begun_in_the_models_own_turn_and_read_as_it_goes_on(language: PromptLanguage) -> None:
+    frame = load_frame(language)
+    proposer = ListContinuation(Proposal(chat_form="begun"), "chat", frame)
+    asked = proposer.ask(seen(1))
+    prompt: Any = asked.encode(asked.examples)
+    assert isinstance(prompt, OpenTurn) and [m["role"] for m in prompt] == ["user", "assistant"]
+    assert prompt[0]["content"] == frame.proposal_begun_ask
+    begun = prompt[1]["content"].splitlines()
+    assert begun[-1] == frame.opening(frame.task, 9) and begun[0].endswith(asked.examples[0].text)
+    assert asked.stop(8)[0] == f"\n{frame.opening(frame.task, 17)}"
+    answer = Completion(f" Name a boat.\n{frame.line(frame.task, 'Name a kite.', 10)}", "stop")
+    line = ProposalLine(0, tuple(e.id for e in asked.examples))
+    assert [found.text for found in proposer.parse(answer, line)] == ["Name a boat.", "Name a kite."]
 
 
 @pytest.mark.parametrize(("style", "form"), [("completion", "turns"), ("chat", "list")])
