@@ -55,8 +55,8 @@ class Proposal(Sampling):
     num_new: int = Field(8, ge=1, description="New instructions asked for in each prompt.")
     chat_form: ChatForm = Field(
         "list",
-        description="How a chat model is shown examples: as a `list` in the user's message, which small models copy; as "
-        "a list `begun` in its own turn; or as its answers in earlier `turns`, after which it writes one instruction.",
+        description="How a chat model is shown examples: as a `list` in the user's message, which small models copy; "
+        "as a list `begun` in its own turn; or as its answers in earlier `turns`, after which it writes one instruction.",
     )
 
     @model_validator(mode="after")
