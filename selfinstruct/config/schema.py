@@ -56,7 +56,7 @@ class Proposal(Sampling):
     chat_form: ChatForm = Field(
         "list",
         description="How a chat model is shown examples: as a `list` in the user's message, which small models copy; "
-        "as a list `begun` in its own turn; or as its answers in earlier `turns`, after which it writes one instruction.",
+        "as a list `begun` in its own turn, or as its answers in earlier `turns`, after which it writes one.",
     )
 
     @model_validator(mode="after")
