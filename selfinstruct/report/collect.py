@@ -29,8 +29,8 @@ from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Satura
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration, shorten
 
-REAL_RUN = "selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/real"
-"""The suggested command after a demo."""
+REAL_RUN = "selfinstruct init night.yaml --model Qwen/Qwen3-8B-Base\nselfinstruct run night.yaml"
+"""The suggested commands after a demo."""
 
 
 @dataclass(frozen=True)
