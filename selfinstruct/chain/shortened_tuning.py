@@ -15,10 +15,10 @@ from tuning.training import checkpoints
 def tuning_in_time(
     tune: Tune, model: ModelDirectory, plan: DeadlinePlan, baseline: bool, mark: Callable[[Tune], DoneMark]
 ) -> tuple[Tune, bool] | None:
-    """Return the options of a tuning that ends in time, and whether the baseline does; None: not even one step does.
+    """Return options of a tuning that ends in time, and whether the baseline does. None: no time for even one step.
 
-    Steps that an earlier start of the same command chose are kept if they still fit: else the steps that are trained
-    already would be lost.
+    If an earlier start of the same command chose a number of steps that still fits, it is kept. Otherwise the steps
+    trained so far would be lost.
 
     Args:
         tune: options of the whole tuning.

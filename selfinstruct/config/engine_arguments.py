@@ -1,4 +1,4 @@
-"""What kinds of vLLM engine arguments there are."""
+"""Group the engine arguments of vLLM by what they affect."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _OF_GENERATOR = frozenset("tokenizer tokenizer_revision quantization code_revisi
 
 
 def of_identity(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, sorted, the arguments that change what the model answers; the others only change its pace."""
+    """Return the arguments that change the model's answers, sorted by name. The others affect only its speed."""
     return {name: value for name, value in sorted(engine.items()) if name in _IDENTITY}
 
 
 def of_other_models(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the generator's arguments for other models of its run: without those that belong to its own files."""
+    """Return the generator's arguments that also apply to other models: all but those that name its own files."""
     return {name: value for name, value in engine.items() if name not in _OF_GENERATOR}

@@ -1,6 +1,7 @@
 """The options that name files, folders and models.
 
-Their paths are made absolute, so that a run continues from any directory; and what a run reads is never discarded.
+Their paths are made absolute, so that a run can continue from any directory. `inputs` lists them, so that
+`--overwrite` never removes what a run reads.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _model(name: str) -> str:
 
 
 def _if_there(name: str) -> str:
-    """Return the path of what exists; the owners of these options take names, too."""
+    """Return the absolute path if it exists, else the name as it is: these options also accept names."""
     local = Path(name).expanduser()
     return str(local.resolve()) if name and local.exists() else name
 

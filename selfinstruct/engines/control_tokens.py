@@ -1,4 +1,4 @@
-"""Text that reads like a control token is encoded as text.
+"""Encode text that looks like a control token as ordinary text.
 
 A user's message may hold `<|im_end|>` from a log file, a task `<s>old</s>` from a web page. Once the chat template has
 written its own control tokens around such contents, a tokenizer takes all of them for control tokens: the text ends
@@ -58,11 +58,11 @@ class ControlTokens:
         ]
 
     def restored(self, rendered: str) -> str:
-        """Return a text that was rendered from broken messages as it would be of the messages themselves."""
+        """Return the text that a template makes of the messages, given the one that it made of the broken messages."""
         return self._broken.sub(lambda found: found[0].replace(_BREAK, "", 1), rendered)
 
     def encode_text(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Encode a text that holds no control tokens but those that the tokenizer adds around it.
+        """Encode a text without control tokens, except those that the tokenizer adds around it.
 
         Args:
             text: written by anybody.
@@ -95,7 +95,7 @@ class ControlTokens:
         return [value for value, part in zip(mask, self._parts(rendered), strict=True) for _ in part]
 
     def _parts(self, rendered: str) -> list[list[int]]:
-        """Return what each token becomes that the tokenizer makes of the restored text.
+        """Return, for each token of the restored text, the tokens that it is replaced by.
 
         The text of a control token in a content becomes plain tokens; the rest is encoded as if it were not there.
         """
@@ -139,5 +139,5 @@ def _break(token: str) -> str:
 
 
 def _one_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of texts, the first of them before the others; of none it is one that nothing matches."""
+    """Return a pattern that matches any of the texts and prefers earlier ones. Without texts it matches nothing."""
     return re.compile("|".join(map(re.escape, texts)) or r"(?!)")

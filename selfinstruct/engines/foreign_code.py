@@ -1,7 +1,7 @@
-"""Code that a model brings: it runs only where an option allows it.
+"""Run code that comes with a model only if an option allows it.
 
-Unless `trust_remote_code` is given, transformers asks on standard input whether to run it. So every loading call
-gives it.
+Without the argument `trust_remote_code`, transformers asks on standard input whether to run the code. So every call
+that loads something passes this argument.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def refused(model: str, remedy: str = GENERATOR) -> Iterator[None]:
         remedy: what to do after reading the code.
 
     Raises:
-        ConfigError: the block was refused to run it.
+        ConfigError: transformers refused to run the code.
     """
     try:
         yield

@@ -233,7 +233,7 @@ def _take_rules(groups: Sequence[_Group], ended: bool) -> None:
 
 
 def _is_other_task(part: Part, instruction: str) -> bool:
-    """Return whether a part repeats a task that is not the one that was asked about, not even in other words."""
+    """Return whether a part repeats another task than the one that was asked about, even allowing for other words."""
     if part.kind != "task":
         return False
     repeated, asked = (set(_TOKEN.findall(text.casefold())) for text in (part.body(), instruction))
@@ -337,7 +337,7 @@ def _labelled(answer: _Answer, group: _Group) -> list[ParsedInstance]:
 
 
 def _unclear(group: _Group) -> list[ParsedInstance]:
-    """Return what can be read of an example that has other fields than one should have."""
+    """Return what can be read of an example whose fields are not those of one instance."""
     inputs = group.kinds.count("input")
     fault = ambiguous(f"one example with {inputs} inputs and {len(group.fields) - inputs} outputs, or the output first")
     parsed: list[ParsedInstance] = []
@@ -370,7 +370,7 @@ def _doubt_neighbours(rows: list[list[ParsedInstance]], k: int, answer: _Answer)
 
 
 def _finish(rows: Sequence[Sequence[ParsedInstance]], answer: _Answer, frame: Frame | None) -> list[ParsedInstance]:
-    """Return all instances: the last one marked if it is cut, and inputs that say that there is none emptied."""
+    """Return all instances. Mark the last one if it is cut; empty the inputs that only say that there is no input."""
     parsed = [instance for row in rows for instance in row]
     if parsed and answer.cut:
         parsed[-1] = replace(parsed[-1], fault=TRUNCATED)

@@ -1,4 +1,4 @@
-"""Whether the seeds are written in the language of the prompts, as far as letters show it."""
+"""Check, by their letters, whether the seeds are written in the language of the prompts."""
 
 from __future__ import annotations
 

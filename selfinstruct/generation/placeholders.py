@@ -1,4 +1,4 @@
-"""Texts that models write where there is no text: `<noinput>`, `None`, `[Your answer here]`."""
+"""Recognise what models write in place of a text: `<noinput>`, `None`, `[Your answer here]`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _says_none(text: str, frame: Frame | None) -> bool:
 
 
 def is_placeholder(text: str) -> bool:
-    """Return whether a text only stands for a text that is to be written.
+    """Return whether a text is only a placeholder for a text that is still to be written.
 
     >>> is_placeholder("<nooutput>"), is_placeholder("[Your answer here]"), is_placeholder("[1, 2]")
     (True, True, False)

@@ -17,7 +17,7 @@ from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, Mode
 from selfinstruct.run.journal import read_header
 
 _PARTS = ("predictions", "consistency", "ifeval", "plain-text", "judgements", "lm-eval")
-"""What the names of the files in `evaluation/` begin with."""
+"""Beginnings of the names of files in `evaluation/`."""
 _SELF_INSTRUCT = ("machine_generated_instructions", "is_clf_or_not", "all_generated_instances", "finetuning")
 _MODEL = (
     "*.safetensors",
@@ -35,13 +35,13 @@ _MODEL = (
     "*processor_config.json",
     "README.md",
 )
-"""What the training writes of a model. Other files of its folder belong to somebody else."""
+"""The files of a model that the training writes. Other files in its folder are the user's."""
 
 
 def require_free(run: RunDirectory) -> None:
-    """Raise `ConfigError` if a run cannot begin here, because it would write over files that are no run's.
+    """Raise `ConfigError` if a run cannot begin here, because it would overwrite files that do not belong to a run.
 
-    What a start that was killed before the journal's header leaves behind is in nobody's way.
+    Files of a start that was killed before it wrote the journal's header do not count.
     """
     stages = [*_of_stages(run), *_of_model(run.model), *_of_model(run.seeds_model)]
     taken = {path.relative_to(run.path).parts[0] for path in [run.report, *stages] if path.exists()}
@@ -55,7 +55,7 @@ def require_free(run: RunDirectory) -> None:
 
 
 def require_overwritable(run: RunDirectory, reads: Sequence[str]) -> None:
-    """Raise `ConfigError` if `--overwrite` would remove files that are no run's, or that the new run reads.
+    """Raise `ConfigError` if `--overwrite` would remove files that belong to no run, or that the new run reads.
 
     Args:
         run: the directory.

@@ -13,11 +13,11 @@ from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 
 _ROUND = re.compile(r"round-\d{2,}(-generated)?")
 REWRITTEN_PARENTS = "-earlier"
-"""Ending of the folder with a round's parent runs, their outputs rewritten. Directories made before are named so."""
+"""Ending of the name of a folder that holds a round's parent runs with rewritten outputs. Older runs have it too."""
 
 
 def require_free(output: RoundsDirectory) -> None:
-    """Raise `ConfigError` if rounds cannot begin here, because they would write over files that are not theirs."""
+    """Raise `ConfigError` if rounds cannot begin here, because they would overwrite files that are not theirs."""
     taken = [path for path in (output.report, output.best, *_rounds(output)) if path.exists()]
     if output.config_path.exists() and not ownership.is_configuration(output.config_path):
         taken.append(output.config_path)

@@ -1,4 +1,4 @@
-"""A run whose accepted instructions brought no instance at all: there is nothing to train on."""
+"""Explain why a run has no instance for any accepted instruction, so that there is nothing to train on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REMEDY = (
 
 
 def without_instances(state: RunState) -> str:
-    """Return, as a sentence, why no accepted instruction has an instance; empty if one has, or may still get one."""
+    """Return why no accepted instruction has an instance, or an empty text if one has or may still get one."""
     if not state.pool or state.num_instances or state.pending():
         return ""
     why = [f"{reason} {n}" for reason, n in state.instances_rejected.most_common(3)]

@@ -1,4 +1,4 @@
-"""What an evaluation reads besides models and the dataset: known before a run begins, so that no night ends at it."""
+"""Check the other files that an evaluation reads, besides models and the dataset, before a run begins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a model was trained on what it is asked. Every evaluation compares its tasks with its arms' training rows.
+"""Find the evaluation tasks that a model was trained on, by comparing them with the model's training rows.
 
-Two instructions are the same task by the measure by which the export leaves out rows near an evaluation task. Tasks
-that an arm was trained on stay in its scores; comparisons with that arm leave them out.
+Two instructions count as the same task if the export would leave out one as too similar to the other. Tasks that a
+model was trained on stay in its scores. Comparisons with that model leave them out.
 """
 
 from __future__ import annotations

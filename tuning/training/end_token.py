@@ -1,7 +1,8 @@
-"""Whether a model has ever learnt the token that is to end its answers, by its row of the output layer.
+"""Detect whether a model was ever trained on the token that ends its answers, by its row in the output layer.
 
-Tokens that a model never saw keep the row they began with, or drift together: their rows are alike to the last digits.
-Whatever changes the layers before raises all of them alike, so LoRA cannot make the model end with one of them.
+Tokens that never occurred in training keep their initial rows, or their rows change together. So these rows are nearly
+equal, and a change in an earlier layer raises the scores of all these tokens alike. LoRA, which trains the earlier
+layers, therefore cannot teach the model to end with one of them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LOOKED_AT = 64
 
 
 def is_unlearnt(source: str, revision: str | None, tokenizer: Any) -> bool:
-    """Return whether the row of the tokenizer's end token is that of tokens the model never saw.
+    """Return whether the end token's row looks like that of a token that never occurred in training.
 
     Args:
         source: the model: a path, or a name on the Hub.
