@@ -99,7 +99,7 @@ def check_words(page: Page, run: Path) -> None:
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     words = page.words()
     assert words.index(scores["verdict"]) < words.index("What was done")
-    assert "This is the demo." in words and "selfinstruct demo --model" in words
+    assert "This is the demo." in words and "selfinstruct init night.yaml --model" in words
     assert "52,445" in words and "82,439" in words
     assert "10 tasks, 3 of them classification" in words
     assert "in 2 sessions" in words
