@@ -27,7 +27,7 @@ from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import data_files, families, seed_tasks
 from selfinstruct.generation.context_need import needed_context
-from selfinstruct.generation.generate import borrowed_seeds, check_fit, check_proposers, style_of
+from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Hardware, existing_parent, free_disk
@@ -261,9 +261,8 @@ def check_generator(
         findings.engine = prompts
         if prompts is not None and tasks:
             style = style_of(prompting, model, prompts)
-            check_proposers(method.proposers.weights, model, style, prompts)
             steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style)
-            check_fit(steps)
+            check_fit(steps, model)
             findings.steps = steps
 
 

@@ -386,11 +386,10 @@ class VLLMEngine(TokenizedPrompts):
                 return common | {"allowed_token_ids": firsts}
             return common | {"logit_bias": dict.fromkeys(firsts, 100.0)}
         end_tokens, end_strings = self.ends(request.prompt)
+        penalties = ("presence_penalty", "frequency_penalty", "repetition_penalty")
         return common | {
             "max_tokens": wanted.max_tokens,
-            "presence_penalty": wanted.presence_penalty,
-            "frequency_penalty": wanted.frequency_penalty,
-            "repetition_penalty": wanted.repetition_penalty,
+            **{name: getattr(wanted, name) for name in penalties},
             "stop": [*request.stop, *end_strings] or None,
             "stop_token_ids": sorted(end_tokens),
         }

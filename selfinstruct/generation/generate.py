@@ -12,7 +12,7 @@ from selfinstruct import clock as deadline
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Prompting, Proposers
+from selfinstruct.config.schema import Config, Prompting
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
@@ -172,10 +172,9 @@ async def _run(
         # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
         recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
         style = style_of(recorded, config.model, engine)
-        check_proposers(config.proposers, config.model, style, engine)
         method = Method.of(config)
         steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
-        check_fit(steps)
+        check_fit(steps, config.model)
         resolved = {"style": style, "context_length": engine.context_length}
         steps.calibration = await _calibration(state, steps, engine)
         header = Header(VERSION, identity, resolved, config.num_instructions, calibration=steps.calibration)
@@ -290,22 +289,6 @@ def style_of(prompting: Prompting, model: str, engine: Engine) -> Style:
     return prompting
 
 
-def check_proposers(proposers: Proposers, model: str, style: Style, engine: Engine) -> None:
-    """Raise `ConfigError` when a proposer is used that this model cannot serve.
-
-    Args:
-        proposers: their weights.
-        model: its name, for the message.
-        style: how the model is prompted.
-        engine: has the model loaded.
-    """
-    if proposers.template and style != "chat" and not engine.has_chat_template:
-        raise ConfigError(
-            f"proposers.template {proposers.template:g} needs a model tuned on conversations, and {model!r} is "
-            "a base model: it has learnt no chat template; set --proposers.template 0"
-        )
-
-
 def borrowed_seeds(frame: Frame) -> list[SeedTask]:
     """Return packaged tasks in the language of the prompts, for kinds of task that the user's own seeds lack."""
     return list(frame.examples) or list(_packaged_seeds())
@@ -316,8 +299,23 @@ def _packaged_seeds() -> tuple[SeedTask, ...]:
     return tuple(seed_tasks.load_seed_tasks(["seed_tasks"]))
 
 
-def check_fit(steps: Steps) -> None:
-    """Raise `ConfigError` when an ordinary prompt of some step does not fit: every such request would fail."""
+def check_fit(steps: Steps, model: str) -> None:
+    """Refuse a model that cannot serve a step.
+
+    Args:
+        steps: of the run.
+        model: its name, for the message.
+
+    Raises:
+        ConfigError: an ordinary prompt does not fit, so that every such request would fail; or the model has not learnt
+            the chat template that a proposer needs.
+    """
+    weight = steps.method.proposers.weights.template
+    if weight and steps.style != "chat" and not steps.engine.has_chat_template:
+        raise ConfigError(
+            f"proposers.template {weight:g} needs a model tuned on conversations, and {model!r} is a base model: "
+            "it has learnt no chat template; set --proposers.template 0"
+        )
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
     asks: dict[str, Callable[[], Any]] = {
         "proposal": steps.first_requests,

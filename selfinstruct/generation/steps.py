@@ -165,7 +165,7 @@ class Steps:
         self.seeds = list(seeds)
         self.parents = list(parents)
         self.style = style
-        self._engine = engine
+        self.engine = engine
         self._proposers = proposers(method.proposers, style, method.frame)
         self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds], method.frame)
         self._check_row: RowCheck = row_check(method.filters, method.frame)
@@ -314,7 +314,7 @@ class Steps:
             completion: the engine's answer.
         """
         most, decisions = self._proposers[asked.proposer].options.max_tokens, self._candidates()
-        if not self._engine.tells_logprobs or decisions.threshold is None or beginning_of_too_long(completion, most):
+        if not self.engine.tells_logprobs or decisions.threshold is None or beginning_of_too_long(completion, most):
             return []
         return decisions.to_judge(self.parse_proposal(msgspec.structs.replace(asked, completion=completion)))
 
@@ -489,12 +489,12 @@ class Steps:
     def _fit(
         self, encode: Callable[[Sequence[T]], Prompt], examples: Sequence[T], max_tokens: int, key: str, least: int = 0
     ) -> tuple[Prompt, list[T]]:
-        limit = self._engine.context_length - max_tokens
-        fitted = fit(encode, examples, limit, self._engine.count_tokens)
+        limit = self.engine.context_length - max_tokens
+        fitted = fit(encode, examples, limit, self.engine.count_tokens)
         if fitted is None or len(fitted[1]) < least:
             raise RequestFailed(
                 "prompt_too_long",
-                f"{key}: {self._engine.count_tokens(encode(examples[:least]))} tokens; "
-                f"the context of {self._engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
+                f"{key}: {self.engine.count_tokens(encode(examples[:least]))} tokens; "
+                f"the context of {self.engine.context_length} leaves {limit} beside max_tokens={max_tokens}",
             )
         return fitted
