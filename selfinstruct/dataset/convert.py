@@ -170,7 +170,8 @@ def convert(
 
 def _require_rows(source: str | Path, done: Conversion) -> None:
     if not done.rows:
-        why = "; ".join(f"{count:,} x {reason}" for reason, count in done.dropped.most_common())
+        reasons = [f"{count:,} x {reason}" for reason, count in done.dropped.most_common()]
+        why = "; ".join([*reasons, *([f"{done.num_broken:,} broken: {done.broken[0]}"] if done.broken else [])])
         raise InputError(f"{source}: no row can be written as {done.target}" + (f" ({why})" if why else ""))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl
+from selfinstruct.formats import json_array, jsonl
 
 COLUMNS = "columns"
 """Key of a TSV line's texts, where the file names no columns."""
@@ -158,18 +158,14 @@ def _of_lines(file: Path, stream: IO[bytes]) -> Iterator[Record]:
 
 
 def _of_array(file: Path, stream: IO[bytes]) -> Iterator[Record]:
-    import ijson
-
     number = 0
     try:
-        for number, value in enumerate(ijson.items(stream, "item", use_float=True), 1):
-            if isinstance(value, dict):
-                yield Record(str(file), f"record {number}", value)
-            else:
-                yield Record(str(file), f"record {number}", None, f"expected an object, got {type(value).__name__}")
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())[:160]
-        raise InputError(f"{file}, record {number + 1}: not valid JSON: {what}") from error
+        for number, (value, problem) in enumerate(json_array.elements(stream), 1):
+            if not problem and not isinstance(value, dict):
+                problem = f"expected an object, got {type(value).__name__}"
+            yield Record(str(file), f"record {number}", None if problem else value, problem)
+    except ValueError as error:
+        raise InputError(f"{file}, record {number + 1}: not valid JSON: {error}") from error
 
 
 def _whole(file: Path, stream: IO[bytes]) -> dict[str, Any]:

@@ -115,12 +115,16 @@ def recognise(source: str, first: Iterable[Record]) -> Family:
     Raises:
         InputError: no family fits, or several do.
     """
-    values = [record.value for record in first if record.value is not None]
-    fitting = [family for family in FAMILIES if values and all(family.recognises(value) for value in values)]
+    probed = list(first)
+    values = [record.value for record in probed if record.value is not None]
+    if not values:
+        why = f"{probed[0]}: {probed[0].problem}" if probed else f"{source}: holds no record"
+        raise InputError(f"{why}; so its form cannot be told")
+    fitting = [family for family in FAMILIES if all(family.recognises(value) for value in values)]
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(family.name for family in fitting or FAMILIES)
-    keys = ", ".join(f"`{key}`" for key in list(values[0])[:12]) if values else "none that can be read"
+    keys = ", ".join(f"`{key[:60]}`" for key in list(values[0])[:12])
     if not fitting:
         raise InputError(f"{source}: of no known form (keys of the first record: {keys}); known are {names}")
     raise InputError(f"{source}: its form fits several families: {names}; say which with --from (keys: {keys})")
@@ -183,6 +187,9 @@ def _of_trees(
         else:
             yield from _of_record(record, read)
     for tree in openassistant.assemble(flat):
+        if isinstance(tree, Dropped):
+            yield tree
+            continue
         yield from _of_record(Record(file, f"message {tree['message_id']}", tree), read)
 
 

@@ -106,21 +106,37 @@ def is_flat(record: dict[str, Any]) -> bool:
     return "message_id" in record and not record.get("replies") and ("parent_id" in record)
 
 
-def assemble(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the trees of flat messages, in the order of their roots.
+def assemble(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any] | Dropped]:
+    """Yield the trees of flat messages, in the order of their roots, and what is in no tree.
 
     Args:
         records: all messages of a file, in any order. A message whose parent is missing is a root of its own.
     """
-    messages = {str(record["message_id"]): dict(record) for record in records}
-    children: dict[str, list[dict[str, Any]]] = {}
-    for message in messages.values():
-        children.setdefault(str(message.get("parent_id")), []).append(message)
+    messages: dict[str, dict[str, Any]] = {}
+    for record in records:
+        key = str(record["message_id"])
+        if key in messages:
+            yield Dropped("message with the id of another one")
+        else:
+            messages[key] = dict(record)
+    children: dict[str, list[str]] = {}
+    roots = []
     for key, message in messages.items():
-        message["replies"] = children.get(key, [])
-    for message in messages.values():
-        if str(message.get("parent_id")) not in messages:
-            yield message
+        parent = message.get("parent_id")
+        if parent is None or str(parent) not in messages:
+            roots.append(key)
+        else:
+            children.setdefault(str(parent), []).append(key)
+    pending, reached = list(roots), 0
+    while pending:
+        key = pending.pop()
+        reached += 1
+        pending += children.get(key, ())
+        messages[key]["replies"] = [messages[child] for child in children.get(key, ())]
+    for _ in range(len(messages) - reached):
+        yield Dropped("message that has no root: it is among its own ancestors, or below one that is")
+    for key in roots:
+        yield messages[key]
 
 
 def read(record: dict[str, Any], options: TreeOptions = TreeOptions()) -> Read:

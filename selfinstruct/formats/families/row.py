@@ -140,7 +140,7 @@ def convert(value: Any, shape: type[T]) -> T:
     """Return a record as a typed value.
 
     Raises:
-        ValueError: a field is missing or has another type. The message names it.
+        ValueError: a field is missing or has another type. The message names it. Or the record is nested too deeply.
     """
     try:
         return msgspec.convert(value, shape)
@@ -150,6 +150,8 @@ def convert(value: Any, shape: type[T]) -> T:
         told = _PLACE.sub("", text)
         told = f"{told[:1].lower()}{told[1:]}"
         raise ValueError(f"`{place[1]}`: {told}" if place and place[1] else told) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def as_seed_tasks(rows: Iterable[DatasetRow], name: str) -> list[SeedTask]:

@@ -261,3 +261,34 @@ def test_ambiguity_names_the_candidates(tmp_path: Path) -> None:
 def test_an_unknown_form_names_its_keys(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"of no known form \(keys of the first record: `question`"):
         read(tmp_path, {"question": "a", "answer": "b"})
+
+
+def test_a_file_without_a_readable_record_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: expected a JSON object, got int"):
+        read(tmp_path, 5)
+    with pytest.raises(InputError, match="holds no record"):
+        read(tmp_path)
+
+
+def message(key: str, parent: str | None, role: str = "prompter") -> dict[str, Any]:
+    return {"message_id": key, "parent_id": parent, "role": role, "text": key}
+
+
+def test_messages_that_no_tree_can_hold_are_counted(tmp_path: Path) -> None:
+    tree = [message("r", None), message("a", "r", "assistant"), message("a", "r", "assistant")]
+    circle = [message("x", "y"), message("y", "x", "assistant"), message("self", "self"), message("None", None)]
+    rows = read(tmp_path, *tree, *circle, message("below", "x"))
+    reasons = [row.reason for row in rows if isinstance(row, Dropped)]
+    assert [texts(row) for row in rows if isinstance(row, DatasetRow)] == [[("user", "r"), ("assistant", "a")]]
+    assert [sum(begin in reason for reason in reasons) for begin in ("id of another", "no root", "no answer")] == [
+        1,
+        4,
+        1,
+    ]
+
+
+def test_a_tree_of_any_depth_ends_as_a_row_or_is_counted(tmp_path: Path) -> None:
+    chain = [message(str(k), str(k - 1) if k else None, ("prompter", "assistant")[k % 2]) for k in range(5000)]
+    (broken,) = read(tmp_path, *chain)
+    assert isinstance(broken, Broken)
+    assert broken.problem.endswith("nested too deeply")

@@ -1,0 +1,94 @@
+"""The records of a JSON array of any size, read one at a time.
+
+Each is parsed as a line of JSON Lines is, so that a record means the same in both: with lone surrogates, large
+numbers, and a limit to its depth.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+_CHUNK = 1 << 20
+_SPACE = re.compile(r"[ \t\r\n]*")
+_CUT = 16
+"""Characters before the end of what was read in which an error may only say that a number or an escape goes on."""
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+class _Text:
+    """A stream's text from the position on, as far as it was read. Bytes that are not UTF-8 are lone surrogates."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+        self.text = ""
+        self.position = 0
+        self.ended = False
+
+    def more(self) -> None:
+        """Read as much again as there is, and forget what is before the position."""
+        rest = self.text[self.position :]
+        raw = self._stream.read(max(_CHUNK, len(rest)))
+        self.ended = not raw
+        self.text, self.position = rest + self._decode(raw, final=self.ended), 0
+
+    def next(self) -> str:
+        """Go to the next character that is no white space, and return it; empty at the end."""
+        while True:
+            self.position = _SPACE.match(self.text, self.position).end()  # type: ignore[union-attr]  # Always matches.
+            if self.position < len(self.text) or self.ended:
+                return self.text[self.position : self.position + 1]
+            self.more()
+
+
+def elements(stream: IO[bytes]) -> Iterator[tuple[Any, str]]:
+    """Yield each element of an array, and why it cannot be used; empty if it can.
+
+    Raises:
+        ValueError: the file is no JSON from here on, or an element is nested too deeply.
+    """
+    source = _Text(stream)
+    source.next()
+    source.position += 1
+    if source.next() == "]":
+        source.position += 1
+    else:
+        between = ","
+        while between == ",":
+            source.next()
+            yield _element(source)
+            between = source.next()
+            source.position += 1
+        if between != "]":
+            raise ValueError("expected `,` or `]`" + (f", got {between!r}" if between else "; the file ends"))
+    if source.next():
+        raise ValueError(f"expected the end of the file, got {source.text[source.position :][:40]!r}")
+
+
+def _element(source: _Text) -> tuple[Any, str]:
+    while True:
+        try:
+            value, end = _decoder.raw_decode(source.text, source.position)
+        except json.JSONDecodeError as error:
+            goes_on = error.msg.startswith("Unterminated") or error.pos >= len(source.text) - _CUT
+            if source.ended or not goes_on:
+                raise ValueError(f"{error.msg}: {source.text[error.pos : error.pos + 40]!r}") from error
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        else:
+            if end < len(source.text) or source.ended:  # Else a number may go on.
+                raw = source.text[source.position : end]
+                source.position = end
+                return value, "not UTF-8" if _ESCAPED.search(raw) else ""
+        source.more()

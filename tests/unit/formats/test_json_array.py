@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.formats import json_array
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def read(raw: bytes) -> list[Any]:
+    return list(json_array.elements(io.BytesIO(raw)))
+
+
+@given(st.lists(VALUES, max_size=5), st.integers(1, 40), st.booleans(), st.sampled_from([None, 1]))
+def test_elements_are_the_same_wherever_the_file_is_cut(
+    values: list[Any], chunk: int, ascii_only: bool, indent: int | None
+) -> None:
+    text = json.dumps(values, ensure_ascii=ascii_only, indent=indent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_array, "_CHUNK", chunk)
+        assert read(b"\xef\xbb\xbf " + text.encode() + b"\n") == [(value, "") for value in values]
+
+
+def test_lone_surrogates_and_large_numbers_are_read_as_in_json_lines() -> None:
+    assert read(b'[{"a": "x \\ud800"}, {"a": 99999999999999999999}]') == [
+        ({"a": "x \ud800"}, ""),
+        ({"a": 99999999999999999999}, ""),
+    ]
+
+
+def test_bytes_that_are_not_utf8_spoil_their_element_only() -> None:
+    assert [problem for _, problem in read(b'[{"a": "\xff"}, {"a": 1}]')] == ["not UTF-8", ""]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'[{"a": 1}, {"a', "Unterminated string"),
+        (b'[{"a": 1}', "the file ends"),
+        (b"[1, ]", "Expecting value"),
+        (b"[1 2]", "expected `,` or `]`, got '2'"),
+        (b"[1] [2]", "expected the end of the file"),
+        (b"[NaN]", "NaN is not JSON"),
+        (b"[" * 200_000, "nested too deeply"),
+    ],
+)
+def test_what_cannot_be_read(raw: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(raw)
+
+
+def test_a_fault_is_found_without_reading_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_array, "_CHUNK", 64)
+    stream = io.BytesIO(b'[{"a" 1},' + b" " * 10_000 + b"]")
+    with pytest.raises(ValueError, match="Expecting ':' delimiter"):
+        list(json_array.elements(stream))
+    assert stream.tell() < 1000
