@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from selfinstruct.errors import InputError
+
+_DOMAIN = "domain:"
+_EVALUATION = "/eval"
 PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
 """Names of the packaged files. An option that takes a seed file also takes these names."""
 
@@ -25,8 +29,33 @@ def packaged_folder(name: str = "seeds") -> Path:
     return installed if installed.is_dir() else here.parent / name
 
 
-def resolve(name: str | Path) -> Path:
-    """Return the path of a seed file. The user gives a path, or the name of a packaged file."""
+def is_packaged(name: str | Path) -> bool:
+    """Return whether a name is that of a packaged file, or begins as the names of a domain's files do."""
+    return name in PACKAGED or str(name).startswith(_DOMAIN)
+
+
+def domains() -> tuple[str, ...]:
+    """Return the names of the packaged domains, in alphabetical order."""
+    return tuple(sorted(path.name for path in (packaged_folder() / "domains").iterdir() if path.is_dir()))
+
+
+def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:
+    """Return the path of a file. The user gives a path, or the name of a packaged file.
+
+    Args:
+        name: `domain:NAME` is the file of a domain that the option needs; `domain:NAME/eval`, its evaluation tasks.
+        of_domain: the file of a domain that the option needs.
+
+    Raises:
+        InputError: no such domain.
+    """
     if name == "demo_heldout":
         return heldout_path()
-    return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
+    if not str(name).startswith(_DOMAIN):
+        return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
+    domain = str(name).removeprefix(_DOMAIN)
+    if domain.endswith(_EVALUATION):
+        domain, of_domain = domain.removesuffix(_EVALUATION), "eval_tasks.jsonl"
+    if domain not in domains():
+        raise InputError(f"{name}: no such domain; give domain:NAME with one of {', '.join(domains())}")
+    return packaged_folder() / "domains" / domain / of_domain

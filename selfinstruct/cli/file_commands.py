@@ -45,6 +45,7 @@ def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[st
     Example:
         selfinstruct seeds check my_seeds.jsonl
         selfinstruct seeds check seed_tasks        # the packaged ones
+        selfinstruct seeds check domain:healthcare
     """
     from selfinstruct.checks import seed_lint
     from selfinstruct.formats import seed_tasks
@@ -53,7 +54,7 @@ def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[st
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    compared = evaluation or (() if file in packaged.PACKAGED else ("eval_tasks",))
+    compared = evaluation or _compared(file)
     held_out = [task for name in compared for task in seed_tasks.load_seed_tasks([name])]
     for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language), held_out), MOST_PROBLEMS):
         click.echo(printable(f"note: {remark}"))
@@ -62,6 +63,13 @@ def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[st
     click.echo(
         f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems"
     )
+
+
+def _compared(file: str) -> tuple[str, ...]:
+    """Return the packaged evaluation tasks that no task of a file should be near."""
+    if file in packaged.PACKAGED or file.endswith("/eval"):
+        return ()
+    return ("eval_tasks", f"{file}/eval") if packaged.is_packaged(file) else ("eval_tasks",)
 
 
 @seeds.command("stats")

@@ -53,11 +53,11 @@ def _found(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
 
 
 def _file(name: str) -> str:
-    return name if name in packaged.PACKAGED else str(Path(name).resolve())
+    return name if packaged.is_packaged(name) else str(Path(name).resolve())
 
 
 def _topics(name: str) -> str:
-    return name if name == "packaged" else str(Path(name).resolve())
+    return name if name == "packaged" or packaged.is_packaged(name) else str(Path(name).resolve())
 
 
 def _model(name: str) -> str:

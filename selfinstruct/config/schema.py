@@ -336,7 +336,8 @@ class Config(Section):
     seeds: tuple[str, ...] = Field(
         ("seed_tasks",),
         min_length=1,
-        description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175. Repeatable.",
+        description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175, `domain:healthcare` the 30 of "
+        "that domain (an unknown domain lists them all). Repeatable.",
     )
     parent_runs: tuple[str, ...] = Field(
         (),
@@ -374,8 +375,8 @@ class Config(Section):
     topics: str | None = Field(
         None,
         min_length=1,
-        description="What proposals are about, by turns: a text file with one subject a line, or `packaged` (250 "
-        "subjects, 12 kinds of users).",
+        description="What proposals are about, by turns: a text file with one subject a line, `packaged` (250 "
+        "subjects, 12 kinds of users), or `domain:NAME` (25 subjects).",
     )
     window: int | None = Field(
         None,

@@ -25,13 +25,13 @@ def load_evaluation_tasks(name: str, skip: Skip | None = None) -> Sequence[SeedT
     """Read the tasks of one name in `evaluate.tasks`.
 
     Args:
-        name: a file, a folder of Super-NaturalInstructions task files, or the name of a packaged file.
+        name: a file, a folder of Super-NaturalInstructions task files, or the name of a packaged file or domain.
         skip: called with the error of each broken file of a folder, which is left out; None: such a file is an error.
 
     Raises:
         InputError: the file is missing, holds no task, or is not valid. All broken files of a folder are named.
     """
-    path = packaged.resolve(name)
+    path = packaged.resolve(name, "eval_tasks.jsonl")
     if path.is_dir():
         return _folder(path, skip)
     if path.suffix == ".json" and super_natural_instructions.is_task_file(path):

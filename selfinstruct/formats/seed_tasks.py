@@ -62,9 +62,8 @@ def load_seed_tasks(
     seen: dict[str, str] = {}
     for path in map(resolve, names):
         if not path.exists():
-            raise InputError(
-                f"{path}: no such seed file; give a path, or one of the packaged names: {', '.join(PACKAGED)}"
-            )
+            packaged = ", ".join([*PACKAGED, "domain:NAME"])
+            raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {packaged}")
         before = len(tasks) + len(problems)
         records = list(data_files.records(path))
         if as_seed is None and (of_dataset := _of_dataset(path, records)) is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfinstruct.errors import InputError
+from selfinstruct.packaged import resolve
 
 PACKAGED = "packaged"
 """Name of the list that comes with the package."""
@@ -59,7 +60,8 @@ def load_topics(name: str) -> Topics:
     """Read topics.
 
     Args:
-        name: `packaged`, or a text file with one subject a line. Empty lines and lines that begin with # are left out.
+        name: `packaged`, `domain:NAME`, or a text file with one subject a line. Empty lines and lines that begin with
+            # are left out.
 
     Raises:
         InputError: the file cannot be read, or holds no subject.
@@ -67,7 +69,7 @@ def load_topics(name: str) -> Topics:
     if name == PACKAGED:
         return Topics(tuple(_lines(_FOLDER / "subjects.txt")), tuple(_lines(_FOLDER / "users.txt")))
     try:
-        subjects = tuple(_lines(Path(name)))
+        subjects = tuple(_lines(resolve(name, "topics.txt")))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text ({error.reason})"
         raise InputError(
