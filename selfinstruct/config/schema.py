@@ -11,6 +11,7 @@ Nothing heavy is imported here: `selfinstruct --help` reads this file.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any, Literal
 
@@ -86,6 +87,8 @@ class Proposers(Section):
     def _some_proposer(self) -> Proposers:
         if not any(self.weights.values()):
             raise ValueError("at least one weight must be greater than 0; list: 1 is the default")
+        if not math.isfinite(sum(self.weights.values())):
+            raise ValueError("the sum of the weights is too large; 1 and 2 say the same as larger ones")
         return self
 
     @property

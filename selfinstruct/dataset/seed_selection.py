@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import LCSseq
 
 from selfinstruct.config.schema import Filters
+from selfinstruct.formats.seed_tasks import unfit_texts
 from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.frame import load_frame
@@ -63,6 +64,8 @@ def choose_seeds(
             left_out[rejection.reason] += 1
         elif sum(len(f"{i.input} {i.output}".split()) for i in task.instances) > LONGEST:
             left_out[f"instances of more than {LONGEST} words"] += 1
+        elif unfit_texts(task):
+            left_out["invalid characters"] += 1
         elif not can_be_shown(task, frame):
             left_out["cannot be shown in a prompt"] += 1
         else:

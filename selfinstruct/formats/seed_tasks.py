@@ -108,7 +108,15 @@ def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
             rows.append(row)
     if not (tasks := as_seed_tasks(rows, path.name.split(".")[0])):
         raise InputError(f"{path}: holds no task with an answer")
+    if problems := [f"{path}: task {task.id}: {problem}" for task in tasks for problem in unfit_texts(task)]:
+        raise InputError("; ".join([*capped(problems, 3), "`selfinstruct seeds from-dataset` leaves such tasks out"]))
     return tasks
+
+
+def unfit_texts(task: SeedTask) -> list[str]:
+    """Return what is wrong with the characters of a task; empty if prompts can show it."""
+    texts = [task.instruction, *(text for i in task.instances for text in (i.input, i.output))]
+    return [problem for text in texts for problem in unfit(text)]
 
 
 _OTHER_FORMATS = (({"instruction_id_list"}, "a file of IFEval"),)

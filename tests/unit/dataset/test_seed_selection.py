@@ -57,3 +57,9 @@ def test_what_cannot_be_a_seed_is_counted() -> None:
 
 def test_nothing_to_choose_from() -> None:
     assert choose_seeds([], 3).tasks == ()
+
+
+def test_text_that_no_seed_file_holds_is_left_out() -> None:
+    chosen = choose_seeds([task(1, "Write a short poem about tea."), task(2, "Sort the five numbers.", "\ud800")], 2)
+    assert [t.id for t in chosen.tasks] == ["t1"]
+    assert chosen.left_out == {"invalid characters": 1}

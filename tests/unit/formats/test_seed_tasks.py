@@ -394,3 +394,10 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
         seed_tasks.load_seed_tasks([path])
     assert len(str(error.value).splitlines()) == 22
     assert str(error.value).endswith("... and 3,980 more")
+
+
+def test_a_dataset_with_text_that_no_prompt_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"instruction": "Name \ud800.", "output": "Yes"}) + "\n")
+    with pytest.raises(InputError, match=r"task data_000001: holds a lone surrogate.*from-dataset"):
+        seed_tasks.load_seed_tasks([str(path)])

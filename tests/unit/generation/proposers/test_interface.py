@@ -35,3 +35,8 @@ def test_proposers_are_drawn_by_their_weights() -> None:
 def test_some_weight_must_be_greater_than_zero() -> None:
     with pytest.raises(ValidationError, match="at least one weight"):
         Proposers(list=0)
+
+
+def test_the_sum_of_the_weights_must_be_a_number() -> None:
+    with pytest.raises(ValidationError, match="sum of the weights is too large"):
+        Proposers(list=1e308, plan=1e308)
