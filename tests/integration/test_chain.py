@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
     "proposal": {"max_tokens": 300, "presence_penalty": 0.0, "top_p": 0.9},
     "instances": {"max_tokens": 96, "presence_penalty": 0.0},
     "export": {"validation_unseen": 0.2, "validation_seen": 0.2},
-    "evaluate": {"max_tokens": 24, "num_resamples": 200},
+    "evaluate": {"max_tokens": 24, "num_resamples": 200, "limit": 40},
     "tune": {"max_steps": 3, "per_device_train_batch_size": 4},
 }
 
