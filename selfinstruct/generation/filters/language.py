@@ -19,7 +19,8 @@ _LONGEST = 500
 """Characters of an output that are looked at; the time grows with them."""
 _SURE = {"instruction": 0.9, "output": 0.95}
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`", re.M | re.S)
-_QUOTED = re.compile(r"[\"“„«「『][^\"“”»」』]*[\"“”»」』]")
+# No opening mark inside: else many of them would take quadratic time.
+_QUOTED = re.compile(r"[\"“„«「『][^\"“„«「『”»」』]*[\"“”»」』]")
 # Any name of a language is enough: "Give the French for ...".
 _ABOUT_LANGUAGES = re.compile(
     r"\b(?:translat|language|bilingual|foreign|übersetz|sprache|tradu[cijz]|idioma|langue|lingua|Afrikaans|Albanian|Arabic"

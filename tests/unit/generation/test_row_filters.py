@@ -358,3 +358,10 @@ def test_any_text_is_decided(instruction: str, given_input: str, output: str, is
     for name, objects in row_filters(ENGLISH).items():
         found = objects(row)
         assert found is None or (found.reason == name and json.dumps(found.evidence))
+
+
+def test_many_opening_quotation_marks_do_not_take_quadratic_time() -> None:
+    marks = "«" * 100_000
+    assert (
+        language(Row(f"Name a river in Asia. {marks}", "", f"The Yangtze flows through China alone. {marks}")) is None
+    )
