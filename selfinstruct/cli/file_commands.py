@@ -87,7 +87,7 @@ def seeds_stats(file: str, as_json: bool) -> None:
     from selfinstruct.checks.seed_stats import seed_stats
     from selfinstruct.formats import seed_tasks
 
-    stats = seed_stats(seed_tasks.load_seed_tasks([packaged.resolve(file)]))
+    stats = seed_stats(seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True))
     for line in [json.dumps(stats.to_json())] if as_json else stats.lines():
         click.echo(printable(line))
 
@@ -120,7 +120,9 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
 
     with reading() as tell:
         chosen = choose_seeds(
-            seed_tasks.load_seed_tasks([source]), number, lambda done: tell(f"{done} of {number} tasks chosen")
+            seed_tasks.load_seed_tasks([source], unfit_datasets=True),
+            number,
+            lambda done: tell(f"{done} of {number} tasks chosen"),
         )
     if not chosen.tasks:
         reasons = ", ".join(f"{count:,} x {reason}" for reason, count in chosen.left_out.items())

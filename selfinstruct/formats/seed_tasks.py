@@ -42,7 +42,10 @@ class _TaskRow(BaseModel):
 
 
 def load_seed_tasks(
-    names: Sequence[str | Path], *, as_seed: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    names: Sequence[str | Path],
+    *,
+    as_seed: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    unfit_datasets: bool = False,
 ) -> list[SeedTask]:
     """Read the tasks of one or more files, in order: seed tasks, or a dataset of any family, also compressed.
 
@@ -52,6 +55,7 @@ def load_seed_tasks(
         names: the files, or names of packaged ones.
         as_seed: turns a row of another format into one of this schema; None: the files have this schema, or are
             datasets.
+        unfit_datasets: whether tasks of a dataset may hold characters that no prompt should hold.
 
     Raises:
         InputError: lists the problems of all files, each with file, line and field; the first twenty, and how many
@@ -67,6 +71,8 @@ def load_seed_tasks(
         before = len(tasks) + len(problems)
         records = list(data_files.records(path))
         if as_seed is None and (of_dataset := _of_dataset(path, records)) is not None:
+            if not unfit_datasets:
+                _require_fit(path, of_dataset)
             tasks += of_dataset
             continue
         for record in records:
@@ -108,9 +114,12 @@ def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
             rows.append(row)
     if not (tasks := as_seed_tasks(rows, path.name.split(".")[0])):
         raise InputError(f"{path}: holds no task with an answer")
+    return tasks
+
+
+def _require_fit(path: Path, tasks: Sequence[SeedTask]) -> None:
     if problems := [f"{path}: task {task.id}: {problem}" for task in tasks for problem in unfit_texts(task)]:
         raise InputError("; ".join([*capped(problems, 3), "`selfinstruct seeds from-dataset` leaves such tasks out"]))
-    return tasks
 
 
 def unfit_texts(task: SeedTask) -> list[str]:

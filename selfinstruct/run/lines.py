@@ -404,9 +404,9 @@ def _check(line: Line) -> None:
                     raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
             _check_reasons(line.candidates)
         case AnswerLine():
-            outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
+            outcomes = (line.to_be_continued, len(line.candidates), line.failed is not None)
             if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
-                raise ValueError("it must be continued, have a candidate, or have `failed`, and one of them only")
+                raise ValueError("it must be continued, have one candidate, or have `failed`, and one of them only")
             _check_reasons(line.candidates)
         case Control():
             pass

@@ -401,3 +401,4 @@ def test_a_dataset_with_text_that_no_prompt_holds_is_refused(tmp_path: Path) -> 
     path.write_text(json.dumps({"instruction": "Name \ud800.", "output": "Yes"}) + "\n")
     with pytest.raises(InputError, match=r"task data_000001: holds a lone surrogate.*from-dataset"):
         seed_tasks.load_seed_tasks([str(path)])
+    assert len(seed_tasks.load_seed_tasks([str(path)], unfit_datasets=True)) == 1

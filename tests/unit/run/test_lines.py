@@ -105,3 +105,11 @@ def test_log_probabilities_of_choices_are_written_only_where_there_are_some() ->
     raw = lines.encode(ClassificationLine("p000000-00", told, True))
     assert raw.endswith(b'"choice_logprobs":{"Yes":-0.25,"No":-1.5}},"is_classification":true}\n')
     assert lines.parse(raw) == ClassificationLine("p000000-00", told, True)
+
+
+def test_an_answer_has_one_candidate() -> None:
+    one = b'{"input":"","output":"a","accepted":true}'
+    raw = b'{"kind":"answer","id":"p000000-00","instance":0,"candidates":[%s]}'
+    assert lines.parse_valid(raw % one)
+    with pytest.raises(ValueError, match="have one candidate"):
+        lines.parse_valid(raw % (one + b"," + one))
