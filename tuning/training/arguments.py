@@ -6,6 +6,7 @@ method, replace TRL's: see `defaults`.
 
 from __future__ import annotations
 
+import math
 import argparse
 import contextlib
 import dataclasses
@@ -159,8 +160,10 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     for name in ("output_dir", "model_name_or_path"):
         if not values.get(name):
             raise ConfigError(f"--{name} is missing; give it")
-    if tune.mix_temperature <= 0 or (tune.mix_task_cap or 1) < 1:
-        raise ConfigError("--mix_temperature and --mix_task_cap must be above 0")
+    if tune.mix_task_cap is not None and tune.mix_task_cap < 1:
+        raise ConfigError(f"--mix_task_cap must be at least 1, got {tune.mix_task_cap}")
+    if not 0.1 <= tune.mix_temperature < math.inf:  # The power of a size must be a number; NaN is none, either.
+        raise ConfigError(f"--mix_temperature must be at least 0.1, got {tune.mix_temperature}")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
     return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user, choice)

@@ -298,3 +298,9 @@ def test_launching_imports_nothing_heavy():
     heavy = ("torch", "transformers", "trl", "datasets")
     code = f"import sys, tuning.training.launch; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", "0.001"), ("temperature", "nan"), ("task_cap", "0")])
+def test_values_that_no_mixture_can_be_drawn_with(name, value):
+    with pytest.raises(ConfigError, match=f"--mix_{name} must be at least"):
+        parse([*NEEDED, f"--mix_{name}", value], CPU)
