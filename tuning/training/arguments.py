@@ -6,12 +6,12 @@ method, replace TRL's: see `defaults`.
 
 from __future__ import annotations
 
-import math
 import argparse
 import contextlib
 import dataclasses
 import difflib
 import importlib.util
+import math
 import os
 import types
 import typing
