@@ -87,7 +87,9 @@ def _element(source: _Text) -> tuple[Any, str]:
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         else:
-            if end < len(source.text) or source.ended:  # Else a number may go on.
+            rest = source.text[end : end + 3]
+            goes_on = not rest or (len(rest) < 3 and rest[0] in ".eE")  # The last element read is a number cut in two.
+            if source.ended or not goes_on:
                 raw = source.text[source.position : end]
                 source.position = end
                 return value, "not UTF-8" if _ESCAPED.search(raw) else ""

@@ -31,6 +31,13 @@ def test_elements_are_the_same_wherever_the_file_is_cut(
         assert read(b"\xef\xbb\xbf " + text.encode() + b"\n") == [(value, "") for value in values]
 
 
+@pytest.mark.parametrize("number", ["-0.0", "1.5e-7", "2E+10", "12"])
+@pytest.mark.parametrize("chunk", range(1, 9))
+def test_a_number_may_be_cut_anywhere(monkeypatch: pytest.MonkeyPatch, number: str, chunk: int) -> None:
+    monkeypatch.setattr(json_array, "_CHUNK", chunk)
+    assert repr(read(f"[{number}, {number}]".encode())) == repr([(json.loads(number), "")] * 2)
+
+
 def test_lone_surrogates_and_large_numbers_are_read_as_in_json_lines() -> None:
     assert read(b'[{"a": "x \\ud800"}, {"a": 99999999999999999999}]') == [
         ({"a": "x \ud800"}, ""),

@@ -25,7 +25,7 @@ from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupte
 from selfinstruct.generation.regenerate import engine_arguments, regenerate
 from selfinstruct.records import SPLITS, Completion
 from selfinstruct.replay.explain import explain
-from selfinstruct.replay.explain import render as render_explained
+from selfinstruct.replay.explanation_text import render as render_explained
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import render as render_repaired
 from selfinstruct.replay.repair import repair
