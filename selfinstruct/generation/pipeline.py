@@ -253,7 +253,8 @@ class Pipeline:
             self._failed_in_a_row = 0
             room = self.state.target - before
             self._commit(self.steps.decide_proposal(asked, outcome, self._index, self.state.pool, room))
-        self._follow_ups.extend(FollowUp("classification", instruction) for instruction in self.state.pool[before:])
+        for instruction in self.state.pool[before:]:
+            self._follow_ups.extend(self.state.follow_ups(instruction))
         self._stop_when_saturated()
         if not self.wants_proposals:
             self._drop_proposals()

@@ -234,7 +234,9 @@ async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Lin
 
         async def worker() -> None:
             for instruction, number, instance in waiting:
-                line = await rewriter.line(instruction, number, instance, state.is_classification[instruction.id])
+                line = await rewriter.line(
+                    instruction, number, instance, state.is_classification.get(instruction.id, False)
+                )
                 commit(line)
                 progress.advance(line.completion.completion_tokens if line.completion else 0)
 

@@ -29,7 +29,7 @@ from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
-from selfinstruct.generation.proposers import Pool, Seen, proposers
+from selfinstruct.generation.proposers import WITHOUT_INPUT, Pool, Seen, proposers
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
@@ -203,7 +203,8 @@ class Steps:
         proposer = self.method.proposers.drawn(self._draw(f"proposer/{n}"), earned)
         topics = self.method.proposers.topics
         topic = Topic("") if topics is None else topics.of(n, self.method.seed)
-        return ProposalLine(n, (), proposer=proposer, topic=topic.subject, user=topic.user)
+        whole = self.separate and proposer in WITHOUT_INPUT
+        return ProposalLine(n, (), proposer=proposer, topic=topic.subject, user=topic.user, without_input=whole)
 
     def proposal_request(
         self, n: int, pool: Sequence[Instruction], visible: int, line: ProposalLine | None = None
@@ -414,6 +415,8 @@ class Steps:
         else:
             parse = instance_parsing.parse_input_only if form == "input_only" else instance_parsing.parse_output_first
             parsed = parse(completion.text, truncated=truncated, frame=frame, instruction=instruction.text)
+        if not parsed and form == "input_only":
+            parsed = [ParsedInstance("", "")]  # It writes no input, so the task has none; `no_material` looks at that.
         if not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))
         if form == "input_only":

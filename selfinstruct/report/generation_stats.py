@@ -223,7 +223,7 @@ def _accepted_samples(state: RunState, nearest: dict[str, Neighbour]) -> list[Ac
         Accepted(
             i.id,
             shorten(i.text),
-            state.is_classification[i.id],
+            state.is_classification.get(i.id, False),
             [Instance(shorten(k.input), shorten(k.output)) for k in state.instances[i.id][:3]],
             nearest[i.id].id if i.id in nearest else "",
             nearest[i.id].score if i.id in nearest else None,

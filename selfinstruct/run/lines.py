@@ -189,6 +189,8 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
         user: who asks about it.
         depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
         verdicts: which of the candidates are tasks, as far as that was asked.
+        without_input: its instructions are whole as they stand: no request asks for their kind or for inputs, and each
+            is answered without an input.
     """
 
     n: int
@@ -202,6 +204,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     user: str = ""
     depth: int = 0
     verdicts: tuple[Verdict, ...] = ()
+    without_input: bool = False
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):

@@ -76,7 +76,7 @@ class RunState:
         pool: accepted instructions, in order of acceptance.
         accepted: the ids of the pool.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
-        is_classification: the classification by instruction id, if it is known.
+        is_classification: the classification by instruction id, if it is known; instructions without input have none.
         instances: kept instances by instruction id; an empty list if none was kept or the request failed. Where inputs
             are answered separately, an instance is added when its answer is accepted.
         inputs: accepted inputs by instruction id and number, where they are answered separately.
@@ -168,14 +168,16 @@ class RunState:
 
     def pending(self) -> list[FollowUp]:
         """Return the follow-up requests still to make, in order of acceptance."""
-        left: list[FollowUp] = []
-        for instruction in self.pool:
-            if instruction.id in self.instances:
-                left += [FollowUp("answer", instruction, number) for number in self.unanswered(instruction.id)]
-            elif instruction.id not in self.classification_failed:
-                known = instruction.id in self.is_classification
-                left.append(FollowUp("instances" if known else "classification", instruction))
-        return left
+        return [left for instruction in self.pool for left in self.follow_ups(instruction)]
+
+    def follow_ups(self, instruction: Instruction) -> list[FollowUp]:
+        """Return the follow-up requests about an accepted instruction that can be made now."""
+        if instruction.id in self.instances:
+            return [FollowUp("answer", instruction, number) for number in self.unanswered(instruction.id)]
+        if instruction.id in self.classification_failed:
+            return []
+        known = instruction.id in self.is_classification
+        return [FollowUp("instances" if known else "classification", instruction)]
 
     def unanswered(self, instruction_id: str) -> list[int]:
         """Return the numbers of the inputs of an instruction whose answers are not decided yet."""
@@ -203,7 +205,7 @@ class RunState:
         for instruction in self.pool:
             instances = self.instances.get(instruction.id)
             if instances:
-                is_classification = self.is_classification[instruction.id]
+                is_classification = self.is_classification.get(instruction.id, False)
                 yield Task(instruction.id, instruction.text, tuple(instances), is_classification, "generated")
 
     # ------------------------------------------------------------------------------------------- applying lines
@@ -284,6 +286,8 @@ class RunState:
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n
+                if line.without_input:
+                    self._add_inputs(candidate.id, {0: ""})
                 accepted += 1
             else:
                 self.rejected[candidate.reason or ""] += 1
@@ -327,13 +331,17 @@ class RunState:
             if not candidate.accepted:
                 self.instances_rejected[candidate.reason or ""] += 1
         if line.form == "input_only":
-            inputs = {number: candidate.input for number, candidate in enumerate(line.candidates) if candidate.accepted}
-            self.instances[line.id], self.answers[line.id], self.inputs[line.id] = [], {}, inputs
-            self.num_inputs += len(inputs)
+            accepted = (pair for pair in enumerate(line.candidates) if pair[1].accepted)
+            self._add_inputs(line.id, {number: candidate.input for number, candidate in accepted})
         else:
             kept = [Instance(candidate.input, candidate.output) for candidate in line.candidates if candidate.accepted]
             self.instances[line.id] = kept
             self.num_instances += len(kept)
+
+    def _add_inputs(self, instruction_id: str, inputs: dict[int, str]) -> None:
+        """Add the inputs of an instruction, by number; each gets an answer of its own."""
+        self.instances[instruction_id], self.answers[instruction_id], self.inputs[instruction_id] = [], {}, inputs
+        self.num_inputs += len(inputs)
 
     def _apply_answer(self, line: AnswerLine) -> None:
         if line.instance not in self.inputs.get(line.id, ()):

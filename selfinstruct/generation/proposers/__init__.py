@@ -14,7 +14,10 @@ from selfinstruct.generation.proposers.plan import PlannedTasks
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Style
 
-__all__ = ["Example", "Mixture", "Pool", "Proposer", "Question", "Seen", "proposers"]
+__all__ = ["WITHOUT_INPUT", "Example", "Mixture", "Pool", "Proposer", "Question", "Seen", "proposers"]
+
+WITHOUT_INPUT = frozenset({"template"})
+"""Proposers whose instructions are whole as they stand: what a user would send, with all that it needs."""
 
 
 def proposers(mixture: Mixture, style: Style, frame: Frame) -> dict[str, Proposer]:

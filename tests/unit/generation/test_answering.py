@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -306,3 +307,69 @@ def test_status_explain_and_report_show_it(make_config: Any, tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     assert "Inputs answered separately" in (run / "report.html").read_text()
     assert asdict(counts)["failed"] == 0
+
+
+# --------------------------------------------------------------------------------- instructions that need no input
+
+
+def turns(request: Request) -> Scripted:
+    """A model that writes whole user's turns, answers inputs like `script`, and is asked nothing else."""
+    if request.key.startswith("proposal/"):
+        draw = random.Random(request.key)
+        words = ["".join(draw.choices("bdfgklmnprstvz", k=5)) for _ in range(8)]
+        return Completion(f"Tell me about {' '.join(words)}.", "stop", 5, 20)
+    assert request.key.startswith("answer/"), request.key
+    return script(request)
+
+
+TEMPLATE: Any = CHAT | {"proposers": {"list": 0.0, "template": 1.0}}
+
+
+def test_a_users_turn_is_answered_as_it_stands(make_config: Any, tmp_path: Path) -> None:
+    config = make_config(num_instructions=12, **TEMPLATE)
+    run_scripted(config, chat(turns))
+    assert {line["kind"] for line in journal_lines(tmp_path / "run")} == {"run", "proposal", "answer"}
+    state = replayed(journal_lines(tmp_path / "run"))
+    assert state.complete and len(state.pool) == 12
+    assert {tuple(inputs.items()) for inputs in state.inputs.values()} == {((0, ""),)}
+    rows = exported(config)["train.jsonl"].decode().splitlines()
+    assert rows and all(json.loads(row)["input"] == "" for row in rows)
+    counts = state.counts()
+    assert (counts.classification.yes, counts.classification.no, counts.classification.pending) == (0, 0, 0)
+    result = refilter(tmp_path / "run", tmp_path / "same", config.filters)
+    assert result is not None
+    assert journal_lines(tmp_path / "same")[1:] == journal_lines(tmp_path / "run")[1:]
+
+
+def test_a_run_of_users_turns_stopped_anywhere_goes_on_the_same(make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config(num_instructions=8, **TEMPLATE), chat(turns))
+    whole = tmp_path / "run" / "journal.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    for cut in range(1, len(lines), 3):
+        part = tmp_path / f"cut{cut}"
+        part.mkdir()
+        (part / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        run_scripted(make_config(num_instructions=8, output_dir=str(part), **TEMPLATE), chat(turns))
+        assert as_set(part) == as_set(tmp_path / "run")
+
+
+def test_inline_answers_still_ask_for_instances(make_config: Any, tmp_path: Path) -> None:
+    def any_step(request: Request) -> Scripted:
+        return turns(request) if request.key.startswith("proposal/") else script(request)
+
+    run_scripted(make_config(num_instructions=4, **(TEMPLATE | {"answering": "inline"})), chat(any_step))
+    kinds = {line["kind"] for line in journal_lines(tmp_path / "run")}
+    assert "classification" in kinds and "answer" not in kinds
+
+
+def test_a_model_that_writes_no_input_is_asked_without_one(make_config: Any, tmp_path: Path) -> None:
+    def restates(request: Request) -> Scripted:
+        if request.key.startswith("instances/"):
+            return Completion("Task: the same again", "stop", 5, 5)
+        return script(request)
+
+    run_scripted(make_config(num_instructions=6, **CHAT), chat(restates))
+    state = replayed(journal_lines(tmp_path / "run"))
+    asked = [line for line in journal_lines(tmp_path / "run") if line.get("form") == "input_only"]
+    assert asked and all([c["input"] for c in line["candidates"]] == [""] for line in asked)
+    assert {state.inputs[line["id"]][0] for line in asked} == {""}
