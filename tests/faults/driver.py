@@ -22,6 +22,7 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.startup import in_lasting_thread
+from selfinstruct.generation.filters.language import identify
 from selfinstruct.generation.generate import generate
 from tests.conftest import script
 
@@ -33,6 +34,7 @@ def drive(config: str, latency_seed: int) -> None:
     given = json.loads(Path(config).read_text())
     latency, load, limit = (given.pop(name, 0) for name in ("latency", "load", "file_limit"))
     if limit:
+        identify("Its model is unpacked into a temporary file, which is larger than the limit.", "output")
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     async def start() -> Engine:

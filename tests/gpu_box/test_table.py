@@ -107,7 +107,7 @@ def test_how_a_family_is_tuned_and_that_the_end_is_trained(name: str, tmp_path: 
     ("name", "hardware", "context"),
     [
         ("qwen3-base", Hardware((Gpu("NVIDIA L4", 23034 << 20, 22534 << 20),), 0, 0), 8192),
-        ("qwen3-base", Hardware((Gpu("NVIDIA H100", 81559 << 20, 81059 << 20),), 0, 0), 32768),
+        ("qwen3-base", Hardware((Gpu("NVIDIA H100", 81559 << 20, 81059 << 20),), 0, 0), 20480),
         ("llama3-70b-instruct", Hardware((Gpu("NVIDIA H100", 81559 << 20, 81059 << 20),) * 8, 0, 0), 8192),
     ],
 )
