@@ -26,8 +26,9 @@ from selfinstruct.generation.progress import GenerationProgress
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.proposers.topics import load_topics
 from selfinstruct.generation.session import difference, opened, recorded_identity
-from selfinstruct.generation.steps import Method, Steps, first_window
+from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
+from selfinstruct.generation.window import first_window
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import ownership, parents
 from selfinstruct.run.classification_share import odd_share

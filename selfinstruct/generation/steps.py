@@ -33,6 +33,7 @@ from selfinstruct.generation.proposers import WITHOUT_INPUT, Pool, Seen, propose
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
+from selfinstruct.generation.window import first_window, window_at
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, Prompt, SeedTask, Style
 from selfinstruct.run.lines import (
@@ -49,9 +50,6 @@ from selfinstruct.run.lines import (
 
 T = TypeVar("T")
 
-_LEAST_WINDOW, _FULL_WINDOW = 96, 1024
-_RAMP = 1536
-"""The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
 _ENCODERS: dict[Form, Callable[[str, Sequence[SeedTask], Style, Frame], Prompt]] = {
     "input_first": prompts.encode_input_first,
     "output_first": prompts.encode_output_first,
@@ -113,24 +111,9 @@ class Method:
     def last_seen(self, n: int) -> int:
         """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.
 
-        The first proposals should see the pool soon. Later it hardly changes between two of them, and a large engine
-        wants many at once: the window is half of the proposals so far, up to 1,536, and then `window_share` of them.
+        Proposals between the two may be in flight at once (see `window.py`).
         """
-        if not self.window_share:
-            return n - self.window
-        return n - max(self.window, min(n // 2, _RAMP), int(self.window_share * n))
-
-
-def first_window(num_instructions: int) -> int:
-    """Return the window that a run begins with where none is given.
-
-    A large run fills a large engine from its first minute: 1,024 is the number of sequences that an H100 computes at
-    once. A small run sees its pool soon. At eight tasks a proposal, half of them accepted, it is a sixth of the run.
-
-    Args:
-        num_instructions: the target of the run's first start.
-    """
-    return min(max(num_instructions // 25, _LEAST_WINDOW), _FULL_WINDOW)
+        return n - window_at(n, self.window, self.window_share)
 
 
 class Steps:
@@ -415,14 +398,13 @@ class Steps:
         else:
             parse = instance_parsing.parse_input_only if form == "input_only" else instance_parsing.parse_output_first
             parsed = parse(completion.text, truncated=truncated, frame=frame, instruction=instruction.text)
-        if not parsed and form == "input_only":
-            parsed = [ParsedInstance("", "")]  # It writes no input, so the task has none; `no_material` looks at that.
-        if not parsed:
+        if form == "input_only":  # Where it writes no input, the task has none; `no_material` looks at that.
+            rows = decide_inputs(parsed or [ParsedInstance("", "")], self.method.filters.max_instances)
+        elif not parsed:
             return InstancesLine(instruction.id, form, completion, failed=Failure("no_instances", ""))
-        if form == "input_only":
-            inputs = decide_inputs(parsed, self.method.filters.max_instances)
-            return InstancesLine(instruction.id, form, completion, inputs)
-        return InstancesLine(instruction.id, form, completion, self.decide_rows(instruction, is_classification, parsed))
+        else:
+            rows = self.decide_rows(instruction, is_classification, parsed)
+        return InstancesLine(instruction.id, form, completion, rows)
 
     def decide_rows(
         self, instruction: Instruction, is_classification: bool, parsed: Sequence[ParsedInstance]
