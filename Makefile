@@ -58,7 +58,7 @@ endif
 demo: install ## the whole chain with the embedded model, offline
 	@$(BIN)/selfinstruct demo --output-dir runs/demo
 
-demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): up to 45 minutes on two cores
+demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): sized for 45 minutes on two cores, not timed yet
 	@$(BIN)/selfinstruct demo --model smollm2 --output-dir runs/smollm2
 
 test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs four at a time, JOBS=0 one after another
@@ -71,7 +71,7 @@ test-long: install ## the tests that take too long for `make test`
 	@$(PYTEST) -m "long and not gpu and not real" --ignore tests/faults/test_torture.py
 	@$(PYTEST) $(PARALLEL) --hypothesis-profile thorough -m "hypothesis and not long and not gpu"
 
-test-real: install ## what only a real model can show: SmolLM2-135M-Instruct, fetched once (93 MB); half an hour
+test-real: install ## what only a real model can show: SmolLM2-135M-Instruct, fetched once (93 MB); not timed yet
 	@$(PYTEST) -m real --timeout 0
 
 torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILLS=1000 VLLM_KILLS=50 does it more often

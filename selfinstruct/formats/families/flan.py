@@ -70,11 +70,4 @@ def write(row: DatasetRow) -> tuple[dict[str, Any], list[str]]:
         record["_task_name"] = row.task
     if row.category:
         record["_task_source"] = row.category
-    lost = {
-        "system message": bool(row.system),
-        "earlier turns": bool(row.earlier),
-        "thinking": any(turn.thinking for turn in row.turns),
-        "further references": bool(row.references),
-        "rejected answer": bool(row.rejected),
-    }
-    return record, [what for what, is_lost in lost.items() if is_lost]
+    return record, row.beyond_one_turn

@@ -91,6 +91,18 @@ class DatasetRow:
         return (self.instruction, self.input) if self.instruction else (self.question.content, "")
 
     @property
+    def beyond_one_turn(self) -> list[str]:
+        """Return what a family loses that holds one question and its answer."""
+        lost = {
+            "system message": bool(self.system),
+            "earlier turns": bool(self.earlier),
+            "thinking": any(turn.thinking for turn in self.turns),
+            "further references": bool(self.references),
+            "rejected answer": bool(self.rejected),
+        }
+        return [what for what, is_lost in lost.items() if is_lost]
+
+    @property
     def alternates(self) -> bool:
         """Return whether user and assistant take turns, after a system message."""
         roles = [turn.role for turn in self.turns[self.turns[0].role == SYSTEM :]]

@@ -143,14 +143,7 @@ def write(row: DatasetRow) -> tuple[dict[str, Any], list[str]]:
         "instances": [{"input": task_input, "output": row.answer.content}],
         "is_classification": bool(row.is_classification),
     }
-    lost = {
-        "system message": bool(row.system),
-        "earlier turns": bool(row.earlier),
-        "thinking": any(turn.thinking for turn in row.turns),
-        "further references": bool(row.references),
-        "rejected answer": bool(row.rejected),
-    }
-    return record, [what for what, is_lost in lost.items() if is_lost]
+    return record, row.beyond_one_turn
 
 
 def as_tasks(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
