@@ -20,16 +20,17 @@ from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedE
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 
+# The child writes by `os.write`: a file object would refuse the handler's line while its own first one is on its way.
 CHILD = """
 import os, signal, sys, time
-log = open(sys.argv[1], "w", buffering=1)
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 def note(number, frame):
-    log.write(f"{number}\\n")
+    os.write(log, f"{number}\\n".encode())
     time.sleep(0.3)  # Time for a second one, should there be any.
     sys.exit(128 + number)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, note)
-log.write("ready\\n")
+os.write(log, b"ready\\n")
 time.sleep(60)
 """
 
