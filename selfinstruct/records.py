@@ -118,6 +118,21 @@ class Rejection:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A demand on an answer that a program can check (`selfinstruct/constraints/`).
+
+    Attributes:
+        type: the name of its type, as `family/type`.
+        parameters: of the type, as JSON values.
+        text: the sentence that asks for it.
+    """
+
+    type: str
+    parameters: dict[str, Any]
+    text: str
+
+
 def user_message(instruction: str, input_text: str) -> str:
     """Return the user's message to a tuned model: the instruction, then the input if it is not empty."""
     return f"{instruction}\n\n{input_text}" if input_text else instruction

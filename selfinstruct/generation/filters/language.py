@@ -6,11 +6,10 @@ output       The Yangtze is the longest river in Asia, and it flows through Chin
 
 from __future__ import annotations
 
-import functools
 import re
-from typing import Any
 
 from selfinstruct.generation.filters.row import Row
+from selfinstruct.language_identification import identifier
 from selfinstruct.records import Rejection
 
 _LEAST_LETTERS = {"instruction": 20, "output": 40}
@@ -50,7 +49,7 @@ def language(row: Row) -> Rejection | None:
     if not written or asked == written:
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
-        if foreign and _identifier().classify(foreign)[0] == written:
+        if foreign and identifier().classify(foreign)[0] == written:
             return None
     return Rejection("language", {"asked": asked, "written": written, "probability": round(probability, 4)})
 
@@ -64,13 +63,5 @@ def identify(text: str, part: str) -> tuple[str, float]:
     """
     if sum(map(str.isalpha, text)) < _LEAST_LETTERS[part]:
         return "", 0.0
-    code, probability = _identifier().classify(text)
+    code, probability = identifier().classify(text)
     return (str(code), float(probability)) if probability >= _SURE[part] else ("", 0.0)
-
-
-@functools.cache
-def _identifier() -> Any:
-    """Load the model, which is part of the library: 0.3 s and 100 MiB."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
