@@ -13,7 +13,7 @@ import pytest
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
 from tests.conftest import run_scripted
-from tests.faults.driven import Driven
+from tests.faults.driven import PATIENCE_S, Driven
 from tests.faults.same import assert_same
 
 
@@ -54,7 +54,7 @@ def test_a_disk_that_is_full_again_and_again(make_config: Any, tmp_path: Path, d
         pages += draw.randint(1, 5)
         disk.resize(pages)
         process = driven.start(pages)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE_S)
         if process.returncode == 0:
             break
         full += 1

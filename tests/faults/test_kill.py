@@ -17,10 +17,12 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
 from tests.conftest import journal_lines, run_scripted
-from tests.faults.driven import Driven, kill_until_done
+from tests.faults.driven import PATIENCE_S, Driven, kill_until_done
 from tests.faults.same import assert_same
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ENDLESS = 100_000
+"""Instructions of a run that does not end before it is killed, however slow the test is."""
 
 
 @pytest.mark.parametrize("answering", ["inline", "separate"])
@@ -29,12 +31,18 @@ def test_random_kills(make_config: Any, tmp_path: Path, answering: str) -> None:
     whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, answering=answering)
     run_scripted(whole)
     found: Counter[str] = Counter()
-    for number in range(3):
+
+    def kills() -> int:
+        return sum(found[signal.Signals(s).name] for s in set(SIGNALS))
+
+    number = 0
+    while number < 3 or kills() < 4:  # On a busy machine, a run may end before it is killed.
+        assert number < 12, "killed too rarely: this shows nothing"
         config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40, answering=answering)
         driven = Driven(tmp_path, config, latency=0.05)
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)
-    assert sum(found[signal.Signals(s).name] for s in set(SIGNALS)) >= 4, "killed too rarely: this shows nothing"
+        number += 1
 
 
 # ----------------------------------------------------------------------------------------------------------- signals
@@ -42,11 +50,11 @@ def test_random_kills(make_config: Any, tmp_path: Path, answering: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_in_good_order(make_config: Any, tmp_path: Path, number: int, code: int) -> None:
-    driven = Driven(tmp_path, make_config(num_instructions=300), latency=0.02)
+    driven = Driven(tmp_path, make_config(num_instructions=ENDLESS), latency=0.02)
     process = driven.start()
     driven.wait_for_lines(20, process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code
     assert f"stopped by {signal.Signals(number).name}" in said and "same command continues" in said
     assert "Traceback" not in said and "never retrieved" not in said
@@ -61,27 +69,25 @@ def test_a_signal_leaves_in_good_order(make_config: Any, tmp_path: Path, number:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_heard_while_the_engine_loads(make_config: Any, tmp_path: Path, number: int) -> None:
-    driven = Driven(tmp_path, make_config(), load=60)
+    driven = Driven(tmp_path, make_config(), load=2 * PATIENCE_S)
     process = driven.start()
     assert process.stdout is not None and process.stdout.readline() == "loading\n"
     time.sleep(0.1)
-    began = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
     assert "Traceback" not in said and "never retrieved" not in said
 
 
 def test_a_second_interrupt_leaves_at_once(make_config: Any, tmp_path: Path) -> None:
     """The first process here waits for a disk that does not answer."""
-    driven = Driven(tmp_path, make_config(num_instructions=300), latency=0.02)
+    driven = Driven(tmp_path, make_config(num_instructions=ENDLESS), latency=0.02)
     # Only the journal's own fsyncs matter: those before it would hold up the start.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, time\nreal = os.fsync\n"
         "def slow(fd):\n"
         "    if os.readlink(f'/proc/self/fd/{fd}').endswith('journal.jsonl'):\n"
-        "        time.sleep(30)\n"
+        f"        time.sleep({2 * PATIENCE_S})\n"
         "    real(fd)\n"
         "os.fsync = slow\n"
     )
@@ -90,8 +96,11 @@ def test_a_second_interrupt_leaves_at_once(make_config: Any, tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None, "it had no reason to wait, so this test shows nothing"
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    until = time.monotonic() + PATIENCE_S
+    while process.poll() is None and time.monotonic() < until:
+        process.send_signal(signal.SIGINT)  # Again: two that come before the process runs count as one.
+        time.sleep(0.05)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == -signal.SIGINT
     assert replay(read_lines(driven.journal)).proposals > 0
 
@@ -102,7 +111,7 @@ def test_an_ignored_hangup_stays_ignored(make_config: Any, tmp_path: Path) -> No
     process = driven.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     driven.wait_for_lines(10, process)
     process.send_signal(signal.SIGHUP)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     assert replay(read_lines(driven.journal)).complete
 
@@ -116,7 +125,7 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing(make_config: Any, tmp_pat
     size = (tmp_path / "whole" / "journal.jsonl").stat().st_size
     driven = Driven(tmp_path, make_config(), latency=0.005, file_limit=size // 2 // 512 * 512 + 1)
     process = driven.start()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, said
     assert "journal.jsonl: cannot be written: File too large" in said and "make room" in said
     assert "Traceback" not in said and "never retrieved" not in said
@@ -127,11 +136,11 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing(make_config: Any, tmp_pat
 
 
 def test_two_processes_never_write_one_directory(make_config: Any, tmp_path: Path) -> None:
-    driven = Driven(tmp_path, make_config(num_instructions=5000), latency=0.05)
+    driven = Driven(tmp_path, make_config(num_instructions=ENDLESS), latency=0.05)
     first = driven.start()
     driven.wait_for_lines(3, first)
     second = driven.start()
-    _, said = second.communicate(timeout=20)
+    _, said = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 5
     assert f"process {first.pid} on {os.uname().nodename}" in said
     first.kill()

@@ -27,7 +27,7 @@ def interrupted(*arguments: str, journal: Path, patience: float) -> None:
     process = _started(*arguments)
     _until_lines(process, journal, 3, patience)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 130, said
     assert "Traceback" not in said and "KeyboardInterrupt" not in said, said
 

@@ -18,6 +18,9 @@ from selfinstruct.engines import vllm_plugin
 
 pytestmark = pytest.mark.integration
 
+PATIENCE_S = 200.0
+"""On a machine that is busy with other things; less than the time that vLLM itself waits for a dead driver."""
+
 DRIVER = """
 import asyncio, sys
 
@@ -64,8 +67,8 @@ def test_kill_9_leaves_no_engine_process(driver: Path) -> None:
             p.cmdline() for p in children
         ]
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
-        assert _gone(children, 5) == []
+        process.wait(PATIENCE_S)
+        assert _gone(children, PATIENCE_S) == []
     finally:
         process.kill()
         process.wait()
@@ -79,15 +82,15 @@ def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Pa
     children: list[psutil.Process] = []
     try:
         watched = psutil.Process(process.pid)
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         while not _spawned(children) and time.monotonic() < end:
             children = watched.children(recursive=True)
             time.sleep(0.02)
         assert _spawned(children), "the engine was never started"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE_S)
         # The engine ends once it has imported the plugin. Without the plugin it would wait five minutes for its driver.
-        assert _gone(children, 30) == []
+        assert _gone(children, PATIENCE_S) == []
     finally:
         process.kill()
         process.wait()

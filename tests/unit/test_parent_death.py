@@ -32,5 +32,5 @@ def test_the_check_of_the_tuners_arguments_ends_with_a_killed_parent() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-    gone, alive = psutil.wait_procs([child], timeout=20)
+    gone, alive = psutil.wait_procs([child], timeout=240)
     assert gone and not alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ def note(number, frame):
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, note)
 os.write(log, b"ready\\n")
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -47,7 +48,7 @@ def when_ready(log: Path, act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def wait_for_line(log: Path, seconds: float = 60) -> None:
+def wait_for_line(log: Path, seconds: float = 240) -> None:
     """Wait until the child has written its first line; fail (in a thread, too) when it never does."""
     end = time.monotonic() + seconds
     while not log.exists() or "ready" not in log.read_text():
@@ -102,13 +103,17 @@ def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
 ) -> None:
     monkeypatch.setattr(stage_process, "_GRACE_S", 0.5)
     code = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " * stubborn
-    code += "import subprocess, sys, time; own = subprocess.Popen(['sleep', '60']); "
-    code += "open(sys.argv[1], 'w').write(str(own.pid)); time.sleep(60)"
-    with pytest.raises(TimeoutError, match="evaluate took longer than 3 s"):
-        run_stage(child(code, str(tmp_path / "pid")), "evaluate", seconds=3)
+    code += "import os, subprocess, sys, time; own = subprocess.Popen(['sleep', '600']); "
+    code += "open('pid~', 'w').write(str(own.pid)); os.rename('pid~', 'pid'); time.sleep(600)"
+    monkeypatch.chdir(tmp_path)
+    for seconds in (1, 8, 64):
+        with pytest.raises(TimeoutError, match=f"evaluate took longer than {seconds} s"):
+            run_stage(child(code), "evaluate", seconds=seconds)
+        if (tmp_path / "pid").exists():  # Else the machine is so busy that it was over before the stage began.
+            break
     started = int((tmp_path / "pid").read_text())
     if stubborn:
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while _alive(started) and time.monotonic() < until:
             time.sleep(0.01)
         assert not _alive(started)
@@ -116,15 +121,14 @@ def test_a_stage_whose_time_is_over_is_ended_if_need_be_with_what_it_started(
         psutil.Process(started).kill()
 
 
-def test_a_signal_before_the_time_is_over_still_ends_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_before_the_time_is_over_still_ends_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_process, "_GRACE_S", 0.2)
-    code = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-    code += "open(sys.argv[1], 'w').write('ready'); time.sleep(60)"
-    log = tmp_path / "log"
-    thread = when_ready(log, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code += "os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
     with pytest.raises(Interrupted, match="SIGTERM"):
-        run_stage(child(code, str(log)), "evaluate", seconds=2)
-    thread.join()
+        for seconds in (1, 8, 64):
+            with contextlib.suppress(TimeoutError):  # The machine is so busy that it was over before the stage began.
+                run_stage(child(code), "evaluate", seconds=seconds)
 
 
 def _alive(pid: int) -> bool:
@@ -162,7 +166,7 @@ def test_a_terminal_s_interrupt_reaches_the_stage_through_us_alone(tmp_path: Pat
     )
     driver = subprocess.Popen(child(code), start_new_session=True, stderr=subprocess.PIPE, text=True)
     when_ready(log, lambda: os.killpg(driver.pid, signal.SIGINT)).join()
-    _, said = driver.communicate(timeout=30)
+    _, said = driver.communicate(timeout=240)
     assert "Interrupted: stopped by SIGINT" in said
     assert log.read_text() == f"ready\n{int(signal.SIGINT)}\n"
 
@@ -194,7 +198,7 @@ def test_a_stage_ends_when_the_chain_is_killed_with_9(tmp_path: Path) -> None:
     driver.kill()
     driver.wait()
     assert found
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while time.monotonic() < end and any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in found):
         time.sleep(0.02)
     assert time.monotonic() < end
@@ -292,7 +296,7 @@ def test_a_stage_keeps_the_lock_when_its_chain_is_killed(tmp_path: Path) -> None
         ignores + STAGE,
         str(run),
         str(log),
-        "60",
+        "600",
     )
     process = subprocess.Popen(chain)
     stage = None

@@ -370,7 +370,7 @@ def test_exit_codes_of_a_saturated_run_and_of_a_dead_engine(
 def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from selfinstruct.run.directory import RunDirectory\n"
-        "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)"
+        "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -123,18 +123,26 @@ async def test_one_that_cannot_be_ended_leaves_no_other_alive() -> None:
 
 async def test_a_start_that_is_cancelled_ends_the_copies_that_have_started() -> None:
     played = [Played(number) for number in range(3)]
+    begun: set[int] = set()
     slow = threading.Event()
 
     def make(number: int) -> Any:
+        begun.add(number)
         if number == 2:
-            slow.wait(10)
+            slow.wait(60)
         return played[number]
 
     starting = asyncio.ensure_future(copies.start(make, 3))
-    await asyncio.sleep(0.3)
+    await until(lambda: begun == {0, 1, 2})
     starting.cancel()
     slow.set()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    await asyncio.sleep(0.3)
+    await until(lambda: all(engine.ended for engine in played))
     assert [engine.ended for engine in played] == [1, 1, 1]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)

@@ -36,5 +36,8 @@ def test_a_gpu_that_fails_and_one_that_hangs(monkeypatch: pytest.MonkeyPatch) ->
         "sys.exit(name == '1')\n"
     )
     monkeypatch.setattr(usable_gpus, "_TRY", played)
-    monkeypatch.setattr(usable_gpus, "_LONGEST_TRY_S", 3.0)
-    assert try_each(["0", "1", "2", "3"], 0.9) == ["0", "3"]
+    for seconds in (1.0, 8.0, 64.0):  # On a busy machine, the first may be over before the programs run.
+        monkeypatch.setattr(usable_gpus, "_LONGEST_TRY_S", seconds)
+        if (usable := try_each(["0", "1", "2", "3"], 0.9)) == ["0", "3"]:
+            break
+    assert usable == ["0", "3"]
