@@ -39,11 +39,19 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """GPUs that this process may use, and the memory that programs can still take, in bytes."""
+    """What a machine has.
+
+    Attributes:
+        gpus: that this process may use.
+        free_memory: that programs can still take, in bytes.
+        total_memory: of the machine, in bytes.
+        cpu_bf16: whether the processor multiplies bfloat16; others emulate it.
+    """
 
     gpus: tuple[Gpu, ...]
     free_memory: int
     total_memory: int
+    cpu_bf16: bool = True
 
     @property
     def gpu_bytes(self) -> int:
@@ -59,7 +67,7 @@ class Hardware:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         listing = _nvidia_smi("-L") if "MIG-" in (visible or "") else ""
         gpus = tuple(visible_gpus(_nvidia_smi(*_COLUMNS), visible, listing))
-        return cls(gpus, memory.available, memory.total)
+        return cls(gpus, memory.available, memory.total, multiplies_bf16(_cpuinfo()))
 
 
 def visible_gpus(table: str, visible: str | None, listing: str = "") -> Iterator[Gpu]:
@@ -135,6 +143,20 @@ def free_disk(path: Path) -> int:
 
 def processor() -> str:
     """Return the processor's name, as Linux knows it; elsewhere the kind of machine."""
-    about = Path("/proc/cpuinfo")
-    match = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.M) if about.exists() else None
+    match = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.M)
     return match[1] if match else platform.processor() or platform.machine()
+
+
+def multiplies_bf16(cpuinfo: str) -> bool:
+    """Return whether a processor has instructions for bfloat16, from Linux's list; True where it says nothing.
+
+    >>> multiplies_bf16("flags : fpu avx2 avx512f avx512_vnni"), multiplies_bf16("flags : avx512f avx512_bf16")
+    (False, True)
+    """
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)
+    return flags is None or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
+
+
+def _cpuinfo() -> str:
+    about = Path("/proc/cpuinfo")
+    return about.read_text() if about.exists() else ""

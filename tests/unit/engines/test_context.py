@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def test_the_cache_on_a_machine_without_gpu(tmp_path: Path, monkeypatch: pytest.
     assert default_context(facts, {}, nothing) == 4096
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "20")
     assert default_context(facts, {}, nothing) is None
+
+
+def test_a_processor_that_emulates_bfloat16_computes_in_float32(tmp_path: Path) -> None:
+    facts, emulates = facts_of("qwen3", tmp_path), Hardware((), 64 * GIB, 64 * GIB, cpu_bf16=False)
+    assert engine_arguments(facts, {}, emulates)["dtype"] == "float32"
+    assert engine_arguments(facts, {"dtype": "bfloat16"}, emulates)["dtype"] == "bfloat16"
+    assert "dtype" not in engine_arguments(facts, {}, dataclasses.replace(emulates, cpu_bf16=True))
+    assert "dtype" not in engine_arguments(facts, {}, dataclasses.replace(gpus(1, 80), cpu_bf16=False))
+    assert "dtype" not in engine_arguments(dataclasses.replace(facts, quantization="gptq"), {}, emulates)
+    assert "dtype" not in engine_arguments(facts, {}, dataclasses.replace(emulates, total_memory=32 * GIB))
 
 
 def test_the_users_context_wins(tmp_path: Path) -> None:
