@@ -8,6 +8,7 @@ The library does the work; heavy imports stay inside functions.
     round_commands.py    regenerate · iterate
     stage_commands.py    generate · export · tune · evaluate · report
     status_command.py    status
+    look_commands.py     show · preview
     chat_command.py      chat
     journal_commands.py  explain · refilter · repair
     doctor_command.py    doctor
@@ -24,6 +25,7 @@ from selfinstruct.cli import (  # each file adds its commands to the group
     doctor_command,
     file_commands,
     journal_commands,
+    look_commands,
     round_commands,
     stage_commands,
     status_command,
@@ -38,6 +40,7 @@ __all__ = [
     "doctor_command",
     "file_commands",
     "journal_commands",
+    "look_commands",
     "main",
     "round_commands",
     "stage_commands",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,10 @@ from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.signals import changing_nothing
+
+if TYPE_CHECKING:
+    from selfinstruct.engines.base import Engine
+    from selfinstruct.generation.supervision import StartEngine
 
 GENERATION_SECTIONS = (
     *("proposal", "proposers", "plan", "evolve", "template"),
@@ -166,6 +170,38 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
     if findings.steps is not None and not dry_run:
         for remark in findings.steps.remarks:
             console.print(f"note: {remark}")
+
+
+def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = False) -> StartEngine:
+    """Return what starts the engine of a generation.
+
+    Args:
+        config: the configuration.
+        overwrite: whether the run that is there is discarded, and the context that it recorded with it.
+        verbose: whether to show vLLM's log.
+    """
+
+    async def start() -> Engine:
+        from selfinstruct.engines.vllm import VLLMEngine
+        from selfinstruct.generation.supervision import with_recorded_context
+        from selfinstruct.run.directory import RunDirectory
+
+        run = RunDirectory.at(config.output_dir)
+        engine = config.engine if overwrite else with_recorded_context(run, config.engine)
+        return await VLLMEngine.start(
+            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
+        )
+
+    return start
+
+
+def _needed_context(config: Config) -> int:
+    """Return the tokens that no prompt of a generation exceeds, answer included."""
+    from selfinstruct.formats.seed_tasks import load_seed_tasks
+    from selfinstruct.generation.context_need import needed_context
+    from selfinstruct.generation.steps import Method
+
+    return needed_context(load_seed_tasks(config.seeds), Method.of(config))
 
 
 def passed_on_sections(arguments: tuple[str, ...]) -> dict[str, Any]:

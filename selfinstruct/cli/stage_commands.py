@@ -19,6 +19,7 @@ from selfinstruct.cli.shared import (
     RUN,
     UNSET,
     RunAnywhere,
+    engine_starter,
     extra_arguments,
     kept_config,
     preflight,
@@ -26,7 +27,6 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -63,9 +63,7 @@ def generate(
     """
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
-    from selfinstruct.engines.base import Engine
     from selfinstruct.generation.generate import generate as run_generation
-    from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.directory import RunDirectory
 
     output_dir = options["output_dir"]
@@ -79,15 +77,7 @@ def generate(
     if dry_run:
         return
 
-    async def start_engine() -> Engine:
-        from selfinstruct.engines.vllm import VLLMEngine
-
-        run = RunDirectory.at(config.output_dir)
-        engine = config.engine if overwrite else with_recorded_context(run, config.engine)
-        return await VLLMEngine.start(
-            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
-        )
-
+    start_engine = engine_starter(config, overwrite=overwrite, verbose=verbose)
     left_free = Reserve.from_json(reserve) if reserve else None
     state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)
     if not as_stage:
@@ -96,15 +86,6 @@ def generate(
             ("journal", config.output_dir),
         ]
         closing_table("generation is complete", rows, f"selfinstruct export {quote(str(config.output_dir))}")
-
-
-def _needed_context(config: Config) -> int:
-    """Return the tokens that no prompt of a generation exceeds, answer included."""
-    from selfinstruct.formats.seed_tasks import load_seed_tasks
-    from selfinstruct.generation.context_need import needed_context
-    from selfinstruct.generation.steps import Method
-
-    return needed_context(load_seed_tasks(config.seeds), Method.of(config))
 
 
 @cli.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -325,6 +326,18 @@ def render(result: RunStatus) -> RenderableType:
         stages.add_row(name, mark, escape(stage.note))
     following = next_command(result)
     return Group(table, "", stages, *([f"\nnext: [bold]{escape(following)}[/bold]"] if following else []))
+
+
+def in_one_line(counts: RunCounts) -> str:
+    """Return what came of all candidates in one line, for the end of a preview."""
+    candidates, instances = counts.candidates, counts.instances
+    why = ", ".join(
+        f"{name} {n:,}" for name, n in (Counter(candidates.reasons) + Counter(instances.reasons)).most_common()
+    )
+    return (
+        f"{candidates.accepted:,} of {candidates.total:,} instructions accepted, {instances.accepted:,} of "
+        f"{instances.total:,} instances kept" + (f"; rejected: {why}" if why else "")
+    )
 
 
 def next_command(result: RunStatus) -> str | None:

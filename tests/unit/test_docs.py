@@ -35,7 +35,7 @@ def _examples() -> list[str]:
 
 def parse(line: str) -> click.Command:
     """Walk the groups and parse the options without checking or calling anything; unknown ones raise."""
-    words = shlex.split(line)[1:]
+    words = shlex.split(line.partition(" | ")[0])[1:]  # What it is piped into is not ours.
     command: click.Command = cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]

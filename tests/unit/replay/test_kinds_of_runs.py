@@ -13,6 +13,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
+from selfinstruct.replay import show
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import next_command, status
@@ -106,3 +107,14 @@ def test_a_repaired_regenerated_run_is_continued_by_regenerate(run: Path) -> Non
     page = write_report(new).read_text()
     assert command in page and "selfinstruct generate" not in page
     assert RunDirectory(rewritten(run)).state().complete
+
+
+@pytest.mark.parametrize("answering", ["inline", "separate"])
+def test_shown_rows_of_a_regenerated_run_are_the_rewritten_ones(
+    make_config: Any, tmp_path: Path, answering: str
+) -> None:
+    run_scripted(make_config(num_instructions=20, answering=answering))
+    new = rewritten(tmp_path / "run")
+    shown = show.rows(new)
+    assert [row.output for row in shown] == [i.output for t in RunDirectory(new).state().tasks() for i in t.instances]
+    assert any(row.output.startswith("A better answer") for row in shown)

@@ -1,0 +1,235 @@
+"""What came out of a run: its rows, and its rejected candidates, each with all its evidence."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar, assert_never
+
+import msgspec
+
+from selfinstruct.errors import ConfigError
+from selfinstruct.formats import jsonl
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import read_lines
+from selfinstruct.run.lines import (
+    AnswerLine,
+    ClassificationLine,
+    Control,
+    Header,
+    InstanceCandidate,
+    InstancesLine,
+    InstructionCandidate,
+    Line,
+    Neighbour,
+    OutputLine,
+    ProposalLine,
+)
+from selfinstruct.run.state import RunState, replay
+from selfinstruct.text import printable
+
+T = TypeVar("T")
+_Written = Literal["instance", "answer", "output"]
+EVERY_REASON = "any"
+"""In place of a reason: rejected candidates whatever the reason."""
+
+
+class ShownRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row of the dataset, before it is exported.
+
+    Attributes:
+        id: that of the exported row: the instruction's, and the number of the instance.
+        is_classification: None if the instruction was not classified.
+        proposer: who proposed the instruction.
+        topic: the subject that the proposer asked for; empty: any.
+        nearest: the most similar text that was there when the instruction was accepted, with its ROUGE-L F.
+        warnings: the evidence of each filter that objects to instruction or row and only warns, by reason.
+        thinking: what the model thought before it wrote the output, where that is kept.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    is_classification: bool | None
+    proposer: str
+    nearest: Neighbour | None
+    topic: str = ""
+    warnings: dict[str, dict[str, Any]] = {}
+    thinking: str = ""
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the texts in which `--grep` looks."""
+        return self.instruction, self.input, self.output, self.thinking
+
+
+class ShownRejection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rejected candidate.
+
+    Attributes:
+        id: the candidate's, or that of the instruction to which it belongs.
+        kind: what was rejected; of an `output` the old one stays.
+        reason: why it was rejected.
+        evidence: the evidence for the reason.
+    """
+
+    id: str
+    kind: Literal["instruction"] | _Written
+    reason: str
+    evidence: dict[str, Any]
+    instruction: str
+    input: str = ""
+    output: str = ""
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the texts in which `--grep` looks."""
+        return self.instruction, self.input, self.output
+
+
+Shown = ShownRow | ShownRejection
+
+
+class _Evidence:
+    """What the lines of a journal say about candidates, by id, beside what the state keeps."""
+
+    def __init__(self) -> None:
+        self.accepted: dict[str, tuple[InstructionCandidate, ProposalLine]] = {}
+        self.warnings: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
+        self.places: dict[str, set[int]] = {}
+        """By instruction: the places of the kept instances among the candidates."""
+        self.rejected: list[ShownRejection] = []
+
+    def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Yield the lines, and learn from each that was accepted."""
+        for line in lines:
+            yield line
+            match line:
+                case ProposalLine():
+                    for candidate in line.candidates:
+                        self._proposed(candidate, line)
+                case InstancesLine():
+                    waits = line.form == "input_only"
+                    for place, one in enumerate(line.candidates):
+                        self._seen(line.id, "instance", one, place, keeps=not waits)
+                case AnswerLine():
+                    for one in line.candidates:
+                        self._seen(line.id, "answer", one, line.instance)
+                case OutputLine():
+                    place = sorted(self.places[line.id])[line.instance]
+                    for one in line.candidates:
+                        self._seen(line.id, "output", one, place)
+                case Header() | ClassificationLine() | Control():
+                    pass
+                case _ as never:
+                    assert_never(never)
+
+    def _proposed(self, candidate: InstructionCandidate, line: ProposalLine) -> None:
+        if candidate.accepted:
+            self.accepted[candidate.id] = candidate, line
+        else:
+            reason, evidence = candidate.reason or "", candidate.evidence or {}
+            self.rejected.append(ShownRejection(candidate.id, "instruction", reason, evidence, candidate.instruction))
+
+    def _seen(self, of: str, kind: _Written, one: InstanceCandidate, place: int, *, keeps: bool = True) -> None:
+        if not one.accepted:
+            reason, evidence, instruction = one.reason or "", one.evidence or {}, self.accepted[of][0].instruction
+            self.rejected.append(ShownRejection(of, kind, reason, evidence, instruction, one.input, one.output))
+            return
+        known = self.warnings.setdefault(of, {})
+        # An answer is decided after its input: the objections to both are the row's. A new output begins anew.
+        known[place] = {**(known.get(place, {}) if kind == "answer" else {}), **one.warnings}
+        if keeps:
+            self.places.setdefault(of, set()).add(place)
+
+
+def rows(run: Path) -> list[ShownRow]:
+    """Return the rows of a run in order of acceptance, also while another process is writing it.
+
+    Raises:
+        InputError: `run` is no run directory, or its journal is damaged.
+    """
+    state, evidence = _read(run)
+    return list(_rows(state, evidence))
+
+
+def rejected(run: Path, reason: str) -> list[ShownRejection]:
+    """Return the candidates that were rejected for a reason (`any`: whatever the reason) in the order of the journal.
+
+    Raises:
+        InputError: `run` is no run directory, or its journal is damaged.
+        ConfigError: nothing was rejected for this reason; the message names those that there are.
+    """
+    _, evidence = _read(run)
+    found = [one for one in evidence.rejected if reason in (one.reason, EVERY_REASON)]
+    if not found and reason != EVERY_REASON:
+        there = ", ".join(sorted({one.reason for one in evidence.rejected})) or "nothing was rejected"
+        raise ConfigError(f"--rejected {reason}: no candidate was rejected for that; reasons of this run: {there}")
+    return found
+
+
+def sample(items: list[T], size: int, seed: int) -> list[T]:
+    """Return `size` items drawn at random without replacement, in their order; the same seed draws the same ones."""
+    chosen = random.Random(seed).sample(range(len(items)), min(size, len(items)))
+    return [items[k] for k in sorted(chosen)]
+
+
+def containing(items: Iterable[Shown], text: str) -> list[Shown]:
+    """Return the items in whose texts `text` occurs, in upper or lower case."""
+    wanted = text.casefold()
+    return [one for one in items if any(wanted in field.casefold() for field in one.texts())]
+
+
+def _read(run: Path) -> tuple[RunState, _Evidence]:
+    directory = RunDirectory(run)
+    directory.require_journal()
+    evidence = _Evidence()
+    state = replay(evidence.watch(read_lines(directory.journal, live=True)), directory.journal)
+    return state, evidence
+
+
+def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
+    for instruction in state.pool:
+        candidate, line = evidence.accepted[instruction.id]
+        kept = state.instances.get(instruction.id, ())
+        warnings = evidence.warnings.get(instruction.id, {})
+        places = sorted(evidence.places.get(instruction.id, ()))
+        for number, (instance, place) in enumerate(zip(kept, places, strict=True)):
+            yield ShownRow(
+                id=f"{instruction.id}-{number}",
+                instruction=instruction.text,
+                input=instance.input,
+                output=instance.output,
+                is_classification=state.is_classification.get(instruction.id),
+                proposer=line.proposer,
+                topic=line.topic,
+                nearest=candidate.nearest_seed or None,
+                warnings={**candidate.warnings, **warnings.get(place, {})},
+                thinking=instance.thinking,
+            )
+
+
+def as_json(one: Shown) -> str:
+    """Return an item as one line of JSON."""
+    return jsonl.dumps(msgspec.to_builtins(one))
+
+
+def as_text(one: Shown) -> str:
+    """Return an item for a terminal, on several lines. Escapes replace control characters."""
+    if isinstance(one, ShownRow):
+        near = f"nearest {one.nearest.id} at {one.nearest.score:.2f}" if one.nearest else "nothing similar"
+        by = f"by {one.proposer}" + (f" about {one.topic}" if one.topic else "")
+        kind = ", classification" if one.is_classification else ""
+        head = f"{one.id}  {by}, {near}{kind}"
+        notes = {f"warning {reason}": evidence for reason, evidence in one.warnings.items()}
+    else:
+        head = f"{one.id}  {one.kind} rejected: {one.reason}"
+        notes = {"evidence": one.evidence} if one.evidence else {}
+    texts = [("instruction", one.instruction), ("input", one.input), ("output", one.output)]
+    lines = [head, *(_labelled(name, text) for name, text in texts if text)]
+    lines += [_labelled(name, jsonl.dumps(evidence)) for name, evidence in notes.items()]
+    return printable("\n".join(lines))
+
+
+def _labelled(name: str, text: str) -> str:
+    return f"  {name}: " + text.strip().replace("\n", "\n    ")

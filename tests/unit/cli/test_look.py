@@ -1,0 +1,73 @@
+"""`preview`: a few rows before the night."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from selfinstruct.cli import cli
+from selfinstruct.config.load import dump_yaml
+from selfinstruct.config.schema import Config
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.vllm import VLLMEngine
+from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
+from tests.conftest import script
+
+
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch, make_config: Any, tmp_path: Path) -> Path:
+    """A configuration of a run of 5,000 instructions on the scripted engine."""
+
+    async def start(*_: Any, **__: Any) -> ScriptedEngine:
+        return ScriptedEngine(script)
+
+    monkeypatch.setattr(VLLMEngine, "start", start)
+    monkeypatch.setattr("selfinstruct.checks.preflight.check_generator", lambda *_, **__: None)
+    monkeypatch.setattr("selfinstruct.cli.shared._needed_context", lambda _: 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    config: Config = make_config(num_instructions=5000)
+    path = tmp_path / "night.yaml"
+    path.write_text(dump_yaml(config.kept()))
+    return path
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, ["preview", *map(str, arguments)])
+
+
+def test_a_preview_shows_rows_and_keeps_nothing(night: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(night, "--rows", 4, "--json")
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(rows) == 4 and all(row["output"] and "nearest" in row for row in rows)
+    assert "instructions accepted" in result.stderr and "rejected: " in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_kept_preview_is_a_run_of_its_own(night: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    result = invoke(night, "--rows", 3, "--keep", kept, "--proposal.num-new", 4)
+    assert result.exit_code == 0, result.output
+    assert len(RunDirectory(kept).state().pool) == 6
+    again = invoke(night, "--keep", kept)
+    assert again.exit_code == 2 and "exists" in again.stderr
+
+
+def test_a_preview_that_saturates_shows_what_there_is(
+    night: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def start(*_: Any, **__: Any) -> ScriptedEngine:
+        return ScriptedEngine(lambda request: Completion(" Name three rivers of this continent.\n", "stop", 5, 5))
+
+    monkeypatch.setattr(VLLMEngine, "start", start)
+    result = invoke(night, "--saturation.window", 20)
+    assert result.exit_code == 0, result.output
+    assert "the preview ended early" in result.stderr and "saturated" in result.stderr
