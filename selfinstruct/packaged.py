@@ -10,6 +10,8 @@ _DOMAIN = "domain:"
 _EVALUATION = "/eval"
 PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
 """Names of the packaged files. An option that takes a seed file also takes these names."""
+_PROMPTS = ("constraint_prompts", "ifeval_prompts")
+"""Names of the packaged prompts with constraints, which the evaluation asks."""
 
 
 def model_path() -> Path:
@@ -31,7 +33,7 @@ def packaged_folder(name: str = "seeds") -> Path:
 
 def is_packaged(name: str | Path) -> bool:
     """Return whether a name is that of a packaged file, or begins as the names of a domain's files do."""
-    return name in PACKAGED or str(name).startswith(_DOMAIN)
+    return name in PACKAGED or name in _PROMPTS or str(name).startswith(_DOMAIN)
 
 
 def domains() -> tuple[str, ...]:
@@ -52,7 +54,7 @@ def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:
     if name == "demo_heldout":
         return heldout_path()
     if not str(name).startswith(_DOMAIN):
-        return packaged_folder() / f"{name}.jsonl" if name in PACKAGED else Path(name)
+        return packaged_folder() / f"{name}.jsonl" if name in (*PACKAGED, *_PROMPTS) else Path(name)
     domain = str(name).removeprefix(_DOMAIN)
     if domain.endswith(_EVALUATION):
         domain, of_domain = domain.removesuffix(_EVALUATION), "eval_tasks.jsonl"

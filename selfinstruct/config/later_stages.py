@@ -104,9 +104,17 @@ class Evaluate(Section):
         (), description="Text files (UTF-8); a higher perplexity on them shows what the tuned model forgot. Repeatable."
     )
     ifeval: str | None = Field(
-        None, description="File of IFEval (JSON Lines, `input_data.jsonl`); lm-eval's own code checks the constraints."
+        None,
+        description="File of IFEval (JSON Lines, `input_data.jsonl`) or `ifeval_prompts`, 160 packaged ones; "
+        "lm-eval's own code checks the constraints.",
     )
     ifeval_max_tokens: int = Field(1280, ge=1, description="Longest answer to an IFEval prompt, in tokens.")
+    constraints: str | None = Field(
+        None,
+        description="File of prompts with constraints that a program checks, or `constraint_prompts`: the packaged "
+        "220, whose types no generated row carries.",
+    )
+    constraints_max_tokens: int = Field(512, ge=1, description="Longest answer to such a prompt, in tokens.")
     lm_eval: tuple[str, ...] = Field(
         (), description="lm-eval task, by name or as a local YAML file, for the base and the tuned model. Repeatable."
     )

@@ -90,6 +90,7 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "evaluate.tasks": _file,
     "evaluate.plain_text": _file,
     "evaluate.ifeval": _file,
+    "evaluate.constraints": _file,
     "tune.accelerate_config": _file,
     "model": _model,
     "regenerate.model": _model,

@@ -286,6 +286,7 @@ _PARTS = {
     "predictions": "questions and answers of one arm",
     "consistency": "its answers to paraphrases, and sampled ones",
     "ifeval": "its answers under constraints that a program checks",
+    "constraints": "its answers under constraints of the project's own types",
     "plain-text": "its log-probabilities of plain text",
     "judgements": "the tuned model's answers judged against this arm's",
     "lm-eval": "its results in lm-eval's tasks",

@@ -16,7 +16,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
 from selfinstruct.run.journal import read_header
 
-_PARTS = ("predictions", "consistency", "ifeval", "plain-text", "judgements", "lm-eval")
+_PARTS = ("predictions", "consistency", "ifeval", "constraints", "plain-text", "judgements", "lm-eval")
 """Beginnings of the names of files in `evaluation/`."""
 _SELF_INSTRUCT = ("machine_generated_instructions", "is_clf_or_not", "all_generated_instances", "finetuning")
 _MODEL = (

@@ -183,6 +183,36 @@ class ConstraintScores(Struct, frozen=True, kw_only=True):
     per_instruction: dict[str, InstructionScore] = {}
 
 
+class TypeScore(Struct, frozen=True, kw_only=True):
+    """The percentage of answers that keep constraints of one type; `held_out`: no generated row carries the type."""
+
+    n: int
+    kept: float
+    held_out: bool
+
+
+class FollowedScores(Struct, frozen=True, kw_only=True):
+    """Constraints of the project's own types: percentages, with intervals over requests.
+
+    Attributes:
+        n: number of prompts.
+        n_constraints: number of their constraints.
+        prompts: per cent of prompts all of whose constraints are kept.
+        prompts_interval: its interval.
+        constraints: per cent of constraints that are kept.
+        constraints_interval: its interval.
+        per_type: by type of constraint.
+    """
+
+    n: int
+    n_constraints: int
+    prompts: float
+    prompts_interval: Interval
+    constraints: float
+    constraints_interval: Interval
+    per_type: dict[str, TypeScore] = {}
+
+
 class PlainTextScores(Struct, frozen=True, kw_only=True):
     """How well a model predicts plain text: perplexity per token, bits per byte of UTF-8.
 
@@ -215,6 +245,7 @@ class ArmScores(Struct, frozen=True, kw_only=True):
     gap: Gaps | UnsetType = UNSET
     consistency: dict[str, Agreement] | UnsetType = UNSET
     ifeval: ConstraintScores | UnsetType = UNSET
+    constraints: FollowedScores | UnsetType = UNSET
     plain_text: PlainTextScores | UnsetType = UNSET
     lm_eval: dict[str, dict[str, TaskMetric]] | UnsetType = UNSET
 
@@ -291,6 +322,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     """The content of `scores.json`.
 
     `leaks` holds, by arm and by set, the ids of the tasks that the arm was trained on. Comparisons leave them out.
+    `constraints` compares the tuned arm with the others: prompts that are followed, and constraints that are kept.
     """
 
     version: int = 0
@@ -301,6 +333,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     leaks: dict[str, dict[str, list[str]]] | UnsetType = UNSET
     settings: dict[str, Any] = {}
     forgetting: list[Forgetting] | UnsetType = UNSET
+    constraints: list[Comparison] | UnsetType = UNSET
     judge: JudgeScores | UnsetType = UNSET
 
     def sets(self) -> list[str]:

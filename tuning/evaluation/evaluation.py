@@ -6,6 +6,7 @@ form, cut at its stop), `tuned`, and `seeds-only` where such a model was trained
     predictions-<arm>.jsonl    answers to the questions, see `answers.py`
     consistency-<arm>.jsonl    answers to paraphrases, and sampled ones, see `consistency.py`
     ifeval-<arm>.jsonl         answers under constraints that a program checks, see `ifeval.py`
+    constraints-<arm>.jsonl    likewise, of the project's own types, see `constraints.py`
     plain-text-<arm>.jsonl     log-probabilities of the user's text, see `forgetting.py`
     judgements-<arm>.jsonl     the tuned model's answers against the arm's, see `judge.py`
     lm-eval-<arm>.jsonl        results of lm-eval's tasks, see `lm_eval_tasks.py`
@@ -26,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from selfinstruct import packaged
 from selfinstruct.config.schema import Config, Evaluate
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
@@ -34,7 +36,7 @@ from selfinstruct.generation.examples import few_shot_examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
-from tuning.evaluation import consistency, forgetting, ifeval, judge, leakage, lm_eval_tasks
+from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, leakage, lm_eval_tasks
 from tuning.evaluation.answer_cache import AnswerCache, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
@@ -81,13 +83,14 @@ def evaluate(
     seeds = seed_tasks.load_seed_tasks(config.seeds)
     frame = load_frame(config.prompt_language)
     plan = EvaluationPlan.of(config, few_shot_examples(seeds, options.num_examples, config.seed, frame))
-    lines = ifeval.read(Path(options.ifeval)) if options.ifeval else {}
+    lines = ifeval.read(packaged.resolve(options.ifeval)) if options.ifeval else {}
     measurements = _measurements(plan, load_questions(options, run.dataset), lines)
     measured = measure(plan, measurements, arms, cache, start)
     rows = EvaluationRows(
         predictions=_in_order(measured[PREDICTIONS.name]),
         consistency=_in_order(measured.get(consistency.VARIANTS.name, {})),
         ifeval=ifeval.check_answers(cache, measured.get(ifeval.CONSTRAINED.name, {}), lines),
+        constraints=_in_order(measured.get(constraints.CHECKED.name, {})),
         plain_text=_in_order(measured.get(forgetting.CHUNKS.name, {})),
         lm_eval=lm_eval_tasks.run(plan, cache, arms) if options.lm_eval else {},
     )
@@ -152,6 +155,8 @@ def _measurements(
         measurements.append(consistency.measurement(plan, questions))
     if lines:
         measurements.append(ifeval.measurement(plan, lines))
+    if plan.options.constraints:
+        measurements.append(constraints.measurement(plan, constraints.read(plan.options.constraints)))
     if plan.options.plain_text:
         measurements.append(forgetting.measurement(plan.options.plain_text))
     return measurements

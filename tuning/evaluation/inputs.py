@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfinstruct import packaged
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.formats import jsonl
-from tuning.evaluation import forgetting, ifeval, lm_eval_tasks
+from tuning.evaluation import constraints, forgetting, ifeval, lm_eval_tasks
 from tuning.evaluation.questions import task_questions
 
 
@@ -21,7 +22,9 @@ def checks(options: Evaluate) -> Iterator[Callable[[], Any]]:
     for name in options.plain_text:
         yield partial(forgetting.read, Path(name))
     if options.ifeval is not None:
-        yield partial(ifeval.read, Path(options.ifeval))
+        yield partial(ifeval.read, packaged.resolve(options.ifeval))
+    if options.constraints is not None:
+        yield partial(constraints.read, options.constraints)
     if options.lm_eval:
         yield partial(lm_eval_tasks.check, options)
     if options.judge_endpoint is not None:
@@ -44,5 +47,10 @@ def most_tokens(options: Evaluate) -> int:
     if options.consistency:
         variants = 1 + options.num_paraphrases + options.num_samples
         answers += variants * sum(not question.message for question in questions)
-    constrained = sum(1 for _ in jsonl.read(Path(options.ifeval))) if options.ifeval is not None else 0
-    return answers * options.max_tokens + constrained * options.ifeval_max_tokens
+    most = answers * options.max_tokens
+    for name, limit in (
+        (options.ifeval, options.ifeval_max_tokens),
+        (options.constraints, options.constraints_max_tokens),
+    ):
+        most += limit * sum(1 for _ in jsonl.read(packaged.resolve(name))) if name is not None else 0
+    return most

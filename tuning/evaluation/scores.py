@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.records import SEEN, UNSEEN, WrittenBy
 from selfinstruct.run.scores import BASE, SCORES_VERSION, TUNED, ArmScores, Comparison, Gaps, LossGap, Scores, SetScores
-from tuning.evaluation import consistency, forgetting, ifeval, judge, lm_eval_tasks, metrics
+from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, lm_eval_tasks, metrics
 from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
@@ -33,6 +33,7 @@ class EvaluationRows:
     predictions: dict[str, list[Answer]]
     consistency: dict[str, list[consistency.Variant]] = field(default_factory=dict)
     ifeval: dict[str, list[ifeval.ConstrainedAnswer]] = field(default_factory=dict)
+    constraints: dict[str, list[constraints.CheckedAnswer]] = field(default_factory=dict)
     plain_text: dict[str, list[forgetting.Chunk]] = field(default_factory=dict)
     judgements: dict[str, list[judge.Judgement]] = field(default_factory=dict)
     lm_eval: dict[str, list[lm_eval_tasks.TaskResult]] = field(default_factory=dict)
@@ -55,6 +56,7 @@ _FILES: dict[str, RowFile[Any]] = {
     "predictions": PREDICTIONS,
     "consistency": consistency.VARIANTS,
     "ifeval": ifeval.CONSTRAINED,
+    "constraints": constraints.CHECKED,
     "plain_text": forgetting.CHUNKS,
     "judgements": judge.JUDGEMENTS,
     "lm_eval": lm_eval_tasks.RESULTS,
@@ -97,6 +99,7 @@ def score(
             "interval": "percentile bootstrap over tasks, paired for differences",
         },
         forgetting=forgetting.compared(rows.plain_text, TUNED, resampling) if rows.plain_text else UNSET,
+        constraints=constraints.compared(rows.constraints, TUNED, resampling) if rows.constraints else UNSET,
         judge=judge.score(rows.judgements, resampling) if rows.judgements else UNSET,
     )
 
@@ -127,6 +130,7 @@ def _arm_scores(
     own, base = by_set[arm.name], by_set.get(BASE, {}) if arm.name != BASE else {}
     variants = rows.consistency.get(arm.name)
     constrained = [row for row in rows.ifeval.get(arm.name, ()) if row.strict]  # Without answers not checked yet.
+    followed = rows.constraints.get(arm.name)
     chunks, results = rows.plain_text.get(arm.name), rows.lm_eval.get(arm.name)
     return ArmScores(
         model=arm.model,
@@ -135,6 +139,7 @@ def _arm_scores(
         gap=_gaps(own, base, resampling),
         consistency=consistency.score(variants, resampling) if variants else UNSET,
         ifeval=ifeval.score(constrained, resampling) if constrained else UNSET,
+        constraints=constraints.score(followed, resampling) if followed else UNSET,
         plain_text=forgetting.score(chunks) if chunks else UNSET,
         lm_eval=lm_eval_tasks.score(results) if results else UNSET,
     )

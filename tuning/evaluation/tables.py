@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from selfinstruct.constraints import TRAINING, TYPES
 from selfinstruct.run.scores import ArmScores, Interval, JudgeScores, Scores
 from selfinstruct.text import number, percent
 from tuning.evaluation.metrics import FORMAT_ERRORS
@@ -36,6 +37,7 @@ def tables(scores: Scores, label: Label) -> list[Table]:
         *([_judge(scores.judge, label)] if scores.judge else []),
         _consistency(scores.arms, label),
         _forgetting(scores, label),
+        _constraints(scores, label),
         _ifeval(scores.arms, label),
         _lm_eval(scores.arms, label),
     )
@@ -152,6 +154,33 @@ def _forgetting(scores: Scores, label: Label) -> Table:
     )
 
 
+def _constraints(scores: Scores, label: Label) -> Table:
+    against = {(c.b, c.metric): c for c in scores.constraints or []}
+    rows = []
+    for arm, about in scores.arms.items():
+        if followed := about.constraints:
+            differences = [against.get((arm, metric)) for metric in ("prompts", "constraints")]
+            rows.append(
+                [
+                    label(arm),
+                    _interval(followed.prompts, followed.prompts_interval),
+                    _interval(followed.constraints, followed.constraints_interval),
+                    *(_interval(c.difference, (c.low, c.high), sign=True) if c else "" for c in differences),
+                    number(followed.n),
+                ]
+            )
+    per_type = [about.constraints.per_type for about in scores.arms.values() if about.constraints]
+    types = {name: kept.held_out for of_arm in per_type for name, kept in of_arm.items()}
+    return Table(
+        "Constraints followed",
+        ["", "prompts", "constraints", "tuned minus this: prompts", "tuned minus this: constraints", "prompts asked"],
+        rows,
+        f"Per cent that are kept, of {number(len(types))} types of constraint that a program checks, of which "
+        f"{number(sum(types.values()))} are held out: no generated row carries them. A prompt counts when all its "
+        "constraints are kept.",
+    )
+
+
 def _ifeval(arms: Arms, label: Label) -> Table:
     rows, rules = [], set()
     for arm, about in arms.items():
@@ -170,6 +199,12 @@ def _ifeval(arms: Arms, label: Label) -> Table:
     )
     if "untrained Punkt" in rules:
         note += " NLTK's trained sentence tokenizer was not installed: sentences were split by its rules alone."
+    kinds = {kind for about in arms.values() if about.ifeval for kind in about.ifeval.per_instruction}
+    if alike := kinds.intersection(name for kind in TRAINING for name in TYPES[kind].ifeval):
+        note += (
+            f" {number(len(alike))} of the {number(len(kinds))} kinds ask for the same as a type of constraint that "
+            "generated rows may carry."
+        )
     columns = ["", "prompts, strict", "prompts, loose", "constraints, strict", "constraints, loose", "prompts"]
     return Table("Verifiable constraints", columns, rows, note)
 
