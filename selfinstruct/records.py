@@ -93,14 +93,23 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One of several answers to a request."""
+
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The engine's answer to one request.
 
     `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens), `repetition` (cut
     because it only repeated itself) or `abort`.
-    Token counts are as the engine counted them.
+    Token counts are as the engine counted them; those of completions include all samples.
     `choice_logprobs` has the natural log-probability of each choice of the request, by the first token in which the
     choices differ. It is None where the request had no choices, or the engine does not tell.
+    `further` has the samples after the first one, where the request asked for several.
     """
 
     text: str
@@ -108,6 +117,12 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     choice_logprobs: dict[str, float] | None = None
+    further: tuple[Sample, ...] = ()
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Return every answer, in order."""
+        return (Sample(self.text, self.finish_reason), *self.further)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,10 @@ OUTPUTS = ("", "Here it comes:", "This was going to be a long answ", "A better a
 
 @dataclass(frozen=True)
 class Plan:
-    """How to make a run: whether inputs are answered separately, it has a parent run, its outputs are rewritten."""
+    """How to make a run.
+
+    Whether inputs are answered separately and how often, it has a parent run, its outputs are rewritten.
+    """
 
     seed: int
     target: int
@@ -37,6 +40,8 @@ class Plan:
     window_share: float
     max_in_flight: int
     is_separate: bool
+    num_samples: int
+    keep: str
     has_parent: bool
     is_regenerated: bool
 
@@ -49,6 +54,8 @@ plans = st.builds(
     window_share=st.sampled_from([0.0, 0.25, 0.7]),
     max_in_flight=st.integers(1, 15),
     is_separate=st.booleans(),
+    num_samples=st.sampled_from([1, 1, 3]),
+    keep=st.sampled_from(["first", "best", "all"]),
     has_parent=st.booleans(),
     is_regenerated=st.booleans(),
 )
@@ -78,6 +85,7 @@ def make_run(plan: Plan, folder: Path, make_config: Callable[..., Config]) -> tu
         "max_in_flight": plan.max_in_flight,
         "fsync_interval": 1,
         "answering": "separate" if plan.is_separate else "inline",
+        "answer": {"num_samples": plan.num_samples, "keep": plan.keep},
     }
     parents: list[str] = []
     if plan.has_parent:

@@ -88,7 +88,7 @@ def estimate(
         (num_instructions, prompts.get("instances", 0), INSTRUCTION_TOKENS, answered),
     ]
     answers = math.ceil(num_instructions * INPUTS) if answer else 0
-    length = min(answer.max_tokens, ANSWER_TOKENS) if answer else 0
+    length = min(answer.max_tokens, ANSWER_TOKENS) * answer.num_samples if answer else 0
     if answers:
         kinds.append((answers, prompts.get("answer", 0), INSTRUCTION_TOKENS + INPUT_TOKENS, length))
     requests = sum(number for number, *_ in kinds)

@@ -82,7 +82,7 @@ def explain(
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new run directory."
 )
-@config_options("filters")
+@config_options("filters", "answer.keep")
 @AS_JSON
 def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Decide again about every candidate, under other filters.
@@ -104,8 +104,8 @@ def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     directory.require_journal()
     # Of the options in the environment only the filters count: all others stay as they were recorded.
     config = resolve_config(directory.config_path if directory.config_path.exists() else None, options)
-    filters = earlier_defaults.continuing(config, directory.header().identity).filters
-    result = library.refilter(run, output, filters)
+    config = earlier_defaults.continuing(config, directory.header().identity)
+    result = library.refilter(run, output, config.filters, config.answer.keep)
     click.echo(_json(result) if as_json else library.render(result), err=not as_json)
     if not as_json:
         click.echo(f"wrote {output}; next: selfinstruct status {quote(str(output))}", err=True)

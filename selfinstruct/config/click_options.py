@@ -48,19 +48,20 @@ CONVENTIONAL_NAMES = {
 def config_options(*sections: str) -> Callable[[Command], Command]:
     """Return a decorator that adds the options of the named sections; `""` is the top level.
 
-    Options of a command's only section also have their bare names (`export --include-seeds`).
+    A single option can be named, too (`answer.keep`). Options of a command's only section also have their bare names
+    (`export --include-seeds`).
     """
-    bare = len(sections) == 1
+    whole = {name.rpartition(".")[0] for name, _ in _fields()}.intersection(sections)
     fields = [
         (name, info)
         for section in sections
         for name, info in _fields()
-        if (name.rpartition(".")[0] == section) and not _is_section(info)
+        if section in (name, name.rpartition(".")[0]) and not _is_section(info)
     ]
 
     def decorate(command: Command) -> Command:
         for name, info in reversed(fields):
-            command = _option(name, info, bare)(command)
+            command = _option(name, info, len(whole) == 1 and name not in sections)(command)
         return command
 
     return decorate

@@ -21,6 +21,7 @@ class Request:
         choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
         stop_loops: whether the answer also ends once it only repeats itself, where the engine sees it being written.
         thinking: whether a chat model may think before it answers, where its template has that.
+        samples: how many answers to sample, at a temperature above 0; those after the first are `Completion.further`.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Request:
     choices: tuple[str, ...] | None = None
     stop_loops: bool = False
     thinking: bool = False
+    samples: int = 1
 
 
 class RequestFailed(Exception):

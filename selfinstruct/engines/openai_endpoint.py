@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.samples import joined, singles
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion, FinishReason, OpenTurn, Prompt
 
@@ -160,6 +161,8 @@ class Endpoint:
             ConfigError: the server refuses the key, does not have the model, or is no OpenAI-compatible endpoint.
             EngineError: the server cannot be reached, or fails again and again.
         """
+        if request.samples > 1:  # Not every server knows `n`; most keep the prompt that they have just read.
+            return joined(await asyncio.gather(*map(self.generate, singles(request))))
         if isinstance(request.prompt, OpenTurn):
             raise RequestFailed("refused", "an endpoint writes answers only; it continues no message")
         async with self._slots, self._errors():

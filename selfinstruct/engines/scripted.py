@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.samples import joined, singles
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Prompt
 
@@ -68,10 +69,13 @@ class ScriptedEngine:
             raise RequestFailed("prompt_too_long", request.key)
         self.history.append(request)
         await asyncio.sleep(self._random.uniform(0, self._latency) if self._latency else 0)
-        answer = self._script(request)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        answers: list[Completion] = []
+        for single in singles(request):
+            answer = self._script(single)
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        return joined(answers)
 
     def progress(self) -> int:
         """Return 0: only whole answers can be observed."""

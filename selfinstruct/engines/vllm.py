@@ -22,11 +22,11 @@ from selfinstruct.engines.context import ENOUGH, default_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
 from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
+from selfinstruct.engines.samples import Writing, stable_seed, written
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.records import Completion
-from selfinstruct.run.degenerate import loops
 
 _ASKED_TO_END = (0, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of an engine's process that did not fail."""
@@ -260,27 +260,24 @@ class VLLMEngine(TokenizedPrompts):
         if len(ids) + request.sampling.max_tokens > self.context_length:
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)
-        text, tokens, ended, logprobs = "", list[int](), None, dict[int, Any]()
+        answers, logprobs = [Writing() for _ in range(request.samples)], dict[int, Any]()
         sampling: dict[str, Any] = self._sampling(request, choices)
         async with contextlib.aclosing(self._outputs(ids, in_parts=request.stop_loops, **sampling)) as outputs:
             async for outcome in outputs:
-                answer = outcome.outputs[0]
-                text, ended = text + answer.text, answer.finish_reason
-                tokens += answer.token_ids
-                if choices is not None and answer.logprobs:
-                    logprobs = answer.logprobs[0]
-                if ended is None and loops(text):
-                    ended = "repetition"
+                for part in outcome.outputs:
+                    answers[part.index].add(part)
+                    if choices is not None and part.logprobs:
+                        logprobs = part.logprobs[0]
+                if all(answer.ended for answer in answers):
                     break
-        if ended == "abort":  # No caller aborts requests that it waits for: the engine is shutting down.
-            raise EngineError("vLLM's engine was asked to end")
-        if ended not in ("stop", "length", "repetition"):
-            raise RequestFailed("aborted", f"finish_reason {ended}")
+        whole = written(answers, len(ids))
         if choices is not None:
-            if tokens[0] not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
-                raise RequestFailed("no_choice", f"{text!r} is none of {list(choices.by_token.values())}")
-            return Completion(choices.by_token[tokens[0]], "stop", len(ids), len(tokens), choices.logprobs(logprobs))
-        return Completion(text, ended, len(ids), len(tokens))
+            first = answers[0].tokens[0]
+            if first not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
+                raise RequestFailed("no_choice", f"{whole.text!r} is none of {list(choices.by_token.values())}")
+            text, told = choices.by_token[first], choices.logprobs(logprobs)
+            return dataclasses.replace(whole, text=text, finish_reason="stop", choice_logprobs=told)
+        return whole
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:
         """Return the natural log-probability of `response_ids` after `prompt_ids`, summed over its tokens.
@@ -379,7 +376,8 @@ class VLLMEngine(TokenizedPrompts):
             "top_p": wanted.top_p if wanted.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
             "top_k": wanted.top_k,
             "min_p": wanted.min_p,
-            "seed": _stable_seed(request.key) if wanted.sampling_seed else None,
+            "seed": stable_seed(request.key) if wanted.sampling_seed else None,
+            "n": request.samples,
         }
         if choices is not None:
             firsts = sorted(choices.by_token)
@@ -495,10 +493,3 @@ def _did_not_start(model: str, error: Exception, last_words: startup.LastWords) 
     memory = out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
     rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}, --verbose shows all of it"
     return f"vLLM did not start with model {model!r}: {cause}{rest}"
-
-
-def _stable_seed(key: str) -> int:
-    """Return a 31-bit seed made from the request's key, the same in every process."""
-    import zlib
-
-    return zlib.crc32(key.encode()) & 0x7FFFFFFF

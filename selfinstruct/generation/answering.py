@@ -3,59 +3,51 @@
 A chat model gets the bare question through its chat template. A base model gets it after worked examples, and its
 completion is read up to the next example. An answer that the length limit cut may go on once, from its own beginning;
 one that is still cut, or that only repeated itself, is rejected. What a model thought before it answered is never part
-of the answer.
+of the answer. Several answers may be sampled at once; `kept_samples.py` says which of them are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from selfinstruct.config.schema import Sampling, Thinking
+import msgspec
+
+from selfinstruct.config.schema import Answer
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation.examples import Examples, fit
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.filters.rows import RowCheck
+from selfinstruct.generation.instance_decisions import decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.parsing import REPEATED, TRUNCATED, parse_answer, split_thinking
 from selfinstruct.generation.prompts import answer_stop, encode_answer
 from selfinstruct.records import Completion, Message, OpenTurn, Prompt, SeedTask, Style, user_message
+from selfinstruct.run.lines import InstanceCandidate
 
-
-@dataclass(frozen=True, slots=True)
-class ReadAnswer:
-    """An answer as it was read: the instance with its fault, if it has one, and what the model thought before."""
-
-    instance: ParsedInstance
-    thinking: str
+_FAULTS = {"length": TRUNCATED, "abort": TRUNCATED, "repetition": REPEATED}
+"""What is wrong with an answer that has not ended by itself."""
 
 
 class Answering:
     """How one model is asked for outputs, and how its answers are read.
 
     Args:
-        sampling: how answers are sampled; at most half of the context is used for one.
+        options: how answers are sampled, at most half of the context for one, and which are kept.
         examples: shown to a base model.
         engine: asked for the context length and for token counts only.
         style: how the model is asked.
-        system_prompt: the system message of a chat model; None: none.
-        thinking: what becomes of its thinking.
+        check_row: decides whether a row with an answer is kept.
     """
 
-    def __init__(
-        self,
-        sampling: Sampling,
-        examples: Examples,
-        engine: Engine,
-        style: Style,
-        *,
-        system_prompt: str | None = None,
-        thinking: Thinking = "off",
-    ) -> None:
-        self._sampling = sampling
+    def __init__(self, options: Answer, examples: Examples, engine: Engine, style: Style, check_row: RowCheck) -> None:
+        self._options = options
         self._examples = examples
         self._engine = engine
         self._style = style
-        self._system: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        self._thinking = thinking
+        self._check_row = check_row
+        system = options.system_prompt
+        self._system: list[Message] = [{"role": "system", "content": system}] if system else []
 
     def request(self, key: str, instruction: str, task_input: str, begun: Completion | None = None) -> Request:
         """Return the request for one output, or for the rest of one.
@@ -70,7 +62,7 @@ class Answering:
             RequestFailed: the question leaves no room for an answer.
         """
         context = self._engine.context_length
-        most = min(self._sampling.max_tokens, context // 2)
+        most = min(self._options.max_tokens, context // 2)
         prompt = self._question(key, instruction, task_input, context - most)
         if begun is not None:
             prompt = _going_on(prompt, begun.text)
@@ -78,26 +70,59 @@ class Answering:
         if most < 1 or (begun is None and self._engine.count_tokens(prompt) > context - most):
             raise RequestFailed("prompt_too_long", f"{key}: no room for an answer in the context of {context} tokens")
         stop = answer_stop(self._examples.frame) if self._style == "completion" else ()
-        sampling = self._sampling.model_copy(update={"max_tokens": most})
-        thinks = self._thinking != "off"
-        return Request(key, prompt, sampling, stop, stop_loops=True, thinking=thinks)
+        sampling = self._options.model_copy(update={"max_tokens": most})
+        thinks, samples = self._options.thinking != "off", self._options.num_samples
+        return Request(key, prompt, sampling, stop, stop_loops=True, thinking=thinks, samples=samples)
 
-    def read(self, task_input: str, completion: Completion, begun: Completion | None = None) -> ReadAnswer:
-        """Return the instance in an answer.
+    def goes_on(self, completion: Completion, begun: Completion | None) -> bool:
+        """Return whether an answer is to be continued.
 
         Args:
-            task_input: the input that was shown.
-            completion: the answer, or the rest of it.
+            completion: the answer, or its rest.
             begun: its beginning, if it was cut.
         """
-        text = (begun.text if begun else "") + completion.text
-        thinking = ""
-        if self._style == "chat":
-            thinking, output = split_thinking(text)
-        else:
-            output = parse_answer(text, self._examples.frame)
-        fault = {"stop": None, "repetition": REPEATED}.get(completion.finish_reason, TRUNCATED)
-        return ReadAnswer(ParsedInstance(task_input, output, fault), thinking if self._thinking == "keep" else "")
+        alone = self._options.continue_cut and not completion.further
+        return alone and begun is None and completion.finish_reason == "length"
+
+    def decide(
+        self, instruction: str, task_input: str, completion: Completion, begun: Completion | None = None
+    ) -> tuple[InstanceCandidate, ...]:
+        """Decide on the answers in a completion.
+
+        Args:
+            instruction: the instruction.
+            task_input: the input that was shown.
+            completion: the answers, or the rest of one.
+            begun: its beginning, if it was cut.
+        """
+        read = [self._read(begun.text + sample.text if begun else sample.text) for sample in completion.samples]
+        faults = [_FAULTS.get(sample.finish_reason) for sample in completion.samples]
+        parsed = [ParsedInstance(task_input, output, fault) for (_, output), fault in zip(read, faults, strict=True)]
+        return self.decide_read(instruction, parsed, [thinking for thinking, _ in read])
+
+    def decide_read(
+        self, instruction: str, parsed: Sequence[ParsedInstance], thinking: Sequence[str]
+    ) -> tuple[InstanceCandidate, ...]:
+        """Decide on answers to one question.
+
+        Args:
+            instruction: the instruction.
+            parsed: the answers, in order.
+            thinking: what the model thought before each.
+        """
+        decided = []
+        for one, thought in zip(parsed, thinking, strict=True):
+            row = self._check_row(Row(instruction, one.input, one.output))
+            (candidate,) = decide_instances([one], [row], max_instances=1)
+            decided.append(msgspec.structs.replace(candidate, thinking=thought))
+        return choose(decided, self._options.keep)
+
+    def _read(self, text: str) -> tuple[str, str]:
+        """Return what the model thought, if that is kept, and its answer."""
+        if self._style == "completion":
+            return "", parse_answer(text, self._examples.frame)
+        thinking, output = split_thinking(text)
+        return thinking if self._options.thinking == "keep" else "", output
 
     def _question(self, key: str, instruction: str, task_input: str, limit: int) -> Prompt:
         if self._style == "chat":

@@ -183,7 +183,8 @@ class BudgetTracker:
             "instances": self._method.instances,
             "answer": self._method.answer,
         }
-        return float(steps[kind].max_tokens)
+        samples = self._method.answer.num_samples if kind == "answer" else 1
+        return float(samples * steps[kind].max_tokens)
 
     def _tokens_per_s(self) -> float:
         seconds = self.clock() - self._began
@@ -208,6 +209,7 @@ class BudgetTracker:
         state = self._state
         lost = state.answers_rejected.total() + state.requests["answer", "failed"]
         share = 1 - lost / state.num_answers if state.num_answers else 1.0
+        share *= self._method.answer.num_samples if self._method.answer.keep == "all" else 1
         expected = state.num_instances + share * (state.num_inputs - state.num_answers)
         each = expected / len(state.instances) if state.instances else 1.0
         return expected + each * (len(state.pool) - len(state.instances) - len(state.classification_failed))

@@ -28,9 +28,11 @@ def beginning_of_too_long(completion: Completion, max_tokens: int) -> TooLong | 
     64 characters a token is sixteen times ordinary text. The journal keeps the beginning and a hash.
     """
     most = max(_LEAST_BOUND, 64 * max_tokens)
-    length = len(completion.text)
+    length = max(len(sample.text) for sample in completion.samples)
     if length <= most:
         return None
-    digest = hashlib.sha256(completion.text.encode("utf-8", "surrogatepass")).hexdigest()
+    text = "".join(sample.text for sample in completion.samples)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
-    return TooLong(replace(completion, text=completion.text[:_KEPT]), Failure("completion_too_long", detail))
+    kept = replace(completion, text=completion.text[:_KEPT], further=())
+    return TooLong(kept, Failure("completion_too_long", detail))

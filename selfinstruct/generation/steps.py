@@ -132,6 +132,7 @@ class Steps:
         known_texts: tasks and others, to ask whether a text is a task.
         classification_examples: the seeds that the prompt of a classification shows.
         remarks: what the user should know of these seeds in these prompts.
+        answering: how inputs are answered.
         separate: whether inputs are answered in a step of their own.
     """
 
@@ -165,14 +166,7 @@ class Steps:
             False: self._drawn(no.to_show, "input_first"),
         }
         self.separate = method.answers_separately(style)
-        self._answering = Answering(
-            method.answer,
-            self._instance_examples[False],
-            engine,
-            style,
-            system_prompt=method.answer.system_prompt,
-            thinking=method.answer.thinking,
-        )
+        self.answering = Answering(method.answer, self._instance_examples[False], engine, style, self._check_row)
 
     # ------------------------------------------------------------------------------------------ proposal
 
@@ -439,7 +433,7 @@ class Steps:
             begun: the beginning of the answer, if it was cut.
         """
         key = f"answer/{instruction.id}/{number}"
-        return self._answering.request(key if begun is None else f"{key}/rest", instruction.text, task_input, begun)
+        return self.answering.request(key if begun is None else f"{key}/rest", instruction.text, task_input, begun)
 
     def decide_answer(
         self, instruction: Instruction, number: int, task_input: str, begun: Completion | None, completion: Completion
@@ -455,12 +449,10 @@ class Steps:
         """
         if (too_long := beginning_of_too_long(completion, self.method.answer.max_tokens)) is not None:
             return AnswerLine(instruction.id, number, too_long.kept, failed=too_long.failure)
-        if completion.finish_reason == "length" and begun is None and self.method.answer.continue_cut:
+        if self.answering.goes_on(completion, begun):
             return AnswerLine(instruction.id, number, completion, to_be_continued=True)
-        answer = self._answering.read(task_input, completion, begun)
-        (candidate,) = self.decide_rows(instruction, False, [answer.instance])
-        decided = msgspec.structs.replace(candidate, thinking=answer.thinking)
-        return AnswerLine(instruction.id, number, completion, candidates=(decided,))
+        decided = self.answering.decide(instruction.text, task_input, completion, begun)
+        return AnswerLine(instruction.id, number, completion, candidates=decided)
 
     # ------------------------------------------------------------------------------------------- helpers
 

@@ -31,7 +31,7 @@ import msgspec
 
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Filters, Saturation
+from selfinstruct.config.schema import Filters, Keep, Saturation
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -169,13 +169,14 @@ class RefilterResult:
     stops_left_out: int
 
 
-def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
+def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = None) -> RefilterResult:
     """Write a new run in `output` with the candidates of the run in `run_dir`, decided again by `filters`.
 
     Args:
         run_dir: the recorded run; another process may be writing it. What it has committed so far is read.
         output: the new run directory; must not hold a run.
         filters: all filters, also those that stay as they were.
+        keep: which of several answers are kept (`answer.keep`); None: as recorded.
 
     Raises:
         InputError: no run, a damaged journal, a regenerated run, or seeds that have changed.
@@ -192,7 +193,8 @@ def refilter(run_dir: Path, output: Path, filters: Filters) -> RefilterResult:
     of_parents = parents.load_unchanged_parents(recorded.parent_runs, header.identity).instructions
     if filters.is_task != "off" and completed(header.identity)["filters"]["is_task"] == "off":
         raise ConfigError(f"filters.is_task: {filters.is_task}: {run_dir} never asked which instructions are tasks")
-    config = recorded.model_copy(update={"filters": filters, "output_dir": str(output)})
+    answer = recorded.answer.model_copy(update={"keep": keep or recorded.answer.keep})
+    config = recorded.model_copy(update={"filters": filters, "answer": answer, "output_dir": str(output)})
     style = header.resolved["style"]
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents)
     steps.calibration = header.calibration
@@ -351,11 +353,11 @@ class _Redecision:
                 assert_never(never)
 
     def _header(self, line: Header) -> Header:
-        identity = line.identity
-        filters = self._steps.method.filters.model_dump(mode="json")
+        identity, method = line.identity, self._steps.method
+        answer = {"answer": {**identity["answer"], "keep": method.answer.keep}} if "answer" in identity else {}
         return Header(
             version=line.version,
-            identity={**identity, "filters": filters},
+            identity={**identity, "filters": method.filters.model_dump(mode="json"), **answer},
             resolved=line.resolved,
             num_instructions=line.num_instructions,
             refiltered_from=RefilteredFrom(
@@ -417,11 +419,9 @@ class _Redecision:
         return msgspec.structs.replace(line, candidates=decided)
 
     def _answer(self, line: AnswerLine) -> AnswerLine:
-        rows = self._steps.decide_rows(self._accepted[line.id], False, _parsed(line.candidates))
-        decided = tuple(
-            msgspec.structs.replace(now, thinking=before.thinking)
-            for before, now in zip(line.candidates, rows, strict=True)
-        )
+        thinking = [candidate.thinking for candidate in line.candidates]
+        text = self._accepted[line.id].text
+        decided = self._steps.answering.decide_read(text, _parsed(line.candidates), thinking)
         self._count_moves(line.candidates, decided)
         return msgspec.structs.replace(line, candidates=decided)
 

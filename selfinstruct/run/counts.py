@@ -80,9 +80,9 @@ class AnswerCounts:
 
     Attributes:
         total: accepted inputs.
-        kept: inputs whose answer was accepted: these are instances.
-        rejected: inputs whose answer was rejected.
-        reasons: the rejected ones by reason, the most frequent first.
+        kept: inputs with an accepted answer.
+        rejected: inputs none of whose answers was accepted.
+        reasons: these by the reason of their first answer, the most frequent first.
         failed: inputs whose request failed.
         pending: inputs whose answer is still to be asked for, or to be continued.
         continued: inputs whose answer was cut and asked to go on.

@@ -229,7 +229,8 @@ class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer"):
     """The answer to an accepted input of instruction `id`: to candidate `instance` (from 0) of its instances line.
 
-    It has at most one candidate.
+    It has one candidate for each sample of its completion, in the same order; `selfinstruct/generation/kept_samples.py`
+    says which of them are accepted.
 
     Attributes:
         to_be_continued: the answer was cut, so that a further line about the same input goes on with it. This line has
@@ -407,9 +408,12 @@ def _check(line: Line) -> None:
                     raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
             _check_reasons(line.candidates)
         case AnswerLine():
-            outcomes = (line.to_be_continued, len(line.candidates), line.failed is not None)
+            outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
             if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
-                raise ValueError("it must be continued, have one candidate, or have `failed`, and one of them only")
+                raise ValueError("it must be continued, have candidates, or have `failed`, and one of them only")
+            samples = len(line.completion.samples) if line.completion else 1
+            if line.candidates and len(line.candidates) != samples:
+                raise ValueError(f"it has {len(line.candidates)} candidates for {samples} answers")
             _check_reasons(line.candidates)
         case Control():
             pass
@@ -461,8 +465,10 @@ def to_json(line: Line) -> dict[str, Any]:
     """Return the line as JSON values. The keys are in the order of the journal."""
     values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
     completion = values.get("completion")
-    if completion is not None and completion["choice_logprobs"] is None:
-        del completion["choice_logprobs"]  # A dataclass has no `omit_defaults`.
+    if completion is not None:
+        for name in ("choice_logprobs", "further"):
+            if not completion[name]:
+                del completion[name]  # A dataclass has no `omit_defaults`.
     return {"kind": "control", **values} if isinstance(line, Control) else values
 
 

@@ -80,7 +80,7 @@ class RunState:
         instances: kept instances by instruction id; an empty list if none was kept or the request failed. Where inputs
             are answered separately, an instance is added when its answer is accepted.
         inputs: accepted inputs by instruction id and number, where they are answered separately.
-        answers: by instruction id: the decided answer of each input by its number; None if it was rejected or failed.
+        answers: by instruction id: the kept answers to each input by its number; none if all were rejected or failed.
         begun_answers: the beginnings of answers that are to be continued, by (instruction id, number of the input).
         num_inputs, num_answers: number of these inputs, and of their decided answers.
         num_instances: number of kept instances of all instructions.
@@ -88,7 +88,7 @@ class RunState:
         requests: number of requests by (kind, "committed" | "failed").
         rejected: number of rejected instruction candidates by reason.
         instances_rejected: number of rejected instance candidates by reason; of inputs and of answers, too.
-        answers_rejected: number of rejected answers by reason.
+        answers_rejected: number of inputs none of whose answers was accepted, by the reason of the first one.
         answers_continued: number of answers that were cut and asked to go on.
         warnings: number of accepted instructions, kept instances and rewritten outputs to which a filter objects that
             only warns, by reason.
@@ -119,7 +119,7 @@ class RunState:
     is_classification: dict[str, bool] = field(default_factory=dict)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
     inputs: dict[str, dict[int, str]] = field(default_factory=dict)
-    answers: dict[str, dict[int, Instance | None]] = field(default_factory=dict)
+    answers: dict[str, dict[int, tuple[Instance, ...]]] = field(default_factory=dict)
     begun_answers: dict[tuple[str, int], Completion] = field(default_factory=dict)
     num_inputs: int = 0
     num_answers: int = 0
@@ -356,21 +356,19 @@ class RunState:
             self.answers_continued += 1
             return
         self.begun_answers.pop(place, None)
-        kept = None
         for candidate in line.candidates:
-            if candidate.accepted:
-                kept = Instance(candidate.input, candidate.output, candidate.thinking)
-                for name in candidate.warnings:
-                    self.warnings[name] += 1
-            else:
-                self.answers_rejected[candidate.reason or ""] += 1
+            self.warnings.update(candidate.warnings.keys())
+            if not candidate.accepted:
                 self.instances_rejected[candidate.reason or ""] += 1
+        kept = tuple(Instance(c.input, c.output, c.thinking) for c in line.candidates if c.accepted)
+        if line.candidates and not kept:
+            self.answers_rejected[line.candidates[0].reason or ""] += 1
         self.answers[line.id][line.instance] = kept
         self.num_answers += 1
-        if kept is not None:
+        if kept:
             # Answers arrive in any order; instances are in that of their inputs.
-            self.instances[line.id] = [kept for _, kept in sorted(self.answers[line.id].items()) if kept is not None]
-            self.num_instances += 1
+            self.instances[line.id] = [one for _, some in sorted(self.answers[line.id].items()) for one in some]
+            self.num_instances += len(kept)
 
     def _apply_output(self, line: OutputLine) -> None:
         kept, number = self.instances.get(line.id, []), line.instance
@@ -434,7 +432,7 @@ class RunState:
         return ProposerCounts(**{field.name: self.proposers[name, field.name] for field in fields(ProposerCounts)})
 
     def _answers(self) -> AnswerCounts:
-        kept = sum(answer is not None for answers in self.answers.values() for answer in answers.values())
+        kept = sum(bool(kept) for answers in self.answers.values() for kept in answers.values())
         return AnswerCounts(
             total=self.num_inputs,
             kept=kept,

@@ -25,10 +25,17 @@ ENDLESS = 100_000
 """Instructions of a run that does not end before it is killed, however slow the test is."""
 
 
-@pytest.mark.parametrize("answering", ["inline", "separate"])
-def test_random_kills(make_config: Any, tmp_path: Path, answering: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"answering": "inline"},
+        {"answering": "separate"},
+        {"answering": "separate", "answer": {"num_samples": 3, "keep": "all"}},
+    ],
+)
+def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     """A few kills; `make torture` makes many."""
-    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, answering=answering)
+    whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, **options)
     run_scripted(whole)
     found: Counter[str] = Counter()
 
@@ -38,7 +45,7 @@ def test_random_kills(make_config: Any, tmp_path: Path, answering: str) -> None:
     number = 0
     while number < 3 or kills() < 4:  # On a busy machine, a run may end before it is killed.
         assert number < 12, "killed too rarely: this shows nothing"
-        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40, answering=answering)
+        config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40, **options)
         driven = Driven(tmp_path, config, latency=0.05)
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)

@@ -141,6 +141,22 @@ async def test_usage_that_counts_nothing(usage: Any) -> None:
     assert await asked(lambda *_: said(usage=usage)) == ["Verdict: 1"]
 
 
+async def test_several_answers_are_asked_one_by_one() -> None:
+    numbers: list[int] = []
+
+    def reply(number: int, _: bytes) -> bytes:
+        numbers.append(number)
+        return said(f"Verdict {number}")
+
+    async with Server(reply) as server:
+        engine = await Endpoint.connect(server.url, "some-model")
+        question = [{"role": "user", "content": GOOD}]
+        answer = await engine.generate(Request("q", question, Sampling(temperature=0.7), samples=3))
+        await engine.close()
+    assert sorted(sample.text for sample in answer.samples) == [f"Verdict {n}" for n in sorted(numbers)]
+    assert (len(answer.samples), answer.prompt_tokens, answer.completion_tokens) == (3, 5, 9)
+
+
 async def test_an_empty_answer_is_one() -> None:
     assert await asked(lambda *_: said(None)) == [""]
     assert await asked(lambda *_: http(b'{"choices": []}')) == ["no_output"]

@@ -24,6 +24,7 @@ from selfinstruct.engines.choices import Choices
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
 from selfinstruct.hardware import Gpu, Hardware
+from selfinstruct.records import Sample
 
 DeadError = type("EngineDeadError", (Exception,), {})
 GenerateError = type("EngineGenerateError", (Exception,), {})
@@ -69,7 +70,7 @@ class PlayedLLM:
 
 def finished(reason: str) -> Any:
     return types.SimpleNamespace(
-        outputs=[types.SimpleNamespace(text="text", finish_reason=reason, token_ids=[1, 2], logprobs=None)],
+        outputs=[types.SimpleNamespace(index=0, text="text", finish_reason=reason, token_ids=[1, 2], logprobs=None)],
         prompt_logprobs=None,
     )
 
@@ -108,7 +109,8 @@ class WritingLLM(PlayedLLM):
             for text in ["".join(self.parts)] if whole else self.parts:
                 self.written += 1
                 last = whole or self.written == len(self.parts)
-                answer = types.SimpleNamespace(text=text, token_ids=[1] * 64, finish_reason="length" if last else None)
+                ended = "length" if last else None
+                answer = types.SimpleNamespace(index=0, text=text, token_ids=[1] * 64, finish_reason=ended)
                 yield types.SimpleNamespace(outputs=[answer], prompt_logprobs=None)
         except GeneratorExit:
             self.aborted = True
@@ -134,6 +136,39 @@ async def test_an_answer_that_goes_on_is_whole() -> None:
     llm = WritingLLM(parts)
     answer = await make(llm).generate(WATCHED)
     assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("".join(parts), "length", 9 * 64)
+
+
+class SamplingLLM(PlayedLLM):
+    """Writes three answers side by side; the second one only repeats itself."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.wanted: Any = None
+
+    async def generate(self, prompt: Any, parameters: Any, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        self.wanted = parameters
+        for index, text, ended in [
+            (2, "The third", None),
+            (1, LOOP * 14, None),
+            (0, "The first.", "stop"),
+            (1, LOOP, "length"),
+            (2, " one", "length"),
+        ]:
+            part = types.SimpleNamespace(index=index, text=text, token_ids=[1] * 4, finish_reason=ended)
+            yield types.SimpleNamespace(outputs=[part], prompt_logprobs=None)
+
+
+async def test_several_answers_come_in_their_order_whoever_ends_first() -> None:
+    llm = SamplingLLM()
+    sampling = Sampling(max_tokens=5, temperature=0.7)
+    answer = await make(llm).generate(Request("answer/1", "a prompt", sampling, stop_loops=True, samples=3))
+    assert llm.wanted.n == 3
+    assert answer.samples == (
+        Sample("The first.", "stop"),
+        Sample(LOOP * 14, "repetition"),
+        Sample("The third one", "length"),
+    )
+    assert (answer.prompt_tokens, answer.completion_tokens) == (2, 4 + 4 + 8)
 
 
 async def test_loops_are_left_alone_where_nobody_asks_to_end_them() -> None:

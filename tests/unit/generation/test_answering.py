@@ -21,6 +21,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation.answering import Answering
 from selfinstruct.generation.examples import Examples
+from selfinstruct.generation.filters.rows import row_check
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.replay.refilter import refilter
@@ -116,7 +117,9 @@ def test_a_system_message_comes_first_and_is_no_part_of_the_row(make_config: Any
 
 def test_an_answer_takes_at_most_half_of_the_context() -> None:
     engine = ScriptedEngine(script, context_length=100, has_chat_template=True)
-    ask = Answering(Answer(max_tokens=1024), Examples((), load_frame()), engine, "chat")
+    ask = Answering(
+        Answer(max_tokens=1024), Examples((), load_frame()), engine, "chat", row_check(Filters(), load_frame())
+    )
     assert ask.request("k", "Say it.", "").sampling.max_tokens == 50
     with pytest.raises(RequestFailed, match="no room for an answer in the context of 100 tokens"):
         ask.request("k", "word " * 60, "")

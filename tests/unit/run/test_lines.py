@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
-from selfinstruct.records import Completion
+from selfinstruct.records import Completion, Sample
 from selfinstruct.run import lines
-from selfinstruct.run.lines import AnswerLine, ClassificationLine, Control, InstructionCandidate, Line, ProposalLine
+from selfinstruct.run.lines import (
+    AnswerLine,
+    ClassificationLine,
+    Control,
+    InstanceCandidate,
+    InstructionCandidate,
+    Line,
+    ProposalLine,
+)
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 JOURNALS = sorted(FIXTURE.rglob("journal.jsonl"))
@@ -107,9 +116,18 @@ def test_log_probabilities_of_choices_are_written_only_where_there_are_some() ->
     assert lines.parse(raw) == ClassificationLine("p000000-00", told, True)
 
 
-def test_an_answer_has_one_candidate() -> None:
+def test_an_answer_has_a_candidate_for_each_sample() -> None:
     one = b'{"input":"","output":"a","accepted":true}'
     raw = b'{"kind":"answer","id":"p000000-00","instance":0,"candidates":[%s]}'
     assert lines.parse_valid(raw % one)
-    with pytest.raises(ValueError, match="have one candidate"):
+    with pytest.raises(ValueError, match="it has 2 candidates for 1 answers"):
         lines.parse_valid(raw % (one + b"," + one))
+    with pytest.raises(ValueError, match="must be continued, have candidates, or have `failed`"):
+        lines.parse_valid(raw % b"")
+    completion = Completion("a", "stop", 9, 4, further=(Sample("b", "length"),))
+    line = AnswerLine("p000000-00", 0, completion, candidates=(InstanceCandidate("", "a", True),) * 2)
+    encoded = lines.encode(line)
+    assert b'"completion_tokens":4,"further":[{"text":"b","finish_reason":"length"}]}' in encoded
+    assert lines.parse_valid(encoded) == line
+    with pytest.raises(ValueError, match="it has 1 candidates for 2 answers"):
+        lines.parse_valid(lines.encode(msgspec.structs.replace(line, candidates=line.candidates[:1])))

@@ -157,7 +157,9 @@ def check_sums(lines: list[dict[str, Any]]) -> None:
         assert answers.total == answers.kept + answers.rejected + answers.failed + answers.pending
         assert answers.rejected == sum(answers.reasons.values()) <= of.rejected
         undecided = answers.failed + answers.pending
-    assert of.total == len(instances) - undecided == of.accepted + of.rejected
+    answered = [line["candidates"] for line in lines if line["kind"] == "answer" and "candidates" in line]
+    further = sum(len(samples) - 1 for samples in answered)
+    assert of.total == len(instances) - undecided + further == of.accepted + of.rejected
     assert of.rejected == sum(of.reasons.values())
     assert of.accepted == sum(map(len, state.instances.values()))
     classified = counts.classification
