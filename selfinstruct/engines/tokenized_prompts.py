@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.control_tokens import ControlTokens, special_ids
+from selfinstruct.engines.shared_beginnings import SharedBeginnings
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Message, OpenTurn, Prompt
+
+_MOST_COUNTED = 4096
+"""Prompts whose tokens wait for their request."""
 
 
 class TokenizedPrompts:
@@ -43,6 +48,11 @@ class TokenizedPrompts:
         self.chat_template: str | None = None
         self.control_tokens = ControlTokens(tokenizer)
         self._openings: dict[str | None, str] = {}
+        self._texts = SharedBeginnings(
+            partial(self.control_tokens.encode_text, add_special_tokens=True), self.encode_text
+        )
+        self._conversations = SharedBeginnings(self.control_tokens.encode, self.control_tokens.encode)
+        self._counted: dict[Any, list[int]] = {}
 
     def encode(self, prompt: Prompt, *, thinking: bool = False) -> list[int]:
         """Return the token ids of a prompt: text with the special tokens, or messages through the template.
@@ -51,11 +61,13 @@ class TokenizedPrompts:
             prompt: the prompt.
             thinking: let a chat model think before it answers; else it answers at once.
         """
+        if (counted := self._counted.pop(self._key(prompt, thinking), None)) is not None:
+            return counted
         if isinstance(prompt, str):
-            return self.control_tokens.encode_text(prompt, add_special_tokens=True)
+            return self._texts.encode(prompt)
         broken = self.control_tokens.broken(prompt)
         messages = OpenTurn(broken) if isinstance(prompt, OpenTurn) else broken
-        return self.control_tokens.encode(self._rendered(messages, thinking))
+        return self._conversations.encode(self._rendered(messages, thinking))
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text by itself, without any control token."""
@@ -66,8 +78,15 @@ class TokenizedPrompts:
         return prompt if isinstance(prompt, str) else self._rendered(prompt)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Return the number of tokens of the prompt, chat template and special tokens included."""
-        return len(self.encode(prompt))
+        """Return the number of tokens of the prompt, chat template and special tokens included.
+
+        The tokens are kept for the request that follows.
+        """
+        ids = self.encode(prompt)
+        if len(self._counted) >= _MOST_COUNTED:
+            del self._counted[next(iter(self._counted))]
+        self._counted[self._key(prompt, False)] = ids
+        return len(ids)
 
     def ends(self, prompt: Prompt) -> tuple[frozenset[int], tuple[str, ...]]:
         """Return the tokens and the strings that end what the model writes after a prompt, by the chat template.
@@ -94,6 +113,13 @@ class TokenizedPrompts:
         if template not in self._openings:
             self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
         return chat_templates.render(self.tokenizer, messages, template) + self._openings[template]
+
+    def _key(self, prompt: Prompt, thinking: bool) -> Any:
+        """Return what tells prompts apart that are encoded differently."""
+        if isinstance(prompt, str):
+            return prompt
+        contents = tuple(tuple(message.items()) for message in prompt)
+        return thinking, self.chat_template, isinstance(prompt, OpenTurn), contents
 
     async def generate(self, request: Request) -> Completion:
         """Raise EngineError: no engine has been started."""

@@ -22,6 +22,16 @@ from __future__ import annotations
 
 from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, rouge_l
 from selfinstruct.novelty.index import NoveltyIndex, warm_up
-from selfinstruct.novelty.words import is_unspaced, tokenize
+from selfinstruct.novelty.words import has_unspaced, is_unspaced, tokenize
 
-__all__ = ["Decisions", "Neighbour", "NoveltyIndex", "Verdict", "is_unspaced", "rouge_l", "tokenize", "warm_up"]
+__all__ = [
+    "Decisions",
+    "Neighbour",
+    "NoveltyIndex",
+    "Verdict",
+    "has_unspaced",
+    "is_unspaced",
+    "rouge_l",
+    "tokenize",
+    "warm_up",
+]

@@ -109,6 +109,11 @@ def is_unspaced(character: str) -> bool:
     return _UNSPACED.match(character) is not None
 
 
+def has_unspaced(text: str) -> bool:
+    """Return whether a text holds a character of a script written without spaces."""
+    return not text.isascii() and _UNSPACED.search(text) is not None
+
+
 def text_key(text: str) -> str:
     """Return the key of a text without words: two such texts are identical if only case and spacing differ."""
     return " ".join(unicodedata.normalize("NFC", text).lower().split())

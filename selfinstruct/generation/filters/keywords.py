@@ -16,7 +16,10 @@ def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
 
     A keyword in a script written without spaces is found anywhere.
     """
-    match = _any_of(tuple(keywords)).search(unicodedata.normalize("NFC", text)) if keywords else None
+    words = tuple(keywords)
+    if not words or (text.isascii() and _is_without(text.lower(), words)):
+        return None
+    match = _any_of(words).search(unicodedata.normalize("NFC", text))
     return None if match is None else Rejection("keyword", {"keyword": match.group().lower()})
 
 
@@ -24,6 +27,17 @@ def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
     """Reject a text that starts with one of `openings` as whole words, in upper or lower case."""
     match = _any_of(tuple(openings)).match(unicodedata.normalize("NFC", text).lstrip()) if openings else None
     return None if match is None else Rejection("opening", {"opening": match.group()})
+
+
+def _is_without(lowered: str, keywords: tuple[str, ...]) -> bool:
+    """Return whether no keyword can be in a text in ASCII: the pattern takes a hundred times as long to see that."""
+    return all(first not in lowered for first in _first_words(keywords))
+
+
+@cache
+def _first_words(keywords: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a text in ASCII holds if it holds a keyword; of keywords beyond ASCII, in lower case, any text may."""
+    return tuple(phrase.split()[0].lower() if phrase.isascii() else "" for phrase in keywords if phrase.split())
 
 
 @cache

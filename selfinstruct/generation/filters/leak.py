@@ -17,7 +17,7 @@ import msgspec
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.markers import frames_read, mark_reader, split_lines
-from selfinstruct.novelty import is_unspaced, tokenize
+from selfinstruct.novelty import has_unspaced, tokenize
 from selfinstruct.records import Rejection
 
 # Of all families: <|im_end|>, <|eot_id|>, <|channel|>, DeepSeek's <｜User｜>, <start_of_turn>, [/INST], <<SYS>>.
@@ -98,7 +98,7 @@ def _task_mark(text: str, frame: Frame | None) -> str | None:
 def _of_prompts(text: str, frame: Frame | None) -> str | None:
     """Return the first words in a row that are a sentence's of our prompts; None if there are none."""
     words = tokenize(text)
-    size = _CHARACTERS if any(map(is_unspaced, text)) else _WORDS
+    size = _CHARACTERS if has_unspaced(text) else _WORDS
     ours = _runs(frames_read(frame), size)
     return next((" ".join(run) for run in _runs_of(words, size) if run in ours), None)
 

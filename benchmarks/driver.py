@@ -1,0 +1,142 @@
+"""The driver's ceiling: how many requests it asks, reads, filters and commits when the engine answers at once.
+
+    python benchmarks/driver.py --tokenizer PATH             # base model: text that is continued
+    python benchmarks/driver.py --tokenizer PATH --style chat
+    python benchmarks/driver.py --instructions 20000 --repeat 3
+
+Everything of a run but the model: prompts, their tokens (of any tokenizer of transformers), the supervised engine,
+parsers, filters, novelty, and the journal on disk. Half of the proposed instructions are rejected. One proposal in
+eight answers is followed by a classification and by instances of each instruction that it brought; in chat style also
+by answers. CPU is that of the whole process from the first request on, so the engine's stand-in is in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.config.schema import Config
+from selfinstruct.engines import chat_templates
+from selfinstruct.engines.base import Engine, Request
+from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
+from selfinstruct.generation.generate import generate
+from selfinstruct.records import Completion
+
+DEMO = Path(__file__).parents[1] / "selfinstruct" / "demo" / "model"
+CONTEXT = 8192
+WORDS = 12
+"""Of an instruction; invented, so that any two are novel."""
+
+
+class AtOnce(TokenizedPrompts):
+    """Takes prompts as vLLM's engine does, as tokens, and answers at the next turn of the event loop.
+
+    Attributes:
+        began: when the first request came, in (seconds, CPU seconds of the process).
+    """
+
+    def __init__(self, tokenizer: Any, *, capacity: int, judges: bool) -> None:
+        super().__init__(tokenizer, CONTEXT, {})
+        self.capacity = capacity
+        self.tells_logprobs = judges
+        self.began: tuple[float, float] | None = None
+        self._draw = random.Random(0)
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer as a model could that follows the form of each prompt."""
+        if self.began is None and not request.key.startswith("calibration"):
+            self.began = time.perf_counter(), time.process_time()
+        prompt_tokens = len(self.encode(request.prompt, thinking=request.thinking))
+        text, length = self._answer(request)
+        logprobs = {choice: -0.1 - k for k, choice in enumerate(request.choices)} if request.choices else None
+        return Completion(text, "stop", prompt_tokens, length, logprobs if self.tells_logprobs else None)
+
+    def _answer(self, request: Request) -> tuple[str, int]:
+        kind, draw = request.key.partition("/")[0], self._draw
+        if request.choices:
+            return f" {request.choices[draw.random() > 0.2].strip()}", 1  # yes, no
+        if kind == "instances":
+            if "first a label" in str(request.prompt)[-400:] or "Label:" in str(request.prompt)[:2000]:
+                return f"Label: yes\nInput: {self._text(20)}\n\nLabel: no\nInput: {self._text(20)}", 60
+            return f"Example 1\nInput: {self._text(25)}\nOutput: {self._text(40)}", 90
+        if kind == "answer":
+            return f" {self._text(60)}", 90
+        tasks = [self._text(WORDS) for _ in range(4)]
+        tasks += draw.sample(tasks, 4)  # exact copies: rejected
+        if not isinstance(request.prompt, str):
+            return "\n".join(f"Task {k}: {task}" for k, task in enumerate(tasks, 9)), 200
+        first = request.prompt.count("\nTask ")
+        return "".join(f"{f'Task {first + k}:' if k else ''} {task}\n" for k, task in enumerate(tasks)), 200
+
+    def _text(self, words: int) -> str:
+        draw = self._draw
+        return " ".join(f"{draw.choice(_SYLLABLES)}{draw.choice(_SYLLABLES)}" for _ in range(words)).capitalize() + "."
+
+
+_SYLLABLES = [a + b for a in "bcdfghklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "el", "or")]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: requests and accepted instructions, seconds and CPU seconds for them, peak memory in MiB."""
+
+    requests: int
+    accepted: int
+    seconds: float
+    cpu_s: float
+    peak_mib: int
+
+
+def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
+    """Run generation once into a directory that is thrown away."""
+    engine = AtOnce(tokenizer, capacity=arguments.capacity, judges=arguments.judge)
+
+    async def start() -> Engine:
+        return engine
+
+    with tempfile.TemporaryDirectory(prefix="driver-") as folder:
+        options = {
+            "model": "at-once",
+            "output_dir": folder,
+            "num_instructions": arguments.instructions,
+            "prompting": arguments.style,
+            **({"filters": {"is_task_threshold": -100.0}} if arguments.judge else {}),
+        }
+        state = generate(Config.model_validate(options), start)
+        assert engine.began is not None
+        seconds, cpu_s = time.perf_counter() - engine.began[0], time.process_time() - engine.began[1]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Measured(sum(state.requests.values()), len(state.pool), seconds, cpu_s, peak)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", default=str(DEMO), help="folder or name of a model; default: the demo model")
+    parser.add_argument("--style", choices=("completion", "chat"), default="completion")
+    parser.add_argument("--judge", action="store_true", help="also ask of each candidate whether it is a task")
+    parser.add_argument("--instructions", type=int, default=4000)
+    parser.add_argument("--capacity", type=int, default=1024, help="requests that the engine claims to compute at once")
+    parser.add_argument("--repeat", type=int, default=1)
+    arguments = parser.parse_args()
+    tokenizer = chat_templates.load_tokenizer(arguments.tokenizer)
+    runs = [measure(arguments, tokenizer) for _ in range(arguments.repeat)]
+    print(f"\n{len(tokenizer):,} tokens, {arguments.style}, medians of {len(runs)}")
+    print("| requests | accepted | requests/s | CPU ms per request | CPU ms per accepted instruction | peak MiB |")
+    print("|---" * 6 + "|")
+    middle = statistics.median
+    print(
+        f"| {runs[-1].requests:,} | {runs[-1].accepted:,} | {middle(r.requests / r.seconds for r in runs):,.0f} "
+        f"| {middle(1000 * r.cpu_s / r.requests for r in runs):.2f} "
+        f"| {middle(1000 * r.cpu_s / r.accepted for r in runs):.2f} | {runs[-1].peak_mib:,} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
