@@ -12,7 +12,6 @@ that writes a space before every text, for example) encodes whole texts from the
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 
@@ -49,7 +48,7 @@ class SharedBeginnings:
         encoded = self._whole(text)
         if not earlier:
             self._remember(head, text, None)  # The next text with this head shows how much they share.
-        elif cut := _last_cut(os.path.commonprefix([earlier, text])):
+        elif cut := _last_cut(text[: _shared(earlier, text)]):
             ids = self._whole(text[:cut])
             self._cuts_well = ids + self._rest(text[cut:]) == encoded
             self._remember(head, text[:cut], ids)
@@ -59,6 +58,12 @@ class SharedBeginnings:
         if head not in self._known and len(self._known) >= _MOST_BEGINNINGS:
             del self._known[next(iter(self._known))]
         self._known[head] = text, ids
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts share at their beginnings."""
+    pairs = zip(one, other, strict=False)
+    return next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _last_cut(shared: str) -> int:

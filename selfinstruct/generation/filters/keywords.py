@@ -36,7 +36,7 @@ def _is_without(lowered: str, keywords: tuple[str, ...]) -> bool:
 
 @cache
 def _first_words(keywords: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a text in ASCII holds if it holds a keyword; of keywords beyond ASCII, in lower case, any text may."""
+    """Return what a text in ASCII and in lower case holds if it holds a keyword; a keyword beyond ASCII gives ""."""
     return tuple(phrase.split()[0].lower() if phrase.isascii() else "" for phrase in keywords if phrase.split())
 
 
