@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 EVERYTHING := --no-deps -r $(LOCK) --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real test test-unit test-long test-real torture lint format resolve lock clean
+.PHONY: help install demo demo-real test test-unit test-long test-real torture lint docs format resolve lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -84,6 +84,9 @@ lint: install ## ruff (rules and format), mypy, and import-linter (which folder 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
+docs: install ## build the documentation into site/; a warning, for example a broken link, is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 format: install ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -95,5 +98,5 @@ lock: install ## write requirements/*.txt again; LOCK_OPTIONS=--upgrade takes ne
 	@UV=$(abspath $(BIN)/uv) requirements/compile.sh $(LOCK_OPTIONS)
 
 clean: ## remove .venv, caches and builds; runs/ stays
-	@rm -rf $(VENV) build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist site *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

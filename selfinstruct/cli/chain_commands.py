@@ -64,7 +64,7 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("selfinstruct.yaml"))
 @click.option("--model", default=None, help="Model to write into the configuration.")
-@click.option("--all", "every", is_flag=True, help="Write every option, not only those that matter most.")
+@click.option("--full", "--all", "every", is_flag=True, help="Write every option, not only those that matter most.")
 def init(path: Path, model: str | None, every: bool) -> None:
     """Write a starter configuration, explained.
 
@@ -74,7 +74,7 @@ def init(path: Path, model: str | None, every: bool) -> None:
     \b
     Example:
         selfinstruct init night.yaml --model Qwen/Qwen3-8B-Base
-        selfinstruct init night.yaml --model ./model --all
+        selfinstruct init night.yaml --model ./model --full
     """
     from selfinstruct.checks.recipe_choice import recipe_for
     from selfinstruct.config.template import STARTER_MODEL, starter_yaml

@@ -39,7 +39,7 @@ _AS_JSON_LINES = click.option("--json", "as_json", is_flag=True, help="Print JSO
 @click.option("--grep", metavar="TEXT", help="Show only items with this text, in upper or lower case.")
 @_AS_JSON_LINES
 def show(run: Path, rejected: str | None, number: int | None, seed: int, grep: str | None, as_json: bool) -> None:
-    """Show the rows of a run, or what was rejected, with all evidence.
+    """Show rows, or what was rejected, and why.
 
     Works while the run is going on. Control characters in texts of models are shown as escapes.
 
@@ -83,7 +83,7 @@ def _print(items: list[Any], *, as_json: bool) -> None:
 def preview(
     config_file: Path, rows: int, keep: Path | None, as_json: bool, arguments: tuple[str, ...], **options: Any
 ) -> None:
-    """Make a few rows of a night before the night, and show them with all evidence.
+    """Make a few rows before a long run, and show them.
 
     Generates a few instructions more than rows, as not each gets one, with the configuration as it is, and keeps
     nothing unless --keep names a directory. The night itself will make other rows, as its prompts show other examples.

@@ -26,7 +26,7 @@ _TOP = """\
 # Configuration of a selfinstruct run:   selfinstruct run {name}.yaml
 # Options that are commented out show the values that they have anyway; those of `engine` and `tune` are examples.
 """
-_MORE = "# These are the options that matter most; `selfinstruct init --all` writes every one.\n"
+_MORE = "# These are the options that matter most; `selfinstruct init --full` writes every one.\n"
 _EXAMPLES = {
     "engine": "# gpu_memory_utilization: 0.9\n# max_model_len: 4096",
     "tune": "# use_peft: true\n# lora_r: 16\n# learning_rate: 2e-4\n# num_train_epochs: 2",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -13,6 +16,7 @@ from selfinstruct.cli import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+GUIDE = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "guide").glob("*.md")))
 
 
 def _commands(text: str) -> list[str]:
@@ -44,8 +48,8 @@ def parse(line: str) -> click.Command:
     return command
 
 
-@pytest.mark.parametrize("line", sorted({*_commands(README), *_examples()}))
-def test_commands_in_readme_and_help_parse(line: str) -> None:
+@pytest.mark.parametrize("line", sorted({*_commands(README), *_commands(GUIDE), *_examples()}))
+def test_commands_in_readme_guide_and_help_parse(line: str) -> None:
     assert parse(line).callback is not None
 
 
@@ -64,17 +68,43 @@ def test_every_command_has_help_with_an_example() -> None:
         assert f"{path}" in (command.help or ""), f"{path} has no example in its help"
 
 
-def test_file_tree_in_readme_exists() -> None:
-    tree = README.split("## Where things are")[1].split("```")[1]
-    folder = ""
-    for line in tree.strip().splitlines():
-        name = line.split()[0]
-        if not line.startswith(" "):
-            folder = ""
-        path = ROOT / folder / name
-        assert path.exists() or path.with_suffix(".py").exists(), f"README names {folder}{name}"
-        if not line.startswith(" "):
-            folder = name
+def test_readme_is_short_and_its_files_exist() -> None:
+    assert len(README.splitlines()) <= 150
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", README):
+        name = target[0] or target[1]
+        assert name.startswith("http") or (ROOT / name).exists(), f"README links to {name}"
+    assert (ROOT / "docs" / "images" / "report.png").stat().st_size < 300_000
+
+
+def test_every_command_is_shown_in_readme_or_guide() -> None:
+    shown = {tuple(line.split()[1:2]) for line in [*_commands(README), *_commands(GUIDE)]}
+    missing = cli.commands.keys() - {name for (name,) in shown} - {"demo"}
+    assert not missing, f"neither README nor guide shows {missing}"
+
+
+def test_the_reference_names_every_command_and_option() -> None:
+    from selfinstruct.config.click_options import _fields, _is_section
+    from tools.docs_reference import commands_page, configuration_page, leaves
+
+    commands, configuration = commands_page(), configuration_page()
+    assert re.findall(r"^## (.*)$", commands, re.M) == [
+        path.partition(" ")[2] for path, _ in leaves(cli, "selfinstruct")
+    ]
+    for name, info in _fields():
+        if not _is_section(info):
+            assert f"| `{name.rpartition('.')[2]}` |" in configuration, name
+
+
+def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "near_duplicate" in (tmp_path / "guide" / "after" / "index.html").read_text()
+    assert "proposers" in (tmp_path / "reference" / "configuration" / "index.html").read_text()
+    loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]+)', (tmp_path / "index.html").read_text())
+    assert not loaded, "the pages load nothing from another host"
 
 
 def test_targets_in_readme_exist() -> None:

@@ -44,7 +44,7 @@ def test_init_writes_it(tmp_path: Path) -> None:
     assert invoke("init", path, "--model", "demo").exit_code == 0
     assert load_config(path, {}).recipe == "base"
     assert "fsync_interval" not in path.read_text()
-    assert invoke("init", tmp_path / "all.yaml", "--model", "demo", "--all").exit_code == 0
+    assert invoke("init", tmp_path / "all.yaml", "--model", "demo", "--full").exit_code == 0
     assert "# fsync_interval" in (tmp_path / "all.yaml").read_text()
     assert invoke("init", tmp_path / "plain.yaml").exit_code == 0
     assert load_config(tmp_path / "plain.yaml", {}).recipe == "base"
