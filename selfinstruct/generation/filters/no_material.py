@@ -17,7 +17,8 @@ _MATERIAL = (
     r"transcript|review|comment|tweet|post|quote|statement|question|excerpt|abstract|document|report|recipe|list|table|"
     r"data(?:set| set)?|code|function|snippet|script|program|query|numbers?|words?|phrases?|equation|expression|lines?|"
     r"notes?|paragraphs|sentences|items|titles?|headlines?|input|information|details|example|scenario|situation|log|"
-    r"lyrics|song|speech|description|problem|dates?|names?|options)"
+    r"lyrics|song|speech|description|problem|dates?|names?|options|recordings?|audio|video|clip|photo(?:graph)?s?|"
+    r"pictures?|images?|screenshots?|chart|graph|diagram)"
 )
 _SPEAKS_OF_IT = re.compile(
     rf"\bthe (?:(?:following|given|provided|attached|supplied|enclosed) (?:[\w'-]+ ){{0,3}}?{_MATERIAL}\b"

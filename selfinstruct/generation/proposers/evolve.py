@@ -55,7 +55,7 @@ class EvolvedTask:
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the changed task."""
         worked = {example.after for example in self.wording.evolve[asked.variant].examples}
-        return read_new_task(answer, self.wording.new_task, opened=True, worked=worked)
+        return read_new_task(answer, self.wording.new_task, ends=self.frame.task, opened=True, worked=worked)
 
     def _parent(self, seen: Seen) -> tuple[Example, int]:
         """Return a task that may still be changed, and the depth of the new one."""

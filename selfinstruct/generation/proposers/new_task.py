@@ -21,28 +21,35 @@ _WRAPS = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("*", "*"))
 
 
 def read_new_task(
-    answer: Completion, words: Words, *, opened: bool = False, worked: Collection[str] = ()
+    answer: Completion, words: Words, *, ends: Words = (), opened: bool = False, worked: Collection[str] = ()
 ) -> list[ProposedText]:
-    """Return the first task that a mark opens, up to the next blank line; none when there is no mark.
+    """Return the first task that a mark opens, up to the next mark or blank line; none when there is no mark.
 
     Args:
         answer: the model's.
         words: open a new task.
+        ends: words that open something else, with which the task ends.
         opened: the prompt has opened it: the answer begins with the task, unless it repeats the mark.
         worked: new tasks that the prompt shows as worked examples; one of them again is none.
     """
     text = strip_thinking(answer.text)
-    bold = rf"(?:\*\*)?{BLANK}*+"
-    mark = rf"{BLANK}*+(?:[-*#>]+{BLANK}++)?{bold}(?:{alternation(words)}){bold}{COLON}(?:\*\*)?"
-    found = re.search(f"(?mi)^{mark}", text)
+    found = _mark(words).search(text)
     if found is None and not opened:
         return []
     rest = text[found.end() :].lstrip() if found else text
     paragraph, blank, _ = rest.partition("\n\n")
-    task = _unwrapped(one_line(paragraph))
-    cut = answer.finish_reason != "stop" and not blank
+    following = _mark((*words, *ends)).search(paragraph, 1)
+    task = _unwrapped(one_line(paragraph[: following.start()] if following else paragraph))
+    cut = answer.finish_reason != "stop" and not (blank or following)
     fault = TRUNCATED if cut else ambiguous("a worked example of the prompt") if task in worked else None
     return [ProposedText(task, fault)] if task else []
+
+
+def _mark(words: Words) -> re.Pattern[str]:
+    """Return a pattern that matches one of the words, and a colon, at the beginning of a line."""
+    bold = rf"(?:\*\*)?{BLANK}*+"
+    opening = rf"^{BLANK}*+(?:[-*#>]+{BLANK}++)?{bold}"
+    return re.compile(rf"{opening}(?:{alternation(words)}){bold}{COLON}(?:\*\*)?", re.MULTILINE | re.IGNORECASE)
 
 
 def _unwrapped(text: str) -> str:

@@ -57,7 +57,7 @@ class PlannedTasks:
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the new task after the plan."""
         worked = {example.new for example in self.wording.plan.examples}
-        return read_new_task(answer, self.wording.new_task, worked=worked)
+        return read_new_task(answer, self.wording.new_task, ends=self.frame.task, worked=worked)
 
     def _encode(self, shown: Sequence[Example], *, length: Length, topic: str) -> Prompt:
         tasks = self._tasks(example.text for example in shown)

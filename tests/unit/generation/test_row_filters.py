@@ -253,6 +253,7 @@ def test_a_finished_output(output: str) -> None:
         "Classify the following sentence by its tone.",
         "Correct the mistakes in the given text",
         "Translate this sentence into French.",
+        "Tell whether the caller on this recording is a doctor or a lawyer.",
         "Explain what the code above does.",
     ],
 )

@@ -53,6 +53,13 @@ def test_a_task_is_cut_only_if_the_answer_was_and_nothing_follows_it() -> None:
     assert read("New task: Name a boat.\n\nThis", "length") == [("Name a boat.", False)]
 
 
+@pytest.mark.parametrize("other", ["New task: Not what they seek.", "**Task:** Name a kite.", "TASK: Name"])
+def test_a_task_ends_with_the_next_mark(other: str) -> None:
+    answer = Completion(f"Both.\nNew task: Name a\nboat.\n{other}", "length")
+    (task,) = read_new_task(answer, WORDS, ends=("Task",))
+    assert (task.text, task.fault) == ("Name a boat.", None)
+
+
 @given(st.text(alphabet='*"`“” \nNew task:：ab-#', max_size=60), st.booleans())
 def test_any_answer_gives_at_most_one_line(text: str, opened: bool) -> None:
     tasks = read(text, opened=opened)
