@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selfinstruct.generation.supervision import StartEngine
 
 GENERATION_SECTIONS = (
-    *("proposal", "proposers", "plan", "evolve", "template"),
+    *("proposal", "proposers", "plan", "evolve", "template", "single_step"),
     *("classification", "instances", "answer", "filters", "saturation"),
 )
 """The sections of the options that decide how a run generates."""

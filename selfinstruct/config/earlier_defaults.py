@@ -39,6 +39,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "proposers.plan": 0.0,
     "proposers.evolve": 0.0,
     "proposers.template": 0.0,
+    "proposers.single_step": 0.0,
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 

@@ -54,6 +54,9 @@ class Proposers(Section):
         ge=0,
         description="Let a chat model write what a user would ask: its chat template up to the user's turn (Magpie).",
     )
+    single_step: float = Field(
+        0.0, ge=0, description="Write instruction, input and output in one completion (Alpaca); nothing more is asked."
+    )
 
     @model_validator(mode="after")
     def _some_proposer(self) -> Proposers:
@@ -105,3 +108,18 @@ class Template(Sampling):
     system: str = Field(
         "", description="System message before the user's turn; empty: the chat template's own, if any."
     )
+
+
+class SingleStep(Sampling):
+    """Writing whole tasks, with input and output (the proposer `single_step`; Alpaca)."""
+
+    temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
+    min_p: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
+    )
+    max_tokens: int = Field(1024, ge=1, description="Longest answer with all its tasks, in tokens.")
+    num_examples: int = Field(3, ge=1, description="Seed tasks shown in each prompt, with an instance each.")
+    num_new: int = Field(5, ge=1, description="New tasks asked for in each prompt.")

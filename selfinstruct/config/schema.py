@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from selfinstruct import clock
 from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
-from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, Template
+from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.config.section import Sampling, Section, refuse_secrets
 from selfinstruct.records import Tokenizer
 
@@ -340,6 +340,7 @@ class Config(Section):
     plan: Plan = Plan()
     evolve: Evolve = Evolve()
     template: Template = Template()
+    single_step: SingleStep = SingleStep()
     classification: Classification = Classification()
     instances: Instances = Instances()
     answer: Answer = Answer()

@@ -142,8 +142,10 @@ class BudgetTracker:
     def _owed(self) -> Cost:
         """Return the cost of the follow-ups that accepted instructions still need."""
         state = self._state
-        unclassified = len(state.pool) - len(state.is_classification) - len(state.classification_failed)
-        unwritten = len(state.is_classification) - len(state.instances)
+        unclassified = (
+            len(state.pool) - state.num_whole - len(state.is_classification) - len(state.classification_failed)
+        )
+        unwritten = state.num_whole + len(state.is_classification) - len(state.instances)
         begun = len(state.begun_answers)
         unasked = state.num_inputs - state.num_answers - begun + (unclassified + unwritten) * self._inputs_each()
         answers = begun + unasked * self._requests_per_answer()
@@ -156,11 +158,12 @@ class BudgetTracker:
         state = self._state
         accepted = len(state.pool) / state.proposals if state.proposals else self._method.proposal.num_new
         answers = self._inputs_each() * self._requests_per_answer()
-        follow_up = self._mean_tokens("classification") + self._mean_tokens("instances")
+        asked = 1 - state.num_whole / len(state.pool) if state.pool else 1.0  # Others are whole as they were proposed.
+        follow_up = asked * (self._mean_tokens("classification") + self._mean_tokens("instances"))
         follow_up += answers * self._mean_tokens("answer")
         judged = sum(state.requests["is_task", how] for how in ("committed", "failed")) / max(state.proposals, 1)
         tokens = self._mean_tokens("proposal") + judged + accepted * follow_up
-        return Cost(1 + judged + (2 + answers) * accepted, tokens)
+        return Cost(1 + judged + (2 * asked + answers) * accepted, tokens)
 
     def _inputs_each(self) -> float:
         """Return the inputs of one instruction that are answered separately: their mean so far."""

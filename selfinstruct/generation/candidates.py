@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from selfinstruct.generation import is_task
 from selfinstruct.generation.filters import InstructionFilter
+from selfinstruct.generation.filters.instances import check_instances
+from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.filters.rows import RowCheck, RowDecision
+from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection, SeedTask
@@ -23,6 +27,7 @@ class CandidateDecisions:
         seeds: the seed tasks, in the order of the novelty index.
         parents: instructions of parent runs; likewise, after the seeds.
         accepts: the filters of instructions.
+        check_row: the filters of rows, for an instruction that brings its instance along.
         threshold: least log-odds of a task; None: that is not looked at.
         rejects: whether what is no task is rejected; else it is accepted with a warning.
     """
@@ -30,6 +35,7 @@ class CandidateDecisions:
     seeds: Sequence[SeedTask]
     parents: Sequence[Instruction]
     accepts: InstructionFilter
+    check_row: RowCheck
     threshold: float | None
     rejects: bool
 
@@ -43,12 +49,18 @@ class CandidateDecisions:
         return [
             (position, text.text)
             for position, text in enumerate(proposed)
-            if text.text not in known and self._objection(text) is None
+            if text.text not in known and self._alone(text).rejection is None
         ]
 
-    def _objection(self, proposed: ProposedText) -> Rejection | None:
-        """Return why a candidate is rejected by its text alone; None if nothing speaks against it."""
-        return proposed.fault if proposed.fault is not None else self.accepts(proposed.text)
+    def _alone(self, proposed: ProposedText) -> RowDecision:
+        """Return what is decided about a candidate by itself: by its text, and by its instance if it brings one."""
+        rejection = proposed.fault if proposed.fault is not None else self.accepts(proposed.text)
+        if rejection is not None or (brought := proposed.instance) is None:
+            return RowDecision(rejection)
+        decided = self.check_row(Row(proposed.text, brought.input, brought.output))
+        parsed = ParsedInstance(brought.input, brought.output)
+        (rejection,) = check_instances([parsed], max_instances=1, of_rows=[decided.rejection])
+        return replace(decided, rejection=rejection)
 
     def decide(
         self,
@@ -101,7 +113,8 @@ class CandidateDecisions:
             verdict: whether it is a task.
             room: instructions still wanted.
         """
-        rejection = self._objection(text) if room > 0 else Rejection("target_reached")
+        decided = self._alone(text) if room > 0 else RowDecision(Rejection("target_reached"))
+        rejection = decided.rejection
         doubt = None if self.threshold is None else is_task.objection(verdict, self.threshold)
         if rejection is None and self.rejects:
             rejection = doubt
@@ -111,9 +124,11 @@ class CandidateDecisions:
             if novelty.nearest is not None:
                 near = Neighbour(name_of(novelty.nearest.index), novelty.nearest.score)
             if novelty.accepted:
-                warnings = {} if doubt is None else {doubt.reason: doubt.evidence}
-                return InstructionCandidate(name, text.text, accepted=True, nearest_seed=near, warnings=warnings)
+                warnings = dict(decided.warnings) | ({} if doubt is None else {doubt.reason: doubt.evidence})
+                return InstructionCandidate(
+                    name, text.text, accepted=True, nearest_seed=near, warnings=warnings, instance=text.instance
+                )
             rejection = Rejection(str(novelty.reason), {"nearest": None if near is None else msgspec.to_builtins(near)})
         return InstructionCandidate(
-            name, text.text, accepted=False, reason=rejection.reason, evidence=rejection.evidence
+            name, text.text, False, reason=rejection.reason, evidence=rejection.evidence, instance=text.instance
         )

@@ -18,6 +18,7 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.markers import BLANK, Line, Mark, frames_read, mark_reader, scan, split_lines
 from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
 from selfinstruct.records import Rejection, Style
+from selfinstruct.run.lines import WrittenInstance
 
 _WORD = r"[^\W\d_][^\d\n:：*#.()、|`\"]{0,30}?"
 _NUMBERED = re.compile(
@@ -35,10 +36,17 @@ _TITLE = re.compile(r"(?:\S+\s+){0,7}\S*[^\s.?!:;。？！：；]")
 
 @dataclass(frozen=True, slots=True)
 class ProposedText:
-    """One candidate instruction as parsed; `fault` says why it must be rejected, whatever it holds."""
+    """One candidate instruction as parsed.
+
+    Attributes:
+        text: the instruction.
+        fault: why it must be rejected, whatever it holds.
+        instance: the instance that it was proposed with, if it was.
+    """
 
     text: str
     fault: Rejection | None = None
+    instance: WrittenInstance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,8 @@ class Steps:
     def _candidates(self) -> CandidateDecisions:
         filters = self.method.filters
         threshold = is_task.threshold(filters, self.calibration.get("is_task"))
-        return CandidateDecisions(self.seeds, self.parents, self._accepts, threshold, filters.is_task == "reject")
+        rejects = filters.is_task == "reject"
+        return CandidateDecisions(self.seeds, self.parents, self._accepts, self._check_row, threshold, rejects)
 
     # -------------------------------------------------------------------------------------- is it a task?
 

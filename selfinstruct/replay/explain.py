@@ -36,6 +36,7 @@ from selfinstruct.run.lines import (
     Line,
     OutputLine,
     ProposalLine,
+    WrittenInstance,
 )
 from selfinstruct.run.state import RunState, replay
 
@@ -149,6 +150,8 @@ class ExplainedCandidate:
         instances: of an accepted one; None while they are pending.
         answers: to inputs that are answered separately.
         outputs: rewritten outputs, in a regenerated run.
+        is_whole: whether no request asks about its kind or its inputs.
+        instance: the instance that it was proposed with, if it was.
     """
 
     id: str
@@ -169,6 +172,8 @@ class ExplainedCandidate:
     instances: InstancesAnswer | None
     answers: tuple[InputAnswer, ...]
     outputs: tuple[OutputAnswer, ...]
+    is_whole: bool
+    instance: WrittenInstance | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +355,8 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         instances=match.instances,
         answers=tuple(match.answers),
         outputs=tuple(match.outputs),
+        is_whole=match.line.without_input or candidate.instance is not None,
+        instance=candidate.instance,
     )
 
 

@@ -44,8 +44,11 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
         *(f"    {visible(e.id)}  {visible(e.instruction or '(not in this journal)')}" for e in candidate.examples),
         *_render_similar(candidate.similar),
     ]
+    if (brought := candidate.instance) is not None:
+        text.append(f"  proposed with: {visible(brought.input)} -> {visible(brought.output)}")
     if candidate.accepted:
-        text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
+        if not candidate.is_whole:
+            text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
         text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
     return "\n".join(text)

@@ -381,11 +381,13 @@ class _Redecision:
         recorded = line.candidates
         # If the recorded run reached its target in this proposal, the candidates after that were left undecided.
         reached = next((k for k, c in enumerate(recorded) if c.reason == "target_reached"), len(recorded))
-        texts = [ProposedText(c.instruction, self._fault(line, k)) for k, c in enumerate(recorded)]
+        texts = [ProposedText(c.instruction, self._fault(line, k), c.instance) for k, c in enumerate(recorded)]
         decided = self._candidates(line, texts[:reached], 0, _NO_LIMIT)
         decided += self._candidates(line, texts[reached:], reached, self._target - len(self._pool))
         for before, now in zip(recorded, decided, strict=True):
             self._counts[_MOVES[before.accepted, now.accepted]] += 1
+            if before.instance is not None and before.accepted != now.accepted:
+                self._counts["instances gained" if now.accepted else "instances lost"] += 1
         return msgspec.structs.replace(line, candidates=decided)
 
     def _candidates(

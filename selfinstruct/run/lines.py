@@ -73,6 +73,13 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     failed: Failure | None = None
 
 
+class WrittenInstance(Struct, frozen=True):
+    """The instance that an instruction was proposed with."""
+
+    input: str
+    output: str
+
+
 class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
     """A proposed instruction and the decision about it.
 
@@ -84,6 +91,7 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
         reason: for a rejected one: why it was rejected.
         evidence: for a rejected one: the evidence for the reason, as JSON values.
         warnings: for an accepted one: the evidence of each filter that objects and only warns, by reason.
+        instance: the instance that it was proposed with, if it was; no request asks for others.
     """
 
     id: str
@@ -93,6 +101,7 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     evidence: dict[str, Any] | None = None
     warnings: Mapping[str, dict[str, Any]] = {}
+    instance: WrittenInstance | None = None
 
 
 class InstanceCandidate(Struct, frozen=True, omit_defaults=True):

@@ -83,6 +83,7 @@ class RunState:
         answers: by instruction id: the kept answers to each input by its number; none if all were rejected or failed.
         begun_answers: the beginnings of answers that are to be continued, by (instruction id, number of the input).
         num_inputs, num_answers: number of these inputs, and of their decided answers.
+        num_whole: number of accepted instructions that no request asks about the kind or the inputs of.
         num_instances: number of kept instances of all instructions.
         classification_failed: ids whose classification failed; they get no instances.
         requests: number of requests by (kind, "committed" | "failed").
@@ -123,6 +124,7 @@ class RunState:
     begun_answers: dict[tuple[str, int], Completion] = field(default_factory=dict)
     num_inputs: int = 0
     num_answers: int = 0
+    num_whole: int = 0
     num_instances: int = 0
     classification_failed: set[str] = field(default_factory=set)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -286,8 +288,12 @@ class RunState:
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n
+                self.num_whole += line.without_input or candidate.instance is not None
                 if line.without_input:
                     self._add_inputs(candidate.id, {0: ""})
+                elif (brought := candidate.instance) is not None:
+                    self.instances[candidate.id] = [Instance(brought.input, brought.output)]
+                    self.num_instances += 1
                 accepted += 1
             else:
                 self.rejected[candidate.reason or ""] += 1

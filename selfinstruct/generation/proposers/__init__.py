@@ -11,6 +11,7 @@ from selfinstruct.generation.proposers.interface import Example, Pool, Proposer,
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
 from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.plan import PlannedTasks
+from selfinstruct.generation.proposers.single_step import WholeTasks
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Style
 
@@ -35,4 +36,5 @@ def proposers(mixture: Mixture, style: Style, frame: Frame) -> dict[str, Propose
     if mixture.wording is not None:
         made["plan"] = PlannedTasks(mixture.plan, style, frame, mixture.wording)
         made["evolve"] = EvolvedTask(mixture.evolve, style, frame, mixture.wording)
+        made["single_step"] = WholeTasks(mixture.single_step, style, frame, mixture.wording)
     return made

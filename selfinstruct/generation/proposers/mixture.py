@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, Proposers, Template
+from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.topics import Topics, load_topics
 from selfinstruct.generation.proposers.wording import Wording, load_wording
@@ -26,7 +26,8 @@ class Mixture:
         plan: options of `plan`.
         evolve: options of `evolve`.
         template: options of `template`.
-        wording: the words of `plan`, `evolve` and topics; None where none of them is used.
+        single_step: options of `single_step`.
+        wording: the words of `plan`, `evolve`, `single_step` and topics; None where none of them is used.
         topics: what the proposals are about; None: anything.
         adaptive: whether what the proposers earned decides most draws.
     """
@@ -36,6 +37,7 @@ class Mixture:
     plan: Plan
     evolve: Evolve
     template: Template
+    single_step: SingleStep
     wording: Wording | None
     topics: Topics | None = None
     adaptive: bool = False
@@ -49,11 +51,18 @@ class Mixture:
             InputError: the topics cannot be read.
         """
         topics = load_topics(config.topics) if config.topics else None
-        worded = config.proposers.plan or config.proposers.evolve or topics
-        wording = load_wording(config.prompt_language) if worded else None
-        adaptive = config.proposer_weights == "adaptive"
+        used = config.proposers
+        worded = used.plan or used.evolve or used.single_step or topics
         return cls(
-            config.proposers, config.proposal, config.plan, config.evolve, config.template, wording, topics, adaptive
+            used,
+            config.proposal,
+            config.plan,
+            config.evolve,
+            config.template,
+            config.single_step,
+            load_wording(config.prompt_language) if worded else None,
+            topics,
+            adaptive=config.proposer_weights == "adaptive",
         )
 
     @property

@@ -1,6 +1,6 @@
-"""What `plan` and `evolve` say, and how a topic is named, in the languages that it is written in.
+"""What `plan`, `evolve` and `single_step` say, and how a topic is named, in the language of the prompts.
 
-Both proposers show worked examples: a base model continues, and a small chat model imitates better than it obeys.
+`plan` and `evolve` show worked examples: a base model continues, and a small chat model imitates better than it obeys.
 """
 
 from __future__ import annotations
@@ -45,6 +45,13 @@ class PlanWording(Struct, frozen=True, forbid_unknown_fields=True):
     short: str
     long: str
     examples: tuple[PlannedTask, ...]
+
+
+class SingleStepWording(Struct, frozen=True, forbid_unknown_fields=True):
+    """The words of `single_step`: the first paragraph of a text to continue, and what a chat model is asked."""
+
+    header: str
+    ask: str
 
 
 class ChangedTask(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,12 +108,14 @@ class Wording(Struct, frozen=True, forbid_unknown_fields=True):
         plan: of `plan`.
         evolve: of `evolve`: the ways to change a task, by name.
         topic: of topics.
+        single_step: of `single_step`.
     """
 
     new_task: Words
     plan: PlanWording
     evolve: dict[str, Change]
     topic: TopicWording
+    single_step: SingleStepWording
 
 
 @functools.cache
