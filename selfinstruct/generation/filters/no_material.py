@@ -28,6 +28,8 @@ _SPEAKS_OF_IT = re.compile(
 )
 # Material in the instruction itself: after a colon or a line's end, in quotation marks, brackets or code.
 _HOLDS_IT = re.compile(r"[:：]\s*\S+\s*\S|\n\s*\S|[\"“”«»「『`]|(?<!\w)['‘][^'’]+['’](?!\w)|[\[{|=<]|\d+\s*,\s*\d+")
+# "Can you shorten the given text?" asks for something; its mark is no question that the instruction holds.
+_POLITE = re.compile(r"(?:can|could|would|will) (?:you|someone|anyone)\b[^?]*\?\s*$", re.I)
 
 
 def no_material(row: Row) -> Rejection | None:
@@ -39,6 +41,8 @@ def no_material(row: Row) -> Rejection | None:
     if row.input.strip():
         return None
     found = _SPEAKS_OF_IT.search(row.instruction)
-    if found is None or _HOLDS_IT.search(row.instruction) or "?" in row.instruction[found.end() :]:
+    if found is None or _HOLDS_IT.search(row.instruction):
+        return None
+    if "?" in row.instruction[found.end() :] and not _POLITE.match(row.instruction):
         return None
     return Rejection("no_material", {"words": found[0]})

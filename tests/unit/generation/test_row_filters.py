@@ -254,6 +254,7 @@ def test_a_finished_output(output: str) -> None:
         "Correct the mistakes in the given text",
         "Translate this sentence into French.",
         "Tell whether the caller on this recording is a doctor or a lawyer.",
+        "Can you provide an optimized version of the given code that uses a generator?",
         "Explain what the code above does.",
     ],
 )
