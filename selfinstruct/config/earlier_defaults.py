@@ -22,6 +22,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "proposal.chat_form": "list",
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
+    "filters.near_evaluation": "off",
     "classification.calibrate": False,
     "filters.is_task": "off",
     "filters.is_task_threshold": None,

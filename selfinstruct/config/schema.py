@@ -147,6 +147,11 @@ class Filters(Section):
         description="Let an instruction begin with opening punctuation (¿, «, quotation marks) or an invisible mark of "
         "direction: the first letter or digit behind it counts.",
     )
+    near_evaluation: Literal["reject", "off"] = Field(
+        "reject",
+        description="Instructions near a task of `evaluate.tasks`: with its words, 13 words of it in a row (8, where "
+        "an instruction has fewer), or a ROUGE-L F above 0.7 to its instruction. The run keeps those tasks.",
+    )
     max_instances: int = Field(5, ge=1, description="Most instances kept per instruction.")
     is_task: OnObjection = Field(
         "reject",

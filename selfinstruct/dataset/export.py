@@ -5,6 +5,7 @@
     dataset/validation_unseen.jsonl  every instance of tasks held out as a whole
     dataset/alpaca.json              the training split in the format of Alpaca
     dataset/self_instruct/           all generated tasks in the formats of the reference code
+    dataset/near_evaluation.jsonl    what was left out because it overlaps with an evaluation task, if anything was
     dataset/README.md                the card
     dataset/export.json              the counts
 
@@ -18,6 +19,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
+from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
@@ -27,7 +31,8 @@ from selfinstruct.dataset.card import make_card
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
-from selfinstruct.novelty import NoveltyIndex, tokenize
+from selfinstruct.novelty import tokenize
+from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Task
 from selfinstruct.run import parents
 from selfinstruct.run.directory import RunDirectory
@@ -44,6 +49,8 @@ from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
 
+_NEAR = "near_evaluation_task"
+
 
 @dataclass
 class Dataset:
@@ -52,12 +59,14 @@ class Dataset:
     Attributes:
         rows: the rows by split.
         left_out_tasks: number of tasks left out, by reason.
-        left_out_rows: number of rows of these tasks, by reason.
+        left_out_rows: number of rows left out, by reason: those of these tasks, and single ones.
+        overlaps: each overlap with an evaluation task, as JSON values.
     """
 
     rows: dict[str, list[ExportedRow]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     left_out_tasks: Counter[str] = field(default_factory=Counter)
     left_out_rows: Counter[str] = field(default_factory=Counter)
+    overlaps: list[dict[str, Any]] = field(default_factory=list)
 
 
 def export(config: Config) -> ExportCounts:
@@ -73,7 +82,8 @@ def export(config: Config) -> ExportCounts:
     run = RunDirectory.at(config.output_dir)
     state = run.state(live=True)
     unread: list[InputError] = []
-    evaluation = evaluation_tasks.instructions(config.evaluate.tasks, unread.append)
+    texts = evaluation_tasks.load_evaluation_texts(config.evaluate.tasks, unread.append)
+    evaluation = EvaluationTexts(texts, config.export.eval_threshold)
     for error in unread:
         console.print(f"export: rows were not compared with it: {error}", markup=False)
     seeds: list[SeedTask] = []
@@ -91,6 +101,7 @@ def export(config: Config) -> ExportCounts:
         raise NothingToTrainOnError(_nothing(run, state, counts))
     for name in SPLITS:
         exported_rows.write(run.dataset.split(name), rows[name])
+    _write_overlaps(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
     alpaca.write(run.dataset.alpaca, rows[TRAIN])
     self_instruct.write(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
@@ -138,24 +149,20 @@ def export_seeds(names: Sequence[str], folder: DatasetDirectory) -> int:
     return len(rows)
 
 
-def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence[str], options: Export) -> Dataset:
+def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: EvaluationTexts, options: Export) -> Dataset:
     """Distribute tasks over the splits.
 
     Args:
         tasks: generated tasks.
         seeds: seed tasks; added to the training split if `options.include_seeds` is set.
-        evaluation: instructions of evaluation tasks; a generated task that is similar to one is left out.
+        evaluation: evaluation tasks; a generated task or row that overlaps with one is left out.
         options: shares and threshold.
     """
     dataset = Dataset()
-    near_evaluation = NoveltyIndex(evaluation, options.eval_threshold)
     for task in tasks:
-        nearest = near_evaluation.nearest(task.instruction)
-        if nearest and nearest[0].score > options.eval_threshold:
-            dataset.left_out_tasks["near_evaluation_task"] += 1
-            dataset.left_out_rows["near_evaluation_task"] += len(task.instances)
-            continue
-        rows = rows_of(task, thinks_in_text=options.thinking == "text")
+        rows = list(
+            compress(rows_of(task, thinks_in_text=options.thinking == "text"), _apart(task, evaluation, dataset))
+        )
         if _hash_share(task.id, "unseen") < options.validation_unseen:
             dataset.rows[UNSEEN] += rows
         elif len(rows) > 1 and _hash_share(task.id, "seen") < options.validation_seen:
@@ -166,6 +173,30 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Sequence
     if options.include_seeds:
         dataset.rows[TRAIN] += [row for seed in seeds for row in rows_of(_seed_task(seed))]
     return dataset
+
+
+def _apart(task: Task, evaluation: EvaluationTexts, dataset: Dataset) -> list[bool]:
+    """Return, for each instance of a task, whether it is apart from all evaluation tasks; count the others."""
+    about = {"id": task.id, "instruction": task.instruction}
+    if (overlap := evaluation.find(task.instruction)) is not None:
+        dataset.overlaps.append(about | overlap.to_json())
+        dataset.left_out_tasks[_NEAR] += 1
+        dataset.left_out_rows[_NEAR] += len(task.instances)
+        return [False] * len(task.instances)
+    found = [(instance.input, evaluation.find("", instance.input)) for instance in task.instances]
+    overlaps = [about | {"input": text} | overlap.to_json() for text, overlap in found if overlap is not None]
+    dataset.overlaps += overlaps
+    if overlaps:
+        dataset.left_out_rows[_NEAR] += len(overlaps)
+    return [overlap is None for _, overlap in found]
+
+
+def _write_overlaps(path: Path, overlaps: Sequence[dict[str, Any]]) -> None:
+    """Write what was left out because it overlaps with an evaluation task; no file if nothing was."""
+    if overlaps:
+        jsonl.write(path, overlaps)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _hash_share(task_id: str, purpose: str) -> float:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selfinstruct.dataset.decontamination import EvaluationTexts
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.families.chat import message
 from selfinstruct.formats.families.row import USER, DatasetRow
+from selfinstruct.novelty.overlap import EvaluationTexts
 
 Unit = Literal["examples", "tokens"]
 

@@ -6,6 +6,7 @@ The content of a file shows its format. A folder holds task files of Super-Natur
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from selfinstruct.formats.problems import MOST_PROBLEMS
 from selfinstruct.formats.super_natural_instructions import BenchmarkTask
 from selfinstruct.records import SeedTask
 from selfinstruct.text import capped
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationText:
+    """The text of an evaluation task, which training data must not hold: its instruction, and each of its inputs."""
+
+    task: str
+    instruction: str
+    inputs: tuple[str, ...] = ()
+
 
 Skip = Callable[[InputError], Any]
 """Is given the error of a file that is left out."""
@@ -70,8 +81,8 @@ def _is_user_oriented(path: Path) -> bool:
     return first is not None and self_instruct.is_user_oriented(first[1])
 
 
-def instructions(names: Sequence[str], skip: Skip | None = None) -> list[str]:
-    """Return the instructions of all tasks of these names. Training data must not be similar to them.
+def load_evaluation_texts(names: Sequence[str], skip: Skip | None = None) -> list[EvaluationText]:
+    """Return the texts of all tasks of these names. Training data must not be similar to them.
 
     Args:
         names: as in `evaluate.tasks`.
@@ -88,4 +99,11 @@ def instructions(names: Sequence[str], skip: Skip | None = None) -> list[str]:
             if skip is None:
                 raise
             skip(error)
-    return [task.definition if isinstance(task, BenchmarkTask) else task.instruction for task in tasks]
+    return [
+        EvaluationText(
+            task.id,
+            task.definition if isinstance(task, BenchmarkTask) else task.instruction,
+            tuple(instance.input for instance in task.instances if instance.input),
+        )
+        for task in tasks
+    ]

@@ -21,22 +21,20 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import calibration, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
+from selfinstruct.generation.material import Material
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.progress import GenerationProgress
-from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.proposers.topics import load_topics
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.generation.window import first_window
 from selfinstruct.records import Instruction, SeedTask, Style
-from selfinstruct.run import ownership, parents
+from selfinstruct.run import ownership
 from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Calibration, Header, Line, Resumed, Saturated, TargetRaised
 from selfinstruct.run.metrics import MetricsWriter, last_speed
-from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
 from selfinstruct.signals import until_signal
@@ -75,10 +73,10 @@ def generate(
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
-    config = continuing(config, {} if overwrite else recorded_identity(run))
-    tasks = seed_tasks.load_seed_tasks(config.seeds)
-    parent_runs = parents.load_parents(config.parent_runs)
-    identity = _identity(config, tasks, parent_runs)
+    recorded = {} if overwrite else recorded_identity(run)
+    config = continuing(config, recorded)
+    material = Material.of(config, run, recorded)
+    identity = material.identity(config)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
             run.stopped.unlink(missing_ok=True)
@@ -94,28 +92,17 @@ def generate(
             warn_of_slow_start(run, finish_by - clock())
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
-                asyncio.run(_run(config, run, state, tasks, parent_runs, identity, start_engine, budget, lifted))
+                asyncio.run(_run(config, run, state, material, identity, start_engine, budget, lifted))
             except (EngineError, Interrupted) as ended:
                 if state.begun:
                     stop_rules.record(run, str(ended))
                 raise
-    share = sum(task.is_classification for task in tasks) / len(tasks)
-    if odd := odd_share(state, share):
+    if odd := odd_share(state, material.classification_share):
         console.print(odd, markup=False)
     if why := without_instances(state):
         console.print(f"{why}; {REMEDY.format(run=run.path)}", markup=False)
     _raise_when_stopped(state, max(state.target, config.num_instructions), budget.finish_by)
     return state
-
-
-def _identity(config: Config, tasks: list[SeedTask], parent_runs: ParentRuns) -> dict[str, Any]:
-    """Return what makes two runs the same run, the content of the files that it reads included."""
-    identity = {**config.identity(), "seeds_sha256": seed_tasks.fingerprint(tasks), "prompts_version": PROMPTS_VERSION}
-    if config.topics:
-        identity["topics_sha256"] = load_topics(config.topics).fingerprint()
-    if config.parent_runs:
-        identity["earlier_sha256"] = parents.fingerprint(parent_runs)
-    return identity
 
 
 def continuing(config: Config, recorded: dict[str, Any]) -> Config:
@@ -151,8 +138,7 @@ async def _run(
     config: Config,
     run: RunDirectory,
     state: RunState,
-    tasks: list[SeedTask],
-    parent_runs: ParentRuns,
+    material: Material,
     identity: dict[str, Any],
     start_engine: StartEngine,
     budget: BudgetTracker,
@@ -173,14 +159,14 @@ async def _run(
         # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
         recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
         style = style_of(recorded, config.model, engine)
-        method = Method.of(config)
-        steps = Steps(method, tasks, borrowed_seeds(method.frame), engine, style, parent_runs.instructions)
+        steps = _steps(Method.of(config), material, engine, style)
         check_fit(steps, config.model)
         resolved = {"style": style, "context_length": engine.context_length}
         steps.calibration = await _calibration(state, steps, engine)
         header = Header(VERSION, identity, resolved, config.num_instructions, calibration=steps.calibration)
         if not state.begun:
             ownership.discard(run)  # The run that is to be overwritten, if there is one.
+            material.keep(run)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
@@ -208,6 +194,11 @@ async def _run(
                 finally:
                     metering.cancel()
                     await asyncio.gather(metering, return_exceptions=True)
+
+
+def _steps(method: Method, material: Material, engine: Engine, style: Style) -> Steps:
+    seeds, instructions = material.tasks, material.parent_runs.instructions
+    return Steps(method, seeds, borrowed_seeds(method.frame), engine, style, instructions, material.evaluation)
 
 
 async def _calibration(state: RunState, steps: Steps, engine: Engine) -> Mapping[str, Calibration]:

@@ -15,6 +15,7 @@ import msgspec
 
 from selfinstruct.config.schema import Answer, Classification, Config, Filters, HowAnswered, Instances, Proposal
 from selfinstruct.engines.base import Engine, Request, RequestFailed
+from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import instance_parsing, is_task, prompts
 from selfinstruct.generation.answering import Answering
 from selfinstruct.generation.candidates import CandidateDecisions
@@ -126,6 +127,7 @@ class Steps:
         engine: asked for the context length and for token counts only.
         style: how the model is prompted.
         parents: instructions that the parent runs accepted; they count as the beginning of the pool.
+        evaluation: evaluation tasks, which no accepted instruction is near (`filters.near_evaluation`).
 
     Attributes:
         calibration: of the yes-or-no questions, by name; empty before it is known, and where the engine cannot tell.
@@ -144,6 +146,7 @@ class Steps:
         engine: Engine,
         style: Style,
         parents: Sequence[Instruction] = (),
+        evaluation: Sequence[EvaluationText] = (),
     ) -> None:
         self.method = method
         self.seeds = list(seeds)
@@ -151,7 +154,8 @@ class Steps:
         self.style = style
         self.engine = engine
         self._proposers = proposers(method.proposers, style, method.frame)
-        self._accepts: InstructionFilter = heuristics(method.filters, [s.instruction for s in seeds], method.frame)
+        instructions = [seed.instruction for seed in seeds]
+        self._accepts: InstructionFilter = heuristics(method.filters, instructions, method.frame, evaluation)
         self._check_row: RowCheck = row_check(method.filters, method.frame)
         yes = ExampleChoice.of(seeds, borrowed, True, method.frame, method.instances.num_examples)
         no = ExampleChoice.of(seeds, borrowed, False, method.frame, method.instances.num_examples)

@@ -36,15 +36,17 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.instance_decisions import decide_inputs
 from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.material import evaluation_texts
 from selfinstruct.generation.parsing import fault_of
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection
-from selfinstruct.run import lines, ownership, parents
+from selfinstruct.run import evaluation_record, lines, ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_raw_lines
 from selfinstruct.run.lines import (
@@ -196,11 +198,14 @@ def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = 
     answer = recorded.answer.model_copy(update={"keep": keep or recorded.answer.keep})
     config = recorded.model_copy(update={"filters": filters, "answer": answer, "output_dir": str(output)})
     style = header.resolved["style"]
-    steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents)
+    evaluation = evaluation_texts(filters, config.evaluate, source.evaluation_tasks, header.identity)
+    steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents, evaluation)
     steps.calibration = header.calibration
     with new.locked():
         ownership.require_free(new)
-        redecision = _Redecision(source, steps, config.saturation)
+        if evaluation:
+            evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
+        redecision = _Redecision(source, steps, config.saturation, evaluation)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
                 redecision.write(stream)
@@ -231,18 +236,22 @@ class _Redecision:
         source: the recorded run.
         steps: decides about candidates by the new filters.
         saturation: the rule for a stop.
+        evaluation: the evaluation tasks that the steps compare with.
 
     Attributes:
         old: the state of the recorded run.
         new: the state of the new run.
     """
 
-    def __init__(self, source: RunDirectory, steps: Steps, saturation: Saturation) -> None:
+    def __init__(
+        self, source: RunDirectory, steps: Steps, saturation: Saturation, evaluation: list[EvaluationText]
+    ) -> None:
         self.old = RunState()
         self.new = RunState()
         self._source = source
         self._steps = steps
         self._saturation = saturation
+        self._evaluation = evaluation
         filters = steps.method.filters
         self._index = NoveltyIndex(
             (seed.instruction for seed in steps.seeds), filters.threshold, tokenizer=filters.tokenizer
@@ -353,17 +362,22 @@ class _Redecision:
                 assert_never(never)
 
     def _header(self, line: Header) -> Header:
-        identity, method = line.identity, self._steps.method
-        answer = {"answer": {**identity["answer"], "keep": method.answer.keep}} if "answer" in identity else {}
+        method = self._steps.method
+        identity = {**line.identity, "filters": method.filters.model_dump(mode="json")}
+        if "answer" in identity:
+            identity["answer"] = {**identity["answer"], "keep": method.answer.keep}
+        identity.pop(evaluation_record.FINGERPRINT, None)
+        if self._evaluation:
+            identity[evaluation_record.FINGERPRINT] = evaluation_record.fingerprint(self._evaluation)
         return Header(
             version=line.version,
-            identity={**identity, "filters": method.filters.model_dump(mode="json"), **answer},
+            identity=identity,
             resolved=line.resolved,
             num_instructions=line.num_instructions,
             refiltered_from=RefilteredFrom(
                 run=str(self._source.path.resolve()),
                 lines=self._num_lines,
-                filters=identity["filters"],
+                filters=line.identity["filters"],
                 refiltered_from=line.refiltered_from,
             ),
             source=line.source,

@@ -32,6 +32,7 @@ class RunDirectory(LockedDirectory):
     Attributes:
         journal: the run itself, append-only.
         torn: incomplete last lines that crashes left.
+        evaluation_tasks: the texts of the evaluation tasks that its instructions are kept apart from.
         dataset: the exported dataset.
         model: the tuned model.
         seeds_dataset: the dataset that holds only the seeds, for a baseline.
@@ -49,6 +50,7 @@ class RunDirectory(LockedDirectory):
         self.config_path = path / "config.yaml"
         self.journal = path / "journal.jsonl"
         self.torn = path / "journal.jsonl.torn"
+        self.evaluation_tasks = path / "evaluation_tasks.jsonl"
         self.metrics_path = path / "metrics.jsonl"
         self.dataset = DatasetDirectory(path / "dataset")
         self.model = ModelDirectory(path / "model")
@@ -66,7 +68,7 @@ class RunDirectory(LockedDirectory):
     def written(self) -> Iterator[Path]:
         """Yield the files of the run, the folders of its stages, and all that is in these."""
         yield from (self.config_path, self.journal, self.torn, self.metrics_path, self.report, self.schedule)
-        yield from (self.stopped, self.engine, *self.damaged_copies())
+        yield from (self.evaluation_tasks, self.stopped, self.engine, *self.damaged_copies())
         for stage in (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation):
             yield stage.path
             yield from stage.path.rglob("*")

@@ -100,7 +100,7 @@ def discard(run: RunDirectory) -> None:
 def owned_files(run: RunDirectory) -> list[Path]:
     """Return the files that the stages of the run wrote, the journal last."""
     files = [run.torn, *run.damaged_copies(), run.metrics_path, run.config_path]
-    files += [run.report, run.schedule, run.stopped, run.engine]
+    files += [run.evaluation_tasks, run.report, run.schedule, run.stopped, run.engine]
     for model in (run.model, run.seeds_model):
         if model.record_path.exists() or model.failed.exists():  # Else no training of ours has written here.
             files += _of_model(model)
@@ -137,7 +137,7 @@ def _of_stages(run: RunDirectory) -> Iterator[Path]:
 
 def _of_dataset(dataset: DatasetDirectory) -> Iterator[Path]:
     yield from dataset.path.glob("validation_*.jsonl")
-    yield from (dataset.split("train"), dataset.alpaca, dataset.card, dataset.counts_path)
+    yield from (dataset.split("train"), dataset.alpaca, dataset.card, dataset.counts_path, dataset.near_evaluation)
     yield from (dataset.self_instruct / f"{name}.jsonl" for name in _SELF_INSTRUCT)
 
 

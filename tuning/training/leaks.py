@@ -40,7 +40,7 @@ def of_evaluation(train: Sequence[Conversation], names: Sequence[str]) -> list[F
     def unread(error: InputError) -> None:
         findings.append(Finding("evaluation_unread", f"training rows were not compared with it: {error}"))
 
-    instructions = evaluation_tasks.instructions(names, unread)
+    instructions = [text.instruction for text in evaluation_tasks.load_evaluation_texts(names, unread)]
     if not instructions or not train:
         return findings
     distinct = list(dict.fromkeys(map(instruction_of, train)))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from selfinstruct.dataset.convert import Conversion, read_rows
-from selfinstruct.dataset.decontamination import EvaluationText, EvaluationTexts
 from selfinstruct.dataset.mixture import MixOptions, Source, SourceCounts, mix
-from selfinstruct.errors import InputError
-from selfinstruct.formats import evaluation_tasks
 from selfinstruct.formats.conversations import Conversation
-from selfinstruct.formats.super_natural_instructions import BenchmarkTask
+from selfinstruct.formats.evaluation_tasks import load_evaluation_texts
+from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.packaged import resolve
 from selfinstruct.records import TRAIN
 from tuning.training.arguments import Arguments
@@ -45,35 +43,13 @@ def mixed(arguments: Arguments, base: BaseModel, rows: Rows) -> tuple[Rows, list
         task_cap=options.mix_task_cap,
         seed=int(arguments.training["seed"]),
     )
-    train, counts = mix(
-        rows[TRAIN], read, mix_options, evaluation_texts(options.eval_tasks), _token_counter(arguments, base)
-    )
+    # Tasks that cannot be read are left out; a finding of the training says so (see `leaks.py`).
+    evaluation = EvaluationTexts(load_evaluation_texts(options.eval_tasks, lambda error: None))
+    train, counts = mix(rows[TRAIN], read, mix_options, evaluation, _token_counter(arguments, base))
     for of_source, conversion in zip(counts, conversions, strict=True):
         of_source.read += conversion.dropped.total()
         of_source.left_out.update(conversion.dropped)
     return {**rows, TRAIN: train}, counts
-
-
-def evaluation_texts(names: Sequence[str]) -> EvaluationTexts:
-    """Return the evaluation tasks of these names; those that cannot be read are left out.
-
-    A finding of the training says so (see `leaks.py`).
-    """
-    texts = []
-    for name in names:
-        try:
-            tasks = evaluation_tasks.load_evaluation_tasks(name, lambda error: None)
-        except InputError:
-            continue
-        texts += [
-            EvaluationText(
-                task.id,
-                task.definition if isinstance(task, BenchmarkTask) else task.instruction,
-                tuple(instance.input for instance in task.instances if instance.input),
-            )
-            for task in tasks
-        ]
-    return EvaluationTexts(texts)
 
 
 def _token_counter(arguments: Arguments, base: BaseModel) -> Callable[[Conversation], int]:

@@ -11,24 +11,30 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from selfinstruct.config.schema import Filters
+from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation.filters.characters import invalid_characters
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.leak import leak_in
 from selfinstruct.generation.filters.length import length
+from selfinstruct.generation.filters.near_evaluation import near_evaluation
 from selfinstruct.generation.filters.script import first_character, from_first_word, scripts_of
 from selfinstruct.generation.frame import Frame
+from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import Rejection
 
 InstructionFilter = Callable[[str], Rejection | None]
 
 
-def heuristics(filters: Filters, seeds: Sequence[str], frame: Frame | None = None) -> InstructionFilter:
+def heuristics(
+    filters: Filters, seeds: Sequence[str], frame: Frame | None = None, evaluation: Sequence[EvaluationText] = ()
+) -> InstructionFilter:
     """Return all filters of instructions but novelty as one filter; the first that rejects gives the reason.
 
     Args:
         filters: the options.
         seeds: the seed instructions; an instruction may begin in any script in which one of them begins.
         frame: the words of the prompts, which no instruction may hold; English if None.
+        evaluation: evaluation tasks, which no instruction may be near.
     """
     start = from_first_word if filters.opening_punctuation else str
     scripts = scripts_of([start(seed) for seed in seeds])
@@ -41,6 +47,8 @@ def heuristics(filters: Filters, seeds: Sequence[str], frame: Frame | None = Non
     ]
     if filters.leak == "reject":
         chain.append(partial(leak_in, frame=frame))
+    if evaluation and filters.near_evaluation == "reject":
+        chain.append(partial(near_evaluation, evaluation=EvaluationTexts(evaluation)))
 
     def check(text: str) -> Rejection | None:
         return next((rejection for one in chain if (rejection := one(text)) is not None), None)

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from selfinstruct.config.schema import Config, Export
+from selfinstruct.config.schema import Config, Evaluate, Export
 from selfinstruct.dataset import card
 from selfinstruct.dataset import export as exports
 from selfinstruct.dataset.export import export, split
 from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
+from selfinstruct.formats.evaluation_tasks import EvaluationText
+from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SPLITS, Instance, Task
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory
@@ -25,6 +27,13 @@ from tests.conftest import journal_lines, run_scripted
 def task(k: int, instances: int = 3, instruction: str = "") -> Task:
     kept = tuple(Instance(f"in {k} {j}", f"out {k} {j}") for j in range(instances))
     return Task(f"p{k:06d}-00", instruction or f"Describe thing number {k}.", kept, k % 2 == 0, "generated")
+
+
+def apart_from(*instructions: str, threshold: float = 0.7) -> EvaluationTexts:
+    return EvaluationTexts([EvaluationText(f"e{k}", text) for k, text in enumerate(instructions)], threshold)
+
+
+NOTHING = apart_from()
 
 
 def rows(run: Path, name: str) -> list[dict[str, Any]]:
@@ -47,18 +56,18 @@ def finished(make_config: Any) -> Config:
 
 def test_shares_are_about_what_was_asked_for() -> None:
     tasks = [task(k) for k in range(2000)]
-    dataset = split(tasks, [], [], Export(validation_unseen=0.1, validation_seen=0.2))
+    dataset = split(tasks, [], NOTHING, Export(validation_unseen=0.1, validation_seen=0.2))
     counts = {name: len(found) for name, found in dataset.rows.items()}
     assert sum(counts.values()) == 6000
     assert 3 * 160 < counts["validation_unseen"] < 3 * 240
     assert 300 < counts["validation_seen"] < 420
-    none = split(tasks, [], [], Export(validation_unseen=0, validation_seen=0)).rows
+    none = split(tasks, [], NOTHING, Export(validation_unseen=0, validation_seen=0)).rows
     assert [len(none[name]) for name in SPLITS] == [6000, 0, 0]
 
 
 def test_splits_stay_put_as_the_run_grows_and_whatever_is_left_out() -> None:
     def places(tasks: list[Task], evaluation: list[str]) -> dict[str, str]:
-        dataset = split(tasks, [], evaluation, Export(validation_unseen=0.2, validation_seen=0.5))
+        dataset = split(tasks, [], apart_from(*evaluation), Export(validation_unseen=0.2, validation_seen=0.5))
         return {row.id: name for name, found in dataset.rows.items() for row in found}
 
     few, many = places([task(k) for k in range(50)], []), places([task(k) for k in range(200)][::-1], [])
@@ -70,7 +79,7 @@ def test_splits_stay_put_as_the_run_grows_and_whatever_is_left_out() -> None:
 
 def test_unseen_tasks_are_held_out_as_a_whole_and_seen_ones_are_trained_on() -> None:
     dataset = split(
-        [task(k, 1 + k % 3) for k in range(300)], [], [], Export(validation_unseen=0.2, validation_seen=0.5)
+        [task(k, 1 + k % 3) for k in range(300)], [], NOTHING, Export(validation_unseen=0.2, validation_seen=0.5)
     )
     instructions = {name: {row.instruction for row in found} for name, found in dataset.rows.items()}
     assert not instructions["validation_unseen"] & (instructions["train"] | instructions["validation_seen"])
@@ -83,20 +92,22 @@ def test_unseen_tasks_are_held_out_as_a_whole_and_seen_ones_are_trained_on() -> 
 def test_tasks_near_the_evaluation_set_are_left_out_and_counted() -> None:
     near, far = task(1, 2, "Name the capital city of a large country."), task(2, 3)
     evaluation = ["Name the capital city of a small country."]
-    dataset = split([near, far], [], evaluation, Export(validation_unseen=0, validation_seen=0))
+    dataset = split([near, far], [], apart_from(*evaluation), Export(validation_unseen=0, validation_seen=0))
     assert {row.instruction for row in dataset.rows["train"]} == {far.instruction}
     assert dataset.left_out_tasks == {"near_evaluation_task": 1}
     assert dataset.left_out_rows == {"near_evaluation_task": 2}
-    lenient = split([near, far], [], evaluation, Export(eval_threshold=7 / 8, validation_unseen=0, validation_seen=0))
+    lenient = split(
+        [near, far], [], apart_from(*evaluation, threshold=7 / 8), Export(validation_unseen=0, validation_seen=0)
+    )
     assert len(lenient.rows["train"]) == 5, "7 of 8 words in common is not greater than the threshold"
-    same = split([task(3, 1, "写一首关于春天的诗")], [], ["写一首关于春天的诗"], Export(eval_threshold=0.99))
+    same = split([task(3, 1, "写一首关于春天的诗")], [], apart_from("写一首关于春天的诗", threshold=0.99), Export())
     assert same.left_out_tasks.total() == 1
 
 
 def test_seeds_go_into_training_only_when_asked(seed_file: Path) -> None:
     seeds = seed_tasks.load_seed_tasks([seed_file])
-    assert not any(split([], seeds, [], Export()).rows.values())
-    dataset = split([], seeds, [], Export(include_seeds=True, validation_unseen=0.9))
+    assert not any(split([], seeds, NOTHING, Export()).rows.values())
+    dataset = split([], seeds, NOTHING, Export(include_seeds=True, validation_unseen=0.9))
     assert len(dataset.rows["train"]) == 20
     assert {row.origin for row in dataset.rows["train"]} == {"seed"}
     assert not dataset.rows["validation_unseen"]
@@ -106,7 +117,7 @@ def test_seeds_go_into_training_only_when_asked(seed_file: Path) -> None:
 
 
 def test_rows_carry_fields_and_messages() -> None:
-    dataset = split([task(4, 1)], [], [], Export(validation_unseen=0))
+    dataset = split([task(4, 1)], [], NOTHING, Export(validation_unseen=0))
     bare = Task("p000005-00", "Name a river.", (Instance("", "Elbe"),), False, "generated")
     assert [row.to_json() for row in dataset.rows["train"]] == [
         {
@@ -120,7 +131,7 @@ def test_rows_carry_fields_and_messages() -> None:
             "completion": [{"role": "assistant", "content": "out 4 0"}],
         }
     ]
-    (row,) = split([bare], [], [], Export(validation_unseen=0)).rows["train"]
+    (row,) = split([bare], [], NOTHING, Export(validation_unseen=0)).rows["train"]
     assert row.prompt == [{"role": "user", "content": "Name a river."}]
 
 
@@ -179,7 +190,7 @@ def test_left_out_rows_are_counted_and_said(finished: Config, tmp_path: Path) ->
     assert counts.instances.left_out == {"near_evaluation_task": size}
     assert sum(counts.rows.values()) + size == counts.instances.accepted
     assert victim not in {row["instruction"] for name in SPLITS for row in rows(run, name)}
-    assert f"1 instructions ({size} rows) were left out" in (run / "dataset" / "README.md").read_text()
+    assert f"{size} rows, with 1 whole instructions, were left out" in (run / "dataset" / "README.md").read_text()
 
 
 def test_evaluation_files_that_cannot_be_read_end_no_export(
@@ -277,3 +288,31 @@ def test_names_in_the_card_are_code_whatever_they_hold() -> None:
     """A model's name is a path, which may hold what ends a cell or a span of code."""
     assert card._code("org/model") == "`org/model`"
     assert card._code("a|b`<img src=x>\n\x1b[2J") == "`a\\|b'<img src=x> \\x1b[2J`"
+
+
+def test_a_row_whose_input_is_that_of_an_evaluation_task_is_left_out_alone() -> None:
+    text = "the long river flows through three old towns to the sea"
+    rows_of_task = (Instance("short", "a"), Instance(f"Read this: {text}.", "b"), Instance("other", "c"))
+    one = Task("p000001-00", "Describe what is given.", rows_of_task, False, "generated")
+    evaluation = EvaluationTexts([EvaluationText("e7", "Summarize the text.", ("short", text))])
+    dataset = split([one], [], evaluation, Export(validation_unseen=0, validation_seen=0))
+    assert [row.output for row in dataset.rows["train"]] == ["a", "c"]
+    assert (dataset.left_out_tasks, dataset.left_out_rows) == ({}, {"near_evaluation_task": 1})
+    (found,) = dataset.overlaps
+    assert (found["id"], found["task"], found["measure"]) == ("p000001-00", "e7", "n-gram")
+
+
+def test_what_overlaps_is_listed(finished: Config, tmp_path: Path) -> None:
+    near = Path(str(finished.output_dir)) / "dataset" / "near_evaluation.jsonl"
+    export(finished)
+    assert not near.exists()
+    (row, *_) = rows(Path(str(finished.output_dir)), "train")
+    seed = {"id": "e1", "instruction": row["instruction"], "instances": [{"output": "x"}], "is_classification": False}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(seed))
+    changed = finished.model_copy(update={"evaluate": Evaluate(tasks=(str(tmp_path / "tasks.jsonl"),))})
+    counts = export(changed)
+    (found,) = map(json.loads, near.read_text().splitlines())
+    assert (found["instruction"], found["task"], found["measure"]) == (row["instruction"], "e1", "exact")
+    assert counts.instructions.left_out == {"near_evaluation_task": 1}
+    export(finished)
+    assert not near.exists()

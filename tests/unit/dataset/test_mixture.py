@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.dataset.decontamination import EvaluationText, EvaluationTexts, Overlap
 from selfinstruct.dataset.mixture import MixOptions, Source, mix
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
+from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.formats.families.row import DatasetRow, Turn
+from selfinstruct.novelty.overlap import EvaluationTexts, Overlap
 
 NOTHING = EvaluationTexts([])
 

@@ -1,0 +1,102 @@
+"""What a run reads beside its options: seed tasks, parent runs, and the evaluation tasks that it keeps apart from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.config.schema import Config, Evaluate, Filters
+from selfinstruct.errors import InputError
+from selfinstruct.formats import seed_tasks
+from selfinstruct.formats.evaluation_tasks import EvaluationText, load_evaluation_texts
+from selfinstruct.generation.prompts import PROMPTS_VERSION
+from selfinstruct.generation.proposers.topics import load_topics
+from selfinstruct.records import SeedTask
+from selfinstruct.run import evaluation_record, parents
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.parents import ParentRuns
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The content of the files that a run reads.
+
+    Attributes:
+        tasks: the seed tasks.
+        parent_runs: what parent runs accepted.
+        evaluation: evaluation tasks that no accepted instruction may be near; empty if the run looks at none.
+    """
+
+    tasks: list[SeedTask]
+    parent_runs: ParentRuns
+    evaluation: list[EvaluationText]
+
+    @classmethod
+    def of(cls, config: Config, run: RunDirectory, recorded: dict[str, Any]) -> Material:
+        """Read it.
+
+        Args:
+            config: names the files.
+            run: the run's directory.
+            recorded: the identity of the run that is there; empty if there is none.
+
+        Raises:
+            InputError: a file is missing or broken.
+            ConfigError: two parent runs have the same name.
+        """
+        return cls(
+            seed_tasks.load_seed_tasks(config.seeds),
+            parents.load_parents(config.parent_runs),
+            evaluation_texts(config.filters, config.evaluate, run.evaluation_tasks, recorded),
+        )
+
+    def identity(self, config: Config) -> dict[str, Any]:
+        """Return what makes two runs the same run, the content of the files that it reads included."""
+        sha256 = seed_tasks.fingerprint(self.tasks)
+        identity = {**config.identity(), "seeds_sha256": sha256, "prompts_version": PROMPTS_VERSION}
+        if config.topics:
+            identity["topics_sha256"] = load_topics(config.topics).fingerprint()
+        if config.parent_runs:
+            identity["earlier_sha256"] = parents.fingerprint(self.parent_runs)
+        if self.evaluation:
+            identity[evaluation_record.FINGERPRINT] = evaluation_record.fingerprint(self.evaluation)
+        return identity
+
+    @property
+    def classification_share(self) -> float:
+        """Return the share of classification tasks among the seeds, in [0, 1]."""
+        return sum(task.is_classification for task in self.tasks) / len(self.tasks)
+
+    def keep(self, run: RunDirectory) -> None:
+        """Write into the run's directory what it goes on with even if the files change."""
+        if self.evaluation:
+            evaluation_record.write_evaluation_texts(run.evaluation_tasks, self.evaluation)
+
+
+def evaluation_texts(
+    filters: Filters, evaluate: Evaluate, kept: Path, recorded: dict[str, Any]
+) -> list[EvaluationText]:
+    """Return the evaluation tasks that no instruction may be near: those that the run keeps, else those of the options.
+
+    Args:
+        filters: whether the run looks at them.
+        evaluate: names them.
+        kept: the run's own file of them.
+        recorded: the identity of the run that is there; empty if there is none.
+
+    Raises:
+        InputError: a file of tasks cannot be read, or the run's own was changed.
+    """
+    if filters.near_evaluation == "off":
+        return []
+    if evaluation_record.FINGERPRINT in recorded:
+        return evaluation_record.kept_evaluation_texts(kept, recorded)
+    skip = (lambda error: None) if evaluate.skip_broken else None
+    try:
+        return load_evaluation_texts(evaluate.tasks, skip)
+    except InputError as error:
+        raise InputError(
+            f"{error}\nInstructions are kept apart from the evaluation tasks (--evaluate.tasks); correct them, or give "
+            "--filters.near-evaluation off"
+        ) from error
