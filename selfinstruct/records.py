@@ -7,6 +7,7 @@ Everything here is plain, immutable data. `Request` is defined with the engines 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,16 +33,33 @@ SPLITS = (TRAIN, SEEN, UNSEEN)
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """A demand on an answer that a program can check (`selfinstruct/constraints/`).
+
+    Attributes:
+        type: the name of its type, as `family/type`.
+        parameters: of the type, as JSON values.
+        text: the sentence that asks for it.
+    """
+
+    type: str
+    parameters: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One example of a task: an input (empty if the task needs none) and its output.
 
     Attributes:
         thinking: what the model thought before it wrote the output; empty where that is not kept.
+        constraints: what was demanded of the output beside the instruction.
     """
 
     input: str
     output: str
     thinking: str = ""
+    constraints: tuple[Constraint, ...] = ()
 
 
 WrittenBy = Literal["person", "program", "model"]
@@ -133,21 +151,20 @@ class Rejection:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """A demand on an answer that a program can check (`selfinstruct/constraints/`).
-
-    Attributes:
-        type: the name of its type, as `family/type`.
-        parameters: of the type, as JSON values.
-        text: the sentence that asks for it.
-    """
-
-    type: str
-    parameters: dict[str, Any]
-    text: str
-
-
 def user_message(instruction: str, input_text: str) -> str:
     """Return the user's message to a tuned model: the instruction, then the input if it is not empty."""
     return f"{instruction}\n\n{input_text}" if input_text else instruction
+
+
+def with_constraints(request: str, constraints: Sequence[Constraint]) -> str:
+    """Return a request with the sentences of its constraints after it, in the same paragraph if it has but one.
+
+    >>> with_constraints("Name a river", [Constraint("case/lower", {}, "Use small letters.")])
+    'Name a river. Use small letters.'
+    """
+    if not constraints:
+        return request
+    text = request.rstrip()
+    ends_openly = text[-1:].isalnum()
+    between = "\n\n" if "\n" in text else ". " if ends_openly else " "
+    return text + between + " ".join(constraint.text for constraint in constraints)

@@ -35,6 +35,9 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.url": "off",
     "filters.language": "off",
     "filters.personal_data": "off",
+    "filters.constraint": "off",
+    "constraints.share": 0.0,
+    "constraints.max": 3,
     "proposer_weights": "fixed",
     "proposers.list": 1.0,
     "proposers.plan": 0.0,
@@ -44,7 +47,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 
-YOUNGER_SECTIONS = ("proposers", "answer")
+YOUNGER_SECTIONS = ("proposers", "answer", "constraints")
 """Sections that belong to every run's identity, and that runs made before lack. Other sections need not be there."""
 
 

@@ -106,6 +106,13 @@ class Answer(Sampling):
         return self
 
 
+class Constraints(Section):
+    """Demands on answers that a program checks, added to the instruction of a row (`answering: separate`)."""
+
+    share: float = Field(0.0, ge=0, le=1, description="Share of the instructions that get constraints; 0: none.")
+    max: int = Field(3, ge=1, le=5, description="Most constraints of an instruction; each gets one to this many.")
+
+
 OnObjection = Literal["reject", "warn", "off"]
 """What a filter does with a row that it objects to: reject it, keep it with a warning in the journal, or nothing."""
 
@@ -181,6 +188,9 @@ class Filters(Section):
     url: OnObjection = Field("warn", description="Outputs with a web address that the task neither holds nor asks for.")
     personal_data: OnObjection = Field(
         "off", description="Outputs with an e-mail address or a telephone number that the task does not hold."
+    )
+    constraint: OnObjection = Field(
+        "reject", description="Outputs that break a constraint of their instruction (section `constraints`)."
     )
 
     @model_validator(mode="after")
@@ -349,6 +359,7 @@ class Config(Section):
     classification: Classification = Classification()
     instances: Instances = Instances()
     answer: Answer = Answer()
+    constraints: Constraints = Constraints()
     filters: Filters = Filters()
     saturation: Saturation = Saturation()
     limits: Limits = Limits()
@@ -369,6 +380,17 @@ class Config(Section):
         """Refuse a shorter one: every request that an engine has when it hangs would be marked as failed for good."""
         if value <= others.data.get("stall_timeout", 0):
             raise ValueError(f"must be greater than stall_timeout ({others.data['stall_timeout']:g}), got {value:g}")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _can_be_attached(cls, value: Constraints, others: ValidationInfo) -> Constraints:
+        """Refuse constraints that no answer would get, or that would be in another language than the prompts."""
+        answering, language = others.data.get("answering"), others.data.get("prompt_language")
+        if value.share and answering == "inline":
+            raise ValueError("only answers written separately get constraints; set answering to separate")
+        if value.share and language != "en":
+            raise ValueError(f"constraints are worded in English, and prompt_language is {language}; set share to 0")
         return value
 
     @field_validator("engine", "tune")

@@ -72,18 +72,4 @@ def keeps(answer: str, constraint: Constraint) -> bool:
     return kind.check(answer, constraint.parameters)
 
 
-def with_constraints(request: str, constraints: Collection[Constraint]) -> str:
-    """Return a request with the sentences of its constraints after it, in the same paragraph if it has but one.
-
-    >>> with_constraints("Name a river", [Constraint("case/lower", {}, "Use small letters.")])
-    'Name a river. Use small letters.'
-    """
-    if not constraints:
-        return request
-    text = request.rstrip()
-    ends_openly = text[-1:].isalnum()
-    between = "\n\n" if "\n" in text else ". " if ends_openly else " "
-    return text + between + " ".join(constraint.text for constraint in constraints)
-
-
-__all__ = ["HELD_OUT", "TRAINING", "TYPES", "ConstraintType", "draw", "is_held_out", "keeps", "with_constraints"]
+__all__ = ["HELD_OUT", "TRAINING", "TYPES", "ConstraintType", "draw", "is_held_out", "keeps"]

@@ -5,20 +5,21 @@
      "prompt": [{"role": "user", "content": "Name the capital.\\n\\nKenya"}],
      "completion": [{"role": "assistant", "content": "Nairobi"}]}
 
-Where a model's thinking is kept, it is the field `thinking` of the row and of its message, or text of the message.
+A row whose answer was checked by a program has `constraints`, each with type, parameters and sentence. Where a model's
+thinking is kept, it is the field `thinking` of the row and of its message, or text of the message.
 `prompt` and `completion` repeat the texts in the form that TRL's `SFTTrainer` takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.records import Message, Task, user_message
+from selfinstruct.records import Constraint, Message, Task, user_message, with_constraints
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class ExportedRow:
         origin: `generated`, `earlier` (written by a parent run) or `seed`.
         thinking: what the model thought before it wrote the output; empty where that is not kept.
         thinks_in_text: whether the message to train on holds the thinking in its text, as `<think>`.
+        constraints: what a program has checked the output for; the instruction ends with their sentences.
     """
 
     id: str
@@ -41,6 +43,7 @@ class ExportedRow:
     origin: str = "generated"
     thinking: str = ""
     thinks_in_text: bool = False
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def prompt(self) -> list[Message]:
@@ -65,6 +68,7 @@ class ExportedRow:
             "input": self.input,
             "output": self.output,
             **({"thinking": self.thinking} if self.thinking else {}),
+            **({"constraints": [asdict(each) for each in self.constraints]} if self.constraints else {}),
             "is_classification": self.is_classification,
             "origin": self.origin,
             "prompt": self.prompt,
@@ -82,13 +86,14 @@ def rows_of(task: Task, *, thinks_in_text: bool = False) -> list[ExportedRow]:
     return [
         ExportedRow(
             f"{task.id}-{k}",
-            task.instruction,
+            with_constraints(task.instruction, instance.constraints),
             instance.input,
             instance.output,
             task.is_classification,
             task.origin,
             instance.thinking,
             thinks_in_text,
+            instance.constraints,
         )
         for k, instance in enumerate(task.instances)
     ]

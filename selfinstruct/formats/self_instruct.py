@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct.formats import jsonl, seed_tasks
-from selfinstruct.records import Instruction, SeedTask, Task, user_message
+from selfinstruct.records import Instruction, SeedTask, Task, user_message, with_constraints
 
 
 def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]], tasks: Sequence[Task]) -> None:
@@ -45,12 +45,19 @@ def write(folder: Path, instructions: Sequence[tuple[Instruction, bool | None]],
     )
     jsonl.write(
         folder / "all_generated_instances.jsonl",
-        ({"instruction": t.instruction, "input": i.input, "output": i.output} for t in tasks for i in t.instances),
+        (
+            {"instruction": with_constraints(t.instruction, i.constraints), "input": i.input, "output": i.output}
+            for t in tasks
+            for i in t.instances
+        ),
     )
     jsonl.write(
         folder / "finetuning.jsonl",
         (
-            {"prompt": f"{user_message(t.instruction, i.input)}\n\n", "completion": f"{i.output}<|endoftext|>"}
+            {
+                "prompt": f"{user_message(with_constraints(t.instruction, i.constraints), i.input)}\n\n",
+                "completion": f"{i.output}<|endoftext|>",
+            }
             for t in tasks
             for i in t.instances
         ),

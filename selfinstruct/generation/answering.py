@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from selfinstruct.config.schema import Answer
+from selfinstruct.constraints import keeps
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation.examples import Examples, fit
 from selfinstruct.generation.filters.row import Row
@@ -22,7 +23,7 @@ from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.parsing import REPEATED, TRUNCATED, parse_answer, split_thinking
 from selfinstruct.generation.prompts import answer_stop, encode_answer
-from selfinstruct.records import Completion, Message, OpenTurn, Prompt, SeedTask, Style, user_message
+from selfinstruct.records import Completion, Constraint, Message, OpenTurn, Prompt, SeedTask, Style, user_message
 from selfinstruct.run.lines import InstanceCandidate
 
 _FAULTS = {"length": TRUNCATED, "abort": TRUNCATED, "repetition": REPEATED}
@@ -85,36 +86,48 @@ class Answering:
         return alone and begun is None and completion.finish_reason == "length"
 
     def decide(
-        self, instruction: str, task_input: str, completion: Completion, begun: Completion | None = None
+        self,
+        instruction: str,
+        task_input: str,
+        completion: Completion,
+        begun: Completion | None = None,
+        constraints: tuple[Constraint, ...] = (),
     ) -> tuple[InstanceCandidate, ...]:
         """Decide on the answers in a completion.
 
         Args:
-            instruction: the instruction.
+            instruction: the instruction, without the constraints.
             task_input: the input that was shown.
             completion: the answers, or the rest of one.
             begun: its beginning, if it was cut.
+            constraints: what was demanded beside the instruction.
         """
         read = [self._read(begun.text + sample.text if begun else sample.text) for sample in completion.samples]
         faults = [_FAULTS.get(sample.finish_reason) for sample in completion.samples]
         parsed = [ParsedInstance(task_input, output, fault) for (_, output), fault in zip(read, faults, strict=True)]
-        return self.decide_read(instruction, parsed, [thinking for thinking, _ in read])
+        return self.decide_read(instruction, parsed, [thinking for thinking, _ in read], constraints)
 
     def decide_read(
-        self, instruction: str, parsed: Sequence[ParsedInstance], thinking: Sequence[str]
+        self,
+        instruction: str,
+        parsed: Sequence[ParsedInstance],
+        thinking: Sequence[str],
+        constraints: tuple[Constraint, ...] = (),
     ) -> tuple[InstanceCandidate, ...]:
         """Decide on answers to one question.
 
         Args:
-            instruction: the instruction.
+            instruction: the instruction, without the constraints.
             parsed: the answers, in order.
             thinking: what the model thought before each.
+            constraints: what was demanded beside the instruction.
         """
         decided = []
         for one, thought in zip(parsed, thinking, strict=True):
-            row = self._check_row(Row(instruction, one.input, one.output))
+            row = self._check_row(Row(instruction, one.input, one.output, constraints=constraints))
             (candidate,) = decide_instances([one], [row], max_instances=1)
-            decided.append(msgspec.structs.replace(candidate, thinking=thought))
+            verified = tuple(keeps(one.output, constraint) for constraint in constraints)
+            decided.append(msgspec.structs.replace(candidate, thinking=thought, verified=verified))
         return choose(decided, self._options.keep)
 
     def _read(self, text: str) -> tuple[str, str]:

@@ -283,7 +283,8 @@ class Rewriter:
             completion = await self._engine.generate(self._request(instruction, number, instance))
         except RequestFailed as failure:
             return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
-        row = Row(instruction.text, instance.input, self._output(completion), is_classification)
+        demanded = instance.constraints
+        row = Row(instruction.text, instance.input, self._output(completion), is_classification, demanded)
         fault = None if completion.finish_reason == "stop" else TRUNCATED
         parsed = ParsedInstance(row.input, row.output, fault)
         decided = decide_instances([parsed], [self._check_row(row)], max_instances=1)
@@ -292,15 +293,17 @@ class Rewriter:
     def _request(self, instruction: Instruction, number: int, instance: Instance) -> Request:
         key = f"output/{instruction.id}/{number}"
         if self._style == "chat":
-            message = records.user_message(instruction.text, instance.input)
+            asked = records.with_constraints(instruction.text, instance.constraints)
+            message = records.user_message(asked, instance.input)
             return Request(key, [{"role": "user", "content": message}], self._options)
         prompt = self._after_examples(instruction, instance, key)
         return Request(key, prompt, self._options, answer_stop(self._examples.frame))
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
         limit = self._engine.context_length - self._options.max_tokens
+        asked = records.with_constraints(instruction.text, instance.constraints)
         fitted = fit(
-            lambda shown: encode_answer(instruction.text, instance.input, shown, self._examples.frame),
+            lambda shown: encode_answer(asked, instance.input, shown, self._examples.frame),
             self._examples.tasks,
             limit,
             self._engine.count_tokens,

@@ -13,7 +13,17 @@ from typing import TypeVar
 
 import msgspec
 
-from selfinstruct.config.schema import Answer, Classification, Config, Filters, HowAnswered, Instances, Proposal
+from selfinstruct import constraints
+from selfinstruct.config.schema import (
+    Answer,
+    Classification,
+    Config,
+    Constraints,
+    Filters,
+    HowAnswered,
+    Instances,
+    Proposal,
+)
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import instance_parsing, is_task, prompts
@@ -36,7 +46,7 @@ from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.generation.window import first_window, window_at
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Completion, Instruction, Prompt, SeedTask, Style
+from selfinstruct.records import Completion, Constraint, Instruction, Prompt, SeedTask, Style, with_constraints
 from selfinstruct.run.lines import (
     AnswerLine,
     Calibration,
@@ -72,6 +82,7 @@ class Method:
         instances: likewise.
         answering: when outputs are asked for.
         answer: sampling of the step.
+        constraints: which instructions get constraints.
         filters: of instructions and instances.
         frame: the words of the prompts.
     """
@@ -85,6 +96,7 @@ class Method:
     instances: Instances
     answering: HowAnswered
     answer: Answer
+    constraints: Constraints
     filters: Filters
     frame: Frame
 
@@ -101,6 +113,7 @@ class Method:
             config.instances,
             config.answering,
             config.answer,
+            config.constraints,
             config.filters,
             load_frame(config.prompt_language),
         )
@@ -170,6 +183,8 @@ class Steps:
             False: self._drawn(no.to_show, "input_first"),
         }
         self.separate = method.answers_separately(style)
+        if method.constraints.share and not self.separate:
+            self.remarks.append("no row gets constraints: outputs are written inline; see --answering separate")
         self.answering = Answering(method.answer, self._instance_examples[False], engine, style, self._check_row)
 
     # ------------------------------------------------------------------------------------------ proposal
@@ -437,8 +452,9 @@ class Steps:
             task_input: the input; may be empty.
             begun: the beginning of the answer, if it was cut.
         """
-        key = f"answer/{instruction.id}/{number}"
-        return self.answering.request(key if begun is None else f"{key}/rest", instruction.text, task_input, begun)
+        key = f"answer/{instruction.id}/{number}" + ("" if begun is None else "/rest")
+        text = with_constraints(instruction.text, self.constraints_of(instruction))
+        return self.answering.request(key, text, task_input, begun)
 
     def decide_answer(
         self, instruction: Instruction, number: int, task_input: str, begun: Completion | None, completion: Completion
@@ -456,8 +472,14 @@ class Steps:
             return AnswerLine(instruction.id, number, too_long.kept, failed=too_long.failure)
         if self.answering.goes_on(completion, begun):
             return AnswerLine(instruction.id, number, completion, to_be_continued=True)
-        decided = self.answering.decide(instruction.text, task_input, completion, begun)
-        return AnswerLine(instruction.id, number, completion, candidates=decided)
+        demanded = self.constraints_of(instruction)
+        decided = self.answering.decide(instruction.text, task_input, completion, begun, demanded)
+        return AnswerLine(instruction.id, number, completion, candidates=decided, constraints=demanded)
+
+    def constraints_of(self, instruction: Instruction) -> tuple[Constraint, ...]:
+        """Return what is demanded of the answers to an instruction: a function of the run's seed and its id."""
+        draw, options = self._draw(f"constraints/{instruction.id}"), self.method.constraints
+        return constraints.draw(draw, constraints.TRAINING, options.max) if draw.random() < options.share else ()
 
     # ------------------------------------------------------------------------------------------- helpers
 

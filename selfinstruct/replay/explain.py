@@ -20,7 +20,7 @@ import msgspec
 from selfinstruct.errors import InputError
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.parsing import one_line
-from selfinstruct.records import Completion
+from selfinstruct.records import Completion, Constraint
 from selfinstruct.replay.similar import EarlierInstructions, Similar
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -98,6 +98,7 @@ class InputAnswer:
         answer: the model's answer; None when there was none.
         to_be_continued: whether it was cut, and a further answer goes on with it.
         candidates: the instance with the decision about it; empty when the request failed or the answer goes on.
+        constraints: what was demanded of it beside the instruction.
     """
 
     journal_line: int
@@ -106,6 +107,7 @@ class InputAnswer:
     answer: Completion | None
     to_be_continued: bool
     candidates: tuple[InstanceCandidate, ...]
+    constraints: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +316,13 @@ class _Search:
                 if (known := self._by_id.get(line.id)) is not None:
                     known.answers.append(
                         InputAnswer(
-                            number, line.instance, line.failed, line.completion, line.to_be_continued, line.candidates
+                            number,
+                            line.instance,
+                            line.failed,
+                            line.completion,
+                            line.to_be_continued,
+                            line.candidates,
+                            line.constraints,
                         )
                     )
             case OutputLine():

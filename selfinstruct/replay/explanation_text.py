@@ -102,7 +102,8 @@ def _render_answer(answer: InputAnswer) -> list[str]:
         return [f"{title}: failed: {_failure(answer.failed)}"]
     if answer.to_be_continued:
         return [f"{title}: cut, and asked to go on"]
-    return [title, *_render_instance_candidates(answer.candidates)]
+    demanded = [f"    demanded: {visible(constraint.text)}" for constraint in answer.constraints]
+    return [title, *demanded, *_render_instance_candidates(answer.candidates)]
 
 
 def _render_output(answer: OutputAnswer) -> list[str]:

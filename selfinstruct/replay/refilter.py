@@ -437,7 +437,7 @@ class _Redecision:
     def _answer(self, line: AnswerLine) -> AnswerLine:
         thinking = [candidate.thinking for candidate in line.candidates]
         text = self._accepted[line.id].text
-        decided = self._steps.answering.decide_read(text, _parsed(line.candidates), thinking)
+        decided = self._steps.answering.decide_read(text, _parsed(line.candidates), thinking, line.constraints)
         self._count_moves(line.candidates, decided)
         return msgspec.structs.replace(line, candidates=decided)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
+from selfinstruct.records import with_constraints
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
@@ -197,7 +198,7 @@ def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
         for number, (instance, place) in enumerate(zip(kept, places, strict=True)):
             yield ShownRow(
                 id=f"{instruction.id}-{number}",
-                instruction=instruction.text,
+                instruction=with_constraints(instruction.text, instance.constraints),
                 input=instance.input,
                 output=instance.output,
                 is_classification=state.is_classification.get(instruction.id),

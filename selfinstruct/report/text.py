@@ -44,6 +44,7 @@ REASONS = {
     "ends_in_colon": "ends in a colon, so something is missing after it",
     "conflicting_outputs": "the same input with two outputs",
     "duplicate_instance": "the same instance twice",
+    "constraint": "breaks a constraint of its instruction",
     "not_chosen": "another answer to the same question was kept",
     "second_without_input": "a second one without input",
     "over_max_instances": "more instances than are kept",

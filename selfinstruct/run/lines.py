@@ -30,7 +30,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from selfinstruct.formats import jsonl
-from selfinstruct.records import Completion
+from selfinstruct.records import Completion, Constraint
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
@@ -117,6 +117,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
         evidence: for a rejected one: the evidence for the reason, as JSON values.
         warnings: for a kept one: the evidence of each filter that objects and only warns, by reason.
         thinking: what the model thought before it wrote the output, where that is kept.
+        verified: for each constraint of its line, whether the output keeps it.
     """
 
     input: str
@@ -126,6 +127,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
     evidence: dict[str, Any] | None = None
     warnings: Mapping[str, dict[str, Any]] = {}
     thinking: str = ""
+    verified: tuple[bool, ...] = ()
 
 
 class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
@@ -244,6 +246,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     Attributes:
         to_be_continued: the answer was cut, so that a further line about the same input goes on with it. This line has
             neither a candidate nor a failure.
+        constraints: what the request demanded of the answer beside the instruction.
     """
 
     id: str
@@ -252,6 +255,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     to_be_continued: bool = False
     candidates: tuple[InstanceCandidate, ...] = ()
     failed: Failure | None = None
+    constraints: tuple[Constraint, ...] = ()
 
 
 class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output"):

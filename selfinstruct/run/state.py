@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
@@ -366,7 +366,7 @@ class RunState:
             self.warnings.update(candidate.warnings.keys())
             if not candidate.accepted:
                 self.instances_rejected[candidate.reason or ""] += 1
-        kept = tuple(Instance(c.input, c.output, c.thinking) for c in line.candidates if c.accepted)
+        kept = tuple(Instance(c.input, c.output, c.thinking, line.constraints) for c in line.candidates if c.accepted)
         if line.candidates and not kept:
             self.answers_rejected[line.candidates[0].reason or ""] += 1
         self.answers[line.id][line.instance] = kept
@@ -389,7 +389,7 @@ class RunState:
             if candidate.accepted:
                 same = candidate.output == kept[number].output
                 self.outputs_kept["unchanged" if same else "rewritten"] += 1
-                kept[number] = Instance(kept[number].input, candidate.output, candidate.thinking)
+                kept[number] = replace(kept[number], output=candidate.output, thinking=candidate.thinking)
                 for name in candidate.warnings:
                     self.warnings[name] += 1
             else:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.constraints import HELD_OUT, TYPES, draw, with_constraints
+from selfinstruct.constraints import HELD_OUT, TYPES, draw
 from selfinstruct.constraints.keywords import WORDS
 from selfinstruct.formats import jsonl
-from selfinstruct.records import Constraint
+from selfinstruct.records import Constraint, with_constraints
 
 HERE = Path(__file__).parent
 SEEDS = HERE.parents[1] / "seeds"

@@ -18,11 +18,11 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from selfinstruct import packaged
-from selfinstruct.constraints import is_held_out, keeps, with_constraints
+from selfinstruct.constraints import is_held_out, keeps
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.formats.problems import MOST_PROBLEMS, unfit
-from selfinstruct.records import Constraint
+from selfinstruct.records import Constraint, with_constraints
 from selfinstruct.run.scores import Comparison, FollowedScores, TypeScore
 from selfinstruct.text import capped
 from tuning.evaluation.answer_cache import RowFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from selfinstruct.records import Rejection
+from selfinstruct.records import Constraint, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,14 @@ class Row:
         input: the material that it works on; may be empty.
         output: the answer.
         is_classification: whether the answer is a label.
+        constraints: what is demanded of the answer beside the instruction.
     """
 
     instruction: str
     input: str
     output: str
     is_classification: bool = False
+    constraints: tuple[Constraint, ...] = ()
 
 
 RowFilter = Callable[[Row], Rejection | None]

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from selfinstruct.config.schema import Filters
+from selfinstruct.generation.filters.constraint import constraint
 from selfinstruct.generation.filters.echo import echo
 from selfinstruct.generation.filters.language import language
 from selfinstruct.generation.filters.leak import leak
@@ -59,6 +60,7 @@ def row_filters(frame: Frame) -> dict[str, RowFilter]:
         "language": language,
         "url": url,
         "personal_data": personal_data,
+        "constraint": constraint,
     }
 
 

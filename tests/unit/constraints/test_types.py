@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.constraints import HELD_OUT, TRAINING, TYPES, draw, is_held_out, keeps, with_constraints
+from selfinstruct.constraints import HELD_OUT, TRAINING, TYPES, draw, is_held_out, keeps
 from selfinstruct.errors import InputError
-from selfinstruct.records import Constraint
+from selfinstruct.records import Constraint, with_constraints
 
 EXAMPLES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "length/at_least_words": ({"n": 4}, ["a b c d", "写一首诗", "Ein Hund, der bellt."], ["a b c", "诗 - 写一", "Ja."]),
