@@ -76,6 +76,8 @@ def _if_there(name: str) -> str:
 def _weighted(name: str) -> str:
     """Return `PATH` or `PATH:weight` with the path of what exists made absolute."""
     path, colon, weight = name.rpartition(":")
+    if packaged.is_packaged(name) or packaged.is_packaged(path):
+        return name
     return f"{_if_there(path)}:{weight}" if colon and not Path(name).exists() else _if_there(name)
 
 

@@ -47,7 +47,8 @@ def choose_seeds(
 ) -> Selection:
     """Choose up to `number` tasks that differ from each other as much as possible; the same of the same dataset.
 
-    The first task is the one of median length among the candidates.
+    The first task is the one of median length among the candidates. Classification tasks have the share that they have
+    among the candidates: their short instructions are no outliers, and would seldom be the farthest.
 
     Args:
         tasks: all tasks of the dataset.
@@ -70,30 +71,44 @@ def choose_seeds(
             left_out["cannot be shown in a prompt"] += 1
         else:
             candidates.append(task)
-    chosen, nearest = _farthest([tokenize(task.instruction) for task in candidates], number, progress)
+    number = min(number, len(candidates))
+    classification = sum(task.is_classification for task in candidates)
+    labelled = round(number * classification / max(len(candidates), 1))
+    room = {True: labelled, False: number - labelled}
+    kinds = [task.is_classification for task in candidates]
+    chosen, nearest = _farthest([tokenize(task.instruction) for task in candidates], kinds, room, progress)
     return Selection(
         tuple(candidates[k] for k in sorted(chosen)), len(candidates), dict(left_out.most_common()), nearest
     )
 
 
-def _farthest(texts: Sequence[list[str]], number: int, progress: Callable[[int], None]) -> tuple[list[int], float]:
-    """Return the positions of the chosen texts, and the greatest ROUGE-L F between two of them."""
-    if not texts:
-        return [], 0.0
-    by_length = sorted(range(len(texts)), key=lambda k: (len(texts[k]), k))
-    chosen = [by_length[len(texts) // 2]]
+def _farthest(
+    texts: Sequence[list[str]], kinds: Sequence[bool], room: dict[bool, int], progress: Callable[[int], None]
+) -> tuple[list[int], float]:
+    """Return the positions of the chosen texts, and the greatest ROUGE-L F between two of them.
+
+    Args:
+        texts: the words of each.
+        kinds: the kind of each.
+        room: how many of each kind to choose; there are as many.
+        progress: is given the number of chosen texts now and then.
+    """
+    chosen: list[int] = []
     scores = [0.0] * len(texts)
     nearest = 0.0
-    while True:
-        last = texts[chosen[-1]]
+    left = dict(room)
+    by_length = sorted(range(len(texts)), key=lambda k: (len(texts[k]), k))
+    order = [by_length[len(texts) // 2], *range(len(texts))] if texts else []
+    while any(left.values()):
+        farthest = min((k for k in order if left[kinds[k]]), key=scores.__getitem__)
+        nearest = max(nearest, scores[farthest])
+        chosen.append(farthest)
+        left[kinds[farthest]] -= 1
+        last = texts[farthest]
         scores = [
             max(score, rouge_l(LCSseq.similarity(last, text), len(last), len(text)) if text and last else 1.0)
             for score, text in zip(scores, texts, strict=True)
         ]
-        scores[chosen[-1]] = 2.0  # Never again.
-        if len(chosen) == min(number, len(texts)):
-            return chosen, nearest
-        farthest = min(range(len(texts)), key=scores.__getitem__)
-        nearest = max(nearest, scores[farthest])
-        chosen.append(farthest)
+        scores[farthest] = 2.0  # Never again.
         progress(len(chosen))
+    return chosen, nearest

@@ -16,6 +16,9 @@ _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 _CUT = 16
 """Characters before the end of what was read in which an error may only say that a number or an escape goes on."""
+_LONGEST_BROKEN = 1 << 26
+"""Characters in which the end of a broken element is looked for."""
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},"]', re.S)
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
@@ -55,8 +58,11 @@ class _Text:
 def elements(stream: IO[bytes]) -> Iterator[tuple[Any, str]]:
     """Yield each element of an array, and why it cannot be used; empty if it can.
 
+    A broken element, whose value is None, ends where its brackets close outside of its strings.
+
     Raises:
-        ValueError: the file is no JSON from here on, or an element is nested too deeply.
+        ValueError: the file is no JSON from here on, no end of a broken element is found, or an element is nested too
+            deeply.
     """
     source = _Text(stream)
     source.next()
@@ -83,7 +89,10 @@ def _element(source: _Text) -> tuple[Any, str]:
         except json.JSONDecodeError as error:
             goes_on = error.msg.startswith("Unterminated") or error.pos >= len(source.text) - _CUT
             if source.ended or not goes_on:
-                raise ValueError(f"{error.msg}: {source.text[error.pos : error.pos + 40]!r}") from error
+                problem = f"{error.msg}: {source.text[error.pos : error.pos + 40]!r}"
+                if not _skip(source):
+                    raise ValueError(problem) from error
+                return None, problem
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         else:
@@ -93,4 +102,25 @@ def _element(source: _Text) -> tuple[Any, str]:
                 raw = source.text[source.position : end]
                 source.position = end
                 return value, "not UTF-8" if _ESCAPED.search(raw) else ""
+        source.more()
+
+
+def _skip(source: _Text) -> bool:
+    """Go to the comma or bracket behind a broken element; return whether there is one."""
+    while True:
+        depth = 0
+        for found in _STRING_OR_BRACKET.finditer(source.text, source.position):
+            token = found[0]
+            if token == '"':
+                break  # A string that goes on behind what was read, or without an end.
+            if depth == 0 and token in ",]":
+                is_empty = not source.text[source.position : found.start()].strip()
+                if not is_empty:
+                    source.position = found.start()
+                return not is_empty
+            depth += (token in "[{") - (token in "]}")
+            if depth < 0:
+                return False
+        if source.ended or len(source.text) - source.position > _LONGEST_BROKEN:
+            return False
         source.more()

@@ -39,7 +39,7 @@ class _Row(Struct):
 
 def recognises(record: dict[str, Any]) -> bool:
     """Return whether a record has this form."""
-    asked = isinstance(record.get("instruction"), str) or isinstance(record.get("prompt"), str)
+    asked = any(name in record and isinstance(record[name], str | None) for name in ("instruction", "prompt"))
     answered = record.keys() & {"output", "response"}
     preferred = {"instruction", "chosen", "rejected"} <= record.keys()
     other = record.keys() & {"instances", "target", "completion", "messages", "conversations", "raw_instances"}

@@ -31,7 +31,7 @@ VALUES: dict[str, Any] = {
         "accelerate_config": "fsdp.yaml",
         "chat_template_path": "template.jinja",
         "optim": "model",
-        "mix": ["template.jinja:0.5", "owner/name:2", "task.yaml"],
+        "mix": ["template.jinja:0.5", "owner/name:2", "task.yaml", "domain:healthcare", "seed_tasks:2"],
         "resume_from_checkpoint": True,
     },
     "evaluate": {
@@ -50,7 +50,13 @@ def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
     assert config.engine == {"tokenizer": f"{here}/tokenizer", "dtype": "model"}
     assert (config.tune.model, config.tune.accelerate_config) == (f"{here}/tuned", f"{here}/fsdp.yaml")
     arguments = {"chat_template_path": f"{here}/template.jinja", "optim": "model", "resume_from_checkpoint": True}
-    arguments["mix"] = [f"{here}/template.jinja:0.5", "owner/name:2", f"{here}/task.yaml"]
+    arguments["mix"] = [
+        f"{here}/template.jinja:0.5",
+        "owner/name:2",
+        f"{here}/task.yaml",
+        "domain:healthcare",
+        "seed_tasks:2",
+    ]
     assert config.tune.arguments == arguments
     evaluate = config.evaluate
     assert evaluate.tasks == ("eval_tasks", f"{here}/tasks.jsonl") and evaluate.plain_text == (f"{here}/notes.txt",)

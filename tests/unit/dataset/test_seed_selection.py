@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
@@ -63,3 +65,15 @@ def test_text_that_no_seed_file_holds_is_left_out() -> None:
     chosen = choose_seeds([task(1, "Write a short poem about tea."), task(2, "Sort the five numbers.", "\ud800")], 2)
     assert [t.id for t in chosen.tasks] == ["t1"]
     assert chosen.left_out == {"invalid characters": 1}
+
+
+def test_classification_tasks_have_their_share() -> None:
+    things = "sea moon dog rain bus tea river code list poem".split()
+    alike = [f"Say whether the {thing} is good or bad." for thing in things[:4]]
+    others = [" ".join([f"{thing}{k}" for k in range(5)]) for thing in things[:6]]
+    tasks = [replace(task(k, text), is_classification=True) for k, text in enumerate(alike)]
+    tasks += [task(10 + k, text) for k, text in enumerate(others)]
+    for number in (1, 2, 5, 10):
+        chosen = choose_seeds(tasks, number).tasks
+        assert len(chosen) == number
+        assert sum(t.is_classification for t in chosen) == round(0.4 * number)

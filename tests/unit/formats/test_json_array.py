@@ -56,6 +56,8 @@ def test_bytes_that_are_not_utf8_spoil_their_element_only() -> None:
         (b'[{"a": 1}', "the file ends"),
         (b"[1, ]", "Expecting value"),
         (b"[1 2]", "expected `,` or `]`, got '2'"),
+        (b'[{"a" 1}', "Expecting ':' delimiter"),
+        (b'[{"a": "b}, {"a": 1}]', "delimiter"),
         (b"[1] [2]", "expected the end of the file"),
         (b"[NaN]", "NaN is not JSON"),
         (b"[" * 200_000, "nested too deeply"),
@@ -66,9 +68,33 @@ def test_what_cannot_be_read(raw: bytes, said: str) -> None:
         read(raw)
 
 
-def test_a_fault_is_found_without_reading_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"a" 1}',
+        '{"a": nul}',
+        '{"a": [1,]}',
+        '{"a": "x" "b": {"c": ["]", "}"]}}',
+        '{"a": "say \\"hi}", b}',
+        "nul",
+        "'a'",
+    ],
+)
+def test_a_broken_element_ends_where_its_brackets_close(
+    monkeypatch: pytest.MonkeyPatch, broken: str, chunk: int
+) -> None:
+    monkeypatch.setattr(json_array, "_CHUNK", chunk)
+    first, middle, last = read(f'[{{"a": 1}},\n{broken} ,\n{{"a": 2}}]'.encode())
+    assert (first, last) == (({"a": 1}, ""), ({"a": 2}, ""))
+    assert middle[0] is None and middle[1]
+    assert [value for value, _ in read(f"[{broken}]".encode())] == [None]
+
+
+def test_the_end_of_a_broken_element_is_looked_for_in_a_part_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_array, "_CHUNK", 64)
-    stream = io.BytesIO(b'[{"a" 1},' + b" " * 10_000 + b"]")
+    monkeypatch.setattr(json_array, "_LONGEST_BROKEN", 256)
+    stream = io.BytesIO(b'[{"a" 1,' + b" " * 10_000 + b"]")
     with pytest.raises(ValueError, match="Expecting ':' delimiter"):
         list(json_array.elements(stream))
     assert stream.tell() < 1000

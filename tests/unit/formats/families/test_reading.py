@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.dataset.convert import Conversion, read_rows
 from selfinstruct.errors import InputError
 from selfinstruct.formats import data_files, families
 from selfinstruct.formats.families import Broken, DatasetRow, Dropped, TreeOptions
@@ -292,3 +293,25 @@ def test_a_tree_of_any_depth_ends_as_a_row_or_is_counted(tmp_path: Path) -> None
     (broken,) = read(tmp_path, *chain)
     assert isinstance(broken, Broken)
     assert broken.problem.endswith("nested too deeply")
+
+
+def test_a_null_instruction_is_an_empty_question(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"instruction": null, "input": "", "output": "x"}\n{"instruction": "Name it.", "output": "Tea"}\n')
+    conversion = Conversion("", "")
+    assert [row.parts[0] for row in read_rows(file, conversion=conversion)] == ["Name it."]
+    assert conversion.dropped == {"empty question": 1}
+
+
+def test_a_broken_record_of_an_array_is_counted_and_reading_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(
+        '[{"instruction": "Name it.", "output": "Tea"},\n {"instruction": "Broken" "output": "x"},\n'
+        ' {"instruction": "Name two.", "output": "Tea, rye"}]'
+    )
+    conversion = Conversion("", "")
+    rows = read_rows(file, on_error="skip", conversion=conversion)
+    assert [row.parts[0] for row in rows] == ["Name it.", "Name two."]
+    assert conversion.num_broken == 1 and "record 2" in conversion.broken[0]
+    with pytest.raises(InputError, match=r"record 2.*--on-error skip"):
+        list(read_rows(file))
