@@ -47,7 +47,6 @@ class Mixture:
         """Return the mixture of a configuration.
 
         Raises:
-            ConfigError: a proposer is used that is not written in the language of the prompts.
             InputError: the topics cannot be read.
         """
         topics = load_topics(config.topics) if config.topics else None

@@ -13,11 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from selfinstruct.config.schema import PromptLanguage
-from selfinstruct.errors import ConfigError
 from selfinstruct.generation.frame import Words
 from selfinstruct.generation.proposers.topics import Topic
-
-_FOLDER = Path(__file__).parent / "wordings"
 
 
 class PlannedTask(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,16 +117,6 @@ class Wording(Struct, frozen=True, forbid_unknown_fields=True):
 
 @functools.cache
 def load_wording(language: PromptLanguage) -> Wording:
-    """Return the words of a language.
-
-    Raises:
-        ConfigError: they are not written in it.
-    """
-    path = _FOLDER / f"{language}.yaml"
-    if not path.exists():
-        written = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
-        raise ConfigError(
-            f"prompt_language: the proposers `plan` and `evolve`, and `topics`, are not written in {language!r}; "
-            f"set their weights to 0 and leave out topics, or use {written}"
-        )
+    """Return the words of a language."""
+    path = Path(__file__).parent / "wordings" / f"{language}.yaml"
     return msgspec.yaml.decode(path.read_bytes(), type=Wording)

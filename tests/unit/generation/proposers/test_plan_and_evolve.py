@@ -7,17 +7,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import py3langid
 import pytest
 
-from selfinstruct.config.schema import Config, Evolve, Plan
+from selfinstruct.config.schema import Evolve, Filters, Plan
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.errors import ConfigError
-from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.frame import LANGUAGES, load_frame
 from selfinstruct.generation.parsing import ambiguous
-from selfinstruct.generation.proposers import Mixture, Pool, Seen
+from selfinstruct.generation.proposers import Pool, Seen
 from selfinstruct.generation.proposers.evolve import EvolvedTask
 from selfinstruct.generation.proposers.plan import PlannedTasks
+from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.generation.proposers.wording import load_wording
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask, Style
 from selfinstruct.run.lines import ProposalLine
@@ -147,8 +149,43 @@ def test_the_journal_says_how_each_was_asked_and_the_run_goes_on_with_it(make_co
     assert len(longer.pool) == 40 and (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before)
 
 
-@pytest.mark.parametrize("name", ["plan", "evolve"])
-def test_a_language_that_it_is_not_written_in_is_refused(name: str) -> None:
-    config = Config.model_validate({"proposers": {name: 1}, "prompt_language": "hi"})
-    with pytest.raises(ConfigError, match="are not written in 'hi'; set their weights to 0"):
-        Mixture.of(config)
+# ----------------------------------------------------------------------------------------------- in every language
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_wording_is_whole_and_in_its_language(language: Any) -> None:
+    wording, frame = load_wording(language), load_frame(language)
+    assert list(wording.evolve) == list(WORDING.evolve)
+    sentences = [wording.plan.header, wording.plan.short, wording.plan.long, wording.single_step.header]
+    sentences += [wording.single_step.ask, *(change.ask for change in wording.evolve.values())]
+    sentences += [each.long for each in wording.plan.examples]
+    assert {py3langid.classify(text)[0] for text in sentences} == {language}
+    for form in ("one", "several", "system"):
+        for topic in (Topic("[S]"), Topic("[S]", "[U]")):
+            named = wording.topic.sentence(form, topic)  # type: ignore[arg-type]
+            assert "[S]" in named and ("[U]" in named) == bool(topic.user) and "{" not in named
+    marks = [*wording.new_task, *wording.plan.word]
+    assert not {word.casefold() for word in marks} & {word.casefold() for word in frame.task}
+    texts = [e.new for e in wording.plan.examples]
+    texts += [text for change in wording.evolve.values() for text in (e.after for e in change.examples)]
+    accepts = heuristics(Filters(), [text for e in wording.plan.examples for text in e.tasks], frame)
+    assert [accepts(text) for text in texts] == [None] * len(texts), "the worked examples are good tasks"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("style", ["completion", "chat"])
+def test_a_plan_and_a_change_are_read_in_every_language(language: Any, style: Style) -> None:
+    frame, wording = load_frame(language), load_wording(language)
+    plan = PlannedTasks(Plan(), style, frame, wording)
+    asked = plan.ask(seen(0))
+    prompt = asked.encode(asked.examples)
+    assert prompt if style == "chat" else str(prompt).endswith(f"\n{frame.opening(wording.plan.word)}")
+    line = ProposalLine(0, (), proposer="plan")
+    for word in wording.new_task:
+        answer = Completion(
+            f" {wording.plan.examples[0].long}\n{frame.opening((word,))}{frame.space}Do it now.", "stop"
+        )
+        assert [text.text for text in plan.parse(answer, line)] == ["Do it now."]
+    change = EvolvedTask(Evolve(), style, frame, wording)
+    (read,) = change.parse(Completion(" Do it now.", "stop"), ProposalLine(0, (), proposer="evolve", variant="moved"))
+    assert read.text == "Do it now."

@@ -110,7 +110,7 @@ def test_what_is_shown_is_read(language: Any, data: st.DataObject) -> None:
     frame = load_frame(language)
     text = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=20)
     tasks = data.draw(st.lists(st.tuples(text, st.just("") | text, text), min_size=1, max_size=4))
-    wording = load_wording("en")
+    wording = load_wording(language)
     made = WholeTasks(SingleStep(num_examples=9), "completion", frame, wording)
     seeds = [SeedTask(f"s{k}", i, (Instance(g, o),), False) for k, (i, g, o) in enumerate(tasks)]
     asked = made.ask(Seen(seeds, Pool([], [], 0), random.Random(0)))
