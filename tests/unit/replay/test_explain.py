@@ -167,7 +167,7 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
     answer = ["journal_line", "failed", "answer"]
     assert list(candidate["classification"]) == [*answer, "is_classification"]
     assert list(candidate["instances"]) == [*answer, "form", "candidates"]
-    known = {k: v for k, v in candidate["instances"]["answer"].items() if v is not None}
+    known = {k: v for k, v in candidate["instances"]["answer"].items() if v not in (None, [])}
     assert known == instances["completion"]
     assert candidate["instances"]["candidates"] == instances["candidates"]
     now = as_json("Recount whatever moonlit zebras would whisper tonight.")["now"]
