@@ -8,10 +8,13 @@ from selfinstruct.run.lines import ProposalLine
 
 KINDS = ("empty", "repeated", "truncated")
 
-_PERIOD = 80
+_LONGEST_PERIOD = 400
 """Length, in characters, of the longest text whose repetition is detected."""
-_TAIL = 320
-"""Number of characters at the end of a completion that must consist of the repeated text."""
+_COPIES = 3
+_SHORTEST = 320
+"""Characters that all copies together have at least."""
+_ANCHOR = 80
+"""Characters at the end whose earlier copies are looked for."""
 
 
 def degenerate(line: ProposalLine, seen: set[bytes]) -> str:
@@ -45,11 +48,19 @@ def degenerate(line: ProposalLine, seen: set[bytes]) -> str:
 
 
 def loops(text: str) -> bool:
-    """Return whether the last 320 characters repeat one text of at most 80 characters."""
-    tail = text[-_TAIL:]
-    if len(tail) < _TAIL:
+    """Return whether the end of a text is one text of at most 400 characters again and again.
+
+    Three copies, and 320 characters in all, are none that a person writes. Small models repeat whole paragraphs.
+    """
+    anchor = text[-_ANCHOR:]
+    if len(text) < _SHORTEST:
         return False
-    # If there is a period, it is the distance to the previous copy of the last 80 characters.
-    start = tail.rfind(tail[-_PERIOD:], 0, -1)
-    shift = len(tail) - _PERIOD - start
-    return start >= 0 and shift <= _PERIOD and tail[shift:] == tail[:-shift]
+    # If there is a period, it is the distance from the end to an earlier copy of it.
+    start = text.rfind(anchor, -_LONGEST_PERIOD - _ANCHOR, -1)
+    while start >= 0:
+        period = len(text) - _ANCHOR - start
+        tail = text[-max(_SHORTEST, _COPIES * period) :]
+        if len(tail) >= _COPIES * period and tail[period:] == tail[:-period]:
+            return True
+        start = text.rfind(anchor, -_LONGEST_PERIOD - _ANCHOR, start + _ANCHOR - 1)
+    return False
