@@ -90,7 +90,8 @@ def evaluation_texts(
     """
     if filters.near_evaluation == "off":
         return []
-    if evaluation_record.FINGERPRINT in recorded:
+    # A file that is lost is made again from the options; the identity says whether it is the same.
+    if evaluation_record.FINGERPRINT in recorded and kept.exists():
         return evaluation_record.kept_evaluation_texts(kept, recorded)
     skip = (lambda error: None) if evaluate.skip_broken else None
     try:
