@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 EVERYTHING := --no-deps -r $(LOCK) --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real test test-unit test-long test-real torture lint docs format resolve lock clean
+.PHONY: help install demo demo-real proof test test-unit test-long test-real torture lint docs format resolve lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +60,9 @@ demo: install ## the whole chain with the embedded model, offline
 
 demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): sized for 45 minutes on two cores, not timed yet
 	@$(BIN)/selfinstruct demo --model smollm2 --output-dir runs/smollm2
+
+proof: install ## does a real model get better by its own checked answers? SmolLM2-135M-Instruct, sized for 100 minutes on two cores
+	@$(BIN)/python benchmarks/self_improvement.py --out runs/proof
 
 test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs four at a time, JOBS=0 one after another
 	@$(PYTEST) $(PARALLEL) -m "not long and not gpu and not real"
