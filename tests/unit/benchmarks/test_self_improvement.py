@@ -18,7 +18,6 @@ from selfinstruct.replay.refilter import refilter
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted, script
 
-
 LATER = 'title: boats\n\n12 boats and 13 boats; for example, is it "small"?'
 """An answer that keeps many constraints that the first one breaks."""
 
