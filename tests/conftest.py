@@ -163,6 +163,7 @@ def make_config(tmp_path: Path, seed_file: Path) -> Any:
             "max_in_flight": 12,
             "fsync_interval": 0.05,
             "max_engine_restarts": 0,
+            "max_retries": 0,
         }
         return Config.model_validate(given | values)
 

@@ -38,6 +38,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.constraint": "off",
     "constraints.share": 0.0,
     "constraints.max": 3,
+    "max_retries": 0,
     "proposer_weights": "fixed",
     "proposers.list": 1.0,
     "proposers.plan": 0.0,

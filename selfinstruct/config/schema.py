@@ -349,6 +349,12 @@ class Config(Section):
         description="Seconds without a token while it has requests, after which the engine counts as hanging.",
     )
     request_timeout: float = Field(3600.0, gt=0, description="Most seconds for one request; more than stall_timeout.")
+    max_retries: int = Field(
+        1,
+        ge=0,
+        description="How often a classification, a request for instances or an answer is asked again, with another "
+        "seed, when its completion cannot be read or does not come.",
+    )
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     proposers: Proposers = Proposers()

@@ -23,11 +23,12 @@ from selfinstruct.config.schema import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation import is_task, stop_rules
+from selfinstruct.generation.asking_again import asked_again, with_further_try
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.proposers.earnings import Earnings
 from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Completion, Instruction
+from selfinstruct.records import Completion
 from selfinstruct.run.lines import AnswerLine, ClassificationLine, Failure, InstancesLine, Line, ProposalLine
 from selfinstruct.run.state import FollowUp, RunState
 
@@ -40,14 +41,13 @@ class _Flight:
     """A request in flight: its step, and what is needed to decide on its answer.
 
     It is about a proposal, whose line is known but for the answer, about one of its candidates (position and text), or
-    about an instruction.
+    a follow-up.
     """
 
     kind: str
     proposal: ProposalLine | None = None
     candidate: tuple[int, str] | None = None
-    instruction: Instruction | None = None
-    number: int = 0
+    follow_up: FollowUp | None = None
     asked_at: float = 0.0
 
 
@@ -158,9 +158,7 @@ class Pipeline:
             self._ask(_Flight("is_task", proposal, candidate, asked_at=self._budget.clock()))
         while self._follow_ups and len(self._flights) < self._max_in_flight:
             left = self._follow_ups.popleft()
-            self._ask(
-                _Flight(left.kind, instruction=left.instruction, number=left.number, asked_at=self._budget.clock())
-            )
+            self._ask(_Flight(left.kind, follow_up=left, asked_at=self._budget.clock()))
         while (
             self.wants_proposals
             and len(self._flights) < self._max_in_flight
@@ -200,26 +198,31 @@ class Pipeline:
             visible = self.state.pool_after[seen] if seen >= 0 else 0
             request, asked = self.steps.proposal_request(flight.proposal.n, self.state.pool, visible, flight.proposal)
             return replace(flight, proposal=asked), request
-        assert flight.instruction is not None
-        if flight.kind == "classification":
-            return flight, self.steps.classification_request(flight.instruction)
-        if flight.kind == "answer":
-            return flight, self.steps.answer_request(flight.instruction, flight.number, *self._input_of(flight))
-        known = self.state.is_classification[flight.instruction.id]
-        return flight, self.steps.instances_request(flight.instruction, known)
+        assert flight.follow_up is not None
+        return flight, asked_again(self._follow_up_request(flight.follow_up), self._tried(flight.follow_up))
 
-    def _input_of(self, flight: _Flight) -> tuple[str, Completion | None]:
+    def _follow_up_request(self, asked: FollowUp) -> Request:
+        if asked.kind == "classification":
+            return self.steps.classification_request(asked.instruction)
+        if asked.kind == "answer":
+            return self.steps.answer_request(asked.instruction, asked.number, *self._input_of(asked))
+        return self.steps.instances_request(asked.instruction, self.state.is_classification[asked.instruction.id])
+
+    def _tried(self, asked: FollowUp) -> int:
+        """Return how often a follow-up has been asked again."""
+        return self.state.tries.due(asked.kind, asked.instruction.id, asked.number)
+
+    def _input_of(self, asked: FollowUp) -> tuple[str, Completion | None]:
         """Return the input that a request for an answer is about, and the beginning of the answer if it was cut."""
-        assert flight.instruction is not None
-        name, number = flight.instruction.id, flight.number
+        name, number = asked.instruction.id, asked.number
         return self.state.inputs[name][number], self.state.begun_answers.get((name, number))
 
     # ------------------------------------------------------------------------------------------ committing
 
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
         self._budget.answered(flight.kind, self._budget.clock() - flight.asked_at)
-        if flight.instruction is not None:
-            self._commit_follow_up(flight, flight.instruction, outcome)
+        if flight.follow_up is not None:
+            self._commit_follow_up(flight.follow_up, outcome)
         if flight.proposal is None:
             return
         if flight.candidate is not None:
@@ -259,35 +262,33 @@ class Pipeline:
         if not self.wants_proposals:
             self._drop_proposals()
 
-    def _commit_follow_up(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
-        name = instruction.id
-        match flight.kind:
-            case "classification":
-                if isinstance(outcome, RequestFailed):
-                    self._commit(ClassificationLine(name, failed=_failure(outcome)))
-                else:
-                    self._commit(self.steps.decide_classification(instruction, outcome))
-                if name in self.state.is_classification:
-                    self._follow_ups.append(FollowUp("instances", instruction))
-            case "instances":
-                if isinstance(outcome, RequestFailed):
-                    self._commit(InstancesLine(name, failed=_failure(outcome)))
-                else:
-                    known = self.state.is_classification[name]
-                    self._commit(self.steps.decide_instances(instruction, known, outcome))
-                self._follow_ups.extend(FollowUp("answer", instruction, n) for n in self.state.unanswered(name))
-            case _:
-                self._commit_answer(flight, instruction, outcome)
-
-    def _commit_answer(self, flight: _Flight, instruction: Instruction, outcome: Completion | RequestFailed) -> None:
-        number = flight.number
-        if isinstance(outcome, RequestFailed):
-            self._commit(AnswerLine(instruction.id, number, failed=_failure(outcome)))
-            return
-        line = self.steps.decide_answer(instruction, number, *self._input_of(flight), outcome)
+    def _commit_follow_up(self, asked: FollowUp, outcome: Completion | RequestFailed) -> None:
+        instruction, name = asked.instruction, asked.instruction.id
+        line = with_further_try(self._decided(asked, outcome), self._tried(asked), self._method.max_retries)
         self._commit(line)
-        if line.to_be_continued:
-            self._follow_ups.append(FollowUp("answer", instruction, number))
+        if line.again or (isinstance(line, AnswerLine) and line.to_be_continued):
+            self._follow_ups.append(asked)
+        elif isinstance(line, ClassificationLine) and name in self.state.is_classification:
+            self._follow_ups.append(FollowUp("instances", instruction))
+        elif isinstance(line, InstancesLine):
+            self._follow_ups.extend(FollowUp("answer", instruction, n) for n in self.state.unanswered(name))
+
+    def _decided(
+        self, asked: FollowUp, outcome: Completion | RequestFailed
+    ) -> ClassificationLine | InstancesLine | AnswerLine:
+        """Return the journal line of a follow-up, before it is known whether a failed one is asked again."""
+        instruction, name = asked.instruction, asked.instruction.id
+        if asked.kind == "classification":
+            if isinstance(outcome, RequestFailed):
+                return ClassificationLine(name, failed=_failure(outcome))
+            return self.steps.decide_classification(instruction, outcome)
+        if asked.kind == "instances":
+            if isinstance(outcome, RequestFailed):
+                return InstancesLine(name, failed=_failure(outcome))
+            return self.steps.decide_instances(instruction, self.state.is_classification[name], outcome)
+        if isinstance(outcome, RequestFailed):
+            return AnswerLine(name, asked.number, failed=_failure(outcome))
+        return self.steps.decide_answer(instruction, asked.number, *self._input_of(asked), outcome)
 
     def _stop_when_saturated(self) -> None:
         """Stop proposing when the last proposals brought too little."""

@@ -221,6 +221,8 @@ def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -
                     lost = False
                 case _ as never:
                     assert_never(never)
+            if isinstance(line, ClassificationLine | InstancesLine | AnswerLine):
+                lost = lost and not state.tries.holds(line)
             if lost:
                 journal.append(line)
                 state.apply(line)

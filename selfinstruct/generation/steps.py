@@ -84,6 +84,7 @@ class Method:
         answer: sampling of the step.
         constraints: which instructions get constraints.
         filters: of instructions and instances.
+        max_retries: how often a follow-up is asked again.
         frame: the words of the prompts.
     """
 
@@ -98,6 +99,7 @@ class Method:
     answer: Answer
     constraints: Constraints
     filters: Filters
+    max_retries: int
     frame: Frame
 
     @classmethod
@@ -115,6 +117,7 @@ class Method:
             config.answer,
             config.constraints,
             config.filters,
+            config.max_retries,
             load_frame(config.prompt_language),
         )
 

@@ -278,20 +278,21 @@ class _Walk:
             case ClassificationLine(id=name):
                 if name not in self.accepted:
                     return "its instruction is gone"
-                return _REPEATED if name in state.is_classification or name in state.classification_failed else ""
+                decided = name in state.is_classification or name in state.classification_failed
+                return _REPEATED if decided or state.tries.holds(line) else ""
             case InstancesLine(id=name):
                 if name not in self.accepted:
                     return "its instruction is gone"
                 if name not in state.is_classification:
                     return "its classification is gone"
-                return _REPEATED if name in state.instances else ""
+                return _REPEATED if name in state.instances or state.tries.holds(line) else ""
             case AnswerLine(id=name, instance=position):
                 if name not in self.accepted:
                     return "its instruction is gone"
                 if position not in state.inputs.get(name, ()):
                     return "its input is gone"
                 begun = line.to_be_continued and (name, position) in state.begun_answers
-                return _REPEATED if begun or position in state.answers[name] else ""
+                return _REPEATED if begun or position in state.answers[name] or state.tries.holds(line) else ""
             case OutputLine(id=name, instance=position):
                 if not state.header.regenerates:
                     return "the run rewrites no outputs"

@@ -308,7 +308,9 @@ def render(result: RunStatus) -> RenderableType:
         kept = f", {outputs.rejected + outputs.failed:,} old ones kept{waiting}"
         table.add_row("outputs", f"{taken}{kept}{_reasons(outputs.reasons)}")
     if result.counts.failures:
-        table.add_row("failed", escape(", ".join(f"{name} {n:,}" for name, n in result.counts.failures.items())))
+        again = sum(counts.asked_again for counts in result.counts.requests.values())
+        failures = ", ".join(f"{name} {n:,}" for name, n in result.counts.failures.items())
+        table.add_row("failed", escape(failures + (f"; {again:,} of them asked again" if again else "")))
     tokens = result.counts.tokens
     table.add_row("tokens", f"{tokens.completion:,} written, {tokens.prompt:,} read in prompts")
     if result.rates:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from selfinstruct.run import lines
 from selfinstruct.run.lines import Stop
 
+if TYPE_CHECKING:
+    from selfinstruct.run.state import RunState
+
+KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output")
+"""Kinds of requests, in the order in which an instruction meets them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """The number of requests of one kind, by outcome."""
+    """The number of requests of one kind, by outcome; `asked_again`: those of the failed that were made once more."""
 
     committed: int
     failed: int
+    asked_again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +172,69 @@ def candidate_counts(accepted: int, rejected: Counter[str]) -> CandidateCounts:
 def by_count(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Return the counts, the highest first. Equal counts are sorted by name, so that equal runs print the same."""
     return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
+
+
+def run_counts(state: RunState) -> RunCounts:
+    """Return all counts of a run."""
+    judged = state.requests["is_task", "committed"] + state.requests["is_task", "failed"]
+    there = {"is_task": bool(judged), "answer": bool(state.inputs), "output": state.header.regenerates}
+    yes = sum(state.is_classification.values())
+    return RunCounts(
+        target=state.target,
+        stopped=state.stopped,
+        complete=state.complete,
+        requests={kind: _requests(state, kind) for kind in KINDS if there.get(kind, True)},
+        failures={f"{kind}: {reason}": n for (kind, reason), n in sorted(state.failures.items())},
+        candidates=state.candidates(),
+        instances=candidate_counts(state.num_instances, state.instances_rejected),
+        warnings=by_count(state.warnings.items()),
+        classification=ClassificationCounts(
+            yes=yes,
+            no=len(state.is_classification) - yes,
+            failed=len(state.classification_failed),
+            pending=sum(left.kind == "classification" for left in state.pending()),
+        ),
+        answers=_answers(state) if state.inputs else None,
+        outputs=_outputs(state) if state.header.regenerates else None,
+        instructions_with_instances=sum(1 for kept in state.instances.values() if kept),
+        tokens=TokenCounts(state.prompt_tokens, state.completion_tokens),
+        proposers={name: _proposer(state, name) for name in sorted({name for name, _ in state.proposers})},
+        topics={
+            subject: TopicCounts(state.topics[subject, "asked"], state.topics[subject, "accepted"])
+            for subject in sorted({subject for subject, _ in state.topics})
+        },
+    )
+
+
+def _requests(state: RunState, kind: str) -> RequestCounts:
+    committed, failed = (state.requests[kind, how] for how in ("committed", "failed"))
+    return RequestCounts(committed, failed, state.tries.asked_again[kind])
+
+
+def _proposer(state: RunState, name: str) -> ProposerCounts:
+    return ProposerCounts(**{field.name: state.proposers[name, field.name] for field in fields(ProposerCounts)})
+
+
+def _answers(state: RunState) -> AnswerCounts:
+    kept = sum(bool(kept) for answers in state.answers.values() for kept in answers.values())
+    return AnswerCounts(
+        total=state.num_inputs,
+        kept=kept,
+        rejected=state.answers_rejected.total(),
+        reasons=by_count(state.answers_rejected.items()),
+        failed=state.requests["answer", "failed"] - state.tries.asked_again["answer"],
+        pending=state.num_inputs - state.num_answers,
+        continued=state.answers_continued,
+    )
+
+
+def _outputs(state: RunState) -> OutputCounts:
+    return OutputCounts(
+        total=state.num_instances,
+        rewritten=state.outputs_kept["rewritten"],
+        unchanged=state.outputs_kept["unchanged"],
+        rejected=state.outputs_rejected.total(),
+        reasons=by_count(state.outputs_rejected.items()),
+        failed=state.requests["output", "failed"],
+        pending=len(state.outputs_left()),
+    )

@@ -31,6 +31,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion, Constraint
+from selfinstruct.run.header_values import Identity, Resolution
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
@@ -219,22 +220,32 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
 
 
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):
-    """The classification of instruction `id`; `is_classification` is None if the request failed."""
+    """The classification of instruction `id`; `is_classification` is None if the request failed.
+
+    Attributes:
+        again: which further try follows this failure; 0: none does (see `selfinstruct/run/tries.py`).
+    """
 
     id: str
     completion: Completion | None = None
     is_classification: bool | None = None
     failed: Failure | None = None
+    again: int = 0
 
 
 class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances"):
-    """The instances of instruction `id`; `form` says which of the prompts was used, None if none was."""
+    """The instances of instruction `id`; `form` says which of the prompts was used, None if none was.
+
+    Attributes:
+        again: as in `ClassificationLine`.
+    """
 
     id: str
     form: Form | None = None
     completion: Completion | None = None
     candidates: tuple[InstanceCandidate, ...] = ()
     failed: Failure | None = None
+    again: int = 0
 
 
 class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer"):
@@ -247,6 +258,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
         to_be_continued: the answer was cut, so that a further line about the same input goes on with it. This line has
             neither a candidate nor a failure.
         constraints: what the request demanded of the answer beside the instruction.
+        again: as in `ClassificationLine`.
     """
 
     id: str
@@ -256,6 +268,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     candidates: tuple[InstanceCandidate, ...] = ()
     failed: Failure | None = None
     constraints: tuple[Constraint, ...] = ()
+    again: int = 0
 
 
 class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output"):
@@ -337,36 +350,6 @@ RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | O
 Line = Header | RequestLine | ControlLine
 
 
-class _Regenerate(Struct):
-    model: str
-
-
-class _Identity(Struct):
-    """What readers need of a header's `identity`. The other values are only compared and shown."""
-
-    model: str
-    seeds_sha256: str
-    filters: dict[str, Any]
-    proposal: dict[str, Any]
-    classification: dict[str, Any]
-    instances: dict[str, Any]
-    engine: dict[str, Any]
-    earlier_sha256: str | UnsetType = UNSET
-    regenerate: _Regenerate | UnsetType = UNSET
-
-
-class _ResolvedRegenerate(Struct):
-    style: str
-
-
-class _Resolved(Struct):
-    """What readers need of a header's `resolved`."""
-
-    style: str
-    context_length: int
-    regenerate: _ResolvedRegenerate | UnsetType = UNSET
-
-
 class _Control(Struct, tag_field="kind", tag="control"):
     """Any control line before its event is known. A union of msgspec has only one tag, so decoding takes two steps."""
 
@@ -413,8 +396,8 @@ def _check(line: Line) -> None:
                 raise ValueError("it has neither `is_classification` nor `failed`")
         case Header():
             if line.version == VERSION:  # The state refuses other versions.
-                _convert(line.identity, _Identity)
-                _convert(line.resolved, _Resolved)
+                _convert(line.identity, Identity)
+                _convert(line.resolved, Resolution)
         case ProposalLine():
             for position, candidate in enumerate(line.candidates):
                 if candidate.id != f"p{line.n:06d}-{position:02d}":

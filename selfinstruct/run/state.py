@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
@@ -17,17 +17,10 @@ from selfinstruct.errors import InputError
 from selfinstruct.gc_paused import gc_paused
 from selfinstruct.records import Completion, Instance, Instruction, Task
 from selfinstruct.run.counts import (
-    AnswerCounts,
     CandidateCounts,
-    ClassificationCounts,
-    OutputCounts,
-    ProposerCounts,
-    RequestCounts,
     RunCounts,
-    TokenCounts,
-    TopicCounts,
-    by_count,
     candidate_counts,
+    run_counts,
 )
 from selfinstruct.run.degenerate import degenerate
 from selfinstruct.run.lines import (
@@ -50,6 +43,7 @@ from selfinstruct.run.lines import (
     TargetRaised,
     Verdict,
 )
+from selfinstruct.run.tries import Tries
 
 FollowUpKind = Literal["classification", "instances", "answer"]
 
@@ -93,7 +87,8 @@ class RunState:
         answers_continued: number of answers that were cut and asked to go on.
         warnings: number of accepted instructions, kept instances and rewritten outputs to which a filter objects that
             only warns, by reason.
-        failures: number of failed requests by (kind, reason).
+        failures: number of failed requests by (kind, reason), those that were asked again included.
+        tries: follow-ups that failed and are asked again.
         prompt_tokens, completion_tokens: number of tokens of all requests.
         tokens_of: number of completion tokens by kind of request.
         proposers: numbers of `ProposerCounts` by (proposer, name of the number).
@@ -134,6 +129,7 @@ class RunState:
     answers_rejected: Counter[str] = field(default_factory=Counter)
     answers_continued: int = 0
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tries: Tries = field(default_factory=Tries)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_of: Counter[str] = field(default_factory=Counter)
@@ -321,6 +317,8 @@ class RunState:
             raise ValueError(f"it classifies {line.id}, which no proposal accepted")
         if line.id in self.is_classification or line.id in self.classification_failed:
             raise ValueError(f"it classifies {line.id} again")
+        if self.tries.note(line):
+            return
         if line.failed:
             self.classification_failed.add(line.id)
         elif line.is_classification is not None:
@@ -331,6 +329,8 @@ class RunState:
             raise ValueError(f"it has instances of {line.id}, which is not classified")
         if line.id in self.instances:
             raise ValueError(f"it has instances of {line.id} again")
+        if self.tries.note(line):
+            return
         for candidate in line.candidates:
             for name in candidate.warnings:
                 self.warnings[name] += 1
@@ -354,6 +354,8 @@ class RunState:
             raise ValueError(f"it answers input {line.instance} of {line.id}, which is missing")
         if line.instance in self.answers[line.id]:
             raise ValueError(f"it answers input {line.instance} of {line.id} again")
+        if self.tries.note(line):
+            return
         place = line.id, line.instance
         if line.to_be_continued and line.completion is not None:
             if place in self.begun_answers:
@@ -403,62 +405,7 @@ class RunState:
 
     def counts(self) -> RunCounts:
         """Return all counts. The time that it takes grows with the pool."""
-        judged = self.requests["is_task", "committed"] + self.requests["is_task", "failed"]
-        there = {"is_task": bool(judged), "answer": bool(self.inputs), "output": self.header.regenerates}
-        kinds = ("proposal", "is_task", "classification", "instances", "answer", "output")
-        requests = [kind for kind in kinds if there.get(kind, True)]
-        yes = sum(self.is_classification.values())
-        return RunCounts(
-            target=self.target,
-            stopped=self.stopped,
-            complete=self.complete,
-            requests={k: RequestCounts(self.requests[k, "committed"], self.requests[k, "failed"]) for k in requests},
-            failures={f"{kind}: {reason}": n for (kind, reason), n in sorted(self.failures.items())},
-            candidates=self.candidates(),
-            instances=candidate_counts(self.num_instances, self.instances_rejected),
-            warnings=by_count(self.warnings.items()),
-            classification=ClassificationCounts(
-                yes=yes,
-                no=len(self.is_classification) - yes,
-                failed=len(self.classification_failed),
-                pending=sum(left.kind == "classification" for left in self.pending()),
-            ),
-            answers=self._answers() if self.inputs else None,
-            outputs=self._outputs() if self.header.regenerates else None,
-            instructions_with_instances=sum(1 for kept in self.instances.values() if kept),
-            tokens=TokenCounts(self.prompt_tokens, self.completion_tokens),
-            proposers={name: self._proposer(name) for name in sorted({name for name, _ in self.proposers})},
-            topics={
-                subject: TopicCounts(self.topics[subject, "asked"], self.topics[subject, "accepted"])
-                for subject in sorted({subject for subject, _ in self.topics})
-            },
-        )
-
-    def _proposer(self, name: str) -> ProposerCounts:
-        return ProposerCounts(**{field.name: self.proposers[name, field.name] for field in fields(ProposerCounts)})
-
-    def _answers(self) -> AnswerCounts:
-        kept = sum(bool(kept) for answers in self.answers.values() for kept in answers.values())
-        return AnswerCounts(
-            total=self.num_inputs,
-            kept=kept,
-            rejected=self.answers_rejected.total(),
-            reasons=by_count(self.answers_rejected.items()),
-            failed=self.requests["answer", "failed"],
-            pending=self.num_inputs - self.num_answers,
-            continued=self.answers_continued,
-        )
-
-    def _outputs(self) -> OutputCounts:
-        return OutputCounts(
-            total=self.num_instances,
-            rewritten=self.outputs_kept["rewritten"],
-            unchanged=self.outputs_kept["unchanged"],
-            rejected=self.outputs_rejected.total(),
-            reasons=by_count(self.outputs_rejected.items()),
-            failed=self.requests["output", "failed"],
-            pending=len(self.outputs_left()),
-        )
+        return run_counts(self)
 
 
 def replay(lines: Iterable[Line], journal: Path | None = None) -> RunState:
