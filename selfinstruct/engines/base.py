@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,7 @@ class Request:
         prompt: a string to be continued, or chat messages.
         sampling: how to sample.
         stop: stop strings; generation ends before the first of them.
+        ends_before: likewise, the first match of a pattern (see `endings.py`).
         choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
         stop_loops: whether the answer also ends once it only repeats itself, where the engine sees it being written.
         thinking: whether a chat model may think before it answers, where its template has that.
@@ -30,6 +32,7 @@ class Request:
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     stop_loops: bool = False
+    ends_before: re.Pattern[str] | None = None
     thinking: bool = False
     samples: int = 1
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.endings import ending
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Sample
-from selfinstruct.run.degenerate import loops
 
 
 def singles(request: Request) -> list[Request]:
@@ -64,22 +64,18 @@ class Writing:
     Attributes:
         text: what is written.
         tokens: its tokens.
-        ended: vLLM's finish reason, or `repetition` once the text only repeats itself; None while it is written.
+        ended: vLLM's finish reason, or what `endings.py` says; None while it is written.
     """
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     ended: str | None = None
 
-    def add(self, part: Any) -> None:
-        """Add a part, vLLM's `CompletionOutput`."""
-        if self.ended is not None:
-            return
-        self.text += part.text
-        self.tokens += part.token_ids
-        self.ended = part.finish_reason
-        if self.ended is None and loops(self.text):
-            self.ended = "repetition"
+    def add(self, part: Any, request: Request) -> None:
+        """Add a part, vLLM's `CompletionOutput`, of an answer to a request."""
+        if self.ended is None:
+            self.text, self.ended = ending(request, self.text, part.text, part.finish_reason)
+            self.tokens += part.token_ids
 
 
 def stable_seed(key: str) -> int:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.endings import ending
 from selfinstruct.engines.samples import joined, singles
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Prompt
@@ -74,7 +76,9 @@ class ScriptedEngine:
             answer = self._script(single)
             if isinstance(answer, Exception):
                 raise answer
-            answers.append(answer)
+            text, _ = ending(request, "", answer.text, answer.finish_reason)
+            cut = text != answer.text
+            answers.append(replace(answer, text=text, finish_reason="stop") if cut else answer)
         return joined(answers)
 
     def progress(self) -> int:

@@ -262,10 +262,11 @@ class VLLMEngine(TokenizedPrompts):
             raise RequestFailed("prompt_too_long", detail)
         answers, logprobs = [Writing() for _ in range(request.samples)], dict[int, Any]()
         sampling: dict[str, Any] = self._sampling(request, choices)
-        async with contextlib.aclosing(self._outputs(ids, in_parts=request.stop_loops, **sampling)) as outputs:
+        in_parts = request.stop_loops or request.ends_before is not None
+        async with contextlib.aclosing(self._outputs(ids, in_parts=in_parts, **sampling)) as outputs:
             async for outcome in outputs:
                 for part in outcome.outputs:
-                    answers[part.index].add(part)
+                    answers[part.index].add(part, request)
                     if choices is not None and part.logprobs:
                         logprobs = part.logprobs[0]
                 if all(answer.ended for answer in answers):

@@ -22,8 +22,18 @@ from selfinstruct.generation.instance_decisions import decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.parsing import REPEATED, TRUNCATED, parse_answer, split_thinking
-from selfinstruct.generation.prompts import answer_stop, encode_answer
-from selfinstruct.records import Completion, Constraint, Message, OpenTurn, Prompt, SeedTask, Style, user_message
+from selfinstruct.generation.prompts import encode_answer, next_example
+from selfinstruct.records import (
+    Completion,
+    Constraint,
+    Message,
+    OpenTurn,
+    Prompt,
+    Rejection,
+    SeedTask,
+    Style,
+    user_message,
+)
 from selfinstruct.run.lines import InstanceCandidate
 
 _FAULTS = {"length": TRUNCATED, "abort": TRUNCATED, "repetition": REPEATED}
@@ -70,10 +80,10 @@ class Answering:
             most = min(most, context - self._engine.count_tokens(prompt))
         if most < 1 or (begun is None and self._engine.count_tokens(prompt) > context - most):
             raise RequestFailed("prompt_too_long", f"{key}: no room for an answer in the context of {context} tokens")
-        stop = answer_stop(self._examples.frame) if self._style == "completion" else ()
+        another = next_example(self._examples.frame) if self._style == "completion" else None
         sampling = self._options.model_copy(update={"max_tokens": most})
         thinks, samples = self._options.thinking != "off", self._options.num_samples
-        return Request(key, prompt, sampling, stop, stop_loops=True, thinking=thinks, samples=samples)
+        return Request(key, prompt, sampling, stop_loops=True, ends_before=another, thinking=thinks, samples=samples)
 
     def goes_on(self, completion: Completion, begun: Completion | None) -> bool:
         """Return whether an answer is to be continued.
@@ -103,9 +113,11 @@ class Answering:
             constraints: what was demanded beside the instruction.
         """
         read = [self._read(begun.text + sample.text if begun else sample.text) for sample in completion.samples]
-        faults = [_FAULTS.get(sample.finish_reason) for sample in completion.samples]
-        parsed = [ParsedInstance(task_input, output, fault) for (_, output), fault in zip(read, faults, strict=True)]
-        return self.decide_read(instruction, parsed, [thinking for thinking, _ in read], constraints)
+        parsed = [
+            ParsedInstance(task_input, output, _FAULTS.get(sample.finish_reason, doubt))
+            for (_, output, doubt), sample in zip(read, completion.samples, strict=True)
+        ]
+        return self.decide_read(instruction, parsed, [thinking for thinking, _, _ in read], constraints)
 
     def decide_read(
         self,
@@ -130,12 +142,12 @@ class Answering:
             decided.append(msgspec.structs.replace(candidate, thinking=thought, verified=verified))
         return choose(decided, self._options.keep)
 
-    def _read(self, text: str) -> tuple[str, str]:
-        """Return what the model thought, if that is kept, and its answer."""
+    def _read(self, text: str) -> tuple[str, str, Rejection | None]:
+        """Return what the model thought, if that is kept, its answer, and what is doubtful about it."""
         if self._style == "completion":
-            return "", parse_answer(text, self._examples.frame)
+            return "", *parse_answer(text, self._examples.frame)
         thinking, output = split_thinking(text)
-        return thinking if self._options.thinking == "keep" else "", output
+        return thinking if self._options.thinking == "keep" else "", output, None
 
     def _question(self, key: str, instruction: str, task_input: str, limit: int) -> Prompt:
         if self._style == "chat":

@@ -49,6 +49,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         no: an answer.
         no_input: what stands in place of an input where there is none, in lower case.
         no_output: likewise of an output.
+        to_fill_in: a text in brackets that begins or ends so is to be replaced by another: "[your answer here]".
         proposal_header: the first paragraph of a proposal's prompt.
         proposal_ask: what a chat model is asked to do there.
         proposal_turn_ask: what it is asked in each turn, where examples are earlier turns.
@@ -84,6 +85,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no: Words
     no_input: Words
     no_output: Words
+    to_fill_in: Words
     proposal_header: str
     proposal_ask: str
     proposal_turn_ask: str

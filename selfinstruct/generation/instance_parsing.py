@@ -31,8 +31,13 @@ from selfinstruct.records import Rejection
 
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})\s*")
 _REMARK = re.compile(
-    r"[*_(]*(?:I hope|hope (?:this|these|that)|(?:please )?let me know|feel free|these (?:examples|instances|are)|"
-    r"please note|note that|if you (?:need|want|would|have|'d))\b",
+    r"[*_(]*(?:(?:I )?hope (?:this|these|that|it|they)|(?:please )?let me know|(?:please )?feel free|"
+    r"these (?:examples|instances|are)|please note|note that|if you(?: need| want| would| have|'d))\b",
+    re.I,
+)
+_TO_THE_USER = re.compile(
+    r"\b(?:helps?|helpful|anything else|(?:further|more|other|additional|any) (?:\w+ )?(?:help|questions?|assistance|"
+    r"changes|information|details|clarifications?)|to ask|I can help|me to)\b",
     re.I,
 )
 _TOKEN = re.compile(r"[a-z0-9\u00c0-\u024f]+|\w")
@@ -217,9 +222,10 @@ def _take_remark(last: Part) -> None:
         start -= 1
     remark = "\n".join(last.lines[start:]).strip()
     if start and remark and "\n" not in remark and _REMARK.match(remark):
-        if _ABOUT_EXAMPLES.search(remark):
+        about_examples = _ABOUT_EXAMPLES.search(remark) is not None
+        if about_examples and not remark.casefold().lstrip("*_(").startswith("these are"):
             del last.lines[start:]
-        else:
+        elif about_examples or _TO_THE_USER.search(remark):
             last.fault = ambiguous("its last paragraph may be a remark to the user")
 
 

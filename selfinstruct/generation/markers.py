@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from selfinstruct.generation.frame import Frame, load_frame
+from selfinstruct.generation.frame import LANGUAGES, Frame, load_frame
 
 WITHOUT_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 """Characters that are not seen: joiners, marks of direction, and the byte order mark."""
@@ -147,6 +147,12 @@ def alternation(words: Iterable[str]) -> str:
     """Return a pattern that matches each of the words, the longest first."""
     unique = sorted({word.casefold(): word for word in words}.values(), key=len, reverse=True)
     return "|".join(rf"{BLANK}+".join(map(re.escape, word.split())) for word in unique)
+
+
+@functools.cache
+def all_frames() -> tuple[Frame, ...]:
+    """Return the frames of all languages, for texts that mean one thing whatever the language of the prompt."""
+    return tuple(load_frame(language) for language in LANGUAGES)
 
 
 def frames_read(frame: Frame | None) -> tuple[Frame, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+from itertools import pairwise
 from operator import attrgetter
 
 from selfinstruct.generation.frame import Frame
@@ -110,11 +111,14 @@ def _is_unspaced(word: str) -> bool:
 # ------------------------------------------------------------------------------------------------- answer
 
 
-def parse_answer(text: str, frame: Frame | None = None) -> str:
-    """Return the answer in a completion: the text before the next example, the next task, or the next pair of fields.
+def parse_answer(text: str, frame: Frame | None = None) -> tuple[str, Rejection | None]:
+    """Return the answer in a completion, and what is doubtful about it.
+
+    It ends before the next example and the next task, which have their fields after them. It also ends before an input
+    and an output without either; they may be its own, which is a fault. So is a line that only looks like a task.
 
     >>> parse_answer(" Was the tram late?\\nExample 2\\nInput: She has")
-    'Was the tram late?'
+    ('Was the tram late?', None)
 
     Args:
         text: the completion.
@@ -126,14 +130,18 @@ def parse_answer(text: str, frame: Frame | None = None) -> str:
     )
     marks = [(k, line.mark) for k, line in enumerate(scanned) if k and line.mark and not line.mark.bullet]
     last_output = max((k for k, mark in marks if mark.kind == "output"), default=0)
-    end = next(
-        (
-            k
-            for k, mark in marks
-            if (mark.kind == "example" and mark.is_bare() and mark.number not in ("", "1"))
-            or (mark.kind == "task" and not mark.number and not lines[k - 1].strip())
-            or (mark.kind == "input" and k < last_output)
-        ),
-        len(lines),
-    )
-    return "\n".join(lines[:end]).strip()
+    next_text = dict(pairwise(k for k, line in enumerate(scanned) if line.text.strip()))
+    by_line, doubt = dict(marks), None
+    for k, mark in marks:
+        following = by_line.get(next_text.get(k, 0))
+        before = "\n".join(lines[:k]).strip()
+        if mark.kind == "example" and mark.is_bare() and mark.number not in ("", "1"):
+            if following is not None and following.opens_text():
+                return before, None
+        elif mark.kind == "task" and not mark.number and not lines[k - 1].strip():
+            if following is not None and following.kind != "task":
+                return before, None
+            doubt = ambiguous("a line like the mark of another task")
+        elif mark.kind == "input" and k < last_output:
+            return before, ambiguous("an input and an output after it")
+    return "\n".join(lines).strip(), doubt

@@ -1,17 +1,26 @@
-"""Recognise what models write in place of a text: `<noinput>`, `None`, `[Your answer here]`."""
+"""Recognise what models write in place of a text: `<noinput>`, `None`, `[Your answer here]`.
+
+What cannot be a text of its own, in brackets or in several words, is read in every language that has a frame. A single
+word is read in the prompt's language and in English.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
+import unicodedata
+from collections.abc import Sequence
 from typing import Literal
 
 from selfinstruct.generation.frame import Frame
-from selfinstruct.generation.markers import frames_read
+from selfinstruct.generation.markers import all_frames, frames_read
 
 _BRACKETED = re.compile(r"[<(\[{（【「]\s*([^<>()\[\]{}（）【】「」]*?)\s*[>)\]}）】」]")
 _WITH_ASIDE = re.compile(r"([^()（）]+?)\s*[(（]([^()（）]+)[)）]")
-_EDGES = " \t\n*_`.。!"
-_ONLY_IN_BRACKETS = {"empty"}
+_EDGES = " \t\n*_`.。!！।"
+_ONLY_IN_BRACKETS = {"empty", "leer", "vacío", "vacía", "vide", "空", "فارغ", "खाली"}
+_AROUND = 40
+"""Characters around "no input needed" in a sentence that says so of the task."""
 _ABSENT = re.compile(
     r"(?:there (?:is|are) )?no (?:specific |additional |further |explicit )?inputs?(?: (?:is|are))?"
     r"(?: (?:needed|required|necessary|provided|given))?(?: (?:for|in|by) (?:this|the) (?:task|example|instruction))?"
@@ -42,20 +51,60 @@ def absent_input(text: str, frame: Frame | None) -> Literal["surely", "perhaps"]
         return None
     if (bracketed := _BRACKETED.fullmatch(bare)) is not None:
         inside = bracketed[1].strip(_EDGES)
-        return "surely" if inside and _says_none(inside, frame) else None
+        return "surely" if inside and _says_none(inside, all_frames()) else None
     if (aside := _WITH_ASIDE.fullmatch(bare)) is not None:
-        return "surely" if all(_says_none(part.strip(_EDGES), frame) for part in aside.groups()) else None
+        return "surely" if all(_says_none(part.strip(_EDGES), all_frames()) for part in aside.groups()) else None
     if _ABSENT.fullmatch(bare):
         return "surely"
-    if bare.casefold() in _ONLY_IN_BRACKETS or not _says_none(bare, frame):
+    if _says_so_of_the_task(bare):
+        return "surely"
+    if bare.casefold() in _ONLY_IN_BRACKETS or not _says_none(bare, frames_read(frame)):
         return None
-    return "surely" if " " in bare or (len(bare) > 2 and not bare.isascii()) else "perhaps"
+    return "surely" if _is_phrase(bare) else "perhaps"
 
 
-def _says_none(text: str, frame: Frame | None) -> bool:
-    words = {word for each in frames_read(frame) for word in each.no_input}
-    text = " ".join(text.casefold().split())
-    return text in words or text in ("null", "nil") or not text.strip("-–—") or _ABSENT.fullmatch(text) is not None
+def _says_none(text: str, frames: Sequence[Frame]) -> bool:
+    text = _plain(text)
+    if text in ("null", "nil") or not text.strip("-–—") or _ABSENT.fullmatch(text) is not None:
+        return True
+    frames = all_frames() if _is_phrase(text) or not _is_latin(text) else frames
+    return any(text in frame.no_input for frame in frames)
+
+
+def _is_phrase(text: str) -> bool:
+    return " " in text or (len(text) > 2 and not _is_latin(text))
+
+
+def _is_latin(text: str) -> bool:
+    return all(unicodedata.name(letter, "").startswith("LATIN") for letter in text if letter.isalpha())
+
+
+def _says_so_of_the_task(text: str) -> bool:
+    """Return whether a sentence says of the task that it has no input: "Diese Aufgabe braucht keine Eingabe"."""
+    text = _plain(text)
+    for words, phrases in _sentences():
+        found = next((phrase for phrase in phrases if phrase in text), None)
+        if found is not None and len(text) <= len(found) + _AROUND:
+            before, _, after = text.partition(found)
+            if any(word in before or word in after for word in words):
+                return True
+    return False
+
+
+@functools.cache
+def _sentences() -> list[tuple[list[str], list[str]]]:
+    """Return for each language the words for a task, and the phrases that say that there is no input."""
+    return [
+        (
+            [word.casefold() for word in (*frame.task, *frame.instruction, *frame.example)],
+            [phrase for phrase in sorted(frame.no_input, key=len, reverse=True) if _is_phrase(phrase)],
+        )
+        for frame in all_frames()
+    ]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def is_placeholder(text: str) -> bool:
@@ -65,4 +114,23 @@ def is_placeholder(text: str) -> bool:
     (True, True, False)
     """
     bracketed = _BRACKETED.fullmatch(text.strip(_EDGES)) if len(text) <= 200 else None
-    return bracketed is not None and _BLANK_TO_FILL.fullmatch(bracketed[1]) is not None
+    if bracketed is None:
+        return False
+    inside = _plain(bracketed[1])
+    return _BLANK_TO_FILL.fullmatch(inside) is not None or any(
+        inside in whole or inside.startswith(frame.to_fill_in) or inside.endswith(frame.to_fill_in)
+        for whole, frame in _to_fill_in()
+    )
+
+
+@functools.cache
+def _to_fill_in() -> list[tuple[set[str], Frame]]:
+    """Return for each language what is a placeholder if it stands alone in brackets: "keine Ausgabe", "Antwort"."""
+    return [
+        (
+            {word.casefold() for word in (*frame.input, *frame.output, *frame.label, *frame.answer, *frame.no_output)}
+            | {said for said in frame.no_input if any(word.casefold() in said for word in frame.input)},
+            frame,
+        )
+        for frame in all_frames()
+    ]

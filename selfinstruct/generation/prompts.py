@@ -21,6 +21,7 @@ Examples are always the first part of a prompt, so that the prefix cache can reu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from selfinstruct.generation.frame import Frame
@@ -123,12 +124,18 @@ def encode_classification(instruction: str, examples: Sequence[SeedTask], style:
 # --------------------------------------------------------------------------------------------- instances
 
 
-def instance_stop(frame: Frame) -> tuple[str, ...]:
-    """Return the stop strings of completion-style instance prompts: the next task, after a blank line as in the prompt.
+def next_task(frame: Frame, *, labels_first: bool = False) -> re.Pattern[str]:
+    """Return the pattern before which a completion-style answer ends: another task with the beginning of its examples.
 
-    A blank line alone does not stop: it belongs to code. Nor does a line that opens like a task inside an output.
+    It has the form of the prompt. A line that opens like a task is not enough: an output may hold one, after a blank
+    line too.
+
+    Args:
+        frame: the words of the prompt.
+        labels_first: whether its examples begin with their label.
     """
-    return (f"\n\n{frame.opening(frame.task)}",)
+    begins = frame.opening(frame.label) if labels_first else f"{frame.heading(frame.example, 1)}\n"
+    return re.compile(rf"\n\n{re.escape(frame.opening(frame.task))}[^\n]*\n{re.escape(begins)}")
 
 
 def input_first_block(seed: SeedTask, frame: Frame) -> str:
@@ -213,9 +220,13 @@ def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Sty
 # ------------------------------------------------------------------------------------------------- answer
 
 
-def answer_stop(frame: Frame) -> tuple[str, ...]:
-    """Return the stop strings of an answer after worked examples: the next example, and the next task."""
-    return (f"\n{frame.heading(frame.example, 2)}", *instance_stop(frame))
+def next_example(frame: Frame) -> re.Pattern[str]:
+    """Return the pattern before which an answer after worked examples ends: the next example, or the next task.
+
+    Both have the form of the prompt: a line "Example 2" is followed by an input or an output.
+    """
+    fields = "|".join(re.escape(frame.opening(words)) for words in (frame.input, frame.output))
+    return re.compile(rf"\n{re.escape(frame.heading(frame.example, 2))}\n(?:{fields})|{next_task(frame).pattern}")
 
 
 def encode_answer(instruction: str, task_input: str, examples: Sequence[SeedTask], frame: Frame) -> str:

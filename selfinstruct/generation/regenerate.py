@@ -35,10 +35,10 @@ from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.instance_decisions import decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.parsing import TRUNCATED, parse_answer, strip_thinking
-from selfinstruct.generation.prompts import PROMPTS_VERSION, answer_stop, encode_answer
+from selfinstruct.generation.prompts import PROMPTS_VERSION, encode_answer, next_example
 from selfinstruct.generation.session import opened
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
-from selfinstruct.records import Completion, Instance, Instruction, Prompt, Style
+from selfinstruct.records import Completion, Instance, Instruction, Prompt, Rejection, Style
 from selfinstruct.run import ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
@@ -285,9 +285,9 @@ class Rewriter:
             completion = await self._engine.generate(self._request(instruction, number, instance))
         except RequestFailed as failure:
             return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
-        demanded = instance.constraints
-        row = Row(instruction.text, instance.input, self._output(completion), is_classification, demanded)
-        fault = None if completion.finish_reason == "stop" else TRUNCATED
+        output, fault = self._output(completion)
+        row = Row(instruction.text, instance.input, output, is_classification, instance.constraints)
+        fault = fault if completion.finish_reason == "stop" else TRUNCATED
         parsed = ParsedInstance(row.input, row.output, fault)
         decided = decide_instances([parsed], [self._check_row(row)], max_instances=1)
         return OutputLine(instruction.id, number, completion, decided)
@@ -299,7 +299,7 @@ class Rewriter:
             message = records.user_message(asked, instance.input)
             return Request(key, [{"role": "user", "content": message}], self._options)
         prompt = self._after_examples(instruction, instance, key)
-        return Request(key, prompt, self._options, answer_stop(self._examples.frame))
+        return Request(key, prompt, self._options, ends_before=next_example(self._examples.frame))
 
     def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
         limit = self._engine.context_length - self._options.max_tokens
@@ -314,6 +314,6 @@ class Rewriter:
             raise RequestFailed("prompt_too_long", f"{key}: more than {limit} tokens")
         return fitted[0]
 
-    def _output(self, completion: Completion) -> str:
+    def _output(self, completion: Completion) -> tuple[str, Rejection | None]:
         text = completion.text
-        return strip_thinking(text) if self._style == "chat" else parse_answer(text, self._examples.frame)
+        return (strip_thinking(text), None) if self._style == "chat" else parse_answer(text, self._examples.frame)

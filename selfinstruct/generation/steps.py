@@ -392,8 +392,8 @@ class Steps:
             step.max_tokens,
             key,
         )
-        stop = prompts.instance_stop(examples.frame) if self.style == "completion" else ()
-        return Request(key, prompt, step, stop, stop_loops=True)
+        another = prompts.next_task(examples.frame, labels_first=is_classification)
+        return Request(key, prompt, step, stop_loops=True, ends_before=another if self.style == "completion" else None)
 
     def decide_instances(
         self, instruction: Instruction, is_classification: bool, completion: Completion

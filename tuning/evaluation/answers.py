@@ -24,7 +24,7 @@ from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
 from tuning.training import prompt_formats
 
-ANSWERS_VERSION = 3
+ANSWERS_VERSION = 4
 """Raised whenever a prompt's text or the parsing of an answer changes: everything is then asked again."""
 
 T = TypeVar("T")
@@ -222,12 +222,13 @@ async def _answer_one(
         prompt = _few_shot(engine, question, examples, sampling.max_tokens) if few_shot else question.messages
         text = engine.render(prompt)
         key = f"{arm.name}/{question.set}/{question.id}"
-        stop = prompts.answer_stop(examples.frame) if ours else BENCHMARK_STOP if few_shot else ()
-        completion = await engine.generate(Request(key, prompt, sampling, stop))
+        stop = BENCHMARK_STOP if few_shot and not ours else ()
+        another = prompts.next_example(examples.frame) if ours else None
+        completion = await engine.generate(Request(key, prompt, sampling, stop, ends_before=another))
     except RequestFailed as failure:
         return Answer(**question.fields(), prompt=text, finish_reason="failed", failed=str(failure))
     written = completion.text
-    response = parsing.parse_answer(written, examples.frame) if ours else parsing.strip_thinking(written)
+    response = parsing.parse_answer(written, examples.frame)[0] if ours else parsing.strip_thinking(written)
     return Answer(
         **question.fields(),
         prompt=text,

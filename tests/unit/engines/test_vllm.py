@@ -21,8 +21,11 @@ from selfinstruct.config.schema import Sampling
 from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.choices import Choices
+from selfinstruct.engines.endings import ending
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
+from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.prompts import next_task
 from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.records import Sample
 
@@ -169,6 +172,18 @@ async def test_several_answers_come_in_their_order_whoever_ends_first() -> None:
         Sample("The third one", "length"),
     )
     assert (answer.prompt_tokens, answer.completion_tokens) == (2, 4 + 4 + 8)
+
+
+async def test_an_answer_ends_where_another_task_begins_and_not_at_a_line_like_one() -> None:
+    """The stop string of another task would be ordinary text: an output may hold a line `Task:` after a blank line."""
+    answer = "Example 1\nOutput: Dear Sam,\n\nTask: Book a van.\nDue: Friday.\n\nAnn"
+    llm = WritingLLM(list(f"{answer}\n\nTask: Name a river.\nExample 1\nOutput: the Nile") + ["and so on"] * 9)
+    asked = dataclasses.replace(ASKED, ends_before=next_task(load_frame()))
+    completion = await make(llm).generate(asked)
+    assert (completion.text, completion.finish_reason) == (answer, "stop")
+    assert llm.aborted and llm.written < len(llm.parts) - 9
+    whole = ending(asked, "", f"{answer}\n\nTask: Name a river.\nExample 1\n" + "x" * 9_000, "length")
+    assert whole == (answer, "stop"), "a whole answer is searched from its beginning"
 
 
 async def test_loops_are_left_alone_where_nobody_asks_to_end_them() -> None:

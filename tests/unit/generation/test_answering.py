@@ -73,12 +73,12 @@ def test_a_chat_model_gets_the_bare_question_and_a_base_model_worked_examples(ma
         task_input = state.inputs[name][int(number)]
         text = f"{texts[name]}\n\n{task_input}" if task_input else texts[name]
         assert request.prompt == [{"role": "user", "content": text}]
-        assert request.stop_loops and not request.thinking and not request.stop
+        assert request.stop_loops and not request.thinking and not request.ends_before
     base = ScriptedEngine(script)
     run_scripted(make_config(output_dir=str(tmp_path / "base"), answering="separate"), base)
     questions = [r for r in base.history if r.key.startswith("answer/") and not r.key.endswith("/rest")]
     assert questions and all(str(r.prompt).endswith("Output:") and "\n\nTask: " in str(r.prompt) for r in questions)
-    assert all(r.stop for r in questions)
+    assert all(r.ends_before for r in questions)
 
 
 def test_auto_is_separate_for_chat_models_only(make_config: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.generation import instance_parsing
-from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.frame import LANGUAGES, load_frame
 from selfinstruct.generation.parsing import ambiguous
 
 
@@ -214,7 +214,6 @@ def test_lines_like_marks_do_not_cut_an_output(output: str) -> None:
         "Example 1\nOutput: a\nTask: clean\nInput: x\nOutput: y",
         "Example 1\nInput: a\nOutput: see\nExample 2\nof the book",
         "Example 1\nOutput:\n```\nx\nExample 2\nOutput: y",
-        "Example 1\nOutput: Dear Sam,\nI cannot come.\n\nLet me know if you need a ride.",
     ],
 )
 def test_what_cannot_be_told_apart_is_rejected(answer: str) -> None:
@@ -261,10 +260,63 @@ def test_closing_remarks_about_the_examples_are_no_output(remark: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "paragraph",
+    [
+        "These are the three rivers of the valley.",
+        "Please note that the office is closed on Monday.",
+        "Please let me know if you can come.",
+        "If you have a receipt, bring it along.",
+        "I hope to see you soon.",
+        "Feel free to bring a friend.",
+        "Let me know if you need a ride.",
+    ],
+)
+def test_a_last_paragraph_is_the_outputs_unless_it_speaks_to_the_user(paragraph: str) -> None:
+    assert rows(f"Example 1\nInput: a\nOutput: b\n\n{paragraph}") == [("a", f"b\n\n{paragraph}", None)]
+
+
+@pytest.mark.parametrize(
+    "remark", ["I hope this helps!", "Let me know if you need anything else.", "These are examples of good habits."]
+)
+def test_what_may_be_a_remark_to_the_user_is_rejected_whole(remark: str) -> None:
+    assert rows(f"Example 1\nInput: a\nOutput: b\n\n{remark}") == [("a", f"b\n\n{remark}", "ambiguous")]
+
+
+@pytest.mark.parametrize(
     "said", ["This task does not require an input.", "N/A (no input needed)", "null", "无", "(no input)", "没有输入"]
 )
 def test_more_ways_to_say_that_there_is_no_input(said: str) -> None:
     assert rows(f"Example 1\nInput: {said}\nOutput: A poem.", frame="zh") == [("", "A poem.", None)]
+
+
+@pytest.mark.parametrize("frame", LANGUAGES)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Für diese Aufgabe ist keine Eingabe erforderlich.",
+        "(keine Eingabe)",
+        "Esta tarea no requiere entrada.",
+        "<sin entrada>",
+        "Cette tâche n'a pas d'entrée.",
+        "[aucune]",
+        "这个任务不需要输入。",
+        "无",
+        "このタスクに入力は不要です。",
+        "(なし)",
+        "هذه المهمة لا يتطلب مدخلات",
+        "इस कार्य में इनपुट की आवश्यकता नहीं है।",
+        "This task has no input.",
+    ],
+)
+def test_every_language_is_read_whatever_that_of_the_prompt(said: str, frame: str) -> None:
+    assert rows(f"Example 1\nInput: {said}\nOutput: A poem.", frame=frame) == [("", "A poem.", None)]
+
+
+@pytest.mark.parametrize(
+    "said", ["vide", "leer", "keine", "aucun", "空", "Es gibt keine Eingabe vom Benutzer: was tun?"]
+)
+def test_a_word_of_another_language_may_be_an_input(said: str) -> None:
+    assert rows(f"Example 1\nInput: {said}\nOutput: A translation.") == [(said, "A translation.", None)]
 
 
 def test_none_is_an_input_beside_other_inputs() -> None:

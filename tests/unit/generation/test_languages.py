@@ -14,7 +14,7 @@ from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.generate import borrowed_seeds
 from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.parsing import parse_answer
-from selfinstruct.generation.prompts import encode_answer
+from selfinstruct.generation.prompts import encode_answer, next_example
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, SeedTask, Style
@@ -124,7 +124,12 @@ def test_an_answer_after_examples_ends_where_the_next_example_begins(language: P
     prompt = encode_answer(task.instruction, task.instances[0].input, [task], frame)
     assert prompt.endswith(frame.opening(frame.output))
     following = f"{frame.heading(frame.example, 2)}\n{frame.line(frame.input, 'x')}\n{frame.line(frame.output, 'y')}"
-    assert parse_answer(f"{frame.space}{output}\n{following}", frame) == output
+    assert parse_answer(f"{frame.space}{output}\n{following}", frame) == (output, None)
+    pattern = next_example(frame)
+    assert pattern.search(f"{output}\n{following}") and not pattern.search(output)
+    task = frame.line(frame.task, "x")
+    assert pattern.search(f"{output}\n\n{task}\n{frame.heading(frame.example, 1)}\n")
+    assert not pattern.search(f"{output}\n\n{task}\n{output}")
 
 
 def test_chinese_seeds_without_a_classification_task_borrow_chinese_ones() -> None:

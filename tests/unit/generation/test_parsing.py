@@ -108,11 +108,13 @@ def test_any_text_can_be_parsed_as_a_classification(answer: str) -> None:
     [
         (" Paris.", "Paris."),
         (" Paris.\nExample 2\nInput: x", "Paris."),
-        (" Paris.\nExample 12:\n", "Paris."),
-        (" Paris.\n\nTask: Next", "Paris."),
+        (" Paris.\nExample 12:\nOutput: x", "Paris."),
+        (" Two sums.\n\nExample 1\n1 + 1\n\nExample 2\n2 + 2", "Two sums.\n\nExample 1\n1 + 1\n\nExample 2\n2 + 2"),
+        (" Paris.\n\nTask: Next\nExample 1\nOutput: x", "Paris."),
+        (" Paris.\n\nTask: Next\n\nOutput: x", "Paris."),
         (" Paris.\nInput: next\nOutput: x", "Paris."),
         (" Paris.\nInput: 5", "Paris.\nInput: 5"),
-        ("\n\nTask: nothing", ""),
+        ("\n\nTask: nothing\nExample 1\nOutput: x", ""),
         (" Dear Sam,\nTask: clean up.\nAnn", "Dear Sam,\nTask: clean up.\nAnn"),
         (" ```\nExample 2\n\nTask: x\n```", "```\nExample 2\n\nTask: x\n```"),
         (" A plan.\n\nTask 1: Book.", "A plan.\n\nTask 1: Book."),
@@ -122,7 +124,22 @@ def test_any_text_can_be_parsed_as_a_classification(answer: str) -> None:
     ],
 )
 def test_parse_answer(text: str, expected: str) -> None:
-    assert parsing.parse_answer(text) == expected
+    answer, _ = parsing.parse_answer(text)
+    assert answer == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "doubtful"),
+    [
+        (" Hello.\n\nTask: Book a van.\nDue: Friday.", "Hello.\n\nTask: Book a van.\nDue: Friday.", True),
+        (" For example:\nInput: 3\nOutput: 9", "For example:", True),
+        (" Hello.\nTask: Book a van.", "Hello.\nTask: Book a van.", False),
+        (" Hello.\n\nTask: Next.\nExample 1\nOutput: x", "Hello.", False),
+    ],
+)
+def test_an_answer_that_may_be_cut_or_may_hold_more_is_doubtful(text: str, expected: str, doubtful: bool) -> None:
+    answer, fault = parsing.parse_answer(text)
+    assert (answer, fault is not None) == (expected, doubtful)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,10 @@ def test_every_packaged_task_survives_the_instance_prompts(task: SeedTask) -> No
     prompt = encode("Another task.", [task], "completion", ENGLISH)
     assert isinstance(prompt, str)
     block = prompt.partition(f"Task: {parsing.one_line(task.instruction)}\n")[2]
-    (stop,) = prompts.instance_stop(ENGLISH)
+    following = f"{block}Label:" if task.is_classification else f"{block}Example 1\n"
+    end = prompts.next_task(ENGLISH, labels_first=task.is_classification).search(following)
     expected = [ParsedInstance(i.input, i.output) for i in task.instances]
-    assert parse(block.partition(stop)[0], truncated=False) == expected
+    assert end is not None and parse(block[: end.start()], truncated=False) == expected
     assert parse(f"{block}Example 1\nOutput:", truncated=True) == expected, "what follows shows that nothing was cut"
 
 
@@ -121,7 +122,7 @@ def test_few_shot_round_trip(task_input: str) -> None:
         " the output\nof two lines\n\n" + prompts.encode_answer("Next.", "", SHOWN, ENGLISH).partition("\n\n")[2]
     )
     assert block.endswith("Output:")
-    assert parsing.parse_answer(completion) == "the output\nof two lines"
+    assert parsing.parse_answer(completion) == ("the output\nof two lines", None)
 
 
 def test_user_message_has_the_input_after_a_blank_line() -> None:

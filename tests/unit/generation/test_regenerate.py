@@ -131,11 +131,11 @@ def test_the_same_output_again_counts_as_unchanged(source: Config) -> None:
 def test_it_asks_through_the_chat_template_and_after_examples_without_one(source: Config) -> None:
     chat = ScriptedEngine(better, has_chat_template=True)
     rewrite(source, engine=chat)
-    assert all(isinstance(r.prompt, list) and len(r.prompt) == 1 and not r.stop for r in chat.history)
+    assert all(isinstance(r.prompt, list) and len(r.prompt) == 1 and not r.ends_before for r in chat.history)
     assert len({r.key for r in chat.history}) == len(chat.history) == state_of(source).num_instances
     base = ScriptedEngine(better)
     after = rewrite(source, engine=base, overwrite=True)
-    assert all(isinstance(r.prompt, str) and r.prompt.endswith("Output:") and r.stop for r in base.history)
+    assert all(isinstance(r.prompt, str) and r.prompt.endswith("Output:") and r.ends_before for r in base.history)
     assert all("Task:" in r.prompt for r in base.history)
     assert after.header.resolved["regenerate"]["style"] == "completion"
 

@@ -96,10 +96,11 @@ def test_requests_carry_sampling_and_stops_of_their_step() -> None:
     assert classification.stop == ("\n",)
     instances = made.instances_request(ASKED, False)
     assert (instances.key, instances.sampling.max_tokens) == ("instances/p000001-00", 77)
-    assert all(stop.startswith("\n") for stop in (*proposal.stop, *classification.stop, *instances.stop))
+    assert all(stop.startswith("\n") for stop in (*proposal.stop, *classification.stop))
+    assert instances.stop == () and instances.ends_before is not None
     chat = steps(style="chat")
     assert not chat.proposal_request(0, [], 0)[0].stop
-    assert not chat.instances_request(ASKED, True).stop
+    assert chat.instances_request(ASKED, True).ends_before is None
 
 
 def test_classification_shows_both_kinds_all_through_the_prompt() -> None:

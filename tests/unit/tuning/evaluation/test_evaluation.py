@@ -22,7 +22,7 @@ from selfinstruct.engines.models import model_fingerprint
 from selfinstruct.errors import ConfigError, EngineError, InputError
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
-from selfinstruct.generation.prompts import encode_answer
+from selfinstruct.generation.prompts import encode_answer, next_example
 from selfinstruct.program_edge import run_program
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
@@ -523,7 +523,7 @@ def test_few_shot_prompt_and_its_answer(config: Config) -> None:
     )
     assert rows[1].prompt.endswith("Task: Name a river.\nExample 1\nInput: in Africa\nOutput:")
     assert rows[0].response == "Nile\nis long"
-    assert engine.history[0].stop == ("\nExample 2", "\n\nTask:")
+    assert engine.history[0].ends_before == next_example(load_frame())
     assert engine.history[0].sampling.temperature == 0
     assert engine.history[0].sampling.max_tokens == config.evaluate.max_tokens
 
