@@ -199,7 +199,7 @@ def _needed_context(config: Config) -> int:
     """Return the tokens that no prompt of a generation exceeds, answer included."""
     from selfinstruct.formats.seed_tasks import load_seed_tasks
     from selfinstruct.generation.context_need import needed_context
-    from selfinstruct.generation.steps import Method
+    from selfinstruct.generation.method import Method
 
     return needed_context(load_seed_tasks(config.seeds), Method.of(config))
 

@@ -30,6 +30,9 @@ class Regenerate(Sampling):
         return value
 
 
+SelectBy = Literal["random", "longest", "farthest"]
+
+
 class Export(Section):
     """Turning a run into a dataset."""
 
@@ -39,6 +42,18 @@ class Export(Section):
     )
     validation_seen: float = Field(
         0.05, ge=0, lt=1, description="Share of training tasks of which one instance is held out."
+    )
+    select: int | None = Field(
+        None, ge=1, description="Most machine-written training rows of the run itself; default: all of them."
+    )
+    select_by: SelectBy = Field(
+        "farthest",
+        description="Which rows: at `random`, those with the `longest` outputs, or those whose instructions are "
+        "`farthest` from each other.",
+    )
+    preferences: bool = Field(
+        False,
+        description="Also write `preferences.jsonl` for TRL: of questions with several answers, a kept and a bad one.",
     )
     thinking: Literal["field", "text"] = Field(
         "field",

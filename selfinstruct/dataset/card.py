@@ -36,13 +36,15 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
         tags=["instruction-tuning", "self-instruct", "synthetic"],
         configs=[{"config_name": "default", "data_files": files}],
     )
+    not_selected = counts.instances.left_out.get("not_selected", 0)
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
     return _template().render(
         metadata=metadata.to_yaml(),
         counts=counts,
         left_out={
             "instructions": sum(sum(part.instructions.left_out.values()) for part in counted),
-            "rows": sum(sum(part.instances.left_out.values()) for part in counted),
+            "rows": sum(sum(part.instances.left_out.values()) for part in counted) - not_selected,
+            "not_selected": not_selected,
         },
         rows={name: counts.rows[name] for name in (TRAIN, SEEN, UNSEEN)},
         identity=state.header.identity,

@@ -5,6 +5,7 @@
     dataset/validation_unseen.jsonl  every instance of tasks held out as a whole
     dataset/alpaca.json              the training split in the format of Alpaca
     dataset/self_instruct/           all generated tasks in the formats of the reference code
+    dataset/preferences.jsonl        pairs of a kept and a bad answer, with `export.preferences`
     dataset/near_evaluation.jsonl    what was left out because it overlaps with an evaluation task, if anything was
     dataset/README.md                the card
     dataset/export.json              the counts
@@ -28,6 +29,8 @@ from msgspec import UNSET
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
 from selfinstruct.dataset.card import make_card
+from selfinstruct.dataset.preferences import preferences
+from selfinstruct.dataset.selection import select
 from selfinstruct.errors import InputError
 from selfinstruct.formats import alpaca, evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
@@ -45,6 +48,7 @@ from selfinstruct.run.export_counts import (
     write_export_counts,
 )
 from selfinstruct.run.folders import DatasetDirectory
+from selfinstruct.run.journal import read_lines
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
@@ -95,6 +99,7 @@ def export(config: Config) -> ExportCounts:
     generated = list(state.tasks())
     own = split(generated, seeds, evaluation, config.export)
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
+    _select(own, config.export)
     counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     if not rows[TRAIN]:
@@ -106,9 +111,32 @@ def export(config: Config) -> ExportCounts:
     self_instruct.write(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )
+    _write_preferences(run, state, own.rows[TRAIN], config.export)
     write_export_counts(run.dataset.counts_path, counts)
     jsonl.write_text(run.dataset.card, make_card(state, counts, config.export))
     return counts
+
+
+def _select(own: Dataset, options: Export) -> None:
+    """Leave out the training rows that are not selected; seeds stay."""
+    if options.select is None:
+        return
+    written = [row for row in own.rows[TRAIN] if row.origin != "seed"]
+    chosen = select(written, options.select, options.select_by)
+    if len(chosen) < len(written):
+        own.left_out_rows["not_selected"] += len(written) - len(chosen)
+        own.rows[TRAIN] = [*chosen, *(row for row in own.rows[TRAIN] if row.origin == "seed")]
+
+
+def _write_preferences(run: RunDirectory, state: RunState, rows: Sequence[ExportedRow], options: Export) -> None:
+    """Write pairs of answers to the questions of training rows; remove earlier ones where none are wanted."""
+    if not options.preferences:
+        run.dataset.preferences.unlink(missing_ok=True)
+        return
+    texts = {instruction.id: instruction.text for instruction in state.pool}
+    train = {row.id.rpartition("-")[0] for row in rows}
+    number = jsonl.write(run.dataset.preferences, preferences(read_lines(run.journal, live=True), texts, train))
+    console.print(f"export: {number:,} pairs of a kept and a bad answer", markup=False)
 
 
 class NothingToTrainOnError(InputError):

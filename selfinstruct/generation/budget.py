@@ -15,7 +15,7 @@ from selfinstruct import clock as deadlines
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config.schema import Limits
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.steps import Method
+from selfinstruct.generation.method import Method
 from selfinstruct.run.lines import BudgetName, BudgetUsedUp, DeadlineReached
 from selfinstruct.run.state import RunState
 

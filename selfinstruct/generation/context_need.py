@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from selfinstruct.engines.context import ENOUGH
-from selfinstruct.generation.steps import Method
+from selfinstruct.generation.method import Method
 from selfinstruct.records import SeedTask
 
 _STEP = 4096

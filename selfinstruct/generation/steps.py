@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from selfinstruct import constraints
-from selfinstruct.config.schema import (
-    Answer,
-    Classification,
-    Config,
-    Constraints,
-    Filters,
-    HowAnswered,
-    Instances,
-    Proposal,
-)
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import instance_parsing, is_task, prompts
@@ -34,17 +23,16 @@ from selfinstruct.generation.examples import ExampleChoice, Examples, compact, f
 from selfinstruct.generation.filters import InstructionFilter, heuristics
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.generation.filters.rows import RowCheck, row_check
-from selfinstruct.generation.frame import Frame, load_frame
+from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_decisions import decide_inputs, decide_instances
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers import WITHOUT_INPUT, Pool, Seen, proposers
 from selfinstruct.generation.proposers.earnings import Earned
-from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.topics import Topic
-from selfinstruct.generation.window import first_window, window_at
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Constraint, Instruction, Prompt, SeedTask, Style, with_constraints
 from selfinstruct.run.lines import (
@@ -66,71 +54,6 @@ _ENCODERS: dict[Form, Callable[[str, Sequence[SeedTask], Style, Frame], Prompt]]
     "output_first": prompts.encode_output_first,
     "input_only": prompts.encode_input_only,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """The options that decide what a run asks and what it accepts.
-
-    Attributes:
-        seed: of every random choice.
-        window: least distance between a proposal and the last one that it sees.
-        window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
-        proposal: examples and sampling of the step.
-        proposers: the ways to propose, with their weights and options.
-        classification: likewise.
-        instances: likewise.
-        answering: when outputs are asked for.
-        answer: sampling of the step.
-        constraints: which instructions get constraints.
-        filters: of instructions and instances.
-        max_retries: how often a follow-up is asked again.
-        frame: the words of the prompts.
-    """
-
-    seed: int
-    window: int
-    window_share: float
-    proposal: Proposal
-    proposers: Mixture
-    classification: Classification
-    instances: Instances
-    answering: HowAnswered
-    answer: Answer
-    constraints: Constraints
-    filters: Filters
-    max_retries: int
-    frame: Frame
-
-    @classmethod
-    def of(cls, config: Config) -> Method:
-        """Return the method of a configuration."""
-        return cls(
-            config.seed,
-            config.window or first_window(config.num_instructions),
-            config.window_share,
-            config.proposal,
-            Mixture.of(config),
-            config.classification,
-            config.instances,
-            config.answering,
-            config.answer,
-            config.constraints,
-            config.filters,
-            config.max_retries,
-            load_frame(config.prompt_language),
-        )
-
-    def answers_separately(self, style: Style) -> bool:
-        """Return whether inputs are answered in a step of their own, where a model is prompted in this style."""
-        return self.answering == "separate" or (self.answering == "auto" and style == "chat")
-
-    def last_seen(self, n: int) -> int:
-        """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.
-
-        Proposals between the two may be in flight at once (see `window.py`).
-        """
-        return n - window_at(n, self.window, self.window_share)
 
 
 class Steps:

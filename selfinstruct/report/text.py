@@ -48,6 +48,7 @@ REASONS = {
     "not_chosen": "another answer to the same question was kept",
     "second_without_input": "a second one without input",
     "over_max_instances": "more instances than are kept",
+    "not_selected": "not among the rows that were selected",
     "near_evaluation_task": "close to an evaluation task",
 }
 """The reasons of the journal and the export in plain words. Other reasons are shown as they are."""

@@ -20,6 +20,7 @@ class DatasetDirectory:
         path: the directory.
         alpaca: the training split in the format of Alpaca.
         self_instruct: the folder of the files in the formats of the reference code.
+        preferences: pairs of a kept and a bad answer, where they were asked for.
         near_evaluation: what was left out because it overlaps with an evaluation task, and by how much.
         card: the dataset card.
         counts_path: what was exported and what was left out.
@@ -29,6 +30,7 @@ class DatasetDirectory:
         self.path = path
         self.alpaca = path / "alpaca.json"
         self.self_instruct = path / "self_instruct"
+        self.preferences = path / "preferences.jsonl"
         self.near_evaluation = path / "near_evaluation.jsonl"
         self.card = path / "README.md"
         self.counts_path = path / "export.json"
