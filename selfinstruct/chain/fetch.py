@@ -23,7 +23,9 @@ def fetch_models(config: Config, run: RunDirectory) -> None:
     if run.journal.exists() or run.generated.journal.exists():
         return
     judge = config.evaluate.judge if config.evaluate.judge_endpoint is None else None
-    others = [(name, None) for name in (config.regenerate.model, judge) if name not in (None, TUNED_MODEL)]
-    models = [(config.model, config.revision), tuned_from(config.tune, config.model, config.revision), *others]
+    rewriter = None if config.regenerate.endpoint else config.regenerate.model
+    others = [(name, None) for name in (rewriter, judge) if name not in (None, TUNED_MODEL)]
+    generator = [] if config.endpoint else [(config.model, config.revision)]
+    models = [*generator, tuned_from(config.tune, config.model, config.revision), *others]
     for name, revision in dict.fromkeys(models):
         fetch_model(str(name), revision)

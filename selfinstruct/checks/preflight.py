@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.checks import tuning_preview
+from selfinstruct.checks import endpoints, tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
-from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Regenerate, Tune
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.engines import vllm
+from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -46,7 +47,7 @@ class Findings:
     Attributes:
         problems: errors, each with its remedy.
         hardware: of this machine.
-        engine: the model's tokenizer and context length; it counts and renders, and answers nothing.
+        engine: the model's tokenizer and context length, or its endpoints; it counts and renders, and answers nothing.
         steps: the method with it, if every kind of prompt fits.
         facts: of the generator; None where they are not known.
         tuning: how the model will be tuned; None where nothing is tuned, or it cannot be.
@@ -55,7 +56,7 @@ class Findings:
 
     problems: list[SelfInstructError] = field(default_factory=list)
     hardware: Hardware = field(default_factory=lambda: Hardware((), 0, 0))
-    engine: TokenizedPrompts | None = None
+    engine: TokenizedPrompts | Endpoints | None = None
     steps: Steps | None = None
     facts: ModelFacts | None = None
     tuning: TuningPreview | None = None
@@ -123,11 +124,11 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 revision=config.revision,
                 engine=config.engine,
                 prompting=config.prompting,
+                urls=config.endpoint,
             )
         if regenerates and (run is None or not run.journal.exists()):
             with findings.noting():
-                engine = engine_arguments(config.model, config.engine, config.regenerate)
-                check_memory(_facts(str(config.regenerate.model), None, engine), engine, findings.hardware)
+                _check_rewriter(findings, tasks, config.regenerate, config.model, config.engine)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
         refused = tuner is not None
         with findings.noting():
@@ -232,6 +233,7 @@ def check_generator(
     revision: str | None,
     engine: Mapping[str, Any],
     prompting: Prompting,
+    urls: Sequence[str] = (),
 ) -> None:
     """Check the model that generates, and note what is known of it.
 
@@ -243,7 +245,11 @@ def check_generator(
         revision: its revision on the Hub.
         engine: vLLM's engine arguments.
         prompting: the prompting style of the configuration.
+        urls: of the endpoints that serve it; none where vLLM starts here.
     """
+    if urls:
+        _check_endpoints(findings, tasks, method, urls, model, engine, prompting)
+        return
     with findings.noting():
         name = resolve_model(model)
         lora = adapter_arguments(name)
@@ -264,6 +270,37 @@ def check_generator(
             steps = Steps(method, tasks, borrowed_seeds(method.frame), prompts, style)
             check_fit(steps, model)
             findings.steps = steps
+
+
+def _check_endpoints(
+    findings: Findings,
+    tasks: list[SeedTask],
+    method: Method,
+    urls: Sequence[str],
+    model: str,
+    engine: Mapping[str, Any],
+    prompting: Prompting,
+) -> None:
+    """Check the endpoints that generate, and note what is known of their model."""
+    with findings.noting():
+        findings.engine = served = endpoints.reached(urls, model, engine, tasks, needed_context(tasks, method))
+        if tasks:
+            steps = Steps(method, tasks, borrowed_seeds(method.frame), served, style_of(prompting, model, served))
+            check_fit(steps, model)
+            findings.steps = steps
+    with contextlib.suppress(SelfInstructError):  # Needed only to tune it, which then finds the fault, too.
+        findings.facts = _facts(model, None, engine)
+
+
+def _check_rewriter(
+    findings: Findings, tasks: list[SeedTask], options: Regenerate, generator: str, engine: Mapping[str, Any]
+) -> None:
+    """Check the model that rewrites outputs: its endpoints, or the memory for it here."""
+    model, arguments = str(options.model), engine_arguments(generator, dict(engine), options)
+    if options.endpoint:
+        endpoints.reached(options.endpoint, model, arguments, tasks, vllm.ENOUGH)
+    else:
+        check_memory(_facts(model, None, arguments), arguments, findings.hardware)
 
 
 def _facts(model: str, revision: str | None, engine: Mapping[str, Any]) -> ModelFacts:

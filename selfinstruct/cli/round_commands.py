@@ -76,9 +76,14 @@ def regenerate(
 
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
+        from selfinstruct.formats.seed_tasks import load_seed_tasks
+        from selfinstruct.generation.served import connect
 
         new = RunDirectory.at(config.output_dir)
         engine = rewriter if overwrite else with_recorded_context(new, rewriter, "regenerate")
+        if urls := config.regenerate.endpoint:
+            seeds, timeout = load_seed_tasks(config.seeds), config.stall_timeout
+            return await connect(urls, str(config.regenerate.model), engine, seeds, timeout_s=timeout)
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)

@@ -183,11 +183,16 @@ def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = F
 
     async def start() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
+        from selfinstruct.formats.seed_tasks import load_seed_tasks
+        from selfinstruct.generation.served import connect
         from selfinstruct.generation.supervision import with_recorded_context
         from selfinstruct.run.directory import RunDirectory
 
         run = RunDirectory.at(config.output_dir)
         engine = config.engine if overwrite else with_recorded_context(run, config.engine)
+        if config.endpoint:
+            seeds, timeout, enough = load_seed_tasks(config.seeds), config.stall_timeout, _needed_context(config)
+            return await connect(config.endpoint, config.model, engine, seeds, timeout_s=timeout, enough=enough)
         return await VLLMEngine.start(
             config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
         )

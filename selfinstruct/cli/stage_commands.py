@@ -60,7 +60,9 @@ def generate(
         selfinstruct generate --model ./model --seeds mine.jsonl --output-dir runs/mine --gpu-memory-utilization 0.8
         selfinstruct generate --output-dir runs/first --num-instructions 9000 --finish-by 07:00
         selfinstruct generate --model ./model --output-dir runs/mine --dry-run
+        selfinstruct generate --model NAME --endpoint http://gpu1:8000/v1 --output-dir runs/it
     """
+    from selfinstruct.checks.endpoints import refuse_engine_arguments
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
     from selfinstruct.generation.generate import generate as run_generation
@@ -70,8 +72,10 @@ def generate(
     if config_file is None and output_dir and not overwrite:
         kept = RunDirectory(Path(output_dir)).config_path
         config_file = kept if kept.exists() else None
-    passed_on = {f"engine.{name}": value for name, value in vllm_arguments(arguments).items()}
-    config = resolve_config(config_file, options, passed_on)
+    own = vllm_arguments(arguments)
+    config = resolve_config(config_file, options, {f"engine.{name}": value for name, value in own.items()})
+    if config.endpoint:
+        refuse_engine_arguments(own)
     if not as_stage:
         preflight(config, tuned=False, dry_run=dry_run)
     if dry_run:

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from selfinstruct.config.secrets import secrets
-from selfinstruct.config.section import Sampling, Section, refuse_secrets
+from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets, refuse_unusable_url
 
 
 class Regenerate(Sampling):
@@ -20,6 +19,10 @@ class Regenerate(Sampling):
     )
     engine: dict[str, Any] = Field(
         {}, description="vLLM engine arguments for that model; they override those of `engine`."
+    )
+
+    endpoint: Urls = Field(
+        (), description="OpenAI-compatible URLs (.../v1) that serve this model, instead of vLLM here. Repeatable."
     )
 
     @field_validator("engine")
@@ -147,13 +150,7 @@ class Evaluate(Section):
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
         """Refuse a key in the URL: the configuration is written into the run directory."""
-        if value is None:
-            return None
-        if "@" in value or not value.startswith(("http://", "https://")) or list(secrets(value)):
-            raise ValueError(
-                "must be a URL that begins with http:// or https:// and contains no key; set the key as OPENAI_API_KEY"
-            )
-        return value
+        return None if value is None else refuse_unusable_url(value)
 
 
 class Rounds(Section):

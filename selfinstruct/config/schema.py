@@ -21,7 +21,7 @@ from selfinstruct import clock
 from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
-from selfinstruct.config.section import Sampling, Section, refuse_secrets
+from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
 from selfinstruct.records import Tokenizer
 
 Prompting = Literal["auto", "completion", "chat"]
@@ -269,6 +269,11 @@ class Config(Section):
         DEMO_MODEL, min_length=1, description="Generator: a local path, a name on the Hub, or `demo` (embedded)."
     )
     revision: str | None = Field(None, description="Revision of the model on the Hub.")
+    endpoint: Urls = Field(
+        (),
+        description="OpenAI-compatible URLs (.../v1) that serve the model, instead of vLLM here; the key is read from "
+        "OPENAI_API_KEY. Repeatable.",
+    )
     recipe: Recipe | None = Field(
         None,
         description="A set of options that were measured together, `base` for base models, `aligned` for models tuned "
@@ -428,7 +433,7 @@ class Config(Section):
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
             "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs topics "
-            "engine".split()
+            "engine endpoint".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}
         identity = self.model_dump(mode="json", exclude={*others, *unused})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from selfinstruct.config.secrets import secrets
 
@@ -24,6 +24,22 @@ def refuse_secrets(values: dict[str, Any]) -> None:
             f"holds keys ({', '.join(names)}); keys are only read from the environment, so that none is "
             "written to a file; leave them out, and set HF_TOKEN (or run `hf auth login`)"
         )
+
+
+def refuse_unusable_url(url: str) -> str:
+    """Return the URL of an endpoint; raise `ValueError` if it is none, or holds a key: it is written to files."""
+    if "@" in url or not url.startswith(("http://", "https://")) or list(secrets(url)):
+        raise ValueError(
+            "must be a URL that begins with http:// or https:// and contains no key; set the key as OPENAI_API_KEY"
+        )
+    return url
+
+
+Urls = Annotated[
+    tuple[Annotated[str, AfterValidator(refuse_unusable_url)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+]
+"""URLs of endpoints; one may be given as it is."""
 
 
 class Sampling(Section):

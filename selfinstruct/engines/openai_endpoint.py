@@ -1,48 +1,50 @@
 """An OpenAI-compatible endpoint as an engine: for a judge that runs elsewhere (`vllm serve`, a provider).
 
-The key is read only from the environment (`OPENAI_API_KEY`). It is sent to the endpoint alone, redirects are not
-followed, and it is removed from whatever the server says. The client is OpenAI's own, which waits and tries again when
-the server is busy. What the server answers is read within bounds, and believed only where it has the form of an answer.
+OpenAI's client waits and tries again when the server is busy. Generation uses `endpoints.py` instead, which spreads its
+requests over several servers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 import msgspec
 
 from selfinstruct.engines.base import Request, RequestFailed
+from selfinstruct.engines.openai_client import (
+    BYTES_PER_TOKEN,
+    LEAST_BYTES,
+    NO_MODELS_LIST,
+    Models,
+    NonsenseError,
+    api_key,
+    body_of,
+    decoded,
+    open_client,
+    said,
+    shown,
+    without_key,
+    without_key_in,
+)
 from selfinstruct.engines.samples import joined, singles
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion, FinishReason, OpenTurn, Prompt
 
 _AT_ONCE = 32
 _RETRIES = 6
-_TIMEOUT_S = 600.0
-"""Longest silence of the server."""
 _LONGEST_S = 900.0
 """Longest time for one request with all its repetitions."""
 _REACH_S = 10.0
 """Longest time to find out whether a server is there."""
-_LISTS_NO_MODELS = (400, 404, 405, 422, 501)
-"""Statuses with which a server refuses to list its models, which an OpenAI-compatible one need not do."""
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "temperature": ""}
 """The name to try next when a server refuses an option; "" leaves the option out."""
 _TRIES = 3
 """How often a request is sent whose answer is none."""
 _FAILURES_IN_A_ROW = 8
 """Failures without an answer between them after which the server itself counts as failed."""
-_LEAST_BYTES = 65_536
-_BYTES_PER_TOKEN = 64
-_T = TypeVar("_T")
-_IN_PLACE_OF_KEY = "[OPENAI_API_KEY]"
-_NO_KEY = "none"
-"""The client requires a key; a server of your own usually does not."""
 
 
 class _Message(msgspec.Struct):
@@ -57,18 +59,6 @@ class _Choice(msgspec.Struct):
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
     usage: Any = None
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-class _Nonsense(Exception):
-    """The server answered, but with nothing that is an answer."""
 
 
 class Endpoint:
@@ -112,9 +102,9 @@ class Endpoint:
                 OpenAI-compatible endpoint.
             EngineError: the server cannot be reached, or fails.
         """
-        key = _key()
-        client = _client(url, key, retries)
-        endpoint = cls(client, _shown(url), model or "", key, longest_s)
+        key = api_key()
+        client = open_client(url, key, retries, "evaluate.judge_endpoint")
+        endpoint = cls(client, shown(url), model or "", key, longest_s)
         if model is None:
             try:
                 endpoint._model = await endpoint._first_model()
@@ -175,7 +165,7 @@ class Endpoint:
             n if isinstance(n := usage.get(f"{kind}_tokens"), int) else 0 for kind in ("prompt", "completion")
         )
         reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(self._without_key(choice.message.content or ""), reason, prompt, answered)
+        return Completion(without_key(choice.message.content or "", self._key), reason, prompt, answered)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -185,11 +175,11 @@ class Endpoint:
 
     async def _answer(self, request: Request) -> _Answer:
         """Ask until the server says something that has the form of an answer, a few times."""
-        bound = _LEAST_BYTES + _BYTES_PER_TOKEN * request.sampling.max_tokens
+        bound = LEAST_BYTES + BYTES_PER_TOKEN * request.sampling.max_tokens
         for again in range(_TRIES - 1, -1, -1):
             try:
-                return _decoded(await self._create(request, bound), _Answer)
-            except _Nonsense:
+                return decoded(await self._create(request, bound), _Answer)
+            except NonsenseError:
                 if not again:
                     raise
         raise AssertionError("the last try returns or raises")
@@ -203,7 +193,7 @@ class Endpoint:
         completions = self._client.chat.completions.with_streaming_response
         try:
             async with completions.create(model=self._model, messages=_messages(request.prompt), **options) as response:
-                return self._without_key_in(await _body(response, bound))
+                return without_key_in(await body_of(response, bound), self._key)
         except openai.BadRequestError as error:
             refused = next(
                 (n for n in _OTHER_NAMES if n in options and (error.param == n or f"'{n}'" in str(error))), ""
@@ -215,7 +205,8 @@ class Endpoint:
 
     async def _first_model(self) -> str:
         async with self._errors(), self._client.models.with_streaming_response.list() as response:
-            served = _decoded(self._without_key_in(await _body(response, 100 * _LEAST_BYTES)), _Models).data
+            body = await body_of(response, 100 * LEAST_BYTES)
+            served = decoded(without_key_in(body, self._key), Models).data
         if not served:
             raise ConfigError(f"`evaluate.judge_endpoint`: {self._url} serves no model; name one with --judge")
         return served[0].id
@@ -229,7 +220,7 @@ class Endpoint:
                 async with self._client.models.with_streaming_response.list():
                     pass
             except openai.APIStatusError as error:
-                if error.status_code not in _LISTS_NO_MODELS:
+                if error.status_code not in NO_MODELS_LIST:
                     raise
 
     # ------------------------------------------------------------------------------------------------- errors
@@ -243,31 +234,31 @@ class Endpoint:
             async with asyncio.timeout(self._longest_s):
                 yield
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            raise RequestFailed("refused", self._said(error)) from None
+            raise RequestFailed("refused", said(error, self._key)) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             if self._has_answered:  # The key is right; what it was asked is not allowed.
-                raise RequestFailed("refused", self._said(error)) from None
+                raise RequestFailed("refused", said(error, self._key)) from None
             raise ConfigError(f"{self._url}: refuses the key; put the right one into OPENAI_API_KEY") from None
         except openai.NotFoundError as error:
             remedy = "check the URL (it mostly ends in /v1) and the name in --judge"
-            raise ConfigError(f"{self._url}: {self._said(error)}; {remedy}") from None
+            raise ConfigError(f"{self._url}: {said(error, self._key)}; {remedy}") from None
         except openai.RateLimitError as error:
-            raise EngineError(f"{self._url}: {self._said(error)}; repeat the command later") from None
+            raise EngineError(f"{self._url}: {said(error, self._key)}; repeat the command later") from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            self._fail(EngineError, "cannot be reached", f"{self._said(cause)}; is the server up?")
+            self._fail(EngineError, "cannot be reached", f"{said(cause, self._key)}; is the server up?")
         except openai.APIStatusError as error:
             if target := error.response.headers.get("location"):
-                text = f"{self._url}: answers with a redirect to {_shown(target)}, which is not followed; give that URL"
-                raise ConfigError(self._without_key(text)) from None
-            self._fail(EngineError, "fails", f"{self._said(error)}; repeat the command later")
+                text = f"{self._url}: answers with a redirect to {shown(target)}, which is not followed; give that URL"
+                raise ConfigError(without_key(text, self._key)) from None
+            self._fail(EngineError, "fails", f"{said(error, self._key)}; repeat the command later")
         except TimeoutError:
             self._fail(EngineError, "timeout", f"no whole answer within {self._longest_s:g} s; is the server up?")
-        except _Nonsense as error:
+        except NonsenseError as error:
             self._fail(
                 ConfigError,
                 "no_answer",
-                f"{self._said(error)}; is it an OpenAI-compatible endpoint, and the URL right?",
+                f"{said(error, self._key)}; is it an OpenAI-compatible endpoint, and the URL right?",
             )
 
     def _fail(self, kind: type[ConfigError | EngineError], reason: str, text: str) -> NoReturn:
@@ -278,106 +269,6 @@ class Endpoint:
             raise kind(f"{self._url}: {reason.replace('_', ' ')}: {text}") from None
         raise RequestFailed("endpoint_failed", f"{reason.replace('_', ' ')}: {text.partition(';')[0]}") from None
 
-    def _said(self, error: BaseException) -> str:
-        """Return what an error says, in one line."""
-        return " ".join(self._without_key(str(error) or type(error).__name__).split())[:300]
-
-    def _without_key(self, text: str) -> str:
-        return text if self._key == _NO_KEY else text.replace(self._key, _IN_PLACE_OF_KEY)
-
-    def _without_key_in(self, body: bytes) -> bytes:
-        return body if self._key == _NO_KEY else body.replace(self._key.encode(), _IN_PLACE_OF_KEY.encode())
-
-
-def _key() -> str:
-    """Return the key, without the white space that copying adds.
-
-    Raises:
-        ConfigError: it holds a character that no key has.
-    """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError("OPENAI_API_KEY holds white space or a character that no key has; set it again")
-    return key or _NO_KEY
-
-
-def _client(url: str, key: str, retries: int) -> Any:
-    """Return OpenAI's client, which follows no redirect and asks for answers that are not compressed.
-
-    Raises:
-        ConfigError: the client is not installed, or the URL or a proxy's address is none.
-    """
-    try:
-        import openai
-    except ImportError as error:
-        raise ConfigError(f"the client of endpoints cannot be imported: {error}; pip install openai") from error
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 0) < 0:
-            raise ValueError("it has to begin with http:// or https:// and a host")
-        http = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, timeout=_TIMEOUT_S, event_hooks={"response": [_drop_long_error]}
-        )
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"`evaluate.judge_endpoint`: {_shown(url)!r} cannot be used: {error}") from error
-    headers = {"Accept-Encoding": "identity"}  # A small answer may unpack into a large one.
-    return openai.AsyncOpenAI(
-        base_url=url, api_key=key, max_retries=retries, timeout=_TIMEOUT_S, http_client=http, default_headers=headers
-    )
-
-
-async def _drop_long_error(response: Any) -> None:
-    """Close an error whose text may be long: the client would read it whole."""
-    length = response.headers.get("content-length", "")
-    short = length.isdecimal() and int(length) <= _LEAST_BYTES and "content-encoding" not in response.headers
-    if response.is_error and not short:
-        await response.aclose()
-
-
-async def _body(response: Any, bound: int) -> bytes:
-    """Return the body of an answer.
-
-    Args:
-        response: of OpenAI's client, not read yet.
-        bound: most bytes.
-
-    Raises:
-        _Nonsense: it is longer, compressed, or breaks off.
-    """
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Nonsense("the answer is compressed, which was not asked for")
-    body = bytearray()
-    try:
-        async for part in response.iter_bytes():
-            body += part
-            if len(body) > bound:
-                break
-    except TimeoutError:
-        raise
-    except Exception as error:
-        raise _Nonsense(f"the answer breaks off ({type(error).__name__})") from error
-    if len(body) > bound:
-        raise _Nonsense(f"the answer is longer than {bound:,} bytes")
-    return bytes(body)
-
-
-def _decoded(body: bytes, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        beginning = body[:80].decode("utf-8", "replace")
-        raise _Nonsense(f"it answers {beginning!r} ({error})") from error
-
 
 def _messages(prompt: Prompt) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-
-
-def _shown(url: str) -> str:
-    """Return a URL without what may be a secret in it: the user and the query."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return url.partition("?")[0]
-    return parts._replace(netloc=host, query="", fragment="").geturl()

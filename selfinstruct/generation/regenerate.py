@@ -132,7 +132,7 @@ def _identity(options: Regenerate, arguments: dict[str, Any], before: RunState) 
     """Return what the new outputs depend on, beside what the source run depends on."""
     of_source = ParentRuns([before], before.pool, list(before.tasks()))
     return {
-        **options.model_dump(mode="json", exclude={"engine"}),
+        **options.model_dump(mode="json", exclude={"engine", "endpoint"}),
         "engine": of_identity(arguments),
         "source_sha256": parents.fingerprint(of_source),
         "prompts_version": PROMPTS_VERSION,

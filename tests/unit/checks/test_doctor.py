@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from selfinstruct.checks import doctor
 from selfinstruct.checks.doctor import Check
 from selfinstruct.cli import cli
 from selfinstruct.hardware import Gpu, Hardware
+from selfinstruct.records import Completion
 from selfinstruct.text import GIB
+from tests.faulty_server import FaultyServer, servers
 
 CPU = Hardware((), 20 * GIB, 24 * GIB)
 GPU = Hardware((Gpu("H100", 80 * GIB, 79 * GIB),), 20 * GIB, 24 * GIB)
@@ -127,3 +130,13 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, verdict: Any, code: int) -
     assert ("cannot run" in shown.stdout) == (code == 4)
     found = json.loads(CliRunner().invoke(cli, ["doctor", "--json"]).stdout)
     assert found["can_run_demo"] == (code == 0) and found["checks"][1]["remedy"] == "clean"
+
+
+def test_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one lists; one that is not there fails, but the demo can run all the same."""
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+    with servers(FaultyServer(lambda _: Completion("", "stop"), context=2048)) as (one,):
+        there, away = doctor.endpoints([one.url, "http://127.0.0.1:9/v1"])
+    assert there.verdict == "ok" and there.found == f"{one.url}: scripted (context 2048)"
+    assert away.verdict == "failed" and "http://127.0.0.1:9/v1: cannot be reached" in away.found
+    assert doctor.can_run_demo([there, away])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.config.schema import Sampling
-from selfinstruct.engines import openai_endpoint
+from selfinstruct.engines import openai_client
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
@@ -287,7 +287,7 @@ async def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bounds_leave_room_for_what_was_asked_for() -> None:
     """The longest token of common vocabularies, each character escaped, and the frame of an answer."""
-    assert openai_endpoint._BYTES_PER_TOKEN >= 6 * 10 and openai_endpoint._LEAST_BYTES >= 10_000
+    assert openai_client.BYTES_PER_TOKEN >= 6 * 10 and openai_client.LEAST_BYTES >= 10_000
 
 
 MODELS = http(json.dumps({"data": [{"id": "m"}]}).encode())
