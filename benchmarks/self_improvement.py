@@ -28,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def generate(options: argparse.Namespace, run: RunDirectory) -> None:
         "engine": {"max_model_len": 3072},
         "template": {"max_tokens": 100},
         "answer": {"num_samples": options.samples, "max_tokens": 256},
-        "constraints": {"share": 1.0, "max": 2},
+        "constraints": {"share": 1.0, "max": 1},  # a small model hardly keeps two
         "export": {"validation_unseen": 0.0, "validation_seen": 0.0, "include_seeds": False},
     }
     for text in options.set:
@@ -203,9 +204,16 @@ def rows_of(verified: RunDirectory, unverified: RunDirectory) -> dict[str, Any]:
     lines = [line for line in read_lines(verified.journal) if isinstance(line, AnswerLine) and line.candidates]
     asked = [line for line in lines if line.constraints]
     samples = [one for line in asked for one in line.candidates]
+    kept, sampled = Counter[str](), Counter[str]()
+    for line in asked:
+        for one in line.candidates:
+            for demanded, is_kept in zip(line.constraints, one.verified, strict=True):
+                sampled[demanded.type] += 1
+                kept[demanded.type] += is_kept
     return {
         "instructions": len(verified.state().pool),
         "rows": {"verified": len(rows_in(verified)), UNVERIFIED: len(rows_in(unverified))},
+        "kept_by_type": {name: [kept[name], sampled[name]] for name in sorted(sampled)},
         "samples_verified": round(sum(all(one.verified) for one in samples) / max(1, len(samples)), 4),
         "first_verified": round(sum(all(line.candidates[0].verified) for line in asked) / max(1, len(asked)), 4),
         "any_verified": round(

@@ -18,13 +18,14 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.filters.constraint import constraint
 from selfinstruct.generation.filters.row import Row
+from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion, Constraint, with_constraints
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explanation_text import render
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.show import rows as shown_rows
 from selfinstruct.run.journal import read_lines
-from selfinstruct.run.lines import AnswerLine
+from selfinstruct.run.lines import AnswerLine, OutputLine
 from tests.conftest import journal_lines, replayed, run_scripted, script
 
 OPTIONS: dict[str, Any] = {"answering": "separate", "constraints": {"share": 0.7, "max": 2}, "num_instructions": 30}
@@ -33,6 +34,9 @@ SAID = [
     "a small boat",
     'He said "yes": three boats (or four); fine?\n\n- one\n\nP.S. 12 and 13.',
 ]
+
+BAD = "- I think that **jkqvxz** is always good, and some say so: a\n\nb\nc\nd\ne, \nf\n\ng\n\nh\n\ni"
+"""Keeps hardly any constraint."""
 
 
 def answers_variously(request: Request) -> Completion:
@@ -169,3 +173,42 @@ def test_the_evidence_names_each_broken_constraint() -> None:
     assert constraint(Row("Say it.", "", "what?", constraints=(lower, question))) is None
     found = constraint(Row("Say it.", "", "What!", constraints=(lower, question)))
     assert found is not None and found.evidence == {"broken": [lower.text, question.text]}
+
+
+def test_a_run_cut_anywhere_goes_on_to_the_same_lines(make_config: Any, tmp_path: Path) -> None:
+    options = {**OPTIONS, "num_instructions": 8, "answer": {"num_samples": 2}}
+    config, _, _ = run_it(make_config, **options)
+    journal = tmp_path / "run" / "journal.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    for length in range(2, len(whole), 7):
+        journal.write_bytes(b"".join(whole[:length]))
+        run_scripted(config, engine())
+        again = [line for line in journal.read_bytes().splitlines(keepends=True) if b'"event"' not in line]
+        assert sorted(again) == sorted(line for line in whole if b'"event"' not in line)
+
+
+def test_another_model_is_asked_for_them_too(make_config: Any, tmp_path: Path) -> None:
+    config, _, _ = run_it(make_config)
+    rewriting = {**config.model_dump(), "output_dir": str(tmp_path / "new"), "regenerate": {"model": "better"}}
+    asked = ScriptedEngine(lambda request: Completion(BAD, "stop", 5, 5), has_chat_template=True)
+
+    async def start() -> Any:
+        return asked
+
+    regenerate(tmp_path / "run", Config.model_validate(rewriting), start)
+    prompts = {request.key: str(request.prompt) for request in asked.history}
+    outputs = [line for line in read_lines(tmp_path / "new" / "journal.jsonl") if isinstance(line, OutputLine)]
+    state = replayed(journal_lines(tmp_path / "run"))
+    checked = 0
+    for line in outputs:
+        demanded = state.instances[line.id][line.instance].constraints
+        for one in demanded:
+            assert repr(one.text)[1:-1] in prompts[f"output/{line.id}/{line.instance}"]
+        kept = all(keeps(BAD, one) for one in demanded)
+        assert line.candidates[0].accepted == kept and (kept or line.candidates[0].reason == "constraint")
+        checked += bool(demanded)
+    assert checked and {line.candidates[0].accepted for line in outputs} == {True, False}
+    after = replayed(journal_lines(tmp_path / "new"))
+    assert [i.constraints for k in after.instances.values() for i in k] == [
+        i.constraints for k in state.instances.values() for i in k
+    ]
