@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.engines.processes import lives
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
+from tests import rouge
 from tests.conftest import journal_lines
 from tests.integration.commands import bereft_of_its_engine, interrupted, selfinstruct
 
@@ -74,7 +74,7 @@ def test_the_target_is_met_and_everything_accepted_is_novel(finished: tuple[Path
     ]
     assert len(accepted) == CONFIG["num_instructions"]
     seeds = [json.loads(line)["instruction"] for line in (Path(__file__).parents[2] / "seeds/seed_tasks.jsonl").open()]
-    scorer = RougeScorer(["rougeL"])
+    scorer = rouge.scorer()
     for place, text in enumerate(accepted):
         assert max(scorer.score(earlier, text)["rougeL"].fmeasure for earlier in seeds + accepted[:place]) <= 0.7
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from rouge_score.rouge_scorer import RougeScorer
 
+from tests import rouge
 from tests.conftest import journal_lines
 from tests.integration.commands import interrupted, selfinstruct
 
@@ -75,7 +75,7 @@ def test_the_second_round_is_the_tuned_model_s_and_new(finished: tuple[Path, dic
         json.loads((out / run / "model" / "training.json").read_text())["model"] for run in ("round-01", "round-02")
     ]
     assert trained[0] == trained[1], "both rounds tune the original model"
-    scorer = RougeScorer(["rougeL"])
+    scorer = rouge.scorer()
     first, second = accepted(out / "round-01"), accepted(out / "round-02")
     assert len(first) == 16 and second
     for new in second:

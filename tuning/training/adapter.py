@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from peft.utils.other import TrainableTokensWrapper
-from trl import ModelConfig, get_peft_config
+import trl
 
 from tuning.training.prepare import Prepared
 from tuning.training.zero3 import whole_models
 
 
-def adapter_config(model: ModelConfig, prepared: Prepared) -> Any:
+def adapter_config(model: trl.ModelConfig, prepared: Prepared) -> Any:
     """Return PEFT's configuration of the adapter; None where every parameter is trained.
 
     Args:
         model: TRL's.
         prepared: the base model, and the token that ends its answers.
     """
-    config = get_peft_config(model)
+    config = trl.get_peft_config(model)
     if config is not None:
         # Whoever loads the adapter takes its base from the same revision.
         config.revision = None if model.model_revision == "main" else model.model_revision
@@ -40,6 +39,8 @@ def complete_wrapper(model: Any) -> None:
     Args:
         model: loaded, with its adapter.
     """
+    from peft.utils.other import TrainableTokensWrapper
+
     output = model.get_output_embeddings()
     if isinstance(output, TrainableTokensWrapper):
         object.__setattr__(output, "bias", output.original_module.bias)  # Not as a parameter of its own.

@@ -9,18 +9,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import importlib.util
 import math
 import os
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trl import ModelConfig, SFTConfig, TrlParser
+import trl  # Loads what is heavy when it is used first.
 
 from selfinstruct.config.load import load_yaml
 from selfinstruct.engines.model_facts import experts, read_config
@@ -109,12 +106,12 @@ class Arguments:
     """
 
     tune: TuneArguments
-    model: ModelConfig
+    model: trl.ModelConfig
     training: Mapping[str, Any]
     by_user: Mapping[str, Any]
     choice: Choice | None = None
 
-    def sft_config(self, **changes: Any) -> SFTConfig:
+    def sft_config(self, **changes: Any) -> trl.SFTConfig:
         """Make the `SFTConfig`. It sets up devices and processes, so a training makes it only once.
 
         Args:
@@ -124,7 +121,7 @@ class Arguments:
             ConfigError: TRL refuses an argument.
         """
         with _trl_refuses():
-            return SFTConfig(**{**self.training, **changes})
+            return trl.SFTConfig(**{**self.training, **changes})
 
 
 def parse(argv: Sequence[str], device: Device | None = None, planned: Device | None = None) -> Arguments:
@@ -139,16 +136,18 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
         ConfigError: an argument is unknown, missing, or refused by TRL, or no method that they allow fits into the
             GPUs' memory.
     """
+    from tuning.training.argument_parser import ArgumentParser, unknown
+
     device = device or here()
-    parser = _Parser((TuneArguments, SFTConfig, ModelConfig), prog="python -m tuning.sft", allow_abbrev=False)
+    kinds = (TuneArguments, trl.SFTConfig, trl.ModelConfig)
+    parser = ArgumentParser(kinds, prog="python -m tuning.sft", allow_abbrev=False)
     if {"-h", "--help"} & set(argv):
         parser.set_defaults_with_config(**defaults({}, device))
         parser.parse_args(["--help"])  # ends the program
     argv, in_file = _without_config(argv)
     by_user = in_file | parser.explicit(argv)
-    unknown = [name for name in by_user if name not in parser.names]
-    if unknown:
-        raise ConfigError("\n".join(_unknown(f"--{name}", parser.names) for name in unknown))
+    if not set(by_user) <= parser.names:
+        raise ConfigError("\n".join(unknown(f"--{name}", parser.names) for name in by_user if name not in parser.names))
     config = _model_config(by_user)
     choice = _choose(config, by_user, planned or device)
     chosen = dict(choice.arguments) if choice else _without_choice(config, by_user)
@@ -156,7 +155,7 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     with _trl_refuses():
         values = vars(parser.parse_args(list(argv)))
         tune = TuneArguments(**_arguments_of(TuneArguments, values))
-        model = ModelConfig(**_arguments_of(ModelConfig, values))
+        model = trl.ModelConfig(**_arguments_of(trl.ModelConfig, values))
     for name in ("output_dir", "model_name_or_path"):
         if not values.get(name):
             raise ConfigError(f"--{name} is missing; give it")
@@ -166,7 +165,7 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
         raise ConfigError(f"--mix_temperature must be at least 0.1, got {tune.mix_temperature}")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
-    return Arguments(tune, model, _arguments_of(SFTConfig, values), by_user, choice)
+    return Arguments(tune, model, _arguments_of(trl.SFTConfig, values), by_user, choice)
 
 
 def here() -> Device:
@@ -205,7 +204,7 @@ def _choose(config: Any, by_user: Mapping[str, Any], device: Device) -> Choice |
     """Choose the method by the model's configuration; None on a CPU, and where the model cannot be sized."""
     if config is None or not device.cuda or not device.memory or by_user.get("use_cpu"):
         return None
-    adapter = {name: by_user[name] for name in _arguments_in(ModelConfig) if name in by_user}
+    adapter = {name: by_user[name] for name in _arguments_in(trl.ModelConfig) if name in by_user}
     trusts = bool(by_user.get("trust_remote_code"))
     try:
         sizes = method.sizes_of(config, {**adapter, "use_peft": True}, trust_remote_code=trusts)
@@ -304,40 +303,6 @@ def _arguments_in(cls: type) -> list[str]:
     return [f.name for f in dataclasses.fields(cls) if f.init]
 
 
-class _Parser(TrlParser):
-    """TRL's parser with our error messages. `none` is accepted by optional arguments, `report_to` takes several."""
-
-    def __init__(self, dataclass_types: Sequence[type], **options: Any) -> None:
-        super().__init__(dataclass_types, **options)
-        self.names = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if f.init}
-        optional = {
-            name for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items() if _is_optional(hint)
-        }
-        optional.discard("report_to")  # its value `none` is a name
-        for action in self._actions:
-            if action.dest in optional and callable(action.type):
-                action.type = _or_none(action.type)
-            if action.dest == "report_to":
-                action.nargs = "+"
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise ConfigError(f"{message}; `python -m tuning.sft --help` lists all arguments")
-
-    def explicit(self, argv: Sequence[str]) -> dict[str, Any]:
-        """Return the arguments that `argv` contains, without any default."""
-        before = [(action, action.default, action.required) for action in self._actions]
-        for action in self._actions:
-            action.default, action.required = argparse.SUPPRESS, False
-        try:
-            namespace, rest = self.parse_known_args(list(argv))
-        finally:
-            for action, default, required in before:
-                action.default, action.required = default, required
-        if rest:
-            raise ConfigError(_unknown(rest[0], self.names))
-        return vars(namespace)
-
-
 def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Return `argv` without `--config FILE`, and the arguments in that file."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -346,25 +311,3 @@ def _without_config(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     if namespace.config is None:
         return rest, {}
     return rest, load_yaml(Path(namespace.config))
-
-
-def _unknown(option: str, names: set[str]) -> str:
-    if not option.startswith("-"):
-        return f"{option!r} belongs to no argument; values follow their argument: --name value"
-    name = option.lstrip("-").partition("=")[0].replace("-", "_")
-    near = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean --{near[0]}?" if near else "see --help for all of SFTConfig's and ModelConfig's"
-    return f"--{name}: TRL has no such argument; {remedy}"
-
-
-def _is_optional(hint: Any) -> bool:
-    """Return whether a type is `X | None`."""
-    return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
-
-
-def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        return None if text.lower() in ("none", "null") else kind(text)
-
-    convert.__name__ = getattr(kind, "__name__", "value")  # argparse names it: invalid float value
-    return convert

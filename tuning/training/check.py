@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trl import SFTConfig
+import trl
 
 from selfinstruct.console import console
 from selfinstruct.engines.control_tokens import ControlTokens
@@ -34,7 +34,7 @@ class Checked:
     memory: Memory
 
 
-def check(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Checked:
+def check(arguments: Arguments, config: trl.SFTConfig, prepared: Prepared) -> Checked:
     """Check rows, template, settings and memory.
 
     Args:
@@ -116,7 +116,7 @@ def _check_packing(trainer: Any, rows: Sequence[TokenizedRow]) -> list[Finding]:
     )
 
 
-def memory_settings(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> MemorySettings:
+def memory_settings(arguments: Arguments, config: trl.SFTConfig, prepared: Prepared) -> MemorySettings:
     """Return the settings that decide about memory.
 
     Args:
@@ -161,7 +161,7 @@ def show_example(prepared: Prepared, form: Literal["short", "full", "no"]) -> No
         console.print(line, markup=False, style="green" if f" {findings.TRAINED_MARK} " in line else None)
 
 
-def _dtype(config: SFTConfig, model_config: Any) -> Any:
+def _dtype(config: trl.SFTConfig, model_config: Any) -> Any:
     """Return the precision that the model is loaded in."""
     import torch
 
@@ -171,7 +171,7 @@ def _dtype(config: SFTConfig, model_config: Any) -> Any:
     return dtype if isinstance(dtype, torch.dtype) else (model_config.dtype or torch.float32)
 
 
-def _collator(config: SFTConfig, tokenizer: Any) -> Any:
+def _collator(config: trl.SFTConfig, tokenizer: Any) -> Any:
     """Return the collator for padded batches that `SFTTrainer` makes of the same arguments."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trl import SFTConfig, get_peft_config, get_training_chat_template
+import trl
 
 from selfinstruct.engines import chat_templates, foreign_code
 from selfinstruct.engines.model_facts import quantization_of
@@ -165,7 +165,7 @@ def prepare(arguments: Arguments, base: BaseModel, rows: Rows) -> Prepared:
     )
 
 
-def sft_config(arguments: Arguments, prepared: Prepared, *, continues: bool) -> SFTConfig:
+def sft_config(arguments: Arguments, prepared: Prepared, *, continues: bool) -> trl.SFTConfig:
     """Make the final `SFTConfig`, and with it the connection to the other processes.
 
     Args:
@@ -246,7 +246,7 @@ def in_16_bits(model_config: Any) -> dict[str, Any]:
 def _marking_template(tokenizer: Any) -> str | None:
     """Return the tokenizer's template with generation markers, or None if neither it nor TRL has one."""
     try:
-        return get_training_chat_template(tokenizer) or tokenizer.chat_template
+        return trl.get_training_chat_template(tokenizer) or tokenizer.chat_template
     except ValueError:
         return None
 
@@ -269,7 +269,7 @@ def _size(arguments: Arguments, model_config: Any) -> ModelSize | None:
     try:
         return memory.model_size(
             model_config,
-            get_peft_config(model),
+            trl.get_peft_config(model),
             quantized=model.load_in_4bit or model.load_in_8bit,
             trust_remote_code=arguments.training["trust_remote_code"],
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,10 +37,12 @@ from selfinstruct.run.training_record import (
 from selfinstruct.text import duration, size_text
 from tuning.training import checkpoints, data, memory
 from tuning.training.arguments import Arguments
-from tuning.training.callbacks import Stopwatch
 from tuning.training.check import Checked
 from tuning.training.data import TokenizedRow
 from tuning.training.prepare import BaseModel, Prepared
+
+if TYPE_CHECKING:
+    from tuning.training.callbacks import Stopwatch
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 
@@ -133,6 +135,8 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
     Raises:
         SelfInstructError: the disk is full. Other errors of the block are raised as they are.
     """
+    from tuning.training.callbacks import Stopwatch
+
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
 

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trl import SFTConfig
+import trl
 
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.signals import on_signals
 from tuning.training import data, zero3
 from tuning.training.adapter import adapter_config, complete_wrapper
 from tuning.training.arguments import Arguments
-from tuning.training.callbacks import MakeCheckpointFolder, ShowProgress, StopOnSignal, StopWhenDiverged
 from tuning.training.prepare import Prepared, loading
 
 
-def make_trainer(arguments: Arguments, config: SFTConfig, prepared: Prepared) -> Any:
+def make_trainer(arguments: Arguments, config: trl.SFTConfig, prepared: Prepared) -> Any:
     """Load the model into TRL's `SFTTrainer`, with our callbacks in place of those that print.
 
     Args:
@@ -34,6 +33,8 @@ def make_trainer(arguments: Arguments, config: SFTConfig, prepared: Prepared) ->
     from transformers.integrations import TensorBoardCallback
     from transformers.integrations.integration_utils import default_logdir
     from trl import SFTTrainer, get_quantization_config
+
+    from tuning.training.callbacks import MakeCheckpointFolder, StopWhenDiverged
 
     # The one change to a finished SFTConfig: its DeepSpeed plugin exists only after TRL has made it.
     zero3.gather_when_saved(config)
@@ -79,6 +80,8 @@ def train(trainer: Any, checkpoint: Path | None) -> None:
         StoppedError: GPU memory ran out.
     """
     import torch
+
+    from tuning.training.callbacks import ShowProgress, StopOnSignal
 
     progress, stopper = ShowProgress(), StopOnSignal()
     trainer.add_callback(progress)

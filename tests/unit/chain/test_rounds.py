@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.chain import rounds
 from selfinstruct.chain.rounds import Chain, iterate
@@ -33,6 +32,7 @@ from selfinstruct.records import SPLITS, Completion
 from selfinstruct.report.rounds_page import render
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.rounds_record import read_rounds
+from tests import rouge
 from tests.conftest import held_by_another, journal_lines, run_scripted, script
 from tuning.training import launch
 from tuning.training.launch import tuned_from
@@ -192,7 +192,7 @@ def test_a_chat_model_s_rounds_are_prompted_by_chat(config: Config) -> None:
 def test_rounds_are_novel_against_each_other_and_train_on_the_union(config: Config, tmp_path: Path) -> None:
     found = iterate(but(config, rounds={"num_rounds": 3, "patience": 0}), Fake().chain())
     runs = [tmp_path / "out" / f"round-0{k}" for k in (1, 2, 3)]
-    scorer, earlier = RougeScorer(["rougeL"]), list[str]()
+    scorer, earlier = rouge.scorer(), list[str]()
     for run in runs:
         for text in accepted(run):
             assert all(scorer.score(old, text)["rougeL"].fmeasure <= 0.7 for old in earlier)

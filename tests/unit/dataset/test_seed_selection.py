@@ -4,12 +4,11 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.dataset.seed_selection import LONGEST, choose_seeds
 from selfinstruct.records import Instance, SeedTask
+from tests import rouge
 
-SCORER = RougeScorer(["rougeL"])
 WORDS = ["write", "poem", "list", "sort", "name", "river", "tea", "code"]
 
 
@@ -35,7 +34,7 @@ def test_every_step_takes_the_farthest(texts: list[str]) -> None:
     assert len(three.tasks) == min(3, three.candidates)
 
     def near(t: SeedTask) -> float:
-        return max(SCORER.score(s.instruction, t.instruction)["rougeL"].fmeasure for s in two.tasks)
+        return max(rouge.scorer().score(s.instruction, t.instruction)["rougeL"].fmeasure for s in two.tasks)
 
     for added in [t for t in three.tasks if t not in two.tasks]:
         assert near(added) == min(near(t) for t in tasks if t not in two.tasks)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
 
 from selfinstruct.engines.context import default_context
 from selfinstruct.engines.model_facts import ModelFacts, facts_of_config
@@ -19,6 +18,8 @@ from tests.gpu_box.model_folder import full
 
 
 def facts_of(family: str, folder: Path) -> ModelFacts:
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(full(FAMILIES[family], folder))
     return facts_of_config(config, name=family, weight_bytes=FAMILIES[family].weight_bytes)
 

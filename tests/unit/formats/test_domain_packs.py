@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct import packaged
 from selfinstruct.checks import seed_lint
@@ -28,13 +27,13 @@ from selfinstruct.generation.filters.rows import row_check
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.proposers.topics import load_topics
 from selfinstruct.records import SeedTask
+from tests import rouge
 
 GENERAL = seed_tasks.load_seed_tasks(["seed_tasks"])
 GENERAL_EVALUATION = seed_tasks.load_seed_tasks(["eval_tasks"])
 SEEDS = {name: seed_tasks.load_seed_tasks([f"domain:{name}"]) for name in packaged.domains()}
 EVALUATION = {name: seed_tasks.load_seed_tasks([f"domain:{name}/eval"]) for name in packaged.domains()}
 DATASHEET = (Path(__file__).parents[3] / "seeds" / "README.md").read_text()
-SCORER = RougeScorer(["rougeL"])
 
 
 def near(pairs: Sequence[tuple[SeedTask, SeedTask]], limit: float) -> list[tuple[str, str]]:
@@ -44,7 +43,7 @@ def near(pairs: Sequence[tuple[SeedTask, SeedTask]], limit: float) -> list[tuple
         one, other = (Counter(re.findall("[a-z0-9]+", text.lower())) for text in (a, b))
         if 2 * (one & other).total() < limit * (one.total() + other.total()):
             return False
-        return float(SCORER.score(a, b)["rougeL"].fmeasure) >= limit
+        return float(rouge.scorer().score(a, b)["rougeL"].fmeasure) >= limit
 
     return [(a.id, b.id) for a, b in pairs if alike(a.instruction, b.instruction)]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.checks import seed_lint
 from selfinstruct.config.schema import Filters
@@ -23,6 +22,7 @@ from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters.script import script_of
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.records import Instance, SeedTask
+from tests import rouge
 
 SEEDS = seed_tasks.load_seed_tasks(["seed_tasks"])
 EVALUATION = seed_tasks.load_seed_tasks(["eval_tasks"])
@@ -149,11 +149,8 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- packaged sets
 
 
-SCORER = RougeScorer(["rougeL"])
-
-
 def rouge_l(one: str, other: str) -> float:
-    return float(SCORER.score(one, other)["rougeL"].fmeasure)
+    return float(rouge.scorer().score(one, other)["rougeL"].fmeasure)
 
 
 def bound(one: str, other: str) -> float:

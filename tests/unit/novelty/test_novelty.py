@@ -14,7 +14,6 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rouge_score import rouge_scorer
 from rouge_score.tokenize import tokenize as rouge_tokenize
 
 from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict, index, rouge_l, tokenize
@@ -23,13 +22,13 @@ from selfinstruct.novelty.scan import ScanIndex
 from selfinstruct.novelty.words import encode
 from selfinstruct.records import Tokenizer
 from tests.conftest import examples
+from tests.rouge import scorer
 
 THRESHOLDS = [0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95]
-SCORER = rouge_scorer.RougeScorer(["rougeL"])
 
 
 def rouge(earlier: str, candidate: str) -> float:
-    return SCORER.score(target=earlier, prediction=candidate)["rougeL"].fmeasure
+    return scorer().score(target=earlier, prediction=candidate)["rougeL"].fmeasure
 
 
 def by_rouge(pool: Sequence[str], candidates: Sequence[str], threshold: float) -> list[Verdict]:

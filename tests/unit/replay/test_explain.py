@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.cli import cli
 from selfinstruct.engines.base import Request
@@ -18,6 +17,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explanation_text import render
+from tests import rouge
 from tests.conftest import journal_lines, run_scripted, script
 
 
@@ -42,7 +42,7 @@ def by_hand(run: Path, seed_rows: list[dict[str, Any]]) -> list[tuple[int, dict[
 def test_every_candidate_is_explained_as_recorded_with_exact_neighbours(
     run: Path, seed_rows: list[dict[str, Any]]
 ) -> None:
-    rouge = RougeScorer(["rougeL"])
+    oracle = rouge.scorer()
     reasons = set()
     for number, line, candidate, earlier in by_hand(run, seed_rows)[::5]:
         (explained,) = explain(run, candidate["id"], top=3).candidates
@@ -51,7 +51,7 @@ def test_every_candidate_is_explained_as_recorded_with_exact_neighbours(
         assert explained.accepted == candidate["accepted"] and explained.instruction == candidate["instruction"]
         assert explained.reason == candidate.get("reason")
         assert [e.id for e in explained.examples] == line["examples"] and all(e.instruction for e in explained.examples)
-        scores = [rouge.score(text, candidate["instruction"])["rougeL"].fmeasure for _, text in earlier]
+        scores = [oracle.score(text, candidate["instruction"])["rougeL"].fmeasure for _, text in earlier]
         assert [near.score for near in explained.similar] == pytest.approx(sorted(scores, reverse=True)[:3])
         assert explained.similar[0].id == earlier[scores.index(max(scores))][0]
         if candidate.get("reason") == "near_duplicate":

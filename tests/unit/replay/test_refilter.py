@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
@@ -35,6 +34,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
+from tests import rouge
 from tests.conftest import SYLLABLES, examples, held_by_another, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
@@ -132,14 +132,14 @@ def test_decisions_are_those_of_rouge_score_in_order(
     run: Path, tmp_path: Path, seed_rows: Any, threshold: float
 ) -> None:
     refilter(run, tmp_path / "new", Filters(threshold=threshold))
-    rouge = RougeScorer(["rougeL"])
+    oracle = rouge.scorer()
     pool = [row["instruction"] for row in seed_rows]
     seen = Counter[str]()
     for candidate in candidates(tmp_path / "new"):
         reason = candidate.get("reason")
         if reason in ("truncated", "too_short", "too_long", "keyword", "target_reached"):
             continue
-        best = max(rouge.score(text, candidate["instruction"])["rougeL"].fmeasure for text in pool)
+        best = max(oracle.score(text, candidate["instruction"])["rougeL"].fmeasure for text in pool)
         assert candidate["accepted"] == (best <= threshold), candidate
         seen[str(reason)] += 1
         if candidate["accepted"]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.replay import similar
 from selfinstruct.replay.similar import similar_all
+from tests import rouge
 from tests.conftest import journal_lines, run_scripted
 
 
@@ -25,10 +25,10 @@ def test_similar_of_all_and_of_a_sample(
     proposals = [line for line in journal_lines(run) if line["kind"] == "proposal"]
     accepted = [c for line in proposals for c in line.get("candidates", ()) if c["accepted"]]
     texts = [row["instruction"] for row in seed_rows]
-    rouge = RougeScorer(["rougeL"])
+    oracle = rouge.scorer()
     for row, candidate in zip(rows, accepted, strict=True):
         assert (row["id"], row["instruction"]) == (candidate["id"], candidate["instruction"])
-        scores = [rouge.score(text, row["instruction"])["rougeL"].fmeasure for text in texts]
+        scores = [oracle.score(text, row["instruction"])["rougeL"].fmeasure for text in texts]
         assert [near["score"] for near in row["most_similar"]] == pytest.approx(sorted(scores, reverse=True)[:10])
         texts.append(row["instruction"])
     assert row["most_similar"][0].keys() == {"id", "origin", "instruction", "score"}

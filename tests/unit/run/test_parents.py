@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.config.schema import Config
 from selfinstruct.dataset.export import export
@@ -16,6 +15,7 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.records import SPLITS
 from selfinstruct.report.page import write_report
 from selfinstruct.run import parents
+from tests import rouge
 from tests.conftest import journal_lines, run_scripted, script
 
 SHARES = {"validation_unseen": 0.2, "validation_seen": 0.3}
@@ -51,7 +51,7 @@ def rows(config: Config, name: str) -> list[dict[str, Any]]:
 
 def test_new_instructions_are_novel_against_those_of_earlier_runs(first: Config, make_config: Any) -> None:
     """The script knows few words, so that without the earlier pool the two runs would meet."""
-    scorer = RougeScorer(["rougeL"])
+    scorer = rouge.scorer()
 
     def nearest(of: list[str]) -> float:
         return max(scorer.score(old, new)["rougeL"].fmeasure for old in accepted(first) for new in of)
@@ -74,7 +74,7 @@ def test_new_instructions_are_novel_against_those_of_earlier_runs(first: Config,
 
 def test_evidence_names_the_text_it_means(first: Config, second: Config) -> None:
     texts = {i.id: i.text for i in parents.load_parents(second.parent_runs).instructions}
-    scorer, found = RougeScorer(["rougeL"]), 0
+    scorer, found = rouge.scorer(), 0
     for line in journal_lines(Path(str(second.output_dir))):
         for candidate in line.get("candidates", ()):
             near = (candidate.get("evidence") or {}).get("nearest") or {}

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from selfinstruct.run.scores import Comparison
+from tests.heavy import Heavy
 from tuning.evaluation import bootstrap
 from tuning.evaluation.bootstrap import Resampling, Score
+
+stats = Heavy("scipy.stats")
 
 OPTIONS = Resampling(num_resamples=20_000, confidence=0.95, seed=3)
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from rouge_score.rouge_scorer import RougeScorer
 
 from selfinstruct.errors import InputError
+from tests import rouge
 from tuning.evaluation import metrics
 from tuning.evaluation.answers import Answer
 
@@ -42,7 +42,7 @@ def pairs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("stemmer", [False, True])
 def test_rouge_l_of_ascii_text_is_rouge_scores_and_that_of_all_text_is_available(stemmer: bool) -> None:
-    judge = RougeScorer(["rougeL"], use_stemmer=stemmer)
+    judge = rouge.scorer(stemmer=stemmer)
     for reference, response in pairs():
         expected = 100 * judge.score(reference, response)["rougeL"].fmeasure
         assert metrics.rouge_l([reference], response, stemmer=stemmer, tokenizer="rouge_score") == expected
@@ -57,7 +57,7 @@ def test_the_stemmer_makes_a_difference() -> None:
 
 def test_the_best_reference_counts() -> None:
     references = ["a dog barks", "the cat sat", "nothing"]
-    expected = RougeScorer(["rougeL"]).score_multi(references, "the cat ran")["rougeL"].fmeasure
+    expected = rouge.scorer().score_multi(references, "the cat ran")["rougeL"].fmeasure
     assert metrics.rouge_l(references, "the cat ran") == 100 * expected
 
 
@@ -79,7 +79,7 @@ def test_other_scripts_are_measured(reference: str, response: str, expected: flo
     ("reference", "response"), [("có", "cứ"), ("Łódź", "dół"), ("şey", "ğey"), ("café", "caf"), ("c", "cứ")]
 )
 def test_letters_outside_ascii_count(reference: str, response: str) -> None:
-    assert RougeScorer(["rougeL"]).score(reference, response)["rougeL"].fmeasure == 1
+    assert rouge.scorer().score(reference, response)["rougeL"].fmeasure == 1
     assert metrics.rouge_l([reference], response) == 0
     assert metrics.rouge_l([reference], response, tokenizer="rouge_score") == 100
 
@@ -209,7 +209,7 @@ def test_a_mean_of_stemmed_rows_is_recomputed_with_stems(tmp_path: Path) -> None
     """As the benchmark does; without stems the same answers have another mean."""
     pairs = [("the cats were running", "a cat runs"), ("walked home", "she walks home"), ("Yes.", "yes, running")]
     rows = [row(id=str(n), references=[a], response=b, stemmer=True) for n, (a, b) in enumerate(pairs)]
-    judge = RougeScorer(["rougeL"], use_stemmer=True)
+    judge = rouge.scorer(stemmer=True)
     expected = sum(100 * judge.score(a, b)["rougeL"].fmeasure for a, b in pairs) / 3
     assert metrics.summarise(rows, "person", {}).rouge_l == pytest.approx(expected, abs=1e-6)
     path = write(tmp_path / "rows.jsonl", *({"references": [a], "response": b} for a, b in pairs))

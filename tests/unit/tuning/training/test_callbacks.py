@@ -6,11 +6,12 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from selfinstruct.errors import InputError, Interrupted
 from selfinstruct.signals import on_signals
-from tuning.training.callbacks import StopOnSignal, Stopwatch, StopWhenDiverged
+from tests.heavy import Heavy
+
+callbacks, torch = Heavy("tuning.training.callbacks"), Heavy("torch")
 
 ARGS = SimpleNamespace(output_dir="out/checkpoints", learning_rate=0.1)
 
@@ -18,18 +19,20 @@ ARGS = SimpleNamespace(output_dir="out/checkpoints", learning_rate=0.1)
 @pytest.mark.parametrize("logs", [{"loss": float("nan")}, {"loss": float("inf")}, {"eval_a_loss": float("nan")}])
 def test_a_loss_that_is_no_number_stops(logs):
     with pytest.raises(InputError, match=r"step 7.*--learning_rate \(it was 0\.1\)") as caught:
-        StopWhenDiverged().on_log(ARGS, SimpleNamespace(global_step=7), None, logs=logs)
+        callbacks.StopWhenDiverged().on_log(ARGS, SimpleNamespace(global_step=7), None, logs=logs)
     assert caught.value.exit_code == 4
 
 
 def test_other_figures_do_not_stop():
-    StopWhenDiverged().on_log(ARGS, SimpleNamespace(global_step=7), None, logs={"loss": 1.0, "grad_norm": float("inf")})
+    callbacks.StopWhenDiverged().on_log(
+        ARGS, SimpleNamespace(global_step=7), None, logs={"loss": 1.0, "grad_norm": float("inf")}
+    )
 
 
 def test_a_spoilt_weight_stops_before_the_checkpoint():
     model = torch.nn.Linear(2, 2)
     control = SimpleNamespace(should_save=True, should_evaluate=False, should_log=False)
-    watch, state = StopWhenDiverged(), SimpleNamespace(global_step=3)
+    watch, state = callbacks.StopWhenDiverged(), SimpleNamespace(global_step=3)
     watch.on_step_end(ARGS, state, control, model=model)
     assert control.should_log
     with torch.no_grad():
@@ -48,7 +51,7 @@ def interruptible():
 
 def test_a_signal_asks_for_a_checkpoint_and_a_second_one_ends_at_once(interruptible):
     control = SimpleNamespace(should_save=False, should_training_stop=False)
-    stopper = StopOnSignal()
+    stopper = callbacks.StopOnSignal()
     with on_signals(stopper.receive):
         stopper.on_step_end(None, None, control)
         assert not control.should_save
@@ -61,7 +64,7 @@ def test_a_signal_asks_for_a_checkpoint_and_a_second_one_ends_at_once(interrupti
 
 
 def test_the_stopwatch_runs_from_the_first_step_to_the_last():
-    stopwatch = Stopwatch()
+    stopwatch = callbacks.Stopwatch()
     assert stopwatch.train_s == 0
     stopwatch.on_train_begin(None, None, None)
     first = stopwatch.train_s

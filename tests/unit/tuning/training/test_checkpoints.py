@@ -7,14 +7,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from selfinstruct.errors import ConfigError
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Identity, TrainingRecord, write_training_record
+from tests.heavy import Heavy
 from tuning.training import checkpoints
 from tuning.training.checkpoints import Start
+
+safetensors, torch = Heavy("safetensors.torch"), Heavy("torch")
 
 VERSIONS = {"python": "3.11", "torch": "2", "trl": "1"}
 
@@ -44,7 +45,7 @@ def test_a_checkpoint_whose_tensors_a_power_loss_cut_short_is_passed_over(tmp_pa
     for folder in (earlier, later):
         for file in ("model.safetensors", "optimizer.pt", "rng_state.pth", "training_args.bin"):
             if file.endswith("safetensors"):
-                save_file(tensors, folder / file, metadata={"format": "pt"})
+                safetensors.save_file(tensors, folder / file, metadata={"format": "pt"})
             else:
                 torch.save(tensors, folder / file)
     assert checkpoints.last_complete(tmp_path) == later

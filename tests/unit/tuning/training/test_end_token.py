@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from tests import tiny_model
+from tests.heavy import Heavy
 from tuning.training.end_token import is_unlearnt
+
+safetensors, torch = Heavy("safetensors.torch"), Heavy("torch")
 
 END, UNUSED = 1, 3
 
 
-def model(folder: Path, layer: torch.Tensor, name: str = "lm_head.weight", **others: torch.Tensor) -> str:
+def model(folder: Path, layer: Any, name: str = "lm_head.weight", **others: Any) -> str:
     folder.mkdir(exist_ok=True)
-    save_file({name: layer.contiguous(), **others}, folder / "model.safetensors")
+    safetensors.save_file({name: layer.contiguous(), **others}, folder / "model.safetensors")
     return str(folder)
 
 
@@ -24,17 +26,18 @@ def tokenizer():
     return tiny_model.tokenizer(("<s>", "</s>", "<pad>", "<unused>"))
 
 
-def rows(size: int = 400) -> torch.Tensor:
+def rows(size: int = 400) -> Any:
     return torch.randn(size, 16, generator=torch.Generator().manual_seed(0))
 
 
-def alike(layer: torch.Tensor, row: int, other: int) -> torch.Tensor:
+def alike(layer: Any, row: int, other: int) -> Any:
     layer[row] = layer[other] * 1.002
     return layer
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_like_that_of_an_unused_token_is_unlearnt(tmp_path, dtype):
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_row_like_that_of_an_unused_token_is_unlearnt(tmp_path, name):
+    dtype = getattr(torch, name)
     assert is_unlearnt(model(tmp_path, alike(rows(), END, UNUSED).to(dtype)), None, tokenizer())
     assert is_unlearnt(model(tmp_path, alike(rows(), END, 350).to(dtype)), None, tokenizer()), "beyond the vocabulary"
     empty = rows()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from selfinstruct.engines.control_tokens import ControlTokens
 from selfinstruct.errors import InputError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.run.training_record import Finding
 from tests import tiny_model
+from tests.heavy import Heavy
 from tuning.training import data, findings, prompt_formats
 from tuning.training.data import IGNORE_INDEX, TokenizedRow
 from tuning.training.findings import SequenceLimits
+
+torch = Heavy("torch")
 
 END = 1
 LIMITS = SequenceLimits(END, "</s>", max_length=10)
@@ -196,11 +198,10 @@ def test_an_end_token_that_the_model_names_and_never_learnt_is_said_aloud():
     assert finding.name == "end_not_learnt" and "--lora_modules_to_save lm_head" in finding.message
 
 
-class Mixing(torch.nn.Module):
+class Mixing:
     """Predicts from the mean of what it sees: of a document alone, or of everything before it in the block."""
 
     def __init__(self, apart: bool) -> None:
-        super().__init__()
         torch.manual_seed(0)
         self.embedding = torch.nn.Embedding(16, 8)
         self.apart = apart

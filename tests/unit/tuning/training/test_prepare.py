@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig
 
 from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
@@ -62,6 +61,8 @@ def test_the_models_options_reach_its_loading(model, dataset):
 
 def test_weights_in_mxfp4_are_loaded_in_16_bits(model):
     """On those no adapter can be trained, neither in training nor when it is merged."""
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(model)
     assert in_16_bits(config) == {}
     config.quantization_config = {"quant_method": "mxfp4"}
