@@ -17,7 +17,7 @@ from selfinstruct.engines.samples import joined, singles
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Prompt
 
-Answer = Completion | Exception
+Answer = Completion | BaseException
 Script = Callable[[Request], Answer]
 
 
@@ -74,7 +74,7 @@ class ScriptedEngine:
         answers: list[Completion] = []
         for single in singles(request):
             answer = self._script(single)
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             text, _ = ending(request, "", answer.text, answer.finish_reason)
             cut = text != answer.text
