@@ -9,6 +9,7 @@ The library does the work; heavy imports stay inside functions.
     stage_commands.py    generate · export · tune · evaluate · report
     status_command.py    status
     look_commands.py     show · preview
+    review_command.py    review
     chat_command.py      chat
     journal_commands.py  explain · refilter · repair
     doctor_command.py    doctor
@@ -26,6 +27,7 @@ from selfinstruct.cli import (  # each file adds its commands to the group
     file_commands,
     journal_commands,
     look_commands,
+    review_command,
     round_commands,
     stage_commands,
     status_command,
@@ -42,6 +44,7 @@ __all__ = [
     "journal_commands",
     "look_commands",
     "main",
+    "review_command",
     "round_commands",
     "stage_commands",
     "status_command",

@@ -63,6 +63,11 @@ class Export(Section):
         description="Where messages hold thinking that was kept (`answer.thinking`): in a field `thinking`, which some "
         "chat templates read, or in their text as <think>.",
     )
+    without_rejected_reviews: bool = Field(
+        False,
+        description="Leave out rows to which at least half of their reviewers (`selfinstruct review`) answered no "
+        "somewhere.",
+    )
     eval_threshold: float = Field(
         0.7,
         gt=0,

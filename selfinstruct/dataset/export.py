@@ -50,6 +50,7 @@ from selfinstruct.run.export_counts import (
 from selfinstruct.run.folders import DatasetDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.parents import ParentRuns
+from selfinstruct.run.reviews import fingerprint, summarise
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
 
@@ -97,7 +98,7 @@ def export(config: Config) -> ExportCounts:
     otherwise = f", or leave their rows out with an empty `parent_runs:` in the run's {run.config_path.name}"
     parent_runs = parents.load_unchanged_parents(config.parent_runs, state.header.identity, otherwise)
     generated = list(state.tasks())
-    own = split(generated, seeds, evaluation, config.export)
+    own = split(generated, seeds, evaluation, config.export, _rejected(run, generated, config.export))
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
     _select(own, config.export)
     counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
@@ -177,7 +178,22 @@ def export_seeds(names: Sequence[str], folder: DatasetDirectory) -> int:
     return len(rows)
 
 
-def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: EvaluationTexts, options: Export) -> Dataset:
+def _rejected(run: RunDirectory, tasks: Iterable[Task], options: Export) -> frozenset[str]:
+    """Return the ids of the rows that reviewers rejected, if these are to be left out."""
+    if not options.without_rejected_reviews:
+        return frozenset()
+    rows = (row for task in tasks for row in rows_of(task))
+    summary = summarise(run.reviews(), {row.id: fingerprint(row.instruction, row.input, row.output) for row in rows})
+    return summary.rejected if summary else frozenset()
+
+
+def split(
+    tasks: Sequence[Task],
+    seeds: Sequence[SeedTask],
+    evaluation: EvaluationTexts,
+    options: Export,
+    rejected: Collection[str] = (),
+) -> Dataset:
     """Distribute tasks over the splits.
 
     Args:
@@ -185,12 +201,16 @@ def split(tasks: Sequence[Task], seeds: Sequence[SeedTask], evaluation: Evaluati
         seeds: seed tasks; added to the training split if `options.include_seeds` is set.
         evaluation: evaluation tasks; a generated task or row that overlaps with one is left out.
         options: shares and threshold.
+        rejected: ids of rows to leave out, because reviewers rejected them.
     """
     dataset = Dataset()
     for task in tasks:
-        rows = list(
-            compress(rows_of(task, thinks_in_text=options.thinking == "text"), _apart(task, evaluation, dataset))
-        )
+        written = rows_of(task, thinks_in_text=options.thinking == "text")
+        apart = list(compress(written, _apart(task, evaluation, dataset)))
+        rows = [row for row in apart if row.id not in rejected]
+        if len(rows) < len(apart):
+            dataset.left_out_tasks["rejected_by_review"] += not rows
+            dataset.left_out_rows["rejected_by_review"] += len(apart) - len(rows)
         if _hash_share(task.id, "unseen") < options.validation_unseen:
             dataset.rows[UNSEEN] += rows
         elif len(rows) > 1 and _hash_share(task.id, "seen") < options.validation_seen:
@@ -249,9 +269,9 @@ def _count(
             accepted=len(state.pool),
             with_instances=with_instances,
             without_instances=len(state.pool) - with_instances,
-            left_out=dict(own.left_out_tasks),
+            left_out=dict(+own.left_out_tasks),
         ),
-        instances=InstanceCounts(accepted=state.num_instances, left_out=dict(own.left_out_rows)),
+        instances=InstanceCounts(accepted=state.num_instances, left_out=dict(+own.left_out_rows)),
         include_seeds=options.include_seeds,
         parents=UNSET if of_parents is None else _count_parents(parent_runs, of_parents),
         rows=rows,
@@ -268,10 +288,10 @@ def _count_parents(parent_runs: ParentRuns, dataset: Dataset) -> ParentCounts:
         instructions=InstructionCounts(
             accepted=len(parent_runs.instructions),
             with_instances=len(parent_runs.tasks),
-            left_out=dict(dataset.left_out_tasks),
+            left_out=dict(+dataset.left_out_tasks),
         ),
         instances=InstanceCounts(
-            accepted=sum(len(task.instances) for task in parent_runs.tasks), left_out=dict(dataset.left_out_rows)
+            accepted=sum(len(task.instances) for task in parent_runs.tasks), left_out=dict(+dataset.left_out_rows)
         ),
         rows={name: len(rows) for name, rows in dataset.rows.items()},
     )

@@ -26,6 +26,7 @@ from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
+from selfinstruct.run.reviews import ReviewSummary, fingerprint, summarise
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration, shorten
 
@@ -80,6 +81,7 @@ class Report:
         dataset_is_old: whether the run has changed since the export.
         trainings: (title, training) of each tuned model.
         evaluation: the scores.
+        review: what people say about rows; None if nobody read one.
         files: the files and folders of the run.
         next_commands: commands to run next, the most useful first.
     """
@@ -99,6 +101,7 @@ class Report:
     dataset_is_old: bool
     trainings: list[tuple[str, Training]]
     evaluation: Evaluation | None
+    review: ReviewSummary | None
     files: list[RunFile]
     next_commands: list[NextCommand]
 
@@ -152,6 +155,7 @@ def collect(run_dir: Path) -> Report:
         dataset_is_old=dataset is not None and not dataset_is_current,
         trainings=trainings,
         evaluation=evaluation,
+        review=_review(run, generation.state),
         files=_files(run),
         next_commands=_next_commands(
             run,
@@ -162,6 +166,15 @@ def collect(run_dir: Path) -> Report:
             evaluated=evaluation is not None,
         ),
     )
+
+
+def _review(run: RunDirectory, state: RunState) -> ReviewSummary | None:
+    texts = {
+        f"{task.id}-{number}": fingerprint(task.instruction, one.input, one.output)
+        for task in state.tasks()
+        for number, one in enumerate(task.instances)
+    }
+    return summarise(run.reviews(), texts)
 
 
 def _config(run: RunDirectory) -> Config | None:
@@ -300,6 +313,7 @@ def _files(run: RunDirectory) -> list[RunFile]:
         run.journal: "every request, answer and decision, append-only",
         run.metrics_path: "wall-clock measurements",
         run.config_path: "the whole configuration",
+        run.reviews_path: "what people say about rows",
         run.dataset.path: "the dataset with its card, also as Alpaca and Self-Instruct files",
         run.dataset.split(TRAIN): "training rows",
         run.dataset.split(SEEN): "more instances of tasks that are in the training rows",

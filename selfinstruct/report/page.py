@@ -15,6 +15,7 @@ from selfinstruct.report import outcome, plots
 from selfinstruct.report.collect import REAL_RUN, Report, collect
 from selfinstruct.report.text import FILTERS
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.reviews import OF_PAPER, QUESTIONS
 from selfinstruct.text import legible
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def render(report: Report) -> str:
     figures = {name: Markup(svg) for name, svg in _figures(report).items()}
     page = environment().get_template("template.html")
     text_of_page = page.render(
-        report=report, figures=figures, metric_names=outcome.METRIC_NAMES, real_run=REAL_RUN, tuned_arm=outcome.TUNED
+        report=report,
+        figures=figures,
+        metric_names=outcome.METRIC_NAMES,
+        real_run=REAL_RUN,
+        tuned_arm=outcome.TUNED,
+        questions=QUESTIONS,
+        of_paper=OF_PAPER,
     )
     return text_of_page.strip() + "\n"
 

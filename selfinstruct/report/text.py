@@ -49,6 +49,7 @@ REASONS = {
     "second_without_input": "a second one without input",
     "over_max_instances": "more instances than are kept",
     "not_selected": "not among the rows that were selected",
+    "rejected_by_review": "rejected by reviewers",
     "near_evaluation_task": "close to an evaluation task",
 }
 """The reasons of the journal and the export in plain words. Other reasons are shown as they are."""

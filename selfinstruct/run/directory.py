@@ -19,6 +19,7 @@ from selfinstruct.run.journal import read_header, read_lines
 from selfinstruct.run.lines import Header
 from selfinstruct.run.lock import LockedDirectory
 from selfinstruct.run.metrics import Measurement, read_measurements
+from selfinstruct.run.reviews import Review, read_reviews
 from selfinstruct.run.rounds_record import Rounds, read_rounds
 from selfinstruct.run.state import NO_HEADER, RunState, replay
 
@@ -57,6 +58,7 @@ class RunDirectory(LockedDirectory):
         self.seeds_dataset = DatasetDirectory(path / "dataset-seeds")
         self.seeds_model = ModelDirectory(path / "model-seeds")
         self.evaluation = EvaluationDirectory(path / "evaluation")
+        self.reviews_path = path / "reviews.jsonl"
         self.report = path / "report.html"
         self.schedule = path / "schedule.json"
         self.stopped = path / "stopped.json"
@@ -134,6 +136,10 @@ class RunDirectory(LockedDirectory):
             tail_bytes: number of bytes to read at the end of the file; None: the whole file.
         """
         return read_measurements(self.metrics_path, tail_bytes)
+
+    def reviews(self) -> list[Review]:
+        """Return what people say about rows."""
+        return read_reviews(self.reviews_path)
 
     def cut_by_deadline(self) -> list[str]:
         """Return, as sentences, what the last `run` with a deadline left out or shortened.

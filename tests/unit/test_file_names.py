@@ -15,6 +15,7 @@ NAMES = (
     "training.json",
     "scores.json",
     "export.json",
+    "reviews.jsonl",
     "rounds.json",
     "report.html",
     "schedule.json",
