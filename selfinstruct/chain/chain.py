@@ -213,7 +213,10 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
 
     def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:
         places: dict[str, Any] = {"dataset_dir": dataset.path, "output_dir": output.path}
-        command = tune_command(options, model=model, revision=revision, **places, eval_tasks=config.evaluate.tasks)
+        evaluated = config.evaluate
+        hold_out = (evaluated.held_out_by, evaluated.held_out_share) if evaluated.held_out_by else None
+        places |= {"eval_tasks": evaluated.tasks, "hold_out": hold_out}
+        command = tune_command(options, model=model, revision=revision, **places)
         return command, DoneMark(output, sorted(dataset.path.glob("*.jsonl")), [model, *command[1:]])
 
     def tune_on(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> None:

@@ -104,6 +104,12 @@ class Evaluate(Section):
     skip_broken: bool = Field(
         False, description="Leave out files of a folder of tasks that cannot be read, and name them, instead of ending."
     )
+    held_out_by: Literal["task", "category"] | None = Field(
+        None,
+        description="Hold tasks or whole categories of the datasets of `tune.mix` out of tuning, and compare answers "
+        "on them with those on seen ones: the gap that instruction tuning is to close.",
+    )
+    held_out_share: float = Field(0.1, gt=0, lt=1, description="Share of these tasks or categories that is held out.")
     limit: int | None = Field(
         None, ge=1, description="Most tasks of each of these sets, spread evenly over it; default: all of them."
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.families.chat import message
@@ -77,6 +78,7 @@ class SourceCounts:
         tokens: tokens of the rows taken; 0 if weights count examples.
         wanted: what its weight asks for, in the unit of the weights; None: all.
         examples_of_overlap: a few overlaps with evaluation tasks, for people.
+        held_out: names of the tasks or categories of the mixture that are held out as a whole.
     """
 
     name: str
@@ -87,6 +89,7 @@ class SourceCounts:
     tokens: int = 0
     wanted: float | None = None
     examples_of_overlap: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
 
     def sentence(self) -> str:
         """Return the counts as one line for people."""
@@ -106,6 +109,7 @@ def mix(
     options: MixOptions,
     evaluation: EvaluationTexts,
     count_tokens: Callable[[Conversation], int] = lambda row: 0,
+    held_out: HeldOut | None = None,
 ) -> tuple[list[Conversation], list[SourceCounts]]:
     """Return the rows of all sources behind the run's own ones, and what became of each source.
 
@@ -117,6 +121,7 @@ def mix(
         options: how rows are drawn.
         evaluation: the tasks that models will be compared on.
         count_tokens: the length of a row; needed if weights count tokens.
+        held_out: which rows are kept for the evaluation; None: none.
     """
     by_tokens = options.unit == "tokens"
     amount = sum(map(count_tokens, own)) if by_tokens else len(own)
@@ -129,7 +134,9 @@ def mix(
         for row in rows:
             counts.read += 1
             conversation = as_conversation(row, f"{source.name}-{counts.read}")
-            if (reason := _objection(row, conversation, seen, evaluation, counts)) is not None:
+            if held_out is not None and (side := held_out.side(row)):
+                counts.left_out[f"held out, {side}"] += 1
+            elif (reason := _objection(row, conversation, seen, evaluation, counts)) is not None:
                 counts.left_out[reason] += 1
             else:
                 by_task.setdefault(row.task, []).append(conversation)

@@ -237,12 +237,16 @@ class TaskMetric(Struct, frozen=True, kw_only=True):
 
 
 class ArmScores(Struct, frozen=True, kw_only=True):
-    """All measurements of one arm. An arm is a model and a way to prompt it."""
+    """All measurements of one arm. An arm is a model and a way to prompt it.
+
+    `gap` is that of the run's own tasks, `mixture_gap` that of the datasets which were mixed in.
+    """
 
     model: str = ""
     prompting: str = ""
     sets: dict[str, SetScores] = {}
     gap: Gaps | UnsetType = UNSET
+    mixture_gap: Gaps | UnsetType = UNSET
     consistency: dict[str, Agreement] | UnsetType = UNSET
     ifeval: ConstraintScores | UnsetType = UNSET
     constraints: FollowedScores | UnsetType = UNSET

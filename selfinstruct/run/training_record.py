@@ -187,6 +187,7 @@ class MixedIn(msgspec.Struct, frozen=True):
         left_over: number of rows that its weight does not reach.
         left_out: number of rows left out, by reason.
         overlaps: a few of its rows that overlap with evaluation tasks.
+        held_out: names of the tasks or categories of the mixture that are held out as a whole.
     """
 
     name: str
@@ -195,6 +196,7 @@ class MixedIn(msgspec.Struct, frozen=True):
     left_over: int
     left_out: dict[str, int] = {}
     overlaps: list[str] = []
+    held_out: list[str] = []
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,16 +18,19 @@ import trl
 from safetensors.torch import load_file
 from trl import get_peft_config
 
+from selfinstruct.config.schema import Evaluate
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.convert import Conversion
 from selfinstruct.formats import exported_rows
 from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.packaged import model_path
+from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Finding
 from tests import tiny_model
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
 from tuning import sft
+from tuning.evaluation.mixture_questions import mixture_questions
 from tuning.training import data, findings, prompt_formats, train
 from tuning.training.callbacks import ShowProgress
 
@@ -125,6 +128,22 @@ def test_other_datasets_are_mixed_in(model, dataset, tmp_path, capfd):
     assert quarter["left_out"] == {"beyond the most of a task": 1}
     assert record["rows"]["train"] == own + 4 + quarter["taken"]
     assert "mixed in" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_is_held_out_of_a_mixture_is_asked_later(model, dataset, tmp_path):
+    for task in range(4):
+        instances = [{"id": f"{task}-{k}", "input": f"in {task} {k}", "output": [f"{k}"]} for k in range(60)]
+        value = {"Definition": [f"Do thing {task}."], "Categories": [f"c{task % 2}"], "Instances": instances}
+        (tmp_path / "mix").mkdir(exist_ok=True)
+        (tmp_path / "mix" / f"task{task}.json").write_text(json.dumps(value))
+    hold_out = ["--mix", f"{tmp_path}/mix", "--mix_hold_out", "category", "--mix_hold_out_share", "0.5"]
+    assert tune(model, dataset, tmp_path / "out", *QUICK, *hold_out) == 0
+    (source,) = training(tmp_path / "out")["mixture"]
+    (category,) = source["held_out"]
+    assert source["left_out"]["held out, unseen"] == 120 and source["left_out"]["held out, seen"] > 0
+    questions = mixture_questions(ModelDirectory(tmp_path / "out"), Evaluate(held_out_by="category"))
+    assert {q.category for q in questions if q.set == "mixture_unseen"} == {category}
+    assert {q.category for q in questions if q.set == "mixture_seen"} == {"c0", "c1"} - {category}
 
 
 def test_a_mixture_by_tokens(model, dataset, tmp_path):

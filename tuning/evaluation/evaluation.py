@@ -40,6 +40,7 @@ from tuning.evaluation import consistency, constraints, forgetting, ifeval, judg
 from tuning.evaluation.answer_cache import AnswerCache, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
+from tuning.evaluation.mixture_questions import mixture_questions
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question, load_questions
 from tuning.evaluation.scores import EvaluationRows, score
@@ -84,7 +85,8 @@ def evaluate(
     frame = load_frame(config.prompt_language)
     plan = EvaluationPlan.of(config, few_shot_examples(seeds, options.num_examples, config.seed, frame))
     lines = ifeval.read(packaged.resolve(options.ifeval)) if options.ifeval else {}
-    measurements = _measurements(plan, load_questions(options, run.dataset), lines)
+    questions = [*load_questions(options, run.dataset), *mixture_questions(run.model, options)]
+    measurements = _measurements(plan, questions, lines)
     measured = measure(plan, measurements, arms, cache, start)
     rows = EvaluationRows(
         predictions=_in_order(measured[PREDICTIONS.name]),

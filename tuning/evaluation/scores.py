@@ -20,6 +20,7 @@ from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
 from tuning.evaluation.leakage import Leaks
+from tuning.evaluation.mixture_questions import MIXTURE_SETS
 from tuning.evaluation.questions import GENERATED_SETS
 from tuning.evaluation.verdict import headline, verdict
 
@@ -83,8 +84,9 @@ def score(
     comparisons = list(_comparisons(by_set, list(authors), resampling, leaks))
     stemmed = {row.set for answers in rows.predictions.values() for row in answers if row.stemmer}
     by_arm = {arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms}
-    people = [name for name, author in authors.items() if author == "person" and name not in GENERATED_SETS]
-    programs = [name for name, author in authors.items() if author == "program"]
+    apart = (*GENERATED_SETS, *MIXTURE_SETS)
+    people = [name for name, author in authors.items() if author == "person" and name not in apart]
+    programs = [name for name, author in authors.items() if author == "program" and name not in apart]
     return Scores(
         version=SCORES_VERSION,
         arms=by_arm,
@@ -136,7 +138,8 @@ def _arm_scores(
         model=arm.model,
         prompting=arm.prompting,
         sets={name: _set_scores(answers, authors[name], resampling) for name, answers in own.items()},
-        gap=_gaps(own, base, resampling),
+        gap=_gaps(own, base, (SEEN, UNSEEN), resampling),
+        mixture_gap=_gaps(own, base, MIXTURE_SETS, resampling),
         consistency=consistency.score(variants, resampling) if variants else UNSET,
         ifeval=ifeval.score(constrained, resampling) if constrained else UNSET,
         constraints=constraints.score(followed, resampling) if followed else UNSET,
@@ -146,19 +149,22 @@ def _arm_scores(
 
 
 def _gaps(
-    own: Mapping[str, Sequence[Answer]], base: Mapping[str, Sequence[Answer]], resampling: Resampling
+    own: Mapping[str, Sequence[Answer]],
+    base: Mapping[str, Sequence[Answer]],
+    sets: tuple[str, str],
+    resampling: Resampling,
 ) -> Gaps | UnsetType:
-    """Return an arm's gap between seen and unseen tasks; also that of what it gained there over the base."""
+    """Return an arm's gap between two sets, seen and unseen tasks; also that of what it gained there over the base."""
     metric = metrics.METRICS[0]
-    seen, unseen = (_scores(own.get(name, ()), metric) for name in (SEEN, UNSEEN))
+    seen, unseen = (_scores(own.get(name, ()), metric) for name in sets)
     plain = gap(seen, unseen, resampling)
     if plain is None:
         return UNSET
-    seen_loss, unseen_loss = (metrics.validation_loss(own[name]) for name in (SEEN, UNSEEN))
+    seen_loss, unseen_loss = (metrics.validation_loss(own[name]) for name in sets)
     loss: LossGap | UnsetType = UNSET
     if seen_loss is not None and unseen_loss is not None:
         loss = LossGap(seen=seen_loss, unseen=unseen_loss, difference=round(seen_loss - unseen_loss, 6))
-    base_seen, base_unseen = (_scores(base.get(name, ()), metric) for name in (SEEN, UNSEEN))
+    base_seen, base_unseen = (_scores(base.get(name, ()), metric) for name in sets)
     gained = gap(subtract(seen, base_seen), subtract(unseen, base_unseen), resampling)
     return Gaps(rouge_l=plain, loss=loss, rouge_l_over_base=gained or UNSET)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from msgspec import UnsetType
+
 from selfinstruct.constraints import TRAINING, TYPES
-from selfinstruct.run.scores import ArmScores, Interval, JudgeScores, Scores
+from selfinstruct.run.scores import ArmScores, Gaps, Interval, JudgeScores, Scores
 from selfinstruct.text import number, percent
 from tuning.evaluation.metrics import FORMAT_ERRORS
 
@@ -34,6 +36,7 @@ def tables(scores: Scores, label: Label) -> list[Table]:
     made = (
         _format_errors(scores.arms, label),
         _gap(scores.arms, label),
+        _mixture_gap(scores.arms, label),
         *([_judge(scores.judge, label)] if scores.judge else []),
         _consistency(scores.arms, label),
         _forgetting(scores, label),
@@ -62,29 +65,40 @@ def _format_errors(arms: Arms, label: Label) -> Table:
 
 
 def _gap(arms: Arms, label: Label) -> Table:
-    rows = []
-    for arm, about in arms.items():
-        if not about.gap:
-            continue
-        for gap, what in (
-            (about.gap.rouge_l, "ROUGE-L"),
-            (about.gap.rouge_l_over_base, "ROUGE-L gained over the base"),
-        ):
-            if gap:
-                difference = _interval(gap.difference, (gap.low, gap.high), sign=True)
-                rows.append([f"{label(arm)}: {what}", number(gap.seen, 1), number(gap.unseen, 1), difference])
-        if loss := about.gap.loss:
-            values = (number(value, 3) for value in (loss.seen, loss.unseen, loss.difference))
-            rows.append([f"{label(arm)}: loss", *values])
     return Table(
         "Seen and unseen tasks",
         ["", "seen", "unseen", "difference"],
-        rows,
+        _gap_rows([(label(arm), about.gap) for arm, about in arms.items()]),
         "Seen: further instances of tasks in the training split. Unseen: tasks held out as a whole. The generator "
         "wrote both. The base was trained on neither: its row shows how much the two sets differ by themselves. A gain "
         "on seen tasks alone means that the model was fitted to these tasks. A gain on both means that it follows "
         "instructions better.",
     )
+
+
+def _mixture_gap(arms: Arms, label: Label) -> Table:
+    return Table(
+        "Seen and unseen tasks of the mixed datasets",
+        ["", "seen", "unseen", "difference"],
+        _gap_rows([(label(arm), about.mixture_gap) for arm, about in arms.items()]),
+        "Seen: questions of tasks that were trained on, themselves kept out of training. Unseen: tasks, or categories "
+        "of tasks, that were held out as a whole. The base's row shows how much the two sets differ by themselves.",
+    )
+
+
+def _gap_rows(gaps: Iterable[tuple[str, Gaps | UnsetType]]) -> list[list[str]]:
+    rows = []
+    for name, about in gaps:
+        if not about:
+            continue
+        for gap, what in ((about.rouge_l, "ROUGE-L"), (about.rouge_l_over_base, "ROUGE-L gained over the base")):
+            if gap:
+                difference = _interval(gap.difference, (gap.low, gap.high), sign=True)
+                rows.append([f"{name}: {what}", number(gap.seen, 1), number(gap.unseen, 1), difference])
+        if loss := about.loss:
+            values = (number(value, 3) for value in (loss.seen, loss.unseen, loss.difference))
+            rows.append([f"{name}: loss", *values])
+    return rows
 
 
 def _judge(judge: JudgeScores, label: Label) -> Table:

@@ -76,6 +76,14 @@ class TuneArguments:
     mix_task_cap: int | None = field(
         default=None, metadata={"help": "Most rows of one task of a mixed dataset that count and are drawn."}
     )
+    mix_hold_out: Literal["task", "category"] | None = field(
+        default=None,
+        metadata={
+            "help": "Keep tasks or whole categories of the mixed datasets out of training, and some questions of the "
+            "others, so that `evaluate --held-out-by` can compare unseen with seen ones."
+        },
+    )
+    mix_hold_out_share: float = field(default=0.1, metadata={"help": "Share of them that is held out."})
     eval_tasks: list[str] = field(
         default_factory=list,
         metadata={"help": "Task files of the later evaluation: training rows that are too close to them are reported."},
@@ -163,6 +171,10 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
         raise ConfigError(f"--mix_task_cap must be at least 1, got {tune.mix_task_cap}")
     if not 0.1 <= tune.mix_temperature < math.inf:  # The power of a size must be a number; NaN is none, either.
         raise ConfigError(f"--mix_temperature must be at least 0.1, got {tune.mix_temperature}")
+    if not 0 < tune.mix_hold_out_share < 1:
+        raise ConfigError(f"--mix_hold_out_share must lie in (0, 1), got {tune.mix_hold_out_share}")
+    if tune.mix_hold_out and not tune.mix:
+        raise ConfigError(f"--mix_hold_out {tune.mix_hold_out}: no dataset is mixed in; name one with --mix")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
     return Arguments(tune, model, _arguments_of(trl.SFTConfig, values), by_user, choice)

@@ -43,6 +43,7 @@ def tune_command(
     dataset_dir: Path,
     output_dir: Path,
     eval_tasks: Sequence[str] = (),
+    hold_out: tuple[str, float] | None = None,
     num_processes: int | None = None,
 ) -> list[str]:
     """Return the command that tunes `model`.
@@ -54,6 +55,7 @@ def tune_command(
         dataset_dir: folder of the exported dataset.
         output_dir: folder of the tuned model.
         eval_tasks: the tasks of the later evaluation, as in `evaluate.tasks`; training rows are compared with them.
+        hold_out: what is held out of the mixed datasets, and its share, unless `tune.mix_hold_out` says it.
         num_processes: used unless `tune.num_processes` or `tune.accelerate_config` is set; default: see
             `dividing_processes`.
 
@@ -75,6 +77,8 @@ def tune_command(
         command += _argument(name, value)
     if eval_tasks:
         command += ["--eval_tasks", *eval_tasks]
+    if hold_out is not None and tune.arguments.get("mix") and "mix_hold_out" not in tune.arguments:
+        command += [f"--mix_hold_out={hold_out[0]}", f"--mix_hold_out_share={hold_out[1]}"]
     return command
 
 

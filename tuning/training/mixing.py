@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 from selfinstruct.dataset.convert import Conversion, read_rows
+from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.dataset.mixture import MixOptions, Source, SourceCounts, mix
+from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.evaluation_tasks import load_evaluation_texts
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.packaged import resolve
 from selfinstruct.records import TRAIN
-from tuning.training.arguments import Arguments
+from tuning.training.arguments import Arguments, TuneArguments
 from tuning.training.data import Rows
 from tuning.training.prepare import BaseModel, prepare_tokenizer
 
@@ -45,11 +48,24 @@ def mixed(arguments: Arguments, base: BaseModel, rows: Rows) -> tuple[Rows, list
     )
     # Tasks that cannot be read are left out; a finding of the training says so (see `leaks.py`).
     evaluation = EvaluationTexts(load_evaluation_texts(options.eval_tasks, lambda error: None))
-    train, counts = mix(rows[TRAIN], read, mix_options, evaluation, _token_counter(arguments, base))
+    held_out = _held_out(options, sources, mix_options.seed)
+    train, counts = mix(rows[TRAIN], read, mix_options, evaluation, _token_counter(arguments, base), held_out)
     for of_source, conversion in zip(counts, conversions, strict=True):
         of_source.read += conversion.dropped.total()
         of_source.left_out.update(conversion.dropped)
+        of_source.held_out = sorted(held_out.units) if held_out else []
     return {**rows, TRAIN: train}, counts
+
+
+def _held_out(options: TuneArguments, sources: list[Source], seed: int) -> HeldOut | None:
+    """Return what is held out of the sources, which are read for it; None if nothing is."""
+    if options.mix_hold_out is None:
+        return None
+    rows = chain.from_iterable(read_rows(resolve(source.name)) for source in sources)
+    try:
+        return HeldOut.choose(options.mix_hold_out, options.mix_hold_out_share, seed, rows)
+    except ValueError as error:
+        raise ConfigError(f"--mix_hold_out {options.mix_hold_out}: {error}") from error
 
 
 def _token_counter(arguments: Arguments, base: BaseModel) -> Callable[[Conversation], int]:

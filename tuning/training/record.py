@@ -116,7 +116,13 @@ def begin(
 
 def _mixed_in(source: SourceCounts) -> MixedIn:
     return MixedIn(
-        source.name, source.read, source.taken, source.left_over, dict(source.left_out), source.examples_of_overlap
+        source.name,
+        source.read,
+        source.taken,
+        source.left_over,
+        dict(source.left_out),
+        source.examples_of_overlap,
+        source.held_out,
     )
 
 

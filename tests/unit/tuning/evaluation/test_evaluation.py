@@ -27,9 +27,10 @@ from selfinstruct.program_edge import run_program
 from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import LossGap
-from selfinstruct.run.training_record import TrainingRecord, write_training_record
+from selfinstruct.run.training_record import MixedIn, TrainingRecord, write_training_record
 from tests.evaluation_fakes import Model, Starter, says
 from tuning.evaluate import main
+from tuning.evaluation import tables
 from tuning.evaluation.answers import Answer, Arm, answer
 from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
 from tuning.evaluation.plan import EvaluationPlan
@@ -268,6 +269,27 @@ def test_the_gap_between_seen_and_unseen_tasks(config: Config, run: RunDirectory
     assert not base.rouge_l_over_base
     assert not few_shot.loss
     assert "validation_seen" not in scores.verdict
+
+
+def test_the_gap_of_the_mixed_datasets(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    rows = [
+        {"inputs": f"Do {task}, {k}.", "targets": "the answer" if task < 9 else "no", "_task_name": f"t{task}"}
+        for task in range(10)
+        for k in range(20)
+    ]
+    (tmp_path / "flan.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mixture = [MixedIn(str(tmp_path / "flan.jsonl"), 200, 171, 0, held_out=["t8", "t9"])]
+    record = TrainingRecord(arguments={"mix_hold_out": "task", "seed": 1}, mixture=mixture)
+    write_training_record(run.model.record_path, record)
+    options = config.evaluate.model_copy(update={"held_out_by": "task"})
+    scores = evaluate(config.model_copy(update={"evaluate": options}), run, start=Starter(scripted=says("wrong")))
+    tuned = scores.arms["tuned"].mixture_gap
+    assert tuned and (tuned.rouge_l.seen, tuned.rouge_l.unseen) == (100.0, 50.0)
+    assert tuned.rouge_l_over_base and tuned.rouge_l_over_base.difference == 50.0
+    assert scores.arms["tuned"].gap != tuned
+    assert "mixture_" not in scores.verdict and "mixture_" not in (scores.headline or "")
+    (table,) = [table for table in tables.tables(scores, str) if "mixed" in table.title]
+    assert table.rows[-2][:3] == ["tuned: ROUGE-L", "100.0", "50.0"]
 
 
 def test_scoring_alone_needs_neither_engine_nor_tasks_nor_models(
