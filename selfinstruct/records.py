@@ -127,6 +127,8 @@ class Completion:
     Token counts are as the engine counted them; those of completions include all samples.
     `choice_logprobs` has the natural log-probability of each choice of the request, by the first token in which the
     choices differ. It is None where the request had no choices, or the engine does not tell.
+    `cached_tokens` is how many prompt tokens the engine had in its prefix cache; None where it does not tell. It
+    depends on what was asked before, so that the journal leaves it out.
     `further` has the samples after the first one, where the request asked for several.
     """
 
@@ -136,6 +138,7 @@ class Completion:
     completion_tokens: int = 0
     choice_logprobs: dict[str, float] | None = None
     further: tuple[Sample, ...] = ()
+    cached_tokens: int | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:

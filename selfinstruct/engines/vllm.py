@@ -261,17 +261,19 @@ class VLLMEngine(TokenizedPrompts):
             detail = f"{len(ids)} + {request.sampling.max_tokens} tokens > {self.context_length}"
             raise RequestFailed("prompt_too_long", detail)
         answers, logprobs = [Writing() for _ in range(request.samples)], dict[int, Any]()
+        cached = None
         sampling: dict[str, Any] = self._sampling(request, choices)
         in_parts = request.stop_loops or request.ends_before is not None
         async with contextlib.aclosing(self._outputs(ids, in_parts=in_parts, **sampling)) as outputs:
             async for outcome in outputs:
+                cached = outcome.num_cached_tokens if cached is None else cached
                 for part in outcome.outputs:
                     answers[part.index].add(part, request)
                     if choices is not None and part.logprobs:
                         logprobs = part.logprobs[0]
                 if all(answer.ended for answer in answers):
                     break
-        whole = written(answers, len(ids))
+        whole = dataclasses.replace(written(answers, len(ids)), cached_tokens=cached)
         if choices is not None:
             first = answers[0].tokens[0]
             if first not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
@@ -382,7 +384,7 @@ class VLLMEngine(TokenizedPrompts):
         }
         if choices is not None:
             firsts = sorted(choices.by_token)
-            common |= {"max_tokens": 1, "logprob_token_ids": firsts}
+            common |= {"max_tokens": 1, "logprob_token_ids": firsts, "detokenize": False}  # The choices are known.
             # For allowed tokens vLLM's first model runner copies a mask of batch x vocabulary to the GPU at every step.
             # The largest bias does the same; it is refused where tokens are predicted ahead (speculative decoding).
             if self._predicts_ahead:

@@ -86,8 +86,12 @@ class BudgetTracker:
         self._began, self._tokens_before = self.clock(), self._state.completion_tokens
 
     def measured(self) -> dict[str, float]:
-        """Return, of this call, seconds that the engine took to start, and completion tokens per second since."""
-        return {"engine_start_s": round(self._engine_start_s, 1), "tokens_per_s": round(self._tokens_per_s(), 1)}
+        """Return, of this call, seconds that the engine took to start, completion tokens per second since, and both."""
+        return {
+            "engine_start_s": round(self._engine_start_s, 1),
+            "tokens_per_s": round(self._tokens_per_s(), 1),
+            "elapsed_s": round(self._engine_start_s + self.clock() - self._began, 1),
+        }
 
     def answered(self, kind: str, seconds: float) -> None:
         """Record how many seconds an answer took."""

@@ -23,7 +23,7 @@ from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.material import Material
 from selfinstruct.generation.pipeline import Pipeline
-from selfinstruct.generation.progress import GenerationProgress
+from selfinstruct.generation.progress import GenerationProgress, still
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
@@ -187,7 +187,7 @@ async def _run(
             )
             with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
                 pipeline.on_commit = progress.on_commit
-                metering = asyncio.ensure_future(_meter(metrics, state, progress, budget))
+                metering = asyncio.ensure_future(_meter(metrics, pipeline, progress, budget))
                 try:
                     with stop_rules.commit_interruption(commit, state):
                         await until_signal(pipeline.run())
@@ -205,7 +205,8 @@ async def _calibration(state: RunState, steps: Steps, engine: Engine) -> Mapping
     """Return what the run's header says of its yes-or-no questions; ask the engine before the run begins."""
     if state.begun:
         return state.header.calibration
-    found = await until_signal(calibration.calibrate(steps, engine))
+    async with still("asking about the seeds"):
+        found = await until_signal(calibration.calibrate(steps, engine))
     for remark in calibration.remarks(steps, found):
         console.print(remark, markup=False)
     return found
@@ -217,7 +218,7 @@ async def _launched(
     """Start the engine, or return None if the deadline comes first."""
     began = budget.clock()
     try:
-        async with asyncio.timeout(budget.seconds_left()) as bound:
+        async with asyncio.timeout(budget.seconds_left()) as bound, still("starting the engine"):
             engine = await until_signal(supervisor.launch())
     except TimeoutError:
         if not bound.expired():  # The engine's own timeout: the Hub did not answer, for example.
@@ -344,16 +345,21 @@ def _raise_when_stopped(state: RunState, target: int, finish_by: float | None) -
         )
 
 
-async def _meter(metrics: MetricsWriter, state: RunState, progress: GenerationProgress, budget: BudgetTracker) -> None:
+async def _meter(
+    metrics: MetricsWriter, pipeline: Pipeline, progress: GenerationProgress, budget: BudgetTracker
+) -> None:
+    """Write measurements and, where stderr is no terminal, lines of progress, until it is cancelled."""
     try:
         while True:
             await asyncio.sleep(_METRICS_INTERVAL_S)
-            metrics.append(**_measured(state, progress, budget))
+            progress.tick()
+            metrics.append(**_measured(pipeline, progress, budget))
     finally:
-        metrics.append(**_measured(state, progress, budget))
+        metrics.append(**_measured(pipeline, progress, budget))
 
 
-def _measured(state: RunState, progress: GenerationProgress, budget: BudgetTracker) -> dict[str, Any]:
+def _measured(pipeline: Pipeline, progress: GenerationProgress, budget: BudgetTracker) -> dict[str, Any]:
+    state = pipeline.state
     return {
         "accepted": len(state.pool),
         "candidates": state.candidates().total,
@@ -361,4 +367,5 @@ def _measured(state: RunState, progress: GenerationProgress, budget: BudgetTrack
         "completion_tokens": state.completion_tokens,
         **progress.rates(),
         **budget.measured(),
+        **pipeline.traffic.measured(pipeline.in_flight, pipeline.engine.capacity),
     }

@@ -27,6 +27,7 @@ from selfinstruct.generation.asking_again import asked_again, with_further_try
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.proposers.earnings import Earnings
 from selfinstruct.generation.steps import Steps
+from selfinstruct.generation.traffic import Traffic
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion
 from selfinstruct.run.lines import AnswerLine, ClassificationLine, Failure, InstancesLine, Line, ProposalLine
@@ -86,6 +87,7 @@ class Pipeline:
         self._budget = budget
         self._saturation = saturation
         self._max_in_flight = max_in_flight
+        self.traffic = Traffic()
         self._flights: dict[asyncio.Task[Completion], _Flight] = {}
         self._finished: asyncio.Queue[asyncio.Task[Completion] | None] = asyncio.Queue()
         self._dropped: list[asyncio.Task[Completion]] = []
@@ -220,6 +222,8 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ committing
 
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
+        if isinstance(outcome, Completion):
+            self.traffic.note(flight.kind, outcome)
         self._budget.answered(flight.kind, self._budget.clock() - flight.asked_at)
         if flight.follow_up is not None:
             self._commit_follow_up(flight.follow_up, outcome)

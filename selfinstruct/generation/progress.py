@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from rich.live import Live
@@ -16,8 +18,33 @@ from selfinstruct.run.lines import Line
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration
 
+_STILL_S = 30.0
+"""Seconds between two lines that say what is waited for."""
 _WINDOW_S = 30.0
 """Rates are averages over this many seconds."""
+
+
+@contextlib.asynccontextmanager
+async def still(doing: str, interval: float = _STILL_S) -> AsyncIterator[None]:
+    """Say now and then that something goes on before there is any progress to show.
+
+    Args:
+        doing: what goes on.
+        interval: seconds between two lines.
+    """
+
+    async def say() -> None:
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(interval)
+            console.print(f"still {doing}, {duration(time.monotonic() - began)} so far", markup=False)
+
+    saying = asyncio.ensure_future(say())
+    try:
+        yield
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
 
 
 class GenerationProgress:
@@ -60,6 +87,11 @@ class GenerationProgress:
         if now - self._last_sample >= 0.5:
             self._last_sample = now
             self._sample()
+        self.tick()
+
+    def tick(self) -> None:
+        """Print a line where one is due; also while nothing is committed."""
+        now = time.monotonic()
         if self._live is None and now - self._last_line >= self._interval:
             self._last_line = now
             console.print(self.line())

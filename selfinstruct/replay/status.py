@@ -23,6 +23,7 @@ from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.counts import AnswerCounts, ProposerCounts, RunCounts, TopicCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
+from selfinstruct.run.spending import Spending, spending, spending_rows
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import without_instances
 from selfinstruct.text import duration, shorten
@@ -62,11 +63,18 @@ class Regeneration:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The last measurements of generation; `eta_s`: seconds to the target; None if that cannot be known."""
+    """The last measurements of generation (see `Measurement`).
+
+    `eta_s` has the seconds to the target; None if that cannot be known.
+    """
 
     completion_tokens_per_s: float
     accepted_per_s: float
     eta_s: int | None
+    prompt_tokens_per_s: float = 0.0
+    running: int = 0
+    waiting: int = 0
+    driver_cpu: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class RunStatus:
         writer: the process that holds the run directory; None if there is none.
         refiltered_from: the run that `refilter` made this one from.
         rates: the speed of generation while it runs; None otherwise.
+        spending: tokens by kind of request, for each instruction and row; hours of the engine and their cost.
     """
 
     run: str
@@ -102,6 +111,7 @@ class RunStatus:
     writer: Writer | None
     refiltered_from: RefilteredFrom | None
     rates: Rates | None
+    spending: Spending
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, with the counts among the other keys. `stopped` is also the line of an interruption."""
@@ -118,8 +128,12 @@ class RunStatus:
         }
 
 
-def status(run_dir: Path) -> RunStatus:
+def status(run_dir: Path, gpu_price: float | None = None) -> RunStatus:
     """Return the state of a run.
+
+    Args:
+        run_dir: the run directory.
+        gpu_price: what the engine's GPUs cost per hour, all together.
 
     Raises:
         InputError: `run_dir` is not a run directory, or its journal is damaged.
@@ -148,6 +162,7 @@ def status(run_dir: Path) -> RunStatus:
         writer=writer,
         refiltered_from=state.header.refiltered_from,
         rates=_rates(run, state) if going else None,
+        spending=spending(state, run.metrics(), gpu_price),
     )
 
 
@@ -261,6 +276,10 @@ def _rates(run: RunDirectory, state: RunState) -> Rates | None:
         last.completion_tokens_per_s,
         last.accepted_per_s,
         eta_s=round(left / last.accepted_per_s) if last.accepted_per_s > 0 else None,
+        prompt_tokens_per_s=last.prompt_tokens_per_s,
+        running=last.running,
+        waiting=last.waiting,
+        driver_cpu=last.driver_cpu,
     )
 
 
@@ -313,11 +332,16 @@ def render(result: RunStatus) -> RenderableType:
         table.add_row("failed", escape(failures + (f"; {again:,} of them asked again" if again else "")))
     tokens = result.counts.tokens
     table.add_row("tokens", f"{tokens.completion:,} written, {tokens.prompt:,} read in prompts")
+    for name, sentence in spending_rows(result.spending).items():
+        table.add_row(name, sentence)
     if result.rates:
         rates = result.rates
         left = f", about {duration(rates.eta_s)} left" if rates.eta_s else ""
         accepted = f"{rates.accepted_per_s * 60:,.1f} accepted/min"
         table.add_row("speed", f"{rates.completion_tokens_per_s:,.0f} tokens/s, {accepted}{left}")
+        requests = f"{rates.running:,} requests computed, {rates.waiting:,} waiting"
+        table.add_row("engine", f"{requests}, {rates.prompt_tokens_per_s:,.0f} tokens/s read in prompts")
+        table.add_row("driver", f"{rates.driver_cpu:.0%} of a core")
     if result.reason:
         table.add_row("stopped", escape(result.reason))
     for sentence in result.cut:

@@ -462,6 +462,7 @@ def to_json(line: Line) -> dict[str, Any]:
     values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in msgspec.to_builtins(line).items()}
     completion = values.get("completion")
     if completion is not None:
+        del completion["cached_tokens"]
         for name in ("choice_logprobs", "further"):
             if not completion[name]:
                 del completion[name]  # A dataclass has no `omit_defaults`.

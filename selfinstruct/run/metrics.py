@@ -3,7 +3,9 @@
 A running generation appends a row every few seconds:
 
     {"time": Unix seconds, "accepted": n, "candidates": n, "proposals": n, "completion_tokens": n,
-     "completion_tokens_per_s": ..., "accepted_per_s": ..., "engine_start_s": ..., "tokens_per_s": ...}
+     "completion_tokens_per_s": ..., "accepted_per_s": ..., "engine_start_s": ..., "tokens_per_s": ...,
+     "elapsed_s": ..., "running": n, "waiting": n, "prompt_tokens_per_s": ..., "driver_cpu": ..., "read": {kind: n},
+     "written": {kind: n}, "cached": {kind: n}}
 
 and a row for each restart of the engine: {"time", "event": "engine_restarted", ...}.
 """
@@ -32,6 +34,12 @@ class Measurement(msgspec.Struct, frozen=True):
         completion_tokens_per_s: completion tokens per second over the last half minute.
         engine_start_s: seconds that the engine took to start; 0 if not known.
         tokens_per_s: completion tokens per second since the engine started; 0 if not known.
+        elapsed_s: seconds since this start of the run began to start its engine.
+        running, waiting: requests that the engine computes, and that wait in it.
+        prompt_tokens_per_s: prompt tokens of answered requests per second, since the row before.
+        driver_cpu: CPU seconds of the driver's process per second, since the row before; 1 is a whole core.
+        read, cached: prompt tokens of this start, and those of them that were in the engine's prefix cache, by kind of
+            request; no `cached` where the engine does not tell.
         event: what happened, for rows about events; else empty.
     """
 
@@ -41,6 +49,13 @@ class Measurement(msgspec.Struct, frozen=True):
     completion_tokens_per_s: float = 0.0
     engine_start_s: float = 0.0
     tokens_per_s: float = 0.0
+    elapsed_s: float = 0.0
+    running: int = 0
+    waiting: int = 0
+    prompt_tokens_per_s: float = 0.0
+    driver_cpu: float = 0.0
+    read: dict[str, int] = {}
+    cached: dict[str, int] = {}
     event: str = ""
 
 

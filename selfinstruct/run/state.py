@@ -90,7 +90,7 @@ class RunState:
         failures: number of failed requests by (kind, reason), those that were asked again included.
         tries: follow-ups that failed and are asked again.
         prompt_tokens, completion_tokens: number of tokens of all requests.
-        tokens_of: number of completion tokens by kind of request.
+        tokens_of, prompt_tokens_of: number of completion and of prompt tokens by kind of request.
         proposers: numbers of `ProposerCounts` by (proposer, name of the number).
         proposed_by: for each proposal, its proposer.
         tokens_spent: for each proposal, the completion tokens of it and of the follow-ups of its instructions.
@@ -133,6 +133,7 @@ class RunState:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_of: Counter[str] = field(default_factory=Counter)
+    prompt_tokens_of: Counter[str] = field(default_factory=Counter)
     proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
     proposed_by: list[str] = field(default_factory=list)
     tokens_spent: list[int] = field(default_factory=list)
@@ -256,6 +257,7 @@ class RunState:
             self.prompt_tokens += completion.prompt_tokens
             self.completion_tokens += completion.completion_tokens
             self.tokens_of[kind] += completion.completion_tokens
+            self.prompt_tokens_of[kind] += completion.prompt_tokens
             if not isinstance(line, ProposalLine) and (n := self.proposal_of.get(line.id)) is not None:
                 self.tokens_spent[n] += completion.completion_tokens
         if line.failed is None:
@@ -268,6 +270,7 @@ class RunState:
         self.prompt_tokens += verdict.prompt_tokens
         self.completion_tokens += verdict.completion_tokens
         self.tokens_of["is_task"] += verdict.completion_tokens
+        self.prompt_tokens_of["is_task"] += verdict.prompt_tokens
         self.requests["is_task", "committed" if verdict.failed is None else "failed"] += 1
         if verdict.failed is not None:
             self.failures["is_task", verdict.failed.reason] += 1

@@ -87,6 +87,7 @@ def with_placeholder(text: str, runs: Path) -> str:
 def summary_of(run: Path) -> dict[str, Any]:
     """Return the counts of a run, without the younger ones by proposer: in these runs all lists were continued."""
     summary = state_of(run).counts().to_json()
+    assert [counts.pop("asked_again") for counts in summary["requests"].values()] == [0] * len(summary["requests"])
     assert summary.pop("proposers").keys() <= {"list"} and summary.pop("topics") == {}
     return summary
 

@@ -63,8 +63,8 @@ def test_each_kind_of_line() -> None:
         "rejected": 3,
         "reasons": {"length": 1, "near_duplicate": 1, "target_reached": 1},
     }
-    assert summary["requests"]["proposal"] == {"committed": 2, "failed": 1}
-    assert summary["requests"]["classification"] == {"committed": 1, "failed": 1}
+    assert summary["requests"]["proposal"] == {"committed": 2, "failed": 1, "asked_again": 0}
+    assert summary["requests"]["classification"] == {"committed": 1, "failed": 1, "asked_again": 0}
     assert summary["failures"] == {"classification: unclear": 1, "proposal: timeout": 1}
     assert summary["tokens"] == {"prompt": 20, "completion": 10}
     assert summary["classification"] == {"yes": 1, "no": 0, "failed": 1, "pending": 0}
