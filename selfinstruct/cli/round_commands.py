@@ -83,7 +83,8 @@ def regenerate(
         engine = rewriter if overwrite else with_recorded_context(new, rewriter, "regenerate")
         if urls := config.regenerate.endpoint:
             seeds, timeout = load_seed_tasks(config.seeds), config.stall_timeout
-            return await connect(urls, str(config.regenerate.model), engine, seeds, timeout_s=timeout)
+            model, most = str(config.regenerate.model), config.max_in_flight
+            return await connect(urls, model, engine, seeds, timeout_s=timeout, most_at_once=most)
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)

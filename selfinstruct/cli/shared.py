@@ -192,7 +192,15 @@ def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = F
         engine = config.engine if overwrite else with_recorded_context(run, config.engine)
         if config.endpoint:
             seeds, timeout, enough = load_seed_tasks(config.seeds), config.stall_timeout, _needed_context(config)
-            return await connect(config.endpoint, config.model, engine, seeds, timeout_s=timeout, enough=enough)
+            return await connect(
+                config.endpoint,
+                config.model,
+                engine,
+                seeds,
+                timeout_s=timeout,
+                enough=enough,
+                most_at_once=config.max_in_flight,
+            )
         return await VLLMEngine.start(
             config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
         )

@@ -31,7 +31,7 @@ from selfinstruct.records import Completion, OpenTurn, Prompt
 
 FIRST_AT_ONCE = 32
 MOST_AT_ONCE = 256
-"""Requests that one endpoint gets at once: at first, and at most."""
+"""Requests that one endpoint gets at once: at first, and at most by default."""
 _TRIES = 8
 """Tries without an answer after which a request fails, if the endpoints answered others meanwhile."""
 _TRIES_OF_A_TIMEOUT = 3
@@ -51,9 +51,9 @@ _CHAT_PROBE = Request("probe", [{"role": "user", "content": "Yes or no?"}], Samp
 class _Endpoint:
     """An endpoint, and what is known of how it is doing."""
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ServedModel, most: int) -> None:
         self.model = model
-        self.window = Window(FIRST_AT_ONCE, MOST_AT_ONCE)
+        self.window = Window(FIRST_AT_ONCE, most)
         self.in_flight = 0
         self.is_out = False
         self.rests_until = 0.0
@@ -94,6 +94,7 @@ class Endpoints:
         context_length: tokens of prompt and answer together, at most.
         timeout_s: longest time of one try, in seconds.
         patience_s: seconds without any answer after which the engine has ended.
+        most_at_once: most requests that one endpoint gets at once.
     """
 
     tells_logprobs = False
@@ -107,11 +108,12 @@ class Endpoints:
         context_length: int,
         timeout_s: float,
         patience_s: float,
+        most_at_once: int = MOST_AT_ONCE,
     ) -> None:
         self.context_length = context_length
-        self.capacity = MOST_AT_ONCE * len(models)
+        self.capacity = most_at_once * len(models)
         self.has_chat_template = self.brings_chat_template = chat
-        self._endpoints = [_Endpoint(model) for model in models]
+        self._endpoints = [_Endpoint(model, most_at_once) for model in models]
         self._continues = all(model.continues for model in models[:reached])
         self._tokens_per_byte = max(model.tokens_per_byte for model in models[:reached])
         self._probe = _CHAT_PROBE if chat else _PROBE
@@ -136,6 +138,7 @@ class Endpoints:
         timeout_s: float,
         patience_s: float | None = None,
         sample: str = "",
+        most_at_once: int | None = None,
     ) -> Endpoints:
         """Connect to the endpoints, and find out how they are asked. One that does not answer is tried again later.
 
@@ -147,6 +150,7 @@ class Endpoints:
             timeout_s: longest time of one try, in seconds.
             patience_s: seconds without any answer after which the engine has ended; default: three times `timeout_s`.
             sample: text like that of the prompts, to learn how many tokens it has.
+            most_at_once: most requests that one endpoint gets at once; default: 256.
 
         Raises:
             ConfigError: a URL, the key, the model or the context is wrong, or no endpoint can be reached.
@@ -168,6 +172,7 @@ class Endpoints:
                 context_length=_context(list(reached), context_length, enough),
                 timeout_s=timeout_s,
                 patience_s=patience_s or 3 * timeout_s,
+                most_at_once=most_at_once or MOST_AT_ONCE,
             )
         except BaseException:
             await asyncio.gather(*(model.close() for model in models), return_exceptions=True)

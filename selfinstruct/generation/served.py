@@ -23,6 +23,7 @@ async def connect(
     *,
     timeout_s: float,
     enough: int = ENOUGH,
+    most_at_once: int | None = None,
 ) -> Endpoints:
     """Connect to the endpoints that serve a model.
 
@@ -33,6 +34,7 @@ async def connect(
         seeds: the seed tasks; their text shows how many tokens the model makes of the prompts.
         timeout_s: longest time of one try, in seconds.
         enough: tokens that no prompt with its answer exceeds.
+        most_at_once: most requests that one endpoint gets at once; default: 256.
 
     Raises:
         ConfigError: a URL, the key, the model or the context is wrong, or no endpoint can be reached.
@@ -46,5 +48,6 @@ async def connect(
         context_length=engine.get("max_model_len"),
         enough=enough,
         timeout_s=timeout_s,
+        most_at_once=most_at_once,
         sample="\n".join(seed.instruction for seed in seeds[:_SAMPLE_TASKS]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config, Sampling
 from selfinstruct.engines import congestion, endpoints
 from selfinstruct.engines.base import Engine, Request, RequestFailed
@@ -320,3 +323,34 @@ async def test_nothing_shows_the_key(capsys: pytest.CaptureFixture[str]) -> None
     with servers(FaultyServer(keyed)) as (one,):
         assert await answers(await connected(one), 1) == ["It is [OPENAI_API_KEY]"]
     assert KEY not in "".join(capsys.readouterr())
+
+
+# ----------------------------------------------------------------------------------------------- the command line
+
+
+def test_the_commands_need_no_engine_here(seed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`generate` on a machine without vLLM, its dry run, and `regenerate`, which asks for the outputs anew."""
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    options = ["--model", MODEL, "--seeds", str(seed_file), "--num-instructions", "4", "--window", "5"]
+    run, again = str(tmp_path / "run"), str(tmp_path / "again")
+    with servers(FaultyServer(script)) as (one,):
+        generating = ["generate", *options, "--output-dir", run, "--endpoint", one.url]
+        shown = CliRunner().invoke(cli, [*generating, "--dry-run"])
+        assert shown.exit_code == 0, shown.output
+        assert f"1 endpoint, asked in text, a context of {CONTEXT:,} tokens" in shown.output
+        assert "first prompt of kind proposal" in shown.output and not Path(run).exists()
+        for command in (generating, ["regenerate", run, "--model", MODEL, "--endpoint", one.url, "-o", again]):
+            done = CliRunner().invoke(cli, command)
+            assert done.exit_code == 0, done.output
+        assert journal_lines(Path(again))[-1]["kind"] == "output"
+        refused = CliRunner().invoke(cli, [*generating[:-1], "http://127.0.0.1:9/v1", "--output-dir", again + "2"])
+    assert refused.exit_code == 2 and refused.output.count("\n") == 1
+    assert "http://127.0.0.1:9/v1: cannot be reached" in refused.output and KEY not in refused.output
+
+
+def test_a_url_that_holds_a_key_is_refused(make_config: Any) -> None:
+    for url in ("http://user:secret@host/v1", "https://host/v1?api_key=abcdefgh", "host:8000/v1"):
+        with pytest.raises(ValueError, match="set the key as OPENAI_API_KEY"):
+            make_config(endpoint=url)
+    assert make_config(endpoint="http://host/v1").endpoint == ("http://host/v1",)
+    assert make_config(endpoint="http://host/v1").identity() == make_config().identity()
