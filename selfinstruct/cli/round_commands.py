@@ -82,9 +82,8 @@ def regenerate(
         new = RunDirectory.at(config.output_dir)
         engine = rewriter if overwrite else with_recorded_context(new, rewriter, "regenerate")
         if urls := config.regenerate.endpoint:
-            seeds, timeout = load_seed_tasks(config.seeds), config.stall_timeout
-            model, most = str(config.regenerate.model), config.max_in_flight
-            return await connect(urls, model, engine, seeds, timeout_s=timeout, most_at_once=most)
+            model, seeds, most = str(config.regenerate.model), load_seed_tasks(config.seeds), config.max_in_flight
+            return await connect(urls, model, engine, seeds, timeout_s=config.stall_timeout, most_at_once=most)
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
