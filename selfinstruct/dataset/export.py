@@ -32,8 +32,9 @@ from selfinstruct.dataset.card import make_card
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
 from selfinstruct.errors import InputError
-from selfinstruct.formats import alpaca, evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
+from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
+from selfinstruct.formats.families import alpaca
 from selfinstruct.novelty import tokenize
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Task
@@ -108,7 +109,7 @@ def export(config: Config) -> ExportCounts:
     for name in SPLITS:
         exported_rows.write(run.dataset.split(name), rows[name])
     _write_overlaps(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
-    alpaca.write(run.dataset.alpaca, rows[TRAIN])
+    alpaca.write_exported(run.dataset.alpaca, rows[TRAIN])
     self_instruct.write(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )

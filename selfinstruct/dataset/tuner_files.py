@@ -104,7 +104,11 @@ def axolotl_stanza(target: Path, done: Conversion) -> str | None:
     kind = "parquet" if target.suffix == ".parquet" else "json"
     lines = ["datasets:", f"  - path: {json.dumps(str(target.absolute()))}", f"    ds_type: {kind}"]
     if done.target == "alpaca":
-        return "\n".join([*lines, "    type: alpaca"]) + "\n"
+        unread = sorted(done.fields & {"system", "history"})
+        note = (
+            [f"# axolotl reads no {' and no '.join(unread)} of this form; --to messages keeps them"] if unread else []
+        )
+        return "\n".join([*note, *lines, "    type: alpaca"]) + "\n"
     lines += ["    type: chat_template"]
     if done.target == "messages":
         return "\n".join([*lines, "    field_messages: messages"]) + "\n"

@@ -9,10 +9,14 @@ Self-Instruct's reference code (`all_generated_instances.jsonl`) have the same f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from selfinstruct.formats import jsonl
+from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.formats.families.row import ASSISTANT, SYSTEM, USER, DatasetRow, Dropped, Read, Turn, checked, convert
 from selfinstruct.records import user_message
 
@@ -105,3 +109,8 @@ def write(row: DatasetRow) -> tuple[dict[str, Any], list[str]]:
     if any(turn.thinking for turn in row.turns):
         lost.append("thinking")
     return record, lost + (["further references"] if row.references else [])
+
+
+def write_exported(path: Path, rows: Iterable[ExportedRow]) -> None:
+    """Write exported rows as one JSON array of the three fields, as Stanford's file is, atomically."""
+    jsonl.write_json(path, [{"instruction": row.instruction, "input": row.input, "output": row.output} for row in rows])

@@ -160,6 +160,7 @@ def test_axolotl(tmp_path: Path, to: str) -> None:
     assert dataset.path == str(target)
     if dataset.type == "alpaca":
         assert all({"instruction", "input", "output"} <= record.keys() for record in records)
+        assert "reads no history and no system" in str(tuner_files.axolotl_stanza(target, done))
         return
     role, content = (dataset.message_property_mappings.get(name, name) for name in ("role", "content"))
     # axolotl's default `roles`: what it takes for a user's, the model's, a system's turn.

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.formats import alpaca, self_instruct
+from selfinstruct.formats import self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow
+from selfinstruct.formats.families import alpaca
 from selfinstruct.records import Instance, Task
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -22,7 +23,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_alpaca_is_one_array_of_three_fields(tmp_path: Path) -> None:
     row = ExportedRow("x", "Name it: é.", "", "\u2028", False)
-    alpaca.write(tmp_path / "alpaca.json", [row, replace(row, input="a")])
+    alpaca.write_exported(tmp_path / "alpaca.json", [row, replace(row, input="a")])
     text = (tmp_path / "alpaca.json").read_text()
     assert json.loads(text) == [
         {"instruction": "Name it: é.", "input": "", "output": "\u2028"},
