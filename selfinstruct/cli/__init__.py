@@ -2,6 +2,7 @@
 
 The library does the work; heavy imports stay inside functions.
 
+    help.py              options under headings, the common ones first
     edge.py              the group of all commands
     shared.py            arguments and helpers of several commands
     chain_commands.py    demo · init · run

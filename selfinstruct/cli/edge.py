@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from selfinstruct import __version__
+from selfinstruct.cli.help import HelpfulCommand
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import run_program
 
 
 class _Group(click.Group):
     """All commands; usage errors are shown by Click, every other one by `run_program`."""
+
+    command_class = HelpfulCommand
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

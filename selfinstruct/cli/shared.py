@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from selfinstruct.cli.help import HelpfulCommand
 from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.load import did_you_mean, dump_yaml
@@ -74,7 +75,7 @@ PASSES_ON = {"ignore_unknown_options": True}
 """Settings of a command that passes options that are not ours on to their owner (vLLM, TRL), which checks them."""
 
 
-class RunAnywhere(click.Command):
+class RunAnywhere(HelpfulCommand):
     """A command whose RUN may also come after arguments that are passed on.
 
     Click cannot know which of these take a value, and would read the first value as RUN.

@@ -28,6 +28,16 @@ Command = Callable[..., Any]
 _ENGINES_OWN = f"{ENVIRONMENT_PREFIX}ENGINE_"
 """Start of the variables between the engine's processes; an option of the section `engine` has two underscores."""
 
+
+class ConfigOption(click.Option):
+    """An option of the configuration; the command's own options are plain ones."""
+
+    @property
+    def dotted(self) -> str:
+        """Return the option's name in the configuration."""
+        return str(self.name).replace("__", ".")
+
+
 CONVENTIONAL_NAMES = {
     "temperature": "proposal.temperature",
     "top_p": "proposal.top_p",
@@ -182,9 +192,10 @@ def _option(name: str, info: FieldInfo, bare: bool) -> Callable[[Command], Comma
     kind, multiple = _click_type(info.annotation)
     if kind is bool:
         spelled = [f"--{n.replace('_', '-')}/--{_negated(n)}" for n in names]
-        return click.option(*spelled, parameter, default=None, help=_help(info))
+        return click.option(*spelled, parameter, cls=ConfigOption, default=None, help=_help(info))
+    shown, about = _metavar(kind), _help(info)
     return click.option(
-        *spelled, parameter, type=kind, multiple=multiple, default=None, help=_help(info), metavar=_metavar(kind)
+        *spelled, parameter, cls=ConfigOption, type=kind, multiple=multiple, default=None, help=about, metavar=shown
     )
 
 
