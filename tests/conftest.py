@@ -170,13 +170,19 @@ def make_config(tmp_path: Path, seed_file: Path) -> Any:
     return make
 
 
-def run_scripted(config: Config, engine: Engine | None = None, **options: Any) -> RunState:
-    """Run generation on a scripted engine."""
+def run_scripted(
+    config: Config, engine: Engine | None = None, answering: Engine | None = None, **options: Any
+) -> RunState:
+    """Run generation on a scripted engine, and another one where another model answers."""
 
     async def start() -> Engine:
         return engine if engine is not None else ScriptedEngine(script)
 
-    return generate(config, start, **options)
+    async def start_answering() -> Engine:
+        assert answering is not None
+        return answering
+
+    return generate(config, start, None if answering is None else start_answering, **options)
 
 
 @contextlib.contextmanager

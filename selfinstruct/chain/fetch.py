@@ -24,7 +24,8 @@ def fetch_models(config: Config, run: RunDirectory) -> None:
         return
     judge = config.evaluate.judge if config.evaluate.judge_endpoint is None else None
     rewriter = None if config.regenerate.endpoint else config.regenerate.model
-    others = [(name, None) for name in (rewriter, judge) if name not in (None, TUNED_MODEL)]
+    answering = None if config.answer.endpoint else config.answer.model
+    others = [(name, None) for name in (answering, rewriter, judge) if name not in (None, TUNED_MODEL)]
     generator = [] if config.endpoint else [(config.model, config.revision)]
     models = [*generator, tuned_from(config.tune, config.model, config.revision), *others]
     for name, revision in dict.fromkeys(models):

@@ -12,6 +12,7 @@ import click
 from selfinstruct.cli.help import HelpfulCommand
 from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
+from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
@@ -207,6 +208,19 @@ def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = F
         )
 
     return start
+
+
+def answering_starter(config: Config, *, verbose: bool = False) -> StartEngine | None:
+    """Return what starts the model that answers, where that is another one than the generator.
+
+    Args:
+        config: the configuration.
+        verbose: whether to show vLLM's log.
+    """
+    if config.answer.model is None:
+        return None
+    other = {"model": config.answer.model, "revision": None, "engine": of_other_models(config.engine)}
+    return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)  # The context is its own.
 
 
 def _needed_context(config: Config) -> int:

@@ -19,6 +19,7 @@ from selfinstruct.cli.shared import (
     RUN,
     UNSET,
     RunAnywhere,
+    answering_starter,
     engine_starter,
     extra_arguments,
     kept_config,
@@ -83,7 +84,9 @@ def generate(
 
     start_engine = engine_starter(config, overwrite=overwrite, verbose=verbose)
     left_free = Reserve.from_json(reserve) if reserve else None
-    state = run_generation(config, start_engine, overwrite=overwrite, reserve=left_free)
+    state = run_generation(
+        config, start_engine, answering_starter(config, verbose=verbose), overwrite=overwrite, reserve=left_free
+    )
     if not as_stage:
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),

@@ -95,6 +95,7 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "evaluate.constraints": _file,
     "tune.accelerate_config": _file,
     "model": _model,
+    "answer.model": _model,
     "regenerate.model": _model,
     "tune.model": _model,
     "evaluate.judge": _model,

@@ -75,6 +75,12 @@ class Answer(Sampling):
     max_tokens: int = Field(
         1024, ge=1, description="Longest answer, in tokens; at most half of the model's context is used."
     )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="Another model that answers, once the generator has written all inputs: a path, or a name on the "
+        "Hub. It is asked through its own chat template, if it has one. Default: the generator.",
+    )
     num_samples: int = Field(
         1,
         ge=1,
@@ -423,6 +429,17 @@ class Config(Section):
             if isinstance(info.get_default(call_default_factory=True), BaseModel | dict)
         }
         return {name: {} if value is None and name in sections else value for name, value in values.items()}
+
+    @model_validator(mode="after")
+    def _another_model_answers_separately(self) -> Config:
+        if self.answer.model is not None and self.answering == "inline":
+            raise ValueError("answer.model: `answering: inline` lets the generator answer; set answering to separate")
+        if self.answer.model is not None and self.proposer_weights == "adaptive":
+            raise ValueError(
+                "answer.model: `proposer_weights: adaptive` needs to know which answers are kept, and this one answers "
+                "after all proposals; set it to fixed"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two runs the same run; a run directory never mixes two of these.

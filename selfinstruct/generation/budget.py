@@ -209,7 +209,18 @@ class BudgetTracker:
             return _CLOSING_S
         in_turn = sum(max(self._latencies.get(kind, self._latencies.get("proposal", [0.0]))) for kind in follow_ups)
         waves = max(1.0, owed / len(follow_ups) / self.max_in_flight)
-        return deadlines.SAFETY_FACTOR * in_turn * waves + _CLOSING_S
+        return deadlines.SAFETY_FACTOR * (in_turn * waves + self._other_model_s()) + _CLOSING_S
+
+    def _other_model_s(self) -> float:
+        """Return the seconds that another model takes to start and to answer all that is owed, if one answers.
+
+        It is taken to be as fast as the generator.
+        """
+        if self._method.answer.model is None:
+            return 0.0
+        unanswered = self._state.num_inputs - self._state.num_answers
+        tokens, speed = unanswered * self._mean_tokens("answer"), self._tokens_per_s()
+        return self._engine_start_s + (tokens / speed if speed else 0.0)
 
     def _instances_expected(self) -> float:
         """Return the instances expected once every accepted instruction has been asked for them."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from selfinstruct import clock as deadline
@@ -22,7 +23,7 @@ from selfinstruct.generation import calibration, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.material import Material
-from selfinstruct.generation.pipeline import Pipeline
+from selfinstruct.generation.pipeline import EVERY_KIND, Pipeline, RequestKind
 from selfinstruct.generation.progress import GenerationProgress, still
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
@@ -46,6 +47,7 @@ _METRICS_INTERVAL_S = 5.0
 def generate(
     config: Config,
     start_engine: StartEngine,
+    start_answering: StartEngine | None = None,
     *,
     overwrite: bool = False,
     reserve: Reserve | None = None,
@@ -56,6 +58,8 @@ def generate(
     Args:
         config: the configuration; `output_dir` must be set.
         start_engine: starts the engine; called only when there are requests to make, and again when it dies.
+        start_answering: likewise the model that answers, where that is another one (`answer.model`). It starts when the
+            other one has ended.
         overwrite: discard the run that is there.
         reserve: time to leave before the deadline, for the stages that follow.
         clock: returns the time in Unix seconds.
@@ -92,7 +96,8 @@ def generate(
             warn_of_slow_start(run, finish_by - clock())
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
-                asyncio.run(_run(config, run, state, material, identity, start_engine, budget, lifted))
+                engines = start_engine, start_answering
+                asyncio.run(_run(config, run, state, material, identity, engines, budget, lifted))
             except (EngineError, Interrupted) as ended:
                 if state.begun:
                     stop_rules.record(run, str(ended))
@@ -140,60 +145,102 @@ async def _run(
     state: RunState,
     material: Material,
     identity: dict[str, Any],
-    start_engine: StartEngine,
+    engines: tuple[StartEngine, StartEngine | None],
     budget: BudgetTracker,
     lifted: bool,
 ) -> None:
-    console.print(f"starting the engine with model {config.model!r}")
+    """Run the generator and then, where another model answers, that one; each if it has anything to do."""
+    start_engine, start_answering = engines
+    metrics = MetricsWriter(run.metrics_path)
+    left = {follow_up.kind for follow_up in state.pending()}
+    target = max(state.target, config.num_instructions)
+    wanted = not state.begun or (len(state.pool) < target and (state.stopped is None or lifted))
+    if wanted or left != {"answer"} or config.answer.model is None:
+        async with _engine(config, run, config.model, start_engine, metrics, budget) as engine:
+            if engine is None:
+                return
+            # A run keeps the style it began with: others count a template as learnt that earlier versions did not.
+            kept = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
+            style = style_of(kept, config.model, engine)
+            steps = _steps(Method.of(config), material, engine, style)
+            check_fit(steps, config.model)
+            resolved = {"style": style, "context_length": engine.context_length}
+            steps.calibration = await _calibration(state, steps, engine)
+            header = Header(VERSION, identity, resolved, config.num_instructions, calibration=steps.calibration)
+            if not state.begun:
+                ownership.discard(run)  # The run that is to be overwritten, if there is one.
+                material.keep(run)
+            asks = EVERY_KIND if config.answer.model is None else EVERY_KIND[:-1]
+            await _drive(config, run, state, steps, metrics, budget, asks, _opening_lines(state, header, lifted))
+    if config.answer.model is None or start_answering is None or budget.overdue() or not state.pending():
+        return
+    async with _engine(config, run, config.answer.model, start_answering, metrics, budget) as engine:
+        if engine is not None:
+            style = "chat" if engine.has_chat_template else "completion"
+            steps = _steps(Method.of(config), material, engine, style)
+            await _drive(config, run, state, steps, metrics, budget, EVERY_KIND[-1:], ())
+
+
+@contextlib.asynccontextmanager
+async def _engine(
+    config: Config, run: RunDirectory, model: str, start: StartEngine, metrics: MetricsWriter, budget: BudgetTracker
+) -> AsyncIterator[SupervisedEngine | None]:
+    """Start an engine and close it at the end of the block; None if the deadline comes first."""
+    console.print(f"starting the engine with model {model!r}")
     supervisor = supervised(
         run,
-        start_engine,
-        metrics := MetricsWriter(run.metrics_path),
+        start,
+        metrics,
         max_restarts=config.max_engine_restarts,
         stall_timeout=config.stall_timeout,
         request_timeout=config.request_timeout,
     )
     if (launched := await _launched(supervisor, budget, config.max_in_flight)) is None:
+        yield None
         return
-    async with closing(launched) as engine:
-        # A run keeps the style that it began with: others count a template as learnt that earlier versions did not.
-        recorded = state.header.resolved["style"] if state.begun and config.prompting == "auto" else config.prompting
-        style = style_of(recorded, config.model, engine)
-        steps = _steps(Method.of(config), material, engine, style)
-        check_fit(steps, config.model)
-        resolved = {"style": style, "context_length": engine.context_length}
-        steps.calibration = await _calibration(state, steps, engine)
-        header = Header(VERSION, identity, resolved, config.num_instructions, calibration=steps.calibration)
-        if not state.begun:
-            ownership.discard(run)  # The run that is to be overwritten, if there is one.
-            material.keep(run)
-        with JournalWriter(run.journal, config.fsync_interval) as journal:
+    async with closing(launched):
+        yield launched
 
-            def commit(line: Line) -> None:
-                journal.append(line)
-                state.apply(line)
 
-            for line in _opening_lines(state, header, lifted):
-                commit(line)
-            jsonl.write_text(run.config_path, dump_yaml(config.kept()))
-            pipeline = Pipeline(
-                steps,
-                engine,
-                state,
-                journal.append,
-                budget=budget,
-                saturation=config.saturation,
-                max_in_flight=budget.max_in_flight,
-            )
-            with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
-                pipeline.on_commit = progress.on_commit
-                metering = asyncio.ensure_future(_meter(metrics, pipeline, progress, budget))
-                try:
-                    with stop_rules.commit_interruption(commit, state):
-                        await until_signal(pipeline.run())
-                finally:
-                    metering.cancel()
-                    await asyncio.gather(metering, return_exceptions=True)
+async def _drive(
+    config: Config,
+    run: RunDirectory,
+    state: RunState,
+    steps: Steps,
+    metrics: MetricsWriter,
+    budget: BudgetTracker,
+    asks: Collection[RequestKind],
+    opening: Iterable[Line],
+) -> None:
+    """Commit the opening lines, and then what the engine of the steps answers."""
+    with JournalWriter(run.journal, config.fsync_interval) as journal:
+
+        def commit(line: Line) -> None:
+            journal.append(line)
+            state.apply(line)
+
+        for line in opening:
+            commit(line)
+        jsonl.write_text(run.config_path, dump_yaml(config.kept()))
+        pipeline = Pipeline(
+            steps,
+            steps.engine,
+            state,
+            journal.append,
+            budget=budget,
+            saturation=config.saturation,
+            max_in_flight=budget.max_in_flight,
+            asks=asks,
+        )
+        with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
+            pipeline.on_commit = progress.on_commit
+            metering = asyncio.ensure_future(_meter(metrics, pipeline, progress, budget))
+            try:
+                with stop_rules.commit_interruption(commit, state):
+                    await until_signal(pipeline.run())
+            finally:
+                metering.cancel()
+                await asyncio.gather(metering, return_exceptions=True)
 
 
 def _steps(method: Method, material: Material, engine: Engine, style: Style) -> Steps:
@@ -310,11 +357,12 @@ def check_fit(steps: Steps, model: str) -> None:
             "it has learnt no chat template; set --proposers.template 0"
         )
     ordinary = Instruction("p000000-00", steps.seeds[0].instruction, 0)
+    answers = steps.separate and steps.method.answer.model is None
     asks: dict[str, Callable[[], Any]] = {
         "proposal": steps.first_requests,
         "classification": lambda: steps.classification_request(ordinary),
         "instances": lambda: steps.instances_request(ordinary, is_classification=False),
-        **({"answer": lambda: steps.answer_request(ordinary, 0, "", None)} if steps.separate else {}),
+        **({"answer": lambda: steps.answer_request(ordinary, 0, "", None)} if answers else {}),
     }
     for kind, ask in asks.items():
         try:

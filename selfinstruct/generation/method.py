@@ -75,7 +75,8 @@ class Method:
 
     def answers_separately(self, style: Style) -> bool:
         """Return whether inputs are answered in a step of their own, where a model is prompted in this style."""
-        return self.answering == "separate" or (self.answering == "auto" and style == "chat")
+        by_another = self.answer.model is not None
+        return self.answering == "separate" or (self.answering == "auto" and (style == "chat" or by_another))
 
     def last_seen(self, n: int) -> int:
         """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.

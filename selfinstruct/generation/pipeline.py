@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import msgspec
 
@@ -33,6 +34,8 @@ from selfinstruct.records import Completion
 from selfinstruct.run.lines import AnswerLine, ClassificationLine, Failure, InstancesLine, Line, ProposalLine
 from selfinstruct.run.state import FollowUp, RunState
 
+RequestKind = Literal["proposal", "classification", "instances", "answer"]
+EVERY_KIND: tuple[RequestKind, ...] = get_args(RequestKind)
 _TICK_S = 1.0
 """Seconds between looks at the clock while nothing arrives."""
 
@@ -63,6 +66,7 @@ class Pipeline:
         budget: budgets and deadline.
         saturation: when to stop for want of new instructions.
         max_in_flight: requests given to the engine at once.
+        asks: the kinds of requests to make; others are left to another engine.
         on_commit: called after each committed line; for progress displays and tests.
     """
 
@@ -76,6 +80,7 @@ class Pipeline:
         budget: BudgetTracker,
         saturation: Saturation,
         max_in_flight: int,
+        asks: Collection[RequestKind] = EVERY_KIND,
         on_commit: Callable[[Line], None] | None = None,
     ) -> None:
         self.steps = steps
@@ -94,7 +99,9 @@ class Pipeline:
         self._arrived: dict[int, tuple[ProposalLine, Completion | RequestFailed]] = {}
         self._to_judge: deque[tuple[ProposalLine, tuple[int, str]]] = deque()
         self._unjudged: Counter[int] = Counter()
-        self._follow_ups: deque[FollowUp] = deque(state.pending())
+        self._asks = frozenset(asks)
+        self._follow_ups: deque[FollowUp] = deque()
+        self._owe(state.pending())
         self._next_proposal = state.proposals
         self._failed_in_a_row = 0
         self._earnings = Earnings(state) if self._method.proposers.adaptive else None
@@ -141,7 +148,8 @@ class Pipeline:
     @property
     def wants_proposals(self) -> bool:
         """Whether more instructions are wanted."""
-        return len(self.state.pool) < self.state.target and self.state.stopped is None
+        wanted = len(self.state.pool) < self.state.target and self.state.stopped is None
+        return wanted and "proposal" in self._asks
 
     @property
     def _uncommitted(self) -> int:
@@ -170,6 +178,10 @@ class Pipeline:
             asked = self._undecided(self._next_proposal)
             self._ask(_Flight("proposal", asked, asked_at=self._budget.clock()))
             self._next_proposal += 1
+
+    def _owe(self, left: Iterable[FollowUp]) -> None:
+        """Put follow-ups behind those that are waiting, if this engine is to answer them."""
+        self._follow_ups.extend(follow_up for follow_up in left if follow_up.kind in self._asks)
 
     def _may_be_asked(self, n: int) -> bool:
         """Return whether all is known that proposal n sees."""
@@ -261,7 +273,7 @@ class Pipeline:
             room = self.state.target - before
             self._commit(self.steps.decide_proposal(asked, outcome, self._index, self.state.pool, room))
         for instruction in self.state.pool[before:]:
-            self._follow_ups.extend(self.state.follow_ups(instruction))
+            self._owe(self.state.follow_ups(instruction))
         self._stop_when_saturated()
         if not self.wants_proposals:
             self._drop_proposals()
@@ -273,9 +285,9 @@ class Pipeline:
         if line.again or (isinstance(line, AnswerLine) and line.to_be_continued):
             self._follow_ups.append(asked)
         elif isinstance(line, ClassificationLine) and name in self.state.is_classification:
-            self._follow_ups.append(FollowUp("instances", instruction))
+            self._owe([FollowUp("instances", instruction)])
         elif isinstance(line, InstancesLine):
-            self._follow_ups.extend(FollowUp("answer", instruction, n) for n in self.state.unanswered(name))
+            self._owe(FollowUp("answer", instruction, n) for n in self.state.unanswered(name))
 
     def _decided(
         self, asked: FollowUp, outcome: Completion | RequestFailed

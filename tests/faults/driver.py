@@ -45,7 +45,7 @@ def drive(config: str, latency_seed: int) -> None:
         print("started", flush=True)
         return ScriptedEngine(script, latency=latency, seed=latency_seed)
 
-    generate(Config.model_validate(given), start)
+    generate(Config.model_validate(given), start, start)
     print("exporting", flush=True)
     chain.export(Config.model_validate(given))
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import replay
-from tests.conftest import journal_lines, run_scripted
+from tests.conftest import journal_lines, run_scripted, script
 from tests.faults.driven import PATIENCE_S, Driven, kill_until_done
 from tests.faults.same import assert_same
 
@@ -30,13 +31,13 @@ ENDLESS = 100_000
     [
         {"answering": "inline"},
         {"answering": "separate"},
-        {"answering": "separate", "answer": {"num_samples": 3, "keep": "all"}},
+        {"answer": {"num_samples": 3, "keep": "all", "model": "another"}},
     ],
 )
 def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     """A few kills; `make torture` makes many."""
     whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, **options)
-    run_scripted(whole)
+    run_scripted(whole, answering=ScriptedEngine(script))
     found: Counter[str] = Counter()
 
     def kills() -> int:
