@@ -102,6 +102,8 @@ class Answering:
         completion: Completion,
         begun: Completion | None = None,
         constraints: tuple[Constraint, ...] = (),
+        *,
+        is_label: bool = False,
     ) -> tuple[InstanceCandidate, ...]:
         """Decide on the answers in a completion.
 
@@ -111,13 +113,16 @@ class Answering:
             completion: the answers, or the rest of one.
             begun: its beginning, if it was cut.
             constraints: what was demanded beside the instruction.
+            is_label: whether the answer is a label.
         """
         read = [self._read(begun.text + sample.text if begun else sample.text) for sample in completion.samples]
         parsed = [
             ParsedInstance(task_input, output, _FAULTS.get(sample.finish_reason, doubt))
             for (_, output, doubt), sample in zip(read, completion.samples, strict=True)
         ]
-        return self.decide_read(instruction, parsed, [thinking for thinking, _, _ in read], constraints)
+        return self.decide_read(
+            instruction, parsed, [thinking for thinking, _, _ in read], constraints, is_label=is_label
+        )
 
     def decide_read(
         self,
@@ -125,6 +130,8 @@ class Answering:
         parsed: Sequence[ParsedInstance],
         thinking: Sequence[str],
         constraints: tuple[Constraint, ...] = (),
+        *,
+        is_label: bool = False,
     ) -> tuple[InstanceCandidate, ...]:
         """Decide on answers to one question.
 
@@ -133,10 +140,11 @@ class Answering:
             parsed: the answers, in order.
             thinking: what the model thought before each.
             constraints: what was demanded beside the instruction.
+            is_label: whether the answer is a label.
         """
         decided = []
         for one, thought in zip(parsed, thinking, strict=True):
-            row = self._check_row(Row(instruction, one.input, one.output, constraints=constraints))
+            row = self._check_row(Row(instruction, one.input, one.output, is_label, constraints))
             (candidate,) = decide_instances([one], [row], max_instances=1)
             verified = tuple(keeps(one.output, constraint) for constraint in constraints)
             decided.append(msgspec.structs.replace(candidate, thinking=thought, verified=verified))

@@ -58,8 +58,7 @@ def generate(
     Args:
         config: the configuration; `output_dir` must be set.
         start_engine: starts the engine; called only when there are requests to make, and again when it dies.
-        start_answering: likewise the model that answers, where that is another one (`answer.model`). It starts when the
-            other one has ended.
+        start_answering: likewise the model that answers, if it is another one (`answer.model`), when the first has ended.
         overwrite: discard the run that is there.
         reserve: time to leave before the deadline, for the stages that follow.
         clock: returns the time in Unix seconds.
@@ -84,19 +83,16 @@ def generate(
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
             run.stopped.unlink(missing_ok=True)
-        if state.target and config.num_instructions < state.target:
-            console.print(
-                f"the run's target of {state.target} instructions stays; {config.num_instructions} would be fewer"
-            )
+        if (fewer := config.num_instructions) < state.target:
+            console.print(f"the run's target of {state.target} instructions stays; {fewer} would be fewer")
         budget = BudgetTracker(config.limits, Method.of(config), state, clock, finish_by, reserve)
-        lifted = state.stopped is not None and stop_rules.is_lifted(
-            state.stopped, config.limits, config.saturation, finish_by
-        )
+        stop = state.stopped
+        lifted = stop is not None and stop_rules.is_lifted(stop, config.limits, config.saturation, finish_by)
         if finish_by is not None and reserve is None:  # With a reserve, `run` has said it.
             warn_of_slow_start(run, finish_by - clock())
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
-                engines = start_engine, start_answering
+                engines = (start_engine, start_answering)
                 asyncio.run(_run(config, run, state, material, identity, engines, budget, lifted))
             except (EngineError, Interrupted) as ended:
                 if state.begun:

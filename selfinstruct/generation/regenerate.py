@@ -22,23 +22,20 @@ from selfinstruct import records
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.engine_arguments import of_identity, of_other_models
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Regenerate
+from selfinstruct.config.schema import Answer, Config, Regenerate, Sampling
 from selfinstruct.console import AnswerProgress, console
-from selfinstruct.engines.base import Engine, Request, RequestFailed, most_in_flight
+from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation import stop_rules
-from selfinstruct.generation.examples import Examples, few_shot_examples, fit
-from selfinstruct.generation.filters.row import Row
-from selfinstruct.generation.filters.rows import RowCheck, row_check
+from selfinstruct.generation.answering import Answering
+from selfinstruct.generation.examples import Examples, few_shot_examples
+from selfinstruct.generation.filters.rows import row_check
 from selfinstruct.generation.frame import load_frame
-from selfinstruct.generation.instance_decisions import decide_instances
-from selfinstruct.generation.instance_parsing import ParsedInstance
-from selfinstruct.generation.parsing import TRUNCATED, parse_answer, strip_thinking
-from selfinstruct.generation.prompts import PROMPTS_VERSION, encode_answer, next_example
+from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import opened
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
-from selfinstruct.records import Completion, Instance, Instruction, Prompt, Rejection, Style
+from selfinstruct.records import Instance, Instruction, Style
 from selfinstruct.run import ownership, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
@@ -175,7 +172,8 @@ async def _rewrite(
             seeds = seed_tasks.load_seed_tasks(config.seeds)
             examples = few_shot_examples(seeds, config.instances.num_examples, config.seed, examples.frame)
         check = row_check(config.filters, load_frame(config.prompt_language))
-        rewriter = Rewriter(config.regenerate, engine, examples, style, check)
+        sampling = config.regenerate.model_dump(include=set(Sampling.model_fields))
+        answering = Answering(Answer(**sampling, continue_cut=False), examples, engine, style, check)
         with JournalWriter(run.journal, config.fsync_interval) as journal:
 
             def commit(line: Line) -> None:
@@ -183,7 +181,9 @@ async def _rewrite(
                 state.apply(line)
 
             with stop_rules.commit_interruption(commit, state):
-                await until_signal(_answer_all(rewriter, state, commit, most_in_flight(config.max_in_flight, engine)))
+                await until_signal(
+                    _answer_all(answering, engine, state, commit, most_in_flight(config.max_in_flight, engine))
+                )
 
 
 def _copy_journal(source: RunDirectory, run: RunDirectory, header: Header, state: RunState) -> None:
@@ -228,7 +228,9 @@ def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -
                 state.apply(line)
 
 
-async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Line], None], max_in_flight: int) -> None:
+async def _answer_all(
+    answering: Answering, engine: Engine, state: RunState, commit: Callable[[Line], None], max_in_flight: int
+) -> None:
     """Request every output that is left; commit each answer as it arrives."""
     left = state.outputs_left()
     waiting = iter(left)
@@ -236,9 +238,8 @@ async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Lin
 
         async def worker() -> None:
             for instruction, number, instance in waiting:
-                line = await rewriter.line(
-                    instruction, number, instance, state.is_classification.get(instruction.id, False)
-                )
+                is_label = state.is_classification.get(instruction.id, False)
+                line = await _output(answering, engine, instruction, number, instance, is_label)
                 commit(line)
                 progress.advance(line.completion.completion_tokens if line.completion else 0)
 
@@ -250,70 +251,27 @@ async def _answer_all(rewriter: Rewriter, state: RunState, commit: Callable[[Lin
             raise errors.exceptions[0] from None
 
 
-class Rewriter:
-    """Requests outputs from one model, and decides on its answers.
+async def _output(
+    answering: Answering, engine: Engine, instruction: Instruction, number: int, instance: Instance, is_label: bool
+) -> OutputLine:
+    """Request one output, and return its journal line.
 
     Args:
-        options: model and sampling.
+        answering: how the model is asked, and how its answers are read.
         engine: the model.
-        examples: shown in the style `completion`.
-        style: how the model is asked.
-        check_row: decides whether a row with a new output is kept.
+        instruction: the task.
+        number: of the instance among those of the instruction, from 0.
+        instance: its input is shown; its output is replaced when the new one is accepted.
+        is_label: whether the output is a label.
     """
-
-    def __init__(
-        self, options: Regenerate, engine: Engine, examples: Examples, style: Style, check_row: RowCheck
-    ) -> None:
-        self._options = options
-        self._engine = engine
-        self._examples = examples
-        self._style = style
-        self._check_row = check_row
-
-    async def line(
-        self, instruction: Instruction, number: int, instance: Instance, is_classification: bool
-    ) -> OutputLine:
-        """Request one output, and return its journal line.
-
-        Args:
-            instruction: the task.
-            number: of the instance among those of the instruction, from 0.
-            instance: its input is shown; its output is replaced when the new one is accepted.
-            is_classification: whether the output is a label.
-        """
-        try:
-            completion = await self._engine.generate(self._request(instruction, number, instance))
-        except RequestFailed as failure:
-            return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
-        output, fault = self._output(completion)
-        row = Row(instruction.text, instance.input, output, is_classification, instance.constraints)
-        fault = fault if completion.finish_reason == "stop" else TRUNCATED
-        parsed = ParsedInstance(row.input, row.output, fault)
-        decided = decide_instances([parsed], [self._check_row(row)], max_instances=1)
-        return OutputLine(instruction.id, number, completion, decided)
-
-    def _request(self, instruction: Instruction, number: int, instance: Instance) -> Request:
-        key = f"output/{instruction.id}/{number}"
-        if self._style == "chat":
-            asked = records.with_constraints(instruction.text, instance.constraints)
-            message = records.user_message(asked, instance.input)
-            return Request(key, [{"role": "user", "content": message}], self._options)
-        prompt = self._after_examples(instruction, instance, key)
-        return Request(key, prompt, self._options, ends_before=next_example(self._examples.frame))
-
-    def _after_examples(self, instruction: Instruction, instance: Instance, key: str) -> Prompt:
-        limit = self._engine.context_length - self._options.max_tokens
-        asked = records.with_constraints(instruction.text, instance.constraints)
-        fitted = fit(
-            lambda shown: encode_answer(asked, instance.input, shown, self._examples.frame),
-            self._examples.tasks,
-            limit,
-            self._engine.count_tokens,
+    asked = records.with_constraints(instruction.text, instance.constraints)
+    try:
+        completion = await engine.generate(
+            answering.request(f"output/{instruction.id}/{number}", asked, instance.input)
         )
-        if fitted is None:
-            raise RequestFailed("prompt_too_long", f"{key}: more than {limit} tokens")
-        return fitted[0]
-
-    def _output(self, completion: Completion) -> tuple[str, Rejection | None]:
-        text = completion.text
-        return (strip_thinking(text), None) if self._style == "chat" else parse_answer(text, self._examples.frame)
+    except RequestFailed as failure:
+        return OutputLine(instruction.id, number, failed=Failure(failure.reason, failure.detail))
+    decided = answering.decide(
+        instruction.text, instance.input, completion, constraints=instance.constraints, is_label=is_label
+    )
+    return OutputLine(instruction.id, number, completion, decided)
