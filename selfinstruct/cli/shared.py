@@ -219,7 +219,8 @@ def answering_starter(config: Config, *, verbose: bool = False) -> StartEngine |
     """
     if config.answer.model is None:
         return None
-    other = {"model": config.answer.model, "revision": None, "engine": of_other_models(config.engine)}
+    shared, answer = of_other_models(config.engine), config.answer
+    other = {"model": answer.model, "revision": None, "engine": shared, "endpoint": answer.endpoint}
     return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)  # The context is its own.
 
 

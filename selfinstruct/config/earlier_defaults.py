@@ -17,7 +17,9 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "window": 96,
     "window_share": 0.0,
     "answering": "inline",
-    **{f"answer.{name}": value for name, value in Answer().model_dump(mode="json").items()},  # `inline` reads none
+    **{
+        f"answer.{name}": value for name, value in Answer().model_dump(mode="json", exclude={"endpoint"}).items()
+    },  # `inline` reads none
     "proposal.max_tokens": 1024,
     "proposal.chat_form": "list",
     "filters.tokenizer": "characters",

@@ -81,6 +81,9 @@ class Answer(Sampling):
         description="Another model that answers, once the generator has written all inputs: a path, or a name on the "
         "Hub. It is asked through its own chat template, if it has one. Default: the generator.",
     )
+    endpoint: Urls = Field(
+        (), description="OpenAI-compatible URLs that serve this model, instead of vLLM here. Repeatable."
+    )
     num_samples: int = Field(
         1,
         ge=1,
@@ -107,6 +110,8 @@ class Answer(Sampling):
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Answer:
+        if self.endpoint and self.model is None:
+            raise ValueError("endpoint serves another model; name it in answer.model")
         if self.num_samples > 1 and self.temperature == 0:
             raise ValueError(f"{self.num_samples} samples at temperature 0 are all the same; set temperature to 0.7")
         return self
@@ -453,7 +458,8 @@ class Config(Section):
             "engine endpoint".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}
-        identity = self.model_dump(mode="json", exclude={*others, *unused})
+        without = dict.fromkeys((*others, *unused), True) | {"answer": {"endpoint"}}
+        identity = self.model_dump(mode="json", exclude=without)
         identity["engine"] = engine_arguments.of_identity(self.engine)
         return identity
 

@@ -58,7 +58,7 @@ def generate(
     Args:
         config: the configuration; `output_dir` must be set.
         start_engine: starts the engine; called only when there are requests to make, and again when it dies.
-        start_answering: likewise the model that answers, if it is another one (`answer.model`), when the first has ended.
+        start_answering: likewise another model that answers (`answer.model`), when the first has ended.
         overwrite: discard the run that is there.
         reserve: time to leave before the deadline, for the stages that follow.
         clock: returns the time in Unix seconds.

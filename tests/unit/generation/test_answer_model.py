@@ -142,6 +142,7 @@ def test_a_deadline_leaves_time_for_the_second_model(config_of: Any, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"answer": {"endpoint": "http://there/v1"}}, "name it in answer.model"),
         ({"answering": "inline"}, "`answering: inline` lets the generator answer"),
         ({"proposer_weights": "adaptive"}, "this one answers after all proposals"),
     ],
@@ -149,3 +150,8 @@ def test_a_deadline_leaves_time_for_the_second_model(config_of: Any, tmp_path: P
 def test_what_cannot_be_is_refused(config_of: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config_of(**options)
+
+
+def test_the_server_that_answers_is_no_part_of_what_a_run_is(config_of: Any) -> None:
+    here, there = config_of(), config_of(answer={"model": "another", "endpoint": "http://there/v1"})
+    assert here.identity() == there.identity() and there.answer.endpoint == ("http://there/v1",)
