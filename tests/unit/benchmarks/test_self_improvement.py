@@ -17,6 +17,8 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted, script
+from tests.evaluation_fakes import Starter, says
+from tuning.evaluation.evaluation import evaluate
 
 LATER = 'title: boats\n\n12 boats and 13 boats; for example, is it "small"?'
 """An answer that keeps many constraints that the first one breaks."""
@@ -80,6 +82,36 @@ def test_the_first_prompts_of_a_packaged_file(tmp_path: Path) -> None:
     assert proof.cut(Namespace(prompts=None, out=tmp_path), "ifeval_prompts") == "ifeval_prompts"
     path = Path(proof.cut(Namespace(prompts=3, out=tmp_path), "ifeval_prompts"))
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_the_scores_of_an_evaluation_become_the_table(make_config: Any, tmp_path: Path) -> None:
+    task = {"id": "e", "instruction": "Say.", "instances": [{"input": "", "output": "a"}], "is_classification": False}
+    lower = {"type": "case/lower", "parameters": {}, "text": "Use small letters only."}
+    prompts = [{"id": f"c{k}", "request": f"Name colour {k}", "constraints": [lower]} for k in range(8)]
+    (tmp_path / "text.txt").write_text("A river runs to the sea.")
+    jsonl.write(tmp_path / "eval_tasks.jsonl", [task])
+    jsonl.write(tmp_path / "prompts.jsonl", prompts)
+    config = make_config(
+        evaluate={
+            "tasks": [str(tmp_path / "eval_tasks.jsonl")],
+            "constraints": str(tmp_path / "prompts.jsonl"),
+            "plain_text": [str(tmp_path / "text.txt")],
+            "num_resamples": 200,
+        }
+    )
+    run = RunDirectory(tmp_path / "run")
+    for folder in (run.dataset.path, run.model.path, tmp_path / "other"):
+        folder.mkdir(parents=True)
+    for folder in (run.model.path, tmp_path / "other"):
+        (folder / "config.json").write_text("{}")
+    start = Starter(scripted=says("Blue"), model=says("blue"), other=says("Blue"))
+    evaluate(config, run, [f"unverified={tmp_path / 'other'}"], start=start)
+    found = proof.scores_of(run)
+    assert found["arms"]["tuned"]["held-out prompts, %"] == 100
+    assert found["differences"]["verified - unverified"]["held-out prompts, %"] == [100, 100, 100]
+    assert found["arms"]["base"]["IFEval form, prompts, %"] is None
+    shown = proof.table({"rows": {}, "seconds": {}, **found})
+    assert "| held-out prompts, % | 0.00 | 0.00 | 100.00 | +100.00 (+100.00 to +100.00) |" in shown
 
 
 def test_the_table_has_arms_and_differences() -> None:
