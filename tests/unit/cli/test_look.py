@@ -17,7 +17,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.vllm import VLLMEngine
 from selfinstruct.records import Completion
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import script
+from tests.conftest import run_scripted, script
 
 
 @pytest.fixture
@@ -71,3 +71,23 @@ def test_a_preview_that_saturates_shows_what_there_is(
     result = invoke(night, "--saturation.window", 20)
     assert result.exit_code == 0, result.output
     assert "the preview ended early" in result.stderr and "saturated" in result.stderr
+
+
+def test_status_watch_shows_a_run_again_and_again_until_it_is_stopped(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_scripted(make_config(num_instructions=6))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            run_scripted(make_config(num_instructions=12))  # The run goes on meanwhile.
+        elif len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("selfinstruct.cli.status_command._pause", sleep)
+    result = CliRunner().invoke(cli, ["status", str(tmp_path / "run"), "--watch"])
+    assert result.exit_code == 130, result.output
+    assert "12 of 12" in result.stdout and min(waits) >= 2
+    assert CliRunner().invoke(cli, ["status", str(tmp_path / "run"), "--watch", "--json"]).exit_code == 2
