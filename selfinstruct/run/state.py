@@ -283,7 +283,8 @@ class RunState:
         accepted = 0
         for candidate in line.candidates:
             if candidate.accepted:
-                self.warnings.update(candidate.warnings.keys())
+                for name in candidate.warnings:
+                    self.warnings[name] += 1
                 self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth))
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n

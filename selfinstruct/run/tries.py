@@ -40,10 +40,11 @@ class Tries:
         Raises:
             ValueError: another try is due, or the line is no failure.
         """
-        request = _request_of(line)
         if not line.again:
-            self.open.pop(request, None)
+            if self.open:  # Rarely. Most lines of a journal pass here, so it must be fast.
+                self.open.pop(_request_of(line), None)
             return False
+        request = _request_of(line)
         if line.failed is None:
             raise ValueError(f"it asks for try {line.again} of {line.id}, but has not failed")
         if line.again != self.due(*request) + 1:
