@@ -41,6 +41,15 @@ def domains() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in (packaged_folder() / "domains").iterdir() if path.is_dir()))
 
 
+def set_name(name: str) -> str:
+    """Return what a set of evaluation tasks is called: the name of its file, or of the domain.
+
+    >>> set_name("mine/tasks.jsonl"), set_name("domain:healthcare"), set_name("domain:healthcare/eval")
+    ('tasks', 'healthcare', 'healthcare')
+    """
+    return name.removeprefix(_DOMAIN).removesuffix(_EVALUATION) if name.startswith(_DOMAIN) else Path(name).stem
+
+
 def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:
     """Return the path of a file. The user gives a path, or the name of a packaged file.
 

@@ -33,10 +33,16 @@ from selfinstruct.text import printable
 @click.option(
     "--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160; other models 120]"
 )
+@click.option(
+    "--domain",
+    default=None,
+    help="Steer the run toward a use: seeds, topics and evaluation tasks of a pack (healthcare, education, ...) beside "
+    "the general ones. The embedded model knows too little for it: give --model, too.",
+)
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
 @extra_arguments("--engine.NAME VALUE | --tune.NAME VALUE")
-def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
+def demo(domain: str | None, overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Run the whole chain offline, with the embedded demo model.
 
     Takes a few minutes on CPU or GPU. The model is tiny: it shows how the chain works and that tuning helps, but gives
@@ -47,12 +53,17 @@ def demo(overwrite: bool, arguments: tuple[str, ...], **options: Any) -> None:
         selfinstruct demo --output-dir runs/demo
         selfinstruct demo --num-instructions 500
         selfinstruct demo --model smollm2 --output-dir runs/smollm2
+        selfinstruct demo --model smollm2 --domain healthcare --output-dir runs/healthcare
         selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/qwen
     """
     from selfinstruct.chain import chain
     from selfinstruct.engines.smollm2 import SMOLLM2, fetch_smollm2
-    from selfinstruct.packaged import packaged_folder
+    from selfinstruct.packaged import packaged_folder, resolve
 
+    if domain is not None:
+        pack = f"domain:{domain}"
+        resolve(pack)  # Names the packs if there is none of this name.
+        options |= {"seeds": (pack, "seed_tasks"), "topics": pack, "evaluate__tasks": (pack, "eval_tasks")}
     named = {None: "demo", SMOLLM2: "demo-smollm2"}.get(options["model"], "demo-model")
     if options["model"] == SMOLLM2:
         options["model"] = str(fetch_smollm2())

@@ -105,16 +105,16 @@ def task_questions(options: Evaluate) -> list[Question]:
     questions: list[Question] = []
     names = set(GENERATED_SETS)
     for name in options.tasks:
-        path = packaged.resolve(name)
-        if path.stem in names:
-            raise ConfigError(f"`evaluate.tasks`: more than one set is called {path.stem!r}; rename {path}")
-        names.add(path.stem)
+        called = packaged.set_name(name)
+        if called in names:
+            raise ConfigError(f"`evaluate.tasks`: more than one set is called {called!r}; rename {name}")
+        names.add(called)
         tasks = list(evaluation_tasks.load_evaluation_tasks(name, _left_out if options.skip_broken else None))
         for task in spread(tasks, options.limit):
             if isinstance(task, BenchmarkTask):
-                questions += from_benchmark(path.stem, task, options.num_positive_examples)
+                questions += from_benchmark(called, task, options.num_positive_examples)
             else:
-                questions += from_tasks(path.stem, [task])
+                questions += from_tasks(called, [task])
     return questions
 
 
