@@ -85,13 +85,14 @@ _SYLLABLES = [a + b for a in "bcdfghklmnprstvz" for b in ("a", "e", "i", "o", "u
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: requests and accepted instructions, seconds and CPU seconds for them, peak memory in MiB."""
+    """One run: requests and accepted instructions, their seconds and CPU seconds, peak memory, size of the journal."""
 
     requests: int
     accepted: int
     seconds: float
     cpu_s: float
     peak_mib: int
+    journal_bytes: int
 
 
 def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
@@ -111,9 +112,10 @@ def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
         }
         state = generate(Config.model_validate(options), start)
         assert engine.began is not None
+        journal_bytes = (Path(folder) / "journal.jsonl").stat().st_size
         seconds, cpu_s = time.perf_counter() - engine.began[0], time.process_time() - engine.began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Measured(sum(state.requests.values()), len(state.pool), seconds, cpu_s, peak)
+    return Measured(sum(state.requests.values()), len(state.pool), seconds, cpu_s, peak, journal_bytes)
 
 
 def main() -> None:
@@ -128,13 +130,14 @@ def main() -> None:
     tokenizer = chat_templates.load_tokenizer(arguments.tokenizer)
     runs = [measure(arguments, tokenizer) for _ in range(arguments.repeat)]
     print(f"\n{len(tokenizer):,} tokens, {arguments.style}, medians of {len(runs)}")
-    print("| requests | accepted | requests/s | CPU ms per request | CPU ms per accepted instruction | peak MiB |")
-    print("|---" * 6 + "|")
+    print("| requests | accepted | requests/s | CPU ms per request | CPU ms per accepted | peak MiB | journal bytes |")
+    print("|---" * 7 + "|")
     middle = statistics.median
     print(
         f"| {runs[-1].requests:,} | {runs[-1].accepted:,} | {middle(r.requests / r.seconds for r in runs):,.0f} "
         f"| {middle(1000 * r.cpu_s / r.requests for r in runs):.2f} "
-        f"| {middle(1000 * r.cpu_s / r.accepted for r in runs):.2f} | {runs[-1].peak_mib:,} |"
+        f"| {middle(1000 * r.cpu_s / r.accepted for r in runs):.2f} | {runs[-1].peak_mib:,} "
+        f"| {runs[-1].journal_bytes / runs[-1].accepted:,.0f} |"
     )
 
 
