@@ -68,7 +68,7 @@ def main() -> None:
         timed(took, "generate", lambda: generate(options, verified))
         timed(took, "refilter", lambda: refilter(verified, unverified))
     for run in (verified, unverified):
-        timed(took, f"tune {run.path.name}", lambda run=run: command("tune", run.path, *shlex.split(options.tune)))
+        timed(took, f"tune {run.path.name}", lambda run=run: tune(options, run))
     timed(took, "evaluate", lambda: evaluate(options, verified, unverified))
     figures = {**rows_of(verified, unverified), "tune": options.tune, "seconds": took, **scores_of(verified)}
     jsonl.write_text(options.out / "figures.json", json.dumps(figures, indent=1))
@@ -146,6 +146,11 @@ def refilter(verified: RunDirectory, unverified: RunDirectory) -> None:
     most = len(rows_in(verified))
     kept = sorted(rows_in(unverified), key=lambda row: hashlib.sha256(str(row["id"]).encode()).digest())[:most]
     jsonl.write(unverified.dataset.split(TRAIN), sorted(kept, key=lambda row: str(row["id"])))
+
+
+def tune(options: argparse.Namespace, run: RunDirectory) -> None:
+    """Tune with the arguments of this call alone: copied runs remember those of an earlier one."""
+    command("tune", run.path, "--unset", "all", *shlex.split(options.tune))
 
 
 def copy_data(before: Path, out: Path) -> None:

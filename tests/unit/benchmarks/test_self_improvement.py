@@ -78,6 +78,13 @@ def test_another_tuning_takes_the_rows_and_the_answers_of_the_base(
     assert not copied.evaluation.scores_path.exists()
 
 
+def test_a_tuning_forgets_the_arguments_of_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(proof, "command", lambda *words: called.extend(map(str, words)))
+    proof.tune(Namespace(tune="--learning-rate 1e-5 --max-steps 3"), RunDirectory(tmp_path))
+    assert called == ["tune", str(tmp_path), *"--unset all --learning-rate 1e-5 --max-steps 3".split()]
+
+
 def test_the_first_prompts_of_a_packaged_file(tmp_path: Path) -> None:
     assert proof.cut(Namespace(prompts=None, out=tmp_path), "ifeval_prompts") == "ifeval_prompts"
     path = Path(proof.cut(Namespace(prompts=3, out=tmp_path), "ifeval_prompts"))
