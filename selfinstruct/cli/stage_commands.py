@@ -28,6 +28,7 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
 from selfinstruct.config.load import dump_yaml
+from selfinstruct.text import printable
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -110,9 +111,13 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
     """
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
+    from selfinstruct.dataset.tuner_files import export_hints
+    from selfinstruct.run.directory import RunDirectory
 
     with kept_config(run, "export", options, unset) as config:
         chain.export(config)
+    for line in export_hints(RunDirectory(run).dataset):
+        click.echo(printable(line), err=True)
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {quote(str(run))}")
 
 

@@ -4,6 +4,7 @@
     dataset/validation_seen.jsonl    a further instance of some training tasks
     dataset/validation_unseen.jsonl  every instance of tasks held out as a whole
     dataset/alpaca.json              the training split in the format of Alpaca
+    dataset/dataset_info.json        how LLaMA-Factory finds it
     dataset/self_instruct/           all generated tasks in the formats of the reference code
     dataset/preferences.jsonl        pairs of a kept and a bad answer, with `export.preferences`
     dataset/near_evaluation.jsonl    what was left out because it overlaps with an evaluation task, if anything was
@@ -28,6 +29,7 @@ from msgspec import UNSET
 
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
+from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
@@ -110,6 +112,7 @@ def export(config: Config) -> ExportCounts:
         exported_rows.write(run.dataset.split(name), rows[name])
     _write_overlaps(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
     alpaca.write_exported(run.dataset.alpaca, rows[TRAIN])
+    tuner_files.describe_export(run.dataset)
     self_instruct.write(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )

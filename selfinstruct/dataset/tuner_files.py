@@ -8,6 +8,8 @@ from typing import Any
 
 from selfinstruct.dataset.convert import Conversion
 from selfinstruct.formats import jsonl
+from selfinstruct.records import TRAIN
+from selfinstruct.run.folders import DatasetDirectory
 
 
 def hints(target: Path, done: Conversion) -> list[str]:
@@ -23,6 +25,28 @@ def hints(target: Path, done: Conversion) -> list[str]:
         for tool, stanza in stanzas.items()
         if stanza is not None
         for line in (f"{tool}:", *(f"  {text}" for text in stanza.splitlines()))
+    ]
+
+
+_ALPACA = Conversion("", "alpaca", fields={"instruction", "input", "output"})
+"""What `alpaca.json` of an exported dataset is."""
+
+
+def describe_export(dataset: DatasetDirectory) -> None:
+    """Write the `dataset_info.json` by which LLaMA-Factory finds the training split of an exported dataset."""
+    entry = llama_factory_entry(dataset.alpaca, _ALPACA)
+    jsonl.write_json(dataset.llama_factory, {entry_name(dataset.alpaca): entry})
+
+
+def export_hints(dataset: DatasetDirectory) -> list[str]:
+    """Return how other tools train on an exported dataset, as lines for people."""
+    folder = json.dumps(str(dataset.path.absolute()))
+    rows = Conversion("", "prompt-completion", fields={"prompt", "completion"})
+    return [
+        *hints(dataset.split(TRAIN), rows),
+        *hints(dataset.alpaca, _ALPACA),
+        "LLaMA-Factory (llamafactory-cli train FILE):",
+        *(f"  {line}" for line in ("stage: sft", f"dataset_dir: {folder}", f"dataset: {entry_name(dataset.alpaca)}")),
     ]
 
 

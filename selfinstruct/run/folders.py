@@ -23,6 +23,7 @@ class DatasetDirectory:
         preferences: pairs of a kept and a bad answer, where they were asked for.
         near_evaluation: what was left out because it overlaps with an evaluation task, and by how much.
         card: the dataset card.
+        llama_factory: where LLaMA-Factory looks for the names of datasets.
         counts_path: what was exported and what was left out.
     """
 
@@ -34,6 +35,7 @@ class DatasetDirectory:
         self.near_evaluation = path / "near_evaluation.jsonl"
         self.card = path / "README.md"
         self.counts_path = path / "export.json"
+        self.llama_factory = path / "dataset_info.json"
 
     def split(self, name: str) -> Path:
         """Return the path of a split's rows."""

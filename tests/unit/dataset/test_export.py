@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config, Evaluate, Export
 from selfinstruct.dataset import card
 from selfinstruct.dataset import export as exports
@@ -148,6 +150,7 @@ def test_exporting_twice_gives_identical_bytes(finished: Config) -> None:
         *(f"{name}.jsonl" for name in SPLITS),
         "README.md",
         "alpaca.json",
+        "dataset_info.json",
         "export.json",
         "self_instruct/all_generated_instances.jsonl",
         "self_instruct/finetuning.jsonl",
@@ -316,3 +319,19 @@ def test_what_overlaps_is_listed(finished: Config, tmp_path: Path) -> None:
     assert counts.instructions.left_out == {"near_evaluation_task": 1}
     export(finished)
     assert not near.exists()
+
+
+def test_other_tools_find_the_training_split(make_config: Any, tmp_path: Path) -> None:
+    """LLaMA-Factory by `dataset_info.json`; TRL and axolotl by the lines that the command prints."""
+    run_scripted(make_config())
+    result = CliRunner().invoke(cli, ["export", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "run" / "dataset"
+    (name,) = (info := json.loads((folder / "dataset_info.json").read_text()))
+    columns = info[name]["columns"]
+    assert columns == {"prompt": "instruction", "query": "input", "response": "output"}
+    rows = json.loads((folder / info[name]["file_name"]).read_text())
+    assert rows and all(set(columns.values()) <= row.keys() for row in rows)
+    assert "columns: [prompt, completion]" in result.stderr and f'"{folder / "train.jsonl"}"' in result.stderr
+    assert "type: alpaca" in result.stderr and f"dataset: {name}" in result.stderr
+    assert result.stdout == ""

@@ -147,6 +147,7 @@ def test_exporting_again_gives_the_same_bytes(runs: Path, name: str) -> None:
     export(config_of(runs / name))
     after = files_below(dataset)
     assert after.pop("README.md") and before.pop("README.md")
+    assert after.pop("dataset_info.json"), "which is new"
     completions = "self_instruct/finetuning.jsonl"
     before[completions] = (
         before[completions].replace(b'"completion":" ', b'"completion":"').replace(b'"}\n', b'<|endoftext|>"}\n')
