@@ -34,7 +34,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         language: its name in English.
         scripts: the scripts that it is written in, as `script_of` names them.
         colon: the mark after a word that opens a line: ":" in English, "：" in Chinese, " :" in French.
-        space: what stands between such a word and its number, and between the colon and the text; may be empty.
+        space: what separates such a word from its number, and the colon from the text; may be empty.
         task: opens a task.
         instruction: opens an instruction; only read.
         example: opens an example of a task.
@@ -44,27 +44,27 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         classification: opens the answer to the question whether a task is a classification task.
         text: opens a text that may be a task or not.
         is_task: opens the answer to the question whether it is one.
-        answer: may stand before an answer; only read.
+        answer: may open an answer; only read.
         yes: an answer.
         no: an answer.
-        no_input: what stands in place of an input where there is none, in lower case.
-        no_output: likewise of an output.
+        no_input: what is written in place of an input where there is none, in lower case.
+        no_output: the same for an output.
         to_fill_in: a text in brackets that begins or ends so is to be replaced by another: "[your answer here]".
         proposal_header: the first paragraph of a proposal's prompt.
         proposal_ask: what a chat model is asked to do there.
         proposal_turn_ask: what it is asked in each turn, where examples are earlier turns.
         proposal_begun_ask: what it is asked where its own turn begins with the list.
-        classification_header: likewise of a classification's prompt.
-        classification_ask: likewise.
+        classification_header: the first paragraph of a classification's prompt.
+        classification_ask: what a chat model is asked to do there.
         is_task_header: the first paragraph of the question whether a text is a task.
-        input_first_header: likewise of a prompt for instances, input first.
-        input_first_ask: likewise.
-        output_first_header: likewise of a prompt for instances, output first.
-        output_first_ask: likewise.
-        input_only_header: likewise of a prompt for inputs alone.
-        input_only_ask: likewise.
+        input_first_header: the first paragraph of a prompt for instances, input first.
+        input_first_ask: what a chat model is asked to do there.
+        output_first_header: the first paragraph of a prompt for instances, output first.
+        output_first_ask: what a chat model is asked to do there.
+        input_only_header: the first paragraph of a prompt for inputs alone.
+        input_only_ask: what a chat model is asked to do there.
         examples: tasks of both kinds to show where the user's seeds hold none; empty: the packaged seed tasks.
-        mark: stands before each word that opens a line; empty, or a heading's number signs (see `marked`).
+        mark: is written before each word that opens a line; empty, or a heading's number signs (see `marked`).
     """
 
     language: str

@@ -31,7 +31,7 @@ class Mark:
         kind: what follows.
         number: its number, as written ("2", "B"); empty if it has none.
         item: the number of the list item that it opens, as in "1. Input:"; empty if it opens none.
-        bullet: whether a bullet stands before it.
+        bullet: whether a bullet is before it.
         lower: whether it is written in small letters.
         bold_open: whether bold begins in the mark and does not end in it.
         column: width of the indentation, bullet and number before the word.
@@ -66,7 +66,7 @@ class Line(Generic[M]):
     Attributes:
         text: the line.
         mark: what opens it; None for text.
-        fenced: whether it stands in a code fence that is part of the text, or opens or ends one.
+        fenced: whether it is in a code fence that is part of the text, or opens or ends one.
         wraps: for a fence around the answer or around an example: whether it opens or ends it.
     """
 
@@ -77,7 +77,7 @@ class Line(Generic[M]):
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines of an answer, whatever ends them."""
+    """Return the lines of an answer. A line may end as on Linux, on Windows or on old Macs."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -151,7 +151,7 @@ def alternation(words: Iterable[str]) -> str:
 
 @functools.cache
 def all_frames() -> tuple[Frame, ...]:
-    """Return the frames of all languages, for texts that mean one thing whatever the language of the prompt."""
+    """Return the frames of all languages, for texts whose meaning does not depend on the prompt's language."""
     return tuple(load_frame(language) for language in LANGUAGES)
 
 

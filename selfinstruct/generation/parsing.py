@@ -24,7 +24,7 @@ REPEATED = Rejection("repetition")
 
 
 def ambiguous(why: str) -> Rejection:
-    """Return the fault of a text whose parts cannot be told apart."""
+    """Return the fault of a text that can be divided into its parts in more than one way."""
     return Rejection("ambiguous", {"why": why})
 
 
@@ -47,7 +47,7 @@ _END_OF_BLOCK = re.compile(rf"</({_THINK})>[ \t]*(?:\n|\Z)", re.I)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Return what stands in the thinking block that a model may write before its answer, and the answer.
+    """Return the content of the thinking block that a model may write before its answer, and the answer.
 
     The block may lack its beginning (when the chat template opens it inside the prompt) or its end (when it was cut).
 

@@ -40,7 +40,7 @@ class ProposedText:
 
     Attributes:
         text: the instruction.
-        fault: why it must be rejected, whatever it holds.
+        fault: why it must be rejected; filters are not asked.
         instance: the instance that it was proposed with, if it was.
     """
 
@@ -56,7 +56,7 @@ class _Number:
     Attributes:
         number: the item's number.
         word: the word before it; empty if there is none.
-        indent: width of what stands before it.
+        indent: width of the text before it.
         heading: whether it is written as a heading.
         bold_open: whether bold begins in it and does not end in it.
         rest: the line after it.

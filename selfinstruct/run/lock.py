@@ -103,7 +103,7 @@ class LockedDirectory:
 
 
 def locks_for_stage() -> tuple[tuple[int, ...], dict[str, str]]:
-    """Return the descriptors of the locks held here and the environment that tells a stage about them.
+    """Return the descriptors of the locks held here, and the environment variable that names them to a stage.
 
     A stage that has the descriptors keeps the locks until it has ended, also if this process is killed before.
     """
