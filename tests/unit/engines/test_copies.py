@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.config.schema import Sampling
 from selfinstruct.engines import copies
+from selfinstruct.engines.base import Request
 from selfinstruct.engines.parallelism import separate_copies
+from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.engines.supervised import SupervisedEngine
 from selfinstruct.engines.vllm import engine_arguments
+from selfinstruct.errors import EngineError
 from selfinstruct.hardware import Gpu, Hardware
+from selfinstruct.records import Completion
 from selfinstruct.text import GIB
 from tests.unit.engines.test_parallelism import GPT_OSS_120B, LLAMA_70B
 
@@ -146,3 +152,56 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
+
+
+class Dying(Played):
+    """Answers, but for the first copy: a request ends it."""
+
+    async def generate(self, prompt: str) -> AsyncIterator[int]:
+        await self.let.wait()
+        if self.number == 0:
+            self.errored = True
+            raise RuntimeError("the engine is dead")
+        yield self.number
+
+
+class OverCopies(ScriptedEngine):
+    """Asks the copies first, as `VLLMEngine` does: the death of one is an error of the engine."""
+
+    def __init__(self, played: copies.Copies) -> None:
+        super().__init__(lambda request: Completion(request.key, "stop"))
+        self.copies = played
+
+    async def generate(self, request: Request) -> Completion:
+        try:
+            await answer(self.copies)
+        except RuntimeError as error:
+            assert self.copies.errored
+            raise EngineError(str(error)) from error
+        return await super().generate(request)
+
+
+async def test_a_copy_that_dies_is_replaced_with_all_others_and_nothing_is_lost() -> None:
+    starts = 0
+
+    async def start() -> OverCopies:
+        nonlocal starts
+        starts += 1
+        played = [(Dying if starts == 1 else Played)(number) for number in range(3)]
+        for engine in played:
+            engine.let.set()
+        return OverCopies(copies.Copies(list(played)))
+
+    causes: list[str] = []
+    engine = await SupervisedEngine(
+        start,
+        max_restarts=2,
+        stall_timeout=600,
+        request_timeout=600,
+        first_delay=0,
+        on_death=lambda cause, delay: causes.append(cause),
+    ).launch()
+    asked = [engine.generate(Request(f"r{n}", "?", Sampling(max_tokens=1))) for n in range(6)]
+    assert [done.text for done in await asyncio.gather(*asked)] == [f"r{n}" for n in range(6)]
+    await engine.close()
+    assert starts == 2 and len(causes) == 1 and "the engine is dead" in causes[0]
