@@ -121,12 +121,14 @@ class GenerationStats:
     Attributes:
         similarity: each accepted instruction's ROUGE-L F to its nearest text.
         proposers: counts by proposer; empty when all proposals are continued lists.
+        rows_by: for each proposer, (rows kept, tokens written for each of them, follow-ups included).
         topics: counts by subject, those with most accepted instructions first; empty without `topics`.
     """
 
     state: RunState
     funnel: list[Step] = field(default_factory=list)
     proposers: dict[str, ProposerCounts] = field(default_factory=dict)
+    rows_by: dict[str, tuple[int, float | None]] = field(default_factory=dict)
     topics: dict[str, TopicCounts] = field(default_factory=dict)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
@@ -210,8 +212,19 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.funnel = _funnel(state, counts)
     stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
+    stats.rows_by = _rows_by(state)
     stats.pace = _pace(list(measurements))
     return stats
+
+
+def _rows_by(state: RunState) -> dict[str, tuple[int, float | None]]:
+    """Return (rows kept, tokens written per row) of each proposer; tokens of follow-ups and of rejected ones count."""
+    rows, tokens = Counter[str](), Counter[str]()
+    for name, kept in state.instances.items():
+        rows[state.proposed_by[state.proposal_of[name]]] += len(kept)
+    for proposer, spent in zip(state.proposed_by, state.tokens_spent, strict=True):
+        tokens[proposer] += spent
+    return {name: (rows[name], tokens[name] / rows[name] if rows[name] else None) for name in tokens}
 
 
 def _accepted_samples(state: RunState, nearest: dict[str, Neighbour]) -> list[Accepted]:

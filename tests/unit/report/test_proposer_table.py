@@ -1,0 +1,22 @@
+"""The table of proposers: what came of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.report.generation_stats import gather_stats
+from selfinstruct.report.page import write_report
+from tests.conftest import run_scripted
+
+
+def test_rows_and_tokens_per_row_of_each_proposer_add_up_to_the_run(make_config: Any, tmp_path: Path) -> None:
+    state = run_scripted(make_config(proposers={"list": 1.0, "plan": 1.0}))
+    stats = gather_stats(tmp_path / "run" / "journal.jsonl", {}, [])
+    assert stats.rows_by.keys() == {"list", "plan"}
+    assert sum(rows for rows, _ in stats.rows_by.values()) == state.num_instances
+    spent = [n for name, n in zip(state.proposed_by, state.tokens_spent, strict=True) if name == "list"]
+    rows, each = stats.rows_by["list"]
+    assert each is not None and round(rows * each) == sum(spent)
+    assert stats.rows_by["plan"] == (0, None), "the scripted model answers no plan"
+    assert "tokens per row" in write_report(tmp_path / "run").read_text()
