@@ -334,14 +334,8 @@ def render(result: RunStatus) -> RenderableType:
     table.add_row("tokens", f"{tokens.completion:,} written, {tokens.prompt:,} read in prompts")
     for name, sentence in spending_rows(result.spending).items():
         table.add_row(name, sentence)
-    if result.rates:
-        rates = result.rates
-        left = f", about {duration(rates.eta_s)} left" if rates.eta_s else ""
-        accepted = f"{rates.accepted_per_s * 60:,.1f} accepted/min"
-        table.add_row("speed", f"{rates.completion_tokens_per_s:,.0f} tokens/s, {accepted}{left}")
-        requests = f"{rates.running:,} requests computed, {rates.waiting:,} waiting"
-        table.add_row("engine", f"{requests}, {rates.prompt_tokens_per_s:,.0f} tokens/s read in prompts")
-        table.add_row("driver", f"{rates.driver_cpu:.0%} of a core")
+    for name, sentence in _speed_rows(result.rates).items() if result.rates else ():
+        table.add_row(name, sentence)
     if result.reason:
         table.add_row("stopped", escape(result.reason))
     for sentence in result.cut:
@@ -352,6 +346,18 @@ def render(result: RunStatus) -> RenderableType:
         stages.add_row(name, mark, escape(stage.note))
     following = next_command(result)
     return Group(table, "", stages, *([f"\nnext: [bold]{escape(following)}[/bold]"] if following else []))
+
+
+def _speed_rows(rates: Rates) -> dict[str, str]:
+    """Return what the last measurement says, by the name of the row."""
+    left = f", about {duration(rates.eta_s)} left" if rates.eta_s else ""
+    accepted = f"{rates.accepted_per_s * 60:,.1f} accepted/min"
+    requests = f"{rates.running:,} requests computed, {rates.waiting:,} waiting"
+    return {
+        "speed": f"{rates.completion_tokens_per_s:,.0f} tokens/s, {accepted}{left}",
+        "engine": f"{requests}, {rates.prompt_tokens_per_s:,.0f} tokens/s read in prompts",
+        "driver": f"{rates.driver_cpu:.0%} of a core",
+    }
 
 
 def in_one_line(counts: RunCounts) -> str:
