@@ -90,7 +90,11 @@ def _expectations(
     wanted = f"{num_instructions:,}"
     yield f"expected for {wanted} instructions, from an empty run, if {ACCEPTED_SHARE:.0%} of candidates are accepted:"
     answers = f", {expected.answers:,} answers" if expected.answers else ""
+    judged = f", {expected.judged:,} whether a text is a task" if expected.judged else ""
+    before = f", {expected.calibrated:,} about the seeds to begin with" if expected.calibrated else ""
     yield f"  requests     {expected.proposals:,} proposals, {wanted} classifications, {wanted} for instances{answers}"
+    if judged or before:
+        yield f"               and of one token each{judged}{before}"
     known = bool(expected.prompt_tokens)
     read = f"{expected.prompt_tokens:,} read in prompts, mostly from the cache" if known else "those of prompts unknown"
     yield f"  tokens       {expected.completion_tokens:,} written, {read}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ ACCEPTED_SHARE = 0.5
 """Share of the candidates that are accepted; it falls as the pool grows."""
 INSTRUCTION_TOKENS = 25
 """Tokens of one instruction."""
+JUDGED_SHARE = 0.8
+"""Share of the candidates about which the model is asked whether they are tasks: all but copies and bad forms."""
 ALONE_TOKENS = 60
 """Tokens of an answer with one instruction: with its plan, or as long as people write."""
 INSTANCE_TOKENS = 100
@@ -36,10 +38,13 @@ _KEPT_CHECKPOINTS = 3  # Two, and one that is being written.
 class Estimate:
     """Requests, tokens, and bytes on disk that a run will take; what one request is like, on average.
 
-    `answers` are those to inputs that are answered separately; 0 where none is.
+    `judged` are questions whether a candidate is a task, `calibrated` questions about the seeds before the run begins,
+    `answers` those to inputs that are answered separately; each 0 where none is.
     """
 
     proposals: int
+    judged: int
+    calibrated: int
     answers: int
     prompt_tokens: int
     completion_tokens: int
@@ -62,6 +67,9 @@ def estimate(
     answer: Answer | None,
     prompts: Mapping[str, int],
     model_bytes: int = 0,
+    *,
+    is_task: bool = False,
+    calibrated: int = 0,
 ) -> Estimate:
     """Estimate what a run will take.
 
@@ -71,9 +79,10 @@ def estimate(
         proposal: options of the list, the one way that asks for several instructions at once.
         instances: options of writing instances.
         answer: options of answering inputs separately; None where they are not.
-        prompts: tokens of a typical prompt of each kind (`proposal`, `classification`, `instances`, `answer`); one that
-            is missing counts as 0.
+        prompts: tokens of a typical prompt of each kind of request; one that is missing counts as 0.
         model_bytes: disk of the tuning, from `tuned_bytes`.
+        is_task: whether the model is asked which candidates are tasks.
+        calibrated: texts that it is asked about before the run begins.
     """
     lists = proposers.list / sum(proposers.weights.values())
     candidates = lists * proposal.num_new + (1 - lists)
@@ -87,11 +96,12 @@ def estimate(
         (num_instructions, prompts.get("classification", 0), INSTRUCTION_TOKENS, 1),
         (num_instructions, prompts.get("instances", 0), INSTRUCTION_TOKENS, answered),
     ]
+    judged = math.ceil(proposals * candidates * JUDGED_SHARE) if is_task else 0
+    kinds += [(judged + calibrated, prompts.get("is_task", 0), INSTRUCTION_TOKENS, 1)]
     answers = math.ceil(num_instructions * INPUTS) if answer else 0
     length = min(answer.max_tokens, ANSWER_TOKENS) * answer.num_samples if answer else 0
     if answers:
         kinds.append((answers, prompts.get("answer", 0), INSTRUCTION_TOKENS + INPUT_TOKENS, length))
-    requests = sum(number for number, *_ in kinds)
     written = sum(number * answer for number, _, _, answer in kinds)
     # The journal holds every text twice: in its completion and among the candidates.
     journal = proposals * round(_LINE_BYTES + candidates * _CANDIDATE_BYTES + proposed * _BYTES_PER_TOKEN * 2)
@@ -99,17 +109,30 @@ def estimate(
     journal += answers * (_LINE_BYTES + length * _BYTES_PER_TOKEN * 2)
     return Estimate(
         proposals=proposals,
+        judged=judged,
+        calibrated=calibrated,
         answers=answers,
         prompt_tokens=sum(number * prompt for number, prompt, _, _ in kinds),
         completion_tokens=written,
-        request=Workload(
-            context=sum(number * answer * (prompt + answer / 2) for number, prompt, _, answer in kinds) / written,
-            unshared=sum(number * min(prompt, unshared) for number, prompt, unshared, _ in kinds) / requests,
-            completion=written / requests,
-        ),
+        request=_mean(kinds),
         journal_bytes=journal,
         dataset_bytes=num_instructions * _ROW_BYTES,
         model_bytes=model_bytes,
+    )
+
+
+def _mean(kinds: Sequence[tuple[int, int, int, int]]) -> Workload:
+    """Return what one request is like on average.
+
+    Args:
+        kinds: of each kind how many, tokens of a prompt, those that it shares with no other, tokens of an answer.
+    """
+    requests = sum(number for number, *_ in kinds)
+    written = sum(number * answer for number, _, _, answer in kinds)
+    return Workload(
+        context=sum(number * answer * (prompt + answer / 2) for number, prompt, _, answer in kinds) / written,
+        unshared=sum(number * min(prompt, unshared) for number, prompt, unshared, _ in kinds) / requests,
+        completion=written / requests,
     )
 
 

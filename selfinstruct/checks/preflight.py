@@ -27,6 +27,7 @@ from selfinstruct.engines.models import adapter_arguments, resolve_model, with_w
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError
 from selfinstruct.formats import data_files, families, seed_tasks
+from selfinstruct.generation.calibration import MOST_TEXTS
 from selfinstruct.generation.context_need import needed_context
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
 from selfinstruct.generation.regenerate import engine_arguments
@@ -151,6 +152,10 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
 def _estimate(
     config: Config, findings: Findings, prompts: Mapping[str, int], tuning: TuningPreview, tuned_weights: int
 ) -> Estimate:
+    is_task, calibrated = config.filters.is_task != "off" and not config.endpoint, 0
+    if (steps := findings.steps) is not None and not config.endpoint:  # A server tells no log-probabilities.
+        calibrated = len(steps.known_texts.held_out[:MOST_TEXTS]) if is_task else 0
+        calibrated += min(len(steps.seeds), MOST_TEXTS) if config.classification.calibrate else 0
     return estimate(
         config.num_instructions,
         config.proposers,
@@ -159,6 +164,8 @@ def _estimate(
         config.answer if findings.steps and findings.steps.separate else None,
         prompts,
         tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
+        is_task=is_task,
+        calibrated=calibrated,
     )
 
 
@@ -176,6 +183,8 @@ def first_prompts(findings: Findings) -> dict[str, tuple[str, int]]:
         "classification": steps.classification_request(ordinary),
         "instances": steps.instances_request(ordinary, is_classification=False),
     }
+    if steps.method.filters.is_task != "off":
+        requests["is_task"] = steps.is_task_request("is_task/first", ordinary.text)
     if steps.separate:
         requests["answer"] = steps.answer_request(ordinary, 0, "", None)
     return {kind: (engine.render(r.prompt), engine.count_tokens(r.prompt)) for kind, r in requests.items()}

@@ -51,9 +51,14 @@ class ControlTokens:
         return self._written.split(text, maxsplit=1)[0]
 
     def broken(self, messages: Iterable[Message]) -> list[Message]:
-        """Return messages whose contents hold no control token for the template to mix with its own."""
+        """Return messages whose texts hold no control token for the template to mix with its own."""
         return [
-            {**message, "content": self._written.sub(lambda found: _break(found[0]), message["content"])}
+            {
+                name: text
+                if name == "role" or not isinstance(text, str)
+                else self._written.sub(lambda found: _break(found[0]), text)
+                for name, text in message.items()
+            }
             for message in messages
         ]
 

@@ -143,17 +143,23 @@ def to_dataset(rows: Sequence[TokenizedRow]) -> Dataset:
 
 
 def _rendered(row: Conversation, messages: list[Message], tokenizer: Any, template: str | None) -> str:
+    """Return messages as the template writes them. Templates read thinking under one of two names; both are given."""
     try:
         asks = len(messages) == len(row.prompt)
-        return chat_templates.apply(tokenizer, messages, template, add_generation_prompt=asks)
+        named = [m | {"reasoning_content": m["thinking"]} if m.get("thinking") else m for m in messages]
+        return chat_templates.apply(tokenizer, named, template, add_generation_prompt=asks)
     except ConfigError as error:
         raise ConfigError(f"row {row.id}: {error}") from error
 
 
 def _loses_answer(completion: Sequence[Message], text: str) -> bool:
-    """Return whether a rendered text lacks an answer of the completion. White space may differ: it is trimmed."""
+    """Return whether a rendered text lacks an answer of the completion, or what was thought before it.
+
+    White space may differ: it is trimmed.
+    """
     written = "".join(text.split())
-    return any("".join(m["content"].split()) not in written for m in completion if m["role"] == "assistant")
+    said = (part for m in completion if m["role"] == "assistant" for part in (m["content"], m.get("thinking", "")))
+    return any("".join(part.split()) not in written for part in said)
 
 
 def _assistant_masks(rows: Sequence[Conversation], tokenizer: Any, template: str) -> list[list[int]]:

@@ -339,6 +339,9 @@ def test_estimates_grow_with_what_they_depend_on() -> None:
     alone = estimate(1000, Proposers(list=0, plan=1, template=3), Proposal(), Instances(), None, prompts)
     assert alone.proposals == 2000 and alone.completion_tokens == 2000 * 60 + 1000 * 101, "one instruction in each"
     assert estimate(1000, Proposers(plan=1), Proposal(), Instances(), None, prompts).proposals == 445
+    asked = estimate(1000, Proposers(), Proposal(), Instances(), None, prompts, is_task=True, calibrated=120)
+    assert (some.judged, some.calibrated, asked.judged, asked.calibrated) == (0, 0, 1600, 120)
+    assert asked.completion_tokens == some.completion_tokens + 1720, "a token for each"
     assert tuned_bytes({}, 10) == 10 + 3 * 12 * 5
     assert tuned_bytes({"save_strategy": "no"}, 10) == 10
     # Of a mixture of experts an adapter has gigabytes: it is in each checkpoint, and beside the merged model.
@@ -358,7 +361,8 @@ def test_a_dry_run_is_a_configuration_with_comments(config: Any, tmp_path: Path)
     (tmp_path / "again.yaml").write_text(shown)
     assert load_config(tmp_path / "again.yaml", {}) == wanted
     prompts = first_prompts(findings)
-    assert list(prompts) == ["proposal", "classification", "instances"]
+    assert list(prompts) == ["proposal", "classification", "instances", "is_task"]
+    assert "and of one token each, " in shown and "about the seeds to begin with" in shown
     for kind, (prompt, tokens) in prompts.items():
         assert f"# first prompt of kind {kind}: {tokens:,} tokens" in shown
         assert f"# | {prompt.splitlines()[-1]}".rstrip() in shown

@@ -142,6 +142,28 @@ def test_a_template_that_drops_thinking_from_answers_is_noticed(tokenizer):
     assert (row.lost_answer, other.lost_answer) == (True, False)
 
 
+@pytest.mark.parametrize("name", ["thinking", "reasoning_content"])
+def test_thinking_is_trained_where_the_template_knows_it_by_either_name(tokenizer, name):
+    """gpt-oss reads `thinking`, Qwen3 `reasoning_content`."""
+    asked, answer = {"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A.", "thinking": "Hm </s>."}
+    conversation = Conversation("r", (asked,), (answer,))
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- m['role'] + ': ' -}}"
+        f"{{%- if m.{name} -%}}{{{{- '<think>' + m.{name} + '</think>' -}}}}{{%- endif -%}}"
+        "{{- m['content'] + eos_token -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+    )
+    (row,) = data.tokenize([conversation], tokenizer)
+    assert tokenizer.decode(trained(row)) == "<think>Hm </s>.</think>A.</s>" and not row.lost_answer
+    assert trained(row).count(tokenizer.eos_token_id) == 1, "a control token in what was thought is text"
+
+
+def test_a_template_that_does_not_know_thinking_is_noticed(tokenizer):
+    asked, answer = {"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A.", "thinking": "Hm."}
+    (row,) = data.tokenize([Conversation("r", (asked,), (answer,))], tokenizer)
+    assert row.lost_answer and "Hm" not in tokenizer.decode(row.input_ids)
+
+
 def test_a_template_that_refuses_a_row_is_a_fault_of_the_configuration(tokenizer):
     tokenizer.chat_template = "{%- for m in messages -%}{{- m['content'] / 2 -}}{%- endfor -%}"
     with pytest.raises(
