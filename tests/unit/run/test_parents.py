@@ -175,4 +175,4 @@ def test_left_out_rows_of_earlier_runs_are_counted_apart(first: Config, second: 
     found = counts.parents
     assert sum(found.rows.values()) + sum(found.instances.left_out.values()) == found.instances.accepted
     card = (Path(str(second.output_dir)) / "dataset" / "README.md").read_text()
-    assert "\n1 instructions (" in card
+    assert "with 1 whole instructions, were left out" in card
