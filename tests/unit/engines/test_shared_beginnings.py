@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import selfinstruct
-from selfinstruct.engines import chat_templates
+from selfinstruct.engines import chat_templates, tokenized_prompts
 from selfinstruct.engines.shared_beginnings import SharedBeginnings
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.records import OpenTurn
@@ -68,6 +68,7 @@ def test_a_tokenizer_whose_texts_cannot_be_joined_encodes_whole_texts() -> None:
         assert [texts.encode(prompt) for prompt in prompts] == [whole(prompt) for prompt in prompts]
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(alphabet=st.sampled_from("ab é\n.:'1<|>写  \u0301"), max_size=20), min_size=2, max_size=6))
 def test_the_tokens_are_those_of_the_whole_text(tokenizer: Any, ends: list[str]) -> None:
     engine = TokenizedPrompts(tokenizer, 4096, {})
@@ -97,8 +98,9 @@ def test_counted_tokens_are_those_of_the_request_that_follows(tokenizer: Any) ->
     assert len(engine.encode(message)) == counts[0], "another template, other tokens"
 
 
-def test_the_store_of_counted_prompts_is_bounded(tokenizer: Any) -> None:
+def test_the_store_of_counted_prompts_is_bounded(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenized_prompts, "_MOST_COUNTED", 10)
     engine = TokenizedPrompts(tokenizer, 4096, {})
-    for k in range(5000):
+    for k in range(30):
         engine.count_tokens(f"{k}")
-    assert len(engine._counted) <= 4096
+    assert len(engine._counted) <= 10
