@@ -75,6 +75,7 @@ def finished(reason: str) -> Any:
     return types.SimpleNamespace(
         outputs=[types.SimpleNamespace(index=0, text="text", finish_reason=reason, token_ids=[1, 2], logprobs=None)],
         prompt_logprobs=None,
+        num_cached_tokens=3,
     )
 
 
@@ -96,7 +97,8 @@ ASKED = Request("proposal/0", "a prompt", Sampling(max_tokens=5))
 
 
 async def test_an_answer_is_an_answer() -> None:
-    assert (await make(PlayedLLM(finished("stop"))).generate(ASKED)).text == "text"
+    answer = await make(PlayedLLM(finished("stop"))).generate(ASKED)
+    assert (answer.text, answer.completion_tokens, answer.cached_tokens) == ("text", 2, 3)
 
 
 class WritingLLM(PlayedLLM):
@@ -114,7 +116,7 @@ class WritingLLM(PlayedLLM):
                 last = whole or self.written == len(self.parts)
                 ended = "length" if last else None
                 answer = types.SimpleNamespace(index=0, text=text, token_ids=[1] * 64, finish_reason=ended)
-                yield types.SimpleNamespace(outputs=[answer], prompt_logprobs=None)
+                yield types.SimpleNamespace(outputs=[answer], prompt_logprobs=None, num_cached_tokens=None)
         except GeneratorExit:
             self.aborted = True
             raise
@@ -158,7 +160,7 @@ class SamplingLLM(PlayedLLM):
             (2, " one", "length"),
         ]:
             part = types.SimpleNamespace(index=index, text=text, token_ids=[1] * 4, finish_reason=ended)
-            yield types.SimpleNamespace(outputs=[part], prompt_logprobs=None)
+            yield types.SimpleNamespace(outputs=[part], prompt_logprobs=None, num_cached_tokens=None)
 
 
 async def test_several_answers_come_in_their_order_whoever_ends_first() -> None:

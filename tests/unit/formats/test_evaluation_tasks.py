@@ -47,9 +47,9 @@ def test_a_folder_of_superni_files(folder: Path) -> None:
     assert first.instances[99] == super_natural_instructions.BenchmarkInstance("t-99", "case 99", ("yes", "indeed"))
     assert (first.is_exact_match, second.is_exact_match) == (True, False)
     assert evaluation_tasks.load_evaluation_tasks(str(folder / "task1_a.json")) == [first]
-    assert (
-        evaluation_tasks.instructions([str(folder)]) == ["Say whether the second sentence follows from the first"] * 2
-    )
+    assert [text.instruction for text in evaluation_tasks.load_evaluation_texts([str(folder)])] == [
+        "Say whether the second sentence follows from the first"
+    ] * 2
 
 
 def test_plain_strings_of_older_releases(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_broken_files_of_a_folder_are_all_named_and_left_out_only_on_request(fol
 def test_instructions_of_what_can_be_read(folder: Path, tmp_path: Path) -> None:
     left_out: list[InputError] = []
     missing = str(tmp_path / "none.jsonl")
-    assert len(evaluation_tasks.instructions([missing, str(folder)], left_out.append)) == 2
+    assert len(evaluation_tasks.load_evaluation_texts([missing, str(folder)], left_out.append)) == 2
     assert len(left_out) == 1 and "none.jsonl" in str(left_out[0])
     with pytest.raises(InputError, match="no such seed file"):
-        evaluation_tasks.instructions([missing, str(folder)])
+        evaluation_tasks.load_evaluation_texts([missing, str(folder)])
 
 
 def test_user_oriented_tasks(tmp_path: Path) -> None:
