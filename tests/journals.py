@@ -55,7 +55,7 @@ plans = st.builds(
     max_in_flight=st.integers(1, 15),
     is_separate=st.booleans(),
     num_samples=st.sampled_from([1, 1, 3]),
-    keep=st.sampled_from(["first", "best", "all"]),
+    keep=st.sampled_from(["first", "all"]),
     has_parent=st.booleans(),
     is_regenerated=st.booleans(),
 )

@@ -10,6 +10,7 @@ import click
 
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import RUN
+from selfinstruct.errors import ConfigError
 
 if TYPE_CHECKING:
     from selfinstruct.review.sample import Reading
@@ -64,7 +65,7 @@ def _ask(reading: Reading, reviewer: str) -> None:
         said = []
         for words in QUESTIONS.values():
             click.echo(f"{words} [y/n, q ends] ", nl=False)
-            while (key := click.getchar().lower()) not in ("y", "n", "q"):
+            while (key := _key()) not in ("y", "n", "q"):
                 pass
             click.echo(key)
             if key == "q":
@@ -72,3 +73,10 @@ def _ask(reading: Reading, reviewer: str) -> None:
             said.append(key == "y")
         reading.add(reviewer, row.id, task=said[0], input_fits=said[1], output=said[2])
     click.echo(f"\nall {len(reading.rows)} rows are reviewed by {reviewer}; next: selfinstruct report", err=True)
+
+
+def _key() -> str:
+    try:
+        return click.getchar().lower()
+    except OSError as error:  # click reads keys from the terminal, whatever standard input is.
+        raise ConfigError(f"--terminal: keys cannot be read ({error.strerror}); leave it out for a page") from error

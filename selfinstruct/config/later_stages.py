@@ -52,7 +52,7 @@ class Export(Section):
     select_by: SelectBy = Field(
         "farthest",
         description="Which rows: at `random`, those with the `longest` outputs, or those whose instructions are "
-        "`farthest` from each other.",
+        "`farthest` from each other (slow: minutes for 10,000).",
     )
     preferences: bool = Field(
         False,

@@ -72,8 +72,8 @@ class Proposers(Section):
         return self.model_dump()
 
 
-class Plan(Sampling):
-    """Planning a new instruction from a few of one category (the proposer `plan`; arXiv 2507.23751)."""
+class _Varied(Sampling):
+    """Sampling that varies what is written, and leaves out what is hardly likely."""
 
     temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
     min_p: float = Field(
@@ -82,20 +82,18 @@ class Plan(Sampling):
         le=1,
         description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
     )
+
+
+class Plan(_Varied):
+    """Planning a new instruction from a few of one category (the proposer `plan`; arXiv 2507.23751)."""
+
     max_tokens: int = Field(300, ge=1, description="Longest answer with its plan, in tokens.")
     num_examples: int = Field(3, ge=2, description="Most instructions shown in each prompt; at least two.")
 
 
-class Evolve(Sampling):
+class Evolve(_Varied):
     """Changing an accepted task into a new one (the proposer `evolve`; Evol-Instruct, arXiv 2304.12244)."""
 
-    temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
-    min_p: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
-    )
     max_tokens: int = Field(150, ge=1, description="Longest answer, in tokens.")
     max_depth: int = Field(3, ge=1, description="How often a task is changed, its ancestors' changes included.")
 
@@ -110,16 +108,9 @@ class Template(Sampling):
     )
 
 
-class SingleStep(Sampling):
+class SingleStep(_Varied):
     """Writing whole tasks, with input and output (the proposer `single_step`; Alpaca)."""
 
-    temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
-    min_p: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
-    )
     max_tokens: int = Field(1024, ge=1, description="Longest answer with all its tasks, in tokens.")
     num_examples: int = Field(3, ge=1, description="Seed tasks shown in each prompt, with an instance each.")
     num_new: int = Field(5, ge=1, description="New tasks asked for in each prompt.")

@@ -27,7 +27,7 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 HowAnswered = Literal["auto", "inline", "separate"]
 Thinking = Literal["off", "strip", "keep"]
-Keep = Literal["first", "best", "all"]
+Keep = Literal["first", "all"]
 ProposerWeights = Literal["fixed", "adaptive"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
@@ -91,8 +91,8 @@ class Answer(Sampling):
     )
     keep: Keep = Field(
         "first",
-        description="Of several answers that pass the filters, keep the `first`, the `best` by score (the first where "
-        "nothing scores them), or `all` that differ. `refilter` chooses again.",
+        description="Of several answers that pass the filters, keep the `first`, or `all` that differ. `refilter` "
+        "chooses again.",
     )
     continue_cut: bool = Field(
         True,

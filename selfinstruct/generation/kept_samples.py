@@ -3,8 +3,8 @@
 The filters of rows decide about each answer by itself, and `answer.keep` chooses among those that they let through. All
 others stay in the journal as rejected candidates, so that `refilter` can choose again.
 
-    >>> [c.accepted for c in choose(decided, "best", [0.2, None, 0.9])]
-    [False, False, True]
+    >>> [c.accepted for c in choose(decided, "first")]
+    [True, False, False]
 """
 
 from __future__ import annotations
@@ -17,16 +17,12 @@ from selfinstruct.config.schema import Keep
 from selfinstruct.run.lines import InstanceCandidate
 
 
-def choose(
-    decided: Sequence[InstanceCandidate], keep: Keep, scores: Sequence[float | None] | None = None
-) -> tuple[InstanceCandidate, ...]:
+def choose(decided: Sequence[InstanceCandidate], keep: Keep) -> tuple[InstanceCandidate, ...]:
     """Decide which answers to one question are kept.
 
     Args:
         decided: the answers in order, accepted where the filters of rows let them through.
-        keep: the `first` of these, the `best`, or `all` that differ.
-        scores: for `best`, of each answer; the greatest is best, and of equal ones the first. None: not known, which is
-            less than any score.
+        keep: the `first` of these, or `all` that differ.
     """
     found = [position for position, candidate in enumerate(decided) if candidate.accepted]
     if len(found) < 2:
@@ -41,8 +37,7 @@ def choose(
             else candidate
             for position, candidate in enumerate(decided)
         )
-    known = {position: score for position, score in enumerate(scores or ()) if score is not None}
-    chosen = max(found, key=lambda position: known.get(position, float("-inf"))) if keep == "best" else found[0]
+    chosen = found[0]
     return tuple(
         _rejected(candidate, "not_chosen", {"chosen": chosen})
         if candidate.accepted and position != chosen

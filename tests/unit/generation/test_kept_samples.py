@@ -43,17 +43,6 @@ def test_the_first_good_answer_is_kept() -> None:
     assert decisions(choose([BAD, BAD], "first")) == [("echo", {"of": "input"})] * 2
 
 
-def test_the_best_has_the_greatest_score_and_stands_first_among_equals() -> None:
-    assert decisions(choose([A, B, B], "best", [0.1, 2.0, 2.0])) == [
-        ("not_chosen", {"chosen": 1}),
-        True,
-        ("not_chosen", {"chosen": 1}),
-    ]
-    # What is not scored is the worst, and a score does not save what the filters reject.
-    assert [c.accepted for c in choose([A, BAD, B], "best", [None, 9.0, -3.0])] == [False, False, True]
-    assert [c.accepted for c in choose([A, B], "best")] == [True, False]
-
-
 def test_all_that_differ_are_kept() -> None:
     assert decisions(choose([A, BAD, B, A], "all")) == [
         True,
@@ -63,7 +52,7 @@ def test_all_that_differ_are_kept() -> None:
     ]
 
 
-@given(st.lists(st.builds(candidate, st.sampled_from("abc"), st.booleans())), st.sampled_from(["first", "best", "all"]))
+@given(st.lists(st.builds(candidate, st.sampled_from("abc"), st.booleans())), st.sampled_from(["first", "all"]))
 def test_choosing_never_accepts_what_was_rejected_and_keeps_one_if_it_can(
     decided: list[InstanceCandidate], keep: Any
 ) -> None:
