@@ -91,6 +91,15 @@ def test_the_first_prompts_of_a_packaged_file(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 3
 
 
+def test_the_small_size_gives_way_to_what_is_said() -> None:
+    plain, small = (
+        proof.parse(["--out", "x", *words]) for words in ([], ["--small", "--limit", "3", "--set", "seed=7"])
+    )
+    assert (plain.instructions, plain.limit, plain.prompts, plain.set) == (500, 40, None, [])
+    assert (small.instructions, small.limit, small.prompts) == (proof.SMALL["instructions"], 3, proof.SMALL["prompts"])
+    assert small.set == [*proof.SMALL["set"], "seed=7"] and plain.set == []
+
+
 def test_the_scores_of_an_evaluation_become_the_table(make_config: Any, tmp_path: Path) -> None:
     task = {"id": "e", "instruction": "Say.", "instances": [{"input": "", "output": "a"}], "is_classification": False}
     lower = {"type": "case/lower", "parameters": {}, "text": "Use small letters only."}
