@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from selfinstruct.errors import InputError
+from selfinstruct.text import name_and_number
 
 _DOMAIN = "domain:"
+_GENERAL = "general"
 _EVALUATION = "/eval"
-PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout")
+PACKAGED = ("seed_tasks", "eval_tasks", "demo_heldout", _GENERAL)
 """Names of the packaged files. An option that takes a seed file also takes these names."""
 _PROMPTS = ("constraint_prompts", "ifeval_prompts")
 """Names of the packaged prompts with constraints, which the evaluation asks."""
@@ -32,8 +34,9 @@ def packaged_folder(name: str = "seeds") -> Path:
 
 
 def is_packaged(name: str | Path) -> bool:
-    """Return whether a name is that of a packaged file, or begins as the names of a domain's files do."""
-    return name in PACKAGED or name in _PROMPTS or str(name).startswith(_DOMAIN)
+    """Return whether a name, with or without `:number`, is that of a packaged file or of a domain's."""
+    name = name_and_number(str(name))[0]
+    return name in PACKAGED or name in _PROMPTS or name.startswith(_DOMAIN)
 
 
 def domains() -> tuple[str, ...]:
@@ -54,7 +57,8 @@ def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:
     """Return the path of a file. The user gives a path, or the name of a packaged file.
 
     Args:
-        name: `domain:NAME` is the file of a domain that the option needs; `domain:NAME/eval`, its evaluation tasks.
+        name: `domain:NAME` is the file of a domain that the option needs; `domain:NAME/eval`, its evaluation tasks;
+            `general`, the file of the general tasks that the option needs.
         of_domain: the file of a domain that the option needs.
 
     Raises:
@@ -62,6 +66,8 @@ def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:
     """
     if name == "demo_heldout":
         return heldout_path()
+    if name == _GENERAL:
+        return packaged_folder() / of_domain
     if not str(name).startswith(_DOMAIN):
         return packaged_folder() / f"{name}.jsonl" if name in (*PACKAGED, *_PROMPTS) else Path(name)
     domain = str(name).removeprefix(_DOMAIN)

@@ -66,10 +66,24 @@ WrittenBy = Literal["person", "program", "model"]
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """The share of the seeds in prompts that ask for new tasks which the tasks of one file have.
+
+    Attributes:
+        file: as it was given.
+        share: in (0, 1].
+    """
+
+    file: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class SeedTask:
     """A task in the Self-Instruct schema, with `category` and what evaluation needs to know about it.
 
     Attributes:
+        quota: of its file; None: it shares with the others of no quota what the quotas leave.
         written_by: a person, unless the file says otherwise. The verdict uses only tasks written by a person.
         paraphrases: the instruction in other words; answers to them should agree.
     """
@@ -82,6 +96,7 @@ class SeedTask:
     category: str = ""
     written_by: WrittenBy = "person"
     paraphrases: tuple[str, ...] = ()
+    quota: Quota | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def name_and_number(text: str) -> tuple[str, float | None]:
+    """Split `NAME:number`; without a number at the end the whole text is the name.
+
+    >>> name_and_number("mine.jsonl:0.5"), name_and_number("domain:healthcare")
+    (('mine.jsonl', 0.5), ('domain:healthcare', None))
+    """
+    name, colon, number = text.rpartition(":")
+    try:
+        return (name, float(number)) if colon else (text, None)
+    except ValueError:
+        return text, None
+
+
 def duration(seconds: float) -> str:
     """Return a length of time as text: `3 s`, `2 min 05 s`, `7 h 12 min`."""
     whole = max(0, round(seconds))

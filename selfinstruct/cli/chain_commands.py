@@ -36,8 +36,8 @@ from selfinstruct.text import printable
 @click.option(
     "--domain",
     default=None,
-    help="Steer the run toward a use: seeds, topics and evaluation tasks of a pack (healthcare, education, ...) beside "
-    "the general ones. The embedded model knows too little for it: give --model, too.",
+    help="Steer the run toward a use: half of the seeds in prompts, topics and evaluation tasks are those of a pack "
+    "(healthcare, education, ...). The embedded model knows too little for it: give --model, too.",
 )
 @click.option("--output-dir", default="runs/demo", show_default=True, help="Run directory.")
 @OVERWRITE
@@ -63,7 +63,7 @@ def demo(domain: str | None, overwrite: bool, arguments: tuple[str, ...], **opti
     if domain is not None:
         pack = f"domain:{domain}"
         resolve(pack)  # Names the packs if there is none of this name.
-        options |= {"seeds": (pack, "seed_tasks"), "topics": pack, "evaluate__tasks": (pack, "eval_tasks")}
+        options |= {"seeds": (f"{pack}:0.5", "general"), "topics": pack, "evaluate__tasks": (pack, "eval_tasks")}
     named = {None: "demo", SMOLLM2: "demo-smollm2"}.get(options["model"], "demo-model")
     if options["model"] == SMOLLM2:
         options["model"] = str(fetch_smollm2())

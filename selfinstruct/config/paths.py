@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import packaged
+from selfinstruct.text import name_and_number
 
 
 def anchored(values: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def inputs(values: dict[str, Any]) -> list[str]:
         section, option = _found(values, name)
         value = section.get(option)
         names += [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
-    return names
+    return [*names, *(name_and_number(name)[0] for name in names)]  # Of `PATH:weight` as well, and a path may end so.
 
 
 def _found(values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
@@ -76,7 +77,7 @@ def _if_there(name: str) -> str:
 def _weighted(name: str) -> str:
     """Return `PATH` or `PATH:weight` with the path of what exists made absolute."""
     path, colon, weight = name.rpartition(":")
-    if packaged.is_packaged(name) or packaged.is_packaged(path):
+    if packaged.is_packaged(name):
         return name
     return f"{_if_there(path)}:{weight}" if colon and not Path(name).exists() else _if_there(name)
 

@@ -22,6 +22,7 @@ from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
+from selfinstruct.config.seed_quotas import require_whole
 from selfinstruct.records import Tokenizer
 
 Prompting = Literal["auto", "completion", "chat"]
@@ -293,8 +294,9 @@ class Config(Section):
     seeds: tuple[str, ...] = Field(
         ("seed_tasks",),
         min_length=1,
-        description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175, `domain:healthcare` the 30 of "
-        "that domain (an unknown domain lists them all). Repeatable.",
+        description="Seed files (JSON Lines); `general` is the packaged set of 175, `domain:healthcare` the 30 of "
+        "that domain (an unknown domain lists them all). `FILE:0.5` makes half of the seeds in prompts for new tasks "
+        "those of the file. Repeatable.",
     )
     parent_runs: tuple[str, ...] = Field(
         (),
@@ -395,6 +397,12 @@ class Config(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _quotas_add_up(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        require_whole(value)
+        return value
 
     @field_validator("request_timeout")
     @classmethod

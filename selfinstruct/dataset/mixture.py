@@ -20,6 +20,7 @@ from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.families.chat import message
 from selfinstruct.formats.families.row import USER, DatasetRow
 from selfinstruct.novelty.overlap import EvaluationTexts
+from selfinstruct.text import name_and_number
 
 Unit = Literal["examples", "tokens"]
 
@@ -38,14 +39,10 @@ class Source:
         Raises:
             ConfigError: the weight is not above 0.
         """
-        name, colon, weight = text.rpartition(":")
-        try:
-            value = float(weight) if colon else None
-        except ValueError:
-            return cls(text)  # The colon belongs to the path.
-        if value is not None and not 0 < value < float("inf"):
+        name, weight = name_and_number(text)
+        if weight is not None and not 0 < weight < float("inf"):
             raise ConfigError(f"--mix {text}: the weight must be a number above 0")
-        return cls(name if colon else text, value)
+        return cls(name, weight)
 
 
 @dataclass(frozen=True, slots=True)

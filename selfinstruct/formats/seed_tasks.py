@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from selfinstruct.formats.families import rows as family_rows
 from selfinstruct.formats.families.row import as_seed_tasks
 from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.packaged import PACKAGED, resolve
-from selfinstruct.records import Instance, SeedTask, WrittenBy
-from selfinstruct.text import capped
+from selfinstruct.records import Instance, Quota, SeedTask, WrittenBy
+from selfinstruct.text import capped, name_and_number
 
 
 class _InstanceRow(BaseModel):
@@ -52,7 +53,7 @@ def load_seed_tasks(
     The rows of a dataset that have the same instruction are the instances of one task.
 
     Args:
-        names: the files, or names of packaged ones.
+        names: the files, or names of packaged ones; a name may end in `:share`, the quota of its tasks.
         as_seed: turns a row of another format into one of this schema; None: the files have this schema, or are
             datasets.
         unfit_datasets: whether tasks of a dataset may hold characters that no prompt should hold.
@@ -64,7 +65,9 @@ def load_seed_tasks(
     tasks: list[SeedTask] = []
     problems: list[str] = []
     seen: dict[str, str] = {}
-    for path in map(resolve, names):
+    for name in names:
+        bare, share = name_and_number(name) if isinstance(name, str) else (name, None)
+        path, quota = resolve(bare), Quota(str(bare), share) if share else None
         if not path.exists():
             packaged = ", ".join([*PACKAGED, "domain:NAME"])
             raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {packaged}")
@@ -73,7 +76,7 @@ def load_seed_tasks(
         if as_seed is None and (of_dataset := _of_dataset(path, records)) is not None:
             if not unfit_datasets:
                 _require_fit(path, of_dataset)
-            tasks += of_dataset
+            tasks += [replace(task, quota=quota) for task in of_dataset]
             continue
         for record in records:
             row = (as_seed or dict)(record.value or {})
@@ -84,7 +87,7 @@ def load_seed_tasks(
             problems += [f"{record}: {text}" for text in row_problems]
             if not row_problems:
                 seen[task_id] = str(record)
-                tasks.append(_task(row))
+                tasks.append(replace(_task(row), quota=quota))
         if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
     if problems:

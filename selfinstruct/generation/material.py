@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,8 @@ class Material:
         identity = {**config.identity(), "seeds_sha256": sha256, "prompts_version": PROMPTS_VERSION}
         if config.topics:
             identity["topics_sha256"] = load_topics(config.topics).fingerprint()
+        if quotas := seed_quotas(self.tasks):
+            identity["seed_quotas"] = quotas
         if config.parent_runs:
             identity["earlier_sha256"] = parents.fingerprint(self.parent_runs)
         if self.evaluation:
@@ -72,6 +76,13 @@ class Material:
         """Write into the run's directory what it goes on with even if the files change."""
         if self.evaluation:
             evaluation_record.write_evaluation_texts(run.evaluation_tasks, self.evaluation)
+
+
+def seed_quotas(tasks: Sequence[SeedTask]) -> list[list[float | None]]:
+    """Return how many tasks each file has in turn, and its quota; empty if none has one."""
+    files = [(quota, len(list(group))) for quota, group in itertools.groupby(tasks, lambda task: task.quota)]
+    quotas = [[count, quota.share if quota else None] for quota, count in files]
+    return quotas if any(share for _, share in quotas) else []
 
 
 def evaluation_texts(

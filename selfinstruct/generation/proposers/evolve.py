@@ -18,6 +18,7 @@ from selfinstruct.config.schema import Evolve
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.proposers import seed_draws
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.new_task import read_new_task
 from selfinstruct.generation.proposers.wording import Change, Wording
@@ -63,7 +64,7 @@ class EvolvedTask:
             drawn = seen.pool[seen.draw.randrange(len(seen.pool))]
             if drawn.depth < self.options.max_depth:
                 return Example(drawn.id, drawn.text), drawn.depth + 1
-        seed = seen.draw.choice(seen.seeds)
+        seed = seed_draws.one(seen.seeds, seen.draw)
         return Example(seed.id, seed.instruction), 1
 
     def _encode(self, shown: Sequence[Example], *, change: Change, topic: str) -> Prompt:

@@ -22,6 +22,7 @@ from selfinstruct.config.schema import Proposal
 from selfinstruct.generation import prompts
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal
+from selfinstruct.generation.proposers import seed_draws
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.new_task import read_new_task
 from selfinstruct.generation.proposers.wording import Wording
@@ -50,7 +51,7 @@ class ListContinuation:
         generated = seen.draw.sample(range(len(seen.pool)), min(self.options.num_generated_examples, len(seen.pool)))
         wanted = self.options.num_seed_examples + self.options.num_generated_examples
         # Early prompts, with nothing generated yet, are filled up with seeds (paper, section 2.2).
-        own = seen.draw.sample(seen.seeds, min(wanted - len(generated), len(seen.seeds)))
+        own = seed_draws.some(seen.seeds, wanted - len(generated), seen.draw)
         examples = [Example(seed.id, seed.instruction) for seed in own]
         examples += [Example(seen.pool[k].id, seen.pool[k].text) for k in generated]
         seen.draw.shuffle(examples)

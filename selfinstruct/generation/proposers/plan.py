@@ -20,6 +20,7 @@ from selfinstruct.config.schema import Plan
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.proposers import seed_draws
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.new_task import read_new_task
 from selfinstruct.generation.proposers.wording import PlannedTask, Wording
@@ -83,7 +84,7 @@ class PlannedTasks:
 
 def _of_one_category(seen: Seen, count: int) -> list[SeedTask]:
     """Return seeds of the category of one that is drawn; of any where its own has no second one."""
-    first = seen.draw.choice(seen.seeds)
+    first = seed_draws.one(seen.seeds, seen.draw)
     others = [seed for seed in seen.seeds if seed.id != first.id]
-    kin = [seed for seed in others if seed.category == first.category] or others
+    kin = [seed for seed in others if (seed.category, seed.quota) == (first.category, first.quota)] or others
     return [first, *seen.draw.sample(kin, min(count - 1, len(kin)))]

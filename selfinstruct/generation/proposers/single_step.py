@@ -30,6 +30,7 @@ from selfinstruct.generation.markers import Line, Mark, mark_reader, scan, split
 from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line
 from selfinstruct.generation.placeholders import absent_input
 from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.proposers import seed_draws
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, Instance, OpenTurn, Prompt, Style
@@ -55,7 +56,7 @@ class WholeTasks:
     def ask(self, seen: Seen) -> Question:
         """Return the question with seeds in random order, each with one of its instances."""
         examples: list[Example] = []
-        for seed in seen.draw.sample(seen.seeds, len(seen.seeds)):
+        for seed in seed_draws.all_of(seen.seeds, self.options.num_examples, seen.draw):
             instance = seen.draw.choice(seed.instances)
             block = self._block(seed.instruction, instance)
             itself = WrittenInstance(instance.input.strip(), instance.output.strip())

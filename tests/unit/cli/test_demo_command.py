@@ -29,7 +29,7 @@ def test_a_pack_stands_beside_the_general_tasks(made: list[Config]) -> None:
     result = CliRunner().invoke(cli, ["demo", "--domain", "healthcare", "--model", "some/model"])
     assert result.exit_code == 0, result.output
     (config,) = made
-    assert config.seeds == ("domain:healthcare", "seed_tasks") and config.topics == "domain:healthcare"
+    assert config.seeds == ("domain:healthcare:0.5", "general") and config.topics == "domain:healthcare"
     assert config.evaluate.tasks == ("domain:healthcare", "eval_tasks")
     assert {question.set for question in task_questions(config.evaluate)} == {"healthcare", "eval_tasks"}
 

@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 VALUES: dict[str, Any] = {
     "model": "model",
-    "seeds": ["seed_tasks", "seeds.jsonl"],
+    "seeds": ["seed_tasks:0.25", "seeds.jsonl:0.25", "general"],
     "engine": {"tokenizer": "tokenizer", "dtype": "model"},
     "tune": {
         "model": "./tuned",
@@ -46,7 +46,11 @@ VALUES: dict[str, Any] = {
 
 def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
     config = Config.model_validate(VALUES).anchored()
-    assert config.model == f"{here}/model" and config.seeds == ("seed_tasks", f"{here}/seeds.jsonl")
+    assert config.model == f"{here}/model" and config.seeds == (
+        "seed_tasks:0.25",
+        f"{here}/seeds.jsonl:0.25",
+        "general",
+    )
     assert config.engine == {"tokenizer": f"{here}/tokenizer", "dtype": "model"}
     assert (config.tune.model, config.tune.accelerate_config) == (f"{here}/tuned", f"{here}/fsdp.yaml")
     arguments = {"chat_template_path": f"{here}/template.jinja", "optim": "model", "resume_from_checkpoint": True}
@@ -64,7 +68,7 @@ def test_every_path_is_absolute_and_every_name_stays(here: Path) -> None:
     assert evaluate.lm_eval == ("arc_easy", f"{here}/task.yaml"), "lm-eval takes names and files, no folders"
     assert config.anchored() == config
     named = ["seed_tasks", "tokenizer", "fsdp.yaml", "ifeval.jsonl", "notes.txt", "arc_easy", "Qwen/Qwen3-32B"]
-    assert {*named, "model", "./tuned", "template.jinja"} <= {*Config.model_validate(VALUES).inputs()}
+    assert {*named, "model", "./tuned", "template.jinja", "seeds.jsonl"} <= {*Config.model_validate(VALUES).inputs()}
 
 
 def test_options_that_were_left_out_stay_so(here: Path) -> None:

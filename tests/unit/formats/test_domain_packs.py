@@ -116,6 +116,8 @@ def test_a_name_means_the_file_that_the_option_needs() -> None:
     folder = packaged.packaged_folder() / "domains" / "healthcare"
     assert packaged.resolve("domain:healthcare") == folder / "seed_tasks.jsonl"
     assert packaged.resolve("domain:healthcare/eval") == folder / "eval_tasks.jsonl"
+    assert packaged.resolve("general") == packaged.resolve("seed_tasks")
+    assert packaged.resolve("general", "eval_tasks.jsonl") == packaged.resolve("eval_tasks")
     for name in ("domain:healthcare", "domain:healthcare/eval"):
         assert [t.id for t in load_evaluation_tasks(name)] == [t.id for t in EVALUATION["healthcare"]]
     both = seed_tasks.load_seed_tasks(["domain:healthcare", "seed_tasks"])
