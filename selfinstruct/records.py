@@ -105,13 +105,14 @@ class Instruction:
 
     `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
     candidates of that proposal. So equal answers of the engine give equal ids. `depth` says how often it was changed
-    from a first task (`proposers.evolve`).
+    from a first task (`proposers.evolve`), `category` is that of the seeds that it was made after, if they have one.
     """
 
     id: str
     text: str
     proposal: int
     depth: int = 0
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,9 @@ class Plan(_Varied):
 
     max_tokens: int = Field(300, ge=1, description="Longest answer with its plan, in tokens.")
     num_examples: int = Field(3, ge=2, description="Most instructions shown in each prompt; at least two.")
+    num_generated: int = Field(
+        1, ge=0, description="Most of these that are accepted instructions of the category; at least one is a seed."
+    )
 
 
 class Evolve(_Varied):

@@ -168,7 +168,9 @@ class Steps:
         least = min(1, len(asked.examples))
         prompt, shown = self._fit(asked.encode, asked.examples, proposer.options.max_tokens, key, least)
         examples = tuple(example.id for example in shown)
-        line = msgspec.structs.replace(line, examples=examples, variant=asked.variant, depth=asked.depth)
+        line = msgspec.structs.replace(
+            line, examples=examples, variant=asked.variant, depth=asked.depth, category=asked.category
+        )
         return Request(key, prompt, proposer.options, asked.stop(len(shown)), stop_loops=True), line
 
     def decide_proposal(

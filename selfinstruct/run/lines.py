@@ -200,6 +200,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
         topic: the subject that it asked for; empty: any.
         user: who asks about it.
         depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
+        category: that of the seeds which it goes on with; empty: of none, or of several.
         verdicts: which of the candidates are tasks, as far as that was asked.
         without_input: its instructions are whole as they stand: no request asks for their kind or for inputs, and each
             is answered without an input.
@@ -215,6 +216,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     topic: str = ""
     user: str = ""
     depth: int = 0
+    category: str = ""
     verdicts: tuple[Verdict, ...] = ()
     without_input: bool = False
 

@@ -83,6 +83,7 @@ class Question:
         stop: returns the stop strings of the answer, from the number of examples that are shown.
         variant: which of its ways to ask the proposer took; the journal says so.
         depth: how often the task that it asks for will have been changed.
+        category: of the seeds that the prompt shows, where it is one.
     """
 
     examples: tuple[Example, ...]
@@ -90,6 +91,7 @@ class Question:
     stop: Callable[[int], tuple[str, ...]]
     variant: str = ""
     depth: int = 0
+    category: str = ""
 
 
 class Proposer(Protocol):

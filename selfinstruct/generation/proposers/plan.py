@@ -1,6 +1,7 @@
 """The proposer `plan`: what a few tasks share, what a new one needs, and then the new task (arXiv 2507.23751).
 
-Two or three seeds of one category are shown. The plan is short in one half of the proposals and long in the other. It
+Two or three tasks of one category are shown: seeds, and among them an accepted instruction that was made after seeds of
+this category, where a few draws find one. The plan is short in one half of the proposals and long in the other. It
 stays in the journal, as part of the completion; the new task after it is the candidate.
 
     Task: Suggest a name for a bakery that opens before dawn.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from typing import Literal
 
 from selfinstruct.config.schema import Plan
@@ -24,9 +26,10 @@ from selfinstruct.generation.proposers import seed_draws
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.new_task import read_new_task
 from selfinstruct.generation.proposers.wording import PlannedTask, Wording
-from selfinstruct.records import Completion, Message, Prompt, SeedTask, Style
+from selfinstruct.records import Completion, Instruction, Message, Prompt, SeedTask, Style
 from selfinstruct.run.lines import ProposalLine
 
+_TRIES = 20
 Length = Literal["short", "long"]
 
 
@@ -50,10 +53,14 @@ class PlannedTasks:
         """Return the question about seeds of the category of one that is drawn."""
         length: Length = seen.draw.choice(("short", "long"))
         kin = _of_one_category(seen, seen.draw.randint(2, self.options.num_examples))
-        examples = tuple(Example(seed.id, seed.instruction) for seed in kin)
+        category = kin[0].category if len({seed.category for seed in kin}) == 1 else ""
+        made = _made_after(category, seen, min(self.options.num_generated, len(kin) - 1)) if category else []
+        shown = [(seed.id, seed.instruction) for seed in kin[: len(kin) - len(made)]]
+        examples = tuple(starmap(Example, [*shown, *((one.id, one.text) for one in made)]))
         topic = self.wording.topic.sentence("one", seen.topic)
         stop = (f"\n{self.frame.opening(self.frame.task)}", "\n\n\n") if self.style == "completion" else ()
-        return Question(examples, partial(self._encode, length=length, topic=topic), lambda shown: stop, variant=length)
+        encode = partial(self._encode, length=length, topic=topic)
+        return Question(examples, encode, lambda shown: stop, variant=length, category=category)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the new task after the plan."""
@@ -88,3 +95,13 @@ def _of_one_category(seen: Seen, count: int) -> list[SeedTask]:
     others = [seed for seed in seen.seeds if seed.id != first.id]
     kin = [seed for seed in others if (seed.category, seed.quota) == (first.category, first.quota)] or others
     return [first, *seen.draw.sample(kin, min(count - 1, len(kin)))]
+
+
+def _made_after(category: str, seen: Seen, most: int) -> list[Instruction]:
+    """Return different accepted instructions of a category, as many as a few draws find: the pool may be large."""
+    found: dict[str, Instruction] = {}
+    for _ in range(_TRIES if most and len(seen.pool) else 0):
+        drawn = seen.pool[seen.draw.randrange(len(seen.pool))]
+        if drawn.category == category and len(found) < most:
+            found[drawn.id] = drawn
+    return list(found.values())

@@ -59,6 +59,22 @@ def test_seeds_without_a_category_of_their_own_are_shown_with_others() -> None:
     assert only.id == "s0"
 
 
+def test_an_accepted_task_of_the_category_takes_the_place_of_a_seed() -> None:
+    pool = [Instruction(f"p{k}", f"Do new thing {k}.", k, category=("odd", "even", "")[k % 3]) for k in range(30)]
+    category = {seed.id: seed.category for seed in SEEDS} | {one.id: one.category for one in pool}
+    asked = [PlannedTasks(Plan(), "chat", ENGLISH, WORDING).ask(seen(n, pool)) for n in range(60)]
+    assert all({category[e.id] for e in a.examples} == {a.category} for a in asked)
+    made = [[e.id[0] for e in a.examples].count("p") for a in asked]
+    assert set(made) == {1} and {len(a.examples) for a in asked} == {2, 3}
+    two = [PlannedTasks(Plan(num_generated=2), "chat", ENGLISH, WORDING).ask(seen(n, pool)) for n in range(60)]
+    assert all(a.examples[0].id[0] == "s" for a in two)
+    assert {[e.id[0] for e in a.examples].count("p") for a in two} == {1, 2}
+    before = [PlannedTasks(Plan(num_generated=0), "chat", ENGLISH, WORDING).ask(seen(n, pool)) for n in range(60)]
+    assert [a.examples for a in before] == [
+        PlannedTasks(Plan(), "chat", ENGLISH, WORDING).ask(seen(n)).examples for n in range(60)
+    ]
+
+
 def test_a_base_model_writes_on_after_the_word_plan_and_a_chat_model_after_worked_turns() -> None:
     asked = PlannedTasks(Plan(), "completion", ENGLISH, WORDING).ask(seen(1))
     shown = "".join(f"Task: {e.text}\n" for e in asked.examples)
@@ -129,6 +145,16 @@ def planned(request: Request) -> Completion:
     if "New task" not in text:
         return script(request)
     return Completion(f" Of one kind.\nNew task: Weigh stone {request.key} of quarry {len(text)}.", "stop", 50, 12)
+
+
+def test_plans_show_what_earlier_plans_of_their_category_gave(make_config: Any, tmp_path: Path) -> None:
+    options = {"proposers": {"list": 0, "plan": 1}, "filters": {"threshold": 0.95}, "window": 3, "seeds": ["seed_tasks"]}
+    state = run_scripted(make_config(num_instructions=30, **options), ScriptedEngine(planned))
+    lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
+    category = {c["id"]: line["category"] for line in lines for c in line["candidates"]}
+    assert {i.id: i.category for i in state.pool} == {i.id: category[i.id] for i in state.pool}
+    shown = [(line["category"], name) for line in lines for name in line["examples"] if name in category]
+    assert shown and all(of == category[name] for of, name in shown)
 
 
 def test_the_journal_says_how_each_was_asked_and_the_run_goes_on_with_it(make_config: Any, tmp_path: Path) -> None:
