@@ -148,7 +148,12 @@ def planned(request: Request) -> Completion:
 
 
 def test_plans_show_what_earlier_plans_of_their_category_gave(make_config: Any, tmp_path: Path) -> None:
-    options = {"proposers": {"list": 0, "plan": 1}, "filters": {"threshold": 0.95}, "window": 3, "seeds": ["seed_tasks"]}
+    options = {
+        "proposers": {"list": 0, "plan": 1},
+        "filters": {"threshold": 0.95},
+        "window": 3,
+        "seeds": ["seed_tasks"],
+    }
     state = run_scripted(make_config(num_instructions=30, **options), ScriptedEngine(planned))
     lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
     category = {c["id"]: line["category"] for line in lines for c in line["candidates"]}
