@@ -19,8 +19,10 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.records import SEEN, TRAIN, UNSEEN, SeedTask
 from selfinstruct.report import outcome
-from selfinstruct.report.generation_stats import GenerationStats, Part, Step, gather_stats
+from selfinstruct.report.funnel import Part, Step
+from selfinstruct.report.generation_stats import GenerationStats, gather_stats
 from selfinstruct.report.outcome import Evaluation, Training
+from selfinstruct.report.variety import Variety, variety
 from selfinstruct.run import parents
 from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
@@ -76,6 +78,7 @@ class Report:
         threshold: of the novelty filter.
         paper: numbers of this run with those of the paper.
         generation: statistics of generation.
+        variety: how varied the instructions and rows are.
         rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
         dataset: the counts of the export; None without one.
         dataset_is_old: whether the run has changed since the export.
@@ -96,6 +99,7 @@ class Report:
     threshold: float
     paper: list[PaperComparison]
     generation: GenerationStats
+    variety: Variety
     rows: Step | None
     dataset: ExportCounts | None
     dataset_is_old: bool
@@ -150,6 +154,7 @@ def collect(run_dir: Path) -> Report:
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
         paper=_paper(generation, seeds),
         generation=generation,
+        variety=variety(generation.state, seeds),
         rows=_rows(dataset) if dataset else None,
         dataset=dataset,
         dataset_is_old=dataset is not None and not dataset_is_current,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import Generic, TypeVar, assert_never
 
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
-from selfinstruct.report.text import reason
-from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, TopicCounts, by_count
+from selfinstruct.report.funnel import Step, funnel
+from selfinstruct.run.counts import ProposerCounts, TopicCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
@@ -32,6 +32,8 @@ from selfinstruct.run.lines import (
     Neighbour,
     OutputLine,
     ProposalLine,
+    RequestLine,
+    kind_of,
 )
 from selfinstruct.run.metrics import Measurement
 from selfinstruct.run.state import RunState, replay
@@ -71,24 +73,6 @@ class Rejected:
     near_id: str = ""
     near: str = ""
     score: float | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """The items of a step with one outcome; `kept` says whether they go to the next step."""
-
-    name: str
-    count: int
-    kept: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the funnel; the counts of its parts add up to its total."""
-
-    title: str
-    total: int
-    parts: list[Part]
 
 
 @dataclass(frozen=True)
@@ -170,10 +154,13 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     rejected: dict[str, _Sample[InstructionCandidate]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     instances: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     warned: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
+    failed = Counter[tuple[str, str]]()
 
     def watch() -> Iterator[Line]:
         for line in read_lines(journal, live=True):
             yield line  # `replay` has accepted it when it asks for the next.
+            if isinstance(line, RequestLine) and line.failed is not None and not getattr(line, "again", 0):
+                failed[kind_of(line), line.failed.reason] += 1
             match line:
                 case ProposalLine():
                     for candidate in line.candidates:
@@ -209,7 +196,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
     counts = state.counts()
-    stats.funnel = _funnel(state, counts)
+    stats.funnel = funnel(state, counts, failed)
     stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
     stats.rows_by = _rows_by(state)
@@ -277,97 +264,6 @@ def _mean_words(state: RunState) -> dict[str, float | None]:
         "output": [i.output for i in kept],
     }
     return {name: fmean(len(tokenize(t)) for t in some) if some else None for name, some in texts.items()}
-
-
-def _funnel(state: RunState, counts: RunCounts) -> list[Step]:
-    """Return the steps from proposals to instances; the parts of each step add up to its total."""
-
-    def failed(kind: str) -> list[Part]:
-        of_kind = [(name, n) for (k, name), n in state.failures.items() if k == kind]
-        return [Part(name, n) for name, n in by_count(of_kind).items()]
-
-    def lost(reasons: dict[str, int]) -> list[Part]:
-        return [Part(name, n) for name, n in reasons.items()]
-
-    accepted, classified = counts.candidates.accepted, counts.classification
-    known = classified.yes + classified.no
-    some = counts.instructions_with_instances
-    answered = counts.requests["instances"].committed
-    unanswered = sum(not kept and bool(state.unanswered(name)) for name, kept in state.instances.items())
-    answers = counts.answers
-    return [
-        Step(
-            "Proposals requested",
-            state.proposals,
-            [Part("answered with candidates", counts.requests["proposal"].committed, True), *failed("proposal")],
-        ),
-        Step(
-            "Candidate instructions",
-            counts.candidates.total,
-            [Part("accepted", accepted, True), *lost(counts.candidates.reasons)],
-        ),
-        Step(
-            "Accepted instructions",
-            accepted,
-            _present(
-                Part("classification tasks", classified.yes, True),
-                Part("other tasks", classified.no, True),
-                *failed("classification"),
-                Part("waiting for their classification", classified.pending),
-            ),
-        ),
-        Step(
-            "Instructions for which instances were requested",
-            known,
-            _present(
-                Part("with at least one instance kept", some, True),
-                Part("all instances rejected", answered - some - unanswered),
-                Part("waiting for their answers", unanswered),
-                *failed("instances"),
-                Part("waiting for their instances", known - len(state.instances)),
-            ),
-        ),
-        Step(
-            "Instances written",
-            counts.instances.total + (answers.failed + answers.pending if answers else 0),
-            [
-                Part("kept", counts.instances.accepted, True),
-                *lost(counts.instances.reasons),
-                *failed("answer"),
-                *_present(Part("waiting for their answer", answers.pending if answers else 0)),
-            ],
-        ),
-        *_answers(answers, lost, failed("answer")),
-        *_outputs(counts.outputs, lost, failed("output")),
-    ]
-
-
-def _answers(
-    answers: AnswerCounts | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
-) -> list[Step]:
-    """Return the step of inputs that were answered in a step of their own; their instances are counted above, too."""
-    if answers is None:
-        return []
-    kept, waiting = Part("answer kept", answers.kept, True), Part("waiting", answers.pending)
-    return [
-        Step("Inputs answered separately", answers.total, [kept, *lost(answers.reasons), *failed, *_present(waiting)])
-    ]
-
-
-def _outputs(
-    outputs: OutputCounts | None, lost: Callable[[dict[str, int]], list[Part]], failed: list[Part]
-) -> list[Step]:
-    """Return the step of outputs that another model rewrote. Where none was taken the old one stays."""
-    if outputs is None:
-        return []
-    taken = [Part("rewritten", outputs.rewritten, True), Part("the same as before", outputs.unchanged, True)]
-    kept = [Part(f"old one kept: {reason(part.name)}", part.count, True) for part in [*lost(outputs.reasons), *failed]]
-    waiting = _present(Part("waiting", outputs.pending))
-    return [Step("Rewritten outputs", outputs.total, [*taken, *kept, *waiting])]
-
-
-def _present(*parts: Part) -> list[Part]:
-    return [part for part in parts if part.count]
 
 
 def _pace(rows: list[Measurement]) -> Pace | None:

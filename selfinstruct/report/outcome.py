@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import to_builtins
 
+from selfinstruct.report.side_by_side import ARMS, Answers, side_by_side
 from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import (
     BASE,
@@ -16,7 +16,6 @@ from selfinstruct.run.scores import (
     TUNED,
     ArmScores,
     Comparison,
-    Scores,
     SetScores,
 )
 from selfinstruct.run.training_record import (
@@ -26,23 +25,13 @@ from selfinstruct.run.training_record import (
     TrainLoss,
     read_training_record,
 )
-from selfinstruct.text import duration, number, shorten
-from tuning.evaluation.answer_cache import AnswerCache
-from tuning.evaluation.answers import PREDICTIONS, Answer
+from selfinstruct.text import duration, number, shorten, size_text
 from tuning.evaluation.metrics import METRICS
 from tuning.evaluation.questions import GENERATED_SETS
 from tuning.evaluation.tables import Table, tables
 
-ARMS = {
-    BASE: "base",
-    FEW_SHOT: "base, few-shot",
-    SEEDS_ONLY: "tuned on the seeds alone",
-    TUNED: "tuned on the generated data",
-}
-"""How the default arms are called; others have their own name."""
 _SHORT = {BASE: "base", FEW_SHOT: "few-shot base", SEEDS_ONLY: "seeds alone", TUNED: "tuned"}
 METRIC_NAMES = {metric.name: metric.label for metric in METRICS}
-_ANSWERS_PER_SET = 4
 _MOST_CATEGORIES = 40
 
 
@@ -63,6 +52,7 @@ class Training:
         error: why it was stopped or failed.
         facts: (name, value) of what was done.
         curves: the losses over the steps.
+        learning_rate: over the steps; empty where it is not recorded.
         arguments: (name, value, whether the user gave it).
         findings: faults of data or settings, found before training.
     """
@@ -71,6 +61,7 @@ class Training:
     error: str
     facts: list[tuple[str, str]]
     curves: list[Curve]
+    learning_rate: list[tuple[float, float]]
     arguments: list[tuple[str, str, bool]]
     findings: list[str]
 
@@ -105,26 +96,14 @@ class Set:
         name: of the set.
         written_by: `person`, `program` or `model` (the generator).
         arms: the scores of each arm.
-        categories: (name, number of questions, ROUGE-L of each arm), in the order of `arms`.
+        categories: (name, number of questions, ROUGE-L of each arm), in the order of `arms`; the largest gain of the
+            tuned arm over the base first.
     """
 
     name: str
     written_by: str
     arms: list[Arm]
     categories: list[tuple[str, int, list[float | None]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """One question with the answer of each arm, as (label, answer)."""
-
-    id: str
-    set: str
-    category: str
-    instruction: str
-    input: str
-    references: list[str]
-    answers: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +116,7 @@ class Evaluation:
         sets: the scores; sets that the generator wrote come last.
         comparisons: differences by metric.
         measures: further tables.
-        answers: some questions with all answers.
+        answers: some questions with all answers, those with the largest differences first.
         confidence: of every interval.
     """
 
@@ -175,7 +154,7 @@ def evaluation(directory: EvaluationDirectory) -> Evaluation | None:
         sets=[_set(name, scores.arms) for name in sets],
         comparisons=_comparisons(scores.comparisons, sets),
         measures=tables(scores, lambda arm: shorten(ARMS.get(arm, arm), 60)),
-        answers=_answers(directory, scores, sets),
+        answers=side_by_side(directory, scores, sets),
         confidence=scores.settings.get("confidence", 0.95),
     )
 
@@ -188,9 +167,13 @@ def _set(name: str, arms: Mapping[str, ArmScores]) -> Set:
             sizes[category] = max(sizes.get(category, 0), means.n)
     largest = sorted(sizes, key=lambda c: (-sizes[c], c))[:_MOST_CATEGORIES]
     categories = []
-    for category in sorted(largest):
+    for category in largest:
         of_arms = [scores.per_category.get(category) for scores in by_arm.values()]
         categories.append((category, sizes[category], [m.rouge_l if m else None for m in of_arms]))
+    names = list(by_arm)
+    if BASE in names and TUNED in names:
+        tuned, base = names.index(TUNED), names.index(BASE)
+        categories.sort(key=lambda row: (-((row[2][tuned] or 0) - (row[2][base] or 0)), row[0]))
     author = next(iter(by_arm.values())).written_by or ("model" if name in GENERATED_SETS else "person")
     return Set(name, author, [Arm(arm, ARMS.get(arm, arm), scores) for arm, scores in by_arm.items()], categories)
 
@@ -203,40 +186,6 @@ def _comparisons(made: Sequence[Comparison], sets: list[str]) -> dict[str, list[
         interval = Interval(c.set, label, c.difference, c.low, c.high, c.significant, c.n_tasks)
         by_metric.setdefault(c.metric, []).append(interval)
     return by_metric
-
-
-def _answers(directory: EvaluationDirectory, scores: Scores, sets: list[str]) -> list[Answers]:
-    """Return some questions of each set with all answers: those whose ids have the lowest hashes."""
-    cache = AnswerCache(directory)
-    predictions = {arm: rows for arm in scores.arms if (rows := cache.read(PREDICTIONS, arm))}
-    if not predictions:
-        return []
-    rows = predictions.get(TUNED) or next(iter(predictions.values()))
-    chosen: dict[tuple[str, str], Answer] = {}
-    for name in sets:
-        of_set = sorted((row for row in rows if row.set == name), key=lambda row: _hash(row.id))
-        chosen |= {(name, row.id): row for row in of_set[:_ANSWERS_PER_SET]}
-    answers: dict[tuple[str, str], list[tuple[str, str]]] = {key: [] for key in chosen}
-    for arm, of_arm in predictions.items():
-        for row in of_arm:
-            if (row.set, row.id) in answers:
-                answers[row.set, row.id].append((ARMS.get(arm, arm), shorten(row.response)))
-    return [
-        Answers(
-            id=row.id,
-            set=row.set,
-            category=row.category,
-            instruction=shorten(row.instruction),
-            input=shorten(row.input),
-            references=[shorten(text, 400) for text in row.references[:2]],
-            answers=answers[key],
-        )
-        for key, row in chosen.items()
-    ]
-
-
-def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -266,6 +215,7 @@ def training(model: ModelDirectory) -> Training | None:
         error=shorten(record.error or ""),
         facts=[(name, value) for name, value in _training_facts(record) if value],
         curves=_curves(record.loss),
+        learning_rate=[(row.step, row.learning_rate) for row in record.loss.train if row.learning_rate is not None],
         arguments=[(shorten(name, 60), shorten(arguments[name], 200), name in given) for name in shown],
         findings=[shorten(finding.message, 300) for finding in record.findings[:8]],
     )
@@ -296,6 +246,8 @@ def _training_facts(record: TrainingRecord) -> list[tuple[str, str]]:
         ("Rows", ", ".join(f"{number(n)} {name.replace('_', ' ')}" for name, n in rows.items())),
         ("Tokens", f"{number(tokens.trained)} trained on, of {number(tokens.train)} read" if tokens.train else ""),
         ("Took", took),
+        ("Peak memory", size_text(record.memory.peak) if record.memory.peak else ""),
+        ("Libraries", ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))),
         ("Device", " × ".join(str(part) for part in machine if part)),
         *((f"Loss on {split}", _before_and_after(loss.base.get(split), final)) for split, final in loss.final.items()),
     ]

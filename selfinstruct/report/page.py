@@ -14,6 +14,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.report import outcome, plots
 from selfinstruct.report.collect import REAL_RUN, Report, collect
 from selfinstruct.report.text import FILTERS
+from selfinstruct.report.variety import Variety
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.reviews import OF_PAPER, QUESTIONS
 from selfinstruct.text import legible
@@ -68,6 +69,17 @@ def environment() -> jinja2.Environment:
     return templates
 
 
+def _variety(variety: Variety, threshold: float) -> dict[str, str]:
+    drawn = dict[str, str]()
+    if variety.neighbours:
+        drawn["neighbours"] = plots.similarity("neighbours", variety.neighbours, threshold, "the nearest earlier one")
+    if variety.growth:
+        drawn["growth"] = plots.growth(variety.growth)
+    if variety.with_pair:
+        drawn["wheel"] = plots.wheel(variety.verbs)
+    return drawn
+
+
 def _figures(report: Report) -> dict[str, str]:
     """Return the figures for which there is data, by name."""
     generation, drawn = report.generation, dict[str, str]()
@@ -77,10 +89,15 @@ def _figures(report: Report) -> dict[str, str]:
     if sum(candidates for candidates, _ in generation.state.acceptance):
         drawn["acceptance"] = plots.acceptance(generation.state.acceptance)
     if generation.similarity:
-        drawn["similarity"] = plots.similarity(generation.similarity, report.threshold)
+        drawn["similarity"] = plots.similarity(
+            "similarity", generation.similarity, report.threshold, "the nearest seed"
+        )
+    drawn |= _variety(report.variety, report.threshold)
     for k, (_, training) in enumerate(report.trainings):
         if training.curves:
             drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)
+        if len(training.learning_rate) > 1:
+            drawn[f"rates-{k}"] = plots.learning_rate(f"rates-{k}", training.learning_rate)
     if report.evaluation:
         if glance := report.evaluation.glance:
             drawn["glance"] = plots.forest("glance", glance, "difference, in points")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.report.generation_stats import Pace
 from selfinstruct.report.outcome import Curve, Interval
+from selfinstruct.report.variety import Growth
+from selfinstruct.report.verb_object import Verb
 from selfinstruct.text import legible, shorten
 
 if TYPE_CHECKING:
@@ -52,8 +55,15 @@ _STYLE = {
 }
 
 
-def similarity(scores: Sequence[float], threshold: float) -> str:
-    """Draw a histogram of each accepted instruction's ROUGE-L F to its nearest seed."""
+def similarity(name: str, scores: Sequence[float], threshold: float, to: str) -> str:
+    """Draw a histogram of ROUGE-L F to the most similar text.
+
+    Args:
+        name: unique within the page.
+        scores: one of each instruction.
+        threshold: of the novelty filter.
+        to: what they are compared with.
+    """
 
     def draw(axes: Axes) -> None:
         axes.hist(scores, bins=[k / 20 for k in range(21)], color=ACCENT, rwidth=0.9)
@@ -61,11 +71,11 @@ def similarity(scores: Sequence[float], threshold: float) -> str:
         across = axes.get_xaxis_transform()
         axes.text(threshold + 0.01, 0.97, "rejected\nabove this", color=WARM, va="top", transform=across)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("ROUGE-L F to the nearest seed")
+        axes.set_xlabel(f"ROUGE-L F to {to}")
         axes.set_ylabel("accepted instructions")
         _whole_numbers(axes)
 
-    return _svg("similarity", draw)
+    return _svg(name, draw)
 
 
 def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
@@ -112,15 +122,65 @@ def progress(pace: Pace, target: int) -> str:
         unit, name = _time_unit(pace.seconds)
         _session_starts(axes, pace, unit)
         axes.plot([seconds / unit for seconds, _, _ in pace.points], [a for _, _, a in pace.points], color=ACCENT)
-        axes.axhline(target, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
-        axes.set_ylim(0, target * 1.12)
-        axes.text(0.0, target * 1.015, " target", color=MUTED, va="bottom")
+        most = max(accepted for _, _, accepted in pace.points)
+        if most * 5 >= target:  # A target far above would flatten the curve.
+            axes.axhline(target, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+            axes.text(0.0, target * 1.015, " target", color=MUTED, va="bottom")
+            most = max(most, target)
+        axes.set_ylim(0, max(1, most) * 1.12)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"time of work, {name}")
         axes.set_ylabel("accepted instructions")
         _whole_numbers(axes)
 
     return _svg("progress", draw)
+
+
+def growth(found: Growth) -> str:
+    """Draw how many pairs of verb and object, and sequences of three words, were new over the instructions."""
+
+    def draw(axes: Axes) -> None:
+        for label, points, colour in (
+            ("sequences of three words", found.triples, ACCENT),
+            ("verb and object", found.pairs, WARM),
+        ):
+            if top := points[-1][1]:
+                axes.plot([x for x, _ in points], [100 * y / top for _, y in points], color=colour, label=label)
+        last = found.triples[-1][0]
+        axes.plot(
+            [0, last], [0, 100], color=MUTED, linestyle=(0, (4, 3)), linewidth=1, label="always as much that is new"
+        )
+        axes.set_xlim(0, last)
+        axes.set_ylim(0, 105)
+        axes.set_xlabel("accepted instructions")
+        axes.set_ylabel("distinct so far, % of the end")
+        axes.legend(loc="lower right")
+        _whole_numbers(axes, "x")
+
+    return _svg("growth", draw)
+
+
+def wheel(verbs: Sequence[Verb]) -> str:
+    """Draw verbs in an inner ring and their objects in an outer one, as figure 3 of the paper."""
+
+    def draw(axes: Axes) -> None:
+        total = sum(verb.count for verb in verbs)
+        angle = 90.0
+        for number, verb in enumerate(verbs):
+            width = 360 * verb.count / total
+            _wedge(axes, (0.3, 0.64), angle, width, verb.verb, 0.9 if number % 2 else 0.7, PAPER)
+            start = angle
+            for place, (thing, count) in enumerate(verb.objects):
+                part = 360 * count / total
+                _wedge(axes, (0.65, 1.0), start, part, thing, 0.34 if (number + place) % 2 else 0.2, INK)
+                start -= part
+            angle -= width
+        axes.set_xlim(-1.02, 1.02)
+        axes.set_ylim(-1.02, 1.02)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+
+    return _svg("wheel", draw, height=_WIDTH)
 
 
 def losses(name: str, curves: Sequence[Curve]) -> str:
@@ -143,6 +203,20 @@ def losses(name: str, curves: Sequence[Curve]) -> str:
         axes.set_ylabel("loss per token")
         axes.grid(axis="y")
         axes.legend(loc="upper right")
+        _whole_numbers(axes, "x")
+
+    return _svg(name, draw)
+
+
+def learning_rate(name: str, points: Sequence[tuple[float, float]]) -> str:
+    """Draw the learning rate over the steps."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([x for x, _ in points], [y for _, y in points], color=ACCENT)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("step")
+        axes.set_ylabel("learning rate")
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         _whole_numbers(axes, "x")
 
     return _svg(name, draw)
@@ -181,6 +255,32 @@ def forest(name: str, intervals: Sequence[Interval], unit: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- helpers
+
+
+def _wedge(
+    axes: Axes, radii: tuple[float, float], start: float, width: float, label: str, alpha: float, ink: str
+) -> None:
+    """Draw a part of a ring, clockwise from an angle in degrees, with a label where there is room for one."""
+    from matplotlib.patches import Wedge
+
+    inner, outer = radii
+    axes.add_patch(
+        Wedge((0, 0), outer, start - width, start, width=outer - inner, color=ACCENT, alpha=alpha, linewidth=0)
+    )
+    if width < 3.2:
+        return
+    middle = start - width / 2
+    radius, turned = (inner + outer) / 2, middle % 360
+    axes.text(
+        radius * math.cos(math.radians(middle)),
+        radius * math.sin(math.radians(middle)),
+        _label(label, 12),
+        rotation=turned + 180 if 90 < turned < 270 else turned,
+        ha="center",
+        va="center",
+        color=ink,
+        fontsize=6.6,
+    )
 
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> str:

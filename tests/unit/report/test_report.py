@@ -90,12 +90,15 @@ def check_words(page: Page, run: Path) -> None:
         "From proposals to rows",
         "Novelty and variety",
         "Samples",
+        "Who is mentioned",
         "Training",
         "Evaluation",
         "Files and next steps",
         "Limits",
     ]
-    assert page.svgs == 10  # progress, rate, acceptance, similarity, two of losses, four of differences
+    # progress, rate, acceptance, similarity to seeds and to the pool, growth, wheel; losses and learning rate of two
+    # trainings; four of differences
+    assert page.svgs == 15
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     words = page.words()
     assert words.index(scores["verdict"]) < words.index("What was done")
@@ -130,7 +133,7 @@ def test_generation_alone(make_config: Any) -> None:
     assert f"No model has been tuned yet: selfinstruct tune {run}" in words
     assert "Nothing to evaluate" in words
     assert "Demo" not in words and "This is the demo" not in words
-    assert page.svgs == 2
+    assert page.svgs == 5  # acceptance, similarity to seeds and to the pool, growth, wheel
 
 
 def test_tuned_but_not_evaluated(make_config: Any) -> None:
@@ -265,9 +268,9 @@ def test_a_damaged_file_is_named_and_the_old_report_stays(make_config: Any) -> N
 
 
 def test_figures_are_the_same_whatever_was_drawn_before() -> None:
-    first = plots.similarity([0.1, 0.2, 0.2], 0.7)
+    first = plots.similarity("similarity", [0.1, 0.2, 0.2], 0.7, "the nearest seed")
     plots.acceptance([(4, 2)] * 100)
-    assert plots.similarity([0.1, 0.2, 0.2], 0.7) == first
+    assert plots.similarity("similarity", [0.1, 0.2, 0.2], 0.7, "the nearest seed") == first
     assert "var(--accent)" in first and "#01020" not in first and "<metadata" not in first
 
 
