@@ -2,11 +2,13 @@
 
     python benchmarks/window.py                  # the window of old and the present one, 2 % and 5 % runaways
     python benchmarks/window.py --minutes 20
+    python benchmarks/window.py --small          # runs of few instructions, on a large and on a small engine
 
 The engine has 1,024 places. A step of n sequences takes 10 + 0.05 n ms (assumed, not measured), so that a full one
 writes 16,700 tokens/s. Lengths: eight tasks of 16 words on average (the paper's mean; log-normal), one token for a
 classification, 90 tokens (median, log-normal) for instances. A runaway goes on up to `max_tokens`; none of them counts
-as a loop here. Half of the proposed tasks are rejected.
+as a loop here. Half of the proposed tasks are rejected. With --small, a second engine, as on a few cores,
+has 256 places and takes 40 + 8 n ms for a step (assumed as well).
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.window import first_window
 from selfinstruct.records import Completion, Prompt
 from selfinstruct.run.lines import VERSION, Header
 from selfinstruct.run.state import RunState
 
 PLACES = 1024
 TOKENS_PER_WORD = 1.35
+SMALL_TARGETS = (12, 50, 200, 600, 1200)
 OLD = {"window": 96, "window_share": 0.0, "max_in_flight": 512, "proposal": {"max_tokens": 1024}}
 
 
@@ -75,14 +79,21 @@ class SimulatedEngine:
 
     Attributes:
         runaways: share of proposals and instances that go on up to `max_tokens`.
+        capacity: places.
+        step_s: seconds of a step, and seconds more for each sequence in it.
     """
 
     runaways: float
     capacity: int = PLACES
+    step_s: tuple[float, float] = (0.010, 0.000_05)
     context_length: int = 1_000_000
     has_chat_template: bool = False
+    brings_chat_template: bool = False
+    tells_logprobs: bool = False
     busy: int = 0
     tokens: int = 0
+    proposals: int = 0
+    computed: float = 0.0  # tokens, those of dropped answers among them
     _position: float = 0.0  # tokens that a sequence has that was there from the beginning
     _since: float = 0.0
     _ends: list[tuple[float, int, asyncio.Future[None]]] = field(default_factory=list)
@@ -104,6 +115,7 @@ class SimulatedEngine:
     async def generate(self, request: Request) -> Completion:
         """Answer when as many steps are over as the answer has tokens."""
         draw = random.Random(f"{request.key} {request.prompt}")
+        self.proposals += request.key.startswith("proposal/")
         text, length, reason = answer(request, draw, self.runaways)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((length, done))
@@ -116,14 +128,16 @@ class SimulatedEngine:
         """End the sequences that are finished, begin those that wait while there is a place."""
         loop = asyncio.get_running_loop()
         if self.busy:
-            self._position += (loop.time() - self._since) / _step_s(self.busy)
+            steps = (loop.time() - self._since) / self._step()
+            self._position += steps
+            self.computed += steps * self.busy
         self._since = loop.time()
         while self._ends and (self._ends[0][0] <= self._position + 1e-6 or self._ends[0][2].done()):
             _, _, done = heapq.heappop(self._ends)
             if not done.done():
                 done.set_result(None)
         self._waiting = [(length, done) for length, done in self._waiting if not done.done()]
-        room = PLACES - len(self._ends)
+        room = self.capacity - len(self._ends)
         for length, done in self._waiting[:room]:
             heapq.heappush(self._ends, (self._position + length, next(self._number), done))
         del self._waiting[:room]
@@ -131,11 +145,11 @@ class SimulatedEngine:
         if self._timer is not None:
             self._timer.cancel()
         if self._ends:
-            self._timer = loop.call_later((self._ends[0][0] - self._position) * _step_s(self.busy), self._turn)
+            self._timer = loop.call_later((self._ends[0][0] - self._position) * self._step(), self._turn)
 
-
-def _step_s(sequences: int) -> float:
-    return 0.010 + 0.000_05 * sequences
+    def _step(self) -> float:
+        fixed, each = self.step_s
+        return fixed + each * self.busy
 
 
 def answer(request: Request, draw: random.Random, runaways: float) -> tuple[str, int, Any]:
@@ -175,23 +189,31 @@ class Measured:
         busy: share of the engine's places that are busy, twice a second.
         proposals: number of committed proposals.
         old_pool: share of them that saw a pool older than a quarter of the run.
+        asked: number of proposals that were begun.
         accepted: number of instructions.
-        tokens: that the engine wrote.
+        first_s: when the first proposal was committed.
+        ended_s: when the run ended.
+        tokens: of all answers.
+        dropped: tokens that were written for proposals that the run did not need any more.
         cpu_s: of the driver, with the simulation itself.
     """
 
     busy: list[float]
     proposals: int
     old_pool: float
+    asked: int
     accepted: int
+    first_s: float
+    ended_s: float
     tokens: int
+    dropped: float
     cpu_s: float
 
 
-async def _run(options: dict[str, Any], runaways: float, seconds: float) -> Measured:
+async def _run(options: dict[str, Any], engine: SimulatedEngine, seconds: float) -> Measured:
     config = Config.model_validate({"model": "simulated", "num_instructions": 10_000_000} | options)
     loop = asyncio.get_running_loop()
-    engine, state, method = SimulatedEngine(runaways), RunState(), Method.of(config)
+    state, method = RunState(), Method.of(config)
     state.apply(Header(VERSION, {}, {}, config.num_instructions))
     seeds = load_seed_tasks(config.seeds)
     in_flight = most_in_flight(config.max_in_flight, engine)
@@ -207,11 +229,13 @@ async def _run(options: dict[str, Any], runaways: float, seconds: float) -> Meas
         max_in_flight=in_flight,
     )
     busy: list[float] = []
+    commits: list[float] = []
+    pipeline.on_commit = lambda line: commits.append(loop.time())
 
     async def watch() -> None:
         while True:
             await asyncio.sleep(0.5)
-            busy.append(engine.busy / PLACES)
+            busy.append(engine.busy / engine.capacity)
 
     watching, began = asyncio.ensure_future(watch()), time.process_time()
     with contextlib.suppress(TimeoutError):
@@ -220,13 +244,24 @@ async def _run(options: dict[str, Any], runaways: float, seconds: float) -> Meas
     watching.cancel()
     old = sum(n - method.last_seen(n) > state.proposals / 4 for n in range(state.proposals))
     share = old / max(1, state.proposals)
-    return Measured(busy, state.proposals, share, len(state.pool), engine.tokens, time.process_time() - began)
+    return Measured(
+        busy,
+        state.proposals,
+        share,
+        asked=engine.proposals,
+        accepted=len(state.pool),
+        first_s=min(commits, default=math.inf),
+        ended_s=loop.time(),
+        tokens=engine.tokens,
+        dropped=engine.computed - engine.tokens,
+        cpu_s=time.process_time() - began,
+    )
 
 
-def simulate(options: dict[str, Any], runaways: float, seconds: float) -> Measured:
-    """Run the pipeline for so many seconds of virtual time."""
+def simulate(options: dict[str, Any], engine: SimulatedEngine, seconds: float) -> Measured:
+    """Run the pipeline for at most so many seconds of virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(_run(options, runaways, seconds))
+        return runner.run(_run(options, engine, seconds))
 
 
 def _row(name: str, runaways: float, seconds: float, measured: Measured) -> Sequence[str]:
@@ -245,12 +280,33 @@ def _row(name: str, runaways: float, seconds: float, measured: Measured) -> Sequ
     )
 
 
+def _small(windows: Sequence[int]) -> None:
+    """Print what the first window costs a run of few instructions."""
+    print("| engine | target | window | first commit, s | end, s | proposals begun | committed | dropped tokens |")
+    print("|---" * 8 + "|")
+    for name, places, step_s in (("large", PLACES, (0.010, 0.000_05)), ("small", 256, (0.040, 0.008))):
+        for target in SMALL_TARGETS:
+            for window in dict.fromkeys([first_window(target), *windows]):
+                options = {"num_instructions": target, "window": window}
+                one = simulate(options, SimulatedEngine(0.02, places, step_s), 86_400)
+                share = one.dropped / (one.tokens + one.dropped)
+                print(
+                    f"| {name} | {target:,} | {window} | {one.first_s:.0f} | {one.ended_s:,.0f} | {one.asked} "
+                    f"| {one.proposals} | {share:.0%} |",
+                    flush=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=6.0, help="of virtual time, for each run (more than 1)")
     parser.add_argument("--window", type=int, nargs="*", default=[], help="further windows to try")
     parser.add_argument("--share", type=float, nargs="*", default=[], help="further shares to try")
+    parser.add_argument("--small", action="store_true", help="runs of few instructions")
     arguments = parser.parse_args()
+    if arguments.small:
+        _small(arguments.window)
+        return
     runs: list[tuple[str, dict[str, Any]]] = [("old", OLD), ("new", {})]
     runs += [(f"window {w}", {"window": w}) for w in arguments.window]
     runs += [(f"share {s}", {"window_share": s}) for s in arguments.share]
@@ -260,7 +316,8 @@ def main() -> None:
     print("|---" * 10 + "|")
     for name, options in runs:
         for runaways in (0.02, 0.05):
-            print(f"| {' | '.join(_row(name, runaways, seconds, simulate(options, runaways, seconds)))} |", flush=True)
+            measured = simulate(options, SimulatedEngine(runaways), seconds)
+            print(f"| {' | '.join(_row(name, runaways, seconds, measured))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -341,7 +341,7 @@ class Config(Section):
         None,
         ge=1,
         description="Proposals in flight at first: proposal n sees the pool after proposals <= n - window. Default: a "
-        "25th of the run's first target, at least 96 and at most 1,024.",
+        "25th of the run's first target, at least 8 and at most 1,024.",
     )
     window_share: float = Field(
         0.25,

@@ -6,7 +6,7 @@ at once.
 
 from __future__ import annotations
 
-_LEAST, _FULL = 96, 1024
+_LEAST, _FULL = 8, 1024
 _RAMP = 1536
 """The window that a growing one reaches soon: enough for an engine of 1,024 places (`benchmarks/window.py`)."""
 
@@ -15,7 +15,8 @@ def first_window(num_instructions: int) -> int:
     """Return the window that a run begins with where none is given.
 
     A large run fills a large engine from its first minute: 1,024 is the number of sequences that an H100 computes at
-    once. A small run sees its pool soon. At eight tasks a proposal, half of them accepted, it is a sixth of the run.
+    once. A small run sees its pool soon, and asks for few proposals that it does not need. At eight tasks a proposal,
+    half of them accepted, it is a sixth of the run.
 
     Args:
         num_instructions: the target of the run's first start.

@@ -47,7 +47,8 @@ def test_other_settings_are_refused_with_a_readable_difference(
 
 
 @pytest.mark.parametrize(
-    ("target", "window"), [(1, 96), (1000, 96), (2500, 100), (10_000, 400), (25_600, 1024), (10**7, 1024)]
+    ("target", "window"),
+    [(1, 8), (12, 8), (1000, 40), (2400, 96), (2500, 100), (10_000, 400), (25_600, 1024), (10**7, 1024)],
 )
 def test_the_first_window_follows_from_the_target(target: int, window: int) -> None:
     assert Method.of(Config(num_instructions=target)).window == first_window(target) == window
@@ -59,13 +60,13 @@ def test_a_raised_target_leaves_the_window_of_the_first_start(make_config: Any, 
         return journal_lines(tmp_path / "run")[0]["identity"]["window"]  # type: ignore[no-any-return]
 
     run_scripted(make_config(num_instructions=5, window=None))
-    assert recorded() == load_config(tmp_path / "run" / "config.yaml", {}).window == 96
+    assert recorded() == load_config(tmp_path / "run" / "config.yaml", {}).window == 8
     before = (tmp_path / "run" / "journal.jsonl").read_bytes()
     run_scripted(make_config(num_instructions=9, window=None))
     with pytest.raises(SelfInstructError):  # The few texts of the script do not make so many instructions.
         run_scripted(make_config(num_instructions=5000, window=None, saturation={"window": 3, "min_acceptance": 0.9}))
-    assert (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before) and recorded() == 96
-    with pytest.raises(ConfigError, match="window: recorded 96, now 200"):
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before) and recorded() == 8
+    with pytest.raises(ConfigError, match="window: recorded 8, now 200"):
         run_scripted(make_config(num_instructions=5000, window=200))
 
 
