@@ -11,6 +11,7 @@ The library does the work; heavy imports stay inside functions.
     status_command.py    status
     look_commands.py     show · preview
     review_command.py    review
+    push_command.py      push
     chat_command.py      chat
     journal_commands.py  explain · refilter · repair
     doctor_command.py    doctor
@@ -28,6 +29,7 @@ from selfinstruct.cli import (  # each file adds its commands to the group
     file_commands,
     journal_commands,
     look_commands,
+    push_command,
     review_command,
     round_commands,
     stage_commands,
@@ -45,6 +47,7 @@ __all__ = [
     "journal_commands",
     "look_commands",
     "main",
+    "push_command",
     "review_command",
     "round_commands",
     "stage_commands",

@@ -1,0 +1,142 @@
+"""Put a run's dataset and its tuned model on the Hugging Face Hub, when asked to and as private repositories.
+
+huggingface_hub sends the files. What is there already is not sent again, so the same command continues after a break.
+Files that hold paths of this machine, checkpoints and the marks of the chain stay here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from selfinstruct.dataset.export import require_dataset
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.run.directory import RunDirectory
+
+Kind = Literal["dataset", "model"]
+
+_STAYS_HERE: dict[Kind, tuple[str, ...]] = {
+    "dataset": (".*", "*.tmp"),
+    "model": (".*", "*.tmp", "checkpoints/*", "training.json", "training_args.bin", "failed.txt", "runs/*"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A folder for the Hub.
+
+    Attributes:
+        kind: of the repository.
+        name: of the repository, as OWNER/NAME, or NAME alone for the account of the token.
+        folder: what is sent.
+        files: (path within the folder, size in bytes) of all that is sent.
+    """
+
+    kind: Kind
+    name: str
+    folder: Path
+    files: list[tuple[str, int]]
+
+    @property
+    def size(self) -> int:
+        """Return the size of all files, in bytes."""
+        return sum(size for _, size in self.files)
+
+
+def uploads(run_dir: Path, *, dataset: str | None, model: str | None) -> list[Upload]:
+    """Return what would be sent, without asking the Hub.
+
+    Args:
+        run_dir: the run; one of an earlier version is as good.
+        dataset: name of the dataset's repository; None leaves it out.
+        model: name of the model's repository; None leaves it out.
+
+    Raises:
+        ConfigError: neither is named, or a name is none.
+        InputError: the run has no dataset, or no tuned model.
+    """
+    if dataset is None and model is None:
+        raise ConfigError("nothing to push: name the dataset's repository (--dataset), the model's (--model), or both")
+    run = RunDirectory(run_dir)
+    planned = []
+    if dataset is not None:
+        require_dataset(run)
+        planned.append(_upload("dataset", dataset, run.dataset.path))
+    if model is not None:
+        run.model.require_trained()
+        if not run.model.holds_model:
+            raise InputError(f"{run.model.path}: holds no tuned model; make one with `selfinstruct tune {run.path}`")
+        planned.append(_upload("model", model, run.model.path))
+    return planned
+
+
+def _upload(kind: Kind, name: str, folder: Path) -> Upload:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import filter_repo_objects, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ConfigError(f"--{kind} {name!r} is no name of a repository; give NAME or OWNER/NAME") from error
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    sent = filter_repo_objects(names, ignore_patterns=list(_STAYS_HERE[kind]))
+    return Upload(kind, name, folder, [(name, (folder / name).stat().st_size) for name in sent])
+
+
+def push(upload: Upload, *, public: bool = False) -> str:
+    """Send a folder to the Hub. Return the address of the repository, which is made if it is missing.
+
+    Args:
+        upload: what to send.
+        public: whether everybody may see a repository that is made now; one that is there stays as it is.
+
+    Raises:
+        ConfigError: the Hub refuses it, cannot be reached, or shows the repository to everybody while `public` is not
+            set.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="selfinstruct")
+    with _telling(upload):
+        created = api.create_repo(upload.name, repo_type=upload.kind, private=not public, exist_ok=True)
+        if not public and not api.repo_info(created.repo_id, repo_type=upload.kind).private:
+            raise ConfigError(
+                f"the {upload.kind} {created.repo_id} is public: give --public to push to it, or another name"
+            )
+        api.upload_folder(
+            repo_id=created.repo_id,
+            repo_type=upload.kind,
+            folder_path=upload.folder,
+            ignore_patterns=list(_STAYS_HERE[upload.kind]),
+            commit_message="Upload with selfinstruct",
+        )
+    return str(created)
+
+
+@contextlib.contextmanager
+def _telling(upload: Upload) -> Iterator[None]:
+    """Turn what the Hub or the network says into a `ConfigError` with its remedy."""
+    from huggingface_hub import constants, errors
+
+    start, again = f"the {upload.kind} {upload.name} was not pushed", "what was sent already is kept"
+    try:
+        yield
+    except errors.LocalTokenNotFoundError as error:
+        raise ConfigError(f"{start}: no token; set HF_TOKEN or run `hf auth login`") from error
+    except errors.HfHubHTTPError as error:
+        status, said = error.response.status_code, " ".join(str(error.server_message or error).split())[:200]
+        if status in (401, 403):
+            remedy = "set HF_TOKEN (or `hf auth login`) to a token that may write there, or correct the name"
+        else:
+            remedy = f"give the same command again later: {again}"
+        raise ConfigError(f"{start}: the Hub answers {status}: {said}; {remedy}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise ConfigError(f"{start}: HF_HUB_OFFLINE forbids it; unset it") from error
+    except (OSError, errors.HTTPError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(
+            f"{start}: {constants.ENDPOINT}: {reason}; check the network, and give the same command again: {again}"
+        ) from error
