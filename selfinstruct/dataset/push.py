@@ -7,7 +7,7 @@ Files that hold paths of this machine, checkpoints and the marks of the chain st
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,9 @@ from selfinstruct.run.directory import RunDirectory
 
 Kind = Literal["dataset", "model"]
 
-_STAYS_HERE: dict[Kind, tuple[str, ...]] = {
-    "dataset": (".*", "*.tmp"),
-    "model": (".*", "*.tmp", "checkpoints/*", "training.json", "training_args.bin", "failed.txt", "runs/*"),
-}
+_HIDDEN = (".*", "*.tmp")
+_OF_TRL = ("training_args.bin", "runs/*")
+"""Patterns of files that a trainer writes about this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,14 @@ class Upload:
         name: of the repository, as OWNER/NAME, or NAME alone for the account of the token.
         folder: what is sent.
         files: (path within the folder, size in bytes) of all that is sent.
+        stays_here: patterns of paths that are not sent.
     """
 
     kind: Kind
     name: str
     folder: Path
     files: list[tuple[str, int]]
+    stays_here: list[str]
 
     @property
     def size(self) -> int:
@@ -64,16 +65,17 @@ def uploads(run_dir: Path, *, dataset: str | None, model: str | None) -> list[Up
     planned = []
     if dataset is not None:
         require_dataset(run)
-        planned.append(_upload("dataset", dataset, run.dataset.path))
+        planned.append(_upload("dataset", dataset, run.dataset.path, []))
     if model is not None:
         run.model.require_trained()
         if not run.model.holds_model:
             raise InputError(f"{run.model.path}: holds no tuned model; make one with `selfinstruct tune {run.path}`")
-        planned.append(_upload("model", model, run.model.path))
+        about_here = [run.model.record_path.name, run.model.failed.name, f"{run.model.checkpoints.name}/*", *_OF_TRL]
+        planned.append(_upload("model", model, run.model.path, about_here))
     return planned
 
 
-def _upload(kind: Kind, name: str, folder: Path) -> Upload:
+def _upload(kind: Kind, name: str, folder: Path, stays_here: Sequence[str]) -> Upload:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
@@ -82,8 +84,9 @@ def _upload(kind: Kind, name: str, folder: Path) -> Upload:
     except HFValidationError as error:
         raise ConfigError(f"--{kind} {name!r} is no name of a repository; give NAME or OWNER/NAME") from error
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    sent = filter_repo_objects(names, ignore_patterns=list(_STAYS_HERE[kind]))
-    return Upload(kind, name, folder, [(name, (folder / name).stat().st_size) for name in sent])
+    patterns = [*_HIDDEN, *stays_here]
+    sent = filter_repo_objects(names, ignore_patterns=patterns)
+    return Upload(kind, name, folder, [(file, (folder / file).stat().st_size) for file in sent], patterns)
 
 
 def push(upload: Upload, *, public: bool = False) -> str:
@@ -110,7 +113,7 @@ def push(upload: Upload, *, public: bool = False) -> str:
             repo_id=created.repo_id,
             repo_type=upload.kind,
             folder_path=upload.folder,
-            ignore_patterns=list(_STAYS_HERE[upload.kind]),
+            ignore_patterns=upload.stays_here,
             commit_message="Upload with selfinstruct",
         )
     return str(created)
