@@ -43,6 +43,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "max_retries": 0,
     "proposer_weights": "fixed",
     "plan.num_generated": 0,
+    "template.openings": 0.0,
     "proposers.list": 1.0,
     "proposers.plan": 0.0,
     "proposers.evolve": 0.0,

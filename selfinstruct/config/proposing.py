@@ -106,6 +106,12 @@ class Template(Sampling):
 
     temperature: float = Field(1.0, ge=0, description="Sampling temperature; 0 is greedy.")
     max_tokens: int = Field(256, ge=1, description="Longest user's turn, in tokens.")
+    openings: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the user's turns that begin with the first words of a seed, so that seeds steer them.",
+    )
     system: str = Field(
         "", description="System message before the user's turn; empty: the chat template's own, if any."
     )

@@ -169,7 +169,12 @@ class Steps:
         prompt, shown = self._fit(asked.encode, asked.examples, proposer.options.max_tokens, key, least)
         examples = tuple(example.id for example in shown)
         line = msgspec.structs.replace(
-            line, examples=examples, variant=asked.variant, depth=asked.depth, category=asked.category
+            line,
+            examples=examples,
+            variant=asked.variant,
+            depth=asked.depth,
+            category=asked.category,
+            begun=asked.begun,
         )
         return Request(key, prompt, proposer.options, asked.stop(len(shown)), stop_loops=True), line
 

@@ -84,6 +84,7 @@ class Question:
         variant: which of its ways to ask the proposer took; the journal says so.
         depth: how often the task that it asks for will have been changed.
         category: of the seeds that the prompt shows, where it is one.
+        begun: what the prompt writes of the new instruction itself.
     """
 
     examples: tuple[Example, ...]
@@ -92,6 +93,7 @@ class Question:
     variant: str = ""
     depth: int = 0
     category: str = ""
+    begun: str = ""
 
 
 class Proposer(Protocol):

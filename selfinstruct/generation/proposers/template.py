@@ -4,8 +4,10 @@ The prompt is the chat template up to the user's turn. A model that was tuned on
 there, as it would write an answer in its own turn:
 
     <|im_start|>user
+    Explain how
 
-No example is shown, so that the model's own tuning decides what is asked.
+No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with one to
+three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from selfinstruct.config.schema import Template
-from selfinstruct.generation.parsing import TRUNCATED
+from selfinstruct.generation.parsing import TRUNCATED, one_line
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, OpenTurn, Prompt
 from selfinstruct.run.lines import ProposalLine
+
+_MOST_WORDS = 3
+"""Of a seed, at the beginning of a user's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,33 @@ class UserTurn:
     wording: Wording | None = None
 
     def ask(self, seen: Seen) -> Question:
-        """Return the question, which is the same in every proposal but for its topic."""
+        """Return the question: the same in every proposal but for its topic, and the seed whose words open it."""
         topic = "" if self.wording is None else self.wording.topic.sentence("system", seen.topic)
         system = "\n\n".join(filter(None, [self.options.system, topic]))
-        return Question((), partial(self._encode, system=system), lambda shown: ())
+        if seen.draw.random() >= self.options.openings:
+            return Question((), partial(self._encode, system=system), lambda shown: ())
+        seed = seen.draw.choice(seen.seeds)
+        begun = opening(seed.instruction, seen.draw.randint(1, _MOST_WORDS))
+        encode = partial(self._encode, system=system)
+        return Question((Example(seed.id, begun),), encode, lambda shown: (), category=seed.category, begun=begun)
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the user's message as one instruction, with its lines."""
-        text = answer.text.strip()
+        text = f"{asked.begun}{answer.text}".strip() if answer.text.strip() else ""
         return [ProposedText(text, None if answer.finish_reason == "stop" else TRUNCATED)] if text else []
 
     def _encode(self, shown: Sequence[Example], *, system: str) -> Prompt:
         before = [{"role": "system", "content": system}] if system else []
-        return OpenTurn([*before, {"role": "user", "content": ""}])
+        return OpenTurn([*before, {"role": "user", "content": "".join(example.text for example in shown)}])
+
+
+def opening(instruction: str, words: int) -> str:
+    """Return the first words of an instruction, at most a third of it; characters where it has no spaces.
+
+    Args:
+        instruction: the instruction.
+        words: how many of them.
+    """
+    text = one_line(instruction)
+    parts, between = (text.split(" "), " ") if " " in text else (list(text), "")
+    return between.join(parts[: max(1, min(words, len(parts) // 3))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.parsing import TRUNCATED
+from selfinstruct.generation.proposers import Pool, Seen
 from selfinstruct.generation.proposers.template import UserTurn
-from selfinstruct.records import Completion, OpenTurn
+from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
+from selfinstruct.replay.refilter import refilter
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ProposalLine
 from tests.conftest import journal_lines, run_scripted, script
 
@@ -59,6 +63,50 @@ def test_a_system_message_comes_first(make_config: Any) -> None:
     options = {"proposers": {"list": 0, "template": 1}, "template": {"system": "You help bakers."}}
     run_scripted(make_config(num_instructions=3, filters={"threshold": 0.95}, **options), engine)
     assert engine.history[0].prompt[:1] == [{"role": "system", "content": "You help bakers."}]
+
+
+SEEDS = [
+    SeedTask(
+        "s0", "Explain how a lock lifts a boat up to the higher level.", (Instance("", "x"),), False, category="why"
+    ),
+    SeedTask("s1", "Why not?", (Instance("", "x"),), False),
+    SeedTask("s2", "运河的船闸怎样把船抬高到上游？", (Instance("", "x"),), False),
+]
+
+
+def test_the_first_words_of_a_seed_open_the_users_turn_and_the_instruction() -> None:
+    proposer = UserTurn(Template(openings=1))
+    asked = [proposer.ask(Seen(SEEDS, Pool([], [], 0), random.Random(n))) for n in range(60)]
+    assert {a.begun for a in asked} == {
+        "Explain",
+        "Explain how",
+        "Explain how a",
+        "Why",
+        "运",
+        "运河",
+        "运河的",
+    }
+    assert {(a.examples[0].id, a.category) for a in asked} == {("s0", "why"), ("s1", ""), ("s2", "")}
+    assert all(a.encode(a.examples) == [{"role": "user", "content": a.begun}] for a in asked)
+    line = ProposalLine(0, ("s0",), proposer="template", begun="Explain how")
+    (found,) = proposer.parse(Completion(" bees find home.\n", "stop"), line)
+    assert found.text == "Explain how bees find home."
+    assert proposer.parse(Completion("\n", "stop"), line) == [], "the words of the seed alone are no new instruction"
+
+
+def test_a_share_of_the_users_turns_has_an_opening_and_refilter_reads_them_alike(
+    make_config: Any, tmp_path: Path
+) -> None:
+    options = {"proposers": {"list": 0, "template": 1}, "template": {"openings": 0.5}, "filters": {"threshold": 0.95}}
+    config = make_config(num_instructions=20, prompting="chat", **options)
+    state = run_scripted(config, ScriptedEngine(user, has_chat_template=True))
+    lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
+    begun = [line for line in lines if "begun" in line]
+    assert 0 < len(begun) < len(lines) and all(len(line["examples"]) == 1 for line in begun)
+    assert all(c["instruction"].startswith(line["begun"]) for line in begun for c in line["candidates"])
+    refilter(tmp_path / "run", tmp_path / "again", config.filters)
+    again = RunDirectory(tmp_path / "again").state()
+    assert [i.text for i in again.pool] == [i.text for i in state.pool]
 
 
 def test_a_base_model_has_no_users_turn(make_config: Any) -> None:
