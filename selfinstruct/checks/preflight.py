@@ -18,7 +18,8 @@ from selfinstruct.checks import endpoints, tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
-from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Regenerate, Tune
+from selfinstruct.config.engine_arguments import of_other_models
+from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.engines import vllm
 from selfinstruct.engines.endpoints import Endpoints
@@ -127,9 +128,12 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 prompting=config.prompting,
                 urls=config.endpoint,
             )
+            if config.answer.model is not None:
+                arguments = of_other_models(config.engine)
+                _check_another(findings, tasks, config.answer.model, config.answer.endpoint, arguments)
         if regenerates and (run is None or not run.journal.exists()):
-            with findings.noting():
-                _check_rewriter(findings, tasks, config.regenerate, config.model, config.engine)
+            arguments = engine_arguments(config.model, dict(config.engine), config.regenerate)
+            _check_another(findings, tasks, str(config.regenerate.model), config.regenerate.endpoint, arguments)
         prompts = {kind: tokens for kind, (_, tokens) in first_prompts(findings).items()}
         refused = tuner is not None
         with findings.noting():
@@ -301,15 +305,15 @@ def _check_endpoints(
         findings.facts = _facts(model, None, engine)
 
 
-def _check_rewriter(
-    findings: Findings, tasks: list[SeedTask], options: Regenerate, generator: str, engine: Mapping[str, Any]
+def _check_another(
+    findings: Findings, tasks: list[SeedTask], model: str, urls: Sequence[str], engine: Mapping[str, Any]
 ) -> None:
-    """Check the model that rewrites outputs: its endpoints, or the memory for it here."""
-    model, arguments = str(options.model), engine_arguments(generator, dict(engine), options)
-    if options.endpoint:
-        endpoints.reached(options.endpoint, model, arguments, tasks, vllm.ENOUGH)
-    else:
-        check_memory(_facts(model, None, arguments), arguments, findings.hardware)
+    """Check a model that answers or rewrites after the generator: its endpoints, or the memory for it here."""
+    with findings.noting():
+        if urls:
+            endpoints.reached(urls, model, engine, tasks, vllm.ENOUGH)
+        else:
+            check_memory(_facts(model, None, engine), engine, findings.hardware)
 
 
 def _facts(model: str, revision: str | None, engine: Mapping[str, Any]) -> ModelFacts:

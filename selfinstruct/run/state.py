@@ -285,7 +285,9 @@ class RunState:
             if candidate.accepted:
                 for name in candidate.warnings:
                     self.warnings[name] += 1
-                self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category))
+                self.pool.append(
+                    Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category, line.with_input)
+                )
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n
                 self.num_whole += line.without_input or candidate.instance is not None

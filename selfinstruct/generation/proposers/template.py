@@ -7,7 +7,8 @@ there, as it would write an answer in its own turn:
     Explain how
 
 No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with one to
-three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model.
+three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model. After
+those of a seed with an input, the model is asked for an input, too: as what the same user writes next.
 """
 
 from __future__ import annotations
@@ -49,7 +50,14 @@ class UserTurn:
         seed = seen.draw.choice(seen.seeds)
         begun = opening(seed.instruction, seen.draw.randint(1, _MOST_WORDS))
         encode = partial(self._encode, system=system)
-        return Question((Example(seed.id, begun),), encode, lambda shown: (), category=seed.category, begun=begun)
+        return Question(
+            (Example(seed.id, begun),),
+            encode,
+            lambda shown: (),
+            category=seed.category,
+            begun=begun,
+            with_input=any(instance.input for instance in seed.instances),
+        )
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
         """Return the user's message as one instruction, with its lines."""

@@ -277,6 +277,27 @@ def test_the_model_that_rewrites_outputs_is_checked_for_the_whole_chain_alone(
     assert problems(settings, tuned=True) == []
 
 
+def test_the_model_that_answers_needs_memory_of_its_own(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"owner/small": shape(GIB), "owner/large": shape(900 * GIB)}
+    known = preflight.model_facts
+
+    def of(name: str, *rest: Any, **options: Any) -> Any:
+        return facts[name] if name in facts else known(name, *rest, **options)
+
+    monkeypatch.setattr(preflight, "model_facts", of)
+    assert said(config(answer={"model": "owner/small"})) == []
+    (problem,) = said(config(answer={"model": "owner/large"}))
+    assert "its weights (1.8 TiB)" in problem
+    served = {"model": "owner/large", "endpoint": "http://127.0.0.1:9/v1"}
+    (problem,) = said(config(answer=served))
+    assert "127.0.0.1:9" in problem and "TiB" not in problem
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").write_text("")
+    assert said(config(answer={"model": "owner/large"})) == []
+
+
 def test_every_file_of_the_evaluation_is_opened_for_the_whole_chain_alone(
     config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from selfinstruct.config.schema import Template
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
+from selfinstruct.formats.seed_tasks import load_seed_tasks
+from selfinstruct.generation.instance_parsing import ParsedInstance, parse_users_input
 from selfinstruct.generation.parsing import TRUNCATED
 from selfinstruct.generation.proposers import Pool, Seen
 from selfinstruct.generation.proposers.template import UserTurn
@@ -107,6 +109,41 @@ def test_a_share_of_the_users_turns_has_an_opening_and_refilter_reads_them_alike
     refilter(tmp_path / "run", tmp_path / "again", config.filters)
     again = RunDirectory(tmp_path / "again").state()
     assert [i.text for i in again.pool] == [i.text for i in state.pool]
+
+
+def test_after_the_words_of_a_seed_with_an_input_the_user_goes_on(make_config: Any, tmp_path: Path) -> None:
+    def answer(request: Request) -> Completion:
+        if request.key.startswith("instances/") and isinstance(request.prompt, OpenTurn):
+            return Completion(f"The tram {request.key} was late again.\n", "stop", 5, 9)
+        return user(request)
+
+    options = {"proposers": {"list": 0, "template": 1}, "template": {"openings": 1, "system": "You help."}}
+    config = make_config(num_instructions=30, prompting="chat", seeds=["seed_tasks"], **options)
+    engine = ScriptedEngine(answer, has_chat_template=True)
+    run_scripted(config, engine)
+    lines = journal_lines(tmp_path / "run")
+    seeds = {seed.id: seed for seed in load_seed_tasks(["seed_tasks"])}
+    with_input = {}
+    for line in (line for line in lines if line["kind"] == "proposal"):
+        has_one = any(i.input for i in seeds[line["examples"][0]].instances)
+        assert (line.get("with_input", False), line.get("without_input", False)) == (has_one, not has_one)
+        with_input |= {c["id"]: has_one for c in line["candidates"]}
+    asked = {r.key.partition("/")[2]: r for r in engine.history if r.key.startswith("instances/")}
+    goes_on = {name: r for name, r in asked.items() if isinstance(r.prompt, OpenTurn)}
+    assert goes_on and all(with_input[name] for name in asked)
+    system, turn = next(iter(goes_on.values())).prompt
+    assert system["content"] == "You help." and turn["role"] == "user" and turn["content"].endswith("?\n\n")
+    rows = [i for task in RunDirectory(tmp_path / "run").state().tasks() for i in task.instances]
+    assert sum(i.input.startswith("The tram ") for i in rows) == len(goes_on)
+
+
+def test_a_users_input_is_the_whole_text_and_none_if_it_is_the_task_again() -> None:
+    assert parse_users_input("\nInput: a\n\nTask: b\n", False, "Sort it.") == [
+        ParsedInstance("Input: a\n\nTask: b", "")
+    ]
+    (cut,) = parse_users_input("Rain fe", True, "Sort it.")
+    assert cut.fault == TRUNCATED
+    assert parse_users_input(" sort  it\n", False, "Sort it.") == parse_users_input("", False, "x") == []
 
 
 def test_a_base_model_has_no_users_turn(make_config: Any) -> None:
