@@ -115,7 +115,9 @@ def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
         journal_bytes = (Path(folder) / "journal.jsonl").stat().st_size
         seconds, cpu_s = time.perf_counter() - engine.began[0], time.process_time() - engine.began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Measured(sum(state.requests.values()), len(state.pool), seconds, cpu_s, peak, journal_bytes)
+    return Measured(
+        sum(usage.requests for usage in state.usage.values()), len(state.pool), seconds, cpu_s, peak, journal_bytes
+    )
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def figures(run: RunDirectory) -> Figures:
     words = [len(tokenize(instance.output)) for _, instance in rows]
     known = list(state.is_classification.values())
     return Figures(
-        tokens={kind: state.tokens_of[kind] for kind in sorted(state.tokens_of)},
+        tokens={kind: usage.completion_tokens for kind, usage in sorted(state.usage.items()) if usage.requests},
         candidates=len(candidates),
         accepted=len(state.pool),
         **by_proposer(proposals, state),

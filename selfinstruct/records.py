@@ -2,7 +2,8 @@
 
     SeedTask ──> Request ──> Completion ──> Candidate ──> Instruction ──> Instance
 
-Everything here is plain, immutable data. `Request` is defined with the engines (`engines/base.py`).
+Everything here is plain, immutable data. `Request` is defined with the engines (`engines/base.py`). What a journal has
+by the hundred thousand is a `Struct`, which is made ten times as fast as a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct
 
 Style = Literal["completion", "chat"]
 
@@ -47,8 +50,7 @@ class Constraint:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """One example of a task: an input (empty if the task needs none) and its output.
 
     Attributes:
@@ -99,8 +101,7 @@ class SeedTask:
     quota: Quota | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """A machine-written instruction that was accepted into the pool.
 
     `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
@@ -128,16 +129,14 @@ class Task:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One of several answers to a request."""
 
     text: str
     finish_reason: FinishReason
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """The engine's answer to one request.
 
     `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens), `repetition` (cut

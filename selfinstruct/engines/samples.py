@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.endings import ending
 from selfinstruct.errors import EngineError
@@ -24,7 +26,7 @@ def singles(request: Request) -> list[Request]:
 
 def joined(completions: Sequence[Completion]) -> Completion:
     """Return one completion with the answers of several, whose prompt counts once."""
-    return replace(
+    return structs.replace(
         completions[0],
         completion_tokens=sum(completion.completion_tokens for completion in completions),
         further=tuple(Sample(completion.text, completion.finish_reason) for completion in completions[1:]),

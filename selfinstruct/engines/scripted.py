@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec import structs
 
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.endings import ending
@@ -78,7 +79,7 @@ class ScriptedEngine:
                 raise answer
             text, _ = ending(request, "", answer.text, answer.finish_reason)
             cut = text != answer.text
-            answers.append(replace(answer, text=text, finish_reason="stop") if cut else answer)
+            answers.append(structs.replace(answer, text=text, finish_reason="stop") if cut else answer)
         return joined(answers)
 
     def progress(self) -> int:

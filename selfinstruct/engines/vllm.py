@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from selfinstruct.console import console
 from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
@@ -273,13 +275,13 @@ class VLLMEngine(TokenizedPrompts):
                         logprobs = part.logprobs[0]
                 if all(answer.ended for answer in answers):
                     break
-        whole = dataclasses.replace(written(answers, len(ids)), cached_tokens=cached)
+        whole = msgspec.structs.replace(written(answers, len(ids)), cached_tokens=cached)
         if choices is not None:
             first = answers[0].tokens[0]
             if first not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
                 raise RequestFailed("no_choice", f"{whole.text!r} is none of {list(choices.by_token.values())}")
             text, told = choices.by_token[first], choices.logprobs(logprobs)
-            return dataclasses.replace(whole, text=text, finish_reason="stop", choice_logprobs=told)
+            return msgspec.structs.replace(whole, text=text, finish_reason="stop", choice_logprobs=told)
         return whole
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:

@@ -141,7 +141,7 @@ class BudgetTracker:
         return None
 
     def _spent(self) -> Cost:
-        return Cost(sum(self._state.requests.values()), self._state.completion_tokens)
+        return Cost(sum(usage.requests for usage in self._state.usage.values()), self._state.completion_tokens)
 
     def _owed(self) -> Cost:
         """Return the cost of the follow-ups that accepted instructions still need."""
@@ -165,7 +165,7 @@ class BudgetTracker:
         asked = 1 - state.num_whole / len(state.pool) if state.pool else 1.0  # Others are whole as they were proposed.
         follow_up = asked * (self._mean_tokens("classification") + self._mean_tokens("instances"))
         follow_up += answers * self._mean_tokens("answer")
-        judged = sum(state.requests["is_task", how] for how in ("committed", "failed")) / max(state.proposals, 1)
+        judged = state.usage["is_task"].requests / max(state.proposals, 1)
         tokens = self._mean_tokens("proposal") + judged + accepted * follow_up
         return Cost(1 + judged + (2 * asked + answers) * accepted, tokens)
 
@@ -181,9 +181,8 @@ class BudgetTracker:
 
     def _mean_tokens(self, kind: str) -> float:
         state = self._state
-        answers = state.requests[kind, "committed"] + state.requests[kind, "failed"]
-        if answers:
-            return state.tokens_of[kind] / answers
+        if answers := state.usage[kind].requests:
+            return state.usage[kind].completion_tokens / answers
         steps = {
             "proposal": self._method.proposal,
             "classification": self._method.classification,
@@ -225,7 +224,7 @@ class BudgetTracker:
     def _instances_expected(self) -> float:
         """Return the instances expected once every accepted instruction has been asked for them."""
         state = self._state
-        lost = state.answers_rejected.total() + state.requests["answer", "failed"]
+        lost = state.answers_rejected.total() + state.usage["answer"].failed
         share = 1 - lost / state.num_answers if state.num_answers else 1.0
         share *= self._method.answer.num_samples if self._method.answer.keep == "all" else 1
         expected = state.num_instances + share * (state.num_inputs - state.num_answers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from selfinstruct.records import Completion
 from selfinstruct.run.lines import Failure
@@ -34,5 +36,5 @@ def beginning_of_too_long(completion: Completion, max_tokens: int) -> TooLong | 
     text = "".join(sample.text for sample in completion.samples)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
-    kept = replace(completion, text=completion.text[:_KEPT], further=())
+    kept = structs.replace(completion, text=completion.text[:_KEPT], further=())
     return TooLong(kept, Failure("completion_too_long", detail))

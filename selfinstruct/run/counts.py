@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from selfinstruct.run import lines
 from selfinstruct.run.lines import Stop
+from selfinstruct.run.usage import KINDS
 
 if TYPE_CHECKING:
     from selfinstruct.run.state import RunState
-
-KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output")
-"""Kinds of requests, in the order in which an instruction meets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +174,11 @@ def by_count(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def run_counts(state: RunState) -> RunCounts:
     """Return all counts of a run."""
-    judged = state.requests["is_task", "committed"] + state.requests["is_task", "failed"]
-    there = {"is_task": bool(judged), "answer": bool(state.inputs), "output": state.header.regenerates}
+    there = {
+        "is_task": bool(state.usage["is_task"].requests),
+        "answer": bool(state.inputs),
+        "output": state.header.regenerates,
+    }
     yes = sum(state.is_classification.values())
     return RunCounts(
         target=state.target,
@@ -207,8 +208,8 @@ def run_counts(state: RunState) -> RunCounts:
 
 
 def _requests(state: RunState, kind: str) -> RequestCounts:
-    committed, failed = (state.requests[kind, how] for how in ("committed", "failed"))
-    return RequestCounts(committed, failed, state.tries.asked_again[kind])
+    usage = state.usage[kind]
+    return RequestCounts(usage.committed, usage.failed, state.tries.asked_again[kind])
 
 
 def _proposer(state: RunState, name: str) -> ProposerCounts:
@@ -222,7 +223,7 @@ def _answers(state: RunState) -> AnswerCounts:
         kept=kept,
         rejected=state.answers_rejected.total(),
         reasons=by_count(state.answers_rejected.items()),
-        failed=state.requests["answer", "failed"] - state.tries.asked_again["answer"],
+        failed=state.usage["answer"].failed - state.tries.asked_again["answer"],
         pending=state.num_inputs - state.num_answers,
         continued=state.answers_continued,
     )
@@ -235,6 +236,6 @@ def _outputs(state: RunState) -> OutputCounts:
         unchanged=state.outputs_kept["unchanged"],
         rejected=state.outputs_rejected.total(),
         reasons=by_count(state.outputs_rejected.items()),
-        failed=state.requests["output", "failed"],
+        failed=state.usage["output"].failed,
         pending=len(state.outputs_left()),
     )

@@ -373,7 +373,7 @@ def parse(raw: bytes) -> Line:
     """
     try:
         line = _decode_kind(raw)
-        return _decode_control(raw) if isinstance(line, _Control) else line
+        return _decode_control(raw) if type(line) is _Control else line  # `isinstance` takes three times as long.
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -395,15 +395,11 @@ def parse_valid(raw: bytes) -> Line:
 def _check(line: Line) -> None:
     """Raise `ValueError` if the line says what no line of its kind says, although its keys have the right types."""
     match line:  # The most frequent kinds come first.
-        case InstancesLine() | OutputLine():
-            _check_reasons(line.candidates)
         case ClassificationLine():
             if line.is_classification is None and line.failed is None:
                 raise ValueError("it has neither `is_classification` nor `failed`")
-        case Header():
-            if line.version == VERSION:  # The state refuses other versions.
-                _convert(line.identity, Identity)
-                _convert(line.resolved, Resolution)
+        case InstancesLine() | OutputLine():
+            _check_reasons(line.candidates)
         case ProposalLine():
             for position, candidate in enumerate(line.candidates):
                 if candidate.id != f"p{line.n:06d}-{position:02d}":
@@ -417,6 +413,10 @@ def _check(line: Line) -> None:
             if line.candidates and len(line.candidates) != samples:
                 raise ValueError(f"it has {len(line.candidates)} candidates for {samples} answers")
             _check_reasons(line.candidates)
+        case Header():
+            if line.version == VERSION:  # The state refuses other versions.
+                _convert(line.identity, Identity)
+                _convert(line.resolved, Resolution)
         case Control():
             pass
         case _ as never:
@@ -471,7 +471,7 @@ def to_json(line: Line) -> dict[str, Any]:
         del completion["cached_tokens"]
         for name in ("choice_logprobs", "further"):
             if not completion[name]:
-                del completion[name]  # A dataclass has no `omit_defaults`.
+                del completion[name]  # `omit_defaults` would also leave out counts of 0, which every line has.
     return {"kind": "control", **values} if isinstance(line, Control) else values
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Instruction, Task
@@ -63,7 +65,7 @@ def load_parents(names: Sequence[str]) -> ParentRuns:
         directories[label] = name
         state = run.state(live=True)
         parent_runs.states.append(state)
-        parent_runs.instructions.extend(replace(i, id=f"{label}/{i.id}") for i in state.pool)
+        parent_runs.instructions.extend(structs.replace(i, id=f"{label}/{i.id}") for i in state.pool)
         parent_runs.tasks.extend(replace(task, id=f"{label}/{task.id}", origin=ORIGIN) for task in state.tasks())
     return parent_runs
 

@@ -60,8 +60,9 @@ def spending(state: RunState, measurements: Iterable[Measurement], price_per_hou
     hours, read, cached = _of_all_starts(measurements)
     rows = state.num_instances
     kinds = {
-        kind: _of_kind(prompt, state.tokens_of[kind], len(state.pool), rows, _share(cached, read, kind))
-        for kind, prompt in state.prompt_tokens_of.items()
+        kind: _of_kind(usage.prompt_tokens, usage.completion_tokens, len(state.pool), rows, _share(cached, read, kind))
+        for kind, usage in state.usage.items()
+        if usage.prompt_tokens or usage.completion_tokens
     }
     known = price_per_hour is not None and rows > 0 and hours > 0
     return Spending(kinds, round(hours, 4), round(1000 * hours * (price_per_hour or 0.0) / rows, 4) if known else None)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
+
+from msgspec import structs
 
 from selfinstruct.errors import InputError
 from selfinstruct.gc_paused import gc_paused
@@ -28,7 +30,7 @@ from selfinstruct.run.lines import (
     AnswerLine,
     BudgetUsedUp,
     ClassificationLine,
-    Control,
+    ControlLine,
     DeadlineReached,
     Header,
     InstancesLine,
@@ -43,7 +45,8 @@ from selfinstruct.run.lines import (
     TargetRaised,
     Verdict,
 )
-from selfinstruct.run.tries import Tries
+from selfinstruct.run.tries import FollowUpLine, Tries
+from selfinstruct.run.usage import Usage, usage_by_kind
 
 FollowUpKind = Literal["classification", "instances", "answer"]
 
@@ -80,7 +83,7 @@ class RunState:
         num_whole: number of accepted instructions that no request asks about the kind or the inputs of.
         num_instances: number of kept instances of all instructions.
         classification_failed: ids whose classification failed; they get no instances.
-        requests: number of requests by (kind, "committed" | "failed").
+        usage: requests and tokens by kind of request.
         rejected: number of rejected instruction candidates by reason.
         instances_rejected: number of rejected instance candidates by reason; of inputs and of answers, too.
         answers_rejected: number of inputs none of whose answers was accepted, by the reason of the first one.
@@ -89,8 +92,6 @@ class RunState:
             only warns, by reason.
         failures: number of failed requests by (kind, reason), those that were asked again included.
         tries: follow-ups that failed and are asked again.
-        prompt_tokens, completion_tokens: number of tokens of all requests.
-        tokens_of, prompt_tokens_of: number of completion and of prompt tokens by kind of request.
         proposers: numbers of `ProposerCounts` by (proposer, name of the number).
         proposed_by: for each proposal, its proposer.
         tokens_spent: for each proposal, the completion tokens of it and of the follow-ups of its instructions.
@@ -122,7 +123,7 @@ class RunState:
     num_whole: int = 0
     num_instances: int = 0
     classification_failed: set[str] = field(default_factory=set)
-    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    usage: dict[str, Usage] = field(default_factory=usage_by_kind)
     rejected: Counter[str] = field(default_factory=Counter)
     instances_rejected: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
@@ -130,10 +131,6 @@ class RunState:
     answers_continued: int = 0
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     tries: Tries = field(default_factory=Tries)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    tokens_of: Counter[str] = field(default_factory=Counter)
-    prompt_tokens_of: Counter[str] = field(default_factory=Counter)
     proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
     proposed_by: list[str] = field(default_factory=list)
     tokens_spent: list[int] = field(default_factory=list)
@@ -158,6 +155,16 @@ class RunState:
     def proposals(self) -> int:
         """Return the number of committed proposals, which is also the number of the next proposal to commit."""
         return len(self.pool_after)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Return the number of prompt tokens of all requests."""
+        return sum(usage.prompt_tokens for usage in self.usage.values())
+
+    @property
+    def completion_tokens(self) -> int:
+        """Return the number of completion tokens of all requests."""
+        return sum(usage.completion_tokens for usage in self.usage.values())
 
     @property
     def complete(self) -> bool:
@@ -215,29 +222,34 @@ class RunState:
         Raises:
             ValueError: the line cannot follow the lines before it.
         """
-        if isinstance(line, Control) and not -1 <= line.after_proposal < self.proposals:
-            raise ValueError(f"it follows proposal {line.after_proposal} after {self.proposals} proposals")
         self.interruption = None
-        match line:
+        match line:  # The most frequent kinds come first.
             case InstancesLine():
-                self._count_request("instances", line)
+                self._count_follow_up("instances", line)
                 self._apply_instances(line)
-            case AnswerLine():
-                self._count_request("answer", line)
-                self._apply_answer(line)
             case ClassificationLine():
-                self._count_request("classification", line)
+                self._count_follow_up("classification", line)
                 self._apply_classification(line)
+            case AnswerLine():
+                self._count_follow_up("answer", line)
+                self._apply_answer(line)
             case ProposalLine():
                 self._count_request("proposal", line)
                 self._apply_proposal(line)
             case OutputLine():
-                self._count_request("output", line)
+                self._count_follow_up("output", line)
                 self._apply_output(line)
             case Header():
                 if line.version != VERSION:
                     raise ValueError(f"it is of version {line.version}, this program reads version {VERSION}")
                 self.header, self.target = line, line.num_instructions
+            case _:
+                self._apply_control(line)
+
+    def _apply_control(self, line: ControlLine) -> None:
+        if not -1 <= line.after_proposal < self.proposals:
+            raise ValueError(f"it follows proposal {line.after_proposal} after {self.proposals} proposals")
+        match line:
             case TargetRaised():
                 self.target = line.num_instructions
             case Resumed():
@@ -253,26 +265,29 @@ class RunState:
                 assert_never(never)
 
     def _count_request(self, kind: str, line: RequestLine) -> None:
-        if (completion := line.completion) is not None:
-            self.prompt_tokens += completion.prompt_tokens
-            self.completion_tokens += completion.completion_tokens
-            self.tokens_of[kind] += completion.completion_tokens
-            self.prompt_tokens_of[kind] += completion.prompt_tokens
-            if not isinstance(line, ProposalLine) and (n := self.proposal_of.get(line.id)) is not None:
-                self.tokens_spent[n] += completion.completion_tokens
+        usage, completion = self.usage[kind], line.completion
+        if completion is not None:
+            usage.prompt_tokens += completion.prompt_tokens
+            usage.completion_tokens += completion.completion_tokens
         if line.failed is None:
-            self.requests[kind, "committed"] += 1
+            usage.committed += 1
         else:
-            self.requests[kind, "failed"] += 1
+            usage.failed += 1
             self.failures[kind, line.failed.reason] += 1
 
+    def _count_follow_up(self, kind: str, line: FollowUpLine | OutputLine) -> None:
+        self._count_request(kind, line)
+        if (completion := line.completion) is not None and (n := self.proposal_of.get(line.id)) is not None:
+            self.tokens_spent[n] += completion.completion_tokens
+
     def _count_verdict(self, verdict: Verdict) -> None:
-        self.prompt_tokens += verdict.prompt_tokens
-        self.completion_tokens += verdict.completion_tokens
-        self.tokens_of["is_task"] += verdict.completion_tokens
-        self.prompt_tokens_of["is_task"] += verdict.prompt_tokens
-        self.requests["is_task", "committed" if verdict.failed is None else "failed"] += 1
-        if verdict.failed is not None:
+        usage = self.usage["is_task"]
+        usage.prompt_tokens += verdict.prompt_tokens
+        usage.completion_tokens += verdict.completion_tokens
+        if verdict.failed is None:
+            usage.committed += 1
+        else:
+            usage.failed += 1
             self.failures["is_task", verdict.failed.reason] += 1
 
     def _apply_proposal(self, line: ProposalLine) -> None:
@@ -397,7 +412,7 @@ class RunState:
             if candidate.accepted:
                 same = candidate.output == kept[number].output
                 self.outputs_kept["unchanged" if same else "rewritten"] += 1
-                kept[number] = replace(kept[number], output=candidate.output, thinking=candidate.thinking)
+                kept[number] = structs.replace(kept[number], output=candidate.output, thinking=candidate.thinking)
                 for name in candidate.warnings:
                     self.warnings[name] += 1
             else:

@@ -85,8 +85,8 @@ def test_rows_say_something_new(of_demo: Figures) -> None:
 
 def test_the_separate_answers_give_rows(demo: RunDirectory) -> None:
     state = demo.state()
-    assert state.requests["answer", "committed"] > 0
-    assert state.num_instances >= state.requests["answer", "committed"] / 3
+    assert state.usage["answer"].committed > 0
+    assert state.num_instances >= state.usage["answer"].committed / 3
 
 
 def test_the_tuned_model_ends_its_answers(demo: RunDirectory) -> None:

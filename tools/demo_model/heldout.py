@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from selfinstruct.formats import jsonl
 from selfinstruct.packaged import heldout_path
@@ -108,7 +108,7 @@ def row(task: SeedTask) -> dict[str, Any]:
         "name": task.name,
         "category": task.category,
         "instruction": task.instruction,
-        "instances": [asdict(instance) for instance in task.instances],
+        "instances": [msgspec.to_builtins(instance) for instance in task.instances],
         "is_classification": task.is_classification,
         "written_by": task.written_by,
     }

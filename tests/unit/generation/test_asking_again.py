@@ -74,7 +74,7 @@ def test_only_what_may_pass_is_asked_again(make_config: Any, reason: str, tries:
     state = run_scripted(make_config(max_retries=1, answering="separate"), ScriptedEngine(fail))
     answers = state.counts().answers
     assert answers is not None and answers.total == answers.failed > 0
-    assert state.requests["answer", "failed"] == tries * answers.total
+    assert state.usage["answer"].failed == tries * answers.total
     assert answers.total == answers.kept + answers.rejected + answers.failed + answers.pending
 
 

@@ -40,8 +40,10 @@ def test_a_run_measures_and_its_journal_does_not(make_config: Any, tmp_path: Pat
 
     state = run_scripted(make_config(), ScriptedEngine(answer))
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["read"] == dict(state.prompt_tokens_of) and last["written"] == dict(state.tokens_of)
-    assert last["cached"]["proposal"] == 40 * sum(state.requests["proposal", how] for how in ("committed", "failed"))
+    used = {kind: usage for kind, usage in state.usage.items() if usage.requests}
+    assert last["read"] == {kind: usage.prompt_tokens for kind, usage in used.items()}
+    assert last["written"] == {kind: usage.completion_tokens for kind, usage in used.items()}
+    assert last["cached"]["proposal"] == 40 * used["proposal"].requests
     assert {"running", "waiting", "driver_cpu", "prompt_tokens_per_s", "elapsed_s"} <= last.keys()
     assert "cached_tokens" not in json.dumps(journal_lines(tmp_path / "run"))
 
