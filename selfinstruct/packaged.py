@@ -47,10 +47,13 @@ def domains() -> tuple[str, ...]:
 def set_name(name: str) -> str:
     """Return what a set of evaluation tasks is called: the name of its file, or of the domain.
 
-    >>> set_name("mine/tasks.jsonl"), set_name("domain:healthcare"), set_name("domain:healthcare/eval")
+    >>> set_name("mine/tasks.jsonl.gz"), set_name("domain:healthcare"), set_name("domain:healthcare/eval")
     ('tasks', 'healthcare', 'healthcare')
     """
-    return name.removeprefix(_DOMAIN).removesuffix(_EVALUATION) if name.startswith(_DOMAIN) else Path(name).stem
+    if name.startswith(_DOMAIN):
+        return name.removeprefix(_DOMAIN).removesuffix(_EVALUATION)
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix in (".gz", ".zst") else path.stem
 
 
 def resolve(name: str | Path, of_domain: str = "seed_tasks.jsonl") -> Path:

@@ -145,7 +145,7 @@ def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[st
         --merge both|merged|adapter                       what is kept of a LoRA
         --mix PATH[:weight] ...                           train on other datasets, too, of any family
         --mix-by examples|tokens, --mix-temperature X, --mix-task-cap N
-        --mix-hold-out task|category                      kept out for `evaluate --held-out-by`
+        --mix-hold-out task|category, --mix-most-seen N   kept out for `evaluate --held-out-by`
         --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
         --show-row short|full|no                          show a training row before the first step
 

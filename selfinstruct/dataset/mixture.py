@@ -24,6 +24,11 @@ from selfinstruct.text import name_and_number
 
 Unit = Literal["examples", "tokens"]
 
+NOTHING = EvaluationTexts([])
+NEAR_UNSEEN = "near a question of an unseen task"
+"""Why a row is left out that is on neither side."""
+SPARE = "of more tasks than are trained on"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -76,6 +81,7 @@ class SourceCounts:
         wanted: what its weight asks for, in the unit of the weights; None: all.
         examples_of_overlap: a few overlaps with evaluation tasks, for people.
         held_out: names of the tasks or categories of the mixture that are held out as a whole.
+        spare: names of those that are not trained on either.
     """
 
     name: str
@@ -87,6 +93,7 @@ class SourceCounts:
     wanted: float | None = None
     examples_of_overlap: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
 
     def sentence(self) -> str:
         """Return the counts as one line for people."""
@@ -107,6 +114,7 @@ def mix(
     evaluation: EvaluationTexts,
     count_tokens: Callable[[Conversation], int] = lambda row: 0,
     held_out: HeldOut | None = None,
+    unseen: EvaluationTexts = NOTHING,
 ) -> tuple[list[Conversation], list[SourceCounts]]:
     """Return the rows of all sources behind the run's own ones, and what became of each source.
 
@@ -119,6 +127,7 @@ def mix(
         evaluation: the tasks that models will be compared on.
         count_tokens: the length of a row; needed if weights count tokens.
         held_out: which rows are kept for the evaluation; None: none.
+        unseen: the questions of `held_out` about unseen tasks; rows near one are left out.
     """
     by_tokens = options.unit == "tokens"
     amount = sum(map(count_tokens, own)) if by_tokens else len(own)
@@ -132,8 +141,8 @@ def mix(
             counts.read += 1
             conversation = as_conversation(row, f"{source.name}-{counts.read}")
             if held_out is not None and (side := held_out.side(row)):
-                counts.left_out[f"held out, {side}"] += 1
-            elif (reason := _objection(row, conversation, seen, evaluation, counts)) is not None:
+                counts.left_out[SPARE if side == "spare" else f"held out, {side}"] += 1
+            elif (reason := _objection(row, conversation, seen, evaluation, unseen, counts)) is not None:
                 counts.left_out[reason] += 1
             else:
                 by_task.setdefault(row.task, []).append(conversation)
@@ -167,6 +176,7 @@ def _objection(
     conversation: Conversation,
     seen: set[tuple[tuple[str, str], ...]],
     evaluation: EvaluationTexts,
+    unseen: EvaluationTexts,
     counts: SourceCounts,
 ) -> str | None:
     """Return why a row is left out; else remember it in `seen`."""
@@ -182,6 +192,8 @@ def _objection(
                 + (f" {overlap.score:.2f}" if overlap.measure == "ROUGE-L" else "")
             )
         return f"overlapping with evaluation tasks by {overlap.measure}"
+    if unseen.find(instruction, task_input or asked) is not None:
+        return NEAR_UNSEEN
     seen.add(key)
     return None
 

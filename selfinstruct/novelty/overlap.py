@@ -10,6 +10,7 @@ Three measures, each on words as the novelty filter counts them:
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,16 +57,20 @@ class EvaluationTexts:
     Args:
         tasks: the tasks.
         threshold: greatest ROUGE-L F of two instructions that are not the same task.
+        stock_phrases: whether instructions of different tasks share phrases, as in a collection of tasks that are all
+            worded alike. N-grams are then looked for in the rest of the prompt alone.
     """
 
-    def __init__(self, tasks: Sequence[EvaluationText], threshold: float = 0.7) -> None:
+    def __init__(self, tasks: Sequence[EvaluationText], threshold: float = 0.7, *, stock_phrases: bool = False) -> None:
         self._tasks = list(tasks)
         self._threshold = threshold
+        self._stock_phrases = stock_phrases
         self._instructions = [tokenize(task.instruction) for task in tasks]
         self._holding: dict[tuple[str, int], list[int]] = {}  # Instructions with the n-th occurrence of a word.
         for number, instruction in enumerate(self._instructions):
             for word in _numbered(instruction):
                 self._holding.setdefault(word, []).append(number)
+        self._nearest = functools.lru_cache(1024)(self._find_nearest)  # Rows of one task have one instruction.
         self._exact: dict[tuple[str, ...], str] = {}
         self._grams: dict[tuple[str, ...], str] = {}
         self._short: dict[int, dict[tuple[str, ...], str]] = {}  # Whole texts of 8 to 12 words, by their length.
@@ -74,6 +79,8 @@ class EvaluationTexts:
                 words = tuple(tokenize(text))
                 if words:
                     self._exact.setdefault(words, task.task)
+                if stock_phrases and text is task.instruction and text not in task.inputs:
+                    continue
                 if SHORT <= len(words) < LONG:
                     self._short.setdefault(len(words), {}).setdefault(words, task.task)
                 for size in (LONG, SHORT):
@@ -92,19 +99,21 @@ class EvaluationTexts:
         """
         if not self._tasks:
             return None
-        for part in filter(None, (instruction, text)):
+        for is_instruction, part in ((True, instruction), (False, text)):
             words = tuple(tokenize(part))
             # "Kenya" may be the input of many a task.
-            if (part is instruction or len(words) >= SHORT) and (task := self._exact.get(words)) is not None:
+            if (is_instruction or len(words) >= SHORT) and (task := self._exact.get(words)) is not None:
                 return Overlap("exact", task)
+            if is_instruction and self._stock_phrases:
+                continue
             is_long = len(words) >= LONG
             for size, known in ((LONG, self._grams), *self._short.items()) if is_long else ((SHORT, self._grams),):
                 for gram in _grams(words, size):
                     if (task := known.get(gram)) is not None:
                         return Overlap("n-gram", task, text=" ".join(gram))
-        return self._nearest(tokenize(instruction))
+        return self._nearest(tuple(tokenize(instruction)))
 
-    def _nearest(self, words: Sequence[str]) -> Overlap | None:
+    def _find_nearest(self, words: tuple[str, ...]) -> Overlap | None:
         """Return the nearest instruction by ROUGE-L, if it is above the threshold.
 
         F = 2 L / (m + n) > t, with L words in common and n >= L, takes L > t m / (2 - t). The rest of the m words may

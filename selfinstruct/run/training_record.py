@@ -188,6 +188,7 @@ class MixedIn(msgspec.Struct, frozen=True):
         left_out: number of rows left out, by reason.
         overlaps: a few of its rows that overlap with evaluation tasks.
         held_out: names of the tasks or categories of the mixture that are held out as a whole.
+        spare: names of those that are not trained on either.
     """
 
     name: str
@@ -197,6 +198,7 @@ class MixedIn(msgspec.Struct, frozen=True):
     left_out: dict[str, int] = {}
     overlaps: list[str] = []
     held_out: list[str] = []
+    spare: list[str] = []
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,9 +137,15 @@ def test_what_is_held_out_of_a_mixture_is_asked_later(model, dataset, tmp_path):
         value = {"Definition": [f"Do thing {task}."], "Categories": [f"c{task % 2}"], "Instances": instances}
         (tmp_path / "mix").mkdir(exist_ok=True)
         (tmp_path / "mix" / f"task{task}.json").write_text(json.dumps(value))
+    own = tmp_path / "own"
+    shutil.copytree(dataset, own)
+    with (own / "train.jsonl").open("a") as file:
+        for task in range(4):
+            file.write(json.dumps(tiny_model.row(f"twin{task}", f"Do thing {task}.", "ok")) + "\n")
     hold_out = ["--mix", f"{tmp_path}/mix", "--mix_hold_out", "category", "--mix_hold_out_share", "0.5"]
-    assert tune(model, dataset, tmp_path / "out", *QUICK, *hold_out) == 0
-    (source,) = training(tmp_path / "out")["mixture"]
+    assert tune(model, own, tmp_path / "out", *QUICK, *hold_out) == 0
+    source, of_run = training(tmp_path / "out")["mixture"]
+    assert of_run["left_out"] == {"near a question of an unseen task": 2} and of_run["name"] == str(own)
     (category,) = source["held_out"]
     assert source["left_out"]["held out, unseen"] == 120 and source["left_out"]["held out, seen"] > 0
     questions = mixture_questions(ModelDirectory(tmp_path / "out"), Evaluate(held_out_by="category"))

@@ -5,6 +5,8 @@ The model's own record says which datasets were mixed in, and what was held out 
 
 from __future__ import annotations
 
+from itertools import chain
+
 from selfinstruct import packaged
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.dataset.convert import read_rows
@@ -16,9 +18,6 @@ from tuning.evaluation.questions import Question, spread
 
 MIXTURE_SETS = MIXTURE_SEEN, MIXTURE_UNSEEN = "mixture_seen", "mixture_unseen"
 """The two sets. The verdict does not count them: the model was trained on the tasks of one."""
-
-MOST_QUESTIONS = 20
-"""Most questions of each task, so that no large task decides alone."""
 
 
 def mixture_questions(model: ModelDirectory, options: Evaluate) -> list[Question]:
@@ -40,29 +39,27 @@ def mixture_questions(model: ModelDirectory, options: Evaluate) -> list[Question
             f"evaluate.held_out_by {options.held_out_by}: {model.path} holds no model that was tuned so; tune with "
             f"`selfinstruct tune RUN --mix PATH --mix-hold-out {options.held_out_by}`"
         )
-    units = frozenset(unit for source in record.mixture for unit in source.held_out)
-    held_out = HeldOut(options.held_out_by, units, int(record.arguments["seed"]))
+    units, spare = (
+        frozenset(chain.from_iterable(names))
+        for names in ((s.held_out for s in record.mixture), (s.spare for s in record.mixture))
+    )
+    held_out = HeldOut(options.held_out_by, units, int(record.arguments["seed"]), spare)
     by_set: dict[str, dict[str, list[Question]]] = {name: {} for name in MIXTURE_SETS}
-    for number, source in enumerate(record.mixture):
-        for position, row in enumerate(read_rows(packaged.resolve(source.name))):
-            side = held_out.side(row)
-            if not side or row.earlier or row.system:
-                continue
-            of_task = by_set[f"mixture_{side}"].setdefault(f"{number}/{row.task}", [])
-            if len(of_task) < MOST_QUESTIONS:
-                instruction, task_input = row.parts
-                of_task.append(
-                    Question(
-                        id=f"{number}-{position}",
-                        task=row.task,
-                        set=f"mixture_{side}",
-                        category=row.category,
-                        is_classification=bool(row.is_classification),
-                        instruction=instruction,
-                        input=task_input,
-                        references=(row.answer.content, *row.references),
-                    )
+    for number, source in enumerate(source for source in record.mixture if source.held_out):
+        for position, side, row in held_out.asked(read_rows(packaged.resolve(source.name))):
+            instruction, task_input = row.parts
+            by_set[f"mixture_{side}"].setdefault(f"{number}/{row.task}", []).append(
+                Question(
+                    id=f"{number}-{position}",
+                    task=row.task,
+                    set=f"mixture_{side}",
+                    category=row.category,
+                    is_classification=bool(row.is_classification),
+                    instruction=instruction,
+                    input=task_input,
+                    references=(row.answer.content, *row.references),
                 )
+            )
     return [
         question
         for tasks in by_set.values()

@@ -84,6 +84,13 @@ class TuneArguments:
         },
     )
     mix_hold_out_share: float = field(default=0.1, metadata={"help": "Share of them that is held out."})
+    mix_most_seen: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train on at most this many of the tasks or categories that are not held out: several tunings show "
+            "what more tasks do for unseen ones, which stay the same."
+        },
+    )
     eval_tasks: list[str] = field(
         default_factory=list,
         metadata={"help": "Task files of the later evaluation: training rows that are too close to them are reported."},
@@ -175,6 +182,10 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
         raise ConfigError(f"--mix_hold_out_share must lie in (0, 1), got {tune.mix_hold_out_share}")
     if tune.mix_hold_out and not tune.mix:
         raise ConfigError(f"--mix_hold_out {tune.mix_hold_out}: no dataset is mixed in; name one with --mix")
+    if tune.mix_most_seen is not None and tune.mix_most_seen < 1:
+        raise ConfigError(f"--mix_most_seen must be at least 1, got {tune.mix_most_seen}")
+    if tune.mix_most_seen is not None and not tune.mix_hold_out:
+        raise ConfigError(f"--mix_most_seen {tune.mix_most_seen}: nothing is held out; add --mix_hold_out task")
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
     return Arguments(tune, model, _arguments_of(trl.SFTConfig, values), by_user, choice)

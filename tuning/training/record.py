@@ -123,6 +123,7 @@ def _mixed_in(source: SourceCounts) -> MixedIn:
         dict(source.left_out),
         source.examples_of_overlap,
         source.held_out,
+        source.spare,
     )
 
 

@@ -304,3 +304,10 @@ def test_launching_imports_nothing_heavy():
 def test_values_that_no_mixture_can_be_drawn_with(name, value):
     with pytest.raises(ConfigError, match=f"--mix_{name} must be at least"):
         parse([*NEEDED, f"--mix_{name}", value], CPU)
+
+
+def test_fewer_tasks_need_some_that_are_held_out():
+    with pytest.raises(ConfigError, match="nothing is held out; add --mix_hold_out task"):
+        parse([*NEEDED, "--mix", "a.json", "--mix_most_seen", "4"], CPU)
+    with pytest.raises(ConfigError, match="--mix_most_seen must be at least 1, got 0"):
+        parse([*NEEDED, "--mix", "a.json", "--mix_hold_out", "task", "--mix_most_seen", "0"], CPU)
