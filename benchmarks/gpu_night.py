@@ -43,9 +43,9 @@ from benchmarks.night.figures import FIGURES  # noqa: E402
 # Longest seconds of each step, and its function.
 STEPS: dict[str, tuple[float, str]] = {
     "machine": (40, "machine:examine"),
-    "chain": (130, "chain:demo"),
-    "killed": (80, "chain:killed"),
-    "engine": (200, "engine:offline"),
+    "chain": (240, "chain:demo"),
+    "killed": (150, "chain:killed"),
+    "engine": (260, "engine:offline"),
     "refused": (30, "tuning:refused"),
     "lora": (120, "tuning:lora"),
     "full": (60, "tuning:full"),

@@ -213,7 +213,8 @@ class Bench:
 
     def _run(self, command: list[str]) -> tuple[float, str]:
         """Run a program that must succeed; return (seconds, its stdout)."""
-        own = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true"}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {"PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "true"}
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, *command],

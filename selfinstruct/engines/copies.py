@@ -47,11 +47,15 @@ class Copies:
         """Forget all prompts."""
         await asyncio.gather(*(engine.reset_prefix_cache() for engine in self.engines))
 
-    def shutdown(self) -> None:
-        """End all of them, also when one cannot be ended in good order; its error is raised then."""
+    def shutdown(self, timeout: float | None = None) -> None:
+        """End all of them, also when one cannot be ended in good order; its error is raised then.
+
+        Args:
+            timeout: seconds before the processes of each are killed; None: vLLM's own.
+        """
         with contextlib.ExitStack() as stack:
             for engine in self.engines:
-                stack.callback(engine.shutdown)
+                stack.callback(engine.shutdown, timeout)
 
 
 async def start(make: Callable[[int], Any], number: int) -> Started:
@@ -64,9 +68,9 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
     Raises:
         Exception: what `make` raised for the first that did not start; the others are ended.
     """
-    started = [await startup.in_lasting_thread(functools.partial(make, 0), _end)]
+    started = [await startup.in_lasting_thread(functools.partial(make, 0), startup.end)]
     try:
-        starts = [startup.in_lasting_thread(functools.partial(make, index), _end) for index in range(1, number)]
+        starts = [startup.in_lasting_thread(functools.partial(make, index), startup.end) for index in range(1, number)]
         others = [asyncio.ensure_future(start) for start in starts]
         try:
             outcomes = await asyncio.gather(*others, return_exceptions=True)
@@ -81,7 +85,7 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
     except BaseException:
         for engine, release in started:
             with contextlib.suppress(Exception):  # The cause of the failed start says more.
-                _end(engine)
+                startup.end(engine)
             release()
         raise
 
@@ -90,7 +94,3 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
             release()
 
     return Copies([engine for engine, _ in started]), release_all
-
-
-def _end(engine: Any) -> None:
-    engine.shutdown()

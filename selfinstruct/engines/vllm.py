@@ -223,7 +223,7 @@ class VLLMEngine(TokenizedPrompts):
             else:
                 llm, release = await startup.in_lasting_thread(
                     lambda: _start_llm(source, revision, arguments, enough),
-                    lambda unwanted: unwanted.shutdown(),
+                    startup.end,
                 )
             tokenizer = llm.get_tokenizer()
             tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
@@ -316,7 +316,7 @@ class VLLMEngine(TokenizedPrompts):
         """Shut the engine down, its processes included."""
         if self._llm is None:
             return
-        self._llm.shutdown()
+        startup.end(self._llm)
         # vLLM's own __del__ would shut it down again when the interpreter ends, and fail with long messages.
         self._llm = None
         self._release()

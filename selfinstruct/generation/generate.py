@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from typing import Any
 
 from selfinstruct import clock as deadline
+from selfinstruct import novelty
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
@@ -182,6 +183,7 @@ async def _engine(
     config: Config, run: RunDirectory, model: str, start: StartEngine, metrics: MetricsWriter, budget: BudgetTracker
 ) -> AsyncIterator[SupervisedEngine | None]:
     """Start an engine and close it at the end of the block; None if the deadline comes first."""
+    novelty.warm_up(config.num_instructions)  # While the engine starts; later it would keep the pipeline waiting.
     console.print(f"starting the engine with model {model!r}")
     supervisor = supervised(
         run,

@@ -7,6 +7,7 @@ does this. Until it is done, candidates are decided by scanning, with the same d
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -37,11 +38,15 @@ _compiler: threading.Thread | None = None
 _done = threading.Event()
 
 
-def warm_up() -> None:
-    """Start to load, or compile, the kernels in a thread; return at once."""
+def warm_up(size: float = math.inf) -> None:
+    """Start to load, or compile, the kernels in a thread; return at once.
+
+    Args:
+        size: texts that the index will hold; a small one does without the kernels.
+    """
     global _compiler
     with _lock:
-        if _compiler is None:
+        if _compiler is None and size > _SMALL:
             _compiler = threading.Thread(target=_compile, name="novelty-compiler")
             _compiler.start()
 

@@ -40,7 +40,7 @@ class Played:
         await self.let.wait()
         yield self.number
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout: float | None = None) -> None:
         self.ended += 1
 
 
@@ -113,7 +113,7 @@ def test_only_mixtures_of_experts_get_engines_of_their_own(given: dict[str, Any]
 
 async def test_one_that_cannot_be_ended_leaves_no_other_alive() -> None:
     played = [Played(number) for number in range(3)]
-    played[0].shutdown = played[1].shutdown = lambda: 1 / 0  # type: ignore[method-assign]
+    played[0].shutdown = played[1].shutdown = lambda timeout: 1 / 0  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
         copies.Copies(list(played)).shutdown()
     assert played[2].ended == 1

@@ -67,7 +67,8 @@ class PlayedLLM:
             raise self.outcome
         yield self.outcome
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout: float | None = None) -> None:
+        assert timeout == 1.0  # vLLM's own is 5 s, and its processes often use all of it.
         self.shutdowns += 1
 
 

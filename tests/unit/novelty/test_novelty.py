@@ -496,3 +496,15 @@ def test_a_read_only_installation_still_compiles(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(kernels, "njit", njit)
     assert kernels._kernel(time.monotonic) is time.monotonic
+
+
+def test_a_small_index_needs_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(index, "_compiler", None)
+    monkeypatch.setattr(index, "_compile", lambda: started.append("compiling"))
+    index.warm_up(1024)
+    assert index._compiler is None
+    index.warm_up(1025)
+    assert index._compiler is not None
+    index._compiler.join()
+    assert started == ["compiling"]
