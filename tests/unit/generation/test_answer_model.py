@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.chain import chain
+from selfinstruct.cli.shared import answering_starter
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -18,6 +19,7 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import status
 from tests.conftest import journal_lines, replayed, run_scripted, script
+from tests.faulty_server import MODEL, FaultyServer, now_and_then
 
 
 def better(request: Request) -> Completion:
@@ -137,6 +139,29 @@ def test_a_deadline_leaves_time_for_the_second_model(config_of: Any, tmp_path: P
         )
     state = replayed(journal_lines(tmp_path / "run"))
     assert state.pool and state.pending() == [], "all that was accepted is answered"
+
+
+def test_a_server_answers_as_a_model_here_does_whatever_fails_in_between(config_of: Any, tmp_path: Path) -> None:
+    def gladly(request: Request) -> Completion:
+        asked = request.prompt[-1]["content"] if isinstance(request.prompt, list) else request.prompt
+        return Completion(f"Gladly, {sum(map(ord, asked))}: {asked.split()[-1]}", "stop", 9, 30)
+
+    config = config_of("here", answer={"model": MODEL})
+    run_scripted(config, generator(), ScriptedEngine(gladly, has_chat_template=True))
+    faults = now_and_then("reset", "busy", "half", share=0.3, most=6)
+    with FaultyServer(gladly, faults, chat=True) as server:
+        there = config_of("there", answer={"model": MODEL, "endpoint": server.url})
+        started = answering_starter(there)
+        assert started is not None
+
+        async def first() -> Engine:
+            return generator()
+
+        state = generate(there, first, started)
+    assert state.complete and state.num_answers > 5
+    asked = [body for body in server.bodies if 1 not in (body.get("max_tokens"), body.get("max_completion_tokens"))]
+    assert len(asked) == state.num_answers and all(len(body["messages"]) == 1 for body in asked)
+    assert as_set(tmp_path / "there") == as_set(tmp_path / "here")
 
 
 @pytest.mark.parametrize(
