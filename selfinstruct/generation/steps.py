@@ -317,7 +317,7 @@ class Steps:
         the user.
         """
         step, key = self.method.instances, f"instances/{instruction.id}"
-        if instruction.with_input and not is_classification:
+        if instruction.with_input:
             sampling = self.method.proposers.template.model_copy(update={"max_tokens": step.max_tokens})
             goes_on = prompts.encode_user_goes_on(instruction.text, sampling.system)
             prompt, _ = self._fit(lambda shown: goes_on, (), step.max_tokens, key)

@@ -153,6 +153,8 @@ class ExplainedCandidate:
         answers: to inputs that are answered separately.
         outputs: rewritten outputs, in a regenerated run.
         is_whole: whether no request asks about its kind or its inputs.
+        with_input: whether one asks for its input, and none about its kind.
+        begun: what the prompt wrote of it.
         instance: the instance that it was proposed with, if it was.
     """
 
@@ -175,6 +177,8 @@ class ExplainedCandidate:
     answers: tuple[InputAnswer, ...]
     outputs: tuple[OutputAnswer, ...]
     is_whole: bool
+    with_input: bool
+    begun: str
     instance: WrittenInstance | None
 
 
@@ -364,6 +368,8 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         answers=tuple(match.answers),
         outputs=tuple(match.outputs),
         is_whole=match.line.without_input or candidate.instance is not None,
+        with_input=match.line.with_input,
+        begun=match.line.begun,
         instance=candidate.instance,
     )
 

@@ -48,7 +48,8 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
         text.append(f"  proposed with: {visible(brought.input)} -> {visible(brought.output)}")
     if candidate.accepted:
         if not candidate.is_whole:
-            text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
+            kind = [] if candidate.with_input else [_render_classification(candidate.classification)]
+            text += [*kind, *_render_instances(candidate.instances)]
         text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
     return "\n".join(text)
@@ -59,7 +60,8 @@ def _way(candidate: ExplainedCandidate) -> str:
     depth = f"depth {candidate.depth}" if candidate.depth else ""
     topic = f"about {visible(candidate.topic)}" if candidate.topic else ""
     user = f"from {visible(candidate.user)}" if candidate.user else ""
-    return ", ".join(filter(None, [candidate.proposer, candidate.variant, depth, topic, user]))
+    begun = f'begun "{visible(candidate.begun)}"' if candidate.begun else ""
+    return ", ".join(filter(None, [candidate.proposer, candidate.variant, begun, depth, topic, user]))
 
 
 def _render_similar(similar: Sequence[Similar]) -> list[str]:

@@ -18,7 +18,10 @@ from selfinstruct.generation.parsing import TRUNCATED
 from selfinstruct.generation.proposers import Pool, Seen
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
+from selfinstruct.replay.explain import explain
+from selfinstruct.replay.explanation_text import render
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ProposalLine
 from tests.conftest import journal_lines, run_scripted, script
@@ -122,6 +125,7 @@ def test_after_the_words_of_a_seed_with_an_input_the_user_goes_on(make_config: A
     engine = ScriptedEngine(answer, has_chat_template=True)
     run_scripted(config, engine)
     lines = journal_lines(tmp_path / "run")
+    accepted = {c["id"] for line in lines for c in line.get("candidates", ()) if c["accepted"] and "id" in c}
     seeds = {seed.id: seed for seed in load_seed_tasks(["seed_tasks"])}
     with_input = {}
     for line in (line for line in lines if line["kind"] == "proposal"):
@@ -130,11 +134,16 @@ def test_after_the_words_of_a_seed_with_an_input_the_user_goes_on(make_config: A
         with_input |= {c["id"]: has_one for c in line["candidates"]}
     asked = {r.key.partition("/")[2]: r for r in engine.history if r.key.startswith("instances/")}
     goes_on = {name: r for name, r in asked.items() if isinstance(r.prompt, OpenTurn)}
-    assert goes_on and all(with_input[name] for name in asked)
+    assert goes_on.keys() == asked.keys() == {name for name, r in with_input.items() if r and name in accepted}
+    assert not any(r.key.startswith("classification/") for r in engine.history), "the proposal says their kind"
     system, turn = next(iter(goes_on.values())).prompt
     assert system["content"] == "You help." and turn["role"] == "user" and turn["content"].endswith("?\n\n")
-    rows = [i for task in RunDirectory(tmp_path / "run").state().tasks() for i in task.instances]
-    assert sum(i.input.startswith("The tram ") for i in rows) == len(goes_on)
+    state = RunDirectory(tmp_path / "run").state()
+    assert state.complete and state.num_of_given_kind == len(asked) and odd_share(state, 0.5) == ""
+    told = explain(tmp_path / "run", next(iter(asked)))
+    text = render(told)
+    assert f'(template, begun "{told.candidates[0].begun}")' in text and "classification" not in text
+    assert all(state.inputs[name][0] == f"The tram instances/{name} was late again." for name in goes_on)
 
 
 def test_a_users_input_is_the_whole_text_and_none_if_it_is_the_task_again() -> None:
