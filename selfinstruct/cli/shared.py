@@ -16,6 +16,7 @@ from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
+from selfinstruct.run.lock import LockedDirectory
 from selfinstruct.signals import changing_nothing
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def kept_config(
 def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:
     """Check what a run needs, and print remarks on its seeds; on a dry run, print what it would be.
 
+    A run that another process writes is refused at once; a dry run is not, as it writes nothing.
+
     Args:
         config: the configuration.
         tuned: whether a model is tuned.
@@ -162,6 +165,8 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
     from selfinstruct.checks import preflight as checks
     from selfinstruct.console import console
 
+    if not dry_run and config.output_dir is not None:
+        LockedDirectory(Path(config.output_dir)).require_unlocked()
     with changing_nothing():
         findings = checks.check(first_run or config, tuned=tuned)
         if dry_run:

@@ -81,6 +81,16 @@ class LockedDirectory:
         finally:
             os.close(handle)
 
+    def require_unlocked(self) -> None:
+        """Find out, before slow checks, whether another process writes here; it may begin to later. Write nothing new.
+
+        Raises:
+            RunLockedError: another process holds the lock.
+        """
+        if self._lock.exists():
+            with self.locked():
+                pass
+
     @contextlib.contextmanager
     def _owned(self, handle: int) -> Iterator[None]:
         _held.add(handle)
