@@ -104,20 +104,23 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
     """Write the dataset of a run.
 
     Writes training and validation splits, a dataset card, and the same rows in the formats of Alpaca and Self-Instruct.
+    Prints the commands that train on it with TRL, axolotl, LLaMA-Factory and torchtune.
 
     \b
     Example:
         selfinstruct export runs/first --include-seeds
+        selfinstruct export runs/first --format parquet --format argilla
     """
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
-    from selfinstruct.dataset.tuner_files import export_hints
+    from selfinstruct.dataset.tuner_files import export_commands
     from selfinstruct.run.directory import RunDirectory
 
     with kept_config(run, "export", options, unset) as config:
         chain.export(config)
-    for line in export_hints(RunDirectory(run).dataset):
-        click.echo(printable(line), err=True)
+    commands = export_commands(RunDirectory(run).dataset, str(config.tune.model or config.model))
+    for tool, command in commands.items():
+        click.echo(printable(f"{tool}:\n  " + command.replace("\n", "\n  ")), err=True)
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {quote(str(run))}")
 
 

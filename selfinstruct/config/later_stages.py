@@ -54,6 +54,10 @@ class Export(Section):
         description="Which rows: at `random`, those with the `longest` outputs, or those whose instructions are "
         "`farthest` from each other (slow: minutes for 10,000).",
     )
+    format: tuple[Literal["parquet", "argilla"], ...] = Field(
+        (),
+        description="Also write the splits as Parquet, or the training rows as records for Argilla. Repeatable.",
+    )
     preferences: bool = Field(
         False,
         description="Also write `preferences.jsonl` for TRL: of questions with several answers, a kept and a bad one.",

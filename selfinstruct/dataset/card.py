@@ -20,13 +20,15 @@ def _code(text: str) -> str:
     return "`" + printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|") + "`"
 
 
-def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
+def make_card(state: RunState, counts: ExportCounts, options: Export, digest: str) -> str:
     """Return the text of the card.
 
     Args:
         state: the state of the run.
         counts: the counts of the export.
         options: the options of the export.
+        digest: of the rows. `datasets` keys its cache by the folder's name and what the card says of it: without the
+            digest it would give the rows of one run's `dataset/` for those of another.
     """
     from huggingface_hub import DatasetCardData
 
@@ -34,7 +36,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export) -> str:
     metadata = DatasetCardData(
         task_categories=["text-generation"],
         tags=["instruction-tuning", "self-instruct", "synthetic"],
-        configs=[{"config_name": "default", "data_files": files}],
+        configs=[{"config_name": "default", "data_files": files, "description": f"rows {digest}"}],
     )
     not_selected = counts.instances.left_out.get("not_selected", 0)
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]

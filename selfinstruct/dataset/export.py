@@ -5,6 +5,8 @@
     dataset/validation_unseen.jsonl  every instance of tasks held out as a whole
     dataset/alpaca.json              the training split in the format of Alpaca
     dataset/dataset_info.json        how LLaMA-Factory finds it
+    dataset/data/                    the splits as Parquet, with `export.format`; see `further_formats.py`
+    dataset/argilla.jsonl            records for Argilla, with `export.format`
     dataset/self_instruct/           all generated tasks in the formats of the reference code
     dataset/preferences.jsonl        pairs of a kept and a bad answer, with `export.preferences`
     dataset/near_evaluation.jsonl    what was left out because it overlaps with an evaluation task, if anything was
@@ -31,6 +33,7 @@ from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card
+from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
 from selfinstruct.errors import InputError
@@ -113,13 +116,21 @@ def export(config: Config) -> ExportCounts:
     _write_overlaps(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
     alpaca.write_exported(run.dataset.alpaca, rows[TRAIN])
     tuner_files.describe_export(run.dataset)
+    write_further(run.dataset, rows, config.export.format, str(state.header.identity.get("model", "")))
     self_instruct.write(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )
     _write_preferences(run, state, own.rows[TRAIN], config.export)
     write_export_counts(run.dataset.counts_path, counts)
-    jsonl.write_text(run.dataset.card, make_card(state, counts, config.export))
+    jsonl.write_text(run.dataset.card, make_card(state, counts, config.export, _digest(run.dataset)))
     return counts
+
+
+def _digest(dataset: DatasetDirectory) -> str:
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update(dataset.split(name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _select(own: Dataset, options: Export) -> None:

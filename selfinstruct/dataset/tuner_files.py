@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from selfinstruct.dataset.convert import Conversion
@@ -30,24 +31,45 @@ def hints(target: Path, done: Conversion) -> list[str]:
 
 _ALPACA = Conversion("", "alpaca", fields={"instruction", "input", "output"})
 """What `alpaca.json` of an exported dataset is."""
+_MESSAGES = Conversion("", "messages", fields={"messages"})
+"""What the splits of an exported dataset are to tuners that read messages."""
 
 
 def describe_export(dataset: DatasetDirectory) -> None:
-    """Write the `dataset_info.json` by which LLaMA-Factory finds the training split of an exported dataset."""
-    entry = llama_factory_entry(dataset.alpaca, _ALPACA)
-    jsonl.write_json(dataset.llama_factory, {entry_name(dataset.alpaca): entry})
+    """Write the `dataset_info.json` by which LLaMA-Factory finds the training split, as messages and as Alpaca."""
+    files = {dataset.split(TRAIN): _MESSAGES, dataset.alpaca: _ALPACA}
+    entries = {entry_name(path): llama_factory_entry(path, done) for path, done in files.items()}
+    jsonl.write_json(dataset.llama_factory, entries)
 
 
-def export_hints(dataset: DatasetDirectory) -> list[str]:
-    """Return how other tools train on an exported dataset, as lines for people."""
-    folder = json.dumps(str(dataset.path.absolute()))
+def export_commands(dataset: DatasetDirectory, model: str) -> dict[str, str]:
+    """Return the command of each tuner that trains a model on an exported dataset, by the tuner's name.
+
+    TRL and axolotl read a file: their commands write it first.
+
+    Args:
+        dataset: the exported dataset.
+        model: the model to train, as these tools name it.
+    """
+    folder, train = quote(str(dataset.path.absolute())), dataset.split(TRAIN)
+    file, base = quote(str(train.absolute())), quote(model)
     rows = Conversion("", "prompt-completion", fields={"prompt", "completion"})
-    return [
-        *hints(dataset.split(TRAIN), rows),
-        *hints(dataset.alpaca, _ALPACA),
-        "LLaMA-Factory (llamafactory-cli train FILE):",
-        *(f"  {line}" for line in ("stage: sft", f"dataset_dir: {folder}", f"dataset: {entry_name(dataset.alpaca)}")),
-    ]
+    trl = f"model_name_or_path: {json.dumps(model)}\n{trl_stanza(train, rows)}output_dir: tuned\n"
+    axolotl = f"base_model: {json.dumps(model)}\n{axolotl_stanza(train, _MESSAGES)}"
+    axolotl += "sequence_len: 2048\nmicro_batch_size: 1\noutput_dir: tuned\n"
+    return {
+        "TRL": f"cat > trl.yaml <<'END'\n{trl}END\ntrl sft --config trl.yaml",
+        "axolotl": f"cat > axolotl.yaml <<'END'\n{axolotl}END\naxolotl train axolotl.yaml",
+        "LLaMA-Factory": (
+            f"llamafactory-cli train --stage sft --do_train --model_name_or_path {base} --dataset_dir {folder} "
+            f"--dataset {entry_name(train)} --template default --finetuning_type lora --output_dir tuned"
+        ),
+        "torchtune": (
+            "tune run lora_finetune_single_device --config CONFIG dataset._component_=torchtune.datasets.chat_dataset "
+            f"dataset.source=json dataset.data_files={file} dataset.conversation_column=messages "
+            "dataset.conversation_style=openai dataset.split=train"
+        ),
+    }
 
 
 def trl_stanza(target: Path, done: Conversion) -> str | None:

@@ -3,11 +3,13 @@
     {"id": "p000001-02-0", "instruction": "Name the capital.", "input": "Kenya", "output": "Nairobi",
      "is_classification": false, "origin": "generated",
      "prompt": [{"role": "user", "content": "Name the capital.\\n\\nKenya"}],
-     "completion": [{"role": "assistant", "content": "Nairobi"}]}
+     "completion": [{"role": "assistant", "content": "Nairobi"}],
+     "messages": [{"role": "user", "content": "Name the capital.\\n\\nKenya"},
+                  {"role": "assistant", "content": "Nairobi"}]}
 
 A row whose answer was checked by a program has `constraints`, each with type, parameters and sentence. Where a model's
 thinking is kept, it is the field `thinking` of the row and of its message, or text of the message.
-`prompt` and `completion` repeat the texts in the form that TRL's `SFTTrainer` takes.
+`prompt` and `completion` repeat the texts in the form that TRL's `SFTTrainer` takes, `messages` in that of others.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ class ExportedRow:
             "origin": self.origin,
             "prompt": self.prompt,
             "completion": self.completion,
+            "messages": [*self.prompt, *self.completion],
         }
 
 

@@ -23,6 +23,7 @@ class DatasetDirectory:
         preferences: pairs of a kept and a bad answer, where they were asked for.
         near_evaluation: what was left out because it overlaps with an evaluation task, and by how much.
         card: the dataset card.
+        argilla: the training rows as records for Argilla, where they were asked for.
         llama_factory: where LLaMA-Factory looks for the names of datasets.
         counts_path: what was exported and what was left out.
     """
@@ -36,10 +37,15 @@ class DatasetDirectory:
         self.card = path / "README.md"
         self.counts_path = path / "export.json"
         self.llama_factory = path / "dataset_info.json"
+        self.argilla = path / "argilla.jsonl"
 
     def split(self, name: str) -> Path:
         """Return the path of a split's rows."""
         return self.path / f"{name}.jsonl"
+
+    def parquet(self, name: str) -> Path:
+        """Return the path of a split as Parquet, by the name that `datasets` knows it by."""
+        return self.path / "data" / f"{name}-00000-of-00001.parquet"
 
     def export_counts(self) -> ExportCounts:
         """Return the counts of the export.

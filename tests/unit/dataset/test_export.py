@@ -131,6 +131,10 @@ def test_rows_carry_fields_and_messages() -> None:
             "origin": "generated",
             "prompt": [{"role": "user", "content": "Describe thing number 4.\n\nin 4 0"}],
             "completion": [{"role": "assistant", "content": "out 4 0"}],
+            "messages": [
+                {"role": "user", "content": "Describe thing number 4.\n\nin 4 0"},
+                {"role": "assistant", "content": "out 4 0"},
+            ],
         }
     ]
     (row,) = split([bare], [], NOTHING, Export(validation_unseen=0)).rows["train"]
@@ -327,11 +331,13 @@ def test_other_tools_find_the_training_split(make_config: Any, tmp_path: Path) -
     result = CliRunner().invoke(cli, ["export", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     folder = tmp_path / "run" / "dataset"
-    (name,) = (info := json.loads((folder / "dataset_info.json").read_text()))
-    columns = info[name]["columns"]
+    info = json.loads((folder / "dataset_info.json").read_text())
+    assert info.keys() == {"train", "alpaca"}
+    columns = info["alpaca"]["columns"]
     assert columns == {"prompt": "instruction", "query": "input", "response": "output"}
-    rows = json.loads((folder / info[name]["file_name"]).read_text())
+    rows = json.loads((folder / info["alpaca"]["file_name"]).read_text())
     assert rows and all(set(columns.values()) <= row.keys() for row in rows)
+    assert info["train"]["file_name"] == "train.jsonl" and info["train"]["columns"] == {"messages": "messages"}
     assert "columns: [prompt, completion]" in result.stderr and f'"{folder / "train.jsonl"}"' in result.stderr
-    assert "type: alpaca" in result.stderr and f"dataset: {name}" in result.stderr
+    assert "type: chat_template" in result.stderr and "--dataset train " in result.stderr
     assert result.stdout == ""
