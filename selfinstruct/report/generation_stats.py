@@ -8,9 +8,10 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Generic, TypeVar, assert_never
@@ -106,6 +107,7 @@ class GenerationStats:
         similarity: each accepted instruction's ROUGE-L F to its nearest text.
         proposers: counts by proposer; empty when all proposals are continued lists.
         rows_by: for each proposer, (rows kept, tokens written for each of them, follow-ups included).
+        shares_over_time: each proposer's share of the proposals, in each fifth of the run.
         topics: counts by subject, those with most accepted instructions first; empty without `topics`.
     """
 
@@ -113,6 +115,7 @@ class GenerationStats:
     funnel: list[Step] = field(default_factory=list)
     proposers: dict[str, ProposerCounts] = field(default_factory=dict)
     rows_by: dict[str, tuple[int, float | None]] = field(default_factory=dict)
+    shares_over_time: dict[str, list[float]] = field(default_factory=dict)
     topics: dict[str, TopicCounts] = field(default_factory=dict)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
@@ -200,6 +203,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
     stats.rows_by = _rows_by(state)
+    stats.shares_over_time = shares_over_time(state.proposed_by, list(stats.proposers))
     stats.pace = _pace(list(measurements))
     return stats
 
@@ -212,6 +216,21 @@ def _rows_by(state: RunState) -> dict[str, tuple[int, float | None]]:
     for proposer, spent in zip(state.proposed_by, state.tokens_spent, strict=True):
         tokens[proposer] += spent
     return {name: (rows[name], tokens[name] / rows[name] if rows[name] else None) for name in tokens}
+
+
+def shares_over_time(proposed_by: Sequence[str], names: Sequence[str], parts: int = 5) -> dict[str, list[float]]:
+    """Return the share of each proposer in each part of a run; nothing where it has fewer proposals than parts.
+
+    Args:
+        proposed_by: the proposer of each proposal, in order.
+        names: of the proposers.
+        parts: of the run, as long as each other but for one proposal.
+    """
+    if len(proposed_by) < parts:
+        return {}
+    ends = [len(proposed_by) * k // parts for k in range(parts + 1)]
+    spans = [proposed_by[start:end] for start, end in pairwise(ends)]
+    return {name: [sum(by == name for by in span) / len(span) for span in spans] for name in names}
 
 
 def _accepted_samples(state: RunState, nearest: dict[str, Neighbour]) -> list[Accepted]:

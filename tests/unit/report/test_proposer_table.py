@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.report.generation_stats import gather_stats
+from selfinstruct.report.generation_stats import gather_stats, shares_over_time
 from selfinstruct.report.page import write_report
 from tests.conftest import run_scripted
 
@@ -20,3 +20,16 @@ def test_rows_and_tokens_per_row_of_each_proposer_add_up_to_the_run(make_config:
     assert each is not None and round(rows * each) == sum(spent)
     assert stats.rows_by["plan"] == (0, None), "the scripted model answers no plan"
     assert "tokens per row" in write_report(tmp_path / "run").read_text()
+
+
+def test_the_report_shows_how_the_shares_of_adaptive_proposers_change(make_config: Any, tmp_path: Path) -> None:
+    assert shares_over_time(["list"] * 6 + ["plan"] * 4, ["list", "plan"]) == {
+        "list": [1, 1, 1, 0, 0],
+        "plan": [0, 0, 0, 1, 1],
+    }
+    assert shares_over_time(["list"] * 4, ["list"]) == {}
+    run_scripted(make_config(proposers={"list": 1.0, "plan": 1.0}, proposer_weights="adaptive"))
+    stats = gather_stats(tmp_path / "run" / "journal.jsonl", {}, [])
+    together = [sum(shares) for shares in zip(*stats.shares_over_time.values(), strict=True)]
+    assert len(together) == 5 and all(abs(whole - 1) < 1e-9 for whole in together)
+    assert "by fifths of the run" in write_report(tmp_path / "run").read_text()
