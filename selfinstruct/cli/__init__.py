@@ -10,6 +10,7 @@ The library does the work; heavy imports stay inside functions.
     stage_commands.py    generate · export · tune · evaluate · report
     status_command.py    status
     look_commands.py     show · preview
+    rate_command.py      rate
     review_command.py    review
     push_command.py      push
     chat_command.py      chat
@@ -30,6 +31,7 @@ from selfinstruct.cli import (  # each file adds its commands to the group
     journal_commands,
     look_commands,
     push_command,
+    rate_command,
     review_command,
     round_commands,
     stage_commands,
@@ -48,6 +50,7 @@ __all__ = [
     "look_commands",
     "main",
     "push_command",
+    "rate_command",
     "review_command",
     "round_commands",
     "stage_commands",

@@ -83,6 +83,7 @@ def explain(
     "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new run directory."
 )
 @config_options("filters", "answer.keep")
+@config_options("scores")
 @AS_JSON
 def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Decide again about every candidate, under other filters.
@@ -90,14 +91,17 @@ def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     Takes seconds, needs no model, and writes a new run directory; status, export, explain and generate work on it.
     Instructions that are accepted only now have no instances: they are pending and left out of exports, and `generate`
     on the new run generates their instances. The result is not the run that these filters would have produced:
-    filtering depends on the order, and the prompts drew on the recorded pool.
+    filtering depends on the order, and the prompts drew on the recorded pool. Answers that `rate` has scored can be
+    chosen by their scores.
 
     \b
     Example:
         selfinstruct refilter runs/first --threshold 0.6 -o runs/first-06
         selfinstruct refilter runs/first --filters.max-words 80 --filters.min-words 3 -o runs/first-short --json
+        selfinstruct refilter runs/rated --min-best 20% --answer.keep best -o runs/chosen
     """
     from selfinstruct.replay import refilter as library
+    from selfinstruct.replay import refilter_result
     from selfinstruct.run.directory import RunDirectory
 
     directory = RunDirectory(run)
@@ -105,8 +109,8 @@ def refilter(run: Path, output: Path, as_json: bool, **options: Any) -> None:
     # Of the options in the environment only the filters count: all others stay as they were recorded.
     config = resolve_config(directory.config_path if directory.config_path.exists() else None, options)
     config = earlier_defaults.continuing(config, directory.header().identity)
-    result = library.refilter(run, output, config.filters, config.answer.keep)
-    click.echo(_json(result) if as_json else library.render(result), err=not as_json)
+    result = library.refilter(run, output, config.filters, config.answer.keep, config.scores)
+    click.echo(_json(result) if as_json else refilter_result.render(result), err=not as_json)
     if not as_json:
         click.echo(f"wrote {output}; next: selfinstruct status {quote(str(output))}", err=True)
 

@@ -229,6 +229,22 @@ def answering_starter(config: Config, *, verbose: bool = False) -> StartEngine |
     return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)  # The context is its own.
 
 
+def rating_starter(config: Config, *, verbose: bool = False) -> StartEngine:
+    """Return what starts the model that judges answers: another one, or the generator.
+
+    Args:
+        config: the configuration.
+        verbose: whether to show vLLM's log.
+    """
+    judge = config.rate
+    if judge.model is None:
+        served = judge.endpoint or config.endpoint
+        return engine_starter(config.model_copy(update={"endpoint": served}), verbose=verbose)
+    shared = of_other_models(config.engine)
+    other = {"model": judge.model, "revision": None, "engine": shared, "endpoint": judge.endpoint}
+    return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)
+
+
 def _needed_context(config: Config) -> int:
     """Return the tokens that no prompt of a generation exceeds, answer included."""
     from selfinstruct.formats.seed_tasks import load_seed_tasks

@@ -40,6 +40,10 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.constraint": "off",
     "constraints.share": 0.0,
     "constraints.max": 3,
+    "scores.scorer": None,
+    "scores.min_best": None,
+    "scores.min_worst": None,
+    "scores.max_spread": None,
     "max_retries": 0,
     "proposer_weights": "fixed",
     "plan.num_generated": 0,
@@ -52,7 +56,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
 }
 """By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
 
-YOUNGER_SECTIONS = ("proposers", "answer", "constraints")
+YOUNGER_SECTIONS = ("proposers", "answer", "constraints", "scores")
 """Sections that belong to every run's identity, and that runs made before lack. Other sections need not be there."""
 
 

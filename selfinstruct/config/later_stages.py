@@ -33,7 +33,7 @@ class Regenerate(Sampling):
         return value
 
 
-SelectBy = Literal["random", "longest", "farthest"]
+SelectBy = Literal["random", "longest", "farthest", "best"]
 
 
 class Export(Section):
@@ -51,8 +51,8 @@ class Export(Section):
     )
     select_by: SelectBy = Field(
         "farthest",
-        description="Which rows: at `random`, those with the `longest` outputs, or those whose instructions are "
-        "`farthest` from each other (slow: minutes for 10,000).",
+        description="Which rows: at `random`, those with the `longest` outputs, those whose instructions are "
+        "`farthest` from each other (slow: minutes for 10,000), or the `best` by the scores of `rate`.",
     )
     format: tuple[Literal["parquet", "argilla"], ...] = Field(
         (),

@@ -97,6 +97,8 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "tune.accelerate_config": _file,
     "model": _model,
     "answer.model": _model,
+    "rate.model": _model,
+    "rate.rubric": _file,
     "regenerate.model": _model,
     "tune.model": _model,
     "evaluate.judge": _model,

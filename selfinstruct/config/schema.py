@@ -21,6 +21,7 @@ from selfinstruct import clock
 from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
+from selfinstruct.config.scoring import Rate, Scores
 from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
 from selfinstruct.config.seed_quotas import require_whole
 from selfinstruct.records import Tokenizer
@@ -28,7 +29,7 @@ from selfinstruct.records import Tokenizer
 Prompting = Literal["auto", "completion", "chat"]
 HowAnswered = Literal["auto", "inline", "separate"]
 Thinking = Literal["off", "strip", "keep"]
-Keep = Literal["first", "all"]
+Keep = Literal["first", "best", "all"]
 ProposerWeights = Literal["fixed", "adaptive"]
 PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 """Languages of the prompts' own words, by ISO 639-1 code (`selfinstruct/generation/frames/`)."""
@@ -93,7 +94,7 @@ class Answer(Sampling):
     keep: Keep = Field(
         "first",
         description="Of several answers that pass the filters, keep the `first`, or `all` that differ. `refilter` "
-        "chooses again.",
+        "chooses again; once they are rated, it can keep the `best`.",
     )
     continue_cut: bool = Field(
         True,
@@ -385,8 +386,10 @@ class Config(Section):
     answer: Answer = Answer()
     constraints: Constraints = Constraints()
     filters: Filters = Filters()
+    scores: Scores = Scores()
     saturation: Saturation = Saturation()
     limits: Limits = Limits()
+    rate: Rate = Rate()
     regenerate: Regenerate = Regenerate()
     export: Export = Export()
     tune: Tune = Tune()
@@ -462,7 +465,7 @@ class Config(Section):
         """
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
-            "request_timeout saturation limits regenerate export tune evaluate rounds seeds parent_runs topics "
+            "request_timeout saturation limits rate regenerate export tune evaluate rounds seeds parent_runs topics "
             "engine endpoint".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -36,14 +36,14 @@ from selfinstruct.dataset.card import make_card
 from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
-from selfinstruct.errors import InputError
+from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
 from selfinstruct.formats.families import alpaca
 from selfinstruct.novelty import tokenize
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Task
-from selfinstruct.run import parents
+from selfinstruct.run import answer_scores, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import (
     ExportCounts,
@@ -89,6 +89,7 @@ def export(config: Config) -> ExportCounts:
     Raises:
         NothingToTrainOnError: there is no training row; nothing is written.
         InputError: there is no run, or a file is damaged.
+        ConfigError: rows are to be selected by their scores, and have none.
     """
     run = RunDirectory.at(config.output_dir)
     state = run.state(live=True)
@@ -106,7 +107,7 @@ def export(config: Config) -> ExportCounts:
     generated = list(state.tasks())
     own = split(generated, seeds, evaluation, config.export, _rejected(run, generated, config.export))
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
-    _select(own, config.export)
+    _select(own, config.export, _scores(run, state) if config.export.select_by == "best" else {})
     counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     if not rows[TRAIN]:
@@ -133,12 +134,23 @@ def _digest(dataset: DatasetDirectory) -> str:
     return digest.hexdigest()[:16]
 
 
-def _select(own: Dataset, options: Export) -> None:
+def _scores(run: RunDirectory, state: RunState) -> dict[str, float]:
+    """Return the scores of the run's rows by the latest scorer, by the id of the row."""
+    found = answer_scores.latest(state.scores, None)
+    if found is None:
+        raise ConfigError(
+            f"export.select_by: best: no answer of {run.path} has a score; first: selfinstruct rate {run.path}"
+        )
+    places = answer_scores.places_of_rows(read_lines(run.journal, live=True))
+    return {row: found[1][place] for row, place in places.items() if place in found[1]}
+
+
+def _select(own: Dataset, options: Export, scores: Mapping[str, float]) -> None:
     """Leave out the training rows that are not selected; seeds stay."""
     if options.select is None:
         return
     written = [row for row in own.rows[TRAIN] if row.origin != "seed"]
-    chosen = select(written, options.select, options.select_by)
+    chosen = select(written, options.select, options.select_by, scores)
     if len(chosen) < len(written):
         own.left_out_rows["not_selected"] += len(written) - len(chosen)
         own.rows[TRAIN] = [*chosen, *(row for row in own.rows[TRAIN] if row.origin == "seed")]

@@ -4,19 +4,23 @@ random     by a hash of the row's id
 longest    the longest outputs, which is a strong baseline (arXiv 2402.04833)
 farthest   instructions far from each other in ROUGE-L: each next one is that which is least similar to all before
            (farthest-first traversal, a 2-approximation of the k-center problem; Gonzalez 1985)
+best       the highest scores (`selfinstruct rate`); rows without a score come last
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from selfinstruct.config.later_stages import SelectBy
 from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.novelty import NoveltyIndex, tokenize
 
 
-def select(rows: Sequence[ExportedRow], number: int, by: SelectBy) -> list[ExportedRow]:
+def select(
+    rows: Sequence[ExportedRow], number: int, by: SelectBy, scores: Mapping[str, float] | None = None
+) -> list[ExportedRow]:
     """Return at most `number` of the rows, in their order.
 
     `farthest` compares each chosen instruction with all: its time grows with rows x chosen rows.
@@ -25,6 +29,7 @@ def select(rows: Sequence[ExportedRow], number: int, by: SelectBy) -> list[Expor
         rows: to choose from.
         number: of rows to keep.
         by: how they are chosen.
+        scores: of the rows, by id; for `best`.
     """
     if len(rows) <= number:
         return list(rows)
@@ -32,6 +37,9 @@ def select(rows: Sequence[ExportedRow], number: int, by: SelectBy) -> list[Expor
         order = _farthest_first(rows, number)
     elif by == "longest":
         order = sorted(range(len(rows)), key=lambda k: (-len(tokenize(rows[k].output)), k))
+    elif by == "best":
+        known = scores or {}
+        order = sorted(range(len(rows)), key=lambda k: (-known.get(rows[k].id, -math.inf), k))
     else:
         order = sorted(range(len(rows)), key=lambda k: hashlib.sha256(f"select/{rows[k].id}".encode()).digest())
     return [rows[k] for k in sorted(order[:number])]

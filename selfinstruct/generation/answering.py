@@ -23,6 +23,7 @@ from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.parsing import REPEATED, TRUNCATED, parse_answer, split_thinking
 from selfinstruct.generation.prompts import encode_answer, next_example
+from selfinstruct.generation.score_bounds import ScoreBounds
 from selfinstruct.records import (
     Completion,
     Constraint,
@@ -132,6 +133,8 @@ class Answering:
         constraints: tuple[Constraint, ...] = (),
         *,
         is_label: bool = False,
+        scores: Sequence[float | None] = (),
+        bounds: ScoreBounds | None = None,
     ) -> tuple[InstanceCandidate, ...]:
         """Decide on answers to one question.
 
@@ -141,6 +144,8 @@ class Answering:
             thinking: what the model thought before each.
             constraints: what was demanded beside the instruction.
             is_label: whether the answer is a label.
+            scores: of the answers, where they were rated.
+            bounds: what these must reach.
         """
         decided = []
         for one, thought in zip(parsed, thinking, strict=True):
@@ -148,7 +153,7 @@ class Answering:
             (candidate,) = decide_instances([one], [row], max_instances=1)
             verified = tuple(keeps(one.output, constraint) for constraint in constraints)
             decided.append(msgspec.structs.replace(candidate, thinking=thought, verified=verified))
-        return choose(decided, self._options.keep)
+        return choose(decided, self._options.keep, scores, bounds)
 
     def _read(self, text: str) -> tuple[str, str, Rejection | None]:
         """Return what the model thought, if that is kept, its answer, and what is doubtful about it."""

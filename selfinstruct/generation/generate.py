@@ -26,6 +26,7 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.material import Material
 from selfinstruct.generation.pipeline import EVERY_KIND, Pipeline, RequestKind
 from selfinstruct.generation.progress import GenerationProgress, still
+from selfinstruct.generation.score_bounds import refuse_unrated
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
@@ -115,7 +116,12 @@ def continuing(config: Config, recorded: dict[str, Any]) -> Config:
     Args:
         config: the configuration of this call.
         recorded: the identity of the run that it continues; empty if there is none.
+
+    Raises:
+        ConfigError: a new run is to decide by scores, which it does not have.
     """
+    if not recorded:
+        refuse_unrated(config.answer.keep, config.scores)
     config = earlier_defaults.continuing(config.anchored(), recorded)
     window = config.window or recorded.get("window") or first_window(config.num_instructions)
     return config.model_copy(update={"window": window})

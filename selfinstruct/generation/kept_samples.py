@@ -10,21 +10,39 @@ others stay in the journal as rejected candidates, so that `refilter` can choose
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from selfinstruct.config.schema import Keep
+from selfinstruct.generation import score_bounds
+from selfinstruct.generation.score_bounds import ScoreBounds
 from selfinstruct.run.lines import InstanceCandidate
 
+_NOT_CHOSEN = "not_chosen"
 
-def choose(decided: Sequence[InstanceCandidate], keep: Keep) -> tuple[InstanceCandidate, ...]:
+
+def choose(
+    decided: Sequence[InstanceCandidate],
+    keep: Keep,
+    scores: Sequence[float | None] = (),
+    bounds: ScoreBounds | None = None,
+) -> tuple[InstanceCandidate, ...]:
     """Decide which answers to one question are kept.
 
     Args:
         decided: the answers in order, accepted where the filters of rows let them through.
-        keep: the `first` of these, or `all` that differ.
+        keep: the `first` of these, the `best` by its score (the first where none has one), or `all` that differ.
+        scores: of the answers; empty if there are none.
+        bounds: what the scores must reach.
     """
     found = [position for position, candidate in enumerate(decided) if candidate.accepted]
+    known = {position: value for position in found if scores and (value := scores[position]) is not None}
+    if bounds is not None and known and (objection := bounds.objection(list(known.values()))):
+        return tuple(
+            _rejected(candidate, objection.reason, objection.evidence) if candidate.accepted else candidate
+            for candidate in decided
+        )
     if len(found) < 2:
         return tuple(decided)
     if keep == "all":
@@ -37,14 +55,19 @@ def choose(decided: Sequence[InstanceCandidate], keep: Keep) -> tuple[InstanceCa
             else candidate
             for position, candidate in enumerate(decided)
         )
-    chosen = found[0]
+    chosen = max(known, key=known.__getitem__) if keep == "best" and known else found[0]
     return tuple(
-        _rejected(candidate, "not_chosen", {"chosen": chosen})
+        _rejected(candidate, _NOT_CHOSEN, {"chosen": chosen})
         if candidate.accepted and position != chosen
         else candidate
         for position, candidate in enumerate(decided)
     )
 
 
-def _rejected(candidate: InstanceCandidate, reason: str, evidence: dict[str, int]) -> InstanceCandidate:
+def passed(candidate: InstanceCandidate) -> bool:
+    """Return whether the filters of rows let an answer through, be it kept or not."""
+    return candidate.accepted or candidate.reason == _NOT_CHOSEN or candidate.reason in score_bounds.REASONS
+
+
+def _rejected(candidate: InstanceCandidate, reason: str, evidence: dict[str, Any]) -> InstanceCandidate:
     return msgspec.structs.replace(candidate, accepted=False, reason=reason, evidence=evidence, warnings={})

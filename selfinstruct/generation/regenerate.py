@@ -49,6 +49,7 @@ from selfinstruct.run.lines import (
     Line,
     OutputLine,
     ProposalLine,
+    ScoreLine,
     rewrite,
 )
 from selfinstruct.run.metrics import MetricsWriter
@@ -193,7 +194,7 @@ def _copy_journal(source: RunDirectory, run: RunDirectory, header: Header, state
             if isinstance(line, Header):
                 state.apply(header)
                 stream.write(rewrite(raw, header))
-            else:
+            elif not isinstance(line, ScoreLine):  # Those are about the old outputs.
                 state.apply(line)
                 stream.write(raw)
 
@@ -217,7 +218,7 @@ def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -
                     )
                 case Control():
                     lost = line.after_proposal >= proposals
-                case Header() | OutputLine():
+                case Header() | OutputLine() | ScoreLine():
                     lost = False
                 case _ as never:
                     assert_never(never)

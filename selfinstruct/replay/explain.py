@@ -36,6 +36,7 @@ from selfinstruct.run.lines import (
     Line,
     OutputLine,
     ProposalLine,
+    ScoreLine,
     WrittenInstance,
 )
 from selfinstruct.run.state import RunState, replay
@@ -130,6 +131,31 @@ class OutputAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """What a scorer says about an answer.
+
+    Attributes:
+        journal_line: number of its line in the journal, from 1.
+        instance: number of the input, from 0.
+        sample: which of the answers to it, from 0.
+        scorer: its name.
+        model: what it asked, if it asked a model.
+        value: the score; None when it failed.
+        failed: why it failed; None when it did not.
+        answer: the model's answer; None when no model was asked, or failed.
+    """
+
+    journal_line: int
+    instance: int
+    sample: int
+    scorer: str
+    model: str
+    value: float | None
+    failed: Failure | None
+    answer: Completion | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainedCandidate:
     """A candidate as the journal recorded it.
 
@@ -152,6 +178,7 @@ class ExplainedCandidate:
         instances: of an accepted one; None while they are pending.
         answers: to inputs that are answered separately.
         outputs: rewritten outputs, in a regenerated run.
+        scores: of its answers.
         is_whole: whether no request asks about its kind or its inputs.
         with_input: whether one asks for its input, and none about its kind.
         begun: what the prompt wrote of it.
@@ -176,6 +203,7 @@ class ExplainedCandidate:
     instances: InstancesAnswer | None
     answers: tuple[InputAnswer, ...]
     outputs: tuple[OutputAnswer, ...]
+    scores: tuple[AnswerScore, ...]
     is_whole: bool
     with_input: bool
     begun: str
@@ -278,6 +306,7 @@ class _Match:
     instances: InstancesAnswer | None = None
     answers: list[InputAnswer] = field(default_factory=list)
     outputs: list[OutputAnswer] = field(default_factory=list)
+    scores: list[AnswerScore] = field(default_factory=list)
 
     @property
     def candidate(self) -> InstructionCandidate:
@@ -333,6 +362,10 @@ class _Search:
                 if (known := self._by_id.get(line.id)) is not None:
                     output = OutputAnswer(number, line.instance, line.failed, line.completion, line.candidates)
                     known.outputs.append(output)
+            case ScoreLine():
+                if (known := self._by_id.get(line.id)) is not None:
+                    about = line.instance, line.sample, line.scorer, line.model
+                    known.scores.append(AnswerScore(number, *about, line.value, line.failed, line.completion))
             case Header() | Control():
                 pass
             case _ as never:
@@ -367,6 +400,7 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         instances=match.instances,
         answers=tuple(match.answers),
         outputs=tuple(match.outputs),
+        scores=tuple(match.scores),
         is_whole=match.line.without_input or candidate.instance is not None,
         with_input=match.line.with_input,
         begun=match.line.begun,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfinstruct.replay.explain import (
+    AnswerScore,
     ClassificationAnswer,
     ExplainedCandidate,
     Explanation,
@@ -52,6 +53,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
             text += [*kind, *_render_instances(candidate.instances)]
         text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
+        text += [_render_score(score) for score in candidate.scores]
     return "\n".join(text)
 
 
@@ -114,6 +116,13 @@ def _render_output(answer: OutputAnswer) -> list[str]:
         return [f"{title}: failed: {_failure(answer.failed)}; the old output is kept"]
     rejected = not all(candidate.accepted for candidate in answer.candidates)
     return [f"{title}{': the old output is kept' if rejected else ''}", *_render_instance_candidates(answer.candidates)]
+
+
+def _render_score(score: AnswerScore) -> str:
+    by = f"{score.scorer} {visible(score.model)}".strip()
+    said = f"failed: {_failure(score.failed)}" if score.failed else f"{score.value:g}"
+    which = f"answer {score.sample + 1} to input {score.instance + 1}"
+    return f"  score of {which}, {by}: {said} (journal line {score.journal_line})"
 
 
 def _render_instance_candidates(candidates: Sequence[InstanceCandidate]) -> list[str]:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, assert_never, get_args
@@ -31,7 +30,7 @@ import msgspec
 
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Filters, Keep, Saturation
+from selfinstruct.config.schema import Filters, Keep, Saturation, Scores
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -40,15 +39,19 @@ from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.instance_decisions import decide_inputs
 from selfinstruct.generation.instance_parsing import ParsedInstance
+from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.material import evaluation_texts
 from selfinstruct.generation.parsing import fault_of
 from selfinstruct.generation.proposal_parsing import ProposedText
+from selfinstruct.generation.score_bounds import ScoreBounds
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection
-from selfinstruct.run import evaluation_record, lines, ownership, parents
+from selfinstruct.replay.refilter_result import CandidateMoves, FollowUps, InstanceMoves, RefilterResult
+from selfinstruct.run import answer_scores, evaluation_record, lines, ownership, parents
+from selfinstruct.run.answer_scores import Place
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_raw_lines
+from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     BudgetUsedUp,
@@ -65,113 +68,17 @@ from selfinstruct.run.lines import (
     RefilteredFrom,
     Resumed,
     Saturated,
+    ScoreLine,
     TargetRaised,
 )
 from selfinstruct.run.state import NO_HEADER, FollowUpKind, RunState, replay
 
-NOT_THE_SAME = (
-    "This is not the run that these filters would have produced: filtering depends on the order, and the prompts drew "
-    "on the recorded pool."
-)
-
 _NO_LIMIT = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateMoves:
-    """Candidates by what the recorded and the new filters decided.
-
-    total = stayed + entered + left + stayed_out = accepted + rejected; accepted = stayed + entered; accepted_before =
-    stayed + left.
-
-    Attributes:
-        total: all candidates.
-        accepted_before: accepted by the recorded run.
-        accepted: accepted now.
-        rejected: rejected now.
-        stayed: accepted before and now.
-        entered: accepted only now.
-        left: accepted only before.
-        stayed_out: rejected before and now.
-        reasons: the rejected ones by reason, the most frequent first.
-    """
-
-    total: int
-    accepted_before: int
-    accepted: int
-    rejected: int
-    stayed: int
-    entered: int
-    left: int
-    stayed_out: int
-    reasons: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceMoves:
-    """Kept instances before and now: before - lost - dropped + gained = kept.
-
-    Attributes:
-        before: kept in the recorded run.
-        lost: lost together with their instruction.
-        dropped: rejected only now.
-        gained: rejected only before.
-        kept: kept now.
-        reasons: the rejected ones by reason, the most frequent first.
-        warnings: the kept ones to which a filter objects that only warns, by reason.
-    """
-
-    before: int
-    lost: int
-    dropped: int
-    gained: int
-    kept: int
-    reasons: dict[str, int]
-    warnings: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class FollowUps:
-    """Numbers of follow-up requests by kind."""
-
-    classification: int
-    instances: int
-    answer: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.classification + self.instances + self.answer
-
-
-@dataclass(frozen=True, slots=True)
-class RefilterResult:
-    """What `refilter` did.
-
-    Attributes:
-        run: the recorded run.
-        output: the new run.
-        filters: the filter options that differ, by name: (recorded, now).
-        candidates: what became of the candidates.
-        instances: what became of the instances.
-        answers_left_out: answered requests about instructions that are no longer accepted.
-        pending: requests that `generate` would make on the new run.
-        target: the new run's target.
-        stops_left_out: stops that the new decisions do not lead to.
-    """
-
-    run: Path
-    output: Path
-    filters: dict[str, tuple[Any, Any]]
-    candidates: CandidateMoves
-    instances: InstanceMoves
-    answers_left_out: FollowUps
-    pending: FollowUps
-    target: int
-    stops_left_out: int
-
-
-def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = None) -> RefilterResult:
+def refilter(
+    run_dir: Path, output: Path, filters: Filters, keep: Keep | None = None, scores: Scores | None = None
+) -> RefilterResult:
     """Write a new run in `output` with the candidates of the run in `run_dir`, decided again by `filters`.
 
     Args:
@@ -179,10 +86,12 @@ def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = 
         output: the new run directory; must not hold a run.
         filters: all filters, also those that stay as they were.
         keep: which of several answers are kept (`answer.keep`); None: as recorded.
+        scores: what the scores of answers must reach; None: as recorded.
 
     Raises:
         InputError: no run, a damaged journal, a regenerated run, or seeds that have changed.
-        ConfigError: `output` already holds a run, or files that a run would write over.
+        ConfigError: `output` already holds a run, or files that a run would write over; nobody has scored the answers
+            that are to be chosen by their scores.
         RunLockedError: another process writes `output`.
     """
     source, new = RunDirectory(run_dir), RunDirectory(output)
@@ -196,7 +105,9 @@ def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = 
     if filters.is_task != "off" and completed(header.identity)["filters"]["is_task"] == "off":
         raise ConfigError(f"filters.is_task: {filters.is_task}: {run_dir} never asked which instructions are tasks")
     answer = recorded.answer.model_copy(update={"keep": keep or recorded.answer.keep})
-    config = recorded.model_copy(update={"filters": filters, "answer": answer, "output_dir": str(output)})
+    by_score = scores or recorded.scores
+    decisive = {"filters": filters, "answer": answer, "scores": by_score}
+    config = recorded.model_copy(update={**decisive, "output_dir": str(output)})
     style = header.resolved["style"]
     evaluation = evaluation_texts(filters, config.evaluate, source.evaluation_tasks, header.identity)
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents, evaluation)
@@ -205,7 +116,7 @@ def refilter(run_dir: Path, output: Path, filters: Filters, keep: Keep | None = 
         ownership.require_free(new)
         if evaluation:
             evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
-        redecision = _Redecision(source, steps, config.saturation, evaluation)
+        redecision = _Redecision(source, steps, config.saturation, evaluation, by_score)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
                 redecision.write(stream)
@@ -237,6 +148,7 @@ class _Redecision:
         steps: decides about candidates by the new filters.
         saturation: the rule for a stop.
         evaluation: the evaluation tasks that the steps compare with.
+        scores: what the scores of answers must reach.
 
     Attributes:
         old: the state of the recorded run.
@@ -244,7 +156,12 @@ class _Redecision:
     """
 
     def __init__(
-        self, source: RunDirectory, steps: Steps, saturation: Saturation, evaluation: list[EvaluationText]
+        self,
+        source: RunDirectory,
+        steps: Steps,
+        saturation: Saturation,
+        evaluation: list[EvaluationText],
+        scores: Scores,
     ) -> None:
         self.old = RunState()
         self.new = RunState()
@@ -258,6 +175,10 @@ class _Redecision:
         )
         self._index.add_many(instruction.text for instruction in steps.parents)
         self._num_lines = _count_lines(source.journal)
+        self._scores = scores
+        self._bounds: ScoreBounds | None = None
+        if scores.any_bound or steps.method.answer.keep == "best":
+            self._bounds = ScoreBounds.of(scores, _scores_in(source.journal, self._num_lines))
         self._target = 0  # Of the recorded run, at the current line.
         self._pool: list[Instruction] = []
         self._accepted: dict[str, Instruction] = {}
@@ -349,6 +270,11 @@ class _Redecision:
                 moved = "dropped" if line.id in self._accepted else "lost"
                 self._counts[f"instances {moved}"] += sum(candidate.accepted for candidate in line.candidates)
                 return None
+            case ScoreLine():
+                if self.new.holds_answer(line.id, line.instance):
+                    return line
+                self._counts["score left out"] += 1
+                return None
             case OutputLine():
                 raise InputError(f"{self._source.journal} has rewritten outputs, but its header says that it has none")
             case TargetRaised():
@@ -366,6 +292,8 @@ class _Redecision:
         identity = {**line.identity, "filters": method.filters.model_dump(mode="json")}
         if "answer" in identity:
             identity["answer"] = {**identity["answer"], "keep": method.answer.keep}
+        if "scores" in identity or self._scores.any_bound:
+            identity["scores"] = self._scores.model_dump(mode="json")
         identity.pop(evaluation_record.FINGERPRINT, None)
         if self._evaluation:
             identity[evaluation_record.FINGERPRINT] = evaluation_record.fingerprint(self._evaluation)
@@ -431,15 +359,27 @@ class _Redecision:
             return msgspec.structs.replace(line, candidates=decide_inputs(_parsed(line.candidates), most))
         instruction = self._accepted[line.id]
         decided = self._steps.decide_rows(instruction, line.form == "output_first", _parsed(line.candidates))
+        if self._bounds is not None:
+            values = self._values(line.id, len(decided))
+            decided = tuple(choose([one], "all", [v], self._bounds)[0] for one, v in zip(decided, values, strict=True))
         self._count_moves(line.candidates, decided)
         return msgspec.structs.replace(line, candidates=decided)
 
     def _answer(self, line: AnswerLine) -> AnswerLine:
         thinking = [candidate.thinking for candidate in line.candidates]
         text = self._accepted[line.id].text
-        decided = self._steps.answering.decide_read(text, _parsed(line.candidates), thinking, line.constraints)
+        values = self._values(line.id, len(thinking), line.instance)
+        decided = self._steps.answering.decide_read(
+            text, _parsed(line.candidates), thinking, line.constraints, scores=values, bounds=self._bounds
+        )
         self._count_moves(line.candidates, decided)
         return msgspec.structs.replace(line, candidates=decided)
+
+    def _values(self, name: str, number: int, instance: int | None = None) -> list[float | None]:
+        """Return the scores of candidates, by which some are to go: of samples of one answer, or of instances."""
+        known = {} if self._bounds is None else self._bounds.values
+        places = (Place(name, k, 0) if instance is None else Place(name, instance, k) for k in range(number))
+        return [known.get(place) for place in places]
 
     def _count_moves(self, recorded: Sequence[InstanceCandidate], decided: Sequence[InstanceCandidate]) -> None:
         for before, now in zip(recorded, decided, strict=True):
@@ -460,37 +400,15 @@ def _refuse_request(request: Request) -> Exception:
     return EngineError(f"{request.key}: refiltering makes no requests")
 
 
+def _scores_in(journal: Path, number: int) -> answer_scores.Scores:
+    """Return the scores in the first lines of a journal: they come after the answers that they decide about."""
+    found: answer_scores.Scores = {}
+    for line in islice(read_lines(journal, live=True), number):
+        if isinstance(line, ScoreLine):
+            answer_scores.note(found, line)
+    return found
+
+
 def _count_lines(path: Path) -> int:
     with path.open("rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-
-
-# -------------------------------------------------------------------------------------------------- render
-
-
-def render(result: RefilterResult) -> str:
-    """Return the result as text for a person."""
-    candidates, instances = result.candidates, result.instances
-    changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in result.filters.items())
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in candidates.reasons.items()) or "nothing"
-    moves = f"{candidates.stayed:,} stayed, {candidates.left:,} left, {candidates.entered:,} entered"
-    instance_moves = f"{instances.lost:,} lost with their instruction, {instances.dropped:,} dropped"
-    text = [
-        f"filters: {changed or 'as recorded'}",
-        f"candidates: {candidates.total:,}",
-        f"accepted: {candidates.accepted:,} (before {candidates.accepted_before:,}: {moves})",
-        f"rejected: {candidates.rejected:,} ({reasons})",
-        f"instances: {instances.kept:,} (before {instances.before:,}: {instance_moves}, {instances.gained:,} gained)",
-    ]
-    for title, named in (("rejected instances", instances.reasons), ("kept with a warning", instances.warnings)):
-        if named:
-            text.append(f"{title}: {', '.join(f'{reason} {n:,}' for reason, n in named.items())}")
-    if pending := result.pending.total:
-        has, is_ = ("instruction has", "is") if pending == 1 else ("instructions have", "are")
-        text.append(
-            f"pending: {pending:,} {has} no instances yet and {is_} left out of exports; "
-            f"`selfinstruct generate --output-dir {result.output}` generates them"
-        )
-    if result.stops_left_out:
-        text.append("the recorded stop for saturation is left out: these filters accept more")
-    return "\n".join([*text, NOT_THE_SAME])

@@ -38,7 +38,7 @@ from typing import assert_never
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.run import lines
+from selfinstruct.run import answer_scores, lines
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import (
@@ -53,6 +53,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
     Resumed,
+    ScoreLine,
     Stop,
 )
 from selfinstruct.run.state import RunState, replay
@@ -301,6 +302,12 @@ class _Walk:
                 if state.unanswered(name) or not 0 <= position < len(state.instances.get(name, ())):
                     return "its instance is gone"
                 return _REPEATED if (name, position) in state.outputs_done else ""
+            case ScoreLine(id=name, instance=position):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                if not state.holds_answer(name, position):
+                    return "its answer is gone"
+                return _REPEATED if answer_scores.holds(state.scores, line) else ""
             case Control(after_proposal=n):
                 return "" if -1 <= n < state.proposals else "its proposal is gone"
             case _ as never:
@@ -314,7 +321,7 @@ class _Walk:
             case ProposalLine():
                 self.dropped_proposals.append(line.n)
                 self._lose(line, "instructions", line.candidates)
-            case ClassificationLine():
+            case ClassificationLine() | ScoreLine():
                 self._lose(line)
             case InstancesLine():
                 self._lose(line, "inputs" if line.form == "input_only" else "instances", line.candidates)

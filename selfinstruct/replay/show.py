@@ -12,6 +12,7 @@ import msgspec
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
 from selfinstruct.records import with_constraints
+from selfinstruct.run.answer_scores import Place, latest
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
@@ -26,12 +27,15 @@ from selfinstruct.run.lines import (
     Neighbour,
     OutputLine,
     ProposalLine,
+    ScoreLine,
 )
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import printable
 
 T = TypeVar("T")
 _Written = Literal["instance", "answer", "output"]
+_OF_INPUT = -1
+"""In place of a sample: the input, before it is answered."""
 EVERY_REASON = "any"
 """In place of a reason: rejected candidates whatever the reason."""
 
@@ -47,6 +51,7 @@ class ShownRow(msgspec.Struct, frozen=True, omit_defaults=True):
         nearest: the most similar text that was there when the instruction was accepted, with its ROUGE-L F.
         warnings: the evidence of each filter that objects to instruction or row and only warns, by reason.
         thinking: what the model thought before it wrote the output, where that is kept.
+        scores: what the latest scorer of each name says about the output.
     """
 
     id: str
@@ -59,6 +64,7 @@ class ShownRow(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: str = ""
     warnings: dict[str, dict[str, Any]] = {}
     thinking: str = ""
+    scores: dict[str, float] = {}
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts in which `--grep` looks."""
@@ -96,8 +102,8 @@ class _Evidence:
 
     def __init__(self) -> None:
         self.accepted: dict[str, tuple[InstructionCandidate, ProposalLine]] = {}
-        self.warnings: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
-        self.places: dict[str, set[int]] = {}
+        self.warnings: dict[Place, dict[str, dict[str, Any]]] = {}
+        self.places: dict[str, set[Place]] = {}
         """By instruction: the places of the kept instances among the candidates."""
         self.rejected: list[ShownRejection] = []
 
@@ -112,15 +118,14 @@ class _Evidence:
                 case InstancesLine():
                     waits = line.form == "input_only"
                     for place, one in enumerate(line.candidates):
-                        self._seen(line.id, "instance", one, place, keeps=not waits)
+                        self._seen("instance", one, Place(line.id, place, _OF_INPUT if waits else 0))
                 case AnswerLine():
-                    for one in line.candidates:
-                        self._seen(line.id, "answer", one, line.instance)
+                    for sample, one in enumerate(line.candidates):
+                        self._seen("answer", one, Place(line.id, line.instance, sample))
                 case OutputLine():
-                    place = sorted(self.places[line.id])[line.instance]
                     for one in line.candidates:
-                        self._seen(line.id, "output", one, place)
-                case Header() | ClassificationLine() | Control():
+                        self._seen("output", one, sorted(self.places[line.id])[line.instance])
+                case Header() | ClassificationLine() | ScoreLine() | Control():
                     pass
                 case _ as never:
                     assert_never(never)
@@ -128,20 +133,22 @@ class _Evidence:
     def _proposed(self, candidate: InstructionCandidate, line: ProposalLine) -> None:
         if candidate.accepted:
             self.accepted[candidate.id] = candidate, line
+            if candidate.instance is not None:
+                self.places[candidate.id] = {Place(candidate.id, 0, 0)}
         else:
             reason, evidence = candidate.reason or "", candidate.evidence or {}
             self.rejected.append(ShownRejection(candidate.id, "instruction", reason, evidence, candidate.instruction))
 
-    def _seen(self, of: str, kind: _Written, one: InstanceCandidate, place: int, *, keeps: bool = True) -> None:
+    def _seen(self, kind: _Written, one: InstanceCandidate, place: Place) -> None:
         if not one.accepted:
-            reason, evidence, instruction = one.reason or "", one.evidence or {}, self.accepted[of][0].instruction
-            self.rejected.append(ShownRejection(of, kind, reason, evidence, instruction, one.input, one.output))
+            reason, evidence, instruction = one.reason or "", one.evidence or {}, self.accepted[place.id][0].instruction
+            self.rejected.append(ShownRejection(place.id, kind, reason, evidence, instruction, one.input, one.output))
             return
-        known = self.warnings.setdefault(of, {})
         # An answer is decided after its input: the objections to both are the row's. A new output begins anew.
-        known[place] = {**(known.get(place, {}) if kind == "answer" else {}), **one.warnings}
-        if keeps:
-            self.places.setdefault(of, set()).add(place)
+        of_input = self.warnings.get(place._replace(sample=_OF_INPUT), {}) if kind == "answer" else {}
+        self.warnings[place] = {**of_input, **one.warnings}
+        if place.sample != _OF_INPUT:
+            self.places.setdefault(place.id, set()).add(place)
 
 
 def rows(run: Path) -> list[ShownRow]:
@@ -190,10 +197,11 @@ def _read(run: Path) -> tuple[RunState, _Evidence]:
 
 
 def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
+    found = (latest(state.scores, name) for name in sorted({scorer.name for scorer in state.scores}))
+    scores = {scorer.name: values for scorer, values in filter(None, found)}
     for instruction in state.pool:
         candidate, line = evidence.accepted[instruction.id]
         kept = state.instances.get(instruction.id, ())
-        warnings = evidence.warnings.get(instruction.id, {})
         places = sorted(evidence.places.get(instruction.id, ()))
         for number, (instance, place) in enumerate(zip(kept, places, strict=True)):
             yield ShownRow(
@@ -205,8 +213,9 @@ def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
                 proposer=line.proposer,
                 topic=line.topic,
                 nearest=candidate.nearest_seed or None,
-                warnings={**candidate.warnings, **warnings.get(place, {})},
+                warnings={**candidate.warnings, **evidence.warnings.get(place, {})},
                 thinking=instance.thinking,
+                scores={name: values[place] for name, values in scores.items() if place in values},
             )
 
 
@@ -223,6 +232,7 @@ def as_text(one: Shown) -> str:
         kind = ", classification" if one.is_classification else ""
         head = f"{one.id}  {by}, {near}{kind}"
         notes = {f"warning {reason}": evidence for reason, evidence in one.warnings.items()}
+        notes |= {"scores": one.scores} if one.scores else {}
     else:
         head = f"{one.id}  {one.kind} rejected: {one.reason}"
         notes = {"evidence": one.evidence} if one.evidence else {}

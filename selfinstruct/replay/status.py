@@ -20,7 +20,7 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
 from selfinstruct.run.classification_share import odd_share
-from selfinstruct.run.counts import AnswerCounts, ProposerCounts, RunCounts, TopicCounts
+from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, ScorerCounts, TopicCounts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
 from selfinstruct.run.spending import Spending, spending, spending_rows
@@ -320,12 +320,10 @@ def render(result: RunStatus) -> RenderableType:
         table.add_row("warnings", escape(", ".join(f"{name} {n:,}" for name, n in warnings.items())))
     if (answers := result.counts.answers) is not None:
         table.add_row("answers", f"{_answers_text(answers)}{_reasons(answers.reasons)}")
-    if result.counts.outputs:
-        outputs = result.counts.outputs
-        waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""
-        taken = f"{outputs.rewritten:,} rewritten, {outputs.unchanged:,} unchanged"
-        kept = f", {outputs.rejected + outputs.failed:,} old ones kept{waiting}"
-        table.add_row("outputs", f"{taken}{kept}{_reasons(outputs.reasons)}")
+    for sentence in _scores(result.counts.scores):
+        table.add_row("scores", escape(sentence))
+    if (outputs := result.counts.outputs) is not None:
+        table.add_row("outputs", f"{_outputs_text(outputs)}{_reasons(outputs.reasons)}")
     if result.counts.failures:
         again = sum(counts.asked_again for counts in result.counts.requests.values())
         failures = ", ".join(f"{name} {n:,}" for name, n in result.counts.failures.items())
@@ -413,6 +411,16 @@ def _proposers(counts: dict[str, ProposerCounts]) -> dict[str, str]:
     }
 
 
+def _scores(counts: list[ScorerCounts]) -> list[str]:
+    """Return a sentence for each scorer."""
+    return [
+        f"by {' '.join(filter(None, (of.scorer, of.model)))}: {of.scored:,} answers"
+        + (f", mean {of.mean:.2f}, quartiles {', '.join(f'{q:.2f}' for q in of.quartiles)}" if of.quartiles else "")
+        + (f"; {of.failed:,} without" if of.failed else "")
+        for of in counts
+    ]
+
+
 def _topics(counts: dict[str, TopicCounts]) -> str:
     """Return how evenly the subjects are covered, with the one that has most and the one that has fewest."""
     by_number = sorted(counts.items(), key=lambda item: (item[1].accepted, item[0]))
@@ -425,6 +433,12 @@ def _topics(counts: dict[str, TopicCounts]) -> str:
 def _answers_text(answers: AnswerCounts) -> str:
     parts = {"kept": answers.kept, "rejected": answers.rejected, "failed": answers.failed, "waiting": answers.pending}
     return f"to {answers.total:,} inputs: {', '.join(f'{count:,} {name}' for name, count in parts.items() if count)}"
+
+
+def _outputs_text(outputs: OutputCounts) -> str:
+    waiting = f", {outputs.pending:,} waiting" if outputs.pending else ""
+    taken = f"{outputs.rewritten:,} rewritten, {outputs.unchanged:,} unchanged"
+    return f"{taken}, {outputs.rejected + outputs.failed:,} old ones kept{waiting}"
 
 
 def _reasons(reasons: dict[str, int]) -> str:

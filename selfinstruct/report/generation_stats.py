@@ -34,6 +34,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
     RequestLine,
+    ScoreLine,
     kind_of,
 )
 from selfinstruct.run.metrics import Measurement
@@ -178,7 +179,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                             instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
                         for reason in instance.warnings:
                             warned[reason].offer(f"{line.id}-{k:04d}", (line.id, instance))
-                case Header() | ClassificationLine() | OutputLine() | Control():
+                case Header() | ClassificationLine() | OutputLine() | ScoreLine() | Control():
                     pass  # `state` has all that is shown of them.
                 case _ as never:
                     assert_never(never)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.run import lines
+from selfinstruct.run.answer_scores import Scorer
 from selfinstruct.run.lines import Stop
 from selfinstruct.run.usage import KINDS
 
@@ -103,6 +104,29 @@ class AnswerCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ScorerCounts:
+    """What one scorer says about the answers of a run.
+
+    Attributes:
+        scorer: its name.
+        model: what it asked; empty if it asks no model.
+        version: of its question.
+        scored: answers with a score.
+        failed: answers without one.
+        mean: of the scores; None without any.
+        quartiles: the scores below which a quarter, a half and three quarters of them lie; None without any.
+    """
+
+    scorer: str
+    model: str
+    version: str
+    scored: int
+    failed: int
+    mean: float | None
+    quartiles: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
 class TopicCounts:
     """The number of proposals about one subject, and of the instructions that were accepted from them."""
 
@@ -138,6 +162,7 @@ class RunCounts:
         tokens: tokens of all requests.
         proposers: what each proposer asked and what came of it, by its name.
         topics: what was asked about each subject, and what came of it; empty without `topics`.
+        scores: what each scorer says about the answers, in the order in which they began.
     """
 
     target: int
@@ -155,6 +180,7 @@ class RunCounts:
     tokens: TokenCounts
     proposers: dict[str, ProposerCounts]
     topics: dict[str, TopicCounts]
+    scores: list[ScorerCounts]
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values. `stopped` is the line of the journal."""
@@ -178,6 +204,7 @@ def run_counts(state: RunState) -> RunCounts:
         "is_task": bool(state.usage["is_task"].requests),
         "answer": bool(state.inputs),
         "output": state.header.regenerates,
+        "score": bool(state.scores),
     }
     yes = sum(state.is_classification.values())
     return RunCounts(
@@ -204,6 +231,7 @@ def run_counts(state: RunState) -> RunCounts:
             subject: TopicCounts(state.topics[subject, "asked"], state.topics[subject, "accepted"])
             for subject in sorted({subject for subject, _ in state.topics})
         },
+        scores=[_scorer(scorer, list(values.values())) for scorer, values in state.scores.items()],
     )
 
 
@@ -226,6 +254,19 @@ def _answers(state: RunState) -> AnswerCounts:
         failed=state.usage["answer"].failed - state.tries.asked_again["answer"],
         pending=state.num_inputs - state.num_answers,
         continued=state.answers_continued,
+    )
+
+
+def _scorer(scorer: Scorer, values: Sequence[float | None]) -> ScorerCounts:
+    known = sorted(value for value in values if value is not None)
+    return ScorerCounts(
+        scorer=scorer.name,
+        model=scorer.model,
+        version=scorer.version,
+        scored=len(known),
+        failed=len(values) - len(known),
+        mean=round(sum(known) / len(known), 4) if known else None,
+        quartiles=(known[len(known) // 4], known[len(known) // 2], known[3 * len(known) // 4]) if known else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a journal's header must hold of a run's identity, and of what the engine added to it."""
+"""What a journal's header must hold of a run's identity, and of what the engine added to it; calibrations."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ class Resolution(Struct):
     style: str
     context_length: int
     regenerate: _ResolvedRegenerate | UnsetType = UNSET
+
+
+class Calibration(Struct, frozen=True):
+    """What the log-odds of a yes-or-no question say about texts whose answer is known, when the run begins.
+
+    Attributes:
+        yes, no: number of texts with this answer.
+        share: share of the seeds whose answer is yes; 1 where a seed is one by its nature.
+        auc: how often a text with the answer yes has greater log-odds than one with the answer no; 0.5 is chance.
+        threshold: least log-odds of a yes; None if the question tells too little to be believed.
+    """
+
+    yes: int
+    no: int
+    share: float
+    auc: float
+    threshold: float | None

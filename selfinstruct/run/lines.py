@@ -8,6 +8,7 @@ A line is one JSON object. The key `kind` says which type it has:
     {"kind": "instances", "id": "p000000-00", ...}                   InstancesLine
     {"kind": "answer", "id": "p000000-00", "instance": 0, ...}       AnswerLine: where inputs are answered separately
     {"kind": "output", "id": "p000000-00", "instance": 0, ...}       OutputLine: only in a regenerated run
+    {"kind": "score", "id": "p000000-00", "instance": 0, ...}        ScoreLine: where answers were rated
     {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control; `event` says which
 
 A failed request has `failed`. An answered request has `completion` and the decisions about the answer. A request whose
@@ -31,7 +32,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from selfinstruct.formats import jsonl
 from selfinstruct.records import Completion, Constraint
-from selfinstruct.run.header_values import Identity, Resolution
+from selfinstruct.run.header_values import Calibration, Identity, Resolution
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
@@ -145,23 +146,6 @@ class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
     lines: int
     filters: dict[str, Any]
     refiltered_from: RefilteredFrom | None = None
-
-
-class Calibration(Struct, frozen=True):
-    """What the log-odds of a yes-or-no question say about texts whose answer is known, when the run begins.
-
-    Attributes:
-        yes, no: number of texts with this answer.
-        share: share of the seeds whose answer is yes; 1 where a seed is one by its nature.
-        auc: how often a text with the answer yes has greater log-odds than one with the answer no; 0.5 is chance.
-        threshold: least log-odds of a yes; None if the question tells too little to be believed.
-    """
-
-    yes: int
-    no: int
-    share: float
-    auc: float
-    threshold: float | None
 
 
 class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run"):
@@ -291,6 +275,25 @@ class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     failed: Failure | None = None
 
 
+class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="score"):
+    """What a scorer says about candidate `sample` of the answer to input `instance` of instruction `id`.
+
+    Attributes:
+        scorer: its name; `model` and `version` say which model it asked, and in which words.
+        value: the score, the greater the better.
+    """
+
+    id: str
+    instance: int
+    sample: int
+    scorer: str
+    model: str = ""
+    version: str = ""
+    value: float | None = None
+    completion: Completion | None = None
+    failed: Failure | None = None
+
+
 class Control(Struct, frozen=True, tag_field="event"):
     """A line that is not the outcome of a request. It follows proposal `after_proposal`; -1: before the first."""
 
@@ -352,7 +355,7 @@ class DeadlineReached(Control, frozen=True, tag="deadline"):
 Stop = Saturated | BudgetUsedUp | DeadlineReached
 """A line after which no request for proposals is made until a `Resumed` line."""
 ControlLine = TargetRaised | Resumed | Interruption | Stop
-RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | OutputLine
+RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | OutputLine | ScoreLine
 """The outcome of one request."""
 Line = Header | RequestLine | ControlLine
 
@@ -418,6 +421,9 @@ def _check(line: Line) -> None:
             if line.version == VERSION:  # The state refuses other versions.
                 _convert(line.identity, Identity)
                 _convert(line.resolved, Resolution)
+        case ScoreLine():
+            if (line.value is None) == (line.failed is None):
+                raise ValueError("it must have `value` or `failed`, and one of them only")
         case Control():
             pass
         case _ as never:

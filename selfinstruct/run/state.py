@@ -18,6 +18,8 @@ from msgspec import structs
 from selfinstruct.errors import InputError
 from selfinstruct.gc_paused import gc_paused
 from selfinstruct.records import Completion, Instance, Instruction, Task
+from selfinstruct.run import answer_scores
+from selfinstruct.run.answer_scores import Scores
 from selfinstruct.run.counts import (
     CandidateCounts,
     RunCounts,
@@ -41,6 +43,7 @@ from selfinstruct.run.lines import (
     RequestLine,
     Resumed,
     Saturated,
+    ScoreLine,
     Stop,
     TargetRaised,
     Verdict,
@@ -104,6 +107,7 @@ class RunState:
         outputs_done: (instruction id, number of the instance) of the instances whose output was requested again.
         outputs_kept: number of accepted new outputs, "rewritten" or "unchanged".
         outputs_rejected: number of rejected new outputs by reason. The old outputs stay.
+        scores: what scorers say about answers; it decides nothing here (see `selfinstruct/replay/refilter.py`).
         stopped: the stop that is in force, or None.
         interruption: the last line, if a signal ended the program there; None otherwise.
         resumed_after: number of proposals committed when the last stop for saturation ended; 0 if there was none.
@@ -144,6 +148,7 @@ class RunState:
     outputs_done: set[tuple[str, int]] = field(default_factory=set)
     outputs_kept: Counter[str] = field(default_factory=Counter)
     outputs_rejected: Counter[str] = field(default_factory=Counter)
+    scores: Scores = field(default_factory=dict)
     stopped: Stop | None = None
     interruption: Interruption | None = None
     resumed_after: int = 0
@@ -241,6 +246,9 @@ class RunState:
             case OutputLine():
                 self._count_follow_up("output", line)
                 self._apply_output(line)
+            case ScoreLine():
+                self._count_request("score", line)
+                self._apply_score(line)
             case Header():
                 if line.version != VERSION:
                     raise ValueError(f"it is of version {line.version}, this program reads version {VERSION}")
@@ -422,6 +430,17 @@ class RunState:
                     self.warnings[name] += 1
             else:
                 self.outputs_rejected[candidate.reason or ""] += 1
+
+    def holds_answer(self, instruction_id: str, number: int) -> bool:
+        """Return whether the answer to an input of an instruction, or its instance with this number, is decided."""
+        if instruction_id in self.inputs:
+            return number in self.answers[instruction_id]
+        return instruction_id in self.instances
+
+    def _apply_score(self, line: ScoreLine) -> None:
+        if not self.holds_answer(line.id, line.instance):
+            raise ValueError(f"it scores an answer to input {line.instance} of {line.id}, which is missing")
+        answer_scores.note(self.scores, line)
 
     # ------------------------------------------------------------------------------------------------- counting
 

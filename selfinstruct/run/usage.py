@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output")
+KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output", "score")
 """Kinds of requests, in the order in which an instruction meets them."""
 
 

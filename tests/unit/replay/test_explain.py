@@ -159,8 +159,8 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
     assert list(candidate) == [
         *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal"),
         *("proposer", "variant", "topic", "user", "depth"),
-        *("examples", "similar", "classification", "instances", "answers", "outputs", "is_whole"),
-        *("with_input", "begun", "instance"),
+        *("examples", "similar", "classification", "instances", "answers", "outputs", "scores"),
+        *("is_whole", "with_input", "begun", "instance"),
     ]
     assert list(candidate["evidence"]) == ["nearest_seed"]
     assert list(candidate["examples"][0]) == ["id", "instruction"]

@@ -28,7 +28,8 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, StoppedError
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
-from selfinstruct.replay.refilter import RefilterResult, refilter, render
+from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.refilter_result import RefilterResult, render
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines

@@ -85,10 +85,11 @@ def with_placeholder(text: str, runs: Path) -> str:
 
 
 def summary_of(run: Path) -> dict[str, Any]:
-    """Return the counts of a run, without the younger ones by proposer: in these runs all lists were continued."""
+    """Return the counts of a run, without the younger ones: all lists were continued, nothing was rated."""
     summary = state_of(run).counts().to_json()
     assert [counts.pop("asked_again") for counts in summary["requests"].values()] == [0] * len(summary["requests"])
     assert summary.pop("proposers").keys() <= {"list"} and summary.pop("topics") == {}
+    assert summary.pop("scores") == []
     return summary
 
 

@@ -1,0 +1,272 @@
+"""`selfinstruct rate`: a scorer says how good each answer of a run is.
+
+Every answer that the filters let through is scored, the samples that are not kept included; each score is a line of the
+run's own journal. Scores decide nothing by themselves: `refilter` chooses by them, and `export --select-by best` draws
+on them. Answers are scored and written in the order of the pool. A rating that was stopped goes on with the same
+command; what failed is tried once more by each further call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, assert_never
+
+from selfinstruct.config.schema import Config, Rate
+from selfinstruct.console import AnswerProgress, console
+from selfinstruct.engines.base import RequestFailed, most_in_flight
+from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.generation import stop_rules
+from selfinstruct.generation.kept_samples import passed
+from selfinstruct.generation.scorers.consistency import MOST_WORDS, Consistency, is_comparable
+from selfinstruct.generation.scorers.interface import AnswerScorer, RatedAnswer
+from selfinstruct.generation.scorers.judge import RUBRIC, Judge, version
+from selfinstruct.generation.scorers.reward import Reward
+from selfinstruct.generation.scorers.verified import Verified, has_constraints
+from selfinstruct.generation.session import end_leftovers, recover
+from selfinstruct.generation.supervision import StartEngine, closing, supervised
+from selfinstruct.records import Constraint, user_message, with_constraints
+from selfinstruct.run.answer_scores import Place, Scorer
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.journal import JournalWriter, read_lines
+from selfinstruct.run.lines import (
+    AnswerLine,
+    Failure,
+    InstanceCandidate,
+    InstancesLine,
+    Line,
+    ProposalLine,
+    ScoreLine,
+    WrittenInstance,
+)
+from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.state import RunState
+from selfinstruct.signals import leave, on_signals, until_signal
+
+
+@dataclass(frozen=True, slots=True)
+class RateResult:
+    """What a rating did.
+
+    Attributes:
+        scorer: who gave the scores.
+        before: answers that it had scored before.
+        scored: answers that it has scored now.
+        failed: answers that it could not score.
+        apart: answers that this scorer has nothing to say about.
+    """
+
+    scorer: Scorer
+    before: int
+    scored: int
+    failed: int
+    apart: int
+
+
+def rate(config: Config, start_engine: StartEngine) -> RateResult:
+    """Score the answers of the run in `config.output_dir` that its scorer has not scored yet.
+
+    Args:
+        config: the run's, with the section `rate`.
+        start_engine: starts the judge's model; called only where a judge has something to do.
+
+    Raises:
+        ConfigError: the rubric, the model or the endpoint is wrong.
+        InputError: there is no run, it has rewritten outputs, or no answer.
+        EngineError: the engine died; the same command continues.
+        Interrupted: by a signal; likewise.
+        RunLockedError: another process writes the directory.
+    """
+    run = RunDirectory.at(config.output_dir)
+    with on_signals(leave), run.locked():
+        end_leftovers(run)
+        return _continued(config, run, recover(run), start_engine)
+
+
+def _continued(config: Config, run: RunDirectory, state: RunState, start_engine: StartEngine) -> RateResult:
+    """Score what is left."""
+    if state.header.regenerates:
+        raise InputError(f"{run.path}: its outputs are rewritten; rate the run that it was made from, then rewrite")
+    rubric = _rubric(config.rate)
+    about = _about(config, rubric)
+    there = rated_answers(read_lines(run.journal), state)
+    applies = _APPLIES.get(config.rate.scorer)
+    answers = [answer for answer in there if applies is None or applies(answer)]
+    if not answers:
+        needs = f" that {config.rate.scorer} can score ({_NEEDS[config.rate.scorer]})" if there else ""
+        raise InputError(f"{run.path}: it has no answer{needs}; see selfinstruct status {run.path}")
+    known = {place for place, value in state.scores.get(about, {}).items() if value is not None}
+    left = [answer for answer in answers if answer.place not in known]
+    if left:
+        asyncio.run(_rate(config, run, state, left, rubric, start_engine))
+    scores = state.scores.get(about, {})
+    now = sum(scores.get(answer.place) is not None for answer in left)
+    return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers))
+
+
+_APPLIES: dict[str, Callable[[RatedAnswer], bool]] = {"consistency": is_comparable, "verified": has_constraints}
+_NEEDS = {
+    "consistency": f"answers of at most {MOST_WORDS} words, sampled with answer.num_samples",
+    "verified": "answers to instructions with constraints",
+}
+"""What must be there for the scorers that cannot score every answer."""
+
+
+def _rubric(options: Rate) -> str:
+    if options.rubric is None:
+        return RUBRIC
+    try:
+        text = Path(options.rubric).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"rate.rubric: {options.rubric} cannot be read: {error}") from error
+    if not text.strip():
+        raise ConfigError(f"rate.rubric: {options.rubric} is empty; write what each grade from 1 to 5 means")
+    return text
+
+
+def _about(config: Config, rubric: str) -> Scorer:
+    """Return who gives the scores, before a model is started."""
+    options = config.rate
+    match options.scorer:
+        case "judge":
+            return Scorer("judge", options.model or config.model, version(rubric))
+        case "reward":
+            return Scorer("reward", str(options.model), "1")
+        case "consistency":
+            return Consistency.about
+        case "verified":
+            return Verified.about
+        case _ as never:
+            assert_never(never)
+
+
+# ------------------------------------------------------------------------------------------------- the answers
+
+
+class _Written(NamedTuple):
+    candidates: Sequence[InstanceCandidate]
+    constraints: tuple[Constraint, ...] = ()
+
+
+def rated_answers(lines: Iterable[Line], state: RunState) -> list[RatedAnswer]:
+    """Return every answer that passes the filters, in the order of the pool.
+
+    Args:
+        lines: of the journal.
+        state: after them.
+    """
+    found: dict[str, list[RatedAnswer]] = {instruction.id: [] for instruction in state.pool}
+    texts = {instruction.id: instruction.text for instruction in state.pool}
+    for line in lines:
+        match line:
+            case ProposalLine():
+                for one in line.candidates:
+                    if one.accepted and (brought := one.instance) is not None:
+                        found[one.id].append(_brought(one.id, one.instruction, brought))
+            case InstancesLine() if line.form != "input_only" and line.id in texts:
+                for k, written in enumerate(line.candidates):
+                    if passed(written):
+                        asked = user_message(texts[line.id], written.input)
+                        found[line.id].append(RatedAnswer(Place(line.id, k, 0), asked, written.output))
+            case AnswerLine() if line.id in texts:
+                found[line.id] += _samples(line, texts[line.id])
+            case _:
+                pass
+    return [answer for answers in found.values() for answer in sorted(answers, key=lambda answer: answer.place)]
+
+
+def _brought(name: str, instruction: str, instance: WrittenInstance) -> RatedAnswer:
+    return RatedAnswer(Place(name, 0, 0), user_message(instruction, instance.input), instance.output)
+
+
+def _samples(line: AnswerLine, instruction: str) -> list[RatedAnswer]:
+    outputs = [candidate.output for candidate in line.candidates]
+    return [
+        RatedAnswer(
+            Place(line.id, line.instance, k),
+            user_message(with_constraints(instruction, line.constraints), one.input),
+            one.output,
+            tuple(outputs[:k] + outputs[k + 1 :]),
+            one.verified,
+        )
+        for k, one in enumerate(line.candidates)
+        if passed(one)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ the scoring
+
+
+async def _rate(
+    config: Config, run: RunDirectory, state: RunState, left: list[RatedAnswer], rubric: str, start: StartEngine
+) -> None:
+    """Start what the scorer needs, and score all that is left."""
+    options = config.rate
+    with JournalWriter(run.journal, config.fsync_interval) as journal:
+
+        def commit(line: Line) -> None:
+            journal.append(line)
+            state.apply(line)
+
+        with stop_rules.commit_interruption(commit, state):
+            match options.scorer:
+                case "judge":
+                    model = options.model or config.model
+                    console.print(f"starting the judge {model!r}", markup=False)
+                    supervisor = supervised(
+                        run,
+                        start,
+                        MetricsWriter(run.metrics_path),
+                        max_restarts=config.max_engine_restarts,
+                        stall_timeout=config.stall_timeout,
+                        request_timeout=config.request_timeout,
+                    )
+                    async with closing(await until_signal(supervisor.launch())) as engine:
+                        at_once = most_in_flight(config.max_in_flight, engine)
+                        await until_signal(_score_all(Judge(engine, model, rubric), left, commit, at_once))
+                case "reward":
+                    await until_signal(_score_all(Reward(str(options.model)), left, commit))
+                case "consistency":
+                    await until_signal(_score_all(Consistency(), left, commit))
+                case "verified":
+                    await until_signal(_score_all(Verified(), left, commit))
+                case _ as never:
+                    assert_never(never)
+
+
+async def _score_all(
+    scorer: AnswerScorer, left: Sequence[RatedAnswer], commit: Callable[[Line], None], at_once: int = 1
+) -> None:
+    """Score answers, some at once; commit the scores in the order of the answers."""
+    waiting: deque[asyncio.Task[ScoreLine]] = deque()
+    with AnswerProgress(scorer.about.name, len(left)) as progress:
+
+        async def commit_next() -> None:
+            line = await waiting[0]
+            waiting.popleft()
+            commit(line)
+            progress.advance(line.completion.completion_tokens if line.completion else 0)
+
+        try:
+            for answer in left:
+                waiting.append(asyncio.create_task(_line(scorer, answer)))
+                if len(waiting) >= at_once:
+                    await commit_next()
+            while waiting:
+                await commit_next()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _line(scorer: AnswerScorer, answer: RatedAnswer) -> ScoreLine:
+    """Return the journal line of a score."""
+    try:
+        scored = await scorer.score(answer)
+    except RequestFailed as failure:
+        return ScoreLine(*answer.place, *scorer.about, failed=Failure(failure.reason, failure.detail))
+    return ScoreLine(*answer.place, *scorer.about, scored.value, scored.completion)
