@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,9 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.review.sample import Reading
 from selfinstruct.review.server import ReviewServer
 from selfinstruct.run.directory import RunDirectory
+from tests.browser import CHROMIUM, SIZES, opened
 from tests.conftest import run_scripted
 from tests.finished_run import hostile_script
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -121,17 +119,11 @@ def test_names_must_be_short_and_printable(server: ReviewServer, run: Path) -> N
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser(server: ReviewServer, run: Path) -> None:
     """Two rows by the keyboard, one by the mouse, hostile text as text, and a second visit that continues."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    said: list[str] = []
-    asked: list[str] = []
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=180_000)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(180_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(server.address)
+    pytest.importorskip("playwright.sync_api")
+    pytest.importorskip("axe_playwright_python")
+    with opened(server.address) as watched:
+        page = watched.page
+        assert watched.violations() == []
         page.get_by_label("Your name").fill("Grace")
         page.keyboard.press("Enter")
         page.get_by_text("Row 1 of 12").wait_for()
@@ -151,16 +143,16 @@ def test_in_a_browser(server: ReviewServer, run: Path) -> None:
         page.get_by_text(f"Row {place + 1} of 12").wait_for()
         assert "<script>" in page.locator("#instruction").inner_text() + page.locator("#output").inner_text()
         assert page.locator("#reading script, #reading img").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "no sideways scrolling"
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nor on a phone"
+        for width, height in SIZES.values():
+            page.set_viewport_size({"width": width, "height": height})
+            assert not watched.scrolls_sideways(), width
+            assert watched.violations() == [], width
         page.reload()
         page.get_by_label("Your name").fill("Grace")
         page.keyboard.press("Enter")
         page.get_by_text("Row 4 of 12").wait_for()
-        browser.close()
-    assert not said, said
-    assert all(url.startswith((server.address, "data:")) for url in asked), asked
+        assert not watched.said, watched.said
+        assert all(url.startswith((server.address, "data:")) for url in watched.asked), watched.asked
     kept = {(one.row, one.task, one.input, one.output) for one in RunDirectory(run).reviews()}
     assert kept == {
         (rows[0].id, True, True, True),
