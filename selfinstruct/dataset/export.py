@@ -14,7 +14,8 @@
     dataset/export.json              the counts
 
 A hash of the instruction's id decides the split of a row, so the split does not change as the run grows. All rows that
-are left out are counted. The files depend only on the journal and the options: exporting twice gives the same bytes.
+are left out are counted. The files depend only on the journal and the options (and the card on what a model's or a seed
+file's own card says of its licence): exporting twice gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from selfinstruct import packaged
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
@@ -37,9 +39,10 @@ from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks, self_instruct
+from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
-from selfinstruct.formats.families import alpaca
+from selfinstruct.formats.families import alpaca, self_instruct
+from selfinstruct.formats.licences import dataset_licence, model_licence
 from selfinstruct.novelty import tokenize
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Task
@@ -51,6 +54,7 @@ from selfinstruct.run.export_counts import (
     InstructionCounts,
     MeanWords,
     ParentCounts,
+    SourceOfRows,
     write_export_counts,
 )
 from selfinstruct.run.folders import DatasetDirectory
@@ -59,6 +63,7 @@ from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.reviews import fingerprint, summarise
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
+from selfinstruct.text import name_and_number
 
 _NEAR = "near_evaluation_task"
 
@@ -108,7 +113,7 @@ def export(config: Config) -> ExportCounts:
     own = split(generated, seeds, evaluation, config.export, _rejected(run, generated, config.export))
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
     _select(own, config.export, _scores(run, state) if config.export.select_by == "best" else {})
-    counts = _count(state, own, config.export, parent_runs, of_parents, unread=len(unread))
+    counts = _count(state, own, config, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     if not rows[TRAIN]:
         raise NothingToTrainOnError(_nothing(run, state, counts))
@@ -118,7 +123,7 @@ def export(config: Config) -> ExportCounts:
     alpaca.write_exported(run.dataset.alpaca, rows[TRAIN])
     tuner_files.describe_export(run.dataset)
     write_further(run.dataset, rows, config.export.format, str(state.header.identity.get("model", "")))
-    self_instruct.write(
+    self_instruct.write_exported(
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )
     _write_preferences(run, state, own.rows[TRAIN], config.export)
@@ -285,7 +290,7 @@ def _seed_task(seed: SeedTask) -> Task:
 
 
 def _count(
-    state: RunState, own: Dataset, options: Export, parent_runs: ParentRuns, of_parents: Dataset | None, *, unread: int
+    state: RunState, own: Dataset, config: Config, parent_runs: ParentRuns, of_parents: Dataset | None, *, unread: int
 ) -> ExportCounts:
     with_instances = sum(1 for kept in state.instances.values() if kept)
     datasets = [own] if of_parents is None else [of_parents, own]
@@ -299,14 +304,37 @@ def _count(
             left_out=dict(+own.left_out_tasks),
         ),
         instances=InstanceCounts(accepted=state.num_instances, left_out=dict(+own.left_out_rows)),
-        include_seeds=options.include_seeds,
+        include_seeds=config.export.include_seeds,
         parents=UNSET if of_parents is None else _count_parents(parent_runs, of_parents),
         rows=rows,
         origins=dict(Counter(row.origin for row in by_split)),
+        sources=_sources(by_split, config),
         mean_words=_mean_words(by_split),
         outputs_left=len(state.outputs_left()) or UNSET,
         evaluation_unread=unread or UNSET,
     )
+
+
+def _sources(rows: Sequence[ExportedRow], config: Config) -> list[SourceOfRows]:
+    """Return where rows come from, with what is said there of the licence."""
+    seeds = [name_and_number(name)[0] for name in config.seeds]
+    licences = dict.fromkeys(dataset_licence(packaged.resolve(name)) or "not stated" for name in seeds)
+    said = {
+        "generated": (config.model, model_licence(config.model)),
+        "earlier": ("parent runs", ""),
+        "seed": (", ".join(s if packaged.is_packaged(s) else Path(s).name for s in seeds), ", ".join(licences)),
+    }
+    return [
+        SourceOfRows(
+            origin=origin,
+            name=said[origin][0],
+            licence=said[origin][1],
+            rows=len(of_origin),
+            words=sum(len(tokenize(f"{row.instruction} {row.input} {row.output}")) for row in of_origin),
+        )
+        for origin in said
+        if (of_origin := [row for row in rows if row.origin == origin])
+    ]
 
 
 def _count_parents(parent_runs: ParentRuns, dataset: Dataset) -> ParentCounts:

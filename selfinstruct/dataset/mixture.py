@@ -82,6 +82,8 @@ class SourceCounts:
         examples_of_overlap: a few overlaps with evaluation tasks, for people.
         held_out: names of the tasks or categories of the mixture that are held out as a whole.
         spare: names of those that are not trained on either.
+        licence: what the dataset says of it; empty if it says nothing.
+        is_own: whether the rows are the run's own, of which some were left out.
     """
 
     name: str
@@ -94,6 +96,8 @@ class SourceCounts:
     examples_of_overlap: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
     spare: list[str] = field(default_factory=list)
+    licence: str = ""
+    is_own: bool = False
 
     def sentence(self) -> str:
         """Return the counts as one line for people."""

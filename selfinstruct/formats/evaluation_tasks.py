@@ -12,9 +12,10 @@ from typing import Any
 
 from selfinstruct import packaged
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl, seed_tasks, self_instruct, super_natural_instructions
+from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.formats.families import super_natural_instructions
+from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask
 from selfinstruct.formats.problems import MOST_PROBLEMS
-from selfinstruct.formats.super_natural_instructions import BenchmarkTask
 from selfinstruct.records import SeedTask
 from selfinstruct.text import capped
 
@@ -46,9 +47,9 @@ def load_evaluation_tasks(name: str, skip: Skip | None = None) -> Sequence[SeedT
     if path.is_dir():
         return _folder(path, skip)
     if path.suffix == ".json" and super_natural_instructions.is_task_file(path):
-        return [super_natural_instructions.read(path)]
+        return [super_natural_instructions.read_task_file(path)]
     if path.exists() and _is_user_oriented(path):
-        return self_instruct.read_user_oriented(path)
+        return seed_tasks.load_seed_tasks([path], as_seed=_user_oriented)
     return seed_tasks.load_seed_tasks([path])
 
 
@@ -59,7 +60,7 @@ def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:
     tasks, errors = [], []
     for file in files:
         try:
-            tasks.append(super_natural_instructions.read(file))
+            tasks.append(super_natural_instructions.read_task_file(file))
         except InputError as error:
             errors.append(error)
     if errors and (skip is None or not tasks):
@@ -78,7 +79,15 @@ def _is_user_oriented(path: Path) -> bool:
         first = next(jsonl.read(path), None)
     except InputError:
         return False
-    return first is not None and self_instruct.is_user_oriented(first[1])
+    return first is not None and {"motivation_app", "instances"} <= first[1].keys()
+
+
+def _user_oriented(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of `user_oriented_instructions.jsonl` in the seed schema.
+
+    Its category is the application that it was written for. No task counts as classification: the file does not say.
+    """
+    return {"is_classification": False, "category": row.get("motivation_app", "")} | row
 
 
 def load_evaluation_texts(names: Sequence[str], skip: Skip | None = None) -> list[EvaluationText]:

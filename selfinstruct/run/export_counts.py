@@ -63,6 +63,24 @@ class MeanWords(Struct, frozen=True, kw_only=True):
     output: float | None = None
 
 
+class SourceOfRows(Struct, frozen=True, kw_only=True):
+    """Where rows of the dataset come from.
+
+    Attributes:
+        origin: as the rows have it.
+        name: of the generator, or of the seed files.
+        licence: what it says of it; empty if it says nothing.
+        rows: number of rows in all splits.
+        words: number of words in them.
+    """
+
+    origin: str
+    name: str
+    licence: str = ""
+    rows: int
+    words: int
+
+
 class ExportCounts(Struct, frozen=True, kw_only=True):
     """Everything that `export.json` holds.
 
@@ -74,6 +92,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         rows: number of rows of the whole dataset, by split.
         origins: number of rows of the whole dataset, by origin.
         mean_words: mean number of words over the whole dataset.
+        sources: where the rows come from, one for each origin.
         evaluation_unread: number of evaluation files that rows were not compared with; absent if there were none.
         outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
@@ -84,6 +103,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     parents: ParentCounts | UnsetType = msgspec.field(name="earlier", default=UNSET)
     rows: dict[str, int]
     origins: dict[str, int] = {}
+    sources: list[SourceOfRows] = []
     mean_words: MeanWords = MeanWords()
     outputs_left: int | UnsetType = UNSET
     evaluation_unread: int | UnsetType = UNSET

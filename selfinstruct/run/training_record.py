@@ -189,6 +189,8 @@ class MixedIn(msgspec.Struct, frozen=True):
         overlaps: a few of its rows that overlap with evaluation tasks.
         held_out: names of the tasks or categories of the mixture that are held out as a whole.
         spare: names of those that are not trained on either.
+        tokens: tokens of the rows that were added.
+        licence: what the dataset says of it; empty if it says nothing.
     """
 
     name: str
@@ -199,6 +201,8 @@ class MixedIn(msgspec.Struct, frozen=True):
     overlaps: list[str] = []
     held_out: list[str] = []
     spare: list[str] = []
+    tokens: int = 0
+    licence: str = ""
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from selfinstruct.config.schema import Evaluate
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows
-from selfinstruct.formats.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
+from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
 from selfinstruct.run.folders import DatasetDirectory
 

@@ -18,7 +18,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import TUNED, Scores, SetScores
-from selfinstruct.run.training_record import TrainingRecord
+from selfinstruct.run.training_record import MixedIn, TrainingRecord
 
 NAME = "README.md"
 _TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -147,12 +147,19 @@ def _data(record: TrainingRecord, dataset: Table) -> Table:
         ("training rows", f"{record.rows.trained_on} of `{_short(record.dataset_dir)}`"),
         *dataset,
         *(
-            ("mixed in", f"{source.taken} of {source.read} rows of `{_short(source.name)}`")
+            (
+                "mixed in",
+                f"{source.taken} of {source.read} rows of `{_short(source.name)}`{_size_and_licence(source)}",
+            )
             for source in record.mixture
         ),
         ("trained tokens", f"{tokens.trained:,} of {tokens.train:,}: the response and its end"),
         ("chat template", f"{_short(template.source)}; an answer ends with `{template.end_token}`"),
     ]
+
+
+def _size_and_licence(source: MixedIn) -> str:
+    return f", {source.tokens:,} tokens, " + (f"licence {source.licence}" if source.licence else "no licence stated")
 
 
 def _training(record: TrainingRecord) -> Table:

@@ -13,6 +13,7 @@ from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.evaluation_tasks import load_evaluation_texts
 from selfinstruct.formats.families.row import USER
+from selfinstruct.formats.licences import dataset_licence
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.packaged import resolve
 from selfinstruct.records import TRAIN
@@ -60,11 +61,12 @@ def mixed(arguments: Arguments, base: BaseModel, rows: Rows) -> tuple[Rows, list
     for of_source, conversion in zip(counts, conversions, strict=True):
         of_source.read += conversion.dropped.total()
         of_source.left_out.update(conversion.dropped)
+        of_source.licence = dataset_licence(resolve(of_source.name))
         if held_out:
             of_source.held_out, of_source.spare = sorted(held_out.units), sorted(held_out.spare)
     if near := len(rows[TRAIN]) - len(own):
         left_out = Counter({NEAR_UNSEEN: near})
-        counts.append(SourceCounts(options.dataset_dir, len(rows[TRAIN]), len(own), left_out=left_out))
+        counts.append(SourceCounts(options.dataset_dir, len(rows[TRAIN]), len(own), left_out=left_out, is_own=True))
     return {**rows, TRAIN: train}, counts
 
 

@@ -17,7 +17,7 @@ from selfinstruct.console import console
 from selfinstruct.dataset.mixture import SourceCounts
 from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
 from selfinstruct.program_edge import message_of
-from selfinstruct.records import SPLITS, UNSEEN
+from selfinstruct.records import SPLITS, TRAIN, UNSEEN
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import (
     EvalLoss,
@@ -100,7 +100,7 @@ def begin(
         merge=arguments.tune.merge if arguments.model.use_peft else None,
         dataset_dir=arguments.tune.dataset_dir,
         rows=_rows(prepared, trainer),
-        mixture=[_mixed_in(source) for source in mixture],
+        mixture=_mixed_in(mixture, [len(row.input_ids) for row in prepared.tokens[TRAIN]]),
         template=prepared.template,
         findings=list(checked.findings),
         arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
@@ -114,17 +114,32 @@ def begin(
     )
 
 
-def _mixed_in(source: SourceCounts) -> MixedIn:
-    return MixedIn(
-        source.name,
-        source.read,
-        source.taken,
-        source.left_over,
-        dict(source.left_out),
-        source.examples_of_overlap,
-        source.held_out,
-        source.spare,
-    )
+def _mixed_in(sources: Sequence[SourceCounts], lengths: Sequence[int]) -> list[MixedIn]:
+    """Return the sources with their tokens.
+
+    Args:
+        sources: in the order of their rows, behind which the run's own rows may be counted.
+        lengths: of all training rows, the run's own first.
+    """
+    mixed, end = [], len(lengths)
+    for source in reversed(sources):
+        begin = 0 if source.is_own else end - source.taken
+        mixed.append(
+            MixedIn(
+                source.name,
+                source.read,
+                source.taken,
+                source.left_over,
+                dict(source.left_out),
+                source.examples_of_overlap,
+                source.held_out,
+                source.spare,
+                tokens=sum(lengths[begin : begin + source.taken]),
+                licence=source.licence,
+            )
+        )
+        end = end if source.is_own else begin
+    return mixed[::-1]
 
 
 @contextlib.contextmanager

@@ -7,18 +7,24 @@
     machine_generated_instances     {"instruction", "raw_instances", ...}: completions with the reference's markers
 
 `all_generated_instances` has the form of Alpaca; `gpt3_finetuning_data` that of prompts and completions.
+
+A run is exported as the files that the reference code's tools read (`write_exported`). `most_similar` and
+`avg_similarity_score` are not written: the novelty filter does not compute scores that are far below its threshold.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from selfinstruct.formats import jsonl
 from selfinstruct.formats.families.row import DatasetRow, Dropped, Read, convert, single_turn
+from selfinstruct.records import Instruction, Task, user_message, with_constraints
 
 # The reference code's own patterns (prepare_for_finetuning.py), at line starts only.
 _EXAMPLE = re.compile(r"^Example ?\d*\.?[ \t]*", re.M)
@@ -156,3 +162,51 @@ def as_tasks(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         first, *others = same
         instances = first["instances"] + [instance for record in others for instance in record["instances"]]
         yield first | {"id": f"task_{number:06d}", "instances": instances}
+
+
+def write_exported(
+    folder: Path, instructions: Sequence[tuple[Instruction, bool | None]], tasks: Sequence[Task]
+) -> None:
+    """Write accepted instructions and the instances of tasks in the formats of the reference code.
+
+        machine_generated_instructions.jsonl  {"instruction", "request_idx"}
+        is_clf_or_not.jsonl                   {"instruction", "is_classification": " Yes" | " No"}
+        all_generated_instances.jsonl         {"instruction", "input", "output"}
+        finetuning.jsonl                      {"prompt", "completion"}, plain text that ends in GPT-3's end token
+
+    Args:
+        folder: folder of the four files.
+        instructions: (instruction, whether it is a classification task) in order; None if that is not known.
+        tasks: instructions with their instances.
+    """
+    jsonl.write(
+        folder / "machine_generated_instructions.jsonl",
+        ({"instruction": i.text, "request_idx": i.proposal} for i, _ in instructions),
+    )
+    jsonl.write(
+        folder / "is_clf_or_not.jsonl",
+        (
+            {"instruction": i.text, "is_classification": " Yes" if yes else " No"}
+            for i, yes in instructions
+            if yes is not None
+        ),
+    )
+    jsonl.write(
+        folder / "all_generated_instances.jsonl",
+        (
+            {"instruction": with_constraints(t.instruction, i.constraints), "input": i.input, "output": i.output}
+            for t in tasks
+            for i in t.instances
+        ),
+    )
+    jsonl.write(
+        folder / "finetuning.jsonl",
+        (
+            {
+                "prompt": f"{user_message(with_constraints(t.instruction, i.constraints), i.input)}\n\n",
+                "completion": f"{i.output}<|endoftext|>",
+            }
+            for t in tasks
+            for i in t.instances
+        ),
+    )

@@ -260,6 +260,18 @@ def test_the_card_leaves_out_empty_splits(make_config: Any) -> None:
     assert "| validation_unseen | 0 |" in card
 
 
+def test_the_card_lists_the_sources_with_their_licences(make_config: Any, seed_file: Path) -> None:
+    (seed_file.parent / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    config = make_config(num_instructions=5, export={"include_seeds": True})
+    run_scripted(config)
+    counts = export(config)
+    card = (Path(str(config.output_dir)) / "dataset" / "README.md").read_text()
+    generated, seeds = counts.sources
+    assert (generated.rows, seeds.rows) == (counts.origins["generated"], counts.origins["seed"])
+    assert f"| generated | `scripted` | not stated | {generated.rows} | {generated.words} |" in card
+    assert f"| seed | `{seed_file.name}` | `cc-by-4.0` | {seeds.rows} | {seeds.words} |" in card and seeds.words > 0
+
+
 def test_an_unfinished_run_can_be_exported(make_config: Any) -> None:
     config = make_config()
     run_scripted(config)

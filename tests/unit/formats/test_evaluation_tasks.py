@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import evaluation_tasks, super_natural_instructions
+from selfinstruct.formats import evaluation_tasks
+from selfinstruct.formats.families import super_natural_instructions
 from selfinstruct.records import SeedTask
 
 
@@ -56,13 +57,13 @@ def test_plain_strings_of_older_releases(tmp_path: Path) -> None:
     path = tmp_path / "task3.json"
     old = superni_task(Definition="Copy it.", Categories="Copying", Instances=[{"input": "a", "output": "a"}])
     path.write_text(json.dumps(old))
-    task = super_natural_instructions.read(path)
+    task = super_natural_instructions.read_task_file(path)
     assert (task.definition, task.category) == ("Copy it.", "Copying")
     assert task.instances == (super_natural_instructions.BenchmarkInstance("0", "a", ("a",)),)
 
 
 def test_the_prompt_of_tk_instruct(folder: Path) -> None:
-    task = super_natural_instructions.read(folder / "task1_a.json")
+    task = super_natural_instructions.read_task_file(folder / "task1_a.json")
     assert super_natural_instructions.tk_instruct_prompt(task, "It snows.", 2) == (
         "Definition: Say whether the second sentence follows from the first.\n\n"
         " Positive Example 1 -\nInput: It rains. It is wet.\n Output: yes.\n\n"
@@ -99,7 +100,7 @@ def test_numbers_are_read_as_text(tmp_path: Path) -> None:
     """Two of 185 published files have integers as outputs."""
     path = tmp_path / "task5.json"
     path.write_text(json.dumps(superni_task(Instances=[{"id": 1, "input": 7, "output": [3, "three", 1.5]}])))
-    task = super_natural_instructions.read(path)
+    task = super_natural_instructions.read_task_file(path)
     assert task.instances == (super_natural_instructions.BenchmarkInstance("1", "7", ("3", "three", "1.5")),)
 
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.formats import self_instruct
 from selfinstruct.formats.exported_rows import ExportedRow
-from selfinstruct.formats.families import alpaca
+from selfinstruct.formats.families import alpaca, self_instruct
 from selfinstruct.records import Instance, Task
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -38,7 +37,7 @@ def test_self_instruct_files_of_a_run(make_config: Any, tmp_path: Path) -> None:
     state = replay(read_lines(RunDirectory(Path(str(config.output_dir))).journal))
     tasks = list(state.tasks())
     folder = tmp_path / "out"
-    self_instruct.write(folder, [(i, state.is_classification.get(i.id)) for i in state.pool], tasks)
+    self_instruct.write_exported(folder, [(i, state.is_classification.get(i.id)) for i in state.pool], tasks)
     written = lines(folder / "machine_generated_instructions.jsonl")
     assert written == [{"instruction": i.text, "request_idx": i.proposal} for i in state.pool]
     answers = lines(folder / "is_clf_or_not.jsonl")
@@ -52,7 +51,7 @@ def test_self_instruct_files_of_a_run(make_config: Any, tmp_path: Path) -> None:
 
 def test_self_instruct_finetuning_rows_are_plain_text(tmp_path: Path) -> None:
     made = Task("p000000-00", "Sort.", (Instance("b a", "a b"), Instance("", "x")), False, "generated")
-    self_instruct.write(tmp_path, [], [made])
+    self_instruct.write_exported(tmp_path, [], [made])
     assert lines(tmp_path / "finetuning.jsonl") == [
         {"prompt": "Sort.\n\nb a\n\n", "completion": "a b<|endoftext|>"},
         {"prompt": "Sort.\n\n", "completion": "x<|endoftext|>"},

@@ -85,6 +85,16 @@ def test_card_tells_of_data_and_training_without_paths_or_secrets():
     assert "secret" not in text and "someone" not in text and "Scores" not in text
 
 
+def test_card_lists_mixed_datasets_with_rows_tokens_and_licence():
+    sources = [
+        {"name": "/home/someone/flan.jsonl", "read": 9, "taken": 4, "left_over": 5, "tokens": 1200, "licence": "a|b"},
+        {"name": "owner/rows", "read": 3, "taken": 3, "left_over": 0},
+    ]
+    text = made(mixture=sources)
+    assert r"| mixed in | 4 of 9 rows of `someone/flan.jsonl`, 1,200 tokens, licence a\|b |" in text
+    assert "| mixed in | 3 of 3 rows of `owner/rows`, 0 tokens, no licence stated |" in text
+
+
 def test_card_of_an_adapter_says_how_it_is_served():
     text = made(model="org/base", method="lora", merge="adapter")
     assert head(text)["library_name"] == "peft"

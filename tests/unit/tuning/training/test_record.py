@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.dataset.mixture import SourceCounts
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import EvalLoss, Overfitting, TrainingRecord, TrainLoss
@@ -90,3 +91,17 @@ def test_a_training_that_fails_in_any_way_is_recorded_as_failed(
     assert (kept.state, kept.exit_code) == ("failed", 1)
     assert message in str(kept.error)
     assert half.exists() == isinstance(error, SelfInstructError)
+
+
+def test_each_source_has_the_tokens_of_its_rows():
+    sources = [
+        SourceCounts("a", read=5, taken=2, licence="mit"),
+        SourceCounts("b", read=1, taken=1),
+        SourceCounts("dataset", read=4, taken=3, is_own=True),
+    ]
+    mixed = record._mixed_in(sources, [1, 10, 100, 2, 20, 3])
+    assert [(source.name, source.tokens, source.licence) for source in mixed] == [
+        ("a", 22, "mit"),
+        ("b", 3, ""),
+        ("dataset", 111, ""),
+    ]

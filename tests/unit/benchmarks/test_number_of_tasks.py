@@ -1,0 +1,38 @@
+"""The curve of the number of tasks: what is tuned, and what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.number_of_tasks import table, tune_command
+from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.folders import ModelDirectory
+from selfinstruct.run.scores import ArmScores, Scores, SetScores
+from selfinstruct.run.training_record import MixedIn, TrainingRecord, write_training_record
+from tuning.training.arguments import parse
+from tuning.training.method import Device
+
+
+def test_the_tunings_differ_by_the_number_of_tasks_alone(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    commands = [tune_command("m", ["a:2", "b"], "task", n, run, tmp_path / "out", 9) for n in (4, None)]
+    assert all(command[1:3] == ["-m", "tuning.sft"] for command in commands)
+    some, every = (parse(command[3:], Device(cuda=False, bf16=False)) for command in commands)
+    assert (some.tune.mix, some.tune.mix_hold_out, some.tune.mix_most_seen) == (["a:2", "b"], "task", 4)
+    assert every.tune.mix_most_seen is None and some.training == every.training
+
+
+def test_the_table_has_the_base_every_number_and_all(tmp_path: Path) -> None:
+    def arm(score: float) -> ArmScores:
+        unseen = SetScores(n=9, n_tasks=3, rouge_l=score, rouge_l_interval=(score - 1, score + 1))
+        return ArmScores(model="m", prompting="zero_shot", sets={"mixture_unseen": unseen})
+
+    models = {name: ModelDirectory(tmp_path / name) for name in ("tasks-4", "tuned")}
+    for rows, model in zip((20, 1300), models.values(), strict=True):
+        write_training_record(model.record_path, TrainingRecord(mixture=[MixedIn("a", 2000, rows, 0)]))
+    scores = Scores(arms={"base": arm(5.0), "tasks-4": arm(7.0), "tuned": arm(9.5)})
+    assert table(scores, [4], models).splitlines()[2:] == [
+        "| 0 | 0 | 5.0 [4.0, 6.0] |",
+        "| 4 | 20 | 7.0 [6.0, 8.0] |",
+        "| all | 1,300 | 9.5 [8.5, 10.5] |",
+    ]
