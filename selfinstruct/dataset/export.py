@@ -112,7 +112,7 @@ def export(config: Config) -> ExportCounts:
     generated = list(state.tasks())
     own = split(generated, seeds, evaluation, config.export, _rejected(run, generated, config.export))
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
-    _select(own, config.export, _scores(run, state) if config.export.select_by == "best" else {})
+    _select(own, config.export, _scores(run, state) if config.export.select_by in ("best", "balanced") else {})
     counts = _count(state, own, config, parent_runs, of_parents, unread=len(unread))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     if not rows[TRAIN]:
@@ -143,9 +143,7 @@ def _scores(run: RunDirectory, state: RunState) -> dict[str, float]:
     """Return the scores of the run's rows by the latest scorer, by the id of the row."""
     found = answer_scores.latest(state.scores, None)
     if found is None:
-        raise ConfigError(
-            f"export.select_by: best: no answer of {run.path} has a score; first: selfinstruct rate {run.path}"
-        )
+        raise ConfigError(f"export.select_by: no answer of {run.path} has a score; first: selfinstruct rate {run.path}")
     places = answer_scores.places_of_rows(read_lines(run.journal, live=True))
     return {row: found[1][place] for row, place in places.items() if place in found[1]}
 

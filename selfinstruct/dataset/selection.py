@@ -5,10 +5,13 @@ longest    the longest outputs, which is a strong baseline (arXiv 2402.04833)
 farthest   instructions far from each other in ROUGE-L: each next one is that which is least similar to all before
            (farthest-first traversal, a 2-approximation of the k-center problem; Gonzalez 1985)
 best       the highest scores (`selfinstruct rate`); rows without a score come last
+balanced   high scores whose instructions are far from each other: each next row is that with the greatest product of
+           its place in the order of scores and its distance to all before
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -29,12 +32,12 @@ def select(
         rows: to choose from.
         number: of rows to keep.
         by: how they are chosen.
-        scores: of the rows, by id; for `best`.
+        scores: of the rows, by id; for `best` and `balanced`.
     """
     if len(rows) <= number:
         return list(rows)
-    if by == "farthest":
-        order = _farthest_first(rows, number)
+    if by in ("farthest", "balanced"):
+        order = _farthest_first(rows, number, _places(rows, scores or {}) if by == "balanced" else [1.0] * len(rows))
     elif by == "longest":
         order = sorted(range(len(rows)), key=lambda k: (-len(tokenize(rows[k].output)), k))
     elif by == "best":
@@ -45,20 +48,38 @@ def select(
     return [rows[k] for k in sorted(order[:number])]
 
 
-def _farthest_first(rows: Sequence[ExportedRow], number: int) -> list[int]:
-    """Return the positions of rows: one of each instruction, the farthest first, and then further ones in order."""
-    first: dict[str, int] = {}
+def _places(rows: Sequence[ExportedRow], scores: Mapping[str, float]) -> list[float]:
+    """Return the place of each row in the order of scores, in (0, 1]; 1 is the highest, rows without a score the lowest.
+
+    Scores of different scorers have different scales; places have the same one.
+    """
+    ordered = sorted(scores[row.id] for row in rows if row.id in scores)
+    below = (bisect.bisect_right(ordered, scores[row.id]) if row.id in scores else 0 for row in rows)
+    return [(1 + number) / (1 + len(ordered)) for number in below]
+
+
+def _farthest_first(rows: Sequence[ExportedRow], number: int, weights: Sequence[float]) -> list[int]:
+    """Return the positions of rows: one of each instruction, the farthest first, and then further ones in order.
+
+    Args:
+        rows: to choose from.
+        number: of rows that are needed.
+        weights: above 0; a distance counts as often. The row of an instruction with the greatest stands for it.
+    """
+    of_text: dict[str, int] = {}
     for position, row in enumerate(rows):
-        first.setdefault(row.instruction, position)
-    texts = list(first)
+        known = of_text.setdefault(row.instruction, position)
+        if weights[position] > weights[known]:
+            of_text[row.instruction] = position
+    texts, ones = list(of_text), list(of_text.values())
     index = NoveltyIndex(texts)
     likest = [0.0] * len(texts)  # Greatest similarity of each text to the chosen ones; above 1 once it is chosen.
-    chosen = [0]
+    chosen = [max(range(len(texts)), key=lambda k: weights[ones[k]])]
     while len(chosen) < min(number, len(texts)):
         likest[chosen[-1]] = 2.0
         for near in index.nearest(texts[chosen[-1]], len(texts)):
             likest[near.index] = max(likest[near.index], near.score)
-        chosen.append(min(range(len(texts)), key=likest.__getitem__))
-    ones = [first[texts[k]] for k in chosen]
-    taken = set(ones)
-    return ones + [position for position in range(len(rows)) if position not in taken]
+        chosen.append(max(range(len(texts)), key=lambda k: weights[ones[k]] * (1 - likest[k])))
+    first = [ones[k] for k in chosen]
+    taken = set(first)
+    return first + [position for position in range(len(rows)) if position not in taken]

@@ -44,10 +44,25 @@ def test_the_longest_outputs_are_chosen_and_the_first_of_equal_ones() -> None:
     assert ids(select(ROWS, 3, "longest")) == ["r0", "r2", "r3"]
 
 
+SCORES = {"r0": 1.0, "r1": 4.0, "r2": 3.9, "r3": 3.0}
+
+
+def test_the_best_are_chosen_and_rows_without_a_score_last() -> None:
+    assert ids(select(ROWS, 2, "best", SCORES)) == ["r1", "r2"]
+    assert ids(select(ROWS, 4, "best", SCORES)) == ["r0", "r1", "r2", "r3"]
+
+
+def test_balanced_takes_high_scores_that_are_far_from_each_other() -> None:
+    # The second best is like the best; r2 stands for the instruction that it shares with r0.
+    assert ids(select(ROWS, 2, "balanced", SCORES)) == ["r1", "r3"]
+    assert ids(select(ROWS, 4, "balanced", SCORES)) == ["r1", "r2", "r3", "r4"]
+    assert select(ROWS, 3, "balanced", {}) == select(ROWS, 3, "farthest"), "without scores distance alone counts"
+
+
 @given(
     st.lists(st.text("ab c", max_size=12), max_size=12),
     st.integers(1, 12),
-    st.sampled_from(["random", "longest", "farthest"]),
+    st.sampled_from(["random", "longest", "farthest", "best", "balanced"]),
 )
 def test_a_choice_has_its_size_and_order_and_is_always_the_same(texts: list[str], number: int, by: Any) -> None:
     rows = [row(k, text, text) for k, text in enumerate(texts)]
