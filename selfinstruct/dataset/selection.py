@@ -49,7 +49,7 @@ def select(
 
 
 def _places(rows: Sequence[ExportedRow], scores: Mapping[str, float]) -> list[float]:
-    """Return the place of each row in the order of scores, in (0, 1]; 1 is the highest, rows without a score the lowest.
+    """Return the place of each row in the order of scores, in (0, 1]; rows without a score have the least.
 
     Scores of different scorers have different scales; places have the same one.
     """
