@@ -133,14 +133,16 @@ async def _throughput(engine: VLLMEngine, label: str, requests: int, tiny: bool,
     prefix = ""
     while engine.count_tokens(prefix) < _PREFIX_TOKENS:
         prefix += f"Task: {tasks[len(prefix) % len(tasks)]}\n"
+
+    async def answer(number: int, sampling: Sampling) -> Completion:
+        text = f"{prefix}Task {number}: {tasks[number % len(tasks)]}\n"
+        return await engine.generate(Request(f"{label}{number}", text, sampling))
+
+    # Kernels that this kind of sampling needs are compiled at their first use, for seconds each.
+    await asyncio.gather(*(answer(-k, sampling.model_copy(update={"max_tokens": 4})) for k in range(1, 17)))
     process, began, of_loop = psutil.Process(), time.monotonic(), time.thread_time()
     before = sum(process.cpu_times()[:2])
-    done = await asyncio.gather(
-        *(
-            engine.generate(Request(f"{label}{k}", f"{prefix}Task {k}: {tasks[k % len(tasks)]}\n", sampling))
-            for k in range(requests)
-        )
-    )
+    done = await asyncio.gather(*(answer(k, sampling) for k in range(requests)))
     seconds = time.monotonic() - began
     report(
         **{

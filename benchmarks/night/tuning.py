@@ -27,13 +27,13 @@ def full(folder: Path, tiny: bool) -> None:
 
 
 def refused(folder: Path, tiny: bool) -> None:
-    """Ask for full tuning of 8 billion parameters, which fits no single GPU."""
+    """Ask for full tuning of 8 billion parameters, which does not fit a GPU of 80 GB; a larger one is hidden."""
     model = models.write("8b", folder / "model")
     config = folder / "night.yaml"
     config.write_text(json.dumps({"model": str(model), "output_dir": str(folder / "run"), "tune": {"use_peft": False}}))
     began = time.monotonic()
     command = [sys.executable, "-m", "selfinstruct", "run", str(config), "--dry-run"]
-    environment = os.environ | ({"PATH": _pretended_gpu(folder)} if tiny else {})
+    environment = os.environ | {"PATH": _pretended_gpu(folder)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     said = [line for line in done.stderr.splitlines() if "does not fit" in line]
     report(exit_code=done.returncode, refused_after_s=time.monotonic() - began, said=said)
@@ -43,7 +43,7 @@ def refused(folder: Path, tiny: bool) -> None:
 
 
 def _pretended_gpu(folder: Path) -> str:
-    """Return a search path whose `nvidia-smi` shows a GPU that is not there."""
+    """Return a search path whose `nvidia-smi` shows one GPU of 80 GB, whatever is there."""
     tool = folder / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 0, GPU-a1, NVIDIA H100 80GB HBM3, 81559, 80995, 9.0\n")
     tool.chmod(0o755)

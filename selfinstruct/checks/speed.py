@@ -4,7 +4,8 @@ A step of the engine writes one token for each sequence in flight. It takes at l
 
     read the weights once          weight bytes / bandwidth      or, if longer,
     multiply with them             2 x parameters x sequences / arithmetic rate
-    read the cache                 sequences x context x cache bytes a token / bandwidth
+    read the cache                 sequences x context x cache bytes a token / bandwidth; at best, half of what prompts
+                                   share comes from the GPU's own cache (fits what an H200 wrote, docs/benchmarks.md)
 
 (Pope et al. 2022, arXiv 2211.05102, section 2). Before that, the part of each prompt that no other prompt shares is
 computed, at 2 x parameters a token. Training takes 6 x parameters a token, with an adapter 4, and 2 more where
@@ -103,11 +104,16 @@ def tokens_per_s(facts: ModelFacts, load: Workload, gpu: Gpu, used: Parallelism,
     room = max(0.0, 0.9 * gpu.total * used.gpus_per_replica - weights) / max(1, facts.kv_bytes_per_token)
     given = _most_sequences(gpu) if in_flight is None else in_flight / used.replicas
     sequences = max(1.0, min(_most_sequences(gpu), room / max(1.0, own), given))
-    cache = sequences * load.context * facts.kv_bytes_per_token / bandwidth
     operations = 2 * _active(facts) / arithmetic
-    step = max(weights / bandwidth, sequences * operations) + cache
+    computing = max(weights / bandwidth, sequences * operations)
     reading = operations * load.unshared / max(1.0, load.completion)
-    low, high = (used.replicas / ((step / share + _STEP_S) / sequences + reading / share) for share in _ENGINE)
+    unshared = min(load.context, load.unshared + load.completion / 2)
+    contexts = (load.context, (load.context + unshared) / 2)
+    caches = (sequences * context * facts.kv_bytes_per_token / bandwidth for context in contexts)
+    low, high = (
+        used.replicas / (((computing + cache) / share + _STEP_S) / sequences + reading / share)
+        for cache, share in zip(caches, _ENGINE, strict=True)
+    )
     return Range(low, high)
 
 

@@ -52,6 +52,13 @@ def test_an_8b_on_an_h100_writes_thousands_of_tokens_a_second_and_replicas_multi
     assert one.high < starved.high < 0.8 * eight.high
 
 
+def test_what_an_h200_wrote_lies_in_the_range() -> None:
+    """docs/benchmarks.md: 1,024 requests at once, 1,700 tokens of prompt in common, 128 written."""
+    h200 = Gpu("NVIDIA H200", 140 * GIB, 139 * GIB)
+    measured = written(load=Workload(context=1749 + 64, unshared=49, completion=128), gpu=h200)
+    assert measured.low < 10_681 < measured.high
+
+
 def test_what_makes_it_slower() -> None:
     for slower in (
         written(load=replace(LOAD, context=8000.0)),
