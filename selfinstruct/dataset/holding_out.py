@@ -87,12 +87,8 @@ class HeldOut:
         counts: Counter[tuple[Side, str]] = Counter()
         for position, row in enumerate(rows):
             side = self.side(row)
-            if (
-                side in ("seen", "unseen")
-                and not row.earlier
-                and not row.system
-                and counts[side, row.task] < MOST_QUESTIONS
-            ):
+            can_be_asked = side in ("seen", "unseen") and not row.earlier and not row.system and row.is_text
+            if can_be_asked and counts[side, row.task] < MOST_QUESTIONS:
                 counts[side, row.task] += 1
                 yield position, side, row
 

@@ -184,6 +184,8 @@ def _objection(
     counts: SourceCounts,
 ) -> str | None:
     """Return why a row is left out; else remember it in `seen`."""
+    if not row.is_text:
+        return "with characters that are no text"
     key = _key(conversation)
     if key in seen:
         return "duplicates"

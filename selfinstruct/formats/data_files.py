@@ -26,6 +26,8 @@ COLUMNS = "columns"
 """Key of a TSV line's texts, where the file names no columns."""
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet", ".tsv")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files of the library `datasets` and of LLaMA-Factory, which stand beside data."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -53,6 +55,8 @@ class Record:
 def files_of(name: str | Path) -> list[Path]:
     """Return the data files that a path names: the file, or those of a folder, in the order of their names.
 
+    Of a folder, hidden files and files that describe data sets are left out.
+
     Raises:
         InputError: there is no such file, or the folder holds no data file.
     """
@@ -61,10 +65,15 @@ def files_of(name: str | Path) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path}: no such file")
         return [path]
-    found = sorted(file for file in path.rglob("*") if _kind(file) and file.is_file())
+    found = sorted(file for file in path.rglob("*") if _kind(file) and file.is_file() and _is_data(file, path))
     if not found:
         raise InputError(f"{path}: holds no data file; one ends in {', '.join(SUFFIXES)}, or with .gz or .zst behind")
     return found
+
+
+def _is_data(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and file.name not in _DESCRIPTIONS
 
 
 def is_hub_name(name: str | Path) -> bool:

@@ -18,7 +18,7 @@ _CUT = 16
 """Characters before the end of what was read in which an error may only say that a number or an escape goes on."""
 _LONGEST_BROKEN = 1 << 26
 """Characters in which the end of a broken element is looked for."""
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},"]', re.S)
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},"]', re.S)
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
@@ -61,8 +61,7 @@ def elements(stream: IO[bytes]) -> Iterator[tuple[Any, str]]:
     A broken element, whose value is None, ends where its brackets close outside of its strings.
 
     Raises:
-        ValueError: the file is no JSON from here on, no end of a broken element is found, or an element is nested too
-            deeply.
+        ValueError: the file is no JSON from here on, or no end of a broken element is found.
     """
     source = _Text(stream)
     source.next()
@@ -94,7 +93,9 @@ def _element(source: _Text) -> tuple[Any, str]:
                     raise ValueError(problem) from error
                 return None, problem
         except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+            if not _skip(source):
+                raise ValueError("nested too deeply") from error
+            return None, "nested too deeply"
         else:
             rest = source.text[end : end + 3]
             goes_on = not rest or (len(rest) < 3 and rest[0] in ".eE")  # The last element read is a number cut in two.

@@ -50,7 +50,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     except jsonlines.InvalidLineError as error:
         why = error.__cause__ or error
         if isinstance(why, json.JSONDecodeError):
-            why = ValueError(f"{why.msg} at column {why.colno}")
+            why = ValueError(f"{why.msg.removesuffix(' at')} at column {why.colno}")
         raise ValueError(f"not valid JSON: {why}; the line begins {raw[:80]!r}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

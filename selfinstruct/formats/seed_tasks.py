@@ -68,7 +68,7 @@ def load_seed_tasks(
     for name in names:
         bare, share = name_and_number(name) if isinstance(name, str) else (name, None)
         path, quota = resolve(bare), Quota(str(bare), share) if share else None
-        if not path.exists():
+        if not path.exists() and not data_files.is_hub_name(path):
             packaged = ", ".join([*PACKAGED, "domain:NAME"])
             raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {packaged}")
         before = len(tasks) + len(problems)

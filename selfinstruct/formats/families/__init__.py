@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def family_named(name: str) -> Family:
 
 
 def recognise(source: str, first: Iterable[Record]) -> Family:
-    """Return the family whose form the first records have.
+    """Return the family whose form most of the first records have. A single odd one hides no family.
 
     Args:
         source: for errors.
@@ -120,14 +120,26 @@ def recognise(source: str, first: Iterable[Record]) -> Family:
     if not values:
         why = f"{probed[0]}: {probed[0].problem}" if probed else f"{source}: holds no record"
         raise InputError(f"{why}; so its form cannot be told")
-    fitting = [family for family in FAMILIES if all(family.recognises(value) for value in values)]
+    counts = {family.name: sum(map(family.recognises, values)) for family in FAMILIES}
+    most = max(counts.values())
+    fitting = [family for family in FAMILIES if counts[family.name] == most and 2 * most > len(values)]
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(family.name for family in fitting or FAMILIES)
-    keys = ", ".join(f"`{key[:60]}`" for key in list(values[0])[:12])
+    keys = _keys(values[0])
     if not fitting:
+        if most:
+            some = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
+            raise InputError(
+                f"{source}: of the first {len(values)} records, {some} and the others of no known form; say which "
+                "with --from, or put them into files of their own"
+            )
         raise InputError(f"{source}: of no known form (keys of the first record: {keys}); known are {names}")
     raise InputError(f"{source}: its form fits several families: {names}; say which with --from (keys: {keys})")
+
+
+def _keys(value: dict[str, Any]) -> str:
+    return ", ".join(f"`{key[:60]}`" for key in list(value)[:12])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,28 +167,37 @@ def rows(
     family = family or recognise(source, first)
     stream = itertools.chain(first, records)
     if family.name == "openassistant":
-        yield from _of_trees(stream, partial(openassistant.read, options=trees or TreeOptions()))
+        yield from _of_trees(stream, replace(family, read=partial(openassistant.read, options=trees or TreeOptions())))
         return
     for record in stream:
-        read = family.read
         if family.name == "super-natural-instructions":
-            read = partial(super_natural_instructions.read, name=Path(record.file).name.split(".")[0])
-        yield from _of_record(record, read)
+            name = Path(record.file).name.split(".")[0]
+            family = replace(family, read=partial(super_natural_instructions.read, name=name))
+        yield from _of_record(record, family)
 
 
-def _of_record(record: Record, read: Callable[[dict[str, Any]], Read]) -> Iterator[DatasetRow | Dropped | Broken]:
+def _of_record(record: Record, family: Family) -> Iterator[DatasetRow | Dropped | Broken]:
     if record.value is None:
         yield Broken(f"{record}: {record.problem}")
         return
+    read: list[DatasetRow | Dropped | Broken] = []
     try:
-        yield from read(record.value)
+        read += family.read(record.value)
     except ValueError as error:
-        yield Broken(f"{record}: {error}")
+        read = [Broken(f"{record}: {error}")]
+    if not all(isinstance(row, DatasetRow) for row in read) and (other := _of_another(record.value, family)):
+        yield Broken(f"{record}: has the form of {other}, not of {family.name}")
+    else:
+        yield from read
 
 
-def _of_trees(
-    stream: Iterator[Record], read: Callable[[dict[str, Any]], Read]
-) -> Iterator[DatasetRow | Dropped | Broken]:
+def _of_another(value: dict[str, Any], family: Family) -> str:
+    """Return the family of a record that is not of the one that is read; empty if it is, or of none."""
+    others = [] if family.recognises(value) else [other.name for other in FAMILIES if other.recognises(value)]
+    return ", ".join(others)
+
+
+def _of_trees(stream: Iterator[Record], family: Family) -> Iterator[DatasetRow | Dropped | Broken]:
     """Yield the rows of trees. Flat messages are collected first, since a reply may come before its parent."""
     flat: list[dict[str, Any]] = []
     file = ""
@@ -185,12 +206,12 @@ def _of_trees(
             flat.append(record.value)
             file = record.file
         else:
-            yield from _of_record(record, read)
+            yield from _of_record(record, family)
     for tree in openassistant.assemble(flat):
         if isinstance(tree, Dropped):
             yield tree
             continue
-        yield from _of_record(Record(file, f"message {tree['message_id']}", tree), read)
+        yield from _of_record(Record(file, f"message {tree['message_id']}", tree), family)
 
 
 __all__ = ["FAMILIES", "Broken", "DatasetRow", "Dropped", "Family", "TreeOptions", "family_named", "recognise", "rows"]

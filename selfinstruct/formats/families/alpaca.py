@@ -56,6 +56,8 @@ def read(record: dict[str, Any]) -> Read:
     Raises:
         ValueError: a field has another type, or there is no instruction.
     """
+    if not record.keys() & {"instruction", "prompt", "input"}:
+        raise ValueError("`instruction`: is missing")
     row = convert(record, _Row)
     instruction = (row.instruction or row.prompt or "").strip()
     task_input = (row.input or "").strip()

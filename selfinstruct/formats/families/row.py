@@ -91,6 +91,15 @@ class DatasetRow:
         return (self.instruction, self.input) if self.instruction else (self.question.content, "")
 
     @property
+    def is_text(self) -> bool:
+        """Return whether UTF-8 can hold all texts, as a tokenizer needs it: lone surrogates are no text."""
+        try:
+            "".join(turn.content + turn.thinking for turn in self.turns).encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    @property
     def beyond_one_turn(self) -> list[str]:
         """Return what a family loses that holds one question and its answer."""
         lost = {

@@ -90,8 +90,10 @@ def read(record: dict[str, Any]) -> Read:
         )
     elif "raw_instances" in record:
         yield from _of_raw(convert(record, _Raw))
-    else:
+    elif "instruction" in record:
         yield Dropped("an instruction without instances")
+    else:
+        raise ValueError("`instruction`: is missing")
 
 
 def _of_task(task: _Task) -> Read:

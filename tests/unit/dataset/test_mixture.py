@@ -143,3 +143,8 @@ def test_rows_near_an_evaluation_task_stay_out() -> None:
         "overlapping with evaluation tasks by ROUGE-L": 1,
     }
     assert counts.examples_of_overlap[1].endswith("overlaps with e1 by ROUGE-L 0.83")
+
+
+def test_what_no_tokenizer_reads_is_left_out_and_counted() -> None:
+    mixed, (counts,) = mix([], [(Source("s"), [row("half a \ud83d pair"), row("whole")])], MixOptions(), NOTHING)
+    assert len(mixed) == 1 and counts.left_out == {"with characters that are no text": 1}

@@ -141,3 +141,10 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(datasets, "load_dataset", load)
     with pytest.raises(InputError, match=r"^owner/name: no such file, and .* Couldn't reach 'owner/name' on the Hub$"):
         list(records("owner/name"))
+
+
+def test_a_folder_is_read_without_what_describes_it(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "dataset_info.json", ".cache/b.jsonl", "data/c.jsonl", "data/state.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"a": 1}\n')
+    assert [file.name for file in data_files.files_of(tmp_path)] == ["a.jsonl", "c.jsonl"]

@@ -98,3 +98,8 @@ def test_the_end_of_a_broken_element_is_looked_for_in_a_part_of_the_file(monkeyp
     with pytest.raises(ValueError, match="Expecting ':' delimiter"):
         list(json_array.elements(stream))
     assert stream.tell() < 1000
+
+
+def test_a_deep_element_is_left_behind_like_any_broken_one() -> None:
+    deep = b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    assert read(b"[" + deep + b', {"b": "]"}]') == [(None, "nested too deeply"), ({"b": "]"}, "")]

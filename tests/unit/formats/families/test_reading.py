@@ -315,3 +315,32 @@ def test_a_broken_record_of_an_array_is_counted_and_reading_goes_on(tmp_path: Pa
     assert conversion.num_broken == 1 and "record 2" in conversion.broken[0]
     with pytest.raises(InputError, match=r"record 2.*--on-error skip"):
         list(read_rows(file))
+
+
+ALPACA = {"instruction": "Name it.", "input": "", "output": "x"}
+CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}
+
+
+@pytest.mark.parametrize("odd", [{"instruction": ["Name"], "output": "x"}, CHAT | {"id": 1}, {"x": 1}])
+def test_one_odd_record_hides_no_family_and_is_named(odd: dict[str, Any], tmp_path: Path) -> None:
+    broken, *others = read(tmp_path, odd, ALPACA | {"id": 2}, ALPACA)
+    assert isinstance(broken, Broken) and "line 1" in broken.problem
+    assert [type(row) for row in others] == [DatasetRow, DatasetRow]
+
+
+def test_a_record_of_another_family_is_no_empty_question(tmp_path: Path) -> None:
+    *_, broken = read(tmp_path, *[ALPACA] * 30, CHAT)
+    assert isinstance(broken, Broken) and broken.problem.endswith("has the form of messages, not of alpaca")
+    seeds = {"id": "s", "instruction": "Sing.", "instances": [{"input": "", "output": "La"}]}
+    *_, broken = read(tmp_path, *[seeds] * 30, {"x": 1})
+    assert isinstance(broken, Broken) and broken.problem.endswith("`instruction`: is missing")
+
+
+def test_a_file_of_two_families_by_halves_is_refused_with_both(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="first 2 records, 1 of alpaca, 1 of messages"):
+        read(tmp_path, ALPACA, CHAT)
+
+
+def test_an_empty_conversation_is_dropped_not_broken(tmp_path: Path) -> None:
+    *_, dropped = read(tmp_path, CHAT, CHAT, {"messages": []})
+    assert isinstance(dropped, Dropped)
