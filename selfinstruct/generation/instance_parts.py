@@ -1,4 +1,7 @@
-"""Divide an answer that holds instances at its marks: which lines open a part, and which only look so."""
+"""Split an answer with instances into parts at its marks ("Input:", "Example 2").
+
+A mark opens a part. Some lines look like a mark but are text.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,20 @@ class Part:
 
     @property
     def kind(self) -> str:
-        """Return the mark's kind; an empty text without one."""
-        """Return the mark's kind; an empty text without one."""
+        """Return the kind of its mark; an empty text if it has no mark."""
         return self.mark.kind if self.mark else ""
 
     @property
     def is_field(self) -> bool:
         """Return whether it is an input, an output or a label."""
-        """Return whether it is an input, an output or a label."""
         return self.mark is not None and self.mark.opens_text()
 
     def has_lines(self) -> bool:
-        """Return whether there is text in the lines after that of the mark."""
+        """Return whether the lines after the line of the mark hold text."""
         return any(line.strip() for line in self.lines)
 
     def body(self) -> str:
-        """Return its text, with the indentation that is the text's own."""
+        """Return its text. The text keeps its own indentation."""
         return text_of(self.mark.rest if self.mark else "", self.lines, self.mark)
 
 
@@ -48,7 +49,10 @@ Reading = Literal["mark", "text", "end", "unclear text", "unclear end"]
 
 
 class _Form:
-    """The form of an answer's fields, which the first of them show: bullets, letters, numbers, the output's word."""
+    """The form in which an answer writes its fields: bullets, lower case, numbers, "Output" or "Label".
+
+    The first fields of the answer decide the form.
+    """
 
     def __init__(self) -> None:
         self._form: tuple[bool, bool] | None = None
@@ -56,7 +60,7 @@ class _Form:
         self._items: dict[str, bool] = {}
 
     def read(self, mark: Mark) -> Reading:
-        """Return "mark" for a field that is written in the form of those before it."""
+        """Return "mark" if the field has the form of the fields before it; otherwise how to read the line."""
         form = (mark.bullet, mark.lower)
         self._form = self._form or form
         if form != self._form:
@@ -71,8 +75,9 @@ class _Form:
 class _Reader:
     """Decides which marks of an answer open a part.
 
-    An example's mark does if it counts on from the one before it, or if a field follows it. A task before the first
-    field repeats the question. Later, it ends the answer if examples begin again after it.
+    The mark of an example opens a part if its number follows that of the last example, or if a field follows the mark.
+    The mark of a task before the first field repeats the question. After the first field, it ends the answer if
+    examples begin again after it.
     """
 
     def __init__(self, lines: Sequence[Line[Mark]]) -> None:
@@ -80,7 +85,7 @@ class _Reader:
         self._form = _Form()
         self._number = 0
         self._begun = False
-        # For each line: the next mark of a field or an example after it, and whether it is the next text at all.
+        # For each line: the next mark of a field or an example, and whether only blank lines are before that mark.
         self._following: list[tuple[Mark | None, bool]] = []
         following: tuple[Mark | None, bool] = (None, False)
         for line in reversed(lines):
@@ -92,7 +97,7 @@ class _Reader:
         self._following.reverse()
 
     def read(self, k: int, mark: Mark) -> Reading:
-        """Return what the mark in line k is."""
+        """Return how to read the mark in line `k`."""
         if mark.kind == "task":
             return self._task(k, mark)
         if mark.kind == "example":
@@ -129,7 +134,7 @@ class _Reader:
 def parts_of(lines: Sequence[Line[Mark]]) -> tuple[list[Part], bool]:
     """Return the parts of an answer, and whether another task ends it.
 
-    The first part has no mark. What follows a fence around an example is a part without a mark too.
+    The first part has no mark. Text after the end of a fenced example is also a part without a mark.
     """
     parts = [Part(None)]
     reader = _Reader(lines)
@@ -150,16 +155,21 @@ def parts_of(lines: Sequence[Line[Mark]]) -> tuple[list[Part], bool]:
 
 
 def _count(number: str) -> int | None:
-    """Return the number of an example's mark: "2" and "B" are both the second."""
+    """Return the position that the mark of an example names: 2 for "2" and for "B"; None without a number."""
     if not number:
         return None
     return int(number) if number.isdecimal() else ord(number) - ord("A") + 1
 
 
 def text_of(rest: str, lines: Sequence[str], mark: Mark | None) -> str:
-    """Return a text from the line of its mark and the lines after it.
+    """Return the text of a part.
 
-    Blank lines around it are no part of it. The indentation of its lines is, except for that of the mark.
+    Blank lines before and after the text are removed. Lines keep their indentation, less that of the mark.
+
+    Args:
+        rest: the line of the mark, after the mark.
+        lines: the lines after it.
+        mark: the mark; None if the part has none.
     """
     lines = list(lines)
     if mark is not None and mark.column and all(line[: mark.column].isspace() for line in lines if line.strip()):

@@ -390,14 +390,14 @@ class RunState:
             raise ValueError(f"it answers input {line.instance} of {line.id} again")
         if self.tries.note(line):
             return
-        place = line.id, line.instance
+        answered_input = line.id, line.instance
         if line.to_be_continued and line.completion is not None:
-            if place in self.begun_answers:
+            if answered_input in self.begun_answers:
                 raise ValueError(f"it begins the answer to input {line.instance} of {line.id} again")
-            self.begun_answers[place] = line.completion
+            self.begun_answers[answered_input] = line.completion
             self.answers_continued += 1
             return
-        self.begun_answers.pop(place, None)
+        self.begun_answers.pop(answered_input, None)
         for candidate in line.candidates:
             self.warnings.update(candidate.warnings.keys())
             if not candidate.accepted:
