@@ -12,6 +12,7 @@ from typing import get_args
 
 import msgspec
 
+from selfinstruct import no_input
 from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.records import SeedTask
 
@@ -47,7 +48,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         answer: may open an answer; only read.
         yes: an answer.
         no: an answer.
-        no_input: what is written in place of an input where there is none, in lower case.
+        no_input: what is written in place of an input where there is none (`selfinstruct/no_input.yaml`).
         no_output: the same for an output.
         to_fill_in: a text in brackets that begins or ends so is to be replaced by another: "[your answer here]".
         proposal_header: the first paragraph of a proposal's prompt.
@@ -135,4 +136,4 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_frame(language: PromptLanguage = "en") -> Frame:
     """Return the frame of a language, by its ISO 639-1 code."""
     path = Path(__file__).parent / "frames" / f"{language}.yaml"
-    return msgspec.yaml.decode(path.read_bytes(), type=Frame)
+    return msgspec.convert({**msgspec.yaml.decode(path.read_bytes()), "no_input": no_input.words()[language]}, Frame)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.markers import all_frames, frames_read
+from selfinstruct.no_input import BRACKETED, EDGES, is_latin, is_phrase, plain
 
-_BRACKETED = re.compile(r"[<(\[{（【「]\s*([^<>()\[\]{}（）【】「」]*?)\s*[>)\]}）】」]")
 _WITH_ASIDE = re.compile(r"([^()（）]+?)\s*[(（]([^()（）]+)[)）]")
-_EDGES = " \t\n*_`.。!！।"
 _ONLY_IN_BRACKETS = {"empty", "leer", "vacío", "vacía", "vide", "空", "فارغ", "खाली"}
 _AROUND = 40
 """Characters around "no input needed" in a sentence that says so of the task."""
@@ -46,42 +44,34 @@ def absent_input(text: str, frame: Frame | None) -> Literal["surely", "perhaps"]
         text: the input.
         frame: the words of the prompt; English if None.
     """
-    bare = text.strip(_EDGES)
+    bare = text.strip(EDGES)
     if not bare or len(bare) > 100:
         return None
-    if (bracketed := _BRACKETED.fullmatch(bare)) is not None:
-        inside = bracketed[1].strip(_EDGES)
+    if (bracketed := BRACKETED.fullmatch(bare)) is not None:
+        inside = bracketed[1].strip(EDGES)
         return "surely" if inside and _says_none(inside, all_frames()) else None
     if (aside := _WITH_ASIDE.fullmatch(bare)) is not None:
-        return "surely" if all(_says_none(part.strip(_EDGES), all_frames()) for part in aside.groups()) else None
+        return "surely" if all(_says_none(part.strip(EDGES), all_frames()) for part in aside.groups()) else None
     if _ABSENT.fullmatch(bare):
         return "surely"
     if _says_so_of_the_task(bare):
         return "surely"
     if bare.casefold() in _ONLY_IN_BRACKETS or not _says_none(bare, frames_read(frame)):
         return None
-    return "surely" if _is_phrase(bare) else "perhaps"
+    return "surely" if is_phrase(bare) else "perhaps"
 
 
 def _says_none(text: str, frames: Sequence[Frame]) -> bool:
-    text = _plain(text)
+    text = plain(text)
     if text in ("null", "nil") or not text.strip("-–—") or _ABSENT.fullmatch(text) is not None:
         return True
-    frames = all_frames() if _is_phrase(text) or not _is_latin(text) else frames
+    frames = all_frames() if is_phrase(text) or not is_latin(text) else frames
     return any(text in frame.no_input for frame in frames)
-
-
-def _is_phrase(text: str) -> bool:
-    return " " in text or (len(text) > 2 and not _is_latin(text))
-
-
-def _is_latin(text: str) -> bool:
-    return all(unicodedata.name(letter, "").startswith("LATIN") for letter in text if letter.isalpha())
 
 
 def _says_so_of_the_task(text: str) -> bool:
     """Return whether a sentence says of the task that it has no input: "Diese Aufgabe braucht keine Eingabe"."""
-    text = _plain(text)
+    text = plain(text)
     for words, phrases in _sentences():
         found = next((phrase for phrase in phrases if phrase in text), None)
         if found is not None and len(text) <= len(found) + _AROUND:
@@ -97,14 +87,10 @@ def _sentences() -> list[tuple[list[str], list[str]]]:
     return [
         (
             [word.casefold() for word in (*frame.task, *frame.instruction, *frame.example)],
-            [phrase for phrase in sorted(frame.no_input, key=len, reverse=True) if _is_phrase(phrase)],
+            [phrase for phrase in sorted(frame.no_input, key=len, reverse=True) if is_phrase(phrase)],
         )
         for frame in all_frames()
     ]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def is_placeholder(text: str) -> bool:
@@ -113,10 +99,10 @@ def is_placeholder(text: str) -> bool:
     >>> is_placeholder("<nooutput>"), is_placeholder("[Your answer here]"), is_placeholder("[1, 2]")
     (True, True, False)
     """
-    bracketed = _BRACKETED.fullmatch(text.strip(_EDGES)) if len(text) <= 200 else None
+    bracketed = BRACKETED.fullmatch(text.strip(EDGES)) if len(text) <= 200 else None
     if bracketed is None:
         return False
-    inside = _plain(bracketed[1])
+    inside = plain(bracketed[1])
     return _BLANK_TO_FILL.fullmatch(inside) is not None or any(
         inside in whole or inside.startswith(frame.to_fill_in) or inside.endswith(frame.to_fill_in)
         for whole, frame in _to_fill_in()

@@ -18,12 +18,8 @@ from msgspec import Struct
 from selfinstruct.formats import jsonl
 from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.formats.families.row import ASSISTANT, SYSTEM, USER, DatasetRow, Dropped, Read, Turn, checked, convert
+from selfinstruct.no_input import stands_for_no_input
 from selfinstruct.records import user_message
-
-NO_INPUT = frozenset(
-    ("<noinput>", "<no input>", "(no input)", "noinput", "no input", "no input.", "no input required", "n/a")
-)
-"""Texts that stand for no input."""
 
 
 class _Row(Struct):
@@ -61,7 +57,7 @@ def read(record: dict[str, Any]) -> Read:
     row = convert(record, _Row)
     instruction = (row.instruction or row.prompt or "").strip()
     task_input = (row.input or "").strip()
-    if task_input.casefold() in NO_INPUT:
+    if stands_for_no_input(task_input):
         task_input = ""
     if not instruction and not task_input:
         yield Dropped("empty question")
