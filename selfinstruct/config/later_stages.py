@@ -73,6 +73,15 @@ class Export(Section):
         description="Leave out rows to which at least half of their reviewers (`selfinstruct review`) answered no "
         "somewhere.",
     )
+    embedding_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Encoder (a path, or a name on the Hub) by which instructions that say the same as an earlier one "
+        "in other words are left out; default: none are looked for.",
+    )
+    max_cosine: float = Field(
+        0.85, gt=0, lt=1, description="Cosine of the embeddings of two instructions above which they say the same."
+    )
     eval_threshold: float = Field(
         0.7,
         gt=0,

@@ -99,6 +99,7 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "answer.model": _model,
     "rate.model": _model,
     "rate.rubric": _file,
+    "export.embedding_model": _model,
     "regenerate.model": _model,
     "tune.model": _model,
     "evaluate.judge": _model,

@@ -38,15 +38,15 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
         tags=["instruction-tuning", "self-instruct", "synthetic"],
         configs=[{"config_name": "default", "data_files": files, "description": f"rows {digest}"}],
     )
-    not_selected = counts.instances.left_out.get("not_selected", 0)
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
     return _template().render(
         metadata=metadata.to_yaml(),
         counts=counts,
         left_out={
-            "instructions": sum(sum(part.instructions.left_out.values()) for part in counted),
-            "rows": sum(sum(part.instances.left_out.values()) for part in counted) - not_selected,
-            "not_selected": not_selected,
+            "instructions": sum(part.instructions.left_out.get("near_evaluation_task", 0) for part in counted),
+            "rows": sum(part.instances.left_out.get("near_evaluation_task", 0) for part in counted),
+            "not_selected": counts.instances.left_out.get("not_selected", 0),
+            "same_meaning": counts.instances.left_out.get("same_meaning", 0),
         },
         rows={name: counts.rows[name] for name in (TRAIN, SEEN, UNSEEN)},
         identity=state.header.identity,

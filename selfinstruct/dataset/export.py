@@ -10,6 +10,7 @@
     dataset/self_instruct/           all generated tasks in the formats of the reference code
     dataset/preferences.jsonl        pairs of a kept and a bad answer, with `export.preferences`
     dataset/near_evaluation.jsonl    what was left out because it overlaps with an evaluation task, if anything was
+    dataset/same_meaning.jsonl       what was left out because another says the same (`export.embedding_model`)
     dataset/README.md                the card
     dataset/export.json              the counts
 
@@ -38,6 +39,7 @@ from selfinstruct.dataset.card import make_card
 from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
+from selfinstruct.dataset.semantic import apart_in_meaning
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
@@ -65,7 +67,7 @@ from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
 from selfinstruct.text import name_and_number
 
-_NEAR = "near_evaluation_task"
+_NEAR, _SAME_MEANING = "near_evaluation_task", "same_meaning"
 
 
 @dataclass
@@ -110,7 +112,10 @@ def export(config: Config) -> ExportCounts:
     otherwise = f", or leave their rows out with an empty `parent_runs:` in the run's {run.config_path.name}"
     parent_runs = parents.load_unchanged_parents(config.parent_runs, state.header.identity, otherwise)
     generated = list(state.tasks())
-    own = split(generated, seeds, evaluation, config.export, _rejected(run, generated, config.export))
+    distinct, alike = apart_in_meaning(generated, parent_runs.tasks, config.export)
+    own = split(distinct, seeds, evaluation, config.export, _rejected(run, distinct, config.export))
+    own.left_out_tasks[_SAME_MEANING] = len(generated) - len(distinct)
+    own.left_out_rows[_SAME_MEANING] = state.num_instances - sum(len(task.instances) for task in distinct)
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
     _select(own, config.export, _scores(run, state) if config.export.select_by in ("best", "balanced") else {})
     counts = _count(state, own, config, parent_runs, of_parents, unread=len(unread))
@@ -119,7 +124,8 @@ def export(config: Config) -> ExportCounts:
         raise NothingToTrainOnError(_nothing(run, state, counts))
     for name in SPLITS:
         exported_rows.write(run.dataset.split(name), rows[name])
-    _write_overlaps(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
+    _write_or_remove(run.dataset.same_meaning, alike)
+    _write_or_remove(run.dataset.near_evaluation, [*(of_parents.overlaps if of_parents else ()), *own.overlaps])
     alpaca.write_exported(run.dataset.alpaca, rows[TRAIN])
     tuner_files.describe_export(run.dataset)
     write_further(run.dataset, rows, config.export.format, str(state.header.identity.get("model", "")))
@@ -269,10 +275,10 @@ def _apart(task: Task, evaluation: EvaluationTexts, dataset: Dataset) -> list[bo
     return [overlap is None for _, overlap in found]
 
 
-def _write_overlaps(path: Path, overlaps: Sequence[dict[str, Any]]) -> None:
-    """Write what was left out because it overlaps with an evaluation task; no file if nothing was."""
-    if overlaps:
-        jsonl.write(path, overlaps)
+def _write_or_remove(path: Path, left_out: Sequence[dict[str, Any]]) -> None:
+    """Write what was left out, with the reason; no file if nothing was."""
+    if left_out:
+        jsonl.write(path, left_out)
     else:
         path.unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ class DatasetDirectory:
         self_instruct: the folder of the files in the formats of the reference code.
         preferences: pairs of a kept and a bad answer, where they were asked for.
         near_evaluation: what was left out because it overlaps with an evaluation task, and by how much.
+        same_meaning: what was left out because an earlier instruction says the same in other words.
         card: the dataset card.
         argilla: the training rows as records for Argilla, where they were asked for.
         llama_factory: where LLaMA-Factory looks for the names of datasets.
@@ -34,6 +35,7 @@ class DatasetDirectory:
         self.self_instruct = path / "self_instruct"
         self.preferences = path / "preferences.jsonl"
         self.near_evaluation = path / "near_evaluation.jsonl"
+        self.same_meaning = path / "same_meaning.jsonl"
         self.card = path / "README.md"
         self.counts_path = path / "export.json"
         self.llama_factory = path / "dataset_info.json"

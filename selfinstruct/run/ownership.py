@@ -138,7 +138,7 @@ def _of_stages(run: RunDirectory) -> Iterator[Path]:
 def _of_dataset(dataset: DatasetDirectory) -> Iterator[Path]:
     yield from dataset.path.glob("validation_*.jsonl")
     yield from (dataset.split("train"), dataset.alpaca, dataset.card, dataset.counts_path)
-    yield from (dataset.near_evaluation, dataset.preferences, dataset.llama_factory)
+    yield from (dataset.near_evaluation, dataset.same_meaning, dataset.preferences, dataset.llama_factory)
     yield from (dataset.self_instruct / f"{name}.jsonl" for name in _SELF_INSTRUCT)
 
 

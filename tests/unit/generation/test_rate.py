@@ -28,6 +28,7 @@ from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ScoreLine
 from tests.conftest import journal_lines, run_scripted, script
+from tests.faulty_server import MODEL, FaultyServer
 
 
 def speaks(request: Request) -> Completion:
@@ -173,6 +174,22 @@ def test_rating_changes_no_later_proposal(config: Config, run: RunDirectory, tmp
         run_scripted(one, ScriptedEngine(speaks, has_chat_template=True))
     others = [line for line in journal_lines(run.path) if line["kind"] != "score"]
     assert others == journal_lines(tmp_path / "alone")
+
+
+def test_a_judge_at_an_endpoint_writes_its_grades(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The command, with all that is between it and a server; an endpoint tells no probabilities."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    with FaultyServer(grade, chat=True) as server:
+        words = ["rate", str(run.path), "--model", MODEL, "--endpoint", server.url]
+        result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    found = scores(run)
+    assert found and {line["value"] for line in found} <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert {line["model"] for line in found} == {MODEL}
+    asked = [body["messages"][0]["content"] for body in server.bodies if "Grade the answer" in str(body["messages"])]
+    assert len(asked) == len(found)
 
 
 # -------------------------------------------------------------------------------------------------- deciding by them

@@ -1,0 +1,89 @@
+"""Instructions that mean the same: which of them go, with an encoder of random weights and with made-up vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfinstruct.chain import chain
+from selfinstruct.dataset import semantic
+from selfinstruct.dataset.semantic import embed, near_duplicates
+from selfinstruct.errors import ConfigError
+from selfinstruct.formats import jsonl
+from selfinstruct.packaged import model_path
+from selfinstruct.run.directory import RunDirectory
+from tests.conftest import run_scripted
+
+
+def unit(*rows: list[float]) -> np.ndarray[Any, Any]:
+    vectors = np.array(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_text_goes_that_is_near_one_that_stays() -> None:
+    vectors = unit([1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 1])
+    assert near_duplicates(vectors, 0.9) == {1: (0, 0.995), 3: (2, 0.995)}
+    # Only what stays counts: the second is gone, so that it takes nothing with it.
+    assert near_duplicates(unit([1, 0], [1, 0.5], [1, 1]), 0.85) == {1: (0, 0.8944)}
+
+
+def test_earlier_texts_stay_however_alike_they_are() -> None:
+    assert near_duplicates(unit([1, 0], [1, 0], [1, 0]), 0.9, known=2) == {2: (0, 1.0)}
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(0, 5), st.integers(1, 7))
+def test_blocks_decide_as_one_by_one(seed: int, number: int, known: int, size: int) -> None:
+    vectors = unit(*np.random.default_rng(seed).normal(size=(number, 3)).tolist())
+    known = min(known, number)
+    kept, gone = list(range(known)), set()
+    for k in range(known, number):
+        if kept and max(float(vectors[k] @ vectors[j]) for j in kept) > 0.8:
+            gone.add(k)
+        else:
+            kept.append(k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantic, "_BLOCK", size)
+        assert near_duplicates(vectors, 0.8, known).keys() == gone
+
+
+def test_an_encoder_gives_vectors_of_length_1_whatever_stands_beside_a_text() -> None:
+    vectors = embed(["a river", "a very long text about a river in the north", "a river"], str(model_path()))
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert np.allclose(vectors[0], vectors[2], atol=1e-5)
+    assert np.allclose(vectors[0], embed(["a river"], str(model_path()))[0], atol=1e-5)
+
+
+def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError):
+        embed(["a"], str(tmp_path))
+
+
+def test_the_export_leaves_them_out_and_says_what_they_are_like(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(export={"embedding_model": "some/encoder", "validation_unseen": 0.0, "validation_seen": 0.0})
+    run_scripted(config)
+    # Texts of the same first letter say the same here.
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    monkeypatch.setattr(
+        semantic, "embed", lambda texts, model: np.eye(26)[[letters.index(t[0].lower()) for t in texts]]
+    )
+    chain.export(config)
+    run = RunDirectory.at(config.output_dir)
+    rows = [row for _, row in jsonl.read(run.dataset.split("train"))]
+    alike = [row for _, row in jsonl.read(run.dataset.same_meaning)]
+    first = {row["id"].rpartition("-")[0]: row for row in rows}
+    assert alike and all(row["nearest"]["instruction"][0] == row["instruction"][0] for row in alike)
+    assert not first.keys() & {row["id"] for row in alike}
+    counts = run.dataset.export_counts()
+    assert counts.instructions.left_out == {"same_meaning": len(alike)}
+    assert counts.instances.accepted == len(rows) + counts.instances.left_out["same_meaning"]
+    assert "says the same in other words" in run.dataset.card.read_text()
+    chain.export(config.model_copy(update={"export": config.export.model_copy(update={"embedding_model": None})}))
+    assert not run.dataset.same_meaning.exists() and not run.dataset.export_counts().instances.left_out
