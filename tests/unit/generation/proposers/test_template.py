@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,22 @@ def test_after_the_words_of_a_seed_with_an_input_the_user_goes_on(make_config: A
     text = render(told)
     assert f'(template, begun "{told.candidates[0].begun}")' in text and "classification" not in text
     assert all(state.inputs[name][0] == f"The tram instances/{name} was late again." for name in goes_on)
+
+
+def test_stops_and_latencies_change_nothing(make_config: Any, tmp_path: Path) -> None:
+    def lines_of(name: str, **engine: Any) -> list[str]:
+        options = {"proposers": {"list": 1, "template": 3}, "template": {"openings": 0.7}, "prompting": "chat"}
+        config = make_config(num_instructions=12, seeds=["seed_tasks"], output_dir=str(tmp_path / name), **options)
+        run_scripted(config, ScriptedEngine(user, has_chat_template=True, **engine))
+        return sorted(map(json.dumps, journal_lines(tmp_path / name)))
+
+    whole = lines_of("whole")
+    assert any('"with_input": true' in line for line in whole)
+    raw = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for stop in range(1, len(raw), 9):
+        (tmp_path / f"stopped-{stop}").mkdir()
+        (tmp_path / f"stopped-{stop}" / "journal.jsonl").write_bytes(b"".join(raw[:stop]))
+        assert lines_of(f"stopped-{stop}", latency=0.002, seed=stop) == whole
 
 
 def test_a_users_input_is_the_whole_text_and_none_if_it_is_the_task_again() -> None:
