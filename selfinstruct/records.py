@@ -61,7 +61,7 @@ class Instance(Struct, frozen=True):
     input: str
     output: str
     thinking: str = ""
-    constraints: tuple[Constraint, ...] = ()
+    constraints: tuple[Constraint, ...] = field(default=(), hash=False)  # their parameters have no hash
 
 
 WrittenBy = Literal["person", "program", "model"]

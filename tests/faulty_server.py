@@ -17,7 +17,10 @@ from selfinstruct.engines.base import Request
 from selfinstruct.records import Completion
 
 Fault = str | None
-"""What goes wrong with a request: reset, stall, half, busy, unavailable, malformed, error, or nothing."""
+"""What goes wrong with a request: reset, stall, half, busy, unavailable, malformed, error, drip, or nothing.
+
+An answer in parts can be `unfinished`, too: it ends well, but without a finish reason. `drip` never ends.
+"""
 
 CONTEXT = 1_000_000
 MODEL = "scripted"
@@ -30,6 +33,25 @@ def http(body: bytes | dict[str, Any], status: str = "200 OK", *headers: str, le
     return "\r\n".join(head).encode() + content
 
 
+def in_parts(text: str, rest: dict[str, Any], usage: dict[str, int], chat: bool) -> list[bytes]:
+    """Return the events of an answer, of three characters each; `rest` is in the last of them."""
+    parts = [text[k : k + 3] for k in range(0, len(text), 3)] or [""]
+    said = [{"delta": {"content": part}} if chat else {"text": part} for part in parts]
+    counts = [{**usage, "completion_tokens": k} for k in range(1, len(parts) + 1)]
+    choices = [{**one, "finish_reason": None} for one in said[:-1]] + [{**said[-1], **rest}]
+    events: list[Any] = [{"choices": [one], "usage": count} for one, count in zip(choices, counts, strict=True)]
+    events.append({"choices": [], "usage": usage})
+    return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
+
+
+def chunked(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+_IN_PARTS = ("half", "malformed", "error", "unfinished", "drip")
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 class FaultyServer:
     """Serves `script`; `fault(body)` says what goes wrong with each request for an answer.
 
@@ -39,8 +61,10 @@ class FaultyServer:
         chat: whether it answers chats.
         context: what it lists; None: it does not say.
         refused: options that it does not know.
+        streams: whether it answers in parts where it is asked to.
 
     Attributes:
+        sent: events of answers in parts that were sent.
         bodies: what was asked and answered well.
         asked: requests by fault.
         most_at_once: most requests that were open at a time.
@@ -55,12 +79,13 @@ class FaultyServer:
         context: int | None = CONTEXT,
         refused: tuple[str, ...] = (),
         port: int = 0,
+        streams: bool = True,
     ) -> None:
         self.script, self.fault, self.chat, self.context, self.refused = script, fault, chat, context, refused
         self.bodies: list[dict[str, Any]] = []
         self.asked: Counter[Fault] = Counter()
         self.most_at_once = self._open = 0
-        self.port = port
+        self.port, self.streams, self.sent = port, streams, 0
 
     def __enter__(self) -> FaultyServer:
         self._loop = asyncio.new_event_loop()
@@ -135,6 +160,8 @@ class FaultyServer:
         self.most_at_once = max(self.most_at_once, self._open)
         try:
             await asyncio.sleep(0.001)
+            if body.get("stream") and self.streams and fault in (None, *_IN_PARTS):
+                return await self._answer_in_parts(chat, body, fault, writer)
             good = self._good(chat, body)
             match fault:
                 case "reset":
@@ -158,6 +185,40 @@ class FaultyServer:
                     self.bodies.append(body)
         finally:
             self._open -= 1
+        return True
+
+    async def _answer_in_parts(
+        self, chat: bool, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter
+    ) -> bool:
+        choice = json.loads(self._good(chat, body).partition(b"\r\n\r\n")[2])
+        said, usage = choice["choices"][0], choice["usage"]
+        text = said["message"]["content"] if chat else said["text"]
+        events = in_parts(text, {"finish_reason": said["finish_reason"]}, usage, chat)
+        writer.write(STREAM)
+        match fault:
+            case "half":
+                writer.write(b"".join(map(chunked, events[: len(events) // 2])) + b"ff\r\n" + events[0][:9])
+                await writer.drain()
+                return False
+            case "malformed":
+                events.insert(len(events) // 2, b'data: {"choices": [{"te\n\n')
+            case "error":
+                events[1:] = [b'data: {"error": {"message": "the engine died"}}\n\n']
+            case "unfinished":
+                events = [event for event in events if said["finish_reason"].encode() not in event]
+            case "drip":
+                while True:
+                    writer.write(chunked(b": still here\n\n"))
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        for event in events:
+            self.sent += 1
+            writer.write(chunked(event))
+            await writer.drain()
+            await asyncio.sleep(0 if self.sent < 1_000 else 0.01)  # A client that has gone is noticed.
+        writer.write(chunked(b""))
+        if fault is None:
+            self.bodies.append(body)
         return True
 
     def _good(self, chat: bool, body: dict[str, Any]) -> bytes:

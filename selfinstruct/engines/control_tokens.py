@@ -41,6 +41,7 @@ class ControlTokens:
         texts = sorted(filter(None, map(_text_of(tokenizer), self._ids)), key=lambda text: (-len(text), text))
         self._written = _one_of(texts)
         self._broken = _one_of(text[0] + _BREAK + text[1:] for text in texts)
+        self._core = _core(tokenizer)
 
     def found_in(self, text: str) -> bool:
         """Return whether a text holds a control token."""
@@ -130,8 +131,34 @@ class ControlTokens:
         return [*pieces, self._encode(rendered[position:])]
 
     def _encode(self, text: str, *, add_special_tokens: bool = False, split_special_tokens: bool = False) -> list[int]:
+        core = self._core
+        if core is not None and not split_special_tokens and _is_plain(core):
+            return list(core.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
         options = {"split_special_tokens": True} if split_special_tokens else {}
         return list(self._tokenizer(text, add_special_tokens=add_special_tokens, **options).input_ids)
+
+
+_SAMPLE = "Name two rivers:\n\n1. it's  Größe 写首 <|x|>\n"
+
+
+def _core(tokenizer: Any) -> Any:
+    """Return the part of a tokenizer that is written in Rust; None if there is none, or it alone gives other tokens.
+
+    What is around it takes half of the time of a short text.
+    """
+    core = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
+    if not hasattr(core, "encode_batch_fast"):
+        return None
+    for both in (True, False):
+        whole = list(tokenizer(_SAMPLE, add_special_tokens=both).input_ids)
+        if whole != core.encode_batch_fast([_SAMPLE], add_special_tokens=both)[0].ids:
+            return None
+    return core
+
+
+def _is_plain(core: Any) -> bool:
+    """Return whether it cuts, fills up and splits nothing now: a call of its tokenizer may have left that behind."""
+    return core.truncation is None and core.padding is None and not core.encode_special_tokens
 
 
 def _text_of(tokenizer: Any) -> Any:

@@ -8,6 +8,7 @@ only where it has the form of an answer.
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -114,21 +115,32 @@ async def body_of(response: Any, bound: int) -> bytes:
     Raises:
         NonsenseError: it is longer, compressed, or breaks off.
     """
+    return b"".join([part async for part in parts_of(response, bound)])
+
+
+async def parts_of(response: Any, bound: int) -> AsyncGenerator[bytes]:
+    """Yield the body of an answer as it comes; see `body_of`.
+
+    Args:
+        response: of OpenAI's client, not read yet.
+        bound: most bytes.
+    """
     if response.headers.get("content-encoding", "identity") != "identity":
         raise NonsenseError("the answer is compressed, which was not asked for")
-    body = bytearray()
-    try:
-        async for part in response.iter_bytes():
-            body += part
-            if len(body) > bound:
-                break
-    except TimeoutError:
-        raise
-    except Exception as error:
-        raise NonsenseError(f"the answer breaks off ({type(error).__name__})") from error
-    if len(body) > bound:
-        raise NonsenseError(f"the answer is longer than {bound:,} bytes")
-    return bytes(body)
+    parts, size = aiter(response.iter_bytes()), 0
+    while True:
+        try:
+            part = await anext(parts, None)
+        except TimeoutError:
+            raise
+        except Exception as error:
+            raise NonsenseError(f"the answer breaks off ({type(error).__name__})") from error
+        if part is None:
+            return
+        size += len(part)
+        if size > bound:
+            raise NonsenseError(f"the answer is longer than {bound:,} bytes")
+        yield part
 
 
 def decoded(body: bytes, kind: type[_T]) -> _T:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
 from selfinstruct.console import console
+from selfinstruct.engines.answer_stream import BYTES_PER_EVENT, read_stream
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.congestion import retry_after_s
-from selfinstruct.engines.endings import ending
+from selfinstruct.engines.endings import Watched
 from selfinstruct.engines.openai_client import (
     BYTES_PER_TOKEN,
     LEAST_BYTES,
@@ -34,6 +36,7 @@ from selfinstruct.engines.openai_client import (
     open_client,
     said,
     shown,
+    without_key,
     without_key_in,
 )
 from selfinstruct.engines.samples import stable_seed
@@ -50,6 +53,8 @@ _UNKNOWN_OPTION = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|n
 _TOO_LONG = re.compile(r"context.length|maximum.context|max_model_len|too many tokens|prompt is too long")
 UNCOUNTED = 1 / 3
 """Tokens a byte where a server counts none: more than those of most texts, so that prompts fit."""
+
+T = TypeVar("T")
 
 
 class ServerFailed(Exception):
@@ -151,8 +156,9 @@ class ServedModel:
             ServerFailed: it cannot be reached, or fails.
         """
         try:
-            body = await self._sent(self._client.models.with_streaming_response.list(), 100 * LEAST_BYTES, _LIST_S)
-            return decoded(body, Models).data
+            listing, read = self._client.models.with_streaming_response.list, partial(body_of, bound=100 * LEAST_BYTES)
+            body = await self._sent(listing, read, _LIST_S)
+            return decoded(without_key_in(body, self._key), Models).data
         except RequestFailed:
             return None
         except NonsenseError as error:
@@ -191,16 +197,9 @@ class ServedModel:
             RequestFailed: the server refuses this request.
             ServerFailed: it gives no answer.
         """
-        bound = LEAST_BYTES + BYTES_PER_TOKEN * request.sampling.max_tokens
-        body = await self._sent(self._call(request), bound, longest_s, request)
-        try:
-            answer = decoded(body, _Answer)
-        except NonsenseError as error:
-            raise ServerFailed(said(error, self._key)) from None
-        self._has_answered = True
-        if not answer.choices:
-            raise RequestFailed("no_output")
-        return self._completion(request, answer.choices[0], answer.usage)
+        answer = Watched(request)
+        call, read = partial(self._call, request), partial(self._read, answer)
+        return self._completion(answer, *await self._sent(call, read, longest_s, request))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -224,6 +223,10 @@ class ServedModel:
         options |= {n: value for n, usually in usual.items() if (value := getattr(wanted, n)) != usually or knows_all}
         if request.stop:
             options["stop"] = list(request.stop if knows_all else request.stop[:_MOST_STOPS])
+        if (request.stop_loops or request.ends_before is not None) and "stream" not in self._left_out:
+            # vLLM also tells how many tokens an answer has while it is written.
+            options["stream"], more = True, {"continuous_usage_stats": True} if knows_all else {}
+            options["stream_options"] = {"include_usage": True, **more}
         if wanted.sampling_seed:
             options["seed"] = stable_seed(request.key)
         if knows_all and not isinstance(request.prompt, str):
@@ -232,25 +235,50 @@ class ServedModel:
                 options |= {"add_generation_prompt": False, "continue_final_message": True}
         return options
 
-    async def _sent(self, call: Any, bound: int, longest_s: float, request: Request | None = None) -> bytes:
-        """Return the body of an answer, without the key."""
+    async def _sent(
+        self,
+        call: Callable[[], Any],
+        read: Callable[[Any], Awaitable[T]],
+        longest_s: float,
+        request: Request | None = None,
+    ) -> T:
+        """Send a request, and return what `read` makes of the answer."""
         import httpx
         import openai
 
         try:
-            async with asyncio.timeout(longest_s), call as response:
-                return without_key_in(await body_of(response, bound), self._key)
+            async with asyncio.timeout(longest_s), call() as response:
+                return await read(response)
         except (TimeoutError, openai.APITimeoutError):
             text = f"no whole answer within {longest_s:g} s"
             raise ServerFailed(text, busy=True, timed_out=True) from None
         except openai.APIStatusError as error:
             if request is not None and error.status_code in (400, 422) and self._adapt(error, request):
-                return await self._sent(self._call(request), bound, longest_s, request)
+                return await self._sent(call, read, longest_s, request)
             raise self._refusal(error) from None
         except (openai.APIError, httpx.HTTPError, OSError) as error:
             raise ServerFailed(f"cannot be reached ({said(error.__cause__ or error, self._key)})") from None
         except NonsenseError as error:
             raise ServerFailed(said(error, self._key)) from None
+
+    async def _read(self, answer: Watched, response: Any) -> tuple[str | None, Any]:
+        """Read an answer, whole or in parts; return the server's finish reason, and the usage that it tells.
+
+        It is ended where it only repeats itself: closing the connection aborts it at the server.
+        """
+        tokens = answer.request.sampling.max_tokens
+        if "text/event-stream" in response.headers.get("content-type", ""):
+            told = await read_stream(response, answer, LEAST_BYTES + BYTES_PER_EVENT * tokens)
+            self._has_answered = True
+            return told
+        body = await body_of(response, LEAST_BYTES + BYTES_PER_TOKEN * tokens)
+        whole = decoded(without_key_in(body, self._key), _Answer)
+        self._has_answered = True
+        if not whole.choices:
+            raise RequestFailed("no_output")
+        choice = whole.choices[0]
+        answer.add((choice.message.content if choice.message else choice.text) or "")
+        return str(choice.finish_reason or "stop"), whole.usage
 
     def _adapt(self, error: Any, request: Request) -> bool:
         """Leave out an option that the server does not know, or give it its other name; return whether one was."""
@@ -290,34 +318,22 @@ class ServedModel:
 
     # ----------------------------------------------------------------------------------------------- answering
 
-    def _completion(self, request: Request, choice: _Choice, usage: Any) -> Completion:
-        written = choice.text if isinstance(request.prompt, str) else choice.message and choice.message.content
-        text, reason = cut_at(written or "", request.stop)
-        ended = "stop" if reason else str(choice.finish_reason or "stop")
-        if ended in ("abort", "error"):
+    def _completion(self, answer: Watched, ended: str | None, usage: Any) -> Completion:
+        if answer.ended is None and ended in ("abort", "error"):
             raise ServerFailed(f"it ended the answer itself (finish_reason {ended})")
-        if ended == "content_filter":
+        if answer.ended is None and ended == "content_filter":
             raise RequestFailed("refused", "finish_reason content_filter")
-        text, by_itself = ending(request, "", text, None if ended == "length" else "stop")
+        answer.finish(None if ended == "length" else "stop")
+        by_itself, request = answer.ended, answer.request
         finish: FinishReason = "stop" if by_itself == "stop" else "repetition" if by_itself else "length"
         counts = usage if isinstance(usage, dict) else {}
         prompt = request.prompt if isinstance(request.prompt, str) else "".join(m["content"] for m in request.prompt)
         asked, answered = (
             n if isinstance(n := counts.get(f"{kind}_tokens"), int) and n >= 0 else self.estimated_tokens(of)
-            for kind, of in (("prompt", prompt), ("completion", written or ""))
+            for kind, of in (("prompt", prompt), ("completion", answer.written))
         )
-        return Completion(text, finish, asked, answered)
+        return Completion(without_key(answer.text, self._key), finish, asked, answered)
 
     def estimated_tokens(self, text: str) -> int:
         """Return about how many tokens a text has."""
         return -int(-len(text.encode("utf-8", "surrogatepass")) * self.tokens_per_byte // 1)
-
-
-def cut_at(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """Return a text up to the first stop string in it, and whether there was one.
-
-    >>> cut_at("Output: 4\\n\\nTask", ("\\n\\n", "Task")), cut_at("Output: 4", ("\\n\\n",))
-    (('Output: 4', True), ('Output: 4', False))
-    """
-    ends = [position for stop in stops if stop and (position := text.find(stop)) >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)

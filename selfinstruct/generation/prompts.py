@@ -22,8 +22,9 @@ Examples are always the first part of a prompt, so that the prefix cache can reu
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
@@ -31,6 +32,12 @@ from selfinstruct.records import Message, OpenTurn, Prompt, SeedTask, Style
 
 PROMPTS_VERSION = 1
 """Part of a run's identity. Raise it when a run made before must not be continued with the prompts of today."""
+
+
+@functools.lru_cache(maxsize=256)
+def _shown(header: str, block: Callable[[SeedTask, Frame], str], examples: tuple[SeedTask, ...], frame: Frame) -> str:
+    """Return the beginning of a prompt: its header and its examples, which are the same in nearly all of a run."""
+    return "\n\n".join([header, *(block(seed, frame) for seed in examples)])
 
 
 # ---------------------------------------------------------------------------------------------- proposal
@@ -101,6 +108,12 @@ def choices(style: Style, frame: Frame) -> tuple[str, str]:
     return f"{space}{frame.yes[0]}", f"{space}{frame.no[0]}"
 
 
+def classification_block(seed: SeedTask, frame: Frame) -> str:
+    """Return a task with the answer whether it is a classification task."""
+    answer = (frame.yes if seed.is_classification else frame.no)[0]
+    return f"{frame.line(frame.task, one_line(seed.instruction))}\n{frame.line(frame.classification, answer)}"
+
+
 def encode_classification(instruction: str, examples: Sequence[SeedTask], style: Style, frame: Frame) -> Prompt:
     """Return the prompt that asks whether `instruction` is a classification task.
 
@@ -110,12 +123,7 @@ def encode_classification(instruction: str, examples: Sequence[SeedTask], style:
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    blocks = [
-        f"{frame.line(frame.task, one_line(seed.instruction))}\n"
-        f"{frame.line(frame.classification, (frame.yes if seed.is_classification else frame.no)[0])}"
-        for seed in examples
-    ]
-    shown = "\n\n".join([frame.classification_header, *blocks])
+    shown = _shown(frame.classification_header, classification_block, tuple(examples), frame)
     asked = f"{frame.line(frame.task, one_line(instruction))}\n{frame.opening(frame.classification)}"
     if style == "completion":
         return f"{shown}\n\n{asked}"
@@ -169,8 +177,7 @@ def input_only_block(seed: SeedTask, frame: Frame) -> str:
     return "\n".join(lines)
 
 
-def _encode_instances(blocks: Sequence[str], instruction: str, ask: str, style: Style, frame: Frame) -> Prompt:
-    shown = "\n\n".join(blocks)
+def _encode_instances(shown: str, instruction: str, ask: str, style: Style, frame: Frame) -> Prompt:
     asked = f"{frame.line(frame.task, one_line(instruction))}\n"
     if style == "completion":
         return f"{shown}\n\n{asked}"
@@ -186,8 +193,8 @@ def encode_input_first(instruction: str, examples: Sequence[SeedTask], style: St
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    blocks = [frame.input_first_header, *(input_first_block(seed, frame) for seed in examples)]
-    return _encode_instances(blocks, instruction, frame.input_first_ask, style, frame)
+    shown = _shown(frame.input_first_header, input_first_block, tuple(examples), frame)
+    return _encode_instances(shown, instruction, frame.input_first_ask, style, frame)
 
 
 def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: Style, frame: Frame) -> Prompt:
@@ -201,8 +208,8 @@ def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: S
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    blocks = [frame.output_first_header, *(output_first_block(seed, frame) for seed in examples)]
-    return _encode_instances(blocks, instruction, frame.output_first_ask, style, frame)
+    shown = _shown(frame.output_first_header, output_first_block, tuple(examples), frame)
+    return _encode_instances(shown, instruction, frame.output_first_ask, style, frame)
 
 
 def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Style, frame: Frame) -> Prompt:
@@ -214,8 +221,8 @@ def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Sty
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    blocks = [frame.input_only_header, *(input_only_block(seed, frame) for seed in examples)]
-    return _encode_instances(blocks, instruction, frame.input_only_ask, style, frame)
+    shown = _shown(frame.input_only_header, input_only_block, tuple(examples), frame)
+    return _encode_instances(shown, instruction, frame.input_only_ask, style, frame)
 
 
 def encode_user_goes_on(instruction: str, system: str) -> Prompt:

@@ -50,8 +50,11 @@ def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
     >>> repeated_words("say it again and".split() + "and again it is the same to me".split() * 3)
     ('and again it is the same to me', 3)
     """
+    found = _repeated(words, words, _LEAST_COPIES)
+    if found is not None or not any(map(str.isdigit, words)):
+        return found
     shapes = ["" if word.isdigit() else word for word in words]
-    return _repeated(words, words, _LEAST_COPIES) or _repeated(words, shapes, _LEAST_NUMBERED)
+    return _repeated(words, shapes, _LEAST_NUMBERED)
 
 
 def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[str, int] | None:
@@ -72,10 +75,13 @@ def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[
 
 def _periods(shapes: Sequence[str], least: int) -> list[int]:
     """Return the lengths that a group may have: three words come again at this distance, once for each further copy."""
+    threes = list(zip(shapes, shapes[1:], shapes[2:], strict=False))
+    if len(set(threes)) == len(threes):  # Nearly always.
+        return []
     longest = min(_LONGEST_UNIT, len(shapes) // least)
     seen: dict[tuple[str, ...], list[int]] = {}
     distances: Counter[int] = Counter()
-    for k, three in enumerate(zip(shapes, shapes[1:], shapes[2:], strict=False)):
+    for k, three in enumerate(threes):
         earlier = seen.setdefault(three, [])
         for before in reversed(earlier):
             if k - before > longest:
@@ -87,7 +93,10 @@ def _periods(shapes: Sequence[str], least: int) -> list[int]:
 
 def repeated_lines(text: str) -> tuple[str, int] | None:
     """Return the most frequent line of several words, and its copies, if it makes up half of such lines or more."""
-    shapes = [_NUMBER.sub("0", line.strip()) for line in text.splitlines()]
+    every = text.splitlines()
+    if len(every) < _LEAST_LINES:
+        return None
+    shapes = [_NUMBER.sub("0", line.strip()) for line in every]
     lines = [shape for shape in shapes if len(tokenize(shape)) >= _WORDS_OF_A_LINE]
     line, copies = Counter(lines).most_common(1)[0] if lines else ("", 0)
     often = copies >= max(_LEAST_LINES, _SHARE_OF_LINES * len(lines))

@@ -131,3 +131,27 @@ class InPython:
 def test_a_tokenizer_without_offsets_encodes_piece_by_piece() -> None:
     rendered = "<s>" + ControlTokens(tiny()).broken(asked("a</s>b"))[0]["content"] + "</s>"
     assert ControlTokens(InPython()).encode(rendered) == ControlTokens(tiny()).encode(rendered)
+
+
+def test_what_a_call_of_the_tokenizer_left_behind_cuts_nothing() -> None:
+    tokenizer = tiny_model.tokenizer()
+    tokens, text = ControlTokens(tokenizer), "Name two rivers. " * 20
+    whole = tokenizer(text).input_ids
+    tokenizer(text, truncation=True, max_length=5)
+    assert tokens.encode_text(text, add_special_tokens=True) == whole
+    tokenizer(text, split_special_tokens=True)
+    assert tokens.encode("<s>" + text) == tokenizer("<s>" + text, add_special_tokens=False).input_ids
+
+
+class AddsASpace:
+    """A tokenizer that does something before its fast part."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tiny(), name)
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        return tiny()(f"one {text}", **options)
+
+
+def test_a_tokenizer_that_does_more_than_its_fast_part_is_called_as_a_whole() -> None:
+    assert ControlTokens(AddsASpace()).encode_text("two") == ControlTokens(tiny()).encode_text("one two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import sys
 import threading
@@ -28,7 +29,7 @@ from tests.faults.same import assert_same
 from tests.faulty_server import CONTEXT, MODEL, FaultyServer, now_and_then, servers
 
 KEY = "sk-CanaryThatNobodyMaySee"
-FAULTS = ("reset", "stall", "half", "busy", "unavailable", "malformed", "error")
+FAULTS = ("reset", "stall", "half", "busy", "unavailable", "malformed", "error", "unfinished")
 
 
 @pytest.fixture(autouse=True)
@@ -261,6 +262,71 @@ async def test_the_answer_ends_before_each_stop_string() -> None:
             answer = await engine.generate(Request("k", "?", Sampling(), stops))
             await engine.close()
         assert (answer.text, answer.finish_reason) == ("One", "stop") and len(one.bodies[-1]["stop"]) == sent
+
+
+LOOP = "The same line again.\n"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+async def test_an_answer_that_only_repeats_itself_is_ended_while_it_is_written(chat: bool) -> None:
+    """It costs a few hundred characters, not all that it was allowed."""
+    prompt: Any = [{"role": "user", "content": "?"}] if chat else "?"
+
+    def loop(request: Request) -> Completion:
+        return Completion(LOOP * (2_000 if request.prompt == prompt else 1), "length", 7, 9)
+
+    with servers(FaultyServer(loop, chat=chat)) as (one,):
+        engine = await connected(one)
+        answer = await engine.generate(Request("k", prompt, Sampling(), stop_loops=True))
+        await engine.close()
+    assert (answer.text, answer.finish_reason) == ((LOOP * 30)[:512], "repetition")
+    assert answer.completion_tokens == 512 // 3 + 1, "as the server counted them while it wrote"
+    assert one.sent < 10_000, "the server noticed"
+
+
+@pytest.mark.parametrize("context", [None, CONTEXT])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("A river. " * 3, "stop"), ("", "stop"), (LOOP * 60, "length"), (LOOP * 60, "stop")]
+)
+async def test_whether_it_comes_in_parts_changes_nothing_of_an_answer(
+    text: str, reason: Any, context: int | None
+) -> None:
+    found = []
+    for options in ({}, {"streams": False}, {"refused": ("stream",)}, {"refused": ("stream_options",)}):
+        server = FaultyServer(lambda _: Completion(text, reason, 7, 9), context=context, **options)  # type: ignore[arg-type]
+        with servers(server) as (one,):
+            engine = await connected(one)
+            answer = await engine.generate(Request("k", "?", Sampling(), stop_loops=True))
+            await engine.close()
+        found.append((answer.text, answer.finish_reason, answer.prompt_tokens))
+    assert found == found[:1] * 4
+
+
+async def test_only_what_may_end_early_comes_in_parts() -> None:
+    with servers(FaultyServer(echo)) as (one,):
+        engine = await connected(one)
+        for options in ({}, {"stop_loops": True}, {"ends_before": re.compile("x")}):
+            await engine.generate(Request("k", "?", Sampling(), **options))  # type: ignore[arg-type]
+        await engine.close()
+    assert [body.get("stream", False) for body in one.bodies[-3:]] == [False, True, True]
+
+
+@pytest.mark.parametrize("fault", ["half", "malformed", "error", "unfinished", "reset"])
+async def test_an_answer_in_parts_that_is_none_is_asked_for_again(fault: str) -> None:
+    with servers(FaultyServer(echo, now_and_then(fault, share=1.0, most=2))) as (one,):
+        engine = await connected(one)
+        answer = await engine.generate(Request("k", "Question 1", Sampling(), stop_loops=True))
+        await engine.close()
+    assert (answer.text, answer.completion_tokens, one.asked[fault]) == (" Question 1", 3, 2)
+
+
+async def test_a_server_that_sends_signs_of_life_but_no_answer_is_left() -> None:
+    with servers(FaultyServer(echo, lambda _: "drip"), FaultyServer(echo)) as (drips, well):
+        engine = await connected(drips, well, timeout_s=1.0)
+        asked = (engine.generate(Request(f"k{k}", f"Question {k}", Sampling(), stop_loops=True)) for k in range(4))
+        found = await asyncio.gather(*asked)
+        await engine.close()
+    assert [answer.text for answer in found] == expected(4) and drips.asked["drip"]
 
 
 async def test_answers_that_only_repeat_themselves_are_called_that() -> None:

@@ -13,7 +13,7 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import instance_parsing, parsing, prompts
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
-from selfinstruct.records import Instance, Prompt, SeedTask, Style
+from selfinstruct.records import Constraint, Instance, Prompt, SeedTask, Style
 
 ENGLISH = load_frame()
 PACKAGED = [task for name in ("seed_tasks", "eval_tasks") for task in seed_tasks.load_seed_tasks([name])]
@@ -35,6 +35,13 @@ def test_english_prompts_have_the_bytes_that_the_demo_model_is_trained_on() -> N
     texts += [prompts.encode_answer("Name it.", task_input, no, ENGLISH) for task_input in ("x\ny", "")]
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     assert digest == "f3a0e18a02e02387458d7961e682a13b4425221b9d9065a6b56e09ee709d7f3d"
+
+
+def test_examples_may_carry_constraints_and_differ_in_them() -> None:
+    demand = Constraint("length/words", {"most": 5}, "At most five words.")
+    shown = [SeedTask("s", "Greet.", (Instance("", "Hello.", constraints=c),), False) for c in ((), (demand,))]
+    assert hash(shown[0]) == hash(shown[1]) and shown[0] != shown[1]
+    assert len({prompts.encode_input_first("Say it.", [seed], "completion", ENGLISH) for seed in shown}) == 1
 
 
 # ------------------------------------------------------------------------------------------------ proposal
