@@ -146,7 +146,7 @@ def _core(tokenizer: Any) -> Any:
 
     What is around it takes half of the time of a short text.
     """
-    core = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
+    core: Any = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
     if not hasattr(core, "encode_batch_fast"):
         return None
     for both in (True, False):
