@@ -44,6 +44,8 @@ def rate(run: Path, verbose: bool, **options: Any) -> None:
         ("scorer", " ".join(filter(None, result.scorer[:2]))),
         ("scored", f"{result.scored:,} answers" + (f", and {result.before:,} before" if result.before else "")),
     ]
+    if result.auc is not None:
+        rows.append(("AUC", f"{result.auc:.2f} between right and wrong answers to seeds; 0.5 is chance"))
     if result.apart:
         rows.append(("apart", f"{result.apart:,} answers that it has nothing to say about"))
     if result.failed:

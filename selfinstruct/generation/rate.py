@@ -19,8 +19,10 @@ from selfinstruct.config.schema import Config, Rate
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.kept_samples import passed
+from selfinstruct.generation.scorer_check import known_answers, remark, separation
 from selfinstruct.generation.scorers.consistency import MOST_WORDS, Consistency, is_comparable
 from selfinstruct.generation.scorers.interface import AnswerScorer, RatedAnswer
 from selfinstruct.generation.scorers.judge import RUBRIC, Judge, version
@@ -57,6 +59,7 @@ class RateResult:
         scored: answers that it has scored now.
         failed: answers that it could not score.
         apart: answers that this scorer has nothing to say about.
+        auc: how often it scores a seed's own output above another seed's; None where that was not tried.
     """
 
     scorer: Scorer
@@ -64,6 +67,7 @@ class RateResult:
     scored: int
     failed: int
     apart: int
+    auc: float | None = None
 
 
 def rate(config: Config, start_engine: StartEngine) -> RateResult:
@@ -100,11 +104,10 @@ def _continued(config: Config, run: RunDirectory, state: RunState, start_engine:
         raise InputError(f"{run.path}: it has no answer{needs}; see selfinstruct status {run.path}")
     known = {place for place, value in state.scores.get(about, {}).items() if value is not None}
     left = [answer for answer in answers if answer.place not in known]
-    if left:
-        asyncio.run(_rate(config, run, state, left, rubric, start_engine))
+    told = asyncio.run(_rate(config, run, state, left, rubric, start_engine)) if left else None
     scores = state.scores.get(about, {})
     now = sum(scores.get(answer.place) is not None for answer in left)
-    return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers))
+    return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers), told)
 
 
 _APPLIES: dict[str, Callable[[RatedAnswer], bool]] = {"consistency": is_comparable, "verified": has_constraints}
@@ -202,8 +205,8 @@ def _samples(line: AnswerLine, instruction: str) -> list[RatedAnswer]:
 
 async def _rate(
     config: Config, run: RunDirectory, state: RunState, left: list[RatedAnswer], rubric: str, start: StartEngine
-) -> None:
-    """Start what the scorer needs, and score all that is left."""
+) -> float | None:
+    """Start what the scorer needs, and score all that is left; return how well a model tells known answers apart."""
     options = config.rate
     with JournalWriter(run.journal, config.fsync_interval) as journal:
 
@@ -226,15 +229,35 @@ async def _rate(
                     )
                     async with closing(await until_signal(supervisor.launch())) as engine:
                         at_once = most_in_flight(config.max_in_flight, engine)
-                        await until_signal(_score_all(Judge(engine, model, rubric), left, commit, at_once))
+                        judge = Judge(engine, model, rubric)
+                        told = await until_signal(_checked(judge, config, run))
+                        await until_signal(_score_all(judge, left, commit, at_once))
+                    return told
                 case "reward":
-                    await until_signal(_score_all(Reward(str(options.model)), left, commit))
+                    reward = Reward(str(options.model))
+                    told = await until_signal(_checked(reward, config, run))
+                    await until_signal(_score_all(reward, left, commit))
+                    return told
                 case "consistency":
                     await until_signal(_score_all(Consistency(), left, commit))
                 case "verified":
                     await until_signal(_score_all(Verified(), left, commit))
                 case _ as never:
                     assert_never(never)
+    return None
+
+
+async def _checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> float | None:
+    """Return how well a scorer tells known answers apart; say and note it."""
+    try:
+        seeds = seed_tasks.load_seed_tasks(config.seeds)
+    except InputError:
+        return None  # They have been moved since; the scores do not need them.
+    told = await separation(scorer, known_answers(seeds, config.seed))
+    MetricsWriter(run.metrics_path).append(event="scorer_checked", **scorer.about._asdict(), auc=told)
+    if said := remark(scorer.about.name, told):
+        console.print(said, markup=False)
+    return told
 
 
 async def _score_all(

@@ -7,7 +7,8 @@ A running generation appends a row every few seconds:
      "elapsed_s": ..., "running": n, "waiting": n, "prompt_tokens_per_s": ..., "driver_cpu": ..., "read": {kind: n},
      "written": {kind: n}, "cached": {kind: n}}
 
-and a row for each restart of the engine: {"time", "event": "engine_restarted", ...}.
+and a row for each restart of the engine: {"time", "event": "engine_restarted", ...}, and for each trial of a scorer on
+known answers (`selfinstruct rate`): {"time", "event": "scorer_checked", ...}.
 """
 
 from __future__ import annotations

@@ -68,6 +68,11 @@ def run(config: Config) -> RunDirectory:
     return RunDirectory.at(config.output_dir)
 
 
+def about_answers(engine: ScriptedEngine) -> list[Request]:
+    """What was asked about the run's answers; the judge is tried on the seeds before."""
+    return [request for request in engine.history if request.key.startswith("score/judge/p0")]
+
+
 def scores(run: RunDirectory) -> list[dict[str, Any]]:
     return [line for line in journal_lines(run.path) if line["kind"] == "score"]
 
@@ -112,7 +117,7 @@ def test_a_rating_that_was_stopped_goes_on_to_the_same_journal(config: Config, r
 
     def dies(request: Request) -> Any:
         nonlocal asked
-        asked += 1
+        asked += request.key.startswith("score/judge/p0")
         return grade(request) if asked <= after else EngineError("gone")
 
     with pytest.raises(EngineError):
@@ -121,7 +126,7 @@ def test_a_rating_that_was_stopped_goes_on_to_the_same_journal(config: Config, r
     again = judge()
     result = rated(config, again)
     assert run.journal.read_bytes() == whole
-    assert result.before == len(scores(run)) - len(again.history)
+    assert result.before == len(scores(run)) - len(about_answers(again))
 
 
 def test_a_journal_cut_anywhere_in_the_scores_goes_on(config: Config, run: RunDirectory) -> None:
@@ -142,7 +147,7 @@ def test_a_finished_rating_asks_nothing_and_what_failed_is_tried_again(config: C
     assert first.failed and first.failed == len([line for line in scores(run) if "failed" in line])
     engine = judge()
     second = rated(config, engine)
-    assert (len(engine.history), second.scored, second.failed) == (first.failed, first.failed, 0)
+    assert (len(about_answers(engine)), second.scored, second.failed) == (first.failed, first.failed, 0)
     idle = judge()
     assert rated(config, idle).before == first.scored + first.failed and not idle.history
     counts = run.state().counts()
@@ -188,8 +193,24 @@ def test_a_judge_at_an_endpoint_writes_its_grades(
     found = scores(run)
     assert found and {line["value"] for line in found} <= {1.0, 2.0, 3.0, 4.0, 5.0}
     assert {line["model"] for line in found} == {MODEL}
-    asked = [body["messages"][0]["content"] for body in server.bodies if "Grade the answer" in str(body["messages"])]
+    asked = [body for body in server.bodies if "Grade the answer" in str(body["messages"])]
     assert len(asked) == len(found)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_scorer_is_tried_on_known_answers(
+    config: Config, run: RunDirectory, capsys: pytest.CaptureFixture[str], blind: bool
+) -> None:
+    def judges(request: Request) -> Completion:
+        right = not blind and request.key.endswith("/0")
+        return Completion("5" if right else "2", "stop", 50, 1)
+
+    result = rated(config.model_copy(update={"seeds": ("seed_tasks",)}), judge(judges))
+    assert result.auc == (0.5 if blind else 1.0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("has a better score than another seed's in 50% of the pairs" in said) == blind
+    noted = [row for _, row in jsonl.read(run.metrics_path) if row.get("event") == "scorer_checked"]
+    assert [(row["name"], row["auc"]) for row in noted] == [("judge", result.auc)]
 
 
 # -------------------------------------------------------------------------------------------------- deciding by them
