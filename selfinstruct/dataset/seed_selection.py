@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from rapidfuzz.distance import LCSseq
 
@@ -19,10 +20,12 @@ from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.novelty import rouge_l, tokenize
-from selfinstruct.records import SeedTask
+from selfinstruct.records import Instance, SeedTask
 
 LONGEST = 300
 """Words of a task's instances together, at most: prompts show several tasks."""
+MOST_INSTANCES = 5
+"""Of a task that has thousands, as those of Super-NaturalInstructions have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ def choose_seeds(
     candidates = []
     check = heuristics(Filters(), [task.instruction for task in tasks])
     frame = load_frame()
-    for task in tasks:
+    for whole in tasks:
+        task = replace(whole, instances=_few(whole.instances))
         rejection = check(task.instruction)
         if rejection is not None:
             left_out[rejection.reason] += 1
-        elif sum(len(f"{i.input} {i.output}".split()) for i in task.instances) > LONGEST:
+        elif not task.instances:
             left_out[f"instances of more than {LONGEST} words"] += 1
         elif unfit_texts(task):
             left_out["invalid characters"] += 1
@@ -80,6 +84,23 @@ def choose_seeds(
     return Selection(
         tuple(candidates[k] for k in sorted(chosen)), len(candidates), dict(left_out.most_common()), nearest
     )
+
+
+def _few(instances: Sequence[Instance]) -> tuple[Instance, ...]:
+    """Return a few instances that are short enough together: the first of each output, then the second ..."""
+    before: Counter[str] = Counter()
+    placed = []
+    for instance in instances:
+        placed.append((before[instance.output], instance))
+        before[instance.output] += 1
+    chosen: list[Instance] = []
+    left = LONGEST
+    for _, instance in sorted(placed, key=itemgetter(0)):
+        words = len(f"{instance.input} {instance.output}".split())
+        if words <= left and len(chosen) < MOST_INSTANCES:
+            chosen.append(instance)
+            left -= words
+    return tuple(chosen)
 
 
 def _farthest(

@@ -76,3 +76,11 @@ def test_classification_tasks_have_their_share() -> None:
         chosen = choose_seeds(tasks, number).tasks
         assert len(chosen) == number
         assert sum(t.is_classification for t in chosen) == round(0.4 * number)
+
+
+def test_of_thousands_of_instances_a_few_short_ones_of_all_labels_stay() -> None:
+    labels = ["yes", "yes", "yes", "no", "word " * LONGEST, "perhaps"] * 300
+    instances = tuple(Instance(f"case {k}", label) for k, label in enumerate(labels))
+    (seed,) = choose_seeds([SeedTask("t", "Say whether the case is closed.", instances, True)], 1).tasks
+    assert [i.output for i in seed.instances] == ["yes", "no", "perhaps", "yes", "no"]
+    assert seed.instances[0] == instances[0]
