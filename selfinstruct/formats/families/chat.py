@@ -66,8 +66,8 @@ def is_messages(record: dict[str, Any]) -> bool:
 
 
 def is_prompt_completion(record: dict[str, Any]) -> bool:
-    """Return whether a record holds a prompt and its completion."""
-    return {"prompt", "completion"} <= record.keys()
+    """Return whether a record holds a prompt and its completion, and not the same once more as messages."""
+    return {"prompt", "completion"} <= record.keys() and "messages" not in record
 
 
 def is_preference(record: dict[str, Any]) -> bool:

@@ -155,3 +155,10 @@ def test_datasets_does_not_take_one_run_for_another(
         loaded = load_dataset(str(folder.path), cache_dir=str(tmp_path / "cache"))
         assert loaded["train"]["id"][:] == [row["id"] for row in rows(folder.split(TRAIN))]
         assert loaded["train"]["output"][:] == [row["output"] for row in rows(folder.split(TRAIN))]
+
+
+def test_rows_with_messages_and_prompts_are_read_as_messages(dataset: DatasetDirectory) -> None:
+    from selfinstruct.formats.families import FAMILIES
+
+    row = rows(dataset.split(TRAIN))[0]
+    assert [family.name for family in FAMILIES if family.recognises(row)] == ["messages"]
