@@ -36,7 +36,7 @@ from selfinstruct.records import Completion, Prompt
 
 KINDS = ("proposal", "is_task", "classification", "instances", "answer")
 _OF_A_RUN = re.compile(r"(?:proposal/|(?:is_task|classification|instances|answer)/p)\d")
-SEEDED = {"sampling_seed": True}
+SEEDED: dict[str, bool] = {}
 WAYS = ("run", "at once", "lock step")
 
 

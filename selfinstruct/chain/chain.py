@@ -33,7 +33,7 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.generation.generate import warn_of_slow_start
 from selfinstruct.records import SPLITS, TRAIN
 from selfinstruct.report.page import write_report
-from selfinstruct.run import ownership
+from selfinstruct.run import ownership, trackers
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory
@@ -209,6 +209,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
     """
     run = RunDirectory.at(config.output_dir)
     exports.require_dataset(run)
+    trackers.group_stages(run)
     model, revision = tuned_from(config.tune, config.model, config.revision)
 
     def command_of(dataset: DatasetDirectory, output: ModelDirectory, options: Tune) -> tuple[list[str], DoneMark]:

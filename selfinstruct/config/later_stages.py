@@ -52,7 +52,7 @@ class Export(Section):
     select_by: SelectBy = Field(
         "farthest",
         description="Which rows: at `random`, those with the `longest` outputs, those whose instructions are "
-        "`farthest` from each other (slow: minutes for 10,000), the `best` by the scores of `rate`, or "
+        "`farthest` from each other, the `best` by the scores of `rate`, or "
         "`balanced`: by scores and distance.",
     )
     format: tuple[Literal["parquet", "argilla"], ...] = Field(

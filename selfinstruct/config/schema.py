@@ -36,6 +36,8 @@ PromptLanguage = Literal["en", "ar", "de", "es", "fr", "hi", "ja", "zh"]
 Recipe = Literal["paper", "base", "aligned"]
 """Named sets of options (`selfinstruct/config/recipes/`)."""
 
+Tracker = Literal["wandb", "trackio", "tensorboard"]
+
 TUNED_MODEL = "tuned"
 """Value of `regenerate.model` in rounds: the model tuned in the round before."""
 
@@ -374,6 +376,9 @@ class Config(Section):
         description="How often a classification, a request for instances or an answer is asked again, with another "
         "seed, when its completion cannot be read or does not come.",
     )
+    report_to: tuple[Tracker, ...] = Field(
+        (), description="Show generation in `wandb`, `trackio` or `tensorboard` while it goes on. Repeatable."
+    )
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Proposal()
     proposers: Proposers = Proposers()
@@ -396,7 +401,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     rounds: Rounds = Rounds()
 
-    @field_validator("seeds", "parent_runs", mode="before")
+    @field_validator("seeds", "parent_runs", "report_to", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -466,7 +471,7 @@ class Config(Section):
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
             "request_timeout saturation limits rate regenerate export tune evaluate rounds seeds parent_runs topics "
-            "engine endpoint".split()
+            "engine endpoint report_to".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}
         without = dict.fromkeys((*others, *unused), True) | {"answer": {"endpoint"}}

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import msgspec
+
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.formats.field_path import value_at
@@ -111,7 +113,7 @@ def dedup(
         InputError: a file cannot be read or written, or a line is not valid. The message names file and line.
     """
     _check(candidates, against, threshold, kept, rejected)
-    index = NoveltyIndex((), threshold)
+    index = NoveltyIndex((), threshold, can_wait=True)
     summary = Summary(0, 0, 0, 0, 0, threshold)
     with contextlib.ExitStack() as stack:
         known = stack.enter_context(_Texts())
@@ -250,9 +252,16 @@ def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:
     nearest = verdict.nearest or Neighbour(-1, 0.0)
     evidence = {"reason": verdict.reason, "nearest": known[nearest.index], "score": nearest.score}
     if not row.row.keys() & evidence.keys():
-        return row.raw.rstrip().removesuffix(b"}") + b"," + jsonl.dumps(evidence)[1:].encode() + b"\n"
+        return row.raw.rstrip().removesuffix(b"}") + b"," + _line(evidence)[1:] + b"\n"
     own = {key: value for key, value in row.row.items() if key not in _EVIDENCE}
     return json.dumps(own | evidence, separators=(",", ":")).encode() + b"\n"
+
+
+def _line(evidence: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(evidence)  # Takes a tenth of the time of the other.
+    except UnicodeEncodeError:
+        return jsonl.dumps(evidence).encode()
 
 
 class _Texts(contextlib.AbstractContextManager["_Texts"]):

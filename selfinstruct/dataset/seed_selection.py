@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from rapidfuzz.distance import LCSseq
+import numpy as np
 
 from selfinstruct.config.schema import Filters
 from selfinstruct.formats.seed_tasks import unfit_texts
 from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.frame import load_frame
-from selfinstruct.novelty import rouge_l, tokenize
+from selfinstruct.novelty.farthest import Likeness
 from selfinstruct.records import Instance, SeedTask
 
 LONGEST = 300
@@ -80,7 +80,7 @@ def choose_seeds(
     labelled = round(number * classification / max(len(candidates), 1))
     room = {True: labelled, False: number - labelled}
     kinds = [task.is_classification for task in candidates]
-    chosen, nearest = _farthest([tokenize(task.instruction) for task in candidates], kinds, room, progress)
+    chosen, nearest = _farthest([task.instruction for task in candidates], kinds, room, progress)
     return Selection(
         tuple(candidates[k] for k in sorted(chosen)), len(candidates), dict(left_out.most_common()), nearest
     )
@@ -104,32 +104,29 @@ def _few(instances: Sequence[Instance]) -> tuple[Instance, ...]:
 
 
 def _farthest(
-    texts: Sequence[list[str]], kinds: Sequence[bool], room: dict[bool, int], progress: Callable[[int], None]
+    texts: Sequence[str], kinds: Sequence[bool], room: dict[bool, int], progress: Callable[[int], None]
 ) -> tuple[list[int], float]:
     """Return the positions of the chosen texts, and the greatest ROUGE-L F between two of them.
 
     Args:
-        texts: the words of each.
+        texts: the texts.
         kinds: the kind of each.
         room: how many of each kind to choose; there are as many.
         progress: is given the number of chosen texts now and then.
     """
     chosen: list[int] = []
-    scores = [0.0] * len(texts)
     nearest = 0.0
     left = dict(room)
-    by_length = sorted(range(len(texts)), key=lambda k: (len(texts[k]), k))
-    order = [by_length[len(texts) // 2], *range(len(texts))] if texts else []
+    likeness, kind = Likeness(texts), np.array(kinds, bool)
+    by_length = np.argsort(likeness.lengths, kind="stable").tolist()
     while any(left.values()):
-        farthest = min((k for k in order if left[kinds[k]]), key=scores.__getitem__)
-        nearest = max(nearest, scores[farthest])
+        wanted = [k for k in (False, True) if left[k]]
+        scores = np.where(np.isin(kind, wanted), likeness.scores, np.inf)
+        median = by_length[len(texts) // 2]
+        farthest = int(scores.argmin()) if chosen or kinds[median] not in wanted else median
+        nearest = max(nearest, float(scores[farthest]))
         chosen.append(farthest)
         left[kinds[farthest]] -= 1
-        last = texts[farthest]
-        scores = [
-            max(score, rouge_l(LCSseq.similarity(last, text), len(last), len(text)) if text and last else 1.0)
-            for score, text in zip(scores, texts, strict=True)
-        ]
-        scores[farthest] = 2.0  # Never again.
+        likeness.choose(farthest)
         progress(len(chosen))
     return chosen, nearest

@@ -16,17 +16,18 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from selfinstruct.config.later_stages import SelectBy
 from selfinstruct.formats.exported_rows import ExportedRow
-from selfinstruct.novelty import NoveltyIndex, tokenize
+from selfinstruct.novelty import tokenize
+from selfinstruct.novelty.farthest import Likeness
 
 
 def select(
     rows: Sequence[ExportedRow], number: int, by: SelectBy, scores: Mapping[str, float] | None = None
 ) -> list[ExportedRow]:
     """Return at most `number` of the rows, in their order.
-
-    `farthest` compares each chosen instruction with all: its time grows with rows x chosen rows.
 
     Args:
         rows: to choose from.
@@ -72,14 +73,11 @@ def _farthest_first(rows: Sequence[ExportedRow], number: int, weights: Sequence[
         if weights[position] > weights[known]:
             of_text[row.instruction] = position
     texts, ones = list(of_text), list(of_text.values())
-    index = NoveltyIndex(texts)
-    likest = [0.0] * len(texts)  # Greatest similarity of each text to the chosen ones; above 1 once it is chosen.
-    chosen = [max(range(len(texts)), key=lambda k: weights[ones[k]])]
+    likeness, weight = Likeness(texts), np.array([weights[position] for position in ones])
+    chosen = [int(weight.argmax())]
     while len(chosen) < min(number, len(texts)):
-        likest[chosen[-1]] = 2.0
-        for near in index.nearest(texts[chosen[-1]], len(texts)):
-            likest[near.index] = max(likest[near.index], near.score)
-        chosen.append(max(range(len(texts)), key=lambda k: weights[ones[k]] * (1 - likest[k])))
+        likeness.choose(chosen[-1])
+        chosen.append(int((weight * (1 - likeness.scores)).argmax()))
     first = [ones[k] for k in chosen]
     taken = set(first)
     return first + [position for position in range(len(rows)) if position not in taken]

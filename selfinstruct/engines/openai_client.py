@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 _IN_PLACE_OF_KEY = "[OPENAI_API_KEY]"
 _NO_KEY = "none"
 """The client requires a key; a server of your own usually does not."""
+_LEAST_SECRET = 12
+"""Characters of a key that is removed from texts. Shorter ones ("EMPTY") are placeholders, and words of answers."""
 
 
 class Model(msgspec.Struct):
@@ -162,12 +164,17 @@ def decoded(body: bytes, kind: type[_T]) -> _T:
 
 def without_key(text: str, key: str) -> str:
     """Return a text without the key."""
-    return text if key == _NO_KEY else text.replace(key, _IN_PLACE_OF_KEY)
+    return text.replace(key, _IN_PLACE_OF_KEY) if _is_secret(key) else text
 
 
 def without_key_in(body: bytes, key: str) -> bytes:
     """Return bytes without the key."""
-    return body if key == _NO_KEY else body.replace(key.encode(), _IN_PLACE_OF_KEY.encode())
+    return body.replace(key.encode(), _IN_PLACE_OF_KEY.encode()) if _is_secret(key) else body
+
+
+def _is_secret(key: str) -> bool:
+    """Return whether a key is one, not a placeholder."""
+    return len(key) >= _LEAST_SECRET
 
 
 def said(error: BaseException, key: str) -> str:

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonlines
+import msgspec
 
 from selfinstruct.errors import InputError
 
 _PARTIAL = ".partial"
 # Made once: `json.dumps` makes a new encoder for every row.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def dumps(row: Any) -> str:
@@ -45,6 +47,10 @@ def parse(raw: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the line is not UTF-8, not JSON or not an object.
     """
+    try:
+        return _decode(raw)  # Takes a tenth of the time, and refuses more.
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
     try:
         row = jsonlines.Reader([raw], loads=_loads).read(allow_none=True)
     except jsonlines.InvalidLineError as error:

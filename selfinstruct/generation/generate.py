@@ -32,7 +32,7 @@ from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.generation.window import first_window
 from selfinstruct.records import Instruction, SeedTask, Style
-from selfinstruct.run import ownership
+from selfinstruct.run import ownership, trackers
 from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
@@ -95,7 +95,8 @@ def generate(
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
             try:
                 engines = (start_engine, start_answering)
-                asyncio.run(_run(config, run, state, material, identity, engines, budget, lifted))
+                with trackers.opened(config.report_to, run) as track:
+                    asyncio.run(_run(config, run, state, material, identity, engines, track, budget, lifted))
             except (EngineError, Interrupted) as ended:
                 if state.begun:
                     stop_rules.record(run, str(ended))
@@ -149,12 +150,13 @@ async def _run(
     material: Material,
     identity: dict[str, Any],
     engines: tuple[StartEngine, StartEngine | None],
+    track: trackers.Log,
     budget: BudgetTracker,
     lifted: bool,
 ) -> None:
     """Run the generator and then, where another model answers, that one; each if it has anything to do."""
     start_engine, start_answering = engines
-    metrics = MetricsWriter(run.metrics_path)
+    metrics = MetricsWriter(run.metrics_path, track)
     left = {follow_up.kind for follow_up in state.pending()}
     target = max(state.target, config.num_instructions)
     wanted = not state.begun or (len(state.pool) < target and (state.stopped is None or lifted))

@@ -1,7 +1,7 @@
 """`NoveltyIndex`: the interface. A small pool is scanned; a large pool or batch moves to the compiled index.
 
-Loading the compiled kernels takes half a second, compiling them ten (once per installation and numba version). A thread
-does this. Until it is done, candidates are decided by scanning, with the same decisions.
+Loading the compiled kernels takes a second of processor time, compiling them ten to thirty (once per installation and
+numba version). A thread does this. Until it is done, candidates are decided by scanning, with the same decisions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from selfinstruct.records import Tokenizer
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
 
-_SMALL = 1024  # Texts. Below, scanning takes a millisecond at most, and a short run never compiles anything.
+_SMALL = 4096  # Texts. Below, scanning takes less time in all than loading the kernels.
+_FEW = 512  # Texts that are scanned also when the kernels are loaded.
 _SCANNABLE = 20_000  # Texts. Above, it is faster to wait for the compiler than to continue to scan.
 _MANY = 4096  # Texts that are appended together.
 _LOADED_S = 5.0  # Loading what was compiled before takes half of this.
@@ -84,6 +85,7 @@ class NoveltyIndex:
         threshold: reject when ROUGE-L F is greater; in (0, 1).
         tokenizer: how texts are split into words (see `tokenize`).
         threads: for batches of more than 256; by default one per core of the process.
+        can_wait: wait for the kernels if they only have to be loaded. Scanning meanwhile delays both.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class NoveltyIndex:
         *,
         tokenizer: Tokenizer = "words",
         threads: int | None = None,
+        can_wait: bool = False,
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie in (0, 1), got {threshold}")
         self.threshold = threshold
         self._threads = threads
+        self._can_wait = can_wait
         self._waiting = list(seeds)  # Appended, but in no index yet.
         self._index: ScanIndex | CompiledIndex = ScanIndex(threshold, len(self._waiting), tokenizer)
 
@@ -170,10 +174,13 @@ class NoveltyIndex:
 
     def _ready(self, num_candidates: int) -> ScanIndex | CompiledIndex:
         """Return the index that decides on the next candidates, with all appended texts in it."""
-        if isinstance(self._index, ScanIndex) and len(self) + num_candidates > _SMALL:
+        few = _SMALL if _compiled is None else _FEW
+        if isinstance(self._index, ScanIndex) and len(self) + num_candidates > few:
             warm_up()
             if len(self) > _SCANNABLE:
                 _done.wait()
+            elif self._can_wait:
+                self._can_wait = _done.wait(_LOADED_S)
             if _compiled is not None:
                 scanned = self._index
                 self._index = _compiled(scanned.threshold, scanned.num_seeds, self._threads, scanned.tokenizer)

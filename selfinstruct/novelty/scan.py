@@ -1,4 +1,4 @@
-"""The simple index: RapidFuzz's bit-parallel LCS with every earlier text.
+"""The simple index: RapidFuzz's bit-parallel LCS with the earlier texts that may be near.
 
 It is used for small pools and while the kernels are being compiled, and the tests compare the fast index with it.
 """
@@ -6,6 +6,7 @@ It is used for small pools and while the kernels are being compiled, and the tes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from rapidfuzz.distance import LCSseq
 
@@ -13,9 +14,11 @@ from selfinstruct.novelty.decision import Neighbour, Verdict, rouge_l, verdict
 from selfinstruct.novelty.words import text_key, tokenize
 from selfinstruct.records import Tokenizer
 
+_SLACK = 1e-9  # Bounds computed as floats are loosened by this; the decision itself is never computed from a bound.
+
 
 class ScanIndex:
-    """Earlier texts as lists of words. A decision costs about 0.3 microseconds per earlier text of 16 words."""
+    """Earlier texts as lists of words, and for each word the texts that hold it."""
 
     def __init__(self, threshold: float, num_seeds: int = 0, tokenizer: Tokenizer = "words") -> None:
         self.threshold = threshold
@@ -23,6 +26,7 @@ class ScanIndex:
         self.tokenizer: Tokenizer = tokenizer
         self.texts: list[str] = []
         self._tokens: list[list[str]] = []
+        self._holding: dict[str, list[int]] = {}
         self._blank: dict[str, int] = {}  # Texts without words.
 
     def __len__(self) -> int:
@@ -56,18 +60,39 @@ class ScanIndex:
         tokens = tokenize(text, self.tokenizer)
         if not tokens and text_key(text) in self._blank:
             return verdict(False, Neighbour(self._blank[text_key(text)], 1.0))
-        scores = self._scores(tokens, len(self.texts))
-        best = max(scores, default=0.0)
-        if best > self.threshold:
-            return verdict(False, Neighbour(scores.index(best), best))
-        seeds = scores[: self.num_seeds]
+        nearest = self._above_threshold(tokens)
+        if nearest is not None:
+            return verdict(False, nearest)
+        seeds = self._scores(tokens, min(self.num_seeds, len(self.texts)))
         best = max(seeds, default=-1.0)
         self._append(text, tokens)
         return verdict(True, Neighbour(seeds.index(best) if seeds else -1, best))
 
+    def _above_threshold(self, tokens: Sequence[str]) -> Neighbour | None:
+        """Return the nearest text (ties: the earliest) if it is above the threshold.
+
+        F = 2 L / (m + n) > t, with L words in common and m >= L, takes L > t n / (2 - t). The rest of the n words may
+        be missing, but not one more: only texts with at least one of that many words, the rarest, are compared.
+        """
+        n = len(tokens)
+        most_missing = n - int(self.threshold * n / (2 - self.threshold) - _SLACK)
+        holding = sorted((self._holding.get(word, ()) for word in tokens), key=len)
+        nearest, best = None, self.threshold
+        for position in sorted(set(chain.from_iterable(holding[:most_missing]))):
+            earlier = self._tokens[position]
+            m = len(earlier)
+            if 2 * min(m, n) < (best - _SLACK) * (m + n):
+                continue
+            score = rouge_l(LCSseq.similarity(earlier, tokens), m, n)
+            if score > best:
+                nearest, best = Neighbour(position, score), score
+        return nearest
+
     def _append(self, text: str, tokens: list[str]) -> None:
         if not tokens:
             self._blank.setdefault(text_key(text), len(self.texts))
+        for word in dict.fromkeys(tokens):
+            self._holding.setdefault(word, []).append(len(self.texts))
         self.texts.append(text)
         self._tokens.append(tokens)
 

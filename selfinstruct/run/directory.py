@@ -53,6 +53,7 @@ class RunDirectory(LockedDirectory):
         self.torn = path / "journal.jsonl.torn"
         self.evaluation_tasks = path / "evaluation_tasks.jsonl"
         self.metrics_path = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
         self.dataset = DatasetDirectory(path / "dataset")
         self.model = ModelDirectory(path / "model")
         self.seeds_dataset = DatasetDirectory(path / "dataset-seeds")

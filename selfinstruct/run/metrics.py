@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,22 @@ _decode = msgspec.json.Decoder(Measurement).decode
 
 
 class MetricsWriter:
-    """Appends rows to `metrics.jsonl`. Rows that cannot be written are dropped."""
+    """Appends rows to `metrics.jsonl`. Rows that cannot be written are dropped.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        also: takes each row, too.
+    """
+
+    def __init__(self, path: Path, also: Callable[[Mapping[str, Any]], None] = lambda row: None) -> None:
         self._path = path
+        self._also = also
 
     def append(self, **values: Any) -> None:
         """Append a row of these values and the time (Unix seconds)."""
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(jsonl.dumps({"time": round(time.time(), 3), **values}) + "\n")
+        self._also(values)
 
 
 def read_measurements(path: Path, tail_bytes: int | None = None) -> Iterator[Measurement]:

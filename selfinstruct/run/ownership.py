@@ -90,7 +90,7 @@ def discard(run: RunDirectory) -> None:
         return
     for path in owned_files(run):
         path.unlink(missing_ok=True)
-    folders = [*_folders(run), run.probe]
+    folders = [*_folders(run), run.probe, run.tensorboard]
     below = [path for folder in folders if not folder.is_symlink() for path in folder.rglob("*") if path.is_dir()]
     for folder in sorted([*folders, *below], key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # Not empty, or not there.
@@ -104,7 +104,7 @@ def owned_files(run: RunDirectory) -> list[Path]:
     for model in (run.model, run.seeds_model):
         if model.record_path.exists() or model.failed.exists():  # Else no training of ours has written here.
             files += _of_model(model)
-    files += [*_of_stages(run), *_below(run.probe), run.journal]
+    files += [*_of_stages(run), *_below(run.probe), *_below(run.tensorboard), run.journal]
     return [path for path in files if path.is_file() or path.is_symlink()]
 
 

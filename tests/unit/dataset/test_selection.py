@@ -72,7 +72,14 @@ def test_a_choice_has_its_size_and_order_and_is_always_the_same(texts: list[str]
     assert select(rows, number, by) == chosen
 
 
-@given(st.lists(st.text("ab ", min_size=1, max_size=9), min_size=3, max_size=9, unique=True))
+def of_words(*words: str) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from(words), max_size=9).map(" ".join)
+
+
+@given(
+    st.lists(st.text("ab ", min_size=1, max_size=9), min_size=3, max_size=9, unique=True)
+    | st.lists(of_words("name", "a", "river", "poem", "?", "übung", "写诗"), min_size=3, max_size=9, unique=True)
+)
 def test_each_is_the_least_similar_to_those_before(texts: list[str]) -> None:
     """Against the definition, one step at a time."""
     rows = [row(k, text) for k, text in enumerate(texts)]

@@ -391,6 +391,16 @@ async def test_nothing_shows_the_key(capsys: pytest.CaptureFixture[str]) -> None
     assert KEY not in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("key", ["x", "EMPTY", "none"])
+async def test_a_placeholder_instead_of_a_key_changes_no_answer(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """They are words, and letters, of lists of models and of answers."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with servers(FaultyServer(lambda _: Completion(f"It is {key}", "stop", 1, 1), context=8192)) as (one,):
+        engine = await connected(one, enough=99)
+        assert engine.context_length == 8192
+        assert await answers(engine, 1) == [f"It is {key}"]
+
+
 # ----------------------------------------------------------------------------------------------- the command line
 
 

@@ -80,6 +80,32 @@ def test_what_is_written_is_read_back(row: dict[str, Any]) -> None:
     assert jsonl.parse(line.encode()) == row
 
 
+@pytest.mark.parametrize(
+    ("raw", "row"),
+    [
+        (b'{"a":1e999}', {"a": float("inf")}),
+        (rb'{"a":"\ud800"}', {"a": "\ud800"}),
+        (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
+        (b'{"a":1,"a":2}', {"a": 2}),
+        (b'{"a":123456789012345678901234567890}', {"a": 123456789012345678901234567890}),
+    ],
+)
+def test_what_the_fast_decoder_refuses_is_read_all_the_same(raw: bytes, row: dict[str, Any]) -> None:
+    assert jsonl.parse(raw) == row
+
+
+@given(st.dictionaries(st.text(), values), st.integers(0, 99), st.binary(max_size=3))
+def test_the_fast_decoder_reads_what_json_reads(row: dict[str, Any], at: int, inserted: bytes) -> None:
+    """Also in lines that are damaged: it accepts none that json does not."""
+    raw = jsonl.dumps(row).encode()
+    raw = raw[:at] + inserted + raw[at:]
+    try:
+        found = jsonl.parse(raw)
+    except ValueError:
+        return
+    assert repr(found) == repr(json.loads(raw.decode("utf-8-sig")))
+
+
 @given(st.binary())
 def test_any_bytes_give_an_object_or_a_value_error(raw: bytes) -> None:
     try:

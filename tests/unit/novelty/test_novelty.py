@@ -386,6 +386,23 @@ def test_compiling_is_announced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
 
 
 @pytest.mark.usefixtures("cold")
+def test_a_small_file_of_texts_compiles_nothing() -> None:
+    made = NoveltyIndex(can_wait=True)
+    texts = corpus(random.Random(8), 2000, words=5000)
+    verdicts = made.accept_batch(texts)
+    assert not made.is_compiled and index._compiler is None
+    assert verdicts == as_rows(compiled([], 0.7), texts)
+
+
+@pytest.mark.usefixtures("cold")
+def test_whoever_can_wait_does_not_scan_while_the_kernels_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_LOADED_S", 120)
+    made = NoveltyIndex(can_wait=True)
+    made.accept_batch([f"w{k}" for k in range(5000)])
+    assert made.is_compiled
+
+
+@pytest.mark.usefixtures("cold")
 def test_moving_to_the_compiled_index_changes_no_decision() -> None:
     texts = corpus(random.Random(8), 1500, words=80, lengths=(6, 20))
     scanned = ScanIndex(0.7, 30)

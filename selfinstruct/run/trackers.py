@@ -1,0 +1,128 @@
+"""Measurements of generation in experiment trackers (wandb, trackio, TensorBoard), each through its own client.
+
+A tracker only shows a run: one that fails is left out from then on, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from selfinstruct.config.schema import Tracker
+from selfinstruct.console import console
+from selfinstruct.errors import ConfigError
+from selfinstruct.run.directory import RunDirectory
+
+Log: TypeAlias = Callable[[Mapping[str, Any]], None]
+"""Takes a row of measurements; values may be numbers, or numbers by name."""
+
+_PROJECT = "selfinstruct"
+
+
+class _Client(NamedTuple):
+    """What is done with (step, values), and at the end."""
+
+    log: Callable[[int, dict[str, float]], object]
+    finish: Callable[[], object]
+
+
+def group_stages(run: RunDirectory) -> None:
+    """Let wandb show what this process and those it starts track of a run, such as its training, as one group."""
+    os.environ.setdefault("WANDB_PROJECT", _PROJECT)
+    os.environ.setdefault("WANDB_RUN_GROUP", run.path.resolve().name)
+
+
+@contextlib.contextmanager
+def opened(names: Sequence[Tracker], run: RunDirectory) -> Iterator[Log]:
+    """Open trackers; yield a function that takes a row of measurements for all of them.
+
+    Args:
+        names: which trackers.
+        run: the run directory; its name is that of the group.
+
+    Raises:
+        ConfigError: a client is not installed, or refuses to begin.
+    """
+    group_stages(run)
+    clients: dict[str, _Client] = {}
+    try:
+        for name in names:
+            clients[name] = _opened(name, run)
+        yield lambda row: _log(clients, row)
+    finally:
+        for name, client in clients.items():
+            with _reported(name):
+                client.finish()
+
+
+def _opened(name: Tracker, run: RunDirectory) -> _Client:
+    try:
+        return _CLIENTS[name](run)
+    except ImportError as error:
+        raise ConfigError(
+            f"report_to: {name} cannot be imported ({error}); pip install {name}, or leave it out"
+        ) from error
+    except Exception as error:
+        raise ConfigError(f"report_to: {name} does not begin: {error}") from error
+
+
+def _log(clients: dict[str, _Client], row: Mapping[str, Any]) -> None:
+    values: dict[str, float] = {}
+    for name, value in row.items():
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        values |= {f"{name}/{part}".rstrip("/"): float(n) for part, n in parts if isinstance(n, int | float)}
+    for name, client in list(clients.items()):
+        with _reported(name) as failed:
+            client.log(int(values.get("proposals", 0)), values)
+        if failed:
+            del clients[name]
+
+
+@contextlib.contextmanager
+def _reported(name: str) -> Iterator[list[Exception]]:
+    """Print an error of a tracker instead of raising it; it is in the list that this yields."""
+    failed: list[Exception] = []
+    try:
+        yield failed
+    except Exception as error:  # noqa: BLE001 - whatever a client raises, the run goes on
+        failed.append(error)
+        console.print(f"report_to: {name} is left out from here on: {error}", markup=False)
+
+
+def _wandb(run: RunDirectory) -> _Client:
+    import wandb
+
+    name = run.path.resolve().name
+    tracked = wandb.init(name=f"{name} generate", job_type="generate", settings=wandb.Settings(console="off"))
+    return _Client(lambda step, values: tracked.log(values), tracked.finish)
+
+
+def _trackio(run: RunDirectory) -> _Client:
+    import trackio
+
+    name = run.path.resolve().name
+    tracked = trackio.init(
+        project=_PROJECT, name=f"{name} generate", group=name, resume="allow", embed=False, auto_log_gpu=False
+    )
+    return _Client(lambda step, values: tracked.log(values), tracked.finish)
+
+
+def _tensorboard(run: RunDirectory) -> _Client:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: Any = SummaryWriter(run.tensorboard)
+
+    def log(step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(f"generate/{name}", value, step)
+
+    return _Client(log, writer.close)
+
+
+_CLIENTS: dict[Tracker, Callable[[RunDirectory], _Client]] = {
+    "wandb": _wandb,
+    "trackio": _trackio,
+    "tensorboard": _tensorboard,
+}
