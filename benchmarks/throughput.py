@@ -10,8 +10,8 @@ Three ways to answer the same requests on one engine, by turns, its prefix cache
     lock step  the same, kind by kind in batches: the next batch when the slowest answer of the last one is there
 
 Efficiency is the run's tokens per second over those of `at once`. Lock step has no filters here, which flatters it.
-Every request has a seed, so that the three ways write about the same. With `--results` each measurement is kept, and
-the same command goes on where it was stopped.
+Every request has a seed, so that the three ways write about the same (not on a CPU, where vLLM gets none). With
+`--results` each measurement is kept, and the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from selfinstruct.records import Completion, Prompt
 
 KINDS = ("proposal", "is_task", "classification", "instances", "answer")
 _OF_A_RUN = re.compile(r"(?:proposal/|(?:is_task|classification|instances|answer)/p)\d")
-SEEDED: dict[str, bool] = {}
+SEEDED = {"sampling_seed": True}
 WAYS = ("run", "at once", "lock step")
 
 

@@ -308,11 +308,11 @@ def _write_card(run: RunDirectory) -> None:
         card.write(run.model, run.evaluation)
 
 
-def report(run: RunDirectory) -> Path:
-    """Write `report.html`."""
+def report(run: RunDirectory, gpu_price: float | None = None) -> Path:
+    """Write `report.html`, with what rows cost where a price of the GPUs per hour is given."""
     run.require_journal()
     with run.locked():
-        path = write_report(run.path)
+        path = write_report(run.path, gpu_price)
     console.print(f"report: {path}")
     return path
 

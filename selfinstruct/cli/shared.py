@@ -47,6 +47,9 @@ class _ConfigFile(click.Path):
 
 CONFIG_FILE = click.argument("config_file", metavar="CONFIG", type=_ConfigFile(path_type=Path, dir_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+GPU_PRICE = click.option(
+    "--gpu-price", type=click.FloatRange(min=0), default=None, help="Price of all GPUs of the engine together per hour."
+)
 CONFIG = click.option(
     "--config",
     "config_file",

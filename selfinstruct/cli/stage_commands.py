@@ -14,6 +14,7 @@ from selfinstruct.cli.shared import (
     CONFIG,
     DRY_RUN,
     GENERATION_SECTIONS,
+    GPU_PRICE,
     OVERWRITE,
     PASSES_ON,
     RUN,
@@ -205,14 +206,16 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
 
 @cli.command()
 @RUN
-def report(run: Path) -> None:
+@GPU_PRICE
+def report(run: Path, gpu_price: float | None) -> None:
     """Write RUN/report.html from the stages that have run.
 
     \b
     Example:
         selfinstruct report runs/first
+        selfinstruct report runs/first --gpu-price 2.50
     """
     from selfinstruct.chain import chain
     from selfinstruct.run.directory import RunDirectory
 
-    chain.report(RunDirectory(run))
+    chain.report(RunDirectory(run), gpu_price)

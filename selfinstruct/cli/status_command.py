@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import AS_JSON, RUN
+from selfinstruct.cli.shared import AS_JSON, GPU_PRICE, RUN
 
 _INTERVAL_S = 2.0
 _pause = time.sleep
@@ -19,9 +19,7 @@ _pause = time.sleep
 @cli.command()
 @RUN
 @AS_JSON
-@click.option(
-    "--gpu-price", type=click.FloatRange(min=0), default=None, help="Price of all GPUs of the engine together per hour."
-)
+@GPU_PRICE
 @click.option("--watch", is_flag=True, help="Show it on one screen that follows the run, until Ctrl-C.")
 def status(run: Path, as_json: bool, gpu_price: float | None, watch: bool) -> None:
     """Show the state of a run, also while it is running.

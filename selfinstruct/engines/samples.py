@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from selfinstruct.console import console
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.endings import ending
 from selfinstruct.errors import EngineError
@@ -78,6 +80,26 @@ class Writing:
         if self.ended is None:
             self.text, self.ended = ending(request, self.text, part.text, part.finish_reason)
             self.tokens += part.token_ids
+
+
+def seed_of(request: Request, llm: Any) -> int | None:
+    """Return the seed that vLLM gets with a request; None for none.
+
+    On a CPU it gets none: where vLLM computes a prompt in parts, it rewinds the request's random generator, which that
+    of a CPU refuses, and the engine dies ("CPU Generator does not use offset", 0.32).
+    """
+    if not request.sampling.sampling_seed:
+        return None
+    device = getattr(getattr(llm, "vllm_config", None), "device_config", None)
+    if getattr(device, "device_type", "") != "cpu":
+        return stable_seed(request.key)
+    _say_that_seeds_are_left_out()
+    return None
+
+
+@functools.cache
+def _say_that_seeds_are_left_out() -> None:
+    console.print("sampling_seed: vLLM on a CPU dies of seeds; they are left out, and samples differ from run to run")
 
 
 def stable_seed(key: str) -> int:

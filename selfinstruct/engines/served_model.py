@@ -27,6 +27,7 @@ from selfinstruct.engines.openai_client import (
     BYTES_PER_TOKEN,
     LEAST_BYTES,
     NO_MODELS_LIST,
+    Clients,
     Model,
     Models,
     NonsenseError,
@@ -105,7 +106,7 @@ class ServedModel:
     """A model at a server.
 
     Args:
-        client: OpenAI's.
+        clients: OpenAI's.
         url: of the server.
         key: is removed from whatever it says.
         names: of the model, the likeliest first; the server may know any of them.
@@ -117,8 +118,8 @@ class ServedModel:
         tokens_per_byte: of its tokenizer, roughly.
     """
 
-    def __init__(self, client: Any, url: str, key: str, names: Sequence[str]) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, url: str, key: str, names: Sequence[str]) -> None:
+        self._clients = clients
         self._key = key
         self._names = names
         self._left_out: set[str] = set()
@@ -146,7 +147,7 @@ class ServedModel:
             ConfigError: the URL or the key cannot be used.
         """
         key = api_key()
-        return cls(open_client(url, key, 0, "endpoint"), url, key, names)
+        return cls(Clients(lambda: open_client(url, key, 0, "endpoint")), url, key, names)
 
     async def listed(self) -> list[Model] | None:
         """Return the models that the server lists; None where it lists none, which it need not do.
@@ -156,8 +157,8 @@ class ServedModel:
             ServerFailed: it cannot be reached, or fails.
         """
         try:
-            listing, read = self._client.models.with_streaming_response.list, partial(body_of, bound=100 * LEAST_BYTES)
-            body = await self._sent(listing, read, _LIST_S)
+            read = partial(body_of, bound=100 * LEAST_BYTES)
+            body = await self._sent(lambda client: client.models.with_streaming_response.list(), read, _LIST_S)
             return decoded(without_key_in(body, self._key), Models).data
         except RequestFailed:
             return None
@@ -203,16 +204,16 @@ class ServedModel:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._clients.close()
 
     # ------------------------------------------------------------------------------------------------- sending
 
-    def _call(self, request: Request) -> Any:
+    def _call(self, request: Request, client: Any) -> Any:
         options = {self._renamed.get(k, k): v for k, v in self._options(request).items() if k not in self._left_out}
         if isinstance(request.prompt, str):
-            create = self._client.completions.with_streaming_response.create
+            create = client.completions.with_streaming_response.create
             return create(model=self.name, prompt=request.prompt, extra_body=options)
-        create = self._client.chat.completions.with_streaming_response.create
+        create = client.chat.completions.with_streaming_response.create
         return create(model=self.name, messages=list(request.prompt), extra_body=options)
 
     def _options(self, request: Request) -> dict[str, Any]:
@@ -237,7 +238,7 @@ class ServedModel:
 
     async def _sent(
         self,
-        call: Callable[[], Any],
+        call: Callable[[Any], Any],
         read: Callable[[Any], Awaitable[T]],
         longest_s: float,
         request: Request | None = None,
@@ -247,8 +248,9 @@ class ServedModel:
         import openai
 
         try:
-            async with asyncio.timeout(longest_s), call() as response:
-                return await read(response)
+            with self._clients.one() as client:
+                async with asyncio.timeout(longest_s), call(client) as response:
+                    return await read(response)
         except (TimeoutError, openai.APITimeoutError):
             text = f"no whole answer within {longest_s:g} s"
             raise ServerFailed(text, busy=True, timed_out=True) from None

@@ -24,7 +24,7 @@ from selfinstruct.engines.context import ENOUGH, default_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
 from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
-from selfinstruct.engines.samples import Writing, stable_seed, written
+from selfinstruct.engines.samples import Writing, seed_of, written
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
@@ -381,7 +381,7 @@ class VLLMEngine(TokenizedPrompts):
             "top_p": wanted.top_p if wanted.temperature > 0 else 1.0,  # vLLM refuses other values beside greedy
             "top_k": wanted.top_k,
             "min_p": wanted.min_p,
-            "seed": stable_seed(request.key) if wanted.sampling_seed else None,
+            "seed": seed_of(request, self._llm),
             "n": request.samples,
         }
         if choices is not None:

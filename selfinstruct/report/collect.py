@@ -29,6 +29,7 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
 from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
 from selfinstruct.run.reviews import ReviewSummary, fingerprint, summarise
+from selfinstruct.run.spending import Spending, spending
 from selfinstruct.run.state import RunState
 from selfinstruct.text import duration, shorten
 
@@ -75,6 +76,7 @@ class Report:
         failed: why tuning failed; empty when it did not.
         cut: what a deadline left out or shortened, in sentences.
         facts: what was done, as (name, value).
+        spending: tokens by kind of request, hours of the engine, and their cost where a price was given.
         threshold: of the novelty filter.
         paper: numbers of this run with those of the paper.
         generation: statistics of generation.
@@ -96,6 +98,7 @@ class Report:
     failed: str
     cut: list[str]
     facts: list[tuple[str, str]]
+    spending: Spending
     threshold: float
     paper: list[PaperComparison]
     generation: GenerationStats
@@ -110,8 +113,12 @@ class Report:
     next_commands: list[NextCommand]
 
 
-def collect(run_dir: Path) -> Report:
+def collect(run_dir: Path, gpu_price: float | None = None) -> Report:
     """Return the content of the report of a run.
+
+    Args:
+        run_dir: the run directory.
+        gpu_price: what the engine's GPUs cost per hour, all together.
 
     Raises:
         InputError: `run_dir` is not a run directory, or one of its files is damaged.
@@ -125,14 +132,7 @@ def collect(run_dir: Path) -> Report:
     known |= _parent_instructions(config.parent_runs if config else ())
     generation = gather_stats(run.journal, known, run.metrics())
     dataset = run.dataset.export_counts() if run.dataset.counts_path.exists() else None
-    trainings = [
-        (title, training)
-        for title, model in (
-            ("On the generated data", run.model),
-            ("On the seeds alone, as a baseline", run.seeds_model),
-        )
-        if (training := outcome.training(model)) is not None
-    ]
+    trainings = _trainings(run)
     evaluation = outcome.evaluation(run.evaluation)
     identity = header.identity
     is_demo = identity.get("model") == DEMO_MODEL
@@ -151,6 +151,7 @@ def collect(run_dir: Path) -> Report:
             seed_files=config.seeds if config else (),
             tuned_from=config.tune.model if config else None,
         ),
+        spending=spending(generation.state, run.metrics(), gpu_price),
         threshold=(identity.get("filters") or {}).get("threshold", 0.7),
         paper=_paper(generation, seeds),
         generation=generation,
@@ -171,6 +172,12 @@ def collect(run_dir: Path) -> Report:
             evaluated=evaluation is not None,
         ),
     )
+
+
+def _trainings(run: RunDirectory) -> list[tuple[str, Training]]:
+    titles = {"On the generated data": run.model, "On the seeds alone, as a baseline": run.seeds_model}
+    found = ((title, outcome.training(model)) for title, model in titles.items())
+    return [(title, training) for title, training in found if training is not None]
 
 
 def _review(run: RunDirectory, state: RunState) -> ReviewSummary | None:

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, gpu_price: float | None = None) -> Path:
     """Write the report of a run, also if some stages are not done. The same files give the same bytes.
+
+    Args:
+        run_dir: the run directory.
+        gpu_price: what the engine's GPUs cost per hour, all together.
 
     Raises:
         InputError: `run_dir` is not a run directory, or one of its files is damaged.
     """
     path = RunDirectory(run_dir).report
-    jsonl.write_text(path, render(collect(run_dir)))
+    jsonl.write_text(path, render(collect(run_dir, gpu_price)))
     return path
 
 

@@ -52,8 +52,8 @@ def opened(names: Sequence[Tracker], run: RunDirectory) -> Iterator[Log]:
             clients[name] = _opened(name, run)
         yield lambda row: _log(clients, row)
     finally:
-        for name, client in clients.items():
-            with _reported(name):
+        for opened_name, client in clients.items():
+            with _reported(opened_name):
                 client.finish()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import ssl
 import sys
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config, Sampling
-from selfinstruct.engines import congestion, endpoints
+from selfinstruct.engines import congestion, endpoints, openai_client
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -389,6 +390,18 @@ async def test_nothing_shows_the_key(capsys: pytest.CaptureFixture[str]) -> None
     with servers(FaultyServer(keyed)) as (one,):
         assert await answers(await connected(one), 1) == ["It is [OPENAI_API_KEY]"]
     assert KEY not in "".join(capsys.readouterr())
+
+
+def test_each_client_has_few_requests_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's work for a request grows with the number of its connections."""
+    monkeypatch.setattr(openai_client, "_PER_CLIENT", 2)
+    clients = openai_client.Clients(object)
+    with contextlib.ExitStack() as open_now:
+        used = Counter(id(open_now.enter_context(clients.one())) for _ in range(5))
+        assert sorted(used.values()) == [1, 2, 2]
+    with contextlib.ExitStack() as open_now:
+        again = {id(open_now.enter_context(clients.one())) for _ in range(5)}
+    assert again == set(used), "clients are used again"
 
 
 @pytest.mark.parametrize("key", ["x", "EMPTY", "none"])

@@ -253,6 +253,18 @@ async def test_choices_are_a_bias_and_an_allowance_where_vllm_refuses_the_bias()
     assert make(llm)._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["allowed_token_ids"] == [5, 7]
 
 
+def test_a_seed_goes_to_gpus_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a CPU vLLM 0.32 dies of a seeded request whose prompt it computes in parts."""
+    llm = PlayedLLM(finished("stop"))
+    asked = dataclasses.replace(ASKED, sampling=Sampling(sampling_seed=True))
+    for device, seeded in (("cuda", True), ("cpu", False)):
+        llm.vllm_config = types.SimpleNamespace(  # type: ignore[attr-defined]
+            device_config=types.SimpleNamespace(device_type=device)
+        )
+        assert (make(llm)._sampling(asked, None)["seed"] is not None) == seeded
+    assert "vLLM on a CPU dies of seeds" in capsys.readouterr().err
+
+
 async def test_a_choice_brings_the_log_probabilities_of_all_choices() -> None:
     outcome = finished("length")
     outcome.outputs[0].logprobs = [{token: types.SimpleNamespace(logprob=-float(token)) for token in (1, 3)}]
