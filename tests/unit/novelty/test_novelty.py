@@ -519,9 +519,9 @@ def test_a_small_index_needs_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None
     started: list[str] = []
     monkeypatch.setattr(index, "_compiler", None)
     monkeypatch.setattr(index, "_compile", lambda: started.append("compiling"))
-    index.warm_up(1024)
+    index.warm_up(index._SMALL)
     assert index._compiler is None
-    index.warm_up(1025)
+    index.warm_up(index._SMALL + 1)
     assert index._compiler is not None
     index._compiler.join()
     assert started == ["compiling"]
