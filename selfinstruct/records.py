@@ -46,7 +46,7 @@ class Constraint:
     """
 
     type: str
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(hash=False)
     text: str
 
 
@@ -61,7 +61,7 @@ class Instance(Struct, frozen=True):
     input: str
     output: str
     thinking: str = ""
-    constraints: tuple[Constraint, ...] = field(default=(), hash=False)  # their parameters have no hash
+    constraints: tuple[Constraint, ...] = ()
 
 
 WrittenBy = Literal["person", "program", "model"]

@@ -52,6 +52,16 @@ def test_all_that_differ_are_kept() -> None:
     ]
 
 
+def test_the_best_good_answer_is_kept_and_the_first_of_equal_or_unknown_ones() -> None:
+    assert decisions(choose([A, BAD, B], "best", [1.0, 5.0, 2.0])) == [
+        ("not_chosen", {"chosen": 2}),
+        ("echo", {"of": "input"}),
+        True,
+    ]
+    for scores in ([2.0, 5.0, 2.0], [1.0, None, None], [None, None, None], []):
+        assert choose([A, BAD, B], "best", scores) == choose([A, BAD, B], "first")
+
+
 @given(st.lists(st.builds(candidate, st.sampled_from("abc"), st.booleans())), st.sampled_from(["first", "all"]))
 def test_choosing_never_accepts_what_was_rejected_and_keeps_one_if_it_can(
     decided: list[InstanceCandidate], keep: Any

@@ -40,7 +40,7 @@ def test_english_prompts_have_the_bytes_that_the_demo_model_is_trained_on() -> N
 def test_examples_may_carry_constraints_and_differ_in_them() -> None:
     demand = Constraint("length/words", {"most": 5}, "At most five words.")
     shown = [SeedTask("s", "Greet.", (Instance("", "Hello.", constraints=c),), False) for c in ((), (demand,))]
-    assert hash(shown[0]) == hash(shown[1]) and shown[0] != shown[1]
+    assert len(set(shown)) == 2 and shown[0].instances[0].constraints == ()
     assert len({prompts.encode_input_first("Say it.", [seed], "completion", ENGLISH) for seed in shown}) == 1
 
 

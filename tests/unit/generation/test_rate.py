@@ -229,6 +229,20 @@ def test_the_best_answer_of_each_input_is_kept(config: Config, run: RunDirectory
     assert [line for line in journal_lines(tmp_path / "best") if line["kind"] == "score"] == scores(run)
 
 
+def test_the_commands_rate_choose_and_say_so(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    rated(config)
+    options = ["--answer.keep", "best", "--min-best", "30%", "--scorer", "judge"]
+    result = CliRunner().invoke(cli, ["refilter", str(run.path), *options, "-o", str(tmp_path / "chosen")])
+    assert result.exit_code == 0 and "low_best" in result.output, result.output
+    shown = CliRunner().invoke(cli, ["status", str(tmp_path / "chosen")]).output
+    assert "by judge scripted: " in shown and "quartiles" in shown
+    chosen = RunDirectory(tmp_path / "chosen").config()
+    assert (chosen.answer.keep, chosen.scores.min_best) == ("best", "30%")
+    again = CliRunner().invoke(cli, ["refilter", str(tmp_path / "chosen"), "-o", str(tmp_path / "again"), "--json"])
+    assert again.exit_code == 0, again.output
+    assert journal_lines(tmp_path / "again")[1:] == journal_lines(tmp_path / "chosen")[1:]
+
+
 def test_inputs_with_low_scores_go_with_the_evidence(config: Config, run: RunDirectory, tmp_path: Path) -> None:
     rated(config)
     result = refilter(run.path, tmp_path / "high", config.filters, scores=Scores(min_best="4"))

@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from selfinstruct.cli import cli
+from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
-from selfinstruct.records import SPLITS
+from selfinstruct.records import SPLITS, Completion
 from selfinstruct.replay import show
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import journal_lines, run_scripted
+from tests.conftest import journal_lines, run_scripted, script
 from tests.finished_run import hostile_script
 
 
@@ -38,6 +39,21 @@ def test_rows_are_those_of_the_export_with_their_evidence(make_config: Any, tmp_
     for row in rows:
         shown = None if row.nearest is None else {"id": row.nearest.id, "score": row.nearest.score}
         assert shown == nearest[row.id.rpartition("-")[0]]
+
+
+def test_several_answers_to_one_input_are_rows_of_their_own(make_config: Any, tmp_path: Path) -> None:
+    answers = iter(range(10_000))
+
+    def speaks(request: Request) -> Completion:
+        if not request.key.startswith("answer/"):
+            return script(request)
+        return Completion(f"River number {next(answers)} is the longest.", "stop", 5, 5)
+
+    several = {"num_samples": 2, "temperature": 0.7, "keep": "all"}
+    state = run_scripted(make_config(answering="separate", answer=several), ScriptedEngine(speaks))
+    rows = show.rows(tmp_path / "run")
+    assert [row.output for row in rows] == [one.output for task in state.tasks() for one in task.instances]
+    assert len(rows) > len({(row.id.rpartition("-")[0], row.input) for row in rows})
 
 
 def test_ids_are_those_of_the_exported_rows(make_config: Any, tmp_path: Path) -> None:

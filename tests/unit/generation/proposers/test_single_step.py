@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from selfinstruct.chain import chain
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config, SingleStep
-from selfinstruct.engines.base import Request
+from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation.frame import LANGUAGES, load_frame
@@ -24,8 +24,10 @@ from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers import Pool, Seen
 from selfinstruct.generation.proposers.single_step import WholeTasks, read_tasks
 from selfinstruct.generation.proposers.wording import load_wording
+from selfinstruct.generation.rate import rate
 from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.show import rows
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import ProposalLine, WrittenInstance
 from selfinstruct.run.state import RunState
@@ -167,6 +169,19 @@ def test_nothing_more_is_asked_and_every_accepted_task_is_a_row(config_of: Any, 
     accepted = next(c for c in journal_lines(tmp_path / "run")[1]["candidates"] if c["accepted"])
     told = CliRunner().invoke(cli, ["explain", str(tmp_path / "run"), accepted["id"]]).output
     assert f"-> {accepted['instance']['output']}" in told and "pending" not in told and "not requested" not in told
+
+
+def test_show_and_rate_know_the_instances_that_tasks_bring(config_of: Any, tmp_path: Path) -> None:
+    config = config_of("run")
+    state = run_scripted(config, ScriptedEngine(writes))
+
+    async def start() -> Engine:
+        return ScriptedEngine(lambda request: Completion("4", "stop", 9, 1), has_chat_template=True)
+
+    assert rate(config, start).scored == state.num_instances
+    shown = rows(tmp_path / "run")
+    assert [row.output for row in shown] == [one.output for task in state.tasks() for one in task.instances]
+    assert {row.scores["judge"] for row in shown} == {4.0}
 
 
 def test_stops_and_latencies_change_nothing(config_of: Any, tmp_path: Path) -> None:
