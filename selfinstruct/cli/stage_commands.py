@@ -70,11 +70,13 @@ def generate(
     from selfinstruct.console import closing_table
     from selfinstruct.generation.generate import generate as run_generation
     from selfinstruct.run.directory import RunDirectory
+    from selfinstruct.run.ownership import is_configuration
 
     output_dir = options["output_dir"]
     if config_file is None and output_dir and not overwrite:
-        kept = RunDirectory(Path(output_dir)).config_path
-        config_file = kept if kept.exists() else None
+        run = RunDirectory(Path(output_dir))
+        if run.config_path.exists() and (run.journal.exists() or is_configuration(run.config_path)):
+            config_file = run.config_path
     own = vllm_arguments(arguments)
     config = resolve_config(config_file, options, {f"engine.{name}": value for name, value in own.items()})
     if config.endpoint:

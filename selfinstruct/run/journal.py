@@ -66,11 +66,19 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
                 if live and not stream.read(1):
                     return
                 raise InputError(
-                    f"{path}, line {number} (byte {offset}): damaged: {error}; the lines before it are intact. "
-                    f"Restore the journal from a copy, or let `selfinstruct repair {path.parent}` remove the damage: "
-                    "it keeps a copy and shows what is lost"
+                    f"{path}, line {number} (byte {offset}): damaged: {error}; {_remedy(path, number)}"
                 ) from error
             offset += len(raw)
+
+
+def _remedy(path: Path, number: int) -> str:
+    """Return what to do about a damaged line; without the first one nobody knows what the run is."""
+    if number == 1:
+        return "it says what the run is, so restore the journal from a copy, or begin another run in another directory"
+    return (
+        f"the lines before it are intact. Restore the journal from a copy, or let `selfinstruct repair {path.parent}` "
+        "remove the damage: it keeps a copy and shows what is lost"
+    )
 
 
 def set_torn_tail_aside(journal: Path, aside: Path) -> int:

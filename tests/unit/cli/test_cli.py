@@ -383,6 +383,15 @@ def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
         holder.communicate()
 
 
+def test_a_configuration_in_a_folder_that_is_no_run_is_not_read(
+    tmp_path: Path, seed_file: Path, scripted: dict[str, Any]
+) -> None:
+    (tmp_path / "config.yaml").write_text("learning_rate: 3\n")
+    said = fails(2, "generate", "--model", "m", "--seeds", seed_file, "--output-dir", tmp_path)
+    assert "would write over what is there: config.yaml" in said
+    assert (tmp_path / "config.yaml").read_text() == "learning_rate: 3\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

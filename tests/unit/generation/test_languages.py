@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from selfinstruct.config.schema import Config, PromptLanguage
+from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters.script import script_of
@@ -18,7 +21,7 @@ from selfinstruct.generation.prompts import encode_answer, next_example
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, SeedTask, Style
-from tests.conftest import script
+from tests.conftest import run_scripted, script
 
 LANGUAGES: tuple[PromptLanguage, ...] = get_args(PromptLanguage)
 OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -150,3 +153,35 @@ def test_a_remark_names_the_languages_in_the_script_of_the_seeds() -> None:
     assert language_remark(chinese.examples, chinese) == language_remark(load_frame("de").examples, english) == []
     greek = SeedTask("s", "Γράψε ένα ποίημα.", (), False)
     assert language_remark([greek], english) == ["1 of 1 seeds are in GREEK script, the prompts' own words in English"]
+
+
+def test_tasks_with_the_opening_punctuation_of_their_language_become_rows(make_config: Any, tmp_path: Path) -> None:
+    tasks = [
+        "¿Cuál es la capital del país?",
+        "¡Escribe un saludo breve!",
+        "«Traduce» la frase.",
+        "“Resume” el texto dado.",
+    ]
+    seeds = [
+        {"id": f"es{k}", "instruction": task, "is_classification": False, "instances": [{"input": "", "output": "Sí."}]}
+        for k, task in enumerate(tasks)
+    ]
+    (tmp_path / "es.jsonl").write_text("".join(json.dumps(seed) + "\n" for seed in seeds))
+    new = [
+        "¿Qué río atraviesa la región indicada?",
+        "¡Describe en dos frases la plaza de tu barrio!",
+        "«Ordena» alfabéticamente estas palabras.",
+        "“Explica” brevemente por qué llueve en otoño.",
+    ]
+
+    def spanish(request: Request) -> Completion:
+        if request.key.startswith("proposal/"):
+            first, *others = new
+            return answered(" " + first + "".join(f"\nTarea {k}: {task}" for k, task in enumerate(others, 10)) + "\n")
+        if request.key.startswith("classification/"):
+            return answered(" No")
+        return answered("Ejemplo 1\nEntrada: Andalucía\nSalida: El Guadalquivir.\n")
+
+    options = {"seeds": [str(tmp_path / "es.jsonl")], "prompt_language": "es", "num_instructions": len(new)}
+    state = run_scripted(make_config(**options), ScriptedEngine(spanish))
+    assert [instruction.text for instruction in state.pool] == new and state.num_instances == len(new)

@@ -126,6 +126,13 @@ def test_damage_in_the_middle_is_refused_with_line_and_offset(make_config: Any, 
     assert path.read_bytes() == before and not (tmp_path / "run" / "journal.jsonl.torn").exists()
 
 
+def test_a_damaged_first_line_sends_nobody_to_repair(run: RunDirectory) -> None:
+    run.journal.write_bytes(b"[]\n" + write(run).split(b"\n", 1)[1])
+    with pytest.raises(InputError, match=r"line 1 .*says what the run is, so restore the journal") as caught:
+        list(read_lines(run.journal))
+    assert "selfinstruct repair" not in str(caught.value)
+
+
 def test_damage_at_the_very_end_is_no_damage_while_another_process_writes(run: RunDirectory) -> None:
     whole = write(run)
     run.journal.write_bytes(whole + b'{"kind": "pro\n')
