@@ -79,7 +79,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, files = tmp_path_factory.mktemp("families"), {}
     # The rows differ from family to family: else the mixture would drop them as duplicates.
     for name, records in RECORDS.items():
-        own = json.loads(json.dumps(records).replace("Name a", f"For {name}, name a").replace("?", f", {name}?"))
+        text = json.dumps(records, ensure_ascii=False)
+        for question, _ in ASKED:
+            text = text.replace(question, f"{question[:-1]}, for {name}{question[-1]}")
+        own = json.loads(text)
         lines = "".join(json.dumps(record) + "\n" for record in own)
         files[name] = folder / f"{name}.jsonl"
         if name in ("alpaca", "sharegpt"):
