@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import data_files, families, jsonl
+from selfinstruct.formats.data_files import Record
 from selfinstruct.formats.families import Broken, DatasetRow, Dropped, Family, TreeOptions, self_instruct
 
 OnError = Literal["stop", "skip"]
@@ -82,6 +83,7 @@ def read_rows(
     trees: TreeOptions | None = None,
     on_error: OnError = "stop",
     conversion: Conversion | None = None,
+    records: Iterator[Record] | None = None,
 ) -> Iterator[DatasetRow]:
     """Yield the rows of a dataset of any family.
 
@@ -91,12 +93,13 @@ def read_rows(
         trees: which paths of conversation trees are read.
         on_error: what to do about a record that cannot be read.
         conversion: counts what is left out.
+        records: those of the source, where reading has begun; None: they are read here.
 
     Raises:
         InputError: a file cannot be read, its family is unknown, or a record cannot be read and `on_error` is `stop`.
     """
     conversion = conversion or Conversion("", "")
-    for row in families.rows(str(source), data_files.records(source), family, trees):
+    for row in families.rows(str(source), records or data_files.records(source), family, trees):
         if isinstance(row, DatasetRow):
             yield row
         elif isinstance(row, Dropped):
@@ -143,13 +146,15 @@ def convert(
         raise InputError(f"{to.name} is only read; write one of {writable}")
     if not data_files.is_hub_name(source) and target.resolve() in {p.resolve() for p in data_files.files_of(source)}:
         raise InputError(f"{target}: is read and cannot be written; give another file")
+    records = data_files.records(source)  # Read once: a pipe cannot be read again.
     if family is None:
-        first = islice(data_files.records(source), families.PROBED)
+        first = list(islice(records, families.PROBED))
         family = families.recognise(str(source), first)
+        records = chain(first, records)
     done = Conversion(family.name, to.name)
 
     def written() -> Iterator[dict[str, Any]]:
-        rows = read_rows(source, family=family, trees=trees, on_error=on_error, conversion=done)
+        rows = read_rows(source, family=family, trees=trees, on_error=on_error, conversion=done, records=records)
         for row in rows:
             record, lost = write(row)
             done.lost.update(lost)
@@ -163,8 +168,8 @@ def convert(
                 progress(done.rows)
             yield record
 
-    records = self_instruct.as_tasks(written()) if to.name == "self-instruct" else written()
-    write_records(target, records, lambda: _require_rows(source, done))
+    made = self_instruct.as_tasks(written()) if to.name == "self-instruct" else written()
+    write_records(target, made, lambda: _require_rows(source, done))
     return done
 
 

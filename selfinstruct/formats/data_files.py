@@ -217,11 +217,23 @@ def _of_parquet(file: Path) -> Iterator[Record]:
 
     try:
         batches = parquet.ParquetFile(file).iter_batches(batch_size=256)
-        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        rows = itertools.chain.from_iterable(map(_rows_of_batch, batches))
         for number, row in enumerate(rows, 1):
-            yield Record(str(file), f"row {number}", row)
-    except pyarrow.ArrowInvalid as error:
+            yield Record(str(file), f"row {number}", row, "not UTF-8" if row is None else "")
+    except pyarrow.ArrowException as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def _rows_of_batch(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """Yield the rows of a batch of Parquet; None for one whose text is not UTF-8."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for k in range(batch.num_rows):
+            try:
+                yield from batch.slice(k, 1).to_pylist()
+            except UnicodeDecodeError:
+                yield None
 
 
 def _of_hub(name: str) -> Iterator[Record]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,14 @@ def test_stanzas_are_yaml_with_the_files_place(tmp_path: Path) -> None:
     (axolotl,) = yaml.safe_load(tuner_files.axolotl_stanza(target, Conversion("alpaca", "sharegpt")) or "")["datasets"]
     assert axolotl["type"] == "chat_template"
     assert axolotl["message_property_mappings"] == {"role": "from", "content": "value"}
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as pipe:
+        pipe.write('{"instruction": "Sing.", "output": "La"}\n' * 30)
+    try:
+        done = convert(f"/dev/fd/{read_end}", tmp_path / "out.jsonl", to=family_named("messages"))
+    finally:
+        os.close(read_end)
+    assert (done.source, done.rows) == ("alpaca", 30)

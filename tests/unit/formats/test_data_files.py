@@ -148,3 +148,14 @@ def test_a_folder_is_read_without_what_describes_it(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('{"a": 1}\n')
     assert [file.name for file in data_files.files_of(tmp_path)] == ["a.jsonl", "c.jsonl"]
+
+
+def test_a_row_of_parquet_that_is_not_utf8_spoils_no_other(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    ends, texts = (pyarrow.py_buffer(raw) for raw in (b"\0\0\0\0\2\0\0\0\4\0\0\0", b"\xff\xfeab"))
+    names = pyarrow.StringArray.from_buffers(2, ends, texts)
+    parquet.write_table(pyarrow.table({"name": names}), tmp_path / "a.parquet")
+    first, second = records(tmp_path / "a.parquet")
+    assert (first.value, first.problem) == (None, "not UTF-8") and second.value == {"name": "ab"}
