@@ -102,6 +102,8 @@ def script(request: Request) -> Completion:
         return Completion(answer, draw.choice(["stop", "stop", "length"]), len(text.split()), 40)
     if kind == "classification":
         return Completion(draw.choice([" Yes", " No", " No", " Maybe"]), "stop", len(text.split()), 1)
+    if kind == "score":
+        return Completion(draw.choice("12345"), "stop", len(text.split()), 1)
     output_first = "first a label" in text
     word = lambda: draw.choice(THINGS)  # noqa: E731
     if kind == "answer":

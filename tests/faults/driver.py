@@ -1,9 +1,11 @@
-"""Runs `generate`, then `export`, on the scripted engine as a process of its own, so that tests can inject faults.
+"""Runs `generate`, `rate` if it is asked to, and `export` on the scripted engine, so that tests can inject faults.
+
+It is a process of its own:
 
     python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
 
 CONFIG.json holds the configuration; `latency` in it are the seconds that an answer takes at most, `file_limit` a limit
-of the size of files in bytes, `load` seconds for which the engine takes to start.
+of the size of files in bytes, `load` seconds for which the engine takes to start, `rates` whether answers are scored.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.engines.startup import in_lasting_thread
 from selfinstruct.generation.filters.language import identify
 from selfinstruct.generation.generate import generate
+from selfinstruct.generation.rate import rate
 from tests.conftest import script
 
 
@@ -32,7 +35,7 @@ from tests.conftest import script
 @click.argument("latency_seed", type=int, default=0)
 def drive(config: str, latency_seed: int) -> None:
     given = json.loads(Path(config).read_text())
-    latency, load, limit = (given.pop(name, 0) for name in ("latency", "load", "file_limit"))
+    latency, load, limit, rates = (given.pop(name, 0) for name in ("latency", "load", "file_limit", "rates"))
     if limit:
         identify("Its model is unpacked into a temporary file, which is larger than the limit.", "output")
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -46,6 +49,8 @@ def drive(config: str, latency_seed: int) -> None:
         return ScriptedEngine(script, latency=latency, seed=latency_seed)
 
     generate(Config.model_validate(given), start, start)
+    if rates:
+        rate(Config.model_validate(given), start)
     print("exporting", flush=True)
     chain.export(Config.model_validate(given))
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.generation.rate import rate
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -51,6 +52,37 @@ def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any])
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)
         number += 1
+
+
+def test_killed_ratings_end_like_one_that_was_not(make_config: Any, tmp_path: Path) -> None:
+    """The answers are there before; each start is killed while it scores them."""
+    options: dict[str, Any] = {"answering": "separate", "answer": {"num_samples": 3}, "num_instructions": 25}
+    whole = make_config(output_dir=str(tmp_path / "whole"), **options)
+    run_scripted(whole)
+    generated = (tmp_path / "whole" / "journal.jsonl").read_bytes()
+
+    async def start() -> ScriptedEngine:
+        return ScriptedEngine(script)
+
+    rate(whole, start)
+    expected = (tmp_path / "whole" / "journal.jsonl").read_bytes()
+    assert expected.count(b'"kind":"score"') > 30
+    config = make_config(output_dir=str(tmp_path / "killed"), **options)
+    run_scripted(config)
+    driven = Driven(tmp_path, config, latency=0.05, rates=True)
+    driven.journal.write_bytes(generated)
+    draw, killed = random.Random(1), 0
+    while killed < 4:
+        process = driven.start(killed)
+        driven.wait_for_lines(driven.num_lines() + 5, process)
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+        assert expected.startswith(driven.journal.read_bytes().rpartition(b"\n")[0])
+        killed += 1
+        if draw.random() < 0.5 and driven.num_lines() > generated.count(b"\n"):
+            driven.tear(draw)
+    driven.finish()
+    assert driven.journal.read_bytes() == expected
 
 
 # ----------------------------------------------------------------------------------------------------------- signals
