@@ -41,6 +41,7 @@ function show(next) {
     at(part).textContent = row[part] || "none";
     at(part).classList.toggle("none", !row[part]);
   }
+  window.scrollTo(0, 0);
   mark();
 }
 
