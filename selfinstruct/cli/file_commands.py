@@ -36,7 +36,14 @@ def seeds() -> None:
     multiple=True,
     help="Evaluation tasks that no seed should be near; default: the packaged ones. Repeatable.",
 )
-def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[str, ...]) -> None:
+@click.option(
+    "--context-length",
+    type=click.IntRange(1),
+    help="Tokens of the model's context: notes which prompts will show fewer seeds (estimated).",
+)
+def seeds_check(
+    file: str, prompt_language: PromptLanguage, evaluation: tuple[str, ...], context_length: int | None
+) -> None:
     """Check a seed file.
 
     Lists all problems at once; with any, the exit code is 4. Notes are about what is allowed but worth knowing.
@@ -48,6 +55,7 @@ def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[st
         selfinstruct seeds check domain:healthcare
     """
     from selfinstruct.checks import seed_lint
+    from selfinstruct.checks.context_fit import fit_remarks
     from selfinstruct.formats import seed_tasks
     from selfinstruct.formats.problems import MOST_PROBLEMS
     from selfinstruct.generation.frame import load_frame
@@ -56,7 +64,9 @@ def seeds_check(file: str, prompt_language: PromptLanguage, evaluation: tuple[st
     tasks = seed_tasks.load_seed_tasks([path])
     compared = evaluation or _compared(file)
     held_out = [task for name in compared for task in seed_tasks.load_seed_tasks([name])]
-    for remark in capped(seed_lint.advice(tasks, load_frame(prompt_language), held_out), MOST_PROBLEMS):
+    remarks = [] if context_length is None else fit_remarks(tasks, context_length)
+    remarks += seed_lint.advice(tasks, load_frame(prompt_language), held_out)
+    for remark in capped(remarks, MOST_PROBLEMS):
         click.echo(printable(f"note: {remark}"))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)
