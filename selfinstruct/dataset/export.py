@@ -172,7 +172,9 @@ def _write_preferences(run: RunDirectory, state: RunState, rows: Sequence[Export
         return
     texts = {instruction.id: instruction.text for instruction in state.pool}
     train = {row.id.rpartition("-")[0] for row in rows}
-    number = jsonl.write(run.dataset.preferences, preferences(read_lines(run.journal, live=True), texts, train))
+    found = answer_scores.latest(state.scores, None)
+    pairs = preferences(read_lines(run.journal, live=True), texts, train, found and found[1])
+    number = jsonl.write(run.dataset.preferences, pairs)
     console.print(f"export: {number:,} pairs of a kept and a bad answer", markup=False)
 
 

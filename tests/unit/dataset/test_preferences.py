@@ -13,6 +13,7 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats.families import FAMILIES
 from selfinstruct.records import Completion, Constraint, Sample
+from selfinstruct.run.answer_scores import Place
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import AnswerLine, InstanceCandidate
@@ -48,6 +49,22 @@ def test_where_there_is_no_bad_or_no_kept_answer_there_is_no_pair() -> None:
     assert not pairs(line((" ", "empty_output"), ("b", None)))
     assert not pairs(line(("a", "loop"), ("b", None)), train="p000000-01")
     assert [pair["reason"] for pair in pairs(line(("a", "loop"), ("b", None)))] == ["loop"]
+
+
+def test_of_good_answers_the_best_and_the_worst_are_a_pair_once_they_have_scores() -> None:
+    good = line(("a", None), ("b", "not_chosen"), ("c", "not_chosen"), ("d", "not_chosen"))
+    scores = {Place("p000000-00", 0, k): value for k, value in enumerate([3.0, 4.5, 1.5])}
+
+    def paired(of: AnswerLine, values: dict[Place, float]) -> list[dict[str, Any]]:
+        return list(preferences([of], {"p000000-00": "Name a river"}, {"p000000-00"}, values))
+
+    (pair,) = paired(good, scores)
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == ("b", "c")
+    assert (pair["reason"], pair["scores"]) == ("low_score", [4.5, 1.5])
+    assert not paired(good, dict.fromkeys(scores, 3.0)) and not paired(good, {})
+    # What a filter rejects is the bad one, whatever its score.
+    (sure,) = paired(line(("a", None), ("b", "constraint")), scores)
+    assert (sure["rejected"][0]["content"], sure["reason"]) == ("b", "constraint")
 
 
 def answers(request: Request) -> Completion:
