@@ -12,8 +12,8 @@ vLLM, or a client of a server, computes in the driver's process for each request
 
 The second half of the time is reported, when the replicas are full or the driver is saturated. Accepted instructions
 are those of all the time, because they come in waves: many proposals at first, and then what follows from them. With
-the default window 1,536 proposals are in flight at most; by default it is as large as the replicas' places together,
-and at least that.
+the default window 1,536 proposals are in flight at most; here it is as large as the replicas' places together, and at
+most 8,192.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from selfinstruct.run.state import RunState
 
 DEMO = Path(__file__).parents[1] / "selfinstruct" / "demo" / "model"
 RUNAWAYS = 0.0
+_LARGEST_WINDOW = 8192
 CONTEXT = 8192
 
 
@@ -186,6 +187,8 @@ def simulate(tokenizer: Any, gpus: int, window: int, seconds: float) -> list[Sam
 def row(gpus: int, window: int, samples: list[Sample]) -> str:
     """Return the line of the table: the second half of the samples."""
     half = samples[len(samples) // 2 :]
+    if len(half) < 2:
+        return f"| {gpus} | {window:,} | too short: the driver was at its first prompts all the time |"
     first, last = half[0], half[-1]
     seconds, requests = last.at - first.at, last.requests - first.requests
     cpu_s = last.driver_s - first.driver_s
@@ -218,7 +221,7 @@ def main() -> None:
     print("| accepted in all | journal bytes for each |")
     print("|---" * 9 + "|")
     for gpus in arguments.gpus:
-        window = arguments.window or max(1536, gpus * PLACES)
+        window = arguments.window or min(max(1536, gpus * PLACES), _LARGEST_WINDOW)
         print(row(gpus, window, simulate(tokenizer, gpus, window, 60 * arguments.minutes)), flush=True)
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MiB")
 

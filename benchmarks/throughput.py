@@ -127,13 +127,15 @@ def one_turn(arguments: argparse.Namespace, start: Any) -> dict[str, Any]:
         """The run's engine; at its end the same requests are asked in the other ways."""
 
         async def close(self) -> None:
-            if not rows and self.requests:
-                rows["run"] = (self.tokens, self.ended - self.began)
-                size = self.engine.capacity
-                for way, batches in (("at once", iter([self.requests])), ("lock step", None)):
-                    await self.engine._llm.reset_prefix_cache()
-                    rows[way] = await ask(self.engine, batches or in_lock_step(self.requests, size))
-            await self.engine.close()
+            try:
+                if not rows and self.requests and len(kept) == 1:
+                    rows["run"] = (self.tokens, self.ended - self.began)
+                    size = self.engine.capacity
+                    for way, batches in (("at once", iter([self.requests])), ("lock step", None)):
+                        await self.engine._llm.reset_prefix_cache()
+                        rows[way] = await ask(self.engine, batches or in_lock_step(self.requests, size))
+            finally:  # Its threads would keep this process alive.
+                await self.engine.close()
 
     async def start_engine() -> Engine:
         kept.append(Closing(await start()))
@@ -141,6 +143,8 @@ def one_turn(arguments: argparse.Namespace, start: Any) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         state = generate(Config.model_validate(options(arguments, folder)), start_engine)
+    if len(kept) != 1:
+        raise SystemExit("the engine died during the run, so that its speed says nothing; see the remarks above")
     return {
         "requests": len(kept[0].requests),
         "accepted": len(state.pool),

@@ -7,6 +7,7 @@ transformers cannot read, but vLLM perhaps can, is no problem here.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -321,7 +322,9 @@ def _facts(model: str, revision: str | None, engine: Mapping[str, Any]) -> Model
 
 
 def _check_evaluation(findings: Findings, plan: EvaluationPlan) -> None:
-    """Check every file that the evaluation reads, and the model that judges answers, if it is loaded here."""
+    """Check for vLLM, every file that the evaluation reads, and the model that judges answers, if it is loaded here."""
+    with findings.noting():
+        _check_vllm()
     for check_input in inputs.checks(plan.options):
         with findings.noting():
             check_input()
@@ -330,6 +333,15 @@ def _check_evaluation(findings: Findings, plan: EvaluationPlan) -> None:
         with findings.noting():
             engine = plan.engine_arguments(judge)
             check_memory(_facts(judge, None, engine), engine, findings.hardware)
+
+
+def _check_vllm() -> None:
+    """Check that vLLM is installed: with endpoints a run would notice only after its tuning that it is not."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "the evaluation, and later rounds, start vLLM on this machine, which is not installed: pip install "
+            "'selfinstruct[gpu]' (or [cpu]); or use `generate`, `export` and `tune` instead"
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- tuner

@@ -12,8 +12,9 @@ The decision is that of `rouge_score`, float arithmetic included: a candidate is
 
     words.py      split a text into words
     decision.py   the decision, and its arithmetic
+    farthest.py   how like each text is to any chosen one
     index.py      NoveltyIndex: the interface; compiles in the background and scans meanwhile
-    scan.py       the simple index, RapidFuzz over the whole pool
+    scan.py       the simple index, RapidFuzz over the texts that share a rare word
     compiled.py   the fast index: arrays that grow, and calls of the kernels
     kernels.py    functions that numba compiles: inverted lists, signatures, bit-parallel LCS
 """

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
+import pytest
+
 from benchmarks.throughput import _OF_A_RUN, in_lock_step, one_turn, table
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
+from selfinstruct.errors import EngineError
 from tests.conftest import script
 
 
@@ -57,3 +60,20 @@ def test_a_turn_asks_the_requests_of_the_run_in_all_three_ways() -> None:
     assert found["accepted"] == 6 and found["requests"] == sum(n == 3 for n in keys.values())
     assert found["run"]["tokens"] == found["at once"]["tokens"] == found["lock step"]["tokens"] > 0
     assert engines[0]._llm.resets == 2  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_dies_in_another_way_is_closed_all_the_same() -> None:
+    class Dying:
+        async def reset_prefix_cache(self) -> None:
+            engines[0]._script = lambda request: EngineError("died")
+
+    engines: list[ScriptedEngine] = []
+
+    async def start() -> ScriptedEngine:
+        engines.append(ScriptedEngine(script))
+        engines[0]._llm = Dying()  # type: ignore[attr-defined]
+        return engines[0]
+
+    with pytest.raises(EngineError, match="died"):
+        one_turn(argparse.Namespace(model="demo", context=2048, instructions=6), start)
+    assert engines[0]._closed

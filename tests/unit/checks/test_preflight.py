@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections import namedtuple
@@ -250,6 +251,15 @@ def test_disk_against_the_estimate(config: Any, monkeypatch: pytest.MonkeyPatch)
 
 def _no_tuner(*_: Any) -> Any:
     raise ConfigError("the tuner was looked at")
+
+
+def test_a_run_without_vllm_says_so_before_it_begins(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over endpoints generation needs none, and the evaluation would come after the whole tuning."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name, *more))
+    (problem,) = check(config(), tuned=True, hardware=HOST).problems
+    assert "start vLLM on this machine, which is not installed: pip install" in str(problem)
+    assert check(config(), tuned=False, hardware=HOST).problems == []
 
 
 def test_a_run_that_has_begun_is_not_asked_for_its_engine(config: Any, tmp_path: Path) -> None:
