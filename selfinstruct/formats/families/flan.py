@@ -33,9 +33,8 @@ class _Row(Struct):
 
 def recognises(record: dict[str, Any]) -> bool:
     """Return whether a record has this form."""
-    columns = record.get(COLUMNS)
-    if columns is not None:
-        return len(columns) == 3
+    if record.keys() == {COLUMNS}:
+        return isinstance(record[COLUMNS], list) and len(record[COLUMNS]) == 3
     return {"inputs", "targets"} <= record.keys()
 
 
@@ -45,7 +44,8 @@ def read(record: dict[str, Any]) -> Read:
     Raises:
         ValueError: a field is missing or has another type, or a TSV line has not three columns.
     """
-    if (columns := record.get(COLUMNS)) is not None:
+    if record.keys() == {COLUMNS}:
+        columns = convert(record[COLUMNS], list[str])
         if len(columns) != 3:
             raise ValueError(f"expected question, answer and rationale, got {len(columns)} column(s)")
         question, answer, rationale = (text.replace("\\n", "\n").strip() for text in columns)

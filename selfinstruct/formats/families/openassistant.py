@@ -84,11 +84,12 @@ class TreeOptions:
 
 def _labels(message: _Message) -> dict[str, float]:
     labels = message.labels or {}
-    if isinstance(labels.get("name"), list):  # Columns, as in the Hub's Parquet.
-        pairs = list(zip(labels["name"], labels.get("value") or (), strict=False))
+    names, values = labels.get("name"), labels.get("value")
+    if isinstance(names, list) and isinstance(values, list):  # Columns, as in the Hub's Parquet.
+        pairs = list(zip(names, values, strict=False))
     else:
         pairs = [(name, value.get("value") if isinstance(value, dict) else value) for name, value in labels.items()]
-    return {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
+    return {str(name): float(value) for name, value in pairs if isinstance(value, int | float) and abs(value) <= 1e9}
 
 
 def recognises(record: dict[str, Any]) -> bool:
@@ -150,7 +151,7 @@ def read(record: dict[str, Any], options: TreeOptions = TreeOptions()) -> Read:
         ValueError: a field is missing or has another type.
     """
     if "thread" in record:
-        yield from _of_thread([convert(message, _Message) for message in record["thread"]], options)
+        yield from _of_thread(convert(record["thread"], list[_Message]), options)
         return
     root = convert(record if "message_id" in record else record.get("prompt"), _Message)
     tree = str(record.get("message_tree_id") or root.message_id)

@@ -94,7 +94,7 @@ class DatasetRow:
     def is_text(self) -> bool:
         """Return whether UTF-8 can hold all texts, as a tokenizer needs it: lone surrogates are no text."""
         try:
-            "".join(turn.content + turn.thinking for turn in self.turns).encode()
+            "".join((self.task, self.category, *(t.content + t.thinking for t in self.turns))).encode()
         except UnicodeEncodeError:
             return False
         return True
