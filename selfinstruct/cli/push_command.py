@@ -20,7 +20,7 @@ from selfinstruct.text import counted, size_text
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and ask the Hub nothing.")
 @AS_JSON
 def push(run: Path, dataset: str | None, model: str | None, public: bool, dry_run: bool, as_json: bool) -> None:
-    """Put the dataset and the tuned model of RUN on the Hugging Face Hub.
+    """Put a run's dataset and model on the Hugging Face Hub.
 
     Repositories are made as private ones. The same command continues an upload that broke off. Checkpoints and files
     with paths of this machine are not sent. HF_TOKEN or `hf auth login` names the account, HF_ENDPOINT another Hub.
