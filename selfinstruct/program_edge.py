@@ -23,7 +23,8 @@ from selfinstruct.signals import leave, on_signals
 from selfinstruct.text import printable
 
 _UNEXPECTED = 1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a quota that is used up, a file above the limit."""
 
 
 def run_program(
@@ -78,9 +79,9 @@ def message_of(error: Exception) -> str:
     if isinstance(error, SelfInstructError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        remedy = "; make room, then give the same command again" if error.errno in _DISK_FULL else ""
+        remedy = "; make room, then give the same command again" if error.errno in DISK_FULL else ""
         return f"{error.filename}: {error.strerror}{remedy}"
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return f"the output or a temporary file cannot be written: {error.strerror}; make room, then try again"
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
         return f"{error.strerror}; make room in one of these, or name another one in TMPDIR"

@@ -16,7 +16,7 @@ import msgspec
 from selfinstruct.console import console
 from selfinstruct.dataset.mixture import SourceCounts
 from selfinstruct.errors import Interrupted, SelfInstructError, StoppedError
-from selfinstruct.program_edge import message_of
+from selfinstruct.program_edge import DISK_FULL, message_of
 from selfinstruct.records import SPLITS, TRAIN, UNSEEN
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import (
@@ -190,11 +190,12 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
 
 def _full_disk(output: ModelDirectory, error: Exception) -> SelfInstructError | None:
     """Return the error of a full disk, which torch and safetensors report in words of their own; None if it is none."""
-    if not any(sign in str(error) for sign in ("inline_container", "PytorchStreamWriter", "os error 28")):
+    signs = ["inline_container", "PytorchStreamWriter", *(f"(os error {number})" for number in DISK_FULL)]
+    if not any(sign in str(error) for sign in signs):
         return None
     return SelfInstructError(
-        f"tune: {output.path} cannot be written, probably because the disk is full ({str(error).splitlines()[0]}); "
-        "make room, then give the same command again"
+        f"tune: {output.path} cannot be written, probably because the disk is full or a quota used up "
+        f"({str(error).splitlines()[0]}); make room, then give the same command again"
     )
 
 

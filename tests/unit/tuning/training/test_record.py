@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,11 +63,18 @@ def test_versions_name_what_trains():
 FULL_DISK = "[enforce fail at inline_container.cc:672] . unexpected pos 990656 vs 990548"
 """What torch says of a full disk."""
 
+FULL_ELSEWHERE = [
+    f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+]
+"""What safetensors says of a full disk, a quota that is used up, and a file above the limit."""
+
 
 @pytest.mark.parametrize(
     ("error", "raised", "message"),
     [
         (RuntimeError(FULL_DISK), SelfInstructError, "the disk is full"),
+        *((Exception(text), SelfInstructError, "make room") for text in FULL_ELSEWHERE),
         (RuntimeError("odd"), RuntimeError, "odd"),
         (SelfInstructError("ours"), SelfInstructError, "ours"),
     ],
