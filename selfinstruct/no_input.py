@@ -23,6 +23,11 @@ def words() -> dict[str, tuple[str, ...]]:
     return msgspec.yaml.decode(Path(__file__).with_suffix(".yaml").read_bytes(), type=dict[str, tuple[str, ...]])
 
 
+@functools.cache
+def _all_words() -> frozenset[str]:
+    return frozenset().union(*words().values())
+
+
 def stands_for_no_input(text: str) -> bool:
     """Return whether the input of a dataset's row only says that there is none. A single word may be a real input.
 
@@ -32,7 +37,7 @@ def stands_for_no_input(text: str) -> bool:
     bare = text.strip(EDGES) if len(text) <= _LONGEST else ""
     bracketed = BRACKETED.fullmatch(bare)
     said = plain(bracketed[1].strip(EDGES) if bracketed else bare)
-    if not any(said in of_language for of_language in words().values()):
+    if said not in _all_words():
         return False
     return bracketed is not None or said in _ALONE or is_phrase(said)
 

@@ -16,7 +16,8 @@ import pytest
 from selfinstruct.checks import seed_lint
 from selfinstruct.config.schema import Filters
 from selfinstruct.errors import InputError
-from selfinstruct.formats import seed_tasks
+from selfinstruct.formats import data_files, seed_tasks
+from selfinstruct.formats.data_files import Record
 from selfinstruct.generation.examples import can_be_shown
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters.script import script_of
@@ -399,3 +400,16 @@ def test_a_dataset_with_text_that_no_prompt_holds_is_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"task data_000001: holds a lone surrogate.*from-dataset"):
         seed_tasks.load_seed_tasks([str(path)])
     assert len(seed_tasks.load_seed_tasks([str(path)], unfit_datasets=True)) == 1
+
+
+def test_a_dataset_on_the_hub_gives_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [Record("owner/rows", f"row {k}", {"instruction": f"Sing {k}.", "output": "La"}) for k in range(3)]
+    monkeypatch.setattr(data_files, "_of_hub", lambda name: iter(rows))
+    assert [task.instruction for task in seed_tasks.load_seed_tasks(["owner/rows"])] == [
+        "Sing 0.",
+        "Sing 1.",
+        "Sing 2.",
+    ]
+    with pytest.raises(InputError, match="no such seed file"):
+        seed_tasks.load_seed_tasks([tmp_path / "rows"])
