@@ -111,7 +111,7 @@ def figures(run: RunDirectory) -> Figures:
     tasks = list(state.tasks())
     rows = [(task, instance) for task in tasks for instance in task.instances]
     words = [len(tokenize(instance.output)) for _, instance in rows]
-    classified = len(state.is_classification) - state.num_of_given_kind
+    known = list(state.is_classification.values())
     return Figures(
         tokens={kind: usage.completion_tokens for kind, usage in sorted(state.usage.items()) if usage.requests},
         candidates=len(candidates),
@@ -123,7 +123,7 @@ def figures(run: RunDirectory) -> Figures:
         judged_tasks=judged_tasks(proposals, state.header),
         openings=share(len({opening(i.text) for i in state.pool}), len(state.pool)),
         novelty=mean([1 - (c.nearest_seed.score if c.nearest_seed else 0.0) for c in candidates if c.accepted]),
-        classification=share(sum(state.is_classification.values()), classified),
+        classification=share(sum(known), len(known)),
         rows=len(rows),
         rows_rejected=by_count(state.instances_rejected.items()),
         tasks_without_rows=sum(not kept for kept in state.instances.values()),

@@ -106,8 +106,7 @@ class Instruction(Struct, frozen=True):
 
     `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
     candidates of that proposal. So equal answers of the engine give equal ids. `depth` says how often it was changed
-    from a first task (`proposers.evolve`), `category` is that of the seeds that it was made after, if they have one;
-    `with_input` says that its input is what its user would write next.
+    from a first task (`proposers.evolve`), `category` is that of the seeds that it was made after, if they have one.
     """
 
     id: str
@@ -115,7 +114,6 @@ class Instruction(Struct, frozen=True):
     proposal: int
     depth: int = 0
     category: str = ""
-    with_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)

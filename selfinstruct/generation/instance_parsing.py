@@ -1,4 +1,4 @@
-"""Read the instances in an answer to the prompts for instances: `encode_input_first`, `encode_output_first` and so on.
+"""Read the instances in an answer to the prompts `encode_input_first`, `encode_output_first` and `encode_input_only`.
 
 A real input-first completion (the prompt ended with the task):        and an output-first one:
 
@@ -161,20 +161,6 @@ def parse_input_only(
     parsed = _finish(inputs, replace(answer, cut=answer.cut and last[-1:] in ([], ["input"])), frame)
     asked = _bare(instruction or "")
     return [replace(one, input="") if asked and _bare(one.input) == asked else one for one in parsed]
-
-
-def parse_users_input(text: str, truncated: bool, instruction: str) -> list[ParsedInstance]:
-    """Return what a user wrote after an instruction as its only input; none that only repeats the instruction.
-
-    Args:
-        text: the completion.
-        truncated: whether it ended by length.
-        instruction: the task.
-    """
-    written = text.strip()
-    if not written or _bare(written) == _bare(instruction):
-        return []
-    return [ParsedInstance(written, "", TRUNCATED if truncated else None)]
 
 
 # ----------------------------------------------------------------------------------- from lines to examples

@@ -7,7 +7,6 @@ These steps send prompts to the model (paper, section 2.2):
     instances       input, then output (input-first)                 encode_input_first     parse_input_first
                     label, then input (output-first)                 encode_output_first    parse_output_first
                     input alone, to be answered separately           encode_input_only      parse_input_only
-                    the same, as what the user writes next           encode_user_goes_on    parse_users_input
     answer          the output of one instruction and input          encode_answer          parse_answer
 
 Every encoder takes its few-shot examples as arguments, so a user's own seed file steers every step, and the frame: the
@@ -223,17 +222,6 @@ def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Sty
     """
     shown = _shown(frame.input_only_header, input_only_block, tuple(examples), frame)
     return _encode_instances(shown, instruction, frame.input_only_ask, style, frame)
-
-
-def encode_user_goes_on(instruction: str, system: str) -> Prompt:
-    """Return the conversation in which a chat model, as its user, has written the task and writes what it is about.
-
-    Args:
-        instruction: the task.
-        system: the system message; empty: none.
-    """
-    before = [{"role": "system", "content": system}] if system else []
-    return OpenTurn([*before, {"role": "user", "content": f"{instruction}\n\n"}])
 
 
 # ------------------------------------------------------------------------------------------------- answer

@@ -175,8 +175,6 @@ class Steps:
             depth=asked.depth,
             category=asked.category,
             begun=asked.begun,
-            with_input=asked.with_input and line.without_input,
-            without_input=line.without_input and not asked.with_input,
         )
         return Request(key, prompt, proposer.options, asked.stop(len(shown)), stop_loops=True), line
 
@@ -313,15 +311,9 @@ class Steps:
     def instances_request(self, instruction: Instruction, is_classification: bool) -> Request:
         """Return the request for instances: output-first for a classification task, else input-first (paper, 2.2).
 
-        Where inputs are answered separately, it asks for inputs alone instead of the latter, or lets the model go on as
-        the user.
+        Where inputs are answered separately, it asks for inputs alone instead of the latter.
         """
         step, key = self.method.instances, f"instances/{instruction.id}"
-        if instruction.with_input:
-            sampling = self.method.proposers.template.model_copy(update={"max_tokens": step.max_tokens})
-            goes_on = prompts.encode_user_goes_on(instruction.text, sampling.system)
-            prompt, _ = self._fit(lambda shown: goes_on, (), step.max_tokens, key)
-            return Request(key, prompt, sampling, stop_loops=True)
         encode = _ENCODERS[self._form(is_classification)]
         examples = self._instance_examples[is_classification]
         prompt, _ = self._fit(
@@ -350,8 +342,6 @@ class Steps:
                 instruction=instruction.text,
                 plain=self.style == "chat",
             )
-        elif form == "input_only" and instruction.with_input:
-            parsed = instance_parsing.parse_users_input(completion.text, truncated, instruction.text)
         else:
             parse = instance_parsing.parse_input_only if form == "input_only" else instance_parsing.parse_output_first
             parsed = parse(completion.text, truncated=truncated, frame=frame, instruction=instruction.text)

@@ -180,7 +180,6 @@ class ExplainedCandidate:
         outputs: rewritten outputs, in a regenerated run.
         scores: of its answers.
         is_whole: whether no request asks about its kind or its inputs.
-        with_input: whether one asks for its input, and none about its kind.
         begun: what the prompt wrote of it.
         instance: the instance that it was proposed with, if it was.
     """
@@ -205,7 +204,6 @@ class ExplainedCandidate:
     outputs: tuple[OutputAnswer, ...]
     scores: tuple[AnswerScore, ...]
     is_whole: bool
-    with_input: bool
     begun: str
     instance: WrittenInstance | None
 
@@ -402,7 +400,6 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         outputs=tuple(match.outputs),
         scores=tuple(match.scores),
         is_whole=match.line.without_input or candidate.instance is not None,
-        with_input=match.line.with_input,
         begun=match.line.begun,
         instance=candidate.instance,
     )

@@ -49,8 +49,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
         text.append(f"  proposed with: {visible(brought.input)} -> {visible(brought.output)}")
     if candidate.accepted:
         if not candidate.is_whole:
-            kind = [] if candidate.with_input else [_render_classification(candidate.classification)]
-            text += [*kind, *_render_instances(candidate.instances)]
+            text += [_render_classification(candidate.classification), *_render_instances(candidate.instances)]
         text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
         text += [_render_score(score) for score in candidate.scores]

@@ -19,7 +19,7 @@ def odd_share(state: RunState, share: float | None = None) -> str:
     """
     if share is None and "classification" in state.header.calibration:
         share = state.header.calibration["classification"].share
-    known, yes = len(state.is_classification) - state.num_of_given_kind, sum(state.is_classification.values())
+    known, yes = len(state.is_classification), sum(state.is_classification.values())
     if not share or share == 1 or known < _LEAST:
         return ""
     odds = (yes + 0.5) / (known - yes + 0.5)  # Half a task on each side keeps the odds of none and of all finite.

@@ -186,8 +186,6 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
         depth: how often its tasks have been changed from a first one; 0 for tasks that no other became.
         category: that of the seeds which it goes on with; empty: of none, or of several.
         begun: what the prompt wrote of its only instruction; the completion goes on with that.
-        with_input: its instructions are no classification tasks, and a chat model is asked for the input as what its
-            user wrote next: no request asks for their kind.
         verdicts: which of the candidates are tasks, as far as that was asked.
         without_input: its instructions are whole as they stand: no request asks for their kind or for inputs, and each
             is answered without an input.
@@ -205,7 +203,6 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     depth: int = 0
     category: str = ""
     begun: str = ""
-    with_input: bool = False
     verdicts: tuple[Verdict, ...] = ()
     without_input: bool = False
 

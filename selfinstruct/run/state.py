@@ -83,7 +83,6 @@ class RunState:
         answers: by instruction id: the kept answers to each input by its number; none if all were rejected or failed.
         begun_answers: the beginnings of answers that are to be continued, by (instruction id, number of the input).
         num_inputs, num_answers: number of these inputs, and of their decided answers.
-        num_of_given_kind: number of accepted instructions whose proposal said that they are no classification tasks.
         num_whole: number of accepted instructions that no request asks about the kind or the inputs of.
         num_instances: number of kept instances of all instructions.
         classification_failed: ids whose classification failed; they get no instances.
@@ -125,7 +124,6 @@ class RunState:
     begun_answers: dict[tuple[str, int], Completion] = field(default_factory=dict)
     num_inputs: int = 0
     num_answers: int = 0
-    num_of_given_kind: int = 0
     num_whole: int = 0
     num_instances: int = 0
     classification_failed: set[str] = field(default_factory=set)
@@ -310,16 +308,11 @@ class RunState:
             if candidate.accepted:
                 for name in candidate.warnings:
                     self.warnings[name] += 1
-                self.pool.append(
-                    Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category, line.with_input)
-                )
+                self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category))
                 self.accepted.add(candidate.id)
                 self.proposal_of[candidate.id] = line.n
                 self.num_whole += line.without_input or candidate.instance is not None
-                if line.with_input:
-                    self.is_classification[candidate.id] = False
-                    self.num_of_given_kind += 1
-                elif line.without_input:
+                if line.without_input:
                     self._add_inputs(candidate.id, {0: ""})
                 elif (brought := candidate.instance) is not None:
                     self.instances[candidate.id] = [Instance(brought.input, brought.output)]

@@ -85,7 +85,6 @@ class Question:
         depth: how often the task that it asks for will have been changed.
         category: of the seeds that the prompt shows, where it is one.
         begun: what the prompt writes of the new instruction itself.
-        with_input: whether that is the beginning of a seed with an input, so that the new task should have one.
     """
 
     examples: tuple[Example, ...]
@@ -95,7 +94,6 @@ class Question:
     depth: int = 0
     category: str = ""
     begun: str = ""
-    with_input: bool = False
 
 
 class Proposer(Protocol):

@@ -6,9 +6,8 @@ there, as it would write an answer in its own turn:
     <|im_start|>user
     Explain how
 
-No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with one to
-three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model. After
-those of a seed with an input, the model is asked for an input, too: as what the same user writes next.
+No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with two or
+three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, OpenTurn, Prompt
 from selfinstruct.run.lines import ProposalLine
 
-_MOST_WORDS = 3
-"""Of a seed, at the beginning of a user's turn."""
+_WORDS = (2, 3)
+"""Of a seed, at the beginning of a user's turn. After one alone ("As", "My") a small model tells stories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class UserTurn:
         if seen.draw.random() >= self.options.openings:
             return Question((), partial(self._encode, system=system), lambda shown: ())
         seed = seen.draw.choice(seen.seeds)
-        begun = opening(seed.instruction, seen.draw.randint(1, _MOST_WORDS))
+        begun = opening(seed.instruction, seen.draw.choice(_WORDS))
         encode = partial(self._encode, system=system)
         return Question(
             (Example(seed.id, begun),),
@@ -56,7 +55,6 @@ class UserTurn:
             lambda shown: (),
             category=seed.category,
             begun=begun,
-            with_input=any(instance.input for instance in seed.instances),
         )
 
     def parse(self, answer: Completion, asked: ProposalLine) -> list[ProposedText]:
@@ -70,7 +68,7 @@ class UserTurn:
 
 
 def opening(instruction: str, words: int) -> str:
-    """Return the first words of an instruction, at most a third of it; characters where it has no spaces.
+    """Return the first words of an instruction, at most half of it; characters where it has no spaces.
 
     Args:
         instruction: the instruction.
@@ -78,4 +76,4 @@ def opening(instruction: str, words: int) -> str:
     """
     text = one_line(instruction)
     parts, between = (text.split(" "), " ") if " " in text else (list(text), "")
-    return between.join(parts[: max(1, min(words, len(parts) // 3))])
+    return between.join(parts[: max(1, min(words, len(parts) // 2))])

@@ -160,7 +160,7 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
         *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal"),
         *("proposer", "variant", "topic", "user", "depth"),
         *("examples", "similar", "classification", "instances", "answers", "outputs", "scores"),
-        *("is_whole", "with_input", "begun", "instance"),
+        *("is_whole", "begun", "instance"),
     ]
     assert list(candidate["evidence"]) == ["nearest_seed"]
     assert list(candidate["examples"][0]) == ["id", "instruction"]
