@@ -55,6 +55,11 @@ class Export(Section):
         "`farthest` from each other, the `best` by the scores of `rate`, or "
         "`balanced`: by scores and distance.",
     )
+    license: str | None = Field(
+        None,
+        description="Licence of the dataset on its card, by the Hub's identifier (`cc-by-4.0`). The "
+        "generator's own may restrict it.",
+    )
     format: tuple[Literal["parquet", "argilla"], ...] = Field(
         (),
         description="Also write the splits as Parquet, or the training rows as records for Argilla. Repeatable.",

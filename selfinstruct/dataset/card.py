@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selfinstruct.config.schema import Export
+from selfinstruct.language_identification import identifier
 from selfinstruct.records import SEEN, TRAIN, UNSEEN
 from selfinstruct.run.export_counts import ExportCounts, ParentCounts
 from selfinstruct.run.state import RunState
@@ -13,6 +17,9 @@ from selfinstruct.text import printable
 
 if TYPE_CHECKING:
     import jinja2
+
+_SURE = 0.9
+"""Least probability of a language that is believed."""
 
 
 def _code(text: str) -> str:
@@ -34,8 +41,11 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
 
     files = [{"split": name, "path": f"{name}.jsonl"} for name, rows in counts.rows.items() if rows]
     metadata = DatasetCardData(
+        license=options.license,
+        language=languages([instruction.text for instruction in state.pool]) or None,
+        size_categories=[size_category(sum(counts.rows.values()))],
         task_categories=["text-generation"],
-        tags=["instruction-tuning", "self-instruct", "synthetic"],
+        tags=["instruction-tuning", "self-instruct", "selfinstruct", "synthetic"],
         configs=[{"config_name": "default", "data_files": files, "description": f"rows {digest}"}],
     )
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
@@ -55,6 +65,31 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
         run=state.counts(),
         options=options,
     )
+
+
+def languages(texts: Sequence[str]) -> list[str]:
+    """Return the codes of the languages of at least a tenth of up to 1,000 texts, the most frequent first.
+
+    Texts whose language is doubtful, as that of many short ones, do not count.
+
+    >>> languages(["Write a short poem about the sea.", "Explain how a bridge carries its load."])
+    ['en']
+    """
+    drawn = texts[:: max(1, len(texts) // 1000)]
+    named = (identifier().classify(text) for text in drawn)
+    counts = Counter(str(code) for code, probability in named if probability >= _SURE)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [code for code, n in ordered if 10 * n >= counts.total()]
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's name for a number of rows.
+
+    >>> size_category(999), size_category(1000), size_category(52_445)
+    ('n<1K', '1K<n<10K', '10K<n<100K')
+    """
+    names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+    return names[bisect.bisect_right([10**3, 10**4, 10**5, 10**6, 10**7], rows)]
 
 
 @functools.cache
