@@ -40,6 +40,7 @@ from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select
 from selfinstruct.dataset.semantic import apart_in_meaning
+from selfinstruct.dataset.token_counts import token_counter
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows, jsonl, seed_tasks
 from selfinstruct.formats.exported_rows import ExportedRow, rows_of
@@ -330,17 +331,23 @@ def _sources(rows: Sequence[ExportedRow], config: Config) -> list[SourceOfRows]:
         "earlier": ("parent runs", ""),
         "seed": (", ".join(s if packaged.is_packaged(s) else Path(s).name for s in seeds), ", ".join(licences)),
     }
+    count_tokens = token_counter(config.model)
     return [
         SourceOfRows(
             origin=origin,
             name=said[origin][0],
             licence=said[origin][1],
             rows=len(of_origin),
-            words=sum(len(tokenize(f"{row.instruction} {row.input} {row.output}")) for row in of_origin),
+            words=sum(len(tokenize(" ".join(_texts(row)))) for row in of_origin),
+            tokens=count_tokens([text for row in of_origin for text in _texts(row)]) if count_tokens else None,
         )
         for origin in said
         if (of_origin := [row for row in rows if row.origin == origin])
     ]
+
+
+def _texts(row: ExportedRow) -> tuple[str, str, str]:
+    return row.instruction, row.input, row.output
 
 
 def _count_parents(parent_runs: ParentRuns, dataset: Dataset) -> ParentCounts:

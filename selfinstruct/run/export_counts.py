@@ -72,6 +72,7 @@ class SourceOfRows(Struct, frozen=True, kw_only=True):
         licence: what it says of it; empty if it says nothing.
         rows: number of rows in all splits.
         words: number of words in them.
+        tokens: number of tokens in them, by the generator's tokenizer; None where it is not at hand.
     """
 
     origin: str
@@ -79,6 +80,7 @@ class SourceOfRows(Struct, frozen=True, kw_only=True):
     licence: str = ""
     rows: int
     words: int
+    tokens: int | None = None
 
 
 class ExportCounts(Struct, frozen=True, kw_only=True):
