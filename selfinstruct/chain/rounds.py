@@ -37,6 +37,7 @@ from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.console import console, stage
 from selfinstruct.errors import ConfigError, InputError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.generation.material import seed_quotas
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import refuse_other_run
 from selfinstruct.records import TRAIN
@@ -329,16 +330,19 @@ def _identity(config: Config) -> dict[str, Any]:
 
     regenerate = changed(config.regenerate) | {"engine": of_identity(config.regenerate.engine)}
     regenerate.pop("endpoint", None)  # Where it is computed changes nothing.
+    tasks = seed_tasks.load_seed_tasks(config.seeds)
     identity = {
         **config.identity(),
         "num_instructions": config.num_instructions,
-        "seeds_sha256": seed_tasks.fingerprint(seed_tasks.load_seed_tasks(config.seeds)),
+        "seeds_sha256": seed_tasks.fingerprint(tasks),
         "prompts_version": PROMPTS_VERSION,
         "regenerate": regenerate,
         "export": changed(config.export),
         "tune": changed(config.tune),
         "evaluate": changed(config.evaluate),
     }
+    if quotas := seed_quotas(tasks):
+        identity["seed_quotas"] = quotas
     if config.parent_runs:
         identity["earlier_sha256"] = parents.fingerprint(parents.load_parents(config.parent_runs))
     return identity
