@@ -4,9 +4,9 @@
     python benchmarks/number_of_tasks.py --mix general --mix domain:healthcare --by category --counts 1,8 --out runs/a
 
 One model is tuned once on each number of tasks (or categories), and once on all. The unseen ones are the same in every
-tuning, fewer tasks are always among more, and the number of steps is the same; so is the number of rows with a weight
-(`--mix PATH:2`). Then all models answer the same questions. Prints a table: tasks, rows, and the ROUGE-L on unseen
-tasks with its interval. A step that was stopped goes on with the same command.
+tuning, fewer tasks are always among more, and the number of steps is the same; with a weight, as in `PATH:1000`, so is
+the number of rows (there is one row besides the mixture). Then all models answer the same questions. Prints a table:
+tasks, rows, and the ROUGE-L on unseen tasks with its interval. A step that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
