@@ -14,7 +14,7 @@ from selfinstruct import text
 from selfinstruct.engines.serving import serve_command
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.report import plots
+from selfinstruct.report import page, plots
 from selfinstruct.report.collect import collect
 from selfinstruct.report.generation_stats import Accepted
 from selfinstruct.report.page import write_report
@@ -279,3 +279,9 @@ def test_texts_are_made_legible_and_short() -> None:
     assert text.shorten("x" * 700) == "x" * 600 + "…"
     assert text.shorten("a\n" * 40, lines=2) == "a\na…"
     assert text.shorten("  as it is \n") == "as it is"
+
+
+def test_what_may_scroll_is_reached_by_keyboard() -> None:
+    for template in Path(page.__file__).parent.glob("*.html"):
+        for tag in re.findall(r'<div class="scroll"[^>]*>', template.read_text()):
+            assert 'tabindex="0"' in tag, template.name
