@@ -47,20 +47,24 @@ def echo(row: Row) -> Rejection | None:
     if row.is_classification or len(output) < _LEAST_WORDS:
         return None
     instruction = tokenize(row.instruction)
-    works_on_text = _KEEPS_THE_TEXT.search(row.instruction) is not None
     common = LCSseq.similarity(instruction, output)
     again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)
-    excused = works_on_text or _HOLDS_A_TEXT.search(row.instruction) is not None
+    excused = again and (_works_on_text(row) or _HOLDS_A_TEXT.search(row.instruction) is not None)
     if again and (output[:2] == instruction[:2] or not excused):
         return _rejection("instruction", common, instruction, output)
     begins = len(instruction) >= _LEAST_WORDS + 2 and output[: len(instruction)] == instruction
     if begins and row.instruction.rstrip().endswith((".", "?", "!")):  # An open sentence may be completed.
         return _rejection("instruction", common, instruction, output)
-    given = [] if works_on_text else tokenize(row.input)
+    given = [] if not row.input or _works_on_text(row) else tokenize(row.input)
     # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
     if len(output) >= _OF_INPUT * len(given) > 0 and " ".join(row.output.split()) in " ".join(row.input.split()):
         return _rejection("input", len(output), given, output)
     return None
+
+
+def _works_on_text(row: Row) -> bool:
+    """Return whether the instruction asks for a text that stays mostly as it is."""
+    return _KEEPS_THE_TEXT.search(row.instruction) is not None
 
 
 def _rejection(of: str, common: int, earlier: list[str], output: list[str]) -> Rejection:

@@ -6,6 +6,7 @@ output       The Yangtze is the longest river in Asia, and it flows through Chin
 
 from __future__ import annotations
 
+import functools
 import re
 
 from selfinstruct.generation.filters.row import Row
@@ -42,16 +43,22 @@ def language(row: Row) -> Rejection | None:
     language may be answered in that. Code and labels are not looked at. The evidence is both languages (ISO 639-1), and
     how probable that of the output is.
     """
-    if row.is_classification or _ABOUT_LANGUAGES.search(row.instruction):
+    if row.is_classification:
         return None
-    asked, _ = identify(_QUOTED.sub(" ", _CODE.sub(" ", row.instruction)), "instruction")
-    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output") if asked else ("", 0.0)
-    if not written or asked == written:
+    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output")
+    asked = _asked(row.instruction) if written else ""
+    if not asked or asked == written or _ABOUT_LANGUAGES.search(row.instruction):
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
         if foreign and identifier().classify(foreign)[0] == written:
             return None
     return Rejection("language", {"asked": asked, "written": written, "probability": round(probability, 4)})
+
+
+@functools.lru_cache(maxsize=1024)
+def _asked(instruction: str) -> str:
+    """Return the language of an instruction, whose rows are looked at one after the other."""
+    return identify(_QUOTED.sub(" ", _CODE.sub(" ", instruction)), "instruction")[0]
 
 
 def identify(text: str, part: str) -> tuple[str, float]:

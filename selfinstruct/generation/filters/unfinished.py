@@ -42,6 +42,6 @@ def unfinished(row: Row) -> Rejection | None:
         return Rejection("unfinished", {"why": "only promises an answer", "end": end})
     if len(_FENCE.findall(text)) % 2:
         return Rejection("unfinished", {"why": "a code fence is open", "end": end})
-    if len(text.split()) >= 8 and _GOES_ON.search(text):
+    if len(text.split()) >= 8 and _GOES_ON.search(end):
         return Rejection("unfinished", {"why": "ends inside a sentence", "end": end})
     return None

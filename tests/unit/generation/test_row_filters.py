@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from selfinstruct.config.schema import Filters
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.filters import heuristics
+from selfinstruct.generation.filters import language as language_filter
 from selfinstruct.generation.filters.echo import echo
-from selfinstruct.generation.filters.language import language
+from selfinstruct.generation.filters.language import identify, language
 from selfinstruct.generation.filters.leak import leak, leak_in
 from selfinstruct.generation.filters.loop import loop
 from selfinstruct.generation.filters.no_material import no_material
@@ -296,6 +297,17 @@ def test_an_answer_in_another_language() -> None:
     found = language(Row(GERMAN, "", ANSWER))
     assert found is not None and (found.evidence["asked"], found.evidence["written"]) == ("de", "en")
     assert reason(language(Row("列出亚洲的三条大河，并描述其中的一条河流的特点和历史。", "", ANSWER))) == "language"
+
+
+def test_an_instruction_is_looked_at_once_for_all_its_rows_and_not_for_short_outputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(language_filter, "identify", lambda text, part: looked.append(part) or identify(text, part))
+    for output in ("Gut.", ANSWER, ANSWER):
+        language(Row(f"{GERMAN} Und zwar jetzt.", "", output))
+    language(Row(GERMAN + " Sofort.", "", "Gut."))
+    assert looked == ["output", "output", "instruction", "output", "output"]
 
 
 @pytest.mark.parametrize(
