@@ -63,7 +63,7 @@ def funnel(state: RunState, counts: RunCounts, failures: Counter[tuple[str, str]
             _present(
                 Part("classification tasks", classified.yes, True),
                 Part("other tasks", classified.no, True),
-                Part("not classified: proposed with their instance, or without input", state.num_whole, True),
+                Part("not classified: with an instance, or without input", state.num_whole, True),
                 *failed("classification"),
                 Part("waiting for their classification", classified.pending),
             ),

@@ -49,7 +49,7 @@ def test_instructions_that_nobody_classifies(make_config: Any, tmp_path: Path) -
     _, _, accepted, gets_instances, *_ = steps(tmp_path / "run")
     assert accepted.total == 12 and gets_instances.total == sum(part.count for part in accepted.parts if part.kept)
     assert {part.name: part.count for part in accepted.parts}[
-        "not classified: proposed with their instance, or without input"
+        "not classified: with an instance, or without input"
     ] == state.num_whole
 
 
