@@ -226,7 +226,7 @@ class _Loader(_Reader):
 
 
 def _is_larger_than(value: Any, most: int) -> bool:
-    """Return whether a value holds more than so many others, each alias counted where it is used."""
+    """Return whether a value consists of more than `most` values. An alias counts wherever it is used."""
     left, seen = [value], 0
     while left and seen <= most:
         inner = left.pop()

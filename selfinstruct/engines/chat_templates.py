@@ -156,7 +156,7 @@ def settle(tokenizer: Any) -> None:
 
 
 def _ends(tokenizer: Any) -> bool:
-    """Return whether the tokenizer's template comes to an end; take it away where it does not."""
+    """Return whether the tokenizer has a template whose rendering ends; remove a template whose rendering does not."""
     try:
         apply(tokenizer, [_QUESTION], add_generation_prompt=True)
     except ConfigError as error:

@@ -9,7 +9,7 @@ from selfinstruct.engines.base import Request
 from selfinstruct.run.degenerate import loops
 
 _LONGEST = 1_000
-"""Characters in which a match of `Request.ends_before` has to lie, so that only the end of a text is searched anew."""
+"""Characters in which a match of `Request.ends_before` has to lie, so that only the end of a text is searched again."""
 
 _EVERY = 256
 """Characters between two looks at an answer."""

@@ -101,6 +101,6 @@ def _divided(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_byt
 
 
 def _divides(facts: ModelFacts, size: int) -> bool:
-    """Return whether so many GPUs can share a layer: vLLM gives each of them as many heads as the others."""
+    """Return whether `size` GPUs can share a layer: vLLM gives each of them the same number of heads."""
     shared = facts.kv_heads % size == 0 or size % facts.kv_heads == 0
     return facts.heads % size == 0 and shared

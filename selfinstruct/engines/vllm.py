@@ -453,11 +453,11 @@ def _start_llm(
         engine_args = AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
-    # By its context vLLM chooses how much it computes at once. `AsyncLLM`'s own stands for 128 sequences on every GPU.
+    # The usage context decides how much vLLM computes at once. With `AsyncLLM`'s own it is 128 sequences on every GPU.
     usage = UsageContext.LLM_CLASS
     config = engine_args.create_engine_config(usage)
     if copy:
-        config.parallel_config.data_parallel_rank_local = copy  # Its workers skip the GPUs of so many copies.
+        config.parallel_config.data_parallel_rank_local = copy  # Its workers skip the GPUs of the copies before it.
     return AsyncLLM.from_vllm_config(
         config,
         usage_context=usage,

@@ -92,6 +92,7 @@ def test_the_tuned_model_loads_with_its_template_and_end_token(finished: tuple[P
     run, _ = finished
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    assert json.loads((run / "model/training.json").read_text())["method"] == "full"
     model = AutoModelForCausalLM.from_pretrained(run / "model")
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     messages = [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": "The Volta."}]

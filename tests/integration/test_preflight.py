@@ -53,5 +53,3 @@ def test_the_method_of_tuning_is_known_from_the_configuration_and_the_gpus(make_
     assert "of the GPU's 80.0 GiB; full fine-tuning would take 138.0 GiB" in found.tuning.reason
     full = check(of(tune={"model": model, "use_peft": False}), tuned=True, hardware=gpus)
     assert "tune: the training does not fit: full fine-tuning takes about 138.0 GiB" in str(full.problems[0])
-    alone = check(of(), tuned=True, hardware=HOST)
-    assert alone.tuning is not None and (alone.tuning.method, alone.tuning.reason) == ("full", "")

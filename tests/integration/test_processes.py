@@ -53,11 +53,23 @@ def tune(folder: Path, output: str, module: str = "tuning.sft", **options) -> No
     stage_process.run_stage([module if word == "tuning.sft" else word for word in command], "tune")
 
 
+def best_of_four_steps(folder: Path, output: str, method: str, module: str = "tuning.sft", **launch) -> Path:
+    """Tune into the folder `output`, unless another test has; return it."""
+    options = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
+    if not (folder / output).exists():
+        tune(folder, output, module, **launch, **options, **({"use_peft": True} if method == "lora" else {}))
+    return folder / output
+
+
+def of_two_plain_processes(folder: Path, method: str) -> Path:
+    return best_of_four_steps(folder, f"plain-{method}", method, accelerate_config=str(folder / "accelerate.yaml"))
+
+
 def test_a_configuration_of_accelerates_decides_the_processes(folder):
-    tune(folder, "out", accelerate_config=str(folder / "accelerate.yaml"))
-    record = json.loads((folder / "out/training.json").read_text())
-    assert (record["state"], record["machine"]["num_processes"], record["steps"]) == ("finished", 2, 2)
-    assert (folder / "out/model.safetensors").exists()
+    output = of_two_plain_processes(folder, "full")
+    record = json.loads((output / "training.json").read_text())
+    assert (record["state"], record["machine"]["num_processes"], record["steps"]) == ("finished", 2, 4)
+    assert (output / "model.safetensors").exists()
 
 
 without_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
@@ -76,14 +88,10 @@ without_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="d
 )
 def test_sharded_weights_become_a_whole_model_as_good_as_that_of_two_plain_processes(folder, sharding, method):
     """Their checkpoints are in parts, by default; the best of them is loaded, and the model gathered from it."""
-    options = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
-    options |= {"use_peft": True} if method == "lora" else {}
-    plain, sharded = folder / f"plain-{method}", folder / f"{sharding}-{method}"
     module = "tuning.sft" if sharding == "zero3" else "tests.integration.fsdp_on_cpu"
     launch = {"num_processes": 2} if sharding == "chosen" else {"accelerate_config": str(folder / f"{sharding}.yaml")}
-    tune(folder, sharded.name, module, **launch, **options)
-    if not plain.exists():
-        tune(folder, plain.name, num_processes=2, **options)
+    sharded = best_of_four_steps(folder, f"{sharding}-{method}", method, module, **launch)
+    plain = of_two_plain_processes(folder, method)
     record, expected = (json.loads((at / "training.json").read_text()) for at in (sharded, plain))
     assert (record["state"], record["machine"]["num_processes"]) == ("finished", 2)
     assert record["loss"]["final"] == pytest.approx(expected["loss"]["final"], rel=1e-3)

@@ -105,7 +105,7 @@ def _of_prompts(text: str, frame: Frame | None) -> str | None:
 
 @functools.cache
 def _runs(frames: tuple[Frame, ...], size: int) -> frozenset[tuple[str, ...]]:
-    """Return all runs of so many words in the sentences of our prompts."""
+    """Return every sequence of `size` words in a sentence of our prompts."""
     sentences = [
         piece
         for frame in frames
