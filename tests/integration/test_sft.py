@@ -81,6 +81,14 @@ def full(model, dataset, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def quick(model, dataset, tmp_path_factory) -> Path:
+    """A full fine-tuning of four steps, to be copied by tests of what follows one."""
+    output = tmp_path_factory.mktemp("quick")
+    assert tune(model, dataset, output, *QUICK) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
 def lora(model, dataset, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("lora")
     options = ["--use_peft", "--lora_r", "4", "--num_train_epochs", "15", "--learning_rate", "2e-2"]
@@ -267,7 +275,6 @@ def test_batches_hold_labels_for_the_response_and_its_end_alone(model, dataset, 
         (["--assistant_only_loss"], False),
         (["--completion_only_loss", "true"], False),
         (["--completion_only_loss", "false"], True),
-        (["--packing", "--max_length", "128"], False),
     ],
 )
 def test_trls_own_arguments_decide_what_is_trained(model, dataset, tmp_path, options, everything):
@@ -480,15 +487,15 @@ def test_a_stopped_training_continues_to_the_very_same_weights(model, dataset, t
     assert all(torch.equal(whole[name], tensor) for name, tensor in weights(tmp_path / "stopped").items())
 
 
-def test_a_full_tuning_leaves_no_adapter_of_an_earlier_one(model, dataset, tmp_path):
-    assert tune(model, dataset, tmp_path, *QUICK, "--use_peft") == 0
+def test_a_full_tuning_leaves_no_adapter_of_an_earlier_one(model, dataset, lora, tmp_path):
+    shutil.copytree(lora, tmp_path, dirs_exist_ok=True)
     assert (tmp_path / "adapter").is_dir()
     assert tune(model, dataset, tmp_path, *QUICK) == 0
     assert not (tmp_path / "adapter").exists()
 
 
-def test_the_same_command_again_does_nothing_and_another_one_tunes_again(model, dataset, tmp_path, capfd):
-    assert tune(model, dataset, tmp_path, *QUICK) == 0
+def test_the_same_command_again_does_nothing_and_another_one_tunes_again(model, dataset, quick, tmp_path, capfd):
+    shutil.copytree(quick, tmp_path, dirs_exist_ok=True)
     first = weights(tmp_path)
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
     assert tune(model, dataset, tmp_path, *QUICK) == 0
@@ -498,12 +505,11 @@ def test_the_same_command_again_does_nothing_and_another_one_tunes_again(model, 
     assert not torch.equal(first["lm_head.weight"], weights(tmp_path)["lm_head.weight"])
 
 
-def test_a_model_is_not_tuned_into_its_own_folder(model, dataset, tmp_path, capfd):
-    assert tune(model, dataset, tmp_path, *QUICK) == 0
-    first = weights(tmp_path)
-    assert tune(tmp_path, dataset, tmp_path, *QUICK) == 2
+def test_a_model_is_not_tuned_into_its_own_folder(dataset, quick, capfd):
+    first = weights(quick)
+    assert tune(quick, dataset, quick, *QUICK) == 2
     assert "where the tuned model would replace it" in capfd.readouterr().err
-    assert all(torch.equal(tensor, first[name]) for name, tensor in weights(tmp_path).items())
+    assert all(torch.equal(tensor, first[name]) for name, tensor in weights(quick).items())
 
 
 def test_the_best_checkpoint_is_kept_when_the_loss_rises(model, dataset, tmp_path):
@@ -614,8 +620,10 @@ def test_packed_documents_that_would_see_each_other_stop_it(model, dataset, tmp_
     assert "packed documents attend to each other" in capfd.readouterr().err
     monkeypatch.undo()
     assert tune(model, dataset, tmp_path, *packed) == 0
-    assert training(tmp_path)["findings"] == []
-    assert training(tmp_path)["rows"]["trained_on"] == 16 > training(tmp_path)["rows"]["blocks"]
+    record = training(tmp_path)
+    assert record["findings"] == []
+    assert record["rows"]["trained_on"] == 16 > record["rows"]["blocks"]
+    assert record["tokens"]["learnt"] < record["tokens"]["train"]
 
 
 def test_all_findings_before_the_model_is_loaded_come_at_once(model, tmp_path, capfd, monkeypatch):
