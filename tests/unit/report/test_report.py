@@ -132,6 +132,7 @@ def test_generation_alone(make_config: Any) -> None:
     assert f"No dataset has been written yet: selfinstruct export {run}" in words
     assert f"No model has been tuned yet: selfinstruct tune {run}" in words
     assert "Nothing to evaluate" in words
+    assert f"Next, to write the dataset: selfinstruct export {run}" in words.partition("What was done")[0]
     assert "Demo" not in words and "This is the demo" not in words
     assert page.svgs == 5  # acceptance, similarity to seeds and to the pool, growth, wheel
 
