@@ -124,6 +124,10 @@ def refilter(
             jsonl.write_text(new.config_path, dump_yaml(config.model_copy(update=target)))
     before, now = completed(header.identity)["filters"], filters.model_dump(mode="json")
     changed = {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
+    before, now = completed(header.identity)["scores"], by_score.model_dump(mode="json")
+    changed |= {f"scores.{name}": (before[name], value) for name, value in now.items() if before[name] != value}
+    if answer.keep != recorded.answer.keep:
+        changed["answer.keep"] = recorded.answer.keep, answer.keep
     return redecision.result(run_dir, output, changed)
 
 

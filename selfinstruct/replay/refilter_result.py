@@ -86,7 +86,7 @@ class RefilterResult:
     Attributes:
         run: the recorded run.
         output: the new run.
-        filters: the filter options that differ, by name: (recorded, now).
+        filters: the options of filters, scores and `answer.keep` that differ, by name: (recorded, now).
         candidates: what became of the candidates.
         instances: what became of the instances.
         answers_left_out: answered requests about instructions that are no longer accepted.

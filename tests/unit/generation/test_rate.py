@@ -234,6 +234,8 @@ def test_the_commands_rate_choose_and_say_so(config: Config, run: RunDirectory, 
     options = ["--answer.keep", "best", "--min-best", "30%", "--scorer", "judge"]
     result = CliRunner().invoke(cli, ["refilter", str(run.path), *options, "-o", str(tmp_path / "chosen")])
     assert result.exit_code == 0 and "low_best" in result.output, result.output
+    said = " ".join(result.output.split())
+    assert "scores.scorer None -> judge, scores.min_best None -> 30%, answer.keep first -> best" in said
     shown = CliRunner().invoke(cli, ["status", str(tmp_path / "chosen")]).output
     assert "by judge scripted: " in shown and "quartiles" in shown
     chosen = RunDirectory(tmp_path / "chosen").config()
