@@ -100,8 +100,8 @@ def embed(texts: Sequence[str], model: str) -> np.ndarray[Any, Any]:
 
     folder = fetch_model(resolve_model(model))
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        encoder: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        encoder: Any = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
     except (OSError, ValueError) as error:
         raise ConfigError(f"export.embedding_model: {model!r} cannot be loaded: {error}") from error
     encoder.to("cuda" if torch.cuda.is_available() else "cpu")

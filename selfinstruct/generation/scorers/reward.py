@@ -35,8 +35,10 @@ class Reward:
         folder = fetch_model(resolve_model(model), None)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            loaded: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto")
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype="auto", trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise ConfigError(f"rate.model: {model!r} cannot be loaded as a reward model: {error}") from error
         if loaded.config.num_labels != 1:
