@@ -13,9 +13,11 @@ from selfinstruct.packaged import model_path
 from selfinstruct.text import GIB
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
+from tests.heavy import Heavy
 
 pytestmark = pytest.mark.integration
 
+preview = Heavy("tuning.training.preview")
 HOST = Hardware((), 64 * GIB, 64 * GIB)
 H100 = Gpu("NVIDIA H100", 80 * GIB, 79 * GIB)
 
@@ -51,5 +53,9 @@ def test_the_method_of_tuning_is_known_from_the_configuration_and_the_gpus(make_
     assert found.problems == [] and found.tuning is not None
     assert (found.tuning.method, found.tuning.arguments["use_peft"]) == ("lora", True)
     assert "of the GPU's 80.0 GiB; full fine-tuning would take 138.0 GiB" in found.tuning.reason
-    full = check(of(tune={"model": model, "use_peft": False}), tuned=True, hardware=gpus)
-    assert "tune: the training does not fit: full fine-tuning takes about 138.0 GiB" in str(full.problems[0])
+    # What the process would print, without a second process.
+    arguments = ["--model_name_or_path", model, "--dataset_dir", "dataset", "--output_dir", "model"]
+    refused = preview.preview(
+        {"memory": H100.total, "processes": 1, "shared": False}, [*arguments, "--use_peft", "false"]
+    )
+    assert "the training does not fit: full fine-tuning takes about 138.0 GiB" in refused["error"]
