@@ -13,6 +13,7 @@ import gzip
 import io
 import itertools
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _of_file(file: Path) -> Iterator[Record]:
                 yield Record(str(file), "record 1", _whole(file, stream))
             else:
                 yield from _of_lines(file, stream)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:  # The module gzip lets the last pass.
         raise InputError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -220,7 +221,7 @@ def _of_parquet(file: Path) -> Iterator[Record]:
         rows = itertools.chain.from_iterable(map(_rows_of_batch, batches))
         for number, row in enumerate(rows, 1):
             yield Record(str(file), f"row {number}", row, "not UTF-8" if row is None else "")
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # The latter where a name is damaged.
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
 
 

@@ -159,3 +159,23 @@ def test_a_row_of_parquet_that_is_not_utf8_spoils_no_other(tmp_path: Path) -> No
     parquet.write_table(pyarrow.table({"name": names}), tmp_path / "a.parquet")
     first, second = records(tmp_path / "a.parquet")
     assert (first.value, first.problem) == (None, "not UTF-8") and second.value == {"name": "ab"}
+
+
+def test_damaged_gzip_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(bytes(range(256)) * 40))
+    for place in range(10, len(packed)):
+        damaged = bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
+        (tmp_path / "d.jsonl.gz").write_bytes(damaged)
+        with pytest.raises(InputError, match="cannot be read"):
+            list(records(tmp_path / "d.jsonl.gz"))
+
+
+def test_parquet_with_a_damaged_name_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"instruction": ["a"]}), tmp_path / "whole.parquet")
+    raw = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "d.parquet").write_bytes(raw.replace(b"instruction", b"instr\xa9ction"))
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        list(records(tmp_path / "d.parquet"))
