@@ -92,7 +92,7 @@ def load_seed_tasks(
             problems.append(f"{path}: holds no tasks")
     if problems:
         shown = "\n".join(f"  {text}" for text in capped(problems, MOST_PROBLEMS))
-        raise InputError(f"{len(problems)} problem(s) in the seed tasks; correct them and try again:\n{shown}")
+        raise InputError(f"{len(problems)} problem(s) in the tasks; correct them and try again:\n{shown}")
     return tasks
 
 

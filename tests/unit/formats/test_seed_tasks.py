@@ -103,7 +103,7 @@ def test_a_bad_row_is_named_by_line_and_field(tmp_path: Path, bad: Any, said: st
     good = [row(id=f"g{k}") for k in range(16)]
     path = write(tmp_path / "s.jsonl", *good, bad)
     message = problems(path)
-    assert message.startswith("1 problem(s) in the seed tasks")
+    assert message.startswith("1 problem(s) in the tasks")
     assert f"  {path}, line 17: " in message
     assert said in message
 
