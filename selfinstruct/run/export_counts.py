@@ -94,7 +94,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         rows: number of rows of the whole dataset, by split.
         origins: number of rows of the whole dataset, by origin.
         mean_words: mean number of words over the whole dataset.
-        sources: where the rows come from, one for each origin.
+        sources: where the rows come from, one for each origin; absent in earlier exports.
         evaluation_unread: number of evaluation files that rows were not compared with; absent if there were none.
         outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
@@ -105,7 +105,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     parents: ParentCounts | UnsetType = msgspec.field(name="earlier", default=UNSET)
     rows: dict[str, int]
     origins: dict[str, int] = {}
-    sources: list[SourceOfRows] = []
+    sources: list[SourceOfRows] | UnsetType = UNSET
     mean_words: MeanWords = MeanWords()
     outputs_left: int | UnsetType = UNSET
     evaluation_unread: int | UnsetType = UNSET
