@@ -266,7 +266,7 @@ def test_the_card_lists_the_sources_with_their_licences(make_config: Any, seed_f
     run_scripted(config)
     counts = export(config)
     card = (Path(str(config.output_dir)) / "dataset" / "README.md").read_text()
-    generated, seeds = counts.sources
+    generated, seeds = counts.sources or ()
     assert (generated.rows, seeds.rows) == (counts.origins["generated"], counts.origins["seed"])
     assert f"| generated | `scripted` | not stated | {generated.rows} | {generated.words} | not counted |" in card
     assert (
