@@ -150,20 +150,23 @@ def seed_file(tmp_path: Path, seed_rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.fixture
-def make_config(tmp_path: Path, seed_file: Path) -> Any:
-    """Build a configuration for the scripted engine; keyword arguments override options of the top level.
-
-    It has one evaluation task. The packaged ones would take a sixth of the time of a run.
-    """
+@pytest.fixture(scope="session")
+def evaluation_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one evaluation task. The packaged ones would take a sixth of the time of a run."""
     task = {
         "id": "e0",
         "instruction": "Name the longest canal of Asia.",
-        "instances": [{"input": "", "output": "Dayun"}],
+        "instances": [{"input": "", "output": "The Grand Canal."}],
+        "is_classification": False,
     }
-    evaluation_tasks = tmp_path / "evaluation" / "eval_tasks.jsonl"
-    evaluation_tasks.parent.mkdir(exist_ok=True)
-    evaluation_tasks.write_text(json.dumps(task | {"is_classification": False}) + "\n")
+    path = tmp_path_factory.mktemp("evaluation") / "eval_tasks.jsonl"
+    path.write_text(json.dumps(task) + "\n")
+    return path
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, seed_file: Path, evaluation_tasks: Path) -> Any:
+    """Build a configuration for the scripted engine; keyword arguments override options of the top level."""
 
     def make(**values: Any) -> Config:
         given = {
