@@ -187,11 +187,10 @@ def export(config: Config) -> ExportCounts:
     """Write the dataset, and say what is in it."""
     counts = exports.export(config)
     rows = counts.rows
-    left_out = sum(counts.instances.left_out.values())
+    left_out = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in counts.instances.left_out.items()]
     console.print(
         f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, "
-        f"{rows['validation_unseen']} validation_unseen"
-        + (f"; left out near evaluation tasks: {left_out}" if left_out else "")
+        f"{rows['validation_unseen']} validation_unseen" + (f"; left out: {', '.join(left_out)}" if left_out else "")
     )
     return counts
 

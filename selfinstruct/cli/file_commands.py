@@ -126,7 +126,9 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     from selfinstruct.console import reading
     from selfinstruct.dataset.seed_selection import choose_seeds
     from selfinstruct.errors import InputError
-    from selfinstruct.formats import jsonl, seed_tasks
+    from selfinstruct.formats import data_files, jsonl, seed_tasks
+
+    data_files.require_other(source, output)
 
     with reading() as tell:
         chosen = choose_seeds(

@@ -144,8 +144,7 @@ def convert(
     if write is None:
         writable = ", ".join(one.name for one in families.FAMILIES if one.write)
         raise InputError(f"{to.name} is only read; write one of {writable}")
-    if not data_files.is_hub_name(source) and target.resolve() in {p.resolve() for p in data_files.files_of(source)}:
-        raise InputError(f"{target}: is read and cannot be written; give another file")
+    data_files.require_other(source, target)
     records = data_files.records(source)  # Read once: a pipe cannot be read again.
     if family is None:
         first = list(islice(records, families.PROBED))
@@ -156,6 +155,9 @@ def convert(
     def written() -> Iterator[dict[str, Any]]:
         rows = read_rows(source, family=family, trees=trees, on_error=on_error, conversion=done, records=records)
         for row in rows:
+            if not row.is_text:
+                done.dropped["with characters that are no text"] += 1
+                continue
             record, lost = write(row)
             done.lost.update(lost)
             if not record:

@@ -150,6 +150,10 @@ def _check(
         raise ConfigError("standard input (-) can be read only once: give CANDIDATES or one --against as a file")
     if kept is not None and rejected is not None and (kept == rejected or kept.resolve() == rejected.resolve()):
         raise ConfigError(f"kept and rejected rows cannot both go to {kept}")
+    # The candidates may be cleaned in place: only kept rows are then left of them, which was asked for.
+    for written, read in ((kept, against), (rejected, [candidates, *against])):
+        if written is not None and written != Path("-") and written.resolve() in {path.resolve() for path in read}:
+            raise ConfigError(f"{written}: is read and cannot be written; give another file")
 
 
 # ------------------------------------------------------------------------------------------------------------ reading

@@ -188,11 +188,11 @@ def _nothing(run: RunDirectory, state: RunState, counts: ExportCounts) -> str:
     if why := without_instances(state):
         return f"{run.path}: nothing to export: {why}; {REMEDY.format(run=run.path)}"
     held_out = sum(counts.rows.values())
-    left_out = sum(counts.instances.left_out.values())
+    left_out = [f"{n:,} are {reason.replace('_', ' ')}" for reason, n in counts.instances.left_out.items()]
+    why = ", ".join([f"{held_out:,} are held out for validation", *left_out])
     return (
-        f"{run.path}: nothing to export: of {state.num_instances:,} instances {held_out:,} are held out for "
-        f"validation, {left_out:,} are near evaluation tasks, and none is left for training; generate more "
-        "instructions, or lower --validation-unseen"
+        f"{run.path}: nothing to export: of {state.num_instances:,} instances {why}, and none is left for training; "
+        "generate more instructions, or lower --validation-unseen"
     )
 
 

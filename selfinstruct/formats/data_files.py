@@ -82,6 +82,12 @@ def is_hub_name(name: str | Path) -> bool:
     return _HUB_NAME.fullmatch(str(name)) is not None and not Path(name).exists() and not _kind(Path(name))
 
 
+def require_other(source: str | Path, target: Path) -> None:
+    """Raise `InputError` if a target is among the files of its source, which would be lost."""
+    if Path(source).exists() and target.resolve() in {path.resolve() for path in files_of(source)}:
+        raise InputError(f"{target}: is read and cannot be written; give another file")
+
+
 def records(name: str | Path) -> Iterator[Record]:
     """Yield the records of a file, of all files of a folder, or of a dataset's training split on the Hub.
 

@@ -366,6 +366,8 @@ def render(result: RepairResult) -> str:
         text.append(
             f"the last line was cut short by a crash: {result.torn} bytes moved to {RunDirectory(result.run).torn}"
         )
+    if result.copy is None and not counts.total and not result.torn:
+        return "the journal is empty; the command that made the run begins it again"
     if result.copy is None:
         return "\n".join([*text, f"nothing is damaged: all {counts.total:,} lines are kept"])
     text.append(f"a copy of the damaged journal: {result.copy}")
@@ -384,6 +386,7 @@ def render(result: RepairResult) -> str:
         f"lost with whole lines: {lost.completions:,} completions, {lost.instructions:,} accepted instructions, "
         f"{lost.inputs:,} inputs without answers, {lost.instances:,} instances, {lost.outputs:,} rewritten outputs; "
         f"kept: {counts.kept:,} of {counts.total:,} lines"
+        + ("; what the damaged lines held is not counted" if result.damaged else "")
     )
     if result.source is None:
         text.append(f"the run continues with proposal {result.next_proposal}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -220,8 +221,8 @@ def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
 
 
 def as_json(one: Shown) -> str:
-    """Return an item as one line of JSON."""
-    return jsonl.dumps(msgspec.to_builtins(one))
+    """Return an item as one line of JSON, in ASCII: a terminal obeys none of it."""
+    return json.dumps(msgspec.to_builtins(one))
 
 
 def as_text(one: Shown) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from selfinstruct.config.load import load_config
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.evaluation_record import read_evaluation_texts
 from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
 from selfinstruct.run.journal import read_header
 
@@ -47,6 +48,8 @@ def require_free(run: RunDirectory) -> None:
     taken = {path.relative_to(run.path).parts[0] for path in [run.report, *stages] if path.exists()}
     if run.config_path.exists() and not is_configuration(run.config_path):
         taken.add(run.config_path.name)
+    if run.evaluation_tasks.exists() and not _is_evaluation_record(run.evaluation_tasks):
+        taken.add(run.evaluation_tasks.name)
     if taken:
         raise ConfigError(
             f"{run.path} holds no run, but a run would write over what is there: {', '.join(sorted(taken))}; "
@@ -120,6 +123,14 @@ def is_configuration(path: Path) -> bool:
     try:
         load_config(path, {})
     except (ConfigError, InputError):
+        return False
+    return True
+
+
+def _is_evaluation_record(path: Path) -> bool:
+    try:
+        read_evaluation_texts(path)
+    except InputError:
         return False
     return True
 

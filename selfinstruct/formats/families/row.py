@@ -94,7 +94,8 @@ class DatasetRow:
     def is_text(self) -> bool:
         """Return whether UTF-8 can hold all texts, as a tokenizer needs it: lone surrogates are no text."""
         try:
-            "".join((self.task, self.category, *(t.content + t.thinking for t in self.turns))).encode()
+            texts = (t.content + t.thinking for t in self.turns)
+            "".join((self.task, self.category, *self.references, self.rejected, *texts)).encode()
         except UnicodeEncodeError:
             return False
         return True

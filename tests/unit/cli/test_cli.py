@@ -170,7 +170,8 @@ def test_nothing_to_explain_or_to_score_is_said_once(
     run = config.output_dir
     assert "text or id to explain is empty" in fails(2, "explain", run, " ")
     said = fails(4, "evaluate", run, "--score-only")
-    assert said == f"Error: {run}/evaluation: holds no predictions to score; run `selfinstruct evaluate {run}`\n"
+    assert said.count("Error") == 1, "beside it only the line about the options that the run keeps"
+    assert said.endswith(f"Error: {run}/evaluation: holds no predictions to score; run `selfinstruct evaluate {run}`\n")
     assert "leave out --model" in fails(2, "evaluate", run, "--score-only", "--model", "x=y")
 
     def interrupted(*_: Any) -> None:
@@ -523,6 +524,8 @@ def test_seeds_stats_and_from_dataset(tmp_path: Path) -> None:
     assert json.loads(invoke("seeds", "stats", tmp_path / "d.json", "--json").stdout)["tasks"] == 4
     (tmp_path / "n.json").write_text('[{"instruction": "Draw a cat here.", "output": "x"}]')
     assert "no task can be a seed (1 x keyword)" in fails(4, "seeds", "from-dataset", tmp_path / "n.json")
+    own = tmp_path / "d.json"
+    assert "is read and cannot be written" in fails(4, "seeds", "from-dataset", own, "-o", own)
 
 
 def test_convert(tmp_path: Path) -> None:

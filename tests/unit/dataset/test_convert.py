@@ -133,8 +133,14 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, target: str, to: str, said:
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_a_row_that_utf8_cannot_hold_is_left_out_and_counted(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", PLAIN, PLAIN | {"output": "\ud800x"})
+    done = convert(source, tmp_path / "out.jsonl", to=family_named("messages"))
+    assert done.rows == 1 and done.dropped == {"with characters that are no text": 1}
+
+
 def test_parquet_holds_rows_with_different_fields(tmp_path: Path) -> None:
-    source = write(tmp_path / "in.jsonl", PLAIN, PLAIN | {"system": "Be short.", "output": "\ud800x"})
+    source = write(tmp_path / "in.jsonl", PLAIN, PLAIN | {"system": "Be short.", "output": "x"})
     convert(source, tmp_path / "out.parquet", to=family_named("messages"))
     done = convert(tmp_path / "out.parquet", tmp_path / "back.jsonl", to=family_named("alpaca"))
     assert done.rows == 2

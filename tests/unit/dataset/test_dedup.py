@@ -55,6 +55,19 @@ def test_kept_rows_keep_order_and_bytes_and_rejected_ones_gain_evidence(tmp_path
     assert "kept 4 of 7" in summary.sentence()
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("pool.jsonl", "kept"), ("link.jsonl", "kept"), ("pool.jsonl", "rejected"), ("in.jsonl", "rejected")],
+)
+def test_a_pool_is_never_written_nor_rejected_rows_over_the_candidates(tmp_path: Path, name: str, side: str) -> None:
+    source, pool = write(tmp_path / "in.jsonl", ROWS), write(tmp_path / "pool.jsonl", ROWS[:1])
+    (tmp_path / "link.jsonl").symlink_to(pool)
+    before = source.read_bytes(), pool.read_bytes()
+    with pytest.raises(ConfigError, match="is read and cannot be written"):
+        dedup(source, against=[pool], **{side: tmp_path / name})  # type: ignore[arg-type]
+    assert (source.read_bytes(), pool.read_bytes()) == before
+
+
 def test_pools_count_as_earlier_and_are_not_written(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", ROWS)
     one = write(tmp_path / "one.jsonl", ['{"instruction": "List three fruits!"}'])

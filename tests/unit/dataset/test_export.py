@@ -289,7 +289,7 @@ def test_without_a_run_or_rows_it_says_so(make_config: Any, tmp_path: Path) -> N
     with pytest.raises(InputError, match="is not a run directory"):
         export(config)
     run_scripted(config)
-    with pytest.raises(InputError, match=r"instances \d+ are held out for validation, 0 are near .* or lower"):
+    with pytest.raises(InputError, match=r"instances \d+ are held out for validation, and none .* or lower"):
         export(make_config(export={"validation_unseen": 0.999999}))
     assert not (tmp_path / "run" / "dataset").exists()
     run = RunDirectory(tmp_path / "run")

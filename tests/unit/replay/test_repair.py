@@ -330,3 +330,8 @@ def test_the_command(run: Path) -> None:
     assert list(result) == ["run", "copy", "torn", "lines", "damaged", "dropped", "lost", "next_proposal", "source"]
     assert list(result["lines"]) == ["total", "kept", "damaged", "dropped", "added"]
     assert list(result["lost"]) == ["proposals", "completions", "instructions", "inputs", "instances", "outputs"]
+
+
+def test_an_empty_journal_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b"")
+    assert "the journal is empty" in render(repair(tmp_path))

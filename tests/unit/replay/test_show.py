@@ -109,3 +109,4 @@ def test_hostile_texts_are_escaped_on_a_terminal_and_kept_in_json(make_config: A
     assert "\u202e" not in text.stdout
     for line in invoke(tmp_path / "run", "--rejected", "any", "--json").stdout.splitlines():
         json.loads(line)
+        assert line.isascii() and line.isprintable()

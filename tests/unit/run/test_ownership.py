@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from selfinstruct.errors import ConfigError
+from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.run import ownership
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.evaluation_record import write_evaluation_texts
 from tests.finished_run import complete
 
 NO_RUNS = ["config.yaml", "dataset/train.jsonl", "evaluation/scores.json", "model/config.json", "report.html"]
@@ -60,6 +62,15 @@ def test_a_run_is_discarded_and_nothing_else(run: RunDirectory) -> None:
     assert beside.exists()
     ownership.discard(run)  # It holds no run any more.
     ownership.require_free(run)  # Nothing of it is in a new run's way.
+
+
+def test_a_users_file_of_a_runs_name_is_in_the_way_of_a_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.evaluation_tasks.write_text("precious\n")
+    with pytest.raises(ConfigError, match=r"write over what is there: evaluation_tasks\.jsonl"):
+        ownership.require_free(run)
+    write_evaluation_texts(run.evaluation_tasks, [EvaluationText("t", "Name a river.", ("",))])
+    ownership.require_free(run)  # Of a start that was killed before the journal's header.
 
 
 def test_without_a_journal_nothing_is_removed(tmp_path: Path) -> None:
