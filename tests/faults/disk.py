@@ -197,6 +197,8 @@ class Disk:
 
     def _content(self, inode: int, path: Path) -> bytes:
         current = path if path.exists() and path.stat().st_ino == inode else None
+        if current is None and inode not in self._held:
+            return b""  # Its folder was fsynced while it was there, itself it never was, and it has been removed.
         reached = current or Path(f"/proc/self/fd/{self._held[inode]}")
         now, durable = reached.read_bytes(), self._bytes.get(inode, b"")
         if not now.startswith(durable):

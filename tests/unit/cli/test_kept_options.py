@@ -20,7 +20,7 @@ from tests.conftest import run_scripted
 
 @pytest.fixture
 def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config(num_instructions=3))
+    run_scripted(make_config(num_instructions=3, evaluate={}))
     return tmp_path / "run"
 
 
