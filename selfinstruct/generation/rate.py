@@ -104,10 +104,10 @@ def _continued(config: Config, run: RunDirectory, state: RunState, start_engine:
         raise InputError(f"{run.path}: it has no answer{needs}; see selfinstruct status {run.path}")
     known = {place for place, value in state.scores.get(about, {}).items() if value is not None}
     left = [answer for answer in answers if answer.place not in known]
-    told = asyncio.run(_rate(config, run, state, left, rubric, start_engine)) if left else None
+    auc = asyncio.run(_rate(config, run, state, left, rubric, start_engine)) if left else None
     scores = state.scores.get(about, {})
     now = sum(scores.get(answer.place) is not None for answer in left)
-    return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers), told)
+    return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers), auc)
 
 
 _APPLIES: dict[str, Callable[[RatedAnswer], bool]] = {"consistency": is_comparable, "verified": has_constraints}
@@ -230,14 +230,14 @@ async def _rate(
                     async with closing(await until_signal(supervisor.launch())) as engine:
                         at_once = most_in_flight(config.max_in_flight, engine)
                         judge = Judge(engine, model, rubric)
-                        told = await until_signal(_checked(judge, config, run))
+                        auc = await until_signal(_checked(judge, config, run))
                         await until_signal(_score_all(judge, left, commit, at_once))
-                    return told
+                    return auc
                 case "reward":
                     reward = Reward(str(options.model))
-                    told = await until_signal(_checked(reward, config, run))
+                    auc = await until_signal(_checked(reward, config, run))
                     await until_signal(_score_all(reward, left, commit))
-                    return told
+                    return auc
                 case "consistency":
                     await until_signal(_score_all(Consistency(), left, commit))
                 case "verified":
@@ -253,11 +253,11 @@ async def _checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> f
         seeds = seed_tasks.load_seed_tasks(config.seeds)
     except InputError:
         return None  # They have been moved since; the scores do not need them.
-    told = await separation(scorer, known_answers(seeds, config.seed))
-    MetricsWriter(run.metrics_path).append(event="scorer_checked", **scorer.about._asdict(), auc=told)
-    if said := remark(scorer.about.name, told):
+    auc = await separation(scorer, known_answers(seeds, config.seed))
+    MetricsWriter(run.metrics_path).append(event="scorer_checked", **scorer.about._asdict(), auc=auc)
+    if said := remark(scorer.about.name, auc):
         console.print(said, markup=False)
-    return told
+    return auc
 
 
 async def _score_all(
