@@ -162,14 +162,23 @@ class _Source:
         options: dict[str, Any] = value
         return {_RENAMED.get(key, key): of_key for key, of_key in options.items()}
 
-    def where(self, keys: Sequence[str]) -> str:
-        """Return where the value of these keys was given."""
+    def where(self, keys: Sequence[str], *, together: bool = False) -> str:
+        """Return where the value of these keys was given.
+
+        Args:
+            keys: of an option, or of a section.
+            together: it is the options of the section that do not fit together.
+        """
         dotted = ".".join(keys)
         option = ".".join(key for key in keys if not key.isdigit())  # without the index in a list
         if option in self.overrides:
             return f"option --{option.replace('_', '-')}"
         if option in self.environment:
             return f"environment variable {variable_of(option)}"
+        # Options of a section that do not fit together: those of the call are what is new.
+        given = [name for name in self.overrides if together and name.startswith(f"{option}.")]
+        if given:
+            return "option " + ", ".join(f"--{name.replace('_', '-')}" for name in given)
         if self.path is not None:
             return f"{self.name}, line {_line_of(self.text, keys)}: `{dotted}`"
         return f"`{dotted}`"
@@ -247,7 +256,7 @@ _Loader.add_implicit_resolver(
 def _problem(source: _Source, error: Any) -> str:
     """Return one validation error as a sentence: where, what, the value, and what to do."""
     keys = [str(key) for key in error["loc"]]
-    where = source.where(keys)
+    where = source.where(keys, together=error["type"] == "value_error")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown option{did_you_mean(keys[-1], _siblings(keys))}"
     message = error["msg"].removeprefix("Value error, ")

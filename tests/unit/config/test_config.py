@@ -282,3 +282,13 @@ def test_a_pipe_by_name_is_refused_at_once_and_a_shells_is_read(tmp_path: Path) 
 )
 def test_packaged_configurations_load(path: Path) -> None:
     assert load_config(path, {}).num_instructions > 0
+
+
+def test_options_of_a_call_that_do_not_fit_together_are_named_and_not_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("rate:\n  scorer: judge\n")
+    with pytest.raises(ConfigError, match=r"^option --rate\.scorer: .*a reward model has no default"):
+        load_config(file, {"rate.scorer": "reward"})
+    file.write_text("rate:\n  scorer: reward\n")
+    with pytest.raises(ConfigError, match=r"line 1: `rate`: .*a reward model has no default"):
+        load_config(file, {"seed": 1})
