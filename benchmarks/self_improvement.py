@@ -3,7 +3,7 @@
     python benchmarks/self_improvement.py --out runs/proof                        # SmolLM2-135M-Instruct, two CPU cores
     python benchmarks/self_improvement.py --out runs/proof2 --data-of runs/proof --tune "--learning-rate 1e-3"
     python benchmarks/self_improvement.py --out runs/large --model Qwen/Qwen3-1.7B --instructions 5000
-    python benchmarks/self_improvement.py --out runs/look --model FOLDER --small          # one GPU, sized for four minutes
+    python benchmarks/self_improvement.py --out runs/look --model FOLDER --small       # one GPU, sized for four minutes
 
 One model, three arms: as it is (`base`); tuned on the first answers to its own instructions, whatever they keep
 (`unverified`); tuned on answers that a program has found to keep the constraints of their instructions (`tuned`).
