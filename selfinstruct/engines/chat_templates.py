@@ -17,6 +17,7 @@ from selfinstruct.engines.control_tokens import special_ids
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import Message
 from selfinstruct.signals import at_most
+from selfinstruct.trial import excess
 
 _QUESTION = {"role": "user", "content": "Name a mineral."}
 _WORD = "quartzite"
@@ -26,6 +27,8 @@ _SYSTEM = "You are a helpful assistant."
 _MISTRAL = re.compile("Mistral|Mixtral|Ministral|Pixtral|Voxtral")
 _LONGEST_S = 5.0
 """Seconds that a template may take for a conversation; one takes less than a thousandth of it."""
+_MOST_MEMORY_MIB = 256
+"""Memory that a template may take for a short conversation."""
 _OPEN_THINKING = re.compile(r"<(think|thinking|reasoning)>\s*\Z")
 
 
@@ -156,15 +159,24 @@ def settle(tokenizer: Any) -> None:
 
 
 def _ends(tokenizer: Any) -> bool:
-    """Return whether the tokenizer has a template whose rendering ends; remove a template whose rendering does not."""
-    try:
-        apply(tokenizer, [_QUESTION], add_generation_prompt=True)
-    except ConfigError as error:
-        if not isinstance(error.__cause__, TimeoutError):
-            return True
-        console.print(f"left out: {error}", markup=False)
+    """Return whether the rendering of the tokenizer's template ends; remove a template whose rendering does not."""
+    if fault := excess(lambda: _try(tokenizer), seconds=_LONGEST_S, mebibytes=_MOST_MEMORY_MIB):
+        name = tokenizer.name_or_path
+        console.print(f"left out: the chat template of {name!r}: {fault}; the model is used without it", markup=False)
         tokenizer.chat_template = None
-    return bool(tokenizer.chat_template)
+    return not fault
+
+
+def _try(tokenizer: Any) -> None:
+    """Render conversations of the forms in which the model will be asked, refused ones too."""
+    for messages in ([_QUESTION], [_QUESTION, _ANSWER, _QUESTION], [{"role": "system", "content": _SYSTEM}, _QUESTION]):
+        for asks in (True, False):
+            try:
+                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: S110  # `apply` names it where it matters.
+                pass
 
 
 def keeping_text(tokenizer: Any, eos_token: str) -> str:

@@ -65,6 +65,8 @@ def prepare(
     if path is not None:
         tokenizer.chat_template = template_at(path)
     chat_templates.settle(tokenizer)
+    if path is not None and not tokenizer.chat_template:
+        raise ConfigError(f"--chat_template_path {path}: such a template cannot be trained with; give another one")
     if prompt_format == "model" and not tokenizer.chat_template:
         raise ConfigError(
             "--prompt_format model: the model has no chat template of its own; use `default`, `alpaca` or `plain`"

@@ -106,14 +106,45 @@ def test_a_template_that_never_ends_is_left_out(
     assert "does not end within 0.1 s" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'a' * 10**10 }}",
+        "{{ messages[0].content * 10**10 }}",
+        "{{ '%*d' | format(10**10, 1) }}",
+        "{{ messages[0].content.ljust(10**10) }}",
+        "{%- set text = namespace(all='aaaa') -%}{%- for i in range(40) -%}{%- set text.all = text.all ~ text.all -%}"
+        "{%- endfor -%}{{ text.all }}",
+        "{%- if messages | length > 1 -%}{{ 'a' * 10**10 }}{%- endif -%}",
+    ],
+)
+def test_a_template_that_takes_all_memory_is_left_out(
+    template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = template + CHATML
+    assert TokenizedPrompts(tokenizer, 4096, {}).brings_chat_template is False
+    assert "it needs more than 256 MiB of memory" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_long_operation_in_c_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chat_templates, "_LONGEST_S", 0.1)
+    tokenizer = prompts("qwen3", tmp_path).tokenizer
+    tokenizer.chat_template = "{{ (10 ** (10 ** 9)) % 7 }}" + CHATML
+    assert TokenizedPrompts(tokenizer, 4096, {}).brings_chat_template is False
+    assert "does not end within 0.1 s" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_template_that_never_ends_for_one_conversation_refuses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_templates, "_LONGEST_S", 0.1)
     tokenizer = prompts("qwen3", tmp_path).tokenizer
     tokenizer.chat_template = "{%- if messages[0].content == 'Loop.' -%}" + LOOPING + "{%- endif -%}" + CHATML
     engine = TokenizedPrompts(tokenizer, 4096, {})
     assert engine.render([QUESTION]).endswith("assistant: ")
+    monkeypatch.setattr(chat_templates, "_LONGEST_S", 0.1)
     with pytest.raises(ConfigError, match=r"TimeoutError: it does not end within 0\.1 s"):
         engine.render([{"role": "user", "content": "Loop."}])
 
