@@ -113,8 +113,7 @@ def test_a_template_that_never_ends_is_left_out(
         "{{ messages[0].content * 10**10 }}",
         "{{ '%*d' | format(10**10, 1) }}",
         "{{ messages[0].content.ljust(10**10) }}",
-        "{%- set text = namespace(all='aaaa') -%}{%- for i in range(40) -%}{%- set text.all = text.all ~ text.all -%}"
-        "{%- endfor -%}{{ text.all }}",
+        "{%- set n = namespace(t='aaaa') -%}{%- for i in range(40) -%}{%- set n.t = n.t ~ n.t -%}{%- endfor -%}",
         "{%- if messages | length > 1 -%}{{ 'a' * 10**10 }}{%- endif -%}",
     ],
 )
