@@ -134,6 +134,43 @@ class Sample(Struct, frozen=True):
     finish_reason: FinishReason
 
 
+class Tags(Struct, frozen=True):
+    """What a model says a task is about: one of `TAG_VALUES` for each field.
+
+    Attributes:
+        category: what the answer is mainly made of.
+        difficulty: for an educated adult.
+        input: what the task gives to work on, beside the instruction.
+        language: that the answer is to be in.
+    """
+
+    category: str
+    difficulty: str
+    input: str
+    language: str
+
+
+TAG_VALUES: dict[str, tuple[str, ...]] = {
+    "category": (
+        *("writing", "brainstorming", "question answering", "explanation", "advice", "summarization", "rewriting"),
+        *("translation", "classification", "extraction", "mathematics", "reasoning", "coding", "planning", "other"),
+    ),
+    "difficulty": ("easy", "medium", "hard"),
+    "input": ("none", "text", "data", "code", "conversation"),
+    "language": tuple(
+        (
+            "en aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz "
+            "ee el eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io "
+            "is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn "
+            "mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se "
+            "sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo "
+            "wa wo xh yi yo za zh zu"
+        ).split()
+    ),
+}
+"""What each field of `Tags` may be; languages are those of ISO 639-1."""
+
+
 class Completion(Struct, frozen=True):
     """The engine's answer to one request.
 

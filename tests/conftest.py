@@ -21,7 +21,7 @@ from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.generation.generate import generate
-from selfinstruct.records import Completion
+from selfinstruct.records import TAG_VALUES, Completion
 from selfinstruct.run.lines import from_json
 from selfinstruct.run.state import RunState, replay
 
@@ -102,6 +102,9 @@ def script(request: Request) -> Completion:
         return Completion(answer, draw.choice(["stop", "stop", "length"]), len(text.split()), 40)
     if kind == "classification":
         return Completion(draw.choice([" Yes", " No", " No", " Maybe"]), "stop", len(text.split()), 1)
+    if kind == "tags":
+        tags = {name: draw.choice(values[:3]) for name, values in TAG_VALUES.items()}
+        return Completion(json.dumps(tags), "stop", len(text.split()), 30)
     if kind == "score":
         return Completion(draw.choice("12345"), "stop", len(text.split()), 1)
     output_first = "first a label" in text

@@ -43,8 +43,8 @@ from selfinstruct.generation.session import refuse_other_run
 from selfinstruct.records import TRAIN
 from selfinstruct.report.rounds_page import write_report
 from selfinstruct.run import parents, rounds_ownership
+from selfinstruct.run.control_lines import Saturated
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
-from selfinstruct.run.lines import Saturated
 from selfinstruct.run.rounds_ownership import REWRITTEN_PARENTS
 from selfinstruct.run.rounds_record import (
     Round,

@@ -10,7 +10,7 @@ The library does the work; heavy imports stay inside functions.
     stage_commands.py    generate · export · tune · evaluate · report
     status_command.py    status
     look_commands.py     show · preview
-    rate_command.py      rate
+    rate_command.py      rate · tag
     review_command.py    review
     push_command.py      push
     chat_command.py      chat

@@ -1,4 +1,4 @@
-"""The command that scores answers: rate."""
+"""The commands that ask about what a run has generated: rate, tag."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import RUN, rating_starter
+from selfinstruct.cli.shared import RUN, asking_starter
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.click_options import config_options, resolve_config
+from selfinstruct.config.schema import Config
 
 
 @cli.command()
@@ -33,13 +34,9 @@ def rate(run: Path, verbose: bool, **options: Any) -> None:
     """
     from selfinstruct.console import closing_table
     from selfinstruct.generation import rate as library
-    from selfinstruct.run.directory import RunDirectory
 
-    directory = RunDirectory(run)
-    directory.require_journal()
-    config = resolve_config(directory.config_path, options, {"output_dir": str(run)})
-    config = earlier_defaults.continuing(config.anchored(), directory.header().identity)
-    result = library.rate(config, rating_starter(config, verbose=verbose))
+    config = _config_of(run, options)
+    result = library.rate(config, asking_starter(config, config.rate, verbose=verbose))
     rows = [
         ("scorer", " ".join(filter(None, result.scorer[:2]))),
         ("scored", f"{result.scored:,} answers" + (f", and {result.before:,} before" if result.before else "")),
@@ -51,3 +48,43 @@ def rate(run: Path, verbose: bool, **options: Any) -> None:
     if result.failed:
         rows.append(("without", f"{result.failed:,} answers; selfinstruct status {quote(str(run))} says why"))
     closing_table("the answers are scored", rows, f"selfinstruct refilter {quote(str(run))} --min-best 20% -o CHOSEN")
+
+
+@cli.command()
+@RUN
+@config_options("tag")
+@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
+def tag(run: Path, verbose: bool, **options: Any) -> None:
+    """Let a model say what each task of a run is about.
+
+    One question for each task; the answer is a category, a difficulty, the kind of input and the language. Each is a
+    line of the run's journal. Report and dataset card show the shares, and `export --select N --quota
+    category=coding:0.3` draws by them. The same command goes on where it was stopped.
+
+    \b
+    Example:
+        selfinstruct tag runs/first
+        selfinstruct tag runs/first --model Qwen/Qwen3-32B
+        selfinstruct tag runs/first --model m --endpoint http://gpu-box:8000/v1
+    """
+    from selfinstruct.console import closing_table
+    from selfinstruct.generation import tag as library
+
+    config = _config_of(run, options)
+    result = library.tag(config, asking_starter(config, config.tag, verbose=verbose))
+    before = f", and {result.before:,} before" if result.before else ""
+    rows = [("model", result.tagger.model), ("tagged", f"{result.tagged:,} tasks{before}")]
+    rows += [(kind, ", ".join(f"{value} {n:,}" for value, n in of.items())) for kind, of in result.values.items() if of]
+    if result.failed:
+        rows.append(("without", f"{result.failed:,} tasks; selfinstruct status {quote(str(run))} says why"))
+    closing_table("the tasks are tagged", rows, f"selfinstruct export {quote(str(run))}")
+
+
+def _config_of(run: Path, options: dict[str, Any]) -> Config:
+    """Return the configuration of a run, overridden by the command line."""
+    from selfinstruct.run.directory import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.require_journal()
+    config = resolve_config(directory.config_path, options, {"output_dir": str(run)})
+    return earlier_defaults.continuing(config.anchored(), directory.header().identity)

@@ -14,7 +14,7 @@ from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Rate, Tag
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.run.lock import LockedDirectory
 from selfinstruct.signals import changing_nothing
@@ -232,14 +232,14 @@ def answering_starter(config: Config, *, verbose: bool = False) -> StartEngine |
     return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)  # The context is its own.
 
 
-def rating_starter(config: Config, *, verbose: bool = False) -> StartEngine:
-    """Return what starts the model that judges answers: another one, or the generator.
+def asking_starter(config: Config, judge: Rate | Tag, *, verbose: bool = False) -> StartEngine:
+    """Return what starts the model that is asked about a finished run: another one, or the generator.
 
     Args:
         config: the configuration.
+        judge: its section that names the model.
         verbose: whether to show vLLM's log.
     """
-    judge = config.rate
     if judge.model is None:
         served = judge.endpoint or config.endpoint
         return engine_starter(config.model_copy(update={"endpoint": served}), verbose=verbose)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from selfinstruct.config import tag_quota
 from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets, refuse_unusable_url
 
 
@@ -55,6 +56,11 @@ class Export(Section):
         "`farthest` from each other, the `best` by the scores of `rate`, or "
         "`balanced`: by scores and distance.",
     )
+    quota: tuple[str, ...] = Field(
+        (),
+        description="With `select`: the share of these rows with a tag, as `category=coding:0.3` (`tag` gives the "
+        "tags). Such rows get no more places; all others share what is left. Repeatable.",
+    )
     license: str | None = Field(
         None,
         description="Licence of the dataset on its card, by the Hub's identifier (`cc-by-4.0`). The "
@@ -93,6 +99,18 @@ class Export(Section):
         lt=1,
         description="Leave out rows whose instruction has a greater ROUGE-L F than this with an evaluation task.",
     )
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("quota")
+    @classmethod
+    def _quotas_fit(cls, value: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        if tag_quota.parse_all(value) and others.data.get("select") is None:
+            raise ValueError("quotas are of the rows that are selected; give their number as select, too")
+        return value
 
 
 class Tune(BaseModel):

@@ -98,6 +98,7 @@ _PATHS: dict[str, Callable[[str], str]] = {
     "model": _model,
     "answer.model": _model,
     "rate.model": _model,
+    "tag.model": _model,
     "rate.rubric": _file,
     "export.embedding_model": _model,
     "regenerate.model": _model,

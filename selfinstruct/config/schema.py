@@ -21,7 +21,7 @@ from selfinstruct import clock
 from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
-from selfinstruct.config.scoring import Rate, Scores
+from selfinstruct.config.scoring import Rate, Scores, Tag
 from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
 from selfinstruct.config.seed_quotas import require_whole
 from selfinstruct.records import Tokenizer
@@ -395,6 +395,7 @@ class Config(Section):
     saturation: Saturation = Saturation()
     limits: Limits = Limits()
     rate: Rate = Rate()
+    tag: Tag = Tag()
     regenerate: Regenerate = Regenerate()
     export: Export = Export()
     tune: Tune = Tune()
@@ -470,8 +471,8 @@ class Config(Section):
         """
         others = (
             "num_instructions output_dir max_in_flight fsync_interval max_engine_restarts stall_timeout "
-            "request_timeout saturation limits rate regenerate export tune evaluate rounds seeds parent_runs topics "
-            "engine endpoint report_to".split()
+            "request_timeout saturation limits rate tag regenerate export tune evaluate rounds seeds parent_runs "
+            "topics engine endpoint report_to".split()
         )
         unused = {name for name, weight in self.proposers.weights.items() if not weight}
         without = dict.fromkeys((*others, *unused), True) | {"answer": {"endpoint"}}

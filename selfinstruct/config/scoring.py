@@ -1,4 +1,4 @@
-"""The options of scores: who gives them (`rate`), and which rows stay by them (`scores`, read by `refilter`)."""
+"""What is said about the rows of a run: scores (`rate`), which rows stay by them (`scores`), and tags (`tag`)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,17 @@ class Rate(Section):
 
     def __str__(self) -> str:
         return self.scorer
+
+
+class Tag(Section):
+    """Saying what each task of a run is about (`selfinstruct tag`)."""
+
+    model: str | None = Field(
+        None, min_length=1, description="Model that tags: a path, or a name on the Hub. Default: the generator."
+    )
+    endpoint: Urls = Field(
+        (), description="OpenAI-compatible URLs that serve this model, instead of vLLM here. Repeatable."
+    )
 
 
 _BOUND = re.compile(r"-?\d+(\.\d+)?|\d{1,2}(\.\d+)?%")

@@ -52,6 +52,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
     return _template().render(
         metadata=metadata.to_yaml(),
         counts=counts,
+        tagger=next(reversed(state.tags)).model if state.tags else "",
         left_out={
             "instructions": sum(part.instructions.left_out.get("near_evaluation_task", 0) for part in counted),
             "rows": sum(part.instances.left_out.get("near_evaluation_task", 0) for part in counted),

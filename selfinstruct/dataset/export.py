@@ -25,20 +25,22 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from selfinstruct import packaged
+from selfinstruct.config import tag_quota
 from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card
 from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
-from selfinstruct.dataset.selection import select
+from selfinstruct.dataset.selection import select, select_by_quota, tag_histograms
 from selfinstruct.dataset.semantic import apart_in_meaning
 from selfinstruct.dataset.token_counts import token_counter
 from selfinstruct.errors import ConfigError, InputError
@@ -48,7 +50,7 @@ from selfinstruct.formats.families import alpaca, self_instruct
 from selfinstruct.formats.licences import dataset_licence, model_licence
 from selfinstruct.novelty import tokenize
 from selfinstruct.novelty.overlap import EvaluationTexts
-from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Task
+from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Instruction, SeedTask, Tags, Task
 from selfinstruct.run import answer_scores, parents
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import (
@@ -65,6 +67,7 @@ from selfinstruct.run.journal import read_lines
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.reviews import fingerprint, summarise
 from selfinstruct.run.state import RunState
+from selfinstruct.run.task_tags import latest
 from selfinstruct.run.without_instances import REMEDY, without_instances
 from selfinstruct.text import name_and_number
 
@@ -118,8 +121,12 @@ def export(config: Config) -> ExportCounts:
     own.left_out_tasks[_SAME_MEANING] = len(generated) - len(distinct)
     own.left_out_rows[_SAME_MEANING] = state.num_instances - sum(len(task.instances) for task in distinct)
     of_parents = split(parent_runs.tasks, [], evaluation, config.export) if config.parent_runs else None
-    _select(own, config.export, _scores(run, state) if config.export.select_by in ("best", "balanced") else {})
+    tags = _tags_of_rows(own, state, config.export)
+    before = list(own.rows[TRAIN])
+    _select(own, config.export, _scores(run, state) if config.export.select_by in ("best", "balanced") else {}, tags)
     counts = _count(state, own, config, parent_runs, of_parents, unread=len(unread))
+    if tags:
+        counts = structs.replace(counts, tags=tag_histograms(before, own.rows[TRAIN], tags))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
     if not rows[TRAIN]:
         raise NothingToTrainOnError(_nothing(run, state, counts))
@@ -155,12 +162,24 @@ def _scores(run: RunDirectory, state: RunState) -> dict[str, float]:
     return {row: found[1][place] for row, place in places.items() if place in found[1]}
 
 
-def _select(own: Dataset, options: Export, scores: Mapping[str, float]) -> None:
+def _tags_of_rows(own: Dataset, state: RunState, options: Export) -> dict[str, Tags]:
+    """Return the tags of the training rows of a run by the latest tagger, by the id of the row."""
+    known = latest(state.tags)
+    if options.quota and not known:
+        raise ConfigError("export.quota: no task of this run has a tag; first: selfinstruct tag RUN")
+    of_rows = ((row.id, known.get(row.id.rpartition("-")[0])) for row in own.rows[TRAIN])
+    return {name: tags for name, tags in of_rows if tags is not None}
+
+
+def _select(own: Dataset, options: Export, scores: Mapping[str, float], tags: Mapping[str, Tags]) -> None:
     """Leave out the training rows that are not selected; seeds stay."""
     if options.select is None:
         return
     written = [row for row in own.rows[TRAIN] if row.origin != "seed"]
-    chosen = select(written, options.select, options.select_by, scores)
+    choose = partial(select, by=options.select_by, scores=scores)
+    quotas = tag_quota.parse_all(options.quota)
+    values = {name: str(getattr(of, quotas[0].kind)) for name, of in tags.items()} if quotas else {}
+    chosen = select_by_quota(written, options.select, choose, quotas, values)
     if len(chosen) < len(written):
         own.left_out_rows["not_selected"] += len(written) - len(chosen)
         own.rows[TRAIN] = [*chosen, *(row for row in own.rows[TRAIN] if row.origin == "seed")]

@@ -14,14 +14,18 @@ from __future__ import annotations
 import bisect
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from selfinstruct.config.later_stages import SelectBy
+from selfinstruct.config.tag_quota import TagQuota
 from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.novelty import tokenize
 from selfinstruct.novelty.farthest import Likeness
+from selfinstruct.records import TAG_VALUES, Tags
+from selfinstruct.run.export_counts import TagCounts
 
 
 def select(
@@ -37,6 +41,8 @@ def select(
     """
     if len(rows) <= number:
         return list(rows)
+    if number == 0:
+        return []
     if by in ("farthest", "balanced"):
         order = _farthest_first(rows, number, _places(rows, scores or {}) if by == "balanced" else [1.0] * len(rows))
     elif by == "longest":
@@ -47,6 +53,53 @@ def select(
     else:
         order = sorted(range(len(rows)), key=lambda k: hashlib.sha256(f"select/{rows[k].id}".encode()).digest())
     return [rows[k] for k in sorted(order[:number])]
+
+
+def select_by_quota(
+    rows: Sequence[ExportedRow],
+    number: int,
+    choose: Callable[[Sequence[ExportedRow], int], list[ExportedRow]],
+    quotas: Sequence[TagQuota],
+    values: Mapping[str, str],
+) -> list[ExportedRow]:
+    """Return at most `number` of the rows, in their order, of each tag its quota.
+
+    A quota is rounded down, and its rows get no more places. Where they are fewer, all others share what is left.
+
+    Args:
+        rows: to choose from.
+        number: of rows to keep.
+        choose: chooses among rows that need no quota.
+        quotas: of values of one kind of tag; may be empty.
+        values: the tag of each row by its id; a row without one shares with the others.
+    """
+    chosen: list[ExportedRow] = []
+    for quota in quotas:
+        of_value = [row for row in rows if values.get(row.id) == quota.value]
+        chosen += choose(of_value, math.floor(quota.share * number + 1e-9))
+    bound = {quota.value for quota in quotas}
+    chosen += choose([row for row in rows if values.get(row.id) not in bound], number - len(chosen))
+    ids = {row.id for row in chosen}
+    return [row for row in rows if row.id in ids]
+
+
+def tag_histograms(
+    before: Sequence[ExportedRow], after: Sequence[ExportedRow], tags: Mapping[str, Tags]
+) -> dict[str, dict[str, TagCounts]]:
+    """Return, for each kind of tag, the number of machine-written rows with each value before and after a selection.
+
+    Args:
+        before: all rows.
+        after: those that were selected.
+        tags: of the rows by their id; "" counts those without.
+    """
+    written = [[row.id for row in rows if row.origin != "seed"] for rows in (before, after)]
+    found: dict[str, dict[str, TagCounts]] = {}
+    for kind in TAG_VALUES:
+        old, new = (Counter(str(getattr(tags.get(name), kind, "")) for name in names) for names in written)
+        ordered = sorted(old.items(), key=lambda item: (-item[1], item[0]))
+        found[kind] = {value: TagCounts(before=n, after=new[value]) for value, n in ordered}
+    return found
 
 
 def _places(rows: Sequence[ExportedRow], scores: Mapping[str, float]) -> list[float]:

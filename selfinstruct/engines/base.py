@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from selfinstruct.config.schema import Sampling
+from selfinstruct.engines.structured import Fields
 from selfinstruct.records import Completion, Prompt
 
 
@@ -21,6 +22,7 @@ class Request:
         stop: stop strings; generation ends before the first of them.
         ends_before: likewise, the first match of a pattern (see `endings.py`).
         choices: if set, the answer is exactly one of these strings, where the engine can restrict a model to them.
+        fields: likewise, the answer is a JSON object with one of these values for each key.
         stop_loops: whether the answer also ends once it only repeats itself, where the engine sees it being written.
         thinking: whether a chat model may think before it answers, where its template has that.
         samples: how many answers to sample, at a temperature above 0; those after the first are `Completion.further`.
@@ -35,6 +37,7 @@ class Request:
     ends_before: re.Pattern[str] | None = None
     thinking: bool = False
     samples: int = 1
+    fields: Fields | None = None
 
 
 class RequestFailed(Exception):

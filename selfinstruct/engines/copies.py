@@ -94,3 +94,12 @@ async def start(make: Callable[[int], Any], number: int) -> Started:
             release()
 
     return Copies([engine for engine, _ in started]), release_all
+
+
+def capacity(config: Any) -> int:
+    """Return how many sequences one of vLLM's engines computes at once, on all its replicas.
+
+    Args:
+        config: vLLM's.
+    """
+    return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)

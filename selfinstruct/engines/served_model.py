@@ -41,6 +41,7 @@ from selfinstruct.engines.openai_client import (
     without_key_in,
 )
 from selfinstruct.engines.samples import stable_seed
+from selfinstruct.engines.structured import response_format
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import Completion, FinishReason, OpenTurn
 
@@ -228,6 +229,8 @@ class ServedModel:
             # vLLM also tells how many tokens an answer has while it is written.
             options["stream"], more = True, {"continuous_usage_stats": True} if knows_all else {}
             options["stream_options"] = {"include_usage": True, **more}
+        if request.fields and (knows_all or not isinstance(request.prompt, str)):
+            options["response_format"] = response_format(request.fields)
         if wanted.sampling_seed:
             options["seed"] = stable_seed(request.key)
         if knows_all and not isinstance(request.prompt, str):

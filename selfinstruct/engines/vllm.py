@@ -25,6 +25,7 @@ from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
 from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
 from selfinstruct.engines.samples import Writing, seed_of, written
+from selfinstruct.engines.structured import vllm_parameters
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.hardware import Gpu, Hardware
@@ -243,7 +244,7 @@ class VLLMEngine(TokenizedPrompts):
             release=release,
             last_words=last_words,
         )
-        engine.capacity = sum(_capacity(copy.vllm_config) for copy in engine._engines())
+        engine.capacity = sum(copies.capacity(copy.vllm_config) for copy in engine._engines())
         # A library that vLLM imports never frees this frame, and would keep the engine alive with it (see `close`).
         del llm
         return engine
@@ -383,6 +384,7 @@ class VLLMEngine(TokenizedPrompts):
             "min_p": wanted.min_p,
             "seed": seed_of(request, self._llm),
             "n": request.samples,
+            "structured_outputs": vllm_parameters(request.fields),
         }
         if choices is not None:
             firsts = sorted(choices.by_token)
@@ -485,11 +487,6 @@ def _hide_unusable_gpus(given: dict[str, Any]) -> list[str]:
     gpus = _hardware().gpus
     share = float(given.get("gpu_memory_utilization", GPU_SHARE))
     return usable_gpus.hide_unusable(gpus, share) if len(gpus) > 1 else []
-
-
-def _capacity(config: Any) -> int:
-    """Return how many sequences vLLM computes at once, on all its replicas."""
-    return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
 
 
 def _did_not_start(model: str, error: Exception, last_words: startup.LastWords) -> str:

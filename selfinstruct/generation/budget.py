@@ -16,7 +16,7 @@ from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config.schema import Limits
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.method import Method
-from selfinstruct.run.lines import BudgetName, BudgetUsedUp, DeadlineReached
+from selfinstruct.run.control_lines import BudgetName, BudgetUsedUp, DeadlineReached
 from selfinstruct.run.state import RunState
 
 _CLOSING_S = 2.0

@@ -34,9 +34,10 @@ from selfinstruct.generation.window import first_window
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import ownership, trackers
 from selfinstruct.run.classification_share import odd_share
+from selfinstruct.run.control_lines import Resumed, Saturated, TargetRaised
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
-from selfinstruct.run.lines import VERSION, Calibration, Header, Line, Resumed, Saturated, TargetRaised
+from selfinstruct.run.lines import VERSION, Calibration, Header, Line
 from selfinstruct.run.metrics import MetricsWriter, last_speed
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances

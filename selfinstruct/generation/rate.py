@@ -9,9 +9,9 @@ command; what failed is tried once more by each further call.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
@@ -21,6 +21,7 @@ from selfinstruct.engines.base import RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
+from selfinstruct.generation.in_order import commit_in_order, running
 from selfinstruct.generation.kept_samples import passed
 from selfinstruct.generation.scorer_check import known_answers, remark, separation
 from selfinstruct.generation.scorers.consistency import MOST_WORDS, Consistency, is_comparable
@@ -29,7 +30,7 @@ from selfinstruct.generation.scorers.judge import RUBRIC, Judge, version
 from selfinstruct.generation.scorers.reward import Reward
 from selfinstruct.generation.scorers.verified import Verified, has_constraints
 from selfinstruct.generation.session import end_leftovers, recover
-from selfinstruct.generation.supervision import StartEngine, closing, supervised
+from selfinstruct.generation.supervision import StartEngine
 from selfinstruct.records import Constraint, user_message, with_constraints
 from selfinstruct.run.answer_scores import Place, Scorer
 from selfinstruct.run.directory import RunDirectory
@@ -219,15 +220,7 @@ async def _rate(
                 case "judge":
                     model = options.model or config.model
                     console.print(f"starting the judge {model!r}", markup=False)
-                    supervisor = supervised(
-                        run,
-                        start,
-                        MetricsWriter(run.metrics_path),
-                        max_restarts=config.max_engine_restarts,
-                        stall_timeout=config.stall_timeout,
-                        request_timeout=config.request_timeout,
-                    )
-                    async with closing(await until_signal(supervisor.launch())) as engine:
+                    async with running(config, run, start) as engine:
                         at_once = most_in_flight(config.max_in_flight, engine)
                         judge = Judge(engine, model, rubric)
                         auc = await until_signal(_checked(judge, config, run))
@@ -264,26 +257,8 @@ async def _score_all(
     scorer: AnswerScorer, left: Sequence[RatedAnswer], commit: Callable[[Line], None], at_once: int = 1
 ) -> None:
     """Score answers, some at once; commit the scores in the order of the answers."""
-    waiting: deque[asyncio.Task[ScoreLine]] = deque()
-    with AnswerProgress(scorer.about.name, len(left)) as progress:
-
-        async def commit_next() -> None:
-            line = await waiting[0]
-            waiting.popleft()
-            commit(line)
-            progress.advance(line.completion.completion_tokens if line.completion else 0)
-
-        try:
-            for answer in left:
-                waiting.append(asyncio.create_task(_line(scorer, answer)))
-                if len(waiting) >= at_once:
-                    await commit_next()
-            while waiting:
-                await commit_next()
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+    progress = AnswerProgress(scorer.about.name, len(left))
+    await commit_in_order(left, partial(_line, scorer), commit, progress, at_once)
 
 
 async def _line(scorer: AnswerScorer, answer: RatedAnswer) -> ScoreLine:

@@ -36,13 +36,13 @@ from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import opened
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.records import Instance, Instruction, Style
-from selfinstruct.run import ownership, parents
+from selfinstruct.run import ownership, parents, task_tags
+from selfinstruct.run.control_lines import Control
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines, read_raw_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,
-    Control,
     Failure,
     Header,
     InstancesLine,
@@ -50,6 +50,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
     ScoreLine,
+    TagsLine,
     rewrite,
 )
 from selfinstruct.run.metrics import MetricsWriter
@@ -218,6 +219,8 @@ def _copy_lost_lines(source: RunDirectory, run: RunDirectory, state: RunState) -
                     )
                 case Control():
                     lost = line.after_proposal >= proposals
+                case TagsLine():
+                    lost = line.tags is not None and not task_tags.holds(state.tags, line)
                 case Header() | OutputLine() | ScoreLine():
                     lost = False
                 case _ as never:

@@ -18,8 +18,17 @@ from selfinstruct import clock
 from selfinstruct.config.schema import Limits, Saturation
 from selfinstruct.errors import Interrupted
 from selfinstruct.formats import jsonl
+from selfinstruct.run.control_lines import (
+    BudgetName,
+    BudgetUsedUp,
+    Cause,
+    DeadlineReached,
+    Interruption,
+    Saturated,
+    Stop,
+)
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.lines import BudgetName, BudgetUsedUp, Cause, DeadlineReached, Interruption, Line, Saturated, Stop
+from selfinstruct.run.lines import Line
 from selfinstruct.run.state import RunState
 
 

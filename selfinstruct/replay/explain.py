@@ -20,14 +20,14 @@ import msgspec
 from selfinstruct.errors import InputError
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.parsing import one_line
-from selfinstruct.records import Completion, Constraint
+from selfinstruct.records import Completion, Constraint, Tags
 from selfinstruct.replay.similar import EarlierInstructions, Similar
+from selfinstruct.run.control_lines import Control
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,
-    Control,
     Failure,
     Header,
     InstanceCandidate,
@@ -37,6 +37,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
     ScoreLine,
+    TagsLine,
     WrittenInstance,
 )
 from selfinstruct.run.state import RunState, replay
@@ -156,6 +157,25 @@ class AnswerScore:
 
 
 @dataclass(frozen=True, slots=True)
+class TagsAnswer:
+    """What a model says an accepted instruction is about.
+
+    Attributes:
+        journal_line: number of its line in the journal, from 1.
+        model: its name.
+        tags: what it says; None when the request failed.
+        failed: why it failed; None when it did not.
+        answer: the model's answer; None when there was none.
+    """
+
+    journal_line: int
+    model: str
+    tags: Tags | None
+    failed: Failure | None
+    answer: Completion | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainedCandidate:
     """A candidate as the journal recorded it.
 
@@ -179,6 +199,7 @@ class ExplainedCandidate:
         answers: to inputs that are answered separately.
         outputs: rewritten outputs, in a regenerated run.
         scores: of its answers.
+        tags: what models say it is about.
         is_whole: whether no request asks about its kind or its inputs.
         begun: what the prompt wrote of it.
         instance: the instance that it was proposed with, if it was.
@@ -203,6 +224,7 @@ class ExplainedCandidate:
     answers: tuple[InputAnswer, ...]
     outputs: tuple[OutputAnswer, ...]
     scores: tuple[AnswerScore, ...]
+    tags: tuple[TagsAnswer, ...]
     is_whole: bool
     begun: str
     instance: WrittenInstance | None
@@ -305,6 +327,7 @@ class _Match:
     answers: list[InputAnswer] = field(default_factory=list)
     outputs: list[OutputAnswer] = field(default_factory=list)
     scores: list[AnswerScore] = field(default_factory=list)
+    tags: list[TagsAnswer] = field(default_factory=list)
 
     @property
     def candidate(self) -> InstructionCandidate:
@@ -364,6 +387,9 @@ class _Search:
                 if (known := self._by_id.get(line.id)) is not None:
                     about = line.instance, line.sample, line.scorer, line.model
                     known.scores.append(AnswerScore(number, *about, line.value, line.failed, line.completion))
+            case TagsLine():
+                if (known := self._by_id.get(line.id)) is not None:
+                    known.tags.append(TagsAnswer(number, line.model, line.tags, line.failed, line.completion))
             case Header() | Control():
                 pass
             case _ as never:
@@ -399,6 +425,7 @@ def _explained(match: _Match, earlier: EarlierInstructions, texts: dict[str, str
         answers=tuple(match.answers),
         outputs=tuple(match.outputs),
         scores=tuple(match.scores),
+        tags=tuple(match.tags),
         is_whole=match.line.without_input or candidate.instance is not None,
         begun=match.line.begun,
         instance=candidate.instance,

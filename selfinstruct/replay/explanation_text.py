@@ -13,6 +13,7 @@ from selfinstruct.replay.explain import (
     InputAnswer,
     InstancesAnswer,
     OutputAnswer,
+    TagsAnswer,
 )
 from selfinstruct.replay.similar import Similar
 from selfinstruct.run.lines import Failure, InstanceCandidate
@@ -53,6 +54,7 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
         text += [line for answer in candidate.answers for line in _render_answer(answer)]
         text += [line for output in candidate.outputs for line in _render_output(output)]
         text += [_render_score(score) for score in candidate.scores]
+        text += [_render_tags(tags) for tags in candidate.tags]
     return "\n".join(text)
 
 
@@ -122,6 +124,13 @@ def _render_score(score: AnswerScore) -> str:
     said = f"failed: {_failure(score.failed)}" if score.failed else f"{score.value:g}"
     which = f"answer {score.sample + 1} to input {score.instance + 1}"
     return f"  score of {which}, {by}: {said} (journal line {score.journal_line})"
+
+
+def _render_tags(answer: TagsAnswer) -> str:
+    said = f"failed: {_failure(answer.failed)}" if answer.failed else ""
+    if (tags := answer.tags) is not None:
+        said = f"{tags.category}, {tags.difficulty}, input: {tags.input}, language: {tags.language}"
+    return f"  tags by {visible(answer.model)}: {visible(said)} (journal line {answer.journal_line})"
 
 
 def _render_instance_candidates(candidates: Sequence[InstanceCandidate]) -> list[str]:

@@ -50,26 +50,22 @@ from selfinstruct.records import Instruction, Rejection
 from selfinstruct.replay.refilter_result import CandidateMoves, FollowUps, InstanceMoves, RefilterResult
 from selfinstruct.run import answer_scores, evaluation_record, lines, ownership, parents
 from selfinstruct.run.answer_scores import Place
+from selfinstruct.run.control_lines import BudgetUsedUp, DeadlineReached, Interruption, Resumed, Saturated, TargetRaised
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.lines import (
     AnswerLine,
-    BudgetUsedUp,
     ClassificationLine,
-    DeadlineReached,
     Header,
     InstanceCandidate,
     InstancesLine,
     InstructionCandidate,
-    Interruption,
     Line,
     OutputLine,
     ProposalLine,
     RefilteredFrom,
-    Resumed,
-    Saturated,
     ScoreLine,
-    TargetRaised,
+    TagsLine,
 )
 from selfinstruct.run.state import NO_HEADER, FollowUpKind, RunState, replay
 
@@ -278,6 +274,11 @@ class _Redecision:
                 if self.new.holds_answer(line.id, line.instance):
                     return line
                 self._counts["score left out"] += 1
+                return None
+            case TagsLine():
+                if line.id in self._accepted:
+                    return line
+                self._counts["tags left out"] += 1
                 return None
             case OutputLine():
                 raise InputError(f"{self._source.journal} has rewritten outputs, but its header says that it has none")

@@ -38,13 +38,13 @@ from typing import assert_never
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.run import answer_scores, lines
+from selfinstruct.run import answer_scores, lines, task_tags
+from selfinstruct.run.control_lines import Control, Resumed, Stop
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, set_torn_tail_aside
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,
-    Control,
     Header,
     InstanceCandidate,
     InstancesLine,
@@ -52,9 +52,8 @@ from selfinstruct.run.lines import (
     Line,
     OutputLine,
     ProposalLine,
-    Resumed,
     ScoreLine,
-    Stop,
+    TagsLine,
 )
 from selfinstruct.run.state import RunState, replay
 
@@ -308,6 +307,10 @@ class _Walk:
                 if not state.holds_answer(name, position):
                     return "its answer is gone"
                 return _REPEATED if answer_scores.holds(state.scores, line) else ""
+            case TagsLine(id=name):
+                if name not in self.accepted:
+                    return "its instruction is gone"
+                return _REPEATED if task_tags.holds(state.tags, line) else ""
             case Control(after_proposal=n):
                 return "" if -1 <= n < state.proposals else "its proposal is gone"
             case _ as never:
@@ -321,7 +324,7 @@ class _Walk:
             case ProposalLine():
                 self.dropped_proposals.append(line.n)
                 self._lose(line, "instructions", line.candidates)
-            case ClassificationLine() | ScoreLine():
+            case ClassificationLine() | ScoreLine() | TagsLine():
                 self._lose(line)
             case InstancesLine():
                 self._lose(line, "inputs" if line.form == "input_only" else "instances", line.candidates)

@@ -12,14 +12,15 @@ import msgspec
 
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
-from selfinstruct.records import with_constraints
+from selfinstruct.records import Tags, with_constraints
+from selfinstruct.run import task_tags
 from selfinstruct.run.answer_scores import Place, latest
+from selfinstruct.run.control_lines import Control
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,
-    Control,
     Header,
     InstanceCandidate,
     InstancesLine,
@@ -29,6 +30,7 @@ from selfinstruct.run.lines import (
     OutputLine,
     ProposalLine,
     ScoreLine,
+    TagsLine,
 )
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import printable
@@ -53,6 +55,7 @@ class ShownRow(msgspec.Struct, frozen=True, omit_defaults=True):
         warnings: the evidence of each filter that objects to instruction or row and only warns, by reason.
         thinking: what the model thought before it wrote the output, where that is kept.
         scores: what the latest scorer of each name says about the output.
+        tags: what the latest tagger says the task is about; None where it says nothing.
     """
 
     id: str
@@ -66,6 +69,7 @@ class ShownRow(msgspec.Struct, frozen=True, omit_defaults=True):
     warnings: dict[str, dict[str, Any]] = {}
     thinking: str = ""
     scores: dict[str, float] = {}
+    tags: Tags | None = None
 
     def texts(self) -> tuple[str, ...]:
         """Return the texts in which `--grep` looks."""
@@ -126,7 +130,7 @@ class _Evidence:
                 case OutputLine():
                     for one in line.candidates:
                         self._seen("output", one, sorted(self.places[line.id])[line.instance])
-                case Header() | ClassificationLine() | ScoreLine() | Control():
+                case Header() | ClassificationLine() | ScoreLine() | TagsLine() | Control():
                     pass
                 case _ as never:
                     assert_never(never)
@@ -200,6 +204,7 @@ def _read(run: Path) -> tuple[RunState, _Evidence]:
 def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
     found = (latest(state.scores, name) for name in sorted({scorer.name for scorer in state.scores}))
     scores = {scorer.name: values for scorer, values in filter(None, found)}
+    tags = task_tags.latest(state.tags)
     for instruction in state.pool:
         candidate, line = evidence.accepted[instruction.id]
         kept = state.instances.get(instruction.id, ())
@@ -217,6 +222,7 @@ def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
                 warnings={**candidate.warnings, **evidence.warnings.get(place, {})},
                 thinking=instance.thinking,
                 scores={name: values[place] for name, values in scores.items() if place in values},
+                tags=tags.get(instruction.id),
             )
 
 
@@ -234,6 +240,7 @@ def as_text(one: Shown) -> str:
         head = f"{one.id}  {by}, {near}{kind}"
         notes = {f"warning {reason}": evidence for reason, evidence in one.warnings.items()}
         notes |= {"scores": one.scores} if one.scores else {}
+        notes |= {"tags": msgspec.to_builtins(one.tags)} if one.tags else {}
     else:
         head = f"{one.id}  {one.kind} rejected: {one.reason}"
         notes = {"evidence": one.evidence} if one.evidence else {}

@@ -20,9 +20,18 @@ from selfinstruct.generation import stop_rules
 from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
 from selfinstruct.run.classification_share import odd_share
-from selfinstruct.run.counts import AnswerCounts, OutputCounts, ProposerCounts, RunCounts, ScorerCounts, TopicCounts
+from selfinstruct.run.control_lines import DeadlineReached, Interruption
+from selfinstruct.run.counts import (
+    AnswerCounts,
+    OutputCounts,
+    ProposerCounts,
+    RunCounts,
+    ScorerCounts,
+    TaggerCounts,
+    TopicCounts,
+)
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.lines import DeadlineReached, Interruption, RefilteredFrom
+from selfinstruct.run.lines import RefilteredFrom
 from selfinstruct.run.spending import Spending, spending, spending_rows
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import without_instances
@@ -322,6 +331,8 @@ def render(result: RunStatus) -> RenderableType:
         table.add_row("answers", f"{_answers_text(answers)}{_reasons(answers.reasons)}")
     for sentence in _scores(result.counts.scores):
         table.add_row("scores", escape(sentence))
+    for sentence in _tags(result.counts.tags):
+        table.add_row("tags", escape(sentence))
     if (outputs := result.counts.outputs) is not None:
         table.add_row("outputs", f"{_outputs_text(outputs)}{_reasons(outputs.reasons)}")
     if result.counts.failures:
@@ -417,6 +428,17 @@ def _scores(counts: list[ScorerCounts]) -> list[str]:
         f"by {' '.join(filter(None, (of.scorer, of.model)))}: {of.scored:,} answers"
         + (f", mean {of.mean:.2f}, quartiles {', '.join(f'{q:.2f}' for q in of.quartiles)}" if of.quartiles else "")
         + (f"; {of.failed:,} without" if of.failed else "")
+        for of in counts
+    ]
+
+
+def _tags(counts: list[TaggerCounts]) -> list[str]:
+    """Return a sentence for each model that tagged the tasks, with its most frequent categories."""
+    return [
+        f"by {of.model}: {of.tagged:,} tasks"
+        + (f"; {of.failed:,} without" if of.failed else "")
+        + (f"; {of.pending:,} waiting" if of.pending else "")
+        + "".join(f", {name} {n:,}" for name, n in list(of.values["category"].items())[:4])
         for of in counts
     ]
 

@@ -25,9 +25,10 @@ from selfinstruct.report.outcome import Evaluation, Training
 from selfinstruct.report.variety import Variety, variety
 from selfinstruct.run import parents
 from selfinstruct.run.classification_share import odd_share
+from selfinstruct.run.control_lines import BudgetUsedUp, DeadlineReached, Saturated, Stop
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.export_counts import ExportCounts
-from selfinstruct.run.lines import BudgetUsedUp, DeadlineReached, Header, Saturated, Stop
+from selfinstruct.run.lines import Header
 from selfinstruct.run.reviews import ReviewSummary, fingerprint, summarise
 from selfinstruct.run.spending import Spending, spending
 from selfinstruct.run.state import RunState

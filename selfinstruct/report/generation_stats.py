@@ -19,12 +19,12 @@ from typing import Generic, TypeVar, assert_never
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.funnel import Step, funnel
-from selfinstruct.run.counts import ProposerCounts, TopicCounts, by_count
+from selfinstruct.run.control_lines import Control
+from selfinstruct.run.counts import ProposerCounts, TaggerCounts, TopicCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,
-    Control,
     Header,
     InstanceCandidate,
     InstancesLine,
@@ -35,6 +35,7 @@ from selfinstruct.run.lines import (
     ProposalLine,
     RequestLine,
     ScoreLine,
+    TagsLine,
     kind_of,
 )
 from selfinstruct.run.metrics import Measurement
@@ -109,6 +110,7 @@ class GenerationStats:
         proposers: counts by proposer; empty when all proposals are continued lists.
         rows_by: for each proposer, (rows kept, tokens written for each of them, follow-ups included).
         shares_over_time: each proposer's share of the proposals, in each fifth of the run.
+        tags: what each model says the tasks are about.
         topics: counts by subject, those with most accepted instructions first; empty without `topics`.
     """
 
@@ -118,6 +120,7 @@ class GenerationStats:
     rows_by: dict[str, tuple[int, float | None]] = field(default_factory=dict)
     shares_over_time: dict[str, list[float]] = field(default_factory=dict)
     topics: dict[str, TopicCounts] = field(default_factory=dict)
+    tags: list[TaggerCounts] = field(default_factory=list)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     rejected: dict[str, list[Rejected]] = field(default_factory=dict)
@@ -179,13 +182,14 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                             instances[instance.reason or ""].offer(f"{line.id}-{k:04d}", (line.id, instance))
                         for reason in instance.warnings:
                             warned[reason].offer(f"{line.id}-{k:04d}", (line.id, instance))
-                case Header() | ClassificationLine() | OutputLine() | ScoreLine() | Control():
+                case Header() | ClassificationLine() | OutputLine() | ScoreLine() | TagsLine() | Control():
                     pass  # `state` has all that is shown of them.
                 case _ as never:
                     assert_never(never)
 
     state = replay(watch(), journal)
-    stats = GenerationStats(state)
+    counts = state.counts()
+    stats = GenerationStats(state, tags=counts.tags)
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     stats.similarity = [near.score for near in nearest.values()]
     stats.accepted = _accepted_samples(state, nearest)
@@ -199,7 +203,6 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     stats.openings = [_openings(state, words) for words in (1, 2)]
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
-    counts = state.counts()
     stats.funnel = funnel(state, counts, failed)
     stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}

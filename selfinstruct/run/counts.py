@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from selfinstruct.records import Tags
 from selfinstruct.run import lines
 from selfinstruct.run.answer_scores import Scorer
-from selfinstruct.run.lines import Stop
+from selfinstruct.run.control_lines import Stop
+from selfinstruct.run.task_tags import Tagger, histograms
 from selfinstruct.run.usage import KINDS
 
 if TYPE_CHECKING:
@@ -127,6 +129,27 @@ class ScorerCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TaggerCounts:
+    """What one model says the tasks of a run are about: tasks with instances = tagged + failed + pending.
+
+    Attributes:
+        model: its name.
+        version: of its question.
+        tagged: tasks with tags.
+        failed: tasks for which its answer was none.
+        pending: tasks that it was not asked about.
+        values: for each kind of tag, the number of tasks by its value, the most frequent first.
+    """
+
+    model: str
+    version: str
+    tagged: int
+    failed: int
+    pending: int
+    values: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class TopicCounts:
     """The number of proposals about one subject, and of the instructions that were accepted from them."""
 
@@ -163,6 +186,7 @@ class RunCounts:
         proposers: what each proposer asked and what came of it, by its name.
         topics: what was asked about each subject, and what came of it; empty without `topics`.
         scores: what each scorer says about the answers, in the order in which they began.
+        tags: what each model says the tasks are about, in the order in which they began.
     """
 
     target: int
@@ -181,6 +205,7 @@ class RunCounts:
     proposers: dict[str, ProposerCounts]
     topics: dict[str, TopicCounts]
     scores: list[ScorerCounts]
+    tags: list[TaggerCounts]
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values. `stopped` is the line of the journal."""
@@ -205,6 +230,7 @@ def run_counts(state: RunState) -> RunCounts:
         "answer": bool(state.inputs),
         "output": state.header.regenerates,
         "score": bool(state.scores),
+        "tags": bool(state.tags),
     }
     yes = sum(state.is_classification.values())
     return RunCounts(
@@ -232,6 +258,7 @@ def run_counts(state: RunState) -> RunCounts:
             for subject in sorted({subject for subject, _ in state.topics})
         },
         scores=[_scorer(scorer, list(values.values())) for scorer, values in state.scores.items()],
+        tags=[_tagger(state, tagger, known) for tagger, known in state.tags.items()],
     )
 
 
@@ -267,6 +294,19 @@ def _scorer(scorer: Scorer, values: Sequence[float | None]) -> ScorerCounts:
         failed=len(values) - len(known),
         mean=round(sum(known) / len(known), 4) if known else None,
         quartiles=(known[len(known) // 4], known[len(known) // 2], known[3 * len(known) // 4]) if known else None,
+    )
+
+
+def _tagger(state: RunState, tagger: Tagger, known: Mapping[str, Tags | None]) -> TaggerCounts:
+    of_tasks = {name: known[name] for name, kept in state.instances.items() if kept and name in known}
+    tagged = [tags for tags in of_tasks.values() if tags is not None]
+    return TaggerCounts(
+        model=tagger.model,
+        version=tagger.version,
+        tagged=len(tagged),
+        failed=len(of_tasks) - len(tagged),
+        pending=sum(1 for kept in state.instances.values() if kept) - len(of_tasks),
+        values=histograms(tagged),
     )
 
 

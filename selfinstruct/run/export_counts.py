@@ -83,6 +83,13 @@ class SourceOfRows(Struct, frozen=True, kw_only=True):
     tokens: int | None = None
 
 
+class TagCounts(Struct, frozen=True, kw_only=True):
+    """The number of the run's own training rows with one tag, `before` some were selected and `after`."""
+
+    before: int
+    after: int
+
+
 class ExportCounts(Struct, frozen=True, kw_only=True):
     """Everything that `export.json` holds.
 
@@ -95,6 +102,8 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         origins: number of rows of the whole dataset, by origin.
         mean_words: mean number of words over the whole dataset.
         sources: where the rows come from, one for each origin; absent in earlier exports.
+        tags: for each kind of tag, the rows by its value, the most frequent first; those without a tag have the value
+            "". Absent where nobody tagged the run.
         evaluation_unread: number of evaluation files that rows were not compared with; absent if there were none.
         outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
@@ -108,6 +117,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     sources: list[SourceOfRows] | UnsetType = UNSET
     mean_words: MeanWords = MeanWords()
     outputs_left: int | UnsetType = UNSET
+    tags: dict[str, dict[str, TagCounts]] | UnsetType = UNSET
     evaluation_unread: int | UnsetType = UNSET
 
     def is_current(self, state: RunState) -> bool:

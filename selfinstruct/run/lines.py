@@ -9,6 +9,7 @@ A line is one JSON object. The key `kind` says which type it has:
     {"kind": "answer", "id": "p000000-00", "instance": 0, ...}       AnswerLine: where inputs are answered separately
     {"kind": "output", "id": "p000000-00", "instance": 0, ...}       OutputLine: only in a regenerated run
     {"kind": "score", "id": "p000000-00", "instance": 0, ...}        ScoreLine: where answers were rated
+    {"kind": "tags", "id": "p000000-00", "tags": {...}, ...}         TagsLine: where tasks were tagged
     {"kind": "control", "event": "resumed", "after_proposal": 7}     a Control; `event` says which
 
 A failed request has `failed`. An answered request has `completion` and the decisions about the answer. A request whose
@@ -31,17 +32,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from selfinstruct.formats import jsonl
-from selfinstruct.records import Completion, Constraint
+from selfinstruct.records import Completion, Constraint, Tags
+from selfinstruct.run.control_lines import Control, ControlLine
 from selfinstruct.run.header_values import Calibration, Identity, Resolution
 
 VERSION = 1
 """Version of the journal's format, written into the header."""
 Form = Literal["input_first", "output_first", "input_only"]
 """What a prompt for instances asks for first, the input or the output; `input_only`: each input is answered later."""
-Cause = Literal["acceptance", "degenerate"]
-"""Why a run is saturated: too few candidates accepted, or too many degenerate completions."""
-BudgetName = Literal["max_requests", "max_tokens_total"]
-"""The name of the option that sets a budget."""
 
 
 class Neighbour(Struct, frozen=True):
@@ -291,68 +289,18 @@ class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="
     failed: Failure | None = None
 
 
-class Control(Struct, frozen=True, tag_field="event"):
-    """A line that is not the outcome of a request. It follows proposal `after_proposal`; -1: before the first."""
+class TagsLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tags"):
+    """What a model says instruction `id` is about; `model` and `version` name it and its question."""
 
-    after_proposal: int
-
-
-class TargetRaised(Control, frozen=True, tag="target_raised"):
-    """The target was raised to `num_instructions` in total."""
-
-    num_instructions: int
-
-
-class Resumed(Control, frozen=True, tag="resumed"):
-    """The stop that was in force has ended."""
+    id: str
+    model: str
+    version: str
+    tags: Tags | None = None
+    completion: Completion | None = None
+    failed: Failure | None = None
 
 
-class Interruption(Control, frozen=True, tag="interrupted"):
-    """A signal ended the program. It changes nothing in the state, and the next start continues."""
-
-    signal: str
-
-
-class Saturated(Control, frozen=True, tag="saturated"):
-    """The last `window` proposals gave almost no new instructions.
-
-    Attributes:
-        cause: too few candidates accepted, or too many degenerate completions.
-        window: number of proposals that were examined.
-        window_candidates: number of their candidates.
-        window_accepted: number of their accepted candidates.
-        window_empty: number of their completions without a candidate.
-        window_repeated: number of their completions that repeat themselves or an earlier one.
-        window_truncated: number of their completions that were cut and gave no accepted candidate.
-    """
-
-    cause: Cause
-    window: int
-    window_candidates: int
-    window_accepted: int
-    window_empty: int
-    window_repeated: int
-    window_truncated: int
-
-
-class BudgetUsedUp(Control, frozen=True, tag="budget"):
-    """A budget is used up: `limit` names the option, `value` is its value, and `used` is the amount used."""
-
-    limit: BudgetName
-    value: int
-    used: int
-
-
-class DeadlineReached(Control, frozen=True, tag="deadline"):
-    """The time left until the deadline `finish_by` (ISO 8601) is needed to finish the accepted instructions."""
-
-    finish_by: str
-
-
-Stop = Saturated | BudgetUsedUp | DeadlineReached
-"""A line after which no request for proposals is made until a `Resumed` line."""
-ControlLine = TargetRaised | Resumed | Interruption | Stop
-RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | OutputLine | ScoreLine
+RequestLine = ProposalLine | ClassificationLine | InstancesLine | AnswerLine | OutputLine | ScoreLine | TagsLine
 """The outcome of one request."""
 Line = Header | RequestLine | ControlLine
 
@@ -421,6 +369,9 @@ def _check(line: Line) -> None:
         case ScoreLine():
             if (line.value is None) == (line.failed is None):
                 raise ValueError("it must have `value` or `failed`, and one of them only")
+        case TagsLine():
+            if (line.tags is None) == (line.failed is None):
+                raise ValueError("it must have `tags` or `failed`, and one of them only")
         case Control():
             pass
         case _ as never:

@@ -18,8 +18,18 @@ from msgspec import structs
 from selfinstruct.errors import InputError
 from selfinstruct.gc_paused import gc_paused
 from selfinstruct.records import Completion, Instance, Instruction, Task
-from selfinstruct.run import answer_scores
+from selfinstruct.run import answer_scores, task_tags
 from selfinstruct.run.answer_scores import Scores
+from selfinstruct.run.control_lines import (
+    BudgetUsedUp,
+    ControlLine,
+    DeadlineReached,
+    Interruption,
+    Resumed,
+    Saturated,
+    Stop,
+    TargetRaised,
+)
 from selfinstruct.run.counts import (
     CandidateCounts,
     RunCounts,
@@ -30,24 +40,18 @@ from selfinstruct.run.degenerate import degenerate
 from selfinstruct.run.lines import (
     VERSION,
     AnswerLine,
-    BudgetUsedUp,
     ClassificationLine,
-    ControlLine,
-    DeadlineReached,
     Header,
     InstancesLine,
-    Interruption,
     Line,
     OutputLine,
     ProposalLine,
     RequestLine,
-    Resumed,
-    Saturated,
     ScoreLine,
-    Stop,
-    TargetRaised,
+    TagsLine,
     Verdict,
 )
+from selfinstruct.run.task_tags import AllTags
 from selfinstruct.run.tries import FollowUpLine, Tries
 from selfinstruct.run.usage import Usage, usage_by_kind
 
@@ -107,6 +111,7 @@ class RunState:
         outputs_kept: number of accepted new outputs, "rewritten" or "unchanged".
         outputs_rejected: number of rejected new outputs by reason. The old outputs stay.
         scores: what scorers say about answers; it decides nothing here (see `selfinstruct/replay/refilter.py`).
+        tags: what models say the tasks are about; it decides nothing here either.
         stopped: the stop that is in force, or None.
         interruption: the last line, if a signal ended the program there; None otherwise.
         resumed_after: number of proposals committed when the last stop for saturation ended; 0 if there was none.
@@ -147,6 +152,7 @@ class RunState:
     outputs_kept: Counter[str] = field(default_factory=Counter)
     outputs_rejected: Counter[str] = field(default_factory=Counter)
     scores: Scores = field(default_factory=dict)
+    tags: AllTags = field(default_factory=dict)
     stopped: Stop | None = None
     interruption: Interruption | None = None
     resumed_after: int = 0
@@ -247,6 +253,9 @@ class RunState:
             case ScoreLine():
                 self._count_request("score", line)
                 self._apply_score(line)
+            case TagsLine():
+                self._count_request("tags", line)
+                self._apply_tags(line)
             case Header():
                 if line.version != VERSION:
                     raise ValueError(f"it is of version {line.version}, this program reads version {VERSION}")
@@ -434,6 +443,11 @@ class RunState:
         if not self.holds_answer(line.id, line.instance):
             raise ValueError(f"it scores an answer to input {line.instance} of {line.id}, which is missing")
         answer_scores.note(self.scores, line)
+
+    def _apply_tags(self, line: TagsLine) -> None:
+        if line.id not in self.accepted:
+            raise ValueError(f"it tags {line.id}, which is missing")
+        task_tags.note(self.tags, line)
 
     # ------------------------------------------------------------------------------------------------- counting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output", "score")
+KINDS = ("proposal", "is_task", "classification", "instances", "answer", "output", "score", "tags")
 """Kinds of requests, in the order in which an instruction meets them."""
 
 

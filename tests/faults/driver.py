@@ -1,11 +1,12 @@
-"""Runs `generate`, `rate` if it is asked to, and `export` on the scripted engine, so that tests can inject faults.
+"""Runs `generate`, `rate` and `tag` if asked to, and `export` on the scripted engine, so that tests can inject faults.
 
 It is a process of its own:
 
     python -m tests.faults.driver CONFIG.json [LATENCY_SEED]
 
 CONFIG.json holds the configuration; `latency` in it are the seconds that an answer takes at most, `file_limit` a limit
-of the size of files in bytes, `load` seconds for which the engine takes to start, `rates` whether answers are scored.
+of the size of files in bytes, `load` seconds for which the engine takes to start, `rates` whether answers are scored,
+`tags` whether tasks are tagged.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from selfinstruct.engines.startup import in_lasting_thread
 from selfinstruct.generation.filters.language import identify
 from selfinstruct.generation.generate import generate
 from selfinstruct.generation.rate import rate
+from selfinstruct.generation.tag import tag
 from tests.conftest import script
 
 
@@ -35,7 +37,8 @@ from tests.conftest import script
 @click.argument("latency_seed", type=int, default=0)
 def drive(config: str, latency_seed: int) -> None:
     given = json.loads(Path(config).read_text())
-    latency, load, limit, rates = (given.pop(name, 0) for name in ("latency", "load", "file_limit", "rates"))
+    names = ("latency", "load", "file_limit", "rates", "tags")
+    latency, load, limit, rates, tags = (given.pop(name, 0) for name in names)
     if limit:
         identify("Its model is unpacked into a temporary file, which is larger than the limit.", "output")
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -51,6 +54,8 @@ def drive(config: str, latency_seed: int) -> None:
     generate(Config.model_validate(given), start, start)
     if rates:
         rate(Config.model_validate(given), start)
+    if tags:
+        tag(Config.model_validate(given), start)
     print("exporting", flush=True)
     chain.export(Config.model_validate(given))
 

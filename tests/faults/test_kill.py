@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.rate import rate
+from selfinstruct.generation.tag import tag
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
@@ -54,8 +56,11 @@ def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any])
         number += 1
 
 
-def test_killed_ratings_end_like_one_that_was_not(make_config: Any, tmp_path: Path) -> None:
-    """The answers are there before; each start is killed while it scores them."""
+@pytest.mark.parametrize(("asks", "kind"), [(rate, "score"), (tag, "tags")])
+def test_killed_ratings_end_like_one_that_was_not(
+    make_config: Any, tmp_path: Path, asks: Callable[..., object], kind: str
+) -> None:
+    """The answers are there before; each start is killed while it scores them, or tags their tasks."""
     options: dict[str, Any] = {"answering": "separate", "answer": {"num_samples": 3}, "num_instructions": 25}
     whole = make_config(output_dir=str(tmp_path / "whole"), **options)
     run_scripted(whole)
@@ -64,17 +69,17 @@ def test_killed_ratings_end_like_one_that_was_not(make_config: Any, tmp_path: Pa
     async def start() -> ScriptedEngine:
         return ScriptedEngine(script)
 
-    rate(whole, start)
+    asks(whole, start)
     expected = (tmp_path / "whole" / "journal.jsonl").read_bytes()
-    assert expected.count(b'"kind":"score"') > 30
+    assert expected.count(f'"kind":"{kind}"'.encode()) > 15
     config = make_config(output_dir=str(tmp_path / "killed"), **options)
     run_scripted(config)
-    driven = Driven(tmp_path, config, latency=0.05, rates=True)
+    driven = Driven(tmp_path, config, latency=0.05, rates=kind == "score", tags=kind == "tags")
     driven.journal.write_bytes(generated)
     draw, killed = random.Random(1), 0
     while killed < 4:
         process = driven.start(killed)
-        driven.wait_for_lines(driven.num_lines() + 5, process)
+        driven.wait_for_lines(driven.num_lines() + 3, process)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
         assert expected.startswith(driven.journal.read_bytes().rpartition(b"\n")[0])

@@ -132,5 +132,7 @@ def test_command(command: str, workplace: list[str]) -> None:
         assert CliRunner().invoke(cli, ["init", "night.yaml", "--model", "demo"]).exit_code == 0
     if any(by in command for by in ("best", "balanced")):  # They go by scores.
         assert CliRunner().invoke(cli, ["rate", "runs/first"]).exit_code == 0
+    if "--quota" in command:  # And these by tags.
+        assert CliRunner().invoke(cli, ["tag", "runs/first"]).exit_code == 0
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"

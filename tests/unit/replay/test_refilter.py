@@ -31,9 +31,9 @@ from selfinstruct.replay.explain import explain
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.refilter_result import RefilterResult, render
 from selfinstruct.replay.status import status
+from selfinstruct.run.control_lines import Saturated
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
-from selfinstruct.run.lines import Saturated
 from selfinstruct.run.state import replay
 from tests import rouge
 from tests.conftest import SYLLABLES, examples, held_by_another, journal_lines, run_scripted, script

@@ -32,7 +32,7 @@ from tests.fixtures.run_before_layout import script
 FIXTURE = Path(script.__file__).parent
 EXPECTED = json.loads((FIXTURE / "expected.json").read_bytes())
 RUNS = tuple(EXPECTED["summaries"])
-SINCE: dict[str, Any] = {"warnings": {}, "answers": None}
+SINCE: dict[str, Any] = {"warnings": {}, "answers": None, "tags": []}
 """Counts that are younger than these runs."""
 FINISHED = tuple(name for name in RUNS if name != "interrupted")
 
