@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from selfinstruct.environment import OUTPUT
 from selfinstruct.text import duration, printable
 
 
@@ -30,8 +32,38 @@ class PlainConsole(Console):
 
 console = PlainConsole(stderr=True, soft_wrap=True)
 """Where all messages are written; stdout is for data only. rich obeys NO_COLOR."""
+console.quiet = os.environ.get(OUTPUT) == "quiet"
 
 _INTERVAL_S = 10.0
+
+
+def say(how_much: str) -> None:
+    """Say `quiet`: only results; `verbose`: also what libraries write; or anything else: the program's own messages.
+
+    Errors are always written. The stages that this process starts do the same.
+    """
+    os.environ[OUTPUT] = how_much
+    console.quiet = how_much == "quiet"
+
+
+def how_much() -> str:
+    """Return what `say` was told last, in this process or the one that started it as a stage."""
+    return os.environ.get(OUTPUT, "")
+
+
+def is_verbose() -> bool:
+    """Return whether the user wants to see what libraries write."""
+    return how_much() == "verbose"
+
+
+@contextlib.contextmanager
+def result() -> Iterator[None]:
+    """Print what a command ends with, also where it is to be quiet."""
+    before, console.quiet = console.quiet, False
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 @contextlib.contextmanager
@@ -73,9 +105,10 @@ def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | N
     )
     for name, value in rows:
         table.add_row(name, str(value))
-    console.print(table)
-    if next_command:
-        console.print(Text.assemble("next: ", (printable(next_command), "bold")))
+    with result():
+        console.print(table)
+        if next_command:
+            console.print(Text.assemble("next: ", (printable(next_command), "bold")))
     sys.stderr.flush()
 
 

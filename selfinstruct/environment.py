@@ -23,6 +23,9 @@ LOCKS = "_SELFINSTRUCT_LOCKS"
 DEBUG_VARIABLE = "SELFINSTRUCT_DEBUG"
 """Set by `--debug`. Stages that run as separate processes inherit it."""
 
+OUTPUT = "_SELFINSTRUCT_OUTPUT"
+"""Set by `-q` and `-v` to `quiet` or `verbose`. Stages that run as separate processes inherit it."""
+
 ENVIRONMENT_PREFIX = "SELFINSTRUCT_"
 
 

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from selfinstruct import environment
+from selfinstruct import environment, library_log
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import Interrupted, SelfInstructError
 from selfinstruct.signals import leave, on_signals
@@ -50,7 +50,7 @@ def run_program(
         environment.check()
         # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
-            work()
+            library_log.logged(work)
     except passes:
         raise
     except Interrupted as stopped:

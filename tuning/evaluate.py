@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from selfinstruct import library_log
 from selfinstruct.errors import InputError
 from selfinstruct.program_edge import run_program
 
@@ -38,6 +39,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
     config = load_config(options.config or run.config_path, {})
     with run.locked():
+        library_log.begin(run.library_log, "evaluate")
         show_scores(evaluate(config, run, options.model))
 
 

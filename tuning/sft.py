@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfinstruct.console import console
+from selfinstruct import library_log
+from selfinstruct.console import console, is_verbose
 from selfinstruct.environment import DEBUG_VARIABLE, LOCKS
 from selfinstruct.program_edge import debugging, run_program
 from selfinstruct.run.directory import RunDirectory
@@ -30,13 +31,15 @@ from tuning.training.launch import FSDP2, refuse_own_source
 if TYPE_CHECKING:
     from tuning.training.arguments import Arguments
 
+_LOGGERS = ("trl", "accelerate", "datasets", "huggingface_hub", "torch.distributed")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Tune a model as `argv` says, and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if _take_debug(arguments):
         os.environ[DEBUG_VARIABLE] = "1"
-    set_environment(debugging())
+    set_environment(debug=debugging() or is_verbose())
     return run_program(lambda: tune(arguments), prefix="")
 
 
@@ -52,7 +55,11 @@ def locking_run(output: Path) -> Iterator[None]:
     """
     run = RunDirectory(output.resolve().parent)
     is_main = os.environ.get("RANK", "0") == "0"
-    with run.locked() if is_main and LOCKS not in os.environ and run.journal.is_file() else contextlib.nullcontext():
+    locks = is_main and LOCKS not in os.environ and run.journal.is_file()
+    with run.locked() if locks else contextlib.nullcontext():
+        if run.journal.is_file():
+            library_log.begin(run.library_log, "tune")
+            _hear_libraries()
         yield
 
 
@@ -136,7 +143,11 @@ def _take_debug(arguments: list[str]) -> bool:
 
 
 def set_environment(debug: bool) -> None:
-    """Set what the libraries read when they are imported. Without `debug`, hide messages that a user cannot act on."""
+    """Set what the libraries read when they are imported. Without `debug`, hide messages that a user cannot act on.
+
+    Args:
+        debug: whether to let libraries write whatever they want to.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if "WORLD_SIZE" not in os.environ:  # One process trains on one GPU.
@@ -153,8 +164,18 @@ def set_environment(debug: bool) -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     # PEFT has patterns for the layers of known mixtures of experts, and warns of those that a model does not have.
     warnings.filterwarnings("ignore", message=r"The following (rank|alpha)_pattern keys", category=RuntimeWarning)
-    for name in ("trl", "accelerate", "datasets", "huggingface_hub", "torch.distributed"):
+    for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _hear_libraries() -> None:
+    """Let the libraries say what `set_environment` has hidden: it goes into the log of the run."""
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.set_verbosity_info()
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    warnings.simplefilter("default")
 
 
 if __name__ == "__main__":

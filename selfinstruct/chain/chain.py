@@ -23,7 +23,7 @@ from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.clock import Clock
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
-from selfinstruct.console import closing_table, console, stage
+from selfinstruct.console import closing_table, console, result, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model
 from selfinstruct.engines.serving import serve_command
@@ -164,7 +164,12 @@ def generate(config: Config, options: Sequence[str] = ()) -> None:
         SelfInstructError: it failed.
     """
     command = [*_PROGRAM, "generate", "--as-stage", "--config", "-", *options]
-    run_stage(command, "generate", standard_input=dump_yaml(config, given_only=True))
+    run_stage(
+        command,
+        "generate",
+        standard_input=dump_yaml(config, given_only=True),
+        log=RunDirectory.at(config.output_dir).library_log,
+    )
 
 
 def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None:
@@ -180,7 +185,12 @@ def regenerate(source: Path, config: Config, *, overwrite: bool = False) -> None
     """
     command = [*_PROGRAM, "regenerate", str(source), "--as-stage", "--config", "-"]
     command += ["--output-dir", str(config.output_dir), *_overwrite(overwrite)]
-    run_stage(command, "regenerate", standard_input=dump_yaml(config, given_only=True))
+    run_stage(
+        command,
+        "regenerate",
+        standard_input=dump_yaml(config, given_only=True),
+        log=RunDirectory.at(config.output_dir).library_log,
+    )
 
 
 def export(config: Config) -> ExportCounts:
@@ -227,7 +237,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             return
         try:
             fetch_model(model, revision)
-            run_stage([*command, *_overwrite(overwrite)], "tune")
+            run_stage([*command, *_overwrite(overwrite)], "tune", log=run.library_log)
         except SelfInstructError as error:
             output.path.mkdir(parents=True, exist_ok=True)
             jsonl.write_text(output.failed, str(error))
@@ -276,7 +286,7 @@ def evaluate(
         command += ["--model", model]
     if settings is not None:
         command += ["--config", "-"]
-    run_stage(command, "evaluate", standard_input=settings, seconds=seconds)
+    run_stage(command, "evaluate", standard_input=settings, seconds=seconds, log=run.library_log)
     _write_card(run)
 
 
@@ -312,7 +322,8 @@ def report(run: RunDirectory, gpu_price: float | None = None) -> Path:
     run.require_journal()
     with run.locked():
         path = write_report(run.path, gpu_price)
-    console.print(f"report: {path}")
+    with result():
+        console.print(f"report: {path}")
     return path
 
 

@@ -27,7 +27,11 @@ _ERROR_OF = {error.exit_code: error for error in (ConfigError, StoppedError, Inp
 
 
 def run_stage(
-    command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None
+    command: Sequence[str],
+    name: str,
+    standard_input: str | None = None,
+    seconds: float | None = None,
+    log: Path | None = None,
 ) -> None:
     """Run a stage as a process that ends with this one; its stderr is the user's.
 
@@ -38,6 +42,7 @@ def run_stage(
         name: of the stage, for messages.
         standard_input: text that the stage reads from stdin; default: nothing.
         seconds: how long the stage may take; default: as long as it needs.
+        log: of what libraries write there, for messages.
 
     Raises:
         SelfInstructError: it failed or was stopped; the error's kind follows from its exit code, and the message
@@ -45,8 +50,7 @@ def run_stage(
         Interrupted: a signal came, to this process or to the stage.
         TimeoutError: it took longer than `seconds`, and was ended as by SIGTERM.
     """
-    exit_code_file = Path(tempfile.mkdtemp(prefix=leftovers.prefix("stage"))) / "exit_code"
-    received: list[int] = []
+    exit_code_file, received = Path(tempfile.mkdtemp(prefix=leftovers.prefix("stage"))) / "exit_code", list[int]()
     process: subprocess.Popen[str] | None = None
     locks, about_locks = locks_for_stage()
 
@@ -82,17 +86,20 @@ def run_stage(
     if received:
         raise Interrupted(received[0])
     if code:
-        raise _failure(name, code, message)
+        raise _failure(name, code, message, log)
 
 
-def _failure(name: str, code: int, message: str) -> BaseException:
+def _failure(name: str, code: int, message: str, log: Path | None) -> BaseException:
     """Return the error that a stage's exit code stands for, with the stage's own message."""
+    where = f"{log} has its last words" if log is not None and log.exists() else ""
     if code > 128:
         return Interrupted(code - 128)
     if code < 0:
         by = signal.Signals(-code).name
-        return StoppedError(f"{name}: its process was killed by {by}; the same command continues")
-    ended = f"{name} ended with exit code {code}; what it wrote is above"  # It broke down before it could say more.
+        also = f"; {where}" if where else ""
+        return StoppedError(f"{name}: its process was killed by {by}; the same command continues{also}")
+    # It broke down before it could say more.
+    ended = f"{name} ended with exit code {code}; {where or 'what it wrote is above'}"
     return _ERROR_OF.get(code, SelfInstructError)(f"{name}: {message}" if message else ended)
 
 

@@ -21,7 +21,6 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config
 from selfinstruct.errors import ConfigError
-from selfinstruct.text import printable
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -89,6 +88,7 @@ def init(path: Path, model: str | None, every: bool) -> None:
     """
     from selfinstruct.checks.recipe_choice import recipe_for
     from selfinstruct.config.template import STARTER_MODEL, starter_yaml
+    from selfinstruct.console import console
     from selfinstruct.formats import jsonl
 
     if path.exists():
@@ -96,7 +96,7 @@ def init(path: Path, model: str | None, every: bool) -> None:
     recipe, why_not = recipe_for(model) if model else ("base", "")
     jsonl.write_text(path, starter_yaml(model or STARTER_MODEL, path.stem, recipe, every=every))
     if why_not:
-        click.echo(printable(f"note: the recipe is left to you (base, aligned): {why_not}"), err=True)
+        console.print(f"note: the recipe is left to you (base, aligned): {why_not}", markup=False)
     click.echo(f"wrote {path}; next: selfinstruct run {quote(str(path))}", err=True)
 
 

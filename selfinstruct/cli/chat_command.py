@@ -47,13 +47,14 @@ def chat(
         selfinstruct chat runs/first --prompt "Name three rivers." --against none
         selfinstruct chat ./mine --against Qwen/Qwen3-8B --json < prompts.txt
     """
+    from selfinstruct.console import console, is_verbose
     from tuning import sft
     from tuning.chat import as_json as line
     from tuning.chat import load_speakers, models
 
-    sft.set_environment(debug=False)
+    sft.set_environment(debug=is_verbose())
     named = models(model, against)
-    click.echo(f"loading {' and '.join(one.model for one in named)}", err=True)
+    console.print(f"loading {' and '.join(one.model for one in named)}")
     speakers = load_speakers(named, allow_control_tokens=allow_control_tokens)
 
     def ask(speaker: Speaker) -> Iterator[str]:

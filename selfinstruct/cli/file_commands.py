@@ -10,13 +10,13 @@ from typing import get_args
 import click
 
 from selfinstruct import packaged
-from selfinstruct.cli.edge import cli
+from selfinstruct.cli.edge import HelpfulGroup, cli
 from selfinstruct.cli.shared import AS_JSON
 from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.text import capped, printable
 
 
-@cli.group()
+@cli.group(cls=HelpfulGroup)
 def seeds() -> None:
     """Work on seed files."""
 

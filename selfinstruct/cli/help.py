@@ -20,12 +20,43 @@ _HELP_ALL = "selfinstruct.help_all"
 """The key in a context's `meta`: whether help names every option."""
 
 
+class _HowMuch(click.Option):
+    """`-q` or `-v`. Where options are passed on, `-cc.level=3` is vLLM's, and Click would find a `-v` in it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know only the long name there; `HelpfulCommand.parse_args` knows the short one."""
+        before = self.opts
+        self.opts = before[1:] if ctx.ignore_unknown_options else before
+        super().add_to_parser(parser, ctx)
+        self.opts = before
+
+
+def _say(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    if not given or ctx.resilient_parsing:
+        return
+    from selfinstruct.console import how_much, say
+
+    before = how_much()
+    ctx.call_on_close(lambda: say(before))
+    say(str(option.name))
+
+
+HOW_MUCH = [
+    _HowMuch(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_say, help="Print only errors and results."),
+    _HowMuch(
+        ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_say, help="Print what libraries say, too."
+    ),
+]
+"""Options of every command, and of the group of all."""
+
+
 class HelpfulCommand(click.Command):
     """A command whose help groups its options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters; those of a command with many options have `--help-all`."""
-        parameters = super().get_params(ctx)
+        """Return the parameters: `-q` and `-v` of every command, `--help-all` of one with many options."""
+        *own, of_help = super().get_params(ctx)
+        parameters = [*own, *HOW_MUCH, of_help]
         if len(_of_config(parameters)) <= _MANY:
             return parameters
         about = "Show every option, and exit."
@@ -34,10 +65,17 @@ class HelpfulCommand(click.Command):
         )
         return [*parameters[:-1], flag, parameters[-1]]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `-q` and `-v` where all short options that the command does not know are passed on."""
+        if ctx.ignore_unknown_options:
+            long = {one.opts[0]: one.opts[1] for one in HOW_MUCH}
+            args = [long.get(word, word) for word in args]
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, and then those of the configuration by section."""
         parameters = self.get_params(ctx)
-        own = [one for one in parameters if not isinstance(one, ConfigOption)]
+        own = [one for one in parameters if isinstance(one, click.Option) and not isinstance(one, ConfigOption)]
         options = _of_config(parameters)
         shortened = len(options) > _MANY and not ctx.meta.get(_HELP_ALL)
         shown = [one for one in options if not shortened or one.dotted in _COMMON]

@@ -6,8 +6,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import click
-
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import RUN, asking_starter
 from selfinstruct.config import earlier_defaults
@@ -18,8 +16,7 @@ from selfinstruct.config.schema import Config
 @cli.command()
 @RUN
 @config_options("rate")
-@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
-def rate(run: Path, verbose: bool, **options: Any) -> None:
+def rate(run: Path, **options: Any) -> None:
     """Score the answers of a run.
 
     Each score is a line of the run's journal; several scorers, and several models, can score the same run. Scores
@@ -36,7 +33,7 @@ def rate(run: Path, verbose: bool, **options: Any) -> None:
     from selfinstruct.generation import rate as library
 
     config = _config_of(run, options)
-    result = library.rate(config, asking_starter(config, config.rate, verbose=verbose))
+    result = library.rate(config, asking_starter(config, config.rate))
     rows = [
         ("scorer", " ".join(filter(None, result.scorer[:2]))),
         ("scored", f"{result.scored:,} answers" + (f", and {result.before:,} before" if result.before else "")),
@@ -53,8 +50,7 @@ def rate(run: Path, verbose: bool, **options: Any) -> None:
 @cli.command()
 @RUN
 @config_options("tag")
-@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
-def tag(run: Path, verbose: bool, **options: Any) -> None:
+def tag(run: Path, **options: Any) -> None:
     """Let a model say what each task of a run is about.
 
     One question for each task; the answer is a category, a difficulty, the kind of input and the language. Each is a
@@ -71,7 +67,7 @@ def tag(run: Path, verbose: bool, **options: Any) -> None:
     from selfinstruct.generation import tag as library
 
     config = _config_of(run, options)
-    result = library.tag(config, asking_starter(config, config.tag, verbose=verbose))
+    result = library.tag(config, asking_starter(config, config.tag))
     before = f", and {result.before:,} before" if result.before else ""
     rows = [("model", result.tagger.model), ("tagged", f"{result.tagged:,} tasks{before}")]
     rows += [(kind, ", ".join(f"{value} {n:,}" for value, n in of.items())) for kind, of in result.values.items() if of]

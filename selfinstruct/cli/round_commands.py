@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from selfinstruct import library_log
 from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import (
     AS_JSON,
@@ -36,14 +37,12 @@ from selfinstruct.errors import InputError
 @CONFIG
 @config_options("regenerate")
 @OVERWRITE
-@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
 @AS_STAGE
 @extra_arguments("VLLM OPTION")
 def regenerate(
     run: Path,
     config_file: Path | None,
     overwrite: bool,
-    verbose: bool,
     as_stage: bool,
     arguments: tuple[str, ...],
     **options: Any,
@@ -80,11 +79,12 @@ def regenerate(
         from selfinstruct.generation.served import connect
 
         new = RunDirectory.at(config.output_dir)
+        library_log.begin(new.library_log, "regenerate")
         engine = rewriter if overwrite else with_recorded_context(new, rewriter, "regenerate")
         if urls := config.regenerate.endpoint:
             model, seeds, most = str(config.regenerate.model), load_seed_tasks(config.seeds), config.max_in_flight
             return await connect(urls, model, engine, seeds, timeout_s=config.stall_timeout, most_at_once=most)
-        return await VLLMEngine.start(str(config.regenerate.model), arguments=engine, verbose=verbose)
+        return await VLLMEngine.start(str(config.regenerate.model), arguments=engine)
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
     if not as_stage:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from selfinstruct import library_log
 from selfinstruct.cli.help import HelpfulCommand
 from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
@@ -182,13 +183,13 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
             console.print(f"note: {remark}")
 
 
-def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = False) -> StartEngine:
+def engine_starter(config: Config, *, overwrite: bool = False, stage: str | None = None) -> StartEngine:
     """Return what starts the engine of a generation.
 
     Args:
         config: the configuration.
         overwrite: whether the run that is there is discarded, and the context that it recorded with it.
-        verbose: whether to show vLLM's log.
+        stage: what the engine is for, in the run's log of what libraries write; None: nothing is logged there.
     """
 
     async def start() -> Engine:
@@ -199,6 +200,8 @@ def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = F
         from selfinstruct.run.directory import RunDirectory
 
         run = RunDirectory.at(config.output_dir)
+        if stage is not None:
+            library_log.begin(run.library_log, stage)
         engine = config.engine if overwrite else with_recorded_context(run, config.engine)
         if config.endpoint:
             seeds, timeout, enough = load_seed_tasks(config.seeds), config.stall_timeout, _needed_context(config)
@@ -212,40 +215,34 @@ def engine_starter(config: Config, *, overwrite: bool = False, verbose: bool = F
                 most_at_once=config.max_in_flight,
             )
         return await VLLMEngine.start(
-            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config), verbose=verbose
+            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config)
         )
 
     return start
 
 
-def answering_starter(config: Config, *, verbose: bool = False) -> StartEngine | None:
-    """Return what starts the model that answers, where that is another one than the generator.
-
-    Args:
-        config: the configuration.
-        verbose: whether to show vLLM's log.
-    """
+def answering_starter(config: Config) -> StartEngine | None:
+    """Return what starts the model that answers, where that is another one than the generator."""
     if config.answer.model is None:
         return None
     shared, answer = of_other_models(config.engine), config.answer
     other = {"model": answer.model, "revision": None, "engine": shared, "endpoint": answer.endpoint}
-    return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)  # The context is its own.
+    return engine_starter(config.model_copy(update=other), overwrite=True, stage="answer")  # The context is its own.
 
 
-def asking_starter(config: Config, judge: Rate | Tag, *, verbose: bool = False) -> StartEngine:
+def asking_starter(config: Config, judge: Rate | Tag) -> StartEngine:
     """Return what starts the model that is asked about a finished run: another one, or the generator.
 
     Args:
         config: the configuration.
         judge: its section that names the model.
-        verbose: whether to show vLLM's log.
     """
     if judge.model is None:
         served = judge.endpoint or config.endpoint
-        return engine_starter(config.model_copy(update={"endpoint": served}), verbose=verbose)
+        return engine_starter(config.model_copy(update={"endpoint": served}), stage=type(judge).__name__.lower())
     shared = of_other_models(config.engine)
     other = {"model": judge.model, "revision": None, "engine": shared, "endpoint": judge.endpoint}
-    return engine_starter(config.model_copy(update=other), overwrite=True, verbose=verbose)
+    return engine_starter(config.model_copy(update=other), overwrite=True, stage=type(judge).__name__.lower())
 
 
 def _needed_context(config: Config) -> int:

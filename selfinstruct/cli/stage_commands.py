@@ -29,7 +29,6 @@ from selfinstruct.cli.shared import (
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.text import printable
 
 
 @cli.command(context_settings=PASSES_ON)
@@ -37,7 +36,6 @@ from selfinstruct.text import printable
 @config_options("", *GENERATION_SECTIONS, "limits")
 @OVERWRITE
 @DRY_RUN
-@click.option("--verbose", is_flag=True, help="Show vLLM's log.")
 @click.option("--reserve", default=None, hidden=True, help="Time to leave before the deadline, as `run` says it.")
 @AS_STAGE
 @extra_arguments("VLLM OPTION")
@@ -45,7 +43,6 @@ def generate(
     config_file: Path | None,
     overwrite: bool,
     dry_run: bool,
-    verbose: bool,
     reserve: str | None,
     as_stage: bool,
     arguments: tuple[str, ...],
@@ -86,11 +83,9 @@ def generate(
     if dry_run:
         return
 
-    start_engine = engine_starter(config, overwrite=overwrite, verbose=verbose)
+    start_engine = engine_starter(config, overwrite=overwrite, stage="generate")
     left_free = Reserve.from_json(reserve) if reserve else None
-    state = run_generation(
-        config, start_engine, answering_starter(config, verbose=verbose), overwrite=overwrite, reserve=left_free
-    )
+    state = run_generation(config, start_engine, answering_starter(config), overwrite=overwrite, reserve=left_free)
     if not as_stage:
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
@@ -115,7 +110,7 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
         selfinstruct export runs/first --format parquet --format argilla
     """
     from selfinstruct.chain import chain
-    from selfinstruct.console import closing_table
+    from selfinstruct.console import closing_table, console
     from selfinstruct.dataset.tuner_files import export_commands
     from selfinstruct.run.directory import RunDirectory
 
@@ -123,7 +118,7 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
         chain.export(config)
     commands = export_commands(RunDirectory(run).dataset, str(config.tune.model or config.model))
     for tool, command in commands.items():
-        click.echo(printable(f"{tool}:\n  " + command.replace("\n", "\n  ")), err=True)
+        console.print(f"{tool}:\n  " + command.replace("\n", "\n  "))
     closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {quote(str(run))}")
 
 

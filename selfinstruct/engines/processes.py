@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from selfinstruct import library_log_writer
 from selfinstruct.formats import jsonl
 
 _SAME_START_S = 1.0
@@ -24,11 +25,11 @@ _SAME_START_S = 1.0
 
 
 def children() -> set[psutil.Process]:
-    """Return our child processes and their descendants, without the resource tracker that they share."""
+    """Return our child processes and their descendants, without the helpers that they share."""
     engines = set()
     for process in psutil.Process().children(recursive=True):
         try:
-            if "multiprocessing.resource_tracker" not in " ".join(process.cmdline()):
+            if not _is_helper(process):
                 engines.add(process)
         except psutil.Error:
             continue
@@ -144,8 +145,14 @@ def wait_until_gone(timeout_s: float = 60.0) -> None:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    """Return whether a child process is the engine's. Python's own helpers stay until the program ends."""
+    """Return whether a child process is the engine's. The helpers stay until the program ends."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and not _is_helper(process)
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_helper(process: psutil.Process) -> bool:
+    """Return whether a process is Python's own helper, or writes the log."""
+    command = " ".join(process.cmdline())
+    return "multiprocessing.resource_tracker" in command or library_log_writer.__name__ in command

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import environment, leftovers
+from selfinstruct import environment, leftovers, library_log
 
 _TAIL_BYTES = 262_144
 _CAUSE = re.compile(
@@ -43,15 +43,18 @@ class LastWords:
         os.environ[environment.LAST_WORDS] = self._file.name
 
     def text(self) -> str:
-        """Return the last errors, at most 256 KiB."""
+        """Return the last errors, at most 256 KiB; what the run's log has where vLLM's loggers wrote none."""
         try:
             self._file.seek(max(0, os.fstat(self._file.fileno()).st_size - _TAIL_BYTES))
-            return self._file.read().decode("utf-8", "replace")
+            errors = self._file.read().decode("utf-8", "replace")
         except (OSError, ValueError):  # ValueError: discarded
-            return ""
+            errors = ""
+        return errors if _CAUSE.search(errors) else errors + library_log.said(_TAIL_BYTES)
 
     def keep(self) -> Path:
-        """Return a copy of the log that stays, for a person to read."""
+        """Return the run's log, or a copy of the errors that stays, for a person to read."""
+        if log := library_log.path():
+            return log
         kept = Path(self._file.name).with_name(f"selfinstruct-failed-engine-{secrets.token_hex(4)}.log")
         with contextlib.suppress(OSError, ValueError), os.fdopen(_create(kept), "wb") as copy:
             self._file.seek(0)

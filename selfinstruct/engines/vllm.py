@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from selfinstruct.console import console
+from selfinstruct import library_log
+from selfinstruct.console import console, is_verbose
 from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.choices import Choices
@@ -35,10 +36,11 @@ _ASKED_TO_END = (0, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of an engine's process that did not fail."""
 
 
-def prepare_environment(verbose: bool = False) -> None:
+def prepare_environment() -> None:
     """Set the environment variables that vLLM reads on import; keep those that the user has set."""
+    heard = is_verbose() or library_log.path() is not None
     defaults = {
-        "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
+        "VLLM_LOGGING_LEVEL": "INFO" if heard else "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
@@ -49,7 +51,7 @@ def prepare_environment(verbose: bool = False) -> None:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    if not verbose:
+    if not heard:
         # This logger reports a death of the engine at length, without its cause. That is in the log of its process.
         logging.getLogger("vllm.v1.engine.async_llm").setLevel(logging.CRITICAL)
         # The engine's processes inherit this. There torch and triton warn about things that no user can change.
@@ -176,7 +178,6 @@ class VLLMEngine(TokenizedPrompts):
         revision: str | None = None,
         arguments: dict[str, Any] | None = None,
         enough: int = ENOUGH,
-        verbose: bool = False,
     ) -> VLLMEngine:
         """Load the model and start the engine.
 
@@ -185,14 +186,13 @@ class VLLMEngine(TokenizedPrompts):
             revision: on the Hub.
             arguments: vLLM engine arguments by their own names.
             enough: tokens that no prompt with its answer exceeds; a longer context is only asked for by an argument.
-            verbose: show vLLM's log.
 
         Raises:
             ConfigError: the model does not exist, or vLLM refuses an argument.
             EngineError: vLLM could not start; the message gives the cause and, if memory is too small, which
                 processes hold it.
         """
-        prepare_environment(verbose)
+        prepare_environment()
         given, before = dict(arguments or {}), processes.children()
         try:
             return await cls._start_once(model, revision, given, enough)
@@ -493,5 +493,5 @@ def _did_not_start(model: str, error: Exception, last_words: startup.LastWords) 
     log = last_words.text()
     cause = " ".join((startup.first_cause(log) or str(error)).split())
     memory = out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
-    rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}, --verbose shows all of it"
+    rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}"
     return f"vLLM did not start with model {model!r}: {cause}{rest}"

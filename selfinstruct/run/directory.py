@@ -40,6 +40,8 @@ class RunDirectory(LockedDirectory):
         seeds_model: the model that is tuned only on the seeds.
         evaluation: answers and scores.
         report: the report, one HTML page.
+        library_log: what vLLM, transformers, TRL and others write, line by line.
+        library_log_before: its first part, once it has become long.
         schedule: the plan of the last `run` with a deadline.
         stopped: why generation ended, if the journal does not say it.
         engine: the processes of the engine, so that those of a killed run can be ended.
@@ -61,6 +63,8 @@ class RunDirectory(LockedDirectory):
         self.evaluation = EvaluationDirectory(path / "evaluation")
         self.reviews_path = path / "reviews.jsonl"
         self.report = path / "report.html"
+        self.library_log = path / "libraries.log"
+        self.library_log_before = path / "libraries.log.1"
         self.schedule = path / "schedule.json"
         self.stopped = path / "stopped.json"
         self.engine = path / ".engine.json"
@@ -72,6 +76,7 @@ class RunDirectory(LockedDirectory):
         """Yield the files of the run, the folders of its stages, and all that is in these."""
         yield from (self.config_path, self.journal, self.torn, self.metrics_path, self.report, self.schedule)
         yield from (self.evaluation_tasks, self.stopped, self.engine, *self.damaged_copies())
+        yield from (self.library_log, self.library_log_before)
         for stage in (self.dataset, self.model, self.seeds_dataset, self.seeds_model, self.evaluation):
             yield stage.path
             yield from stage.path.rglob("*")

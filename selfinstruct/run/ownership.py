@@ -104,6 +104,7 @@ def owned_files(run: RunDirectory) -> list[Path]:
     """Return the files that the stages of the run wrote, the journal last."""
     files = [run.torn, *run.damaged_copies(), run.metrics_path, run.config_path]
     files += [run.evaluation_tasks, run.report, run.schedule, run.stopped, run.engine]
+    files += [run.library_log, run.library_log_before]
     for model in (run.model, run.seeds_model):
         if model.record_path.exists() or model.failed.exists():  # Else no training of ours has written here.
             files += _of_model(model)

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from selfinstruct.console import console
+from selfinstruct.console import console, result
 from selfinstruct.run.scores import Comparison, Interval, Scores, SetScores
 from tuning.evaluation import tables
 
 
 def show_scores(scores: Scores) -> None:
-    """Print the scores."""
+    """Print the scores, which are what an evaluation ends with."""
+    with result():
+        _show(scores)
+
+
+def _show(scores: Scores) -> None:
     for name in scores.sets():
         console.print(_set(name, {arm: about.sets[name] for arm, about in scores.arms.items() if name in about.sets}))
         for comparison in scores.comparisons:

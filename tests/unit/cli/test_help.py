@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from selfinstruct.cli import cli
+from selfinstruct.cli import cli, stage_commands
 from selfinstruct.config.click_options import ConfigOption
+from selfinstruct.console import console, how_much
+from selfinstruct.errors import ConfigError
+from tests.conftest import run_scripted
 
 
 def shown(*arguments: str) -> str:
@@ -46,3 +53,40 @@ def test_options_stand_under_the_heading_of_their_section() -> None:
 def test_a_command_with_few_options_shows_them_all() -> None:
     assert "--help-all" not in shown("export", "--help")
     assert "--validation-unseen" in shown("export", "--help")
+
+
+def every_command(group: click.Group = cli, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, *names, name)
+        else:
+            yield (*names, name)
+
+
+@pytest.mark.parametrize("words", [(), *every_command()], ids=" ".join)
+def test_every_command_can_be_quiet_or_verbose(words: tuple[str, ...]) -> None:
+    text = shown(*words, "--help")
+    assert "-q, --quiet" in text and "-v, --verbose" in text
+
+
+@pytest.mark.parametrize("words", [["-q"], ["--quiet"], []])
+def test_quiet_leaves_the_result_and_ends_with_the_command(words: list[str], make_config: Any, tmp_path: Path) -> None:
+    run_scripted(make_config(num_instructions=6))
+    for call in ([*words, "export", str(tmp_path / "run")], ["export", str(tmp_path / "run"), *words]):
+        said = CliRunner().invoke(cli, call).stderr
+        assert "the dataset is written" in said and "next: selfinstruct tune" in said
+        assert ("torchtune:" in said) is (not words)
+    assert how_much() == "" and not console.quiet
+
+
+def test_short_options_of_vllm_are_passed_on_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[tuple[str, ...]] = []
+
+    def vllm_arguments(arguments: tuple[str, ...]) -> None:
+        passed.append((*arguments, how_much()))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(stage_commands, "vllm_arguments", vllm_arguments)
+    for words in (["-cc.level=3"], ["-q", "-tp", "2"], ["--verbose", "-dcp", "1"]):
+        CliRunner().invoke(cli, ["generate", *words])
+    assert passed == [("-cc.level=3", ""), ("-tp", "2", "quiet"), ("-dcp", "1", "verbose")]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import environment
+from selfinstruct import environment, library_log
 from selfinstruct.engines import out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.out_of_memory import Holder, explain
 from selfinstruct.engines.vllm import _did_not_start
@@ -185,8 +185,21 @@ def test_a_start_that_failed_otherwise_is_one_line_and_the_log_stays(
     words.discard()
     [kept] = tmp_path.glob("selfinstruct-*")
     cause = "RuntimeError: start (0) + length (704) exceeds dimension size (640)."
-    assert said == f"vLLM did not start with model 'm': {cause}; its log is {kept}, --verbose shows all of it"
+    assert said == f"vLLM did not start with model 'm': {cause}; its log is {kept}"
     assert kept.read_text() == WORKERS and kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_with_a_log_of_the_run_its_path_is_named_and_it_is_read_where_no_logger_spoke(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library_log, "path", lambda: tmp_path / "libraries.log")
+    monkeypatch.setattr(library_log, "said", lambda most: "RuntimeError: of C++")
+    words = startup.LastWords()
+    assert _did_not_start("m", RuntimeError("x"), words) == (
+        f"vLLM did not start with model 'm': RuntimeError: of C++; its log is {tmp_path / 'libraries.log'}"
+    )
+    Path(os.environ[environment.LAST_WORDS]).write_text(WORKERS)
+    assert "RuntimeError: start (0)" in _did_not_start("m", RuntimeError("x"), words)
 
 
 def test_an_engines_processes_write_into_the_log_and_not_on_the_terminal(tmp_path: Path) -> None:
