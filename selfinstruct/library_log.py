@@ -78,7 +78,7 @@ def begin(path: Path, stage: str) -> None:
     stdout, stderr = os.dup(1), os.dup(2)
     before, terminal = console.file, None
     if _is_descriptor_2(sys.stderr):  # Else a test has put something else in its place, which needs no copy.
-        terminal = console.file = os.fdopen(os.dup(2), "w", encoding=before.encoding, errors="backslashreplace")
+        terminal = console.file = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
     os.dup2(writes, 1)
     os.dup2(writes, 2)
     os.close(writes)
@@ -178,5 +178,6 @@ def _hear_vllm() -> None:
         os.environ["VLLM_LOGGING_LEVEL"] = "INFO"
     if "vllm" in sys.modules:
         logger = logging.getLogger("vllm")
-        for one in (logger, *logger.handlers):
-            one.setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+        logger.setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+        for handler in logger.handlers:
+            handler.setLevel(os.environ["VLLM_LOGGING_LEVEL"])
