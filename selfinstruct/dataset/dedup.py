@@ -7,20 +7,22 @@ row. The texts of kept instructions are in a temporary file, because a rejected 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import sys
 import tempfile
 import unicodedata
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
 from selfinstruct.errors import ConfigError, InputError
-from selfinstruct.formats import jsonl
+from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.field_path import value_at
 from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict
 
@@ -100,11 +102,12 @@ def dedup(
     and `score` (its F). Output files are written only if no error occurs.
 
     Args:
-        candidates: a JSONL file; `-` is standard input.
+        candidates: a JSONL file, which may be compressed (.gz, .zst); `-` is standard input.
         against: files of rows that count as earlier. They are read first and are not written.
         threshold: ROUGE-L F above which a row is rejected, in (0, 1).
         field: the field that holds the instruction; `messages[0].content` goes into a nested one.
-        kept: file for the kept rows; `-` is standard output; None: they are not written.
+        kept: file for the kept rows, compressed if its name ends in .gz; `-` is standard output; None: they are not
+            written.
         rejected: file for the rejected rows; `-` and None as for `kept`.
         progress: called after every batch with the summary so far.
 
@@ -151,6 +154,9 @@ def _check(
     if kept is not None and rejected is not None and (kept == rejected or kept.resolve() == rejected.resolve()):
         raise ConfigError(f"kept and rejected rows cannot both go to {kept}")
     # The candidates may be cleaned in place: only kept rows are then left of them, which was asked for.
+    for output in filter(None, (kept, rejected)):
+        if output.suffix == ".zst":
+            raise ConfigError(f"{output}: is not written as .zst; name it .jsonl or .jsonl.gz")
     for written, read in ((kept, against), (rejected, [candidates, *against])):
         if written is not None and written != Path("-") and written.resolve() in {path.resolve() for path in read}:
             raise ConfigError(f"{written}: is read and cannot be written; give another file")
@@ -187,16 +193,16 @@ def _rows(path: Path, field: str) -> Iterator[_Row]:
                 except ValueError as error:
                     raise InputError(f"{name}, line {number}: {error}") from error
                 yield _Row(raw if raw.endswith(b"\n") else raw + b"\n", row, text)
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     if path == Path("-"):
         yield sys.stdin.buffer
     else:
-        with path.open("rb") as stream:
+        with data_files.opened(path) as stream:
             yield stream
 
 
@@ -230,11 +236,14 @@ def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
     else:
         with contextlib.ExitStack() as stack:
             try:
-                temporary = stack.enter_context(jsonl.atomic_path(path))
-                stream = stack.enter_context(temporary.open("wb"))
+                stream = stack.enter_context(jsonl.atomic_path(path)).open("wb")
             except OSError as error:
                 raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-            yield stream.write
+            stack.enter_context(stream)
+            if path.suffix == ".gz":
+                yield stack.enter_context(gzip.GzipFile("", "wb", fileobj=stream, mtime=0)).write
+            else:
+                yield stream.write
 
 
 def _named(row: _Row, verdict: Verdict, known: _Texts) -> Verdict:

@@ -38,6 +38,7 @@ from selfinstruct.config.schema import Config, Export
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card
+from selfinstruct.dataset.edited_card import kept_card, sha256_of
 from selfinstruct.dataset.further_formats import write_further
 from selfinstruct.dataset.preferences import preferences
 from selfinstruct.dataset.selection import select, select_by_quota, tag_histograms
@@ -141,8 +142,11 @@ def export(config: Config) -> ExportCounts:
         run.dataset.self_instruct, _accepted([*parent_runs.states, state]), [*parent_runs.tasks, *generated]
     )
     _write_preferences(run, state, own.rows[TRAIN], config.export)
+    card = make_card(state, counts, config.export, _digest(run.dataset))
+    kept = kept_card(run.dataset, card)
+    counts = structs.replace(counts, card_sha256=sha256_of(card.encode()))
     write_export_counts(run.dataset.counts_path, counts)
-    jsonl.write_text(run.dataset.card, make_card(state, counts, config.export, _digest(run.dataset)))
+    jsonl.write_text(run.dataset.card, kept)
     return counts
 
 

@@ -115,7 +115,7 @@ def _of_file(file: Path) -> Iterator[Record]:
         if kind == ".parquet":
             yield from _of_parquet(file)
             return
-        with _opened(file) as stream:
+        with opened(file) as stream:
             if kind == ".tsv":
                 yield from _of_tsv(file, stream)
             elif _is_array(stream):
@@ -129,7 +129,7 @@ def _of_file(file: Path) -> Iterator[Record]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[io.BufferedReader]:
+def opened(file: Path) -> Iterator[io.BufferedReader]:
     """Open a file for reading, decompressed."""
     with file.open("rb") as raw:
         packed = COMPRESSED.get(file.suffix) or ("gzip" if raw.peek(2)[:2] == b"\x1f\x8b" else "")

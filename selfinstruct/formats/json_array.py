@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+from selfinstruct.formats import jsonl
+
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 _CUT = 16
@@ -26,7 +28,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=jsonl.integer)
 
 
 class _Text:
@@ -92,10 +94,11 @@ def _element(source: _Text) -> tuple[Any, str]:
                 if not _skip(source):
                     raise ValueError(problem) from error
                 return None, problem
-        except RecursionError as error:
+        except (RecursionError, ValueError) as error:  # The latter for a number with too many digits.
+            problem = str(error) if isinstance(error, ValueError) else "nested too deeply"
             if not _skip(source):
-                raise ValueError("nested too deeply") from error
-            return None, "nested too deeply"
+                raise ValueError(problem) from error
+            return None, problem
         else:
             rest = source.text[end : end + 3]
             goes_on = not rest or (len(rest) < 3 and rest[0] in ".eE")  # The last element read is a number cut in two.

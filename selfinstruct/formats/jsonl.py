@@ -66,7 +66,19 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def _loads(text: str | bytes) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(text, parse_constant=_refuse_constant, parse_int=integer)
+
+
+def integer(digits: str) -> int:
+    """Return the value of an integer.
+
+    Raises:
+        ValueError: it has more digits than Python reads, whose own message speaks of Python.
+    """
+    try:
+        return int(digits)
+    except ValueError:
+        raise ValueError(f"a number has {len(digits):,} digits") from None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -98,7 +110,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`. When the block ends without an error, it replaces `path`.
 
     The file is fsynced first. After an error `path` is unchanged. Temporary files of killed processes are removed.
+
+    Raises:
+        InputError: a folder is in the way.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, and a file is to be written there; move it away")
     make_directory(path.parent)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
         _remove_unless_locked(leftover)
@@ -134,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), parse_int=integer)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read as JSON: {reason}") from error

@@ -108,11 +108,11 @@ def refilter(
     evaluation = evaluation_texts(filters, config.evaluate, source.evaluation_tasks, header.identity)
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents, evaluation)
     steps.calibration = header.calibration
+    redecision = _Redecision(source, steps, config.saturation, evaluation, by_score)
     with new.locked():
         ownership.require_free(new)
         if evaluation:
             evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
-        redecision = _Redecision(source, steps, config.saturation, evaluation, by_score)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
                 redecision.write(stream)

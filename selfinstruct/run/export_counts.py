@@ -105,6 +105,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
         tags: for each kind of tag, the rows by its value, the most frequent first; those without a tag have the value
             "". Absent where nobody tagged the run.
         evaluation_unread: number of evaluation files that rows were not compared with; absent if there were none.
+        card_sha256: of the card as it was written; absent in earlier exports.
         outputs_left: number of outputs that another model had still to rewrite; absent if there were none.
     """
 
@@ -119,6 +120,7 @@ class ExportCounts(Struct, frozen=True, kw_only=True):
     outputs_left: int | UnsetType = UNSET
     tags: dict[str, dict[str, TagCounts]] | UnsetType = UNSET
     evaluation_unread: int | UnsetType = UNSET
+    card_sha256: str | UnsetType = UNSET
 
     def is_current(self, state: RunState) -> bool:
         """Return whether the dataset holds everything that the run has now, judged by its counts."""

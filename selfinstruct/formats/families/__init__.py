@@ -119,7 +119,7 @@ def recognise(source: str, first: Iterable[Record]) -> Family:
     values = [record.value for record in probed if record.value is not None]
     if not values:
         why = f"{probed[0]}: {probed[0].problem}" if probed else f"{source}: holds no record"
-        raise InputError(f"{why}; so its form cannot be told")
+        raise InputError(f"{why}; without a record that can be read its form is not known: correct the file")
     counts = {family.name: sum(map(family.recognises, values)) for family in FAMILIES}
     most = max(counts.values())
     fitting = [family for family in FAMILIES if counts[family.name] == most and 2 * most > len(values)]

@@ -26,6 +26,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
 from selfinstruct.errors import InputError
+from selfinstruct.formats import jsonl
 from selfinstruct.formats.families.row import Dropped, Read, single_turn
 from selfinstruct.formats.problems import readable, unfit
 
@@ -116,7 +117,7 @@ class _File(BaseModel):
 def is_task_file(path: Path) -> bool:
     """Return whether a file has this format, judged by its content."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), parse_int=jsonl.integer)
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(value, dict) and "Definition" in value and "Instances" in value
@@ -130,7 +131,7 @@ def read_task_file(path: Path) -> BenchmarkTask:
             all such fields.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), parse_int=jsonl.integer)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

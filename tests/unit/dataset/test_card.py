@@ -35,6 +35,29 @@ def test_the_licence_is_the_users(make_config: Any) -> None:
     assert "The licence of this dataset, `cc-by-4.0`, was given" in text
 
 
+def test_a_card_that_the_user_edited_keeps_its_text_and_gets_the_new_splits(
+    make_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config()
+    front(config)
+    card = Path(str(config.output_dir)) / "dataset" / "README.md"
+    written = card.read_text()
+    export(config)
+    assert card.read_text() == written
+    card.write_text(written.replace("---\n", "---\npretty_name: Mine\n", 1) + "\nWritten by me.\n")
+    export(config.model_copy(update={"export": config.export.model_copy(update={"include_seeds": True})}))
+    head = yaml.safe_load(card.read_text().split("---")[1])
+    assert card.read_text().endswith("\nWritten by me.\n") and head["pretty_name"] == "Mine"
+    assert head["configs"] != yaml.safe_load(written.split("---")[1])["configs"]
+    assert "was edited and keeps its text" in " ".join(capsys.readouterr().err.split())
+    card.write_text("---\na: [\n---\nMine alone.")
+    export(config)
+    assert card.read_text() == "---\na: [\n---\nMine alone."
+    card.unlink()
+    export(config)
+    assert card.read_text() == written
+
+
 def test_languages_by_their_share() -> None:
     english, german = ["Write a short poem about the old sea."] * 15, ["Erkläre einem Kind, wie eine Brücke hält."] * 5
     assert languages([*english, *german]) == ["en", "de"]

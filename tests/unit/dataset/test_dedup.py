@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -53,6 +54,21 @@ def test_kept_rows_keep_order_and_bytes_and_rejected_ones_gain_evidence(tmp_path
     assert summary.as_dict()["rejected"] == 3
     assert json.dumps(summary.as_dict())
     assert "kept 4 of 7" in summary.sentence()
+
+
+def test_compressed_files_are_read_and_written(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(source.read_bytes()))
+    (tmp_path / "pool").write_bytes(gzip.compress((ROWS[0] + "\n").encode()))  # Whatever its name.
+    kept = tmp_path / "kept.jsonl.gz"
+    assert dedup(tmp_path / "in.jsonl.gz", kept=kept).kept == 4
+    assert gzip.decompress(kept.read_bytes()) == ("\n".join([ROWS[0], ROWS[1], ROWS[5], ROWS[6]]) + "\n").encode()
+    assert dedup(kept, against=[tmp_path / "pool"]).kept == 3
+    (tmp_path / "torn.gz").write_bytes((tmp_path / "in.jsonl.gz").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"torn\.gz: cannot be read"):
+        dedup(tmp_path / "torn.gz")
+    with pytest.raises(ConfigError, match=r"is not written as \.zst"):
+        dedup(source, kept=tmp_path / "kept.jsonl.zst")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
         (b'"text"', "expected a JSON object, got str"),
         (b"[" * 100_000, "nested too deeply"),
         (b"\x00\x01", "not valid JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON: a number has 5,000 digits"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
@@ -122,6 +123,13 @@ def test_text_is_readable_and_lone_surrogates_become_escapes() -> None:
 def test_nothing_that_is_no_json_is_written() -> None:
     with pytest.raises(ValueError):
         jsonl.dumps({"a": float("nan")})
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl" / "in").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"x\.jsonl: is a folder, and a file is to be written there; move it away"):
+        jsonl.write(tmp_path / "x.jsonl", [{"a": 1}])
+    assert [path.name for path in tmp_path.rglob("*")] == ["x.jsonl", "in"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

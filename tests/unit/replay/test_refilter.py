@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from selfinstruct.cli import cli
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Filters
+from selfinstruct.config.scoring import Scores
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, InputError, Interrupted, RunLockedError, StoppedError
@@ -325,6 +326,9 @@ def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_fil
     with pytest.raises(InputError, match=r"line 6 \(byte \d+\): damaged"):
         refilter(damaged, tmp_path / "new", filters)
     assert not (tmp_path / "new" / "journal.jsonl").exists()
+    with pytest.raises(ConfigError, match="no answer of this run has a score"):
+        refilter(run, tmp_path / "scored", filters, scores=Scores(min_best="50%"))
+    assert not (tmp_path / "scored").exists()
     seed_file.write_text(seed_file.read_text().replace("old trains", "new trains"))
     with pytest.raises(InputError, match="changed since the run began"):
         refilter(run, tmp_path / "new", filters)

@@ -98,7 +98,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def exported(folder: Path) -> dict[str, bytes]:
-    """The files of a dataset, without what exports have held since: `messages` in rows, `sources` in counts."""
+    """The files of a dataset, without what exports have held since: `messages` in rows, two of the counts."""
     found = files_below(folder)
     for name, content in found.items():
         if "/" not in name and name.endswith(".jsonl"):
@@ -106,6 +106,7 @@ def exported(folder: Path) -> dict[str, bytes]:
         elif name == "export.json":
             counts = json.loads(content)
             counts.pop("sources", None)
+            counts.pop("card_sha256", None)
             found[name] = json.dumps(counts).encode()
     return found
 
