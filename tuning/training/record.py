@@ -172,20 +172,29 @@ def recorded(output: ModelDirectory, record: TrainingRecord, trainer: Any, *, st
     write(state="running")
     if trainer.is_world_process_zero():
         announce(record)
+
+    def conclude(**outcome: Any) -> None:
+        """Write how it ended, on a full disk too: the record then gives its own room back first."""
+        with contextlib.suppress(OSError):
+            try:
+                write(**outcome)
+            except OSError:
+                output.record_path.unlink(missing_ok=True)
+                write(**outcome)
+
     try:
         yield
+        write(state="finished")
     except (SelfInstructError, Interrupted) as error:
         stopped = isinstance(error, (StoppedError, Interrupted))
-        write(state="stopped" if stopped else "failed", exit_code=error.exit_code, error=str(error))
+        conclude(state="stopped" if stopped else "failed", exit_code=error.exit_code, error=str(error))
         raise
     except Exception as error:
         if trainer.is_world_process_zero():
             checkpoints.remove_incomplete(output)  # A full disk needs room for the record.
         known = _full_disk(output, error) or error
-        with contextlib.suppress(OSError):
-            write(state="failed", exit_code=1, error=message_of(known))
+        conclude(state="failed", exit_code=1, error=message_of(known))
         raise known from error
-    write(state="finished")
 
 
 def _full_disk(output: ModelDirectory, error: Exception) -> SelfInstructError | None:

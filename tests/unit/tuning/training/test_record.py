@@ -13,7 +13,13 @@ import pytest
 from selfinstruct.dataset.mixture import SourceCounts
 from selfinstruct.errors import SelfInstructError
 from selfinstruct.run.folders import ModelDirectory
-from selfinstruct.run.training_record import EvalLoss, Overfitting, TrainingRecord, TrainLoss
+from selfinstruct.run.training_record import (
+    EvalLoss,
+    Overfitting,
+    TrainingRecord,
+    TrainLoss,
+    write_training_record,
+)
 from tuning.training import record
 
 HISTORY = [
@@ -100,6 +106,31 @@ def test_a_training_that_fails_in_any_way_is_recorded_as_failed(
     assert (kept.state, kept.exit_code) == ("failed", 1)
     assert message in str(kept.error)
     assert half.exists() == isinstance(error, SelfInstructError)
+
+
+@pytest.mark.parametrize("ends", [None, OSError(errno.ENOSPC, "No space left on device"), SelfInstructError("ours")])
+def test_a_disk_without_room_for_the_record_leaves_none_that_says_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: Exception | None
+) -> None:
+    """The record's own room is all that there is."""
+
+    def write(path: Path, written: TrainingRecord) -> None:
+        if path.exists():
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_training_record(path, written)
+
+    monkeypatch.setattr(record, "_progress", lambda *_: {})
+    monkeypatch.setattr(record, "announce", lambda _: None)
+    monkeypatch.setattr(record, "write_training_record", write)
+    trainer: Any = SimpleNamespace(add_callback=lambda _: None, is_world_process_zero=lambda: True)
+    output = ModelDirectory(tmp_path)
+    with (
+        pytest.raises((OSError, SelfInstructError), match=r"No space|ours"),
+        record.recorded(output, TrainingRecord(state="running"), trainer, started=0.0),
+    ):
+        if ends:
+            raise ends
+    assert output.training_record().state == "failed"
 
 
 def test_each_source_has_the_tokens_of_its_rows():
