@@ -1,4 +1,4 @@
-"""The stages one after the other: generate -> regenerate -> export -> tune -> evaluate -> report.
+"""The stages one after the other: generate (-> rate -> tag -> choose) -> regenerate -> export -> tune -> ... -> report.
 
 Generation, regeneration, tuning and evaluation run in processes of their own: an engine gives the GPU's memory back for
 good only when its processes end. A tuning that is done leaves a mark with the hash of its inputs, and is not repeated.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import clock as deadline
-from selfinstruct.chain import tuning_time
+from selfinstruct.chain import asking, tuning_time
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
@@ -70,14 +70,22 @@ def run_all(config: Config, *, overwrite: bool = False, clock: Clock = time.time
 
 def _run_stages(config: Config, run: RunDirectory, overwrite: bool, clock: Clock) -> None:
     regenerates = config.regenerate.model is not None
-    names = ["generate", *(["regenerate"] if regenerates else []), "export", "tune", "evaluate", "report"]
+    asked, chooses = asking.asks(config), asking.chooses(config)
+    between = [*asked, *(["choose"] if chooses else []), *(["regenerate"] if regenerates else [])]
+    names = ["generate", *between, "export", "tune", "evaluate", "report"]
     titles = iter([f"{number}/{len(names)} {name}" for number, name in enumerate(names, 1)])
     began = clock()
     fetch_models(config, run)
     stage(next(titles))
     plan = _plan(config, run, clock)
-    generated = run.generated if regenerates else run
-    stopped = _generate(config.model_copy(update={"output_dir": str(generated.path)}), overwrite, plan)
+    generated = run.generated if regenerates or chooses else run
+    stopped = _generate(asking.undecided(config, generated), overwrite, plan)
+    for name in asked:
+        stage(next(titles))
+        asking.ask(name, config, generated, plan)
+    if chooses:
+        stage(next(titles))
+        asking.choose(config, generated, run)
     if regenerates:
         stage(next(titles))
         if stopped is not None:
@@ -115,13 +123,20 @@ def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
             `regenerate.model` does not fit the other settings or the run that is there.
     """
     run = RunDirectory.at(config.output_dir)
-    for directory in [run, *([run.generated] if config.regenerate.model is not None else [])]:
+    for directory in [run, *([run.generated] if config.regenerate.model is not None or asking.chooses(config) else [])]:
         if overwrite:
             ownership.require_overwritable(directory, config.inputs())
         elif not directory.journal.exists():
             ownership.require_free(directory)
     if config.regenerate.model is None:
+        if not overwrite:
+            asking.require_own(config, run)
         return run
+    if asking.chooses(config):
+        raise ConfigError(
+            "regenerate.model: `run` cannot both choose by scores and rewrite outputs; leave out `scores` and "
+            "`answer.keep: best`, or rewrite later with `selfinstruct regenerate`"
+        )
     if config.regenerate.model == TUNED_MODEL:
         raise ConfigError(
             f"regenerate.model: `{TUNED_MODEL}` is the model of the round before, and `run` makes one round alone; "
@@ -398,7 +413,7 @@ def _generate(config: Config, overwrite: bool, plan: DeadlinePlan | None) -> Sto
     if plan is not None:
         limits = config.limits.model_copy(update={"finish_by": deadline.iso(plan.finish_by), "time_limit": None})
         config = config.model_copy(update={"limits": limits})
-        reserve = plan.reserve()
+        reserve = plan.reserve(engines_before=len(asking.asks(config)))
         options = ["--reserve", reserve.to_json(), *options]
         console.print(
             f"deadline {deadline.clock_text(plan.finish_by)}, in {duration(plan.left)}: tuning takes "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selfinstruct.chain.asking import asks
 from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.engines.models import fetch_model
 from selfinstruct.run.directory import RunDirectory
@@ -25,7 +26,9 @@ def fetch_models(config: Config, run: RunDirectory) -> None:
     judge = config.evaluate.judge if config.evaluate.judge_endpoint is None else None
     rewriter = None if config.regenerate.endpoint else config.regenerate.model
     answering = None if config.answer.endpoint else config.answer.model
-    others = [(name, None) for name in (answering, rewriter, judge) if name not in (None, TUNED_MODEL)]
+    rater = config.rate.model if "rate" in asks(config) and not config.rate.endpoint else None
+    tagger = config.tag.model if "tag" in asks(config) and not config.tag.endpoint else None
+    others = [(name, None) for name in (answering, rewriter, judge, rater, tagger) if name not in (None, TUNED_MODEL)]
     generator = [] if config.endpoint else [(config.model, config.revision)]
     models = [*generator, tuned_from(config.tune, config.model, config.revision), *others]
     for name, revision in dict.fromkeys(models):

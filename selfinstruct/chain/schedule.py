@@ -131,8 +131,12 @@ class DeadlinePlan:
             self.schedule.probe = StoredProbe(key=key, **msgspec.structs.asdict(measure()))
             self.save()
 
-    def reserve(self) -> Reserve:
-        """Return the time that generation leaves for a whole tuning and for its evaluation."""
+    def reserve(self, engines_before: int = 0) -> Reserve:
+        """Return the time that generation leaves for a whole tuning and for its evaluation.
+
+        Args:
+            engines_before: engines that are started between generation and export.
+        """
         probe, evaluate = self.probe, self._evaluate
         baseline_steps = probe.full_steps(_num_rows(self._seeds)) if evaluate.seeds_baseline else 0
         trainings = 2 if evaluate.seeds_baseline else 1
@@ -142,7 +146,7 @@ class DeadlinePlan:
         return Reserve(
             seconds=_OTHER_S + RESERVE_FACTOR * seconds,
             seconds_per_instance=RESERVE_FACTOR * per_row,
-            engine_starts=trainings + 1,
+            engine_starts=trainings + 1 + engines_before,
             tokens=(trainings + 2) * self._tokens_of_an_arm,
             most=max(0.0, _MOST_OF_THE_TIME * self.left),
         )

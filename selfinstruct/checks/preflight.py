@@ -33,6 +33,7 @@ from selfinstruct.generation.calibration import MOST_TEXTS
 from selfinstruct.generation.context_need import needed_context
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
 from selfinstruct.generation.regenerate import engine_arguments
+from selfinstruct.generation.score_bounds import decides
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.packaged import resolve
@@ -107,6 +108,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
     findings = Findings(hardware=hardware or Hardware.here())
     run = RunDirectory(Path(config.output_dir)) if config.output_dir else None
     regenerates = tuned and config.regenerate.model not in (None, TUNED_MODEL)
+    chooses = tuned and decides(config.answer.keep, config.scores)
     with contextlib.ExitStack() as stack:
         tuner = None
         with findings.noting():
@@ -118,7 +120,7 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         tasks: list[SeedTask] = []
         with findings.noting():
             tasks = seed_tasks.load_seed_tasks(config.seeds)
-        if run is None or not (run.generated if regenerates else run).journal.exists():
+        if run is None or not (run.generated if regenerates or chooses else run).journal.exists():
             check_generator(
                 findings,
                 tasks,

@@ -6,17 +6,24 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import click
+
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import RUN, asking_starter
+from selfinstruct.cli.shared import AS_STAGE, RUN, asking_starter
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.click_options import config_options, resolve_config
 from selfinstruct.config.schema import Config
+
+_SETTINGS = click.option("--config", "config_file", type=click.Path(path_type=Path), hidden=True)
+"""The configuration of the chain of which the command is a stage; `-` reads stdin."""
 
 
 @cli.command()
 @RUN
 @config_options("rate")
-def rate(run: Path, **options: Any) -> None:
+@_SETTINGS
+@AS_STAGE
+def rate(run: Path, config_file: Path | None, as_stage: bool, **options: Any) -> None:
     """Score the answers of a run.
 
     Each score is a line of the run's journal; several scorers, and several models, can score the same run. Scores
@@ -32,7 +39,7 @@ def rate(run: Path, **options: Any) -> None:
     from selfinstruct.console import closing_table
     from selfinstruct.generation import rate as library
 
-    config = _config_of(run, options)
+    config = _config_of(run, options, config_file)
     result = library.rate(config, asking_starter(config, config.rate))
     rows = [
         ("scorer", " ".join(filter(None, result.scorer[:2]))),
@@ -44,13 +51,16 @@ def rate(run: Path, **options: Any) -> None:
         rows.append(("apart", f"{result.apart:,} answers that it has nothing to say about"))
     if result.failed:
         rows.append(("without", f"{result.failed:,} answers; selfinstruct status {quote(str(run))} says why"))
-    closing_table("the answers are scored", rows, f"selfinstruct refilter {quote(str(run))} --min-best 20% -o CHOSEN")
+    following = f"selfinstruct refilter {quote(str(run))} --min-best 20% -o CHOSEN"
+    closing_table("the answers are scored", rows, "" if as_stage else following)
 
 
 @cli.command()
 @RUN
 @config_options("tag")
-def tag(run: Path, **options: Any) -> None:
+@_SETTINGS
+@AS_STAGE
+def tag(run: Path, config_file: Path | None, as_stage: bool, **options: Any) -> None:
     """Let a model say what each task of a run is about.
 
     One question for each task; the answer is a category, a difficulty, the kind of input and the language. Each is a
@@ -66,21 +76,21 @@ def tag(run: Path, **options: Any) -> None:
     from selfinstruct.console import closing_table
     from selfinstruct.generation import tag as library
 
-    config = _config_of(run, options)
+    config = _config_of(run, options, config_file)
     result = library.tag(config, asking_starter(config, config.tag))
     before = f", and {result.before:,} before" if result.before else ""
     rows = [("model", result.tagger.model), ("tagged", f"{result.tagged:,} tasks{before}")]
     rows += [(kind, ", ".join(f"{value} {n:,}" for value, n in of.items())) for kind, of in result.values.items() if of]
     if result.failed:
         rows.append(("without", f"{result.failed:,} tasks; selfinstruct status {quote(str(run))} says why"))
-    closing_table("the tasks are tagged", rows, f"selfinstruct export {quote(str(run))}")
+    closing_table("the tasks are tagged", rows, "" if as_stage else f"selfinstruct export {quote(str(run))}")
 
 
-def _config_of(run: Path, options: dict[str, Any]) -> Config:
-    """Return the configuration of a run, overridden by the command line."""
+def _config_of(run: Path, options: dict[str, Any], settings: Path | None) -> Config:
+    """Return the configuration of a run, or that of the chain which calls, overridden by the command line."""
     from selfinstruct.run.directory import RunDirectory
 
     directory = RunDirectory(run)
     directory.require_journal()
-    config = resolve_config(directory.config_path, options, {"output_dir": str(run)})
+    config = resolve_config(settings or directory.config_path, options, {"output_dir": str(run)})
     return earlier_defaults.continuing(config.anchored(), directory.header().identity)

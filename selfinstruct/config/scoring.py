@@ -35,6 +35,12 @@ class Rate(Section):
         description="Text file that says what makes an answer good. Default: correct, complete, clear, not padded.",
     )
 
+    after_generation: bool = Field(
+        False,
+        description="`run` rates as soon as generation has ended. It does so in any case where rows are chosen by "
+        "scores (`scores`, `answer.keep: best`).",
+    )
+
     @model_validator(mode="after")
     def _fits_the_scorer(self) -> Rate:
         if self.scorer == "reward" and self.model is None:
@@ -58,6 +64,7 @@ class Tag(Section):
     endpoint: Urls = Field(
         (), description="OpenAI-compatible URLs that serve this model, instead of vLLM here. Repeatable."
     )
+    after_generation: bool = Field(False, description="`run` tags as soon as generation has ended.")
 
 
 _BOUND = re.compile(r"-?\d+(\.\d+)?|\d{1,2}(\.\d+)?%")

@@ -82,6 +82,16 @@ class ScoreBounds:
         return Rejection(reason, {"scorer": self.scorer, "score": round(value, 4), "bound": round(limit, 4)})
 
 
+def decides(keep: Keep, options: Scores) -> bool:
+    """Return whether scores decide which answers are kept.
+
+    Args:
+        keep: which of several answers are kept.
+        options: what their scores must reach.
+    """
+    return keep == "best" or options.any_bound
+
+
 def refuse_unrated(keep: Keep, options: Scores) -> None:
     """Refuse to begin a run that would decide by scores which it cannot have yet.
 
@@ -92,7 +102,7 @@ def refuse_unrated(keep: Keep, options: Scores) -> None:
     Raises:
         ConfigError: it would.
     """
-    if keep == "best" or options.any_bound:
+    if decides(keep, options):
         what = "answer.keep: best" if keep == "best" else "scores"
         raise ConfigError(
             f"{what}: a new run has no scores to decide by; leave it out, let `selfinstruct rate RUN` score the "

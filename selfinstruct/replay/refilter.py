@@ -73,7 +73,13 @@ _NO_LIMIT = 1 << 60
 
 
 def refilter(
-    run_dir: Path, output: Path, filters: Filters, keep: Keep | None = None, scores: Scores | None = None
+    run_dir: Path,
+    output: Path,
+    filters: Filters,
+    keep: Keep | None = None,
+    scores: Scores | None = None,
+    *,
+    replace: bool = False,
 ) -> RefilterResult:
     """Write a new run in `output` with the candidates of the run in `run_dir`, decided again by `filters`.
 
@@ -83,6 +89,7 @@ def refilter(
         filters: all filters, also those that stay as they were.
         keep: which of several answers are kept (`answer.keep`); None: as recorded.
         scores: what the scores of answers must reach; None: as recorded.
+        replace: whether the run in `output` is replaced, which the caller has made so before.
 
     Raises:
         InputError: no run, a damaged journal, a regenerated run, or seeds that have changed.
@@ -92,7 +99,7 @@ def refilter(
     """
     source, new = RunDirectory(run_dir), RunDirectory(output)
     source.require_journal()
-    if new.journal.exists():
+    if new.journal.exists() and not replace:
         raise ConfigError(f"{output} already holds a run; give another directory with -o")
     header = _header_of(source)
     recorded = source.config()
@@ -110,7 +117,8 @@ def refilter(
     steps.calibration = header.calibration
     redecision = _Redecision(source, steps, config.saturation, evaluation, by_score)
     with new.locked():
-        ownership.require_free(new)
+        if not replace:
+            ownership.require_free(new)
         if evaluation:
             evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
         with jsonl.atomic_path(new.journal) as temporary:
