@@ -8,15 +8,19 @@ from typing import Any
 
 from selfinstruct.chain import chain
 from selfinstruct.constraints import keeps
+from selfinstruct.dataset.convert import convert
 from selfinstruct.dataset.preferences import preferences
+from selfinstruct.dataset.tuner_files import llama_factory_entry
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
-from selfinstruct.formats.families import FAMILIES
+from selfinstruct.formats import jsonl
+from selfinstruct.formats.families import FAMILIES, family_named
 from selfinstruct.records import Completion, Constraint, Sample
 from selfinstruct.run.answer_scores import Place
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import AnswerLine, InstanceCandidate
+from tests import tiny_model
 from tests.conftest import run_scripted, script
 
 SMALL = Constraint("case/lower", {}, "Use small letters only.")
@@ -94,3 +98,40 @@ def test_an_export_writes_them_when_asked(make_config: Any, tmp_path: Path) -> N
     assert any(family.recognises(written[0]) for family in FAMILIES), "a family that `convert` and tuners read"
     chain.export(make_config(**options, num_instructions=40))
     assert not run.dataset.preferences.exists()
+
+
+def test_trl_s_trainer_takes_them_as_they_are_and_llama_factory_after_convert(tmp_path: Path) -> None:
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    from tuning.training import prompt_formats
+
+    scored = {Place("p000000-00", 0, 0): 2.0, Place("p000000-00", 0, 1): 4.0}
+    lines = [
+        line(("the nile", None), ("The Nile.", "constraint"), constraints=(SMALL,)),
+        line(("The long river Nile.", None), ("The Nile.", "not_chosen")),
+    ]
+    written = list(preferences(lines, {"p000000-00": "Name a river"}, {"p000000-00"}, scored))
+    assert len(written) == 2
+    jsonl.write(tmp_path / "preferences.jsonl", written)
+    rows = load_dataset("json", data_files=str(tmp_path / "preferences.jsonl"), cache_dir=str(tmp_path), split="train")
+    options = DPOConfig(
+        str(tmp_path / "out"), max_steps=1, learning_rate=1e-2, report_to="none", save_strategy="no", use_cpu=True
+    )
+    model = str(tiny_model.save(tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    prompt_formats.prepare(tokenizer)
+    trainer = DPOTrainer(model, args=options, train_dataset=rows, processing_class=tokenizer)
+    before = {name: weights.detach().clone() for name, weights in trainer.model.named_parameters()}
+    trainer.train()
+    changed = [name for name, weights in trainer.model.named_parameters() if not torch.equal(before[name], weights)]
+    assert len(changed) > len(before) / 2
+    target = tmp_path / "pairs.json"
+    done = convert(tmp_path / "preferences.jsonl", target, to=family_named("sharegpt"))
+    entry = llama_factory_entry(target, done)
+    assert entry is not None and entry["ranking"] is True
+    assert entry["columns"] == {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
+    first = json.loads(target.read_text())[0]
+    assert first["chosen"] == {"from": "gpt", "value": "the nile"}, "a dict: LLaMA-Factory reads no list there"
