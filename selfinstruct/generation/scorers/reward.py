@@ -63,9 +63,9 @@ class Reward:
                 {"role": "assistant", "content": answer.output},
             ]
             text = self._tokenizer.apply_chat_template(messages, tokenize=False)
-            ids = self._tokenizer(text, add_special_tokens=False).input_ids
+            ids = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         else:
-            ids = self._tokenizer(answer.question, answer.output).input_ids
+            ids = self._tokenizer(answer.question, answer.output, verbose=False).input_ids
         if len(ids) > self._longest:
             raise RequestFailed("prompt_too_long", f"{len(ids)} tokens > {self._longest}")
         return list(ids)
