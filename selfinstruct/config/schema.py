@@ -75,7 +75,13 @@ class Answer(Sampling):
     """Answering each input as a user would ask it (`answering: separate`)."""
 
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
-    top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling: probability mass kept, in (0, 1].")
+    # Not top_p: for that vLLM sorts the vocabulary for every token of every sequence where no kernel does it, as on a CPU.
+    min_p: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
+    )
     max_tokens: int = Field(
         1024, ge=1, description="Longest answer, in tokens; at most half of the model's context is used."
     )

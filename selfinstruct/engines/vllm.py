@@ -60,6 +60,9 @@ def prepare_environment() -> None:
             "TORCH_CPP_LOG_LEVEL": "ERROR",
             "TORCH_LOGS": "-torch._library.triton",
         }
+    if len(os.sched_getaffinity(0)) <= 2:
+        # vLLM keeps a core free of computing. The driver needs a hundredth of one, and this is half of the machine.
+        defaults["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # What is compiled at run time is built with `ninja`, which is in an environment that need not be activated.

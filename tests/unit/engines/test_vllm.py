@@ -384,6 +384,20 @@ def test_flashinfers_sampler_is_off_unless_the_user_wants_it(monkeypatch: pytest
     assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
 
 
+@pytest.mark.parametrize(("cores", "reserved"), [(1, "0"), (2, "0"), (3, None), (64, None)])
+def test_a_small_cpu_computes_with_all_its_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, reserved: str | None
+) -> None:
+    """vLLM keeps one core for its scheduler, which is half of two."""
+    monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin"})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    prepare_environment()
+    assert os.environ.get("VLLM_CPU_NUM_OF_RESERVED_CPU") == reserved
+    monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin", "VLLM_CPU_NUM_OF_RESERVED_CPU": "1"})
+    prepare_environment()
+    assert os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] == "1"
+
+
 @pytest.mark.parametrize(("path", "expected"), [("/usr/bin", "/usr/bin:{}"), ("{}:/bin", "{}:/bin"), (None, "{}")])
 def test_programs_of_the_environment_are_found(monkeypatch: pytest.MonkeyPatch, path: str, expected: str) -> None:
     own = sysconfig.get_path("scripts")
