@@ -163,7 +163,8 @@ def generate(options: argparse.Namespace, run: RunDirectory) -> None:
 def refilter(verified: RunDirectory, unverified: RunDirectory) -> None:
     """Make the run whose rows nobody checked, and leave both as many rows."""
     if not unverified.journal.exists():
-        command("refilter", verified.path, "-o", unverified.path, "--filters.constraint", "off", "--answer.keep", "first")
+        filters = ("--filters.constraint", "off", "--answer.keep", "first")
+        command("refilter", verified.path, "-o", unverified.path, *filters)
     command("export", unverified.path)
     runs = {run: rows_in(run) for run in (verified, unverified)}
     most = min(map(len, runs.values()))
