@@ -75,7 +75,7 @@ class Answer(Sampling):
     """Answering each input as a user would ask it (`answering: separate`)."""
 
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
-    # Not top_p: for that vLLM sorts the vocabulary for each token of each sequence where no kernel does it, as on a CPU.
+    # Not top_p: where no kernel does it, as on a CPU, vLLM sorts the vocabulary for each token of each sequence.
     min_p: float = Field(
         0.1,
         ge=0,
