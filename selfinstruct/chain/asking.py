@@ -79,7 +79,7 @@ def ask(name: Literal["rate", "tag"], config: Config, generated: RunDirectory, p
     seconds = None if plan is None else MOST_OF_THE_TIME * plan.left
     settings = dump_yaml(undecided(config, generated), given_only=True)
     try:
-        run_stage(command, name, standard_input=settings, seconds=seconds)
+        run_stage(command, name, standard_input=settings, seconds=seconds, log=generated.library_log)
     except TimeoutError:
         assert plan is not None
         plan.note(f"`{name}` was ended to be done by the deadline; what it had not asked about stays as it is")

@@ -54,7 +54,9 @@ class AskingNight(Night):
 
         monkeypatch.setattr(VLLMEngine, "start", start)
 
-    def ask(self, command: Sequence[str], name: str, standard_input: str, seconds: float | None = None) -> None:
+    def ask(
+        self, command: Sequence[str], name: str, standard_input: str, seconds: float | None = None, **_: object
+    ) -> None:
         self.called.append(name)
         self.commands.append(list(command[3:]))
         if seconds is not None and self.ask_s > seconds:
