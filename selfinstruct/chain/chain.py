@@ -20,13 +20,13 @@ from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.schedule import LEAST_OF_THE_EVALUATION, NO_BASELINE, REPORT_S, DeadlinePlan
 from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
 from selfinstruct.chain.stage_process import DoneMark, run_stage
+from selfinstruct.chain.summary import show_summary
 from selfinstruct.clock import Clock
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
-from selfinstruct.console import closing_table, console, result, stage
+from selfinstruct.console import console, result, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model
-from selfinstruct.engines.serving import serve_command
 from selfinstruct.errors import ConfigError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
@@ -112,7 +112,7 @@ def _run_stages(config: Config, run: RunDirectory, overwrite: bool, clock: Clock
     report(run)
     if not tuned:
         raise StoppedError("the deadline left no time for tuning; the same command with a later one, or none, goes on")
-    _show_summary(run, clock() - began, plan.cut if plan else [])
+    show_summary(run, clock() - began, plan.cut if plan else [])
 
 
 def check_settings(config: Config, *, overwrite: bool = False) -> RunDirectory:
@@ -485,24 +485,3 @@ def _evaluate_in_time(run: RunDirectory, plan: DeadlinePlan | None) -> None:
         )
         console.print(plan.cut[-1])
     return None
-
-
-def _show_summary(run: RunDirectory, seconds: float, cut: Sequence[str]) -> None:
-    """Print the table that closes the whole chain."""
-    state = run.state()
-    why = stop_rules.reason(run, state)
-    scores = run.evaluation.scores_path
-    rows: list[tuple[str, Any]] = [
-        *([("stopped early", why)] if why else []),
-        *(("cut", sentence) for sentence in cut),
-        ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
-        ("dataset", run.dataset.path),
-        ("model", run.model.path),
-        *([("scores", scores)] if scores.exists() else []),
-        ("report", run.report),
-        ("time", duration(seconds)),
-    ]
-    # The card of an adapter says how it is served.
-    following = f"selfinstruct chat {run.path}" if run.model.is_adapter else serve_command(run.model.path)
-    title = f"{run.path} is complete" + (", but generation stopped before its target" if why else "")
-    closing_table(title, rows, following)

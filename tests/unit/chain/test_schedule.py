@@ -62,7 +62,12 @@ class Night:
         return self.now
 
     def call(
-        self, command: Sequence[str], name: str, standard_input: str | None = None, seconds: float | None = None
+        self,
+        command: Sequence[str],
+        name: str,
+        standard_input: str | None = None,
+        seconds: float | None = None,
+        log: Path | None = None,
     ) -> None:
         self.called.append(name)
         if name == "generate":
