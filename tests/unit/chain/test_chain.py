@@ -32,7 +32,7 @@ def test_the_seeds_baseline_chooses_its_checkpoint_by_the_same_rows(
 ) -> None:
     from tests import tiny_model
 
-    def tuned(command: list[str], _: str) -> None:
+    def tuned(command: list[str], _: str, **__: object) -> None:
         output = Path(next(word for word in command if word.startswith("--output_dir=")).partition("=")[2])
         output.mkdir()
         (output / "training.json").write_text(json.dumps({"rows": {"trained_on": 5}, "steps": 7}))
@@ -54,7 +54,7 @@ def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkey
     from tests import tiny_model
 
     calls: list[list[str]] = []
-    monkeypatch.setattr(chain, "run_stage", lambda command, _: calls.append(command))
+    monkeypatch.setattr(chain, "run_stage", lambda command, _, **__: calls.append(command))
     tiny_model.dataset(tmp_path / "dataset")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/model.safetensors").touch()
