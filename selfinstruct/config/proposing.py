@@ -76,12 +76,7 @@ class _Varied(Sampling):
     """Sampling that varies what is written, and leaves out what is hardly likely."""
 
     temperature: float = Field(0.8, ge=0, description="Sampling temperature; 0 is greedy.")
-    min_p: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
-    )
+    min_p: float = Field(0.05, ge=0, le=1, description=Sampling.model_fields["min_p"].description)
 
 
 class Plan(_Varied):

@@ -76,12 +76,7 @@ class Answer(Sampling):
 
     temperature: float = Field(0.7, ge=0, description="Sampling temperature; 0 is greedy.")
     # Not top_p: where no kernel does it, as on a CPU, vLLM sorts the vocabulary for each token of each sequence.
-    min_p: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="Keep tokens with at least this share of the most likely token's probability; 0 keeps all.",
-    )
+    min_p: float = Field(0.1, ge=0, le=1, description=Sampling.model_fields["min_p"].description)
     max_tokens: int = Field(
         1024, ge=1, description="Longest answer, in tokens; at most half of the model's context is used."
     )
