@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from selfinstruct.chain import chain as stages
+from selfinstruct.chain.asking import asks
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
 from selfinstruct.config import earlier_defaults, schema
@@ -92,6 +93,11 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
     """
     chain = chain or real_chain()
     output = RoundsDirectory.at(config.output_dir)
+    if asks(config):
+        raise ConfigError(
+            "rounds neither rate nor tag what they generate, nor choose by scores; leave out `after_generation` of "
+            "rate and tag, `scores` and `answer.keep: best`, or use `selfinstruct run`"
+        )
     if config.rounds.patience and not config.export.validation_unseen:
         console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
     recorded = output.rounds().identity if output.rounds_path.exists() and not overwrite else {}

@@ -20,7 +20,7 @@ from selfinstruct.chain import rounds
 from selfinstruct.chain.rounds import Chain, iterate
 from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import Config, Rate
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -469,6 +469,8 @@ def test_what_cannot_be_done_is_said_before_anything_is(config: Config) -> None:
     fake = Fake()
     with pytest.raises(ConfigError, match="--output-dir"):
         iterate(but(config, output_dir=None), fake.chain())
+    with pytest.raises(ConfigError, match="rounds neither rate nor tag"):
+        iterate(but(config, rate=Rate(after_generation=True)), fake.chain())
     run_scripted(but(config, num_instructions=3))
     before = (Path(str(config.output_dir)) / "config.yaml").read_bytes()
     for overwrite in (False, True):
