@@ -11,6 +11,7 @@ from selfinstruct.engines.served_model import ServedModel, ServerFailed
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.served import connect
 from selfinstruct.records import SeedTask
+from selfinstruct.signals import until_signal
 
 _LONGEST_S = 120.0
 """Longest time for the two questions of one token that each endpoint is asked."""
@@ -37,7 +38,7 @@ def reached(
         await endpoints.close()
         return endpoints
 
-    return asyncio.run(ask())
+    return asyncio.run(until_signal(ask()))
 
 
 def listed(url: str) -> str:
@@ -60,7 +61,7 @@ def listed(url: str) -> str:
         names = [f"{each.id} (context {each.context_length or 'not told'})" for each in found]
         return ", ".join(names[:10]) or "serves no model"
 
-    return asyncio.run(ask())
+    return asyncio.run(until_signal(ask()))
 
 
 def refuse_engine_arguments(engine: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from selfinstruct import packaged
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.formats import jsonl
+from selfinstruct.signals import until_signal
 from tuning.evaluation import constraints, forgetting, ifeval, lm_eval_tasks
 from tuning.evaluation.questions import task_questions
 
@@ -33,7 +34,7 @@ def checks(options: Evaluate) -> Iterator[Callable[[], Any]]:
 
 def _reach_judge(url: str, model: str | None) -> None:
     """Check that the judge's endpoint is there: the evaluation asks it last, when nobody may be awake to start it."""
-    asyncio.run(Endpoint.reach(url, model))
+    asyncio.run(until_signal(Endpoint.reach(url, model)))
 
 
 def most_tokens(options: Evaluate) -> int:

@@ -30,6 +30,7 @@ from selfinstruct.engines.processes import wait_until_gone
 from selfinstruct.generation.parsing import strip_thinking
 from selfinstruct.records import Prompt, user_message
 from selfinstruct.run.scores import TUNED, JudgedPair, JudgeScores, PositionBias
+from selfinstruct.signals import until_signal
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
 from tuning.evaluation.answers import Answer, Arm, together
 from tuning.evaluation.bootstrap import Resampling, Score, least_tasks, mean_interval
@@ -199,7 +200,7 @@ def judge(
     try:
         if missing:
             console.print(f"judge: starting {options.judge or options.judge_endpoint!r}")
-            asyncio.run(_ask(missing, plan, start_judge, judged))
+            asyncio.run(until_signal(_ask(missing, plan, start_judge, judged)))
         else:
             console.print("judge: all judgements are up to date")
     finally:

@@ -17,6 +17,7 @@ from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import PROMPTS_VERSION
+from selfinstruct.signals import until_signal
 from tuning.evaluation.answer_cache import AnswerCache, R, RowFile, key_of
 from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine
 from tuning.evaluation.plan import EvaluationPlan
@@ -94,7 +95,7 @@ def measure(
             if measurement.concerns(arm) and (absent := _missing(cache, arm, measurement, keys[arm.name])):
                 missing.setdefault((arm.model, arm.revision), []).append(absent)
     for of_model in missing.values():
-        asyncio.run(_make(plan, of_model, cache, start))
+        asyncio.run(until_signal(_make(plan, of_model, cache, start)))
         wait_until_gone()
     return {
         m.file.name: {a.name: _kept(cache, a, m, keys[a.name]) for a in arms if m.concerns(a)} for m in measurements

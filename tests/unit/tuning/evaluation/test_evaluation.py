@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ import pytest
 
 from selfinstruct.config.schema import Config, Tune
 from selfinstruct.engines import chat_templates
-from selfinstruct.engines.base import RequestFailed
+from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.models import model_fingerprint
-from selfinstruct.errors import ConfigError, EngineError, InputError
+from selfinstruct.errors import ConfigError, EngineError, InputError, Interrupted
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import encode_answer, next_example
@@ -28,6 +29,7 @@ from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import LossGap
 from selfinstruct.run.training_record import MixedIn, TrainingRecord, write_training_record
+from selfinstruct.signals import leave, on_signals
 from tests.evaluation_fakes import Model, Starter, says
 from tuning.evaluate import main
 from tuning.evaluation import tables
@@ -456,6 +458,23 @@ def test_an_engine_that_fails_keeps_what_was_answered(config: Config, run: RunDi
         evaluate(config, run, start=Starter(model=EngineError("out of memory")))
     assert not (run.evaluation.scores_path).exists()
     assert again(config, run) == ["model"]
+
+
+def test_a_signal_while_answers_are_made_is_no_error_of_the_event_loop(
+    config: Config, run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = itertools.count()
+
+    def interrupted(_: Request) -> Completion:
+        if not next(sent):
+            os.kill(os.getpid(), signal.SIGINT)
+        return Completion("4", "stop", 5, 1)
+
+    start = Starter(scripted=interrupted)
+    with pytest.raises(Interrupted), on_signals(leave):
+        evaluate(config, run, start=start)
+    assert not caplog.records, caplog.text
+    assert all(engine.closed for _, engine in start.started)
 
 
 def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> None:
