@@ -328,8 +328,8 @@ class Endpoints:
         endpoint.is_out = True
         endpoint.epoch += 1
         others = sum(not other.is_out for other in self._endpoints)
-        rest = f"its requests go to the other {others}" if others else "no other is left, and its requests wait"
-        console.print(f"{endpoint.model.url}: {failed}; {rest}, and it is tried again", markup=False)
+        rest = f"its requests go to the other {others}" if others else "no other is left, so all requests wait"
+        console.print(f"{endpoint.model.url}: {failed}; {rest}; it is tried again until it answers", markup=False)
         task = asyncio.ensure_future(self._revive(endpoint))
         self._reviving.add(task)
         task.add_done_callback(self._reviving.discard)

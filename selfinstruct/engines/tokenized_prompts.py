@@ -9,6 +9,7 @@ from typing import Any
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.control_tokens import ControlTokens, special_ids
+from selfinstruct.engines.known_pieces import KnownPieces
 from selfinstruct.engines.shared_beginnings import SharedBeginnings
 from selfinstruct.errors import EngineError
 from selfinstruct.records import Completion, Message, OpenTurn, Prompt
@@ -48,10 +49,10 @@ class TokenizedPrompts:
         self.chat_template: str | None = None
         self.control_tokens = ControlTokens(tokenizer)
         self._openings: dict[str | None, str] = {}
-        self._texts = SharedBeginnings(
-            partial(self.control_tokens.encode_text, add_special_tokens=True), self.encode_text
-        )
-        self._conversations = SharedBeginnings(self.control_tokens.encode, self.control_tokens.encode)
+        texts = KnownPieces(partial(self.control_tokens.encode_text, add_special_tokens=True), self.encode_text)
+        self._texts = SharedBeginnings(texts.whole, texts.rest)
+        conversations = KnownPieces(self.control_tokens.encode, self.control_tokens.encode)
+        self._conversations = SharedBeginnings(conversations.whole, conversations.rest)
         self._counted: dict[Any, list[int]] = {}
 
     def encode(self, prompt: Prompt, *, thinking: bool = False) -> list[int]:

@@ -22,6 +22,7 @@ Examples are always the first part of a prompt, so that the prefix cache can reu
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Sequence
 
@@ -33,8 +34,20 @@ PROMPTS_VERSION = 1
 """Part of a run's identity. Raise it when a run made before must not be continued with the prompts of today."""
 
 
+class _Same(tuple[SeedTask, ...]):
+    """Tasks that are equal to the same objects only: to compare what is in them takes longer than to write it out."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and len(self) == len(other) and all(map(operator.is_, self, other))
+
+
 @functools.lru_cache(maxsize=256)
-def _shown(header: str, block: Callable[[SeedTask, Frame], str], examples: tuple[SeedTask, ...], frame: Frame) -> str:
+def _shown(header: str, block: Callable[[SeedTask, Frame], str], examples: _Same, frame: Frame) -> str:
     """Return the beginning of a prompt: its header and its examples, which are the same in nearly all of a run."""
     return "\n\n".join([header, *(block(seed, frame) for seed in examples)])
 
@@ -122,7 +135,7 @@ def encode_classification(instruction: str, examples: Sequence[SeedTask], style:
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    shown = _shown(frame.classification_header, classification_block, tuple(examples), frame)
+    shown = _shown(frame.classification_header, classification_block, _Same(examples), frame)
     asked = f"{frame.line(frame.task, one_line(instruction))}\n{frame.opening(frame.classification)}"
     if style == "completion":
         return f"{shown}\n\n{asked}"
@@ -192,7 +205,7 @@ def encode_input_first(instruction: str, examples: Sequence[SeedTask], style: St
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    shown = _shown(frame.input_first_header, input_first_block, tuple(examples), frame)
+    shown = _shown(frame.input_first_header, input_first_block, _Same(examples), frame)
     return _encode_instances(shown, instruction, frame.input_first_ask, style, frame)
 
 
@@ -207,7 +220,7 @@ def encode_output_first(instruction: str, examples: Sequence[SeedTask], style: S
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    shown = _shown(frame.output_first_header, output_first_block, tuple(examples), frame)
+    shown = _shown(frame.output_first_header, output_first_block, _Same(examples), frame)
     return _encode_instances(shown, instruction, frame.output_first_ask, style, frame)
 
 
@@ -220,7 +233,7 @@ def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Sty
         style: the style of the prompt.
         frame: the words of the prompt.
     """
-    shown = _shown(frame.input_only_header, input_only_block, tuple(examples), frame)
+    shown = _shown(frame.input_only_header, input_only_block, _Same(examples), frame)
     return _encode_instances(shown, instruction, frame.input_only_ask, style, frame)
 
 

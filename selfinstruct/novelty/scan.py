@@ -5,6 +5,7 @@ It is used for small pools and while the kernels are being compiled, and the tes
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -27,6 +28,7 @@ class ScanIndex:
         self.texts: list[str] = []
         self._tokens: list[list[str]] = []
         self._holding: dict[str, list[int]] = {}
+        self._seeds_holding: dict[str, list[int]] = {}
         self._blank: dict[str, int] = {}  # Texts without words.
 
     def __len__(self) -> int:
@@ -63,10 +65,27 @@ class ScanIndex:
         nearest = self._above_threshold(tokens)
         if nearest is not None:
             return verdict(False, nearest)
-        seeds = self._scores(tokens, min(self.num_seeds, len(self.texts)))
-        best = max(seeds, default=-1.0)
+        nearest = self._nearest_seed(tokens)
         self._append(text, tokens)
-        return verdict(True, Neighbour(seeds.index(best) if seeds else -1, best))
+        return verdict(True, nearest)
+
+    def _nearest_seed(self, tokens: Sequence[str]) -> Neighbour:
+        """Return the nearest seed (ties: the earliest); -1 if there is none.
+
+        No more words are in common than the seed has of those of the text, so that most seeds need no comparison.
+        """
+        shared = Counter(chain.from_iterable(self._seeds_holding.get(word, ()) for word in tokens))
+        n, lengths = len(tokens), self._tokens
+        bounds = sorted((-rouge_l(min(both, m := len(lengths[k])), m, n), k) for k, both in shared.items())
+        nearest, best = (0, 0.0) if self.texts and self.num_seeds else (-1, -1.0)
+        for bound, position in bounds:
+            if -bound < best - _SLACK:
+                break
+            earlier = lengths[position]
+            score = rouge_l(LCSseq.similarity(earlier, tokens), len(earlier), n)
+            if score > best or (score == best and position < nearest):
+                nearest, best = position, score
+        return Neighbour(nearest, best)
 
     def _above_threshold(self, tokens: Sequence[str]) -> Neighbour | None:
         """Return the nearest text (ties: the earliest) if it is above the threshold.
@@ -93,6 +112,8 @@ class ScanIndex:
             self._blank.setdefault(text_key(text), len(self.texts))
         for word in dict.fromkeys(tokens):
             self._holding.setdefault(word, []).append(len(self.texts))
+            if len(self.texts) < self.num_seeds:
+                self._seeds_holding.setdefault(word, []).append(len(self.texts))
         self.texts.append(text)
         self._tokens.append(tokens)
 

@@ -50,19 +50,25 @@ def tokenize(text: str, tokenizer: Tokenizer = "words") -> list[str]:
     >>> tokenize("写首诗 ok", "characters")
     ['写', '首', '诗', 'ok']
     """
+    return list(_words(text, tokenizer))
+
+
+@functools.lru_cache(maxsize=64)
+def _words(text: str, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return the words of a text, which several filters look at one after the other."""
     lowered, only_ascii = _lowered(text, tokenizer)
     if only_ascii:
-        return _ASCII_WORD.findall(lowered)
+        return tuple(_ASCII_WORD.findall(lowered))
     # "İ" is "i" and a dot in lower case, which no "i" of the same word in lower case has.
     visible = _INVISIBLE.sub("", lowered.replace("i\u0307", "i"))
     word_or_character, run_or_word = _unicode_patterns()
     if tokenizer == "characters" or not _UNSPACED.search(visible):
-        return word_or_character.findall(visible)
+        return tuple(word_or_character.findall(visible))
     words: list[str] = []
     for run, word in run_or_word.findall(visible):
         characters = run if run.isalnum() else word_or_character.findall(run)  # Marks are not alphanumeric.
         words += map(add, characters, characters[1:]) if len(characters) > 1 else [run or word]
-    return words
+    return tuple(words)
 
 
 def encode(text: str, tokenizer: Tokenizer = "words") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -15,23 +16,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selfinstruct.engines.serving import serve_command
 from selfinstruct.packaged import model_path
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines
 from tests.integration.commands import interrupted, selfinstruct
+from tests.integration.test_chain import CONFIG
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Server:
     """The demo model, served as `serve_command` says."""
 
-    def __init__(self, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, log: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
         program, *arguments = shlex.split(serve_command(model_path()))
         python = sys.executable if program == "python" else str(Path(sys.executable).with_name(program))
         command = [python, *arguments, "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager"]
@@ -92,6 +99,32 @@ def test_a_run_survives_a_signal_and_the_death_of_a_server(servers: list[Server]
         assert len(asked) == len(set(asked))
     state = RunDirectory(run).state()
     assert state.complete and len(state.pool) == 40
+
+
+def test_a_whole_chain_goes_on_when_its_only_server_dies_and_comes_back(tmp_path: Path) -> None:
+    run, config, port = tmp_path / "run", tmp_path / "config.yaml", free_port()
+    config.write_text(yaml.safe_dump(CONFIG | {"output_dir": str(run), "num_instructions": 16}))
+    server = Server(tmp_path / "first.log", port)
+    try:
+        server.wait(600)
+        with (tmp_path / "said").open("wb") as said:
+            command = [sys.executable, "-m", "selfinstruct", "run", str(config), "--endpoint", server.url]
+            chain = subprocess.Popen(command, stdout=said, stderr=said)
+        while not (journal := run / "journal.jsonl").exists() or journal.read_bytes().count(b"\n") < 3:
+            assert chain.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.05)
+        server.kill()
+        server = Server(tmp_path / "second.log", port)
+        assert chain.wait(1500) == 0, (tmp_path / "said").read_text()
+    finally:
+        server.kill()
+    assert f"{server.url}: answers again" in (tmp_path / "said").read_text()
+    state = RunDirectory(run).state()
+    assert state.complete and len(state.pool) == 16
+    counts = json.loads(selfinstruct("status", str(run), "--json").stdout)["candidates"]
+    assert counts["total"] == counts["accepted"] + sum(counts["reasons"].values())
+    assert {"base", "tuned"} <= json.loads((run / "evaluation/scores.json").read_text())["arms"].keys()
+    assert (run / "report.html").exists()
 
 
 def test_an_endpoint_that_is_none_ends_before_the_run(servers: list[Server], tmp_path: Path) -> None:

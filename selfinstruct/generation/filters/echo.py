@@ -55,11 +55,11 @@ def echo(row: Row) -> Rejection | None:
     begins = len(instruction) >= _LEAST_WORDS + 2 and output[: len(instruction)] == instruction
     if begins and row.instruction.rstrip().endswith((".", "?", "!")):  # An open sentence may be completed.
         return _rejection("instruction", common, instruction, output)
-    given = [] if not row.input or _works_on_text(row) else tokenize(row.input)
     # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
-    if len(output) >= _OF_INPUT * len(given) > 0 and " ".join(row.output.split()) in " ".join(row.input.split()):
-        return _rejection("input", len(output), given, output)
-    return None
+    if not row.input or " ".join(row.output.split()) not in " ".join(row.input.split()) or _works_on_text(row):
+        return None
+    given = tokenize(row.input)
+    return _rejection("input", len(output), given, output) if len(output) >= _OF_INPUT * len(given) > 0 else None
 
 
 def _works_on_text(row: Row) -> bool:

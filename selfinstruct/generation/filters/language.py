@@ -45,9 +45,9 @@ def language(row: Row) -> Rejection | None:
     """
     if row.is_classification:
         return None
-    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output")
-    asked = _asked(row.instruction) if written else ""
-    if not asked or asked == written or _ABOUT_LANGUAGES.search(row.instruction):
+    asked = _asked(row.instruction)
+    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output") if asked else ("", 0.0)
+    if not written or asked == written or _ABOUT_LANGUAGES.search(row.instruction):
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
         if foreign and identifier().classify(foreign)[0] == written:

@@ -99,13 +99,14 @@ def _of_prompts(text: str, frame: Frame | None) -> str | None:
     """Return the first words in a row that are a sentence's of our prompts; None if there are none."""
     words = tokenize(text)
     size = _CHARACTERS if has_unspaced(text) else _WORDS
-    ours = _runs(frames_read(frame), size)
-    return next((" ".join(run) for run in _runs_of(words, size) if run in ours), None)
+    ours, first_words = _runs(frames_read(frame), size)
+    begun = (words[k : k + size] for k in range(len(words) - size + 1) if words[k] in first_words)
+    return next((" ".join(run) for run in begun if tuple(run) in ours), None)
 
 
 @functools.cache
-def _runs(frames: tuple[Frame, ...], size: int) -> frozenset[tuple[str, ...]]:
-    """Return every sequence of `size` words in a sentence of our prompts."""
+def _runs(frames: tuple[Frame, ...], size: int) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
+    """Return every sequence of `size` words in a sentence of our prompts, and the first words of all of them."""
     sentences = [
         piece
         for frame in frames
@@ -113,8 +114,6 @@ def _runs(frames: tuple[Frame, ...], size: int) -> frozenset[tuple[str, ...]]:
         if isinstance(value, str)
         for piece in re.split(r"\{\w+\}", value)
     ]
-    return frozenset(run for sentence in sentences for run in _runs_of(tokenize(sentence), size))
-
-
-def _runs_of(words: list[str], size: int) -> Iterable[tuple[str, ...]]:
-    return (tuple(words[k : k + size]) for k in range(len(words) - size + 1))
+    split = map(tokenize, sentences)
+    runs = frozenset(tuple(words[k : k + size]) for words in split for k in range(len(words) - size + 1))
+    return runs, frozenset(run[0] for run in runs)
