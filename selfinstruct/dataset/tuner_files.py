@@ -54,9 +54,11 @@ def export_commands(dataset: DatasetDirectory, model: str) -> dict[str, str]:
     folder, train = quote(str(dataset.path.absolute())), dataset.split(TRAIN)
     file, base = quote(str(train.absolute())), quote(model)
     rows = Conversion("", "prompt-completion", fields={"prompt", "completion"})
-    trl = f"model_name_or_path: {json.dumps(model)}\n{trl_stanza(train, rows)}output_dir: tuned\n"
+    hint = "# chat_template_path: FILE.jinja  # for a base model, which has none of its own"
+    trl = f"model_name_or_path: {json.dumps(model)}\n{trl_stanza(train, rows)}output_dir: tuned\n{hint}\n"
     axolotl = f"base_model: {json.dumps(model)}\n{axolotl_stanza(train, _MESSAGES)}"
-    axolotl += "sequence_len: 2048\nmicro_batch_size: 1\noutput_dir: tuned\n"
+    axolotl += "    chat_template: tokenizer_default_fallback_chatml  # a base model has none of its own\n"
+    axolotl += "sequence_len: 2048\nmicro_batch_size: 1\nlearning_rate: 0.0002\noutput_dir: tuned\n"
     return {
         "TRL": f"cat > trl.yaml <<'END'\n{trl}END\ntrl sft --config trl.yaml",
         "axolotl": f"cat > axolotl.yaml <<'END'\n{axolotl}END\naxolotl train axolotl.yaml",
