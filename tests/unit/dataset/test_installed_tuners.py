@@ -1,4 +1,4 @@
-"""The printed commands run against the tuners' own code, where these are installed (docs/guide/after.md names versions).
+"""The printed commands run against the tuners' own code where that is installed (docs/guide/after.md names versions).
 
 Each reads the command or file that `export` prints, and then the rows, up to the tokens and the labels of a training.
 """
@@ -6,6 +6,7 @@ Each reads the command or file that `export` prints, and then the rows, up to th
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_llama_factory(dataset: DatasetDirectory, answers: list[str], monkeypatc
     assert words[:2] == ["llamafactory-cli", "train"]
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     for name in ("train", "alpaca"):
-        options = [name if before == "--dataset" else word for before, word in zip(words[1:], words[2:], strict=False)]
+        options = [name if before == "--dataset" else word for before, word in pairwise(words[1:])]
         model, data, training, _, _ = get_train_args(options)
         template = get_template_and_fix_tokenizer(tokenizer, data)
         read = get_dataset(template, model, data, training, stage="sft", tokenizer=tokenizer)["train_dataset"]
