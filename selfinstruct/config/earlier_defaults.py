@@ -22,6 +22,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     },  # `inline` reads none
     "proposal.max_tokens": 1024,
     "proposal.chat_form": "list",
+    "proposal.seed_quota": [],
     "filters.tokenizer": "characters",
     "filters.opening_punctuation": False,
     "filters.near_evaluation": "off",

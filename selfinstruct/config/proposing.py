@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selfinstruct.config.section import Sampling, Section
+from selfinstruct.config.seed_quotas import of_categories
 
 ChatForm = Literal["list", "begun", "turns"]
 
@@ -25,12 +26,28 @@ class Proposal(Sampling):
     )
     num_seed_examples: int = Field(6, ge=0, description="Seed instructions shown in each prompt.")
     num_generated_examples: int = Field(2, ge=0, description="Machine-written instructions shown in each prompt.")
+    seed_quota: tuple[str, ...] = Field(
+        (),
+        description="Share of the seeds in prompts for new tasks that are of a category of the seed files, as "
+        "`code:0.3`; the others share what is left. Repeatable; not beside quotas of seed files.",
+    )
     num_new: int = Field(8, ge=1, description="New instructions asked for in each prompt.")
     chat_form: ChatForm = Field(
         "list",
         description="How a chat model is shown examples: as a `list` in the user's message, which small models copy; "
         "as a list `begun` in its own turn, or as its answers in earlier `turns`, after which it writes one.",
     )
+
+    @field_validator("seed_quota", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("seed_quota")
+    @classmethod
+    def _quotas_add_up(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        of_categories(value)
+        return value
 
     @model_validator(mode="after")
     def _some_example(self) -> Proposal:

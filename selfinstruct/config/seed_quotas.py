@@ -1,4 +1,4 @@
-"""Quotas of seed files in prompts: `--seeds domain:healthcare:0.5 --seeds general`."""
+"""Quotas of seeds in prompts, of files (`--seeds domain:healthcare:0.5 --seeds general`) or of categories."""
 
 from __future__ import annotations
 
@@ -26,3 +26,25 @@ def require_whole(names: Sequence[str]) -> None:
             raise ValueError(f"the quotas of all seed files add up to {total:g}, not 1; leave one file without")
     elif total >= 1:
         raise ValueError(f"the quotas add up to {total:g} and leave nothing to the other seed files; lower them")
+
+
+def of_categories(texts: Sequence[str]) -> dict[str, float]:
+    """Return the share of each category that has a quota.
+
+    Args:
+        texts: such as `code:0.3`.
+
+    Raises:
+        ValueError: a text is no such thing, a category has two quotas, or together they are more than 1.
+    """
+    quotas: dict[str, float] = {}
+    for text in texts:
+        category, share = name_and_number(text)
+        if share is None or not 0 < share <= 1:
+            raise ValueError(f"{text!r} is no quota such as code:0.3, with a share above 0 and at most 1")
+        if category in quotas:
+            raise ValueError(f"the category {category!r} has two quotas; leave one out")
+        quotas[category] = share
+    if (total := math.fsum(quotas.values())) > 1 + 1e-9:
+        raise ValueError(f"the quotas add up to {total:g}; they may add up to 1")
+    return quotas

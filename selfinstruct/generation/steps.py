@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from selfinstruct import constraints
+from selfinstruct.config.seed_quotas import of_categories
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.generation import instance_parsing, is_task, prompts
@@ -30,7 +31,7 @@ from selfinstruct.generation.languages import language_remark
 from selfinstruct.generation.method import Method
 from selfinstruct.generation.parsing import parse_classification
 from selfinstruct.generation.proposal_parsing import ProposedText
-from selfinstruct.generation.proposers import WITHOUT_INPUT, Pool, Seen, proposers
+from selfinstruct.generation.proposers import WITHOUT_INPUT, Pool, Seen, proposers, seed_draws
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.novelty import NoveltyIndex
@@ -88,7 +89,7 @@ class Steps:
         evaluation: Sequence[EvaluationText] = (),
     ) -> None:
         self.method = method
-        self.seeds = list(seeds)
+        self.seeds = seed_draws.with_quotas(seeds, of_categories(method.proposal.seed_quota))
         self.parents = list(parents)
         self.style = style
         self.engine = engine

@@ -1,4 +1,4 @@
-"""Draw the seeds of a prompt, so that each file of seeds has its quota of them.
+"""Draw the seeds of a prompt, so that each file or category of seeds has its quota of them.
 
 With `--seeds domain:healthcare:0.5 --seeds general`, three of six seeds in a prompt are about health. A share that is
 no whole number of seeds is rounded up or down at random, so that the mean over the prompts is the share.
@@ -8,9 +8,33 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from selfinstruct.errors import ConfigError
 from selfinstruct.records import Quota, SeedTask
+
+
+def with_quotas(seeds: Sequence[SeedTask], shares: Mapping[str, float]) -> list[SeedTask]:
+    """Return seeds whose categories have these quotas.
+
+    Args:
+        seeds: of all files.
+        shares: by category; without any, the seeds keep the quotas of their files.
+
+    Raises:
+        ConfigError: no seed has such a category, or a file has a quota, too.
+    """
+    if not shares:
+        return list(seeds)
+    there = {seed.category for seed in seeds}
+    if missing := [category for category in shares if category not in there]:
+        known = ", ".join(sorted(there - {""})) or "none"
+        raise ConfigError(f"proposal.seed_quota: no seed has the category {missing[0]!r}; there are: {known}")
+    if _have_quotas(seeds):
+        raise ConfigError("proposal.seed_quota: a seed file has a quota, too; leave one of the two out")
+    quotas = {category: Quota(f"category {category}", share) for category, share in shares.items()}
+    return [replace(seed, quota=quotas.get(seed.category)) for seed in seeds]
 
 
 def some(seeds: Sequence[SeedTask], count: int, draw: random.Random) -> list[SeedTask]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -134,3 +135,52 @@ def test_rounds_are_others_with_another_quota() -> None:
     )
     assert "seed_quotas" not in plain and half["seed_quotas"] == [[30, 0.5], [175, None]]
     assert {name for name in half if half[name] != third[name]} == {"seed_quotas"}
+
+
+# ---------------------------------------------------------------------------------------------------- categories
+
+
+def of_kinds(**kinds: int) -> list[SeedTask]:
+    return [
+        SeedTask(f"{kind}{k}", f"Do {kind} {k}.", (Instance("", "x"),), False, category=kind)
+        for kind, number in kinds.items()
+        for k in range(number)
+    ]
+
+
+def test_a_category_has_its_quota_of_the_seeds_in_prompts() -> None:
+    seeds = seed_draws.with_quotas(of_kinds(code=5, writing=20, advice=60), {"code": 0.5, "writing": 0.25})
+    drawn = Counter(seed.category for number in range(400) for seed in seed_draws.some(seeds, 4, random.Random(number)))
+    assert drawn["code"] == 800 and drawn["writing"] == 400 and drawn["advice"] == 400
+    assert seed_draws.with_quotas(HEALTH_AND_GENERAL, {}) == HEALTH_AND_GENERAL
+
+
+def test_a_quota_of_a_category_that_no_seed_has_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no seed has the category 'poetry'; there are: advice, code"):
+        seed_draws.with_quotas(of_kinds(code=1, advice=1), {"poetry": 0.5})
+    with pytest.raises(ConfigError, match="a seed file has a quota, too"):
+        seed_draws.with_quotas(HEALTH_AND_GENERAL, {"some kind": 0.5})
+    for wrong, said in (
+        (["code"], "no quota such as"),
+        (["a:0.6", "b:0.6"], "add up to 1.2"),
+        (["a:0.1", "a:0.1"], "two"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Proposal.model_validate({"seed_quota": wrong})
+
+
+def test_a_run_shows_seeds_by_their_categories(make_config: Any, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"s{k}", "instruction": text, "instances": [{"input": "", "output": "x"}], "is_classification": False}
+        | {"category": "code" if k < 2 else "writing"}
+        for k, text in enumerate(["Sort a list of numbers.", "Parse a date.", "Write a poem.", "Tell a joke.", "Sing."])
+    ]
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {"num_seed_examples": 2, "num_generated_examples": 0, "seed_quota": "code:0.5"}
+    config = make_config(seeds=[str(tmp_path / "seeds.jsonl")], proposal=values, num_instructions=20)
+    run_scripted(config)
+    shown = [line["examples"] for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
+    assert shown and all(sum(name in ("s0", "s1") for name in names) == 1 for names in shown)
+    run_scripted(config.model_copy(update={"num_instructions": 22}))  # It goes on.
+    with pytest.raises(ConfigError, match="seed_quota"):
+        run_scripted(make_config(seeds=[str(tmp_path / "seeds.jsonl")], proposal=values | {"seed_quota": "code:0.6"}))
