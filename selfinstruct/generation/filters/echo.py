@@ -1,4 +1,4 @@
-"""Answers that only say the instruction or the input again.
+"""Answers that only say the instruction, the input or a constraint again.
 
 A row that a small model wrote:
 
@@ -21,6 +21,9 @@ _FROM_INSTRUCTION = 0.95
 """Least share of the output's words that stand in the same order in the instruction; an answer brings new ones."""
 _OF_INSTRUCTION = 0.4
 """Least share of the instruction's words that the output says again."""
+_FROM_CONSTRAINT = 0.8
+"""Least share of the output's words that stand in the same order in a constraint: its own words ("the last word must
+be ...") keep many a constraint."""
 _OF_INPUT = 0.9
 """Least share of the input's words that the output says again, to the letter and nothing else."""
 _HOLDS_A_TEXT = re.compile(r"[:：\n\"“„«「]")
@@ -37,7 +40,7 @@ _KEEPS_THE_TEXT = re.compile(
 
 
 def echo(row: Row) -> Rejection | None:
-    """Reject an output that is the instruction or the input again.
+    """Reject an output that is the instruction, the input or a constraint again.
 
     An answer may restate the question if it says something new. Part of the instruction may come back where it holds a
     text, or where it is asked to correct, to choose or to copy; in the latter case the input, too. Labels are not
@@ -46,6 +49,10 @@ def echo(row: Row) -> Rejection | None:
     output = tokenize(row.output)
     if row.is_classification or len(output) < _LEAST_WORDS:
         return None
+    for constraint in row.constraints:
+        demanded = tokenize(constraint.text)
+        if (common := LCSseq.similarity(demanded, output)) >= _FROM_CONSTRAINT * len(output):
+            return _rejection("constraint", common, demanded, output)
     instruction = tokenize(row.instruction)
     common = LCSseq.similarity(instruction, output)
     again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)

@@ -24,7 +24,7 @@ from selfinstruct.generation.filters.rows import row_check, row_filters
 from selfinstruct.generation.filters.unfinished import unfinished
 from selfinstruct.generation.filters.url import url
 from selfinstruct.generation.frame import LANGUAGES, load_frame
-from selfinstruct.records import Rejection
+from selfinstruct.records import Constraint, Rejection
 
 ENGLISH = load_frame()
 PROMISE = "I am not going to do that. I will not do that."
@@ -71,6 +71,23 @@ def test_an_echo(instruction: str, given_input: str, output: str) -> None:
 )
 def test_no_echo(instruction: str, given_input: str, output: str) -> None:
     assert echo(Row(instruction, given_input, output)) is None
+
+
+LAST_WORD = Constraint("edges/last_word", {"word": "lesson"}, 'The last word of your answer must be "lesson".')
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ('The last word of your response must be "lesson".', "echo"),
+        ("Plan each week ahead; the last word of a plan is the first word of a lesson", None),
+        ("Teach a lesson", None),  # too short to say what it is
+    ],
+)
+def test_a_constraint_said_again_keeps_itself_and_is_an_echo(output: str, expected: str | None) -> None:
+    rejection = echo(Row("How do I plan a launch?", "", output, constraints=(LAST_WORD,)))
+    assert (rejection and rejection.reason) == expected
+    assert echo(Row("How do I plan a launch?", "", output)) is None
 
 
 def test_a_label_is_no_echo() -> None:
@@ -299,15 +316,12 @@ def test_an_answer_in_another_language() -> None:
     assert reason(language(Row("列出亚洲的三条大河，并描述其中的一条河流的特点和历史。", "", ANSWER))) == "language"
 
 
-def test_an_instruction_is_looked_at_once_for_all_its_rows_and_not_for_short_outputs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_instruction_is_looked_at_once_for_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     monkeypatch.setattr(language_filter, "identify", lambda text, part: looked.append(part) or identify(text, part))
     for output in ("Gut.", ANSWER, ANSWER):
         language(Row(f"{GERMAN} Und zwar jetzt.", "", output))
-    language(Row(GERMAN + " Sofort.", "", "Gut."))
-    assert looked == ["output", "output", "instruction", "output", "output"]
+    assert looked == ["instruction", "output", "output", "output"]
 
 
 @pytest.mark.parametrize(
