@@ -50,7 +50,7 @@ class Constraint:
     text: str
 
 
-class Instance(Struct, frozen=True):
+class Instance(Struct, frozen=True, gc=False):
     """One example of a task: an input (empty if the task needs none) and its output.
 
     Attributes:
@@ -101,7 +101,7 @@ class SeedTask:
     quota: Quota | None = field(default=None, compare=False)
 
 
-class Instruction(Struct, frozen=True):
+class Instruction(Struct, frozen=True, gc=False):
     """A machine-written instruction that was accepted into the pool.
 
     `id` is `p<proposal>-<position>`: the number of the proposal that wrote it, and its position among the
@@ -127,14 +127,14 @@ class Task:
     origin: str
 
 
-class Sample(Struct, frozen=True):
+class Sample(Struct, frozen=True, gc=False):
     """One of several answers to a request."""
 
     text: str
     finish_reason: FinishReason
 
 
-class Tags(Struct, frozen=True):
+class Tags(Struct, frozen=True, gc=False):
     """What a model says a task is about: one of `TAG_VALUES` for each field.
 
     Attributes:
@@ -171,7 +171,7 @@ TAG_VALUES: dict[str, tuple[str, ...]] = {
 """What each field of `Tags` may be; languages are those of ISO 639-1."""
 
 
-class Completion(Struct, frozen=True):
+class Completion(Struct, frozen=True, gc=False):
     """The engine's answer to one request.
 
     `finish_reason` is vLLM's: `stop` (an end token or a stop string), `length` (cut at max_tokens), `repetition` (cut

@@ -5,7 +5,6 @@ Only this module sets signal handlers. A signal that was ignored when the proces
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
@@ -90,6 +89,8 @@ async def until_signal(work: Awaitable[Result]) -> Result:
     Raises:
         Interrupted: a signal came before `work` was done.
     """
+    import asyncio  # Heavy for `--help`, which needs it not.
+
     loop, received = asyncio.get_running_loop(), list[int]()
     task = asyncio.ensure_future(work)
 

@@ -18,7 +18,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "window_share": 0.0,
     "answering": "inline",
     **{
-        f"answer.{name}": value for name, value in Answer().model_dump(mode="json", exclude={"endpoint"}).items()
+        f"answer.{name}": info.default for name, info in Answer.model_fields.items() if name != "endpoint"
     },  # `inline` reads none
     "proposal.max_tokens": 1024,
     "proposal.chat_form": "list",

@@ -116,7 +116,7 @@ class Export(Section):
 class Tune(BaseModel):
     """The tuning stage. Any argument of TRL's `SFTConfig` and `ModelConfig` can be given here by its own name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     model: str | None = Field(None, description="Model to tune; default: the generator.")
     num_processes: int | None = Field(None, ge=1, description="Processes; default: 1, 2, 4 or 8, each on a GPU.")

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonlines
 import msgspec
 
 from selfinstruct.errors import InputError
@@ -51,6 +50,8 @@ def parse(raw: bytes) -> dict[str, Any]:
         return _decode(raw)  # Takes a tenth of the time, and refuses more.
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
+    import jsonlines  # Heavy, and rarely needed.
+
     try:
         row = jsonlines.Reader([raw], loads=_loads).read(allow_none=True)
     except jsonlines.InvalidLineError as error:

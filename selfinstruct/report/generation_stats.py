@@ -216,7 +216,7 @@ def _rows_by(state: RunState) -> dict[str, tuple[int, float | None]]:
     """Return (rows kept, tokens written per row) of each proposer; tokens of follow-ups and of rejected ones count."""
     rows, tokens = Counter[str](), Counter[str]()
     for name, kept in state.instances.items():
-        rows[state.proposed_by[state.proposal_of[name]]] += len(kept)
+        rows[state.proposed_by[state.by_id[name].proposal]] += len(kept)
     for proposer, spent in zip(state.proposed_by, state.tokens_spent, strict=True):
         tokens[proposer] += spent
     return {name: (rows[name], tokens[name] / rows[name] if rows[name] else None) for name in tokens}

@@ -12,7 +12,7 @@ BudgetName = Literal["max_requests", "max_tokens_total"]
 """The name of the option that sets a budget."""
 
 
-class Control(Struct, frozen=True, tag_field="event"):
+class Control(Struct, frozen=True, tag_field="event", gc=False):
     """A line that is not the outcome of a request. It follows proposal `after_proposal`; -1: before the first."""
 
     after_proposal: int

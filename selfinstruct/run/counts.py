@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from selfinstruct.records import Tags
@@ -63,9 +63,9 @@ class OutputCounts:
     pending: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProposerCounts:
-    """What one proposer asked, and what came of it.
+    """What one proposer asked, and what came of it. The state counts with it, proposal by proposal.
 
     Attributes:
         asked: its proposals, failed ones included.
@@ -75,11 +75,11 @@ class ProposerCounts:
         completion_tokens: of its completions.
     """
 
-    asked: int
-    failed: int
-    candidates: int
-    accepted: int
-    completion_tokens: int
+    asked: int = 0
+    failed: int = 0
+    candidates: int = 0
+    accepted: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def run_counts(state: RunState) -> RunCounts:
         outputs=_outputs(state) if state.header.regenerates else None,
         instructions_with_instances=sum(1 for kept in state.instances.values() if kept),
         tokens=TokenCounts(state.prompt_tokens, state.completion_tokens),
-        proposers={name: _proposer(state, name) for name in sorted({name for name, _ in state.proposers})},
+        proposers={name: replace(state.proposers[name]) for name in sorted(state.proposers)},
         topics={
             subject: TopicCounts(state.topics[subject, "asked"], state.topics[subject, "accepted"])
             for subject in sorted({subject for subject, _ in state.topics})
@@ -265,10 +265,6 @@ def run_counts(state: RunState) -> RunCounts:
 def _requests(state: RunState, kind: str) -> RequestCounts:
     usage = state.usage[kind]
     return RequestCounts(usage.committed, usage.failed, state.tries.asked_again[kind])
-
-
-def _proposer(state: RunState, name: str) -> ProposerCounts:
-    return ProposerCounts(**{field.name: state.proposers[name, field.name] for field in fields(ProposerCounts)})
 
 
 def _answers(state: RunState) -> AnswerCounts:

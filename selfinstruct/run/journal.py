@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,9 @@ from typing import BinaryIO
 from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.lines import Header, Line, encode, parse_valid
+
+_NEWLINE = ord("\n")
+_BUFFER = 2**20
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
@@ -55,20 +59,24 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
     Raises:
         InputError: as in `read_lines`.
     """
-    offset = 0
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=_BUFFER) as stream:
         for number, raw in enumerate(stream, 1):
             try:
-                if not raw.endswith(b"\n"):
+                if raw[-1] != _NEWLINE:
                     return
                 yield raw, parse_valid(raw)
             except ValueError as error:
                 if live and not stream.read(1):
                     return
                 raise InputError(
-                    f"{path}, line {number} (byte {offset}): damaged: {error}; {_remedy(path, number)}"
+                    f"{path}, line {number} (byte {offset_of(path, number)}): damaged: {error}; {_remedy(path, number)}"
                 ) from error
-            offset += len(raw)
+
+
+def offset_of(path: Path, number: int) -> int:
+    """Return the byte at which line `number` (from 1) of a file begins."""
+    with path.open("rb") as stream:
+        return sum(map(len, islice(stream, number - 1)))
 
 
 def _remedy(path: Path, number: int) -> str:

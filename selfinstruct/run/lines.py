@@ -24,6 +24,7 @@ Match lines exhaustively. Then a type checker finds every place where a new kind
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never
@@ -42,21 +43,21 @@ Form = Literal["input_first", "output_first", "input_only"]
 """What a prompt for instances asks for first, the input or the output; `input_only`: each input is answered later."""
 
 
-class Neighbour(Struct, frozen=True):
+class Neighbour(Struct, frozen=True, gc=False):
     """The id of the most similar text, and the ROUGE-L F to it, in [0, 1]."""
 
     id: str
     score: float
 
 
-class Failure(Struct, frozen=True):
+class Failure(Struct, frozen=True, gc=False):
     """Why a request failed: a named reason, and a detail for people."""
 
     reason: str
     detail: str
 
 
-class Verdict(Struct, frozen=True, omit_defaults=True):
+class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
     """The model's answer to the question whether a candidate is a task (`selfinstruct/generation/is_task.py`).
 
     Attributes:
@@ -73,14 +74,14 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     failed: Failure | None = None
 
 
-class WrittenInstance(Struct, frozen=True):
+class WrittenInstance(Struct, frozen=True, gc=False):
     """The instance that an instruction was proposed with."""
 
     input: str
     output: str
 
 
-class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
+class InstructionCandidate(Struct, frozen=True, omit_defaults=True, gc=False):
     """A proposed instruction and the decision about it.
 
     Attributes:
@@ -104,7 +105,7 @@ class InstructionCandidate(Struct, frozen=True, omit_defaults=True):
     instance: WrittenInstance | None = None
 
 
-class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
+class InstanceCandidate(Struct, frozen=True, omit_defaults=True, gc=False):
     """A proposed, answered or rewritten instance and the decision about it.
 
     In the form `input_only` an accepted one is an input that waits for its answer, and its output is empty.
@@ -130,7 +131,7 @@ class InstanceCandidate(Struct, frozen=True, omit_defaults=True):
     verified: tuple[bool, ...] = ()
 
 
-class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
+class RefilteredFrom(Struct, frozen=True, omit_defaults=True, gc=False):
     """The run from which `refilter` made this one.
 
     Attributes:
@@ -146,7 +147,7 @@ class RefilteredFrom(Struct, frozen=True, omit_defaults=True):
     refiltered_from: RefilteredFrom | None = None
 
 
-class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run"):
+class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run", gc=False):
     """The first line: it identifies the run.
 
     Attributes:
@@ -173,7 +174,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
         return "regenerate" in self.identity
 
 
-class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal"):
+class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal", gc=False):
     """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order.
 
     Attributes:
@@ -205,7 +206,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     without_input: bool = False
 
 
-class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification"):
+class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification", gc=False):
     """The classification of instruction `id`; `is_classification` is None if the request failed.
 
     Attributes:
@@ -219,7 +220,7 @@ class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kin
     again: int = 0
 
 
-class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances"):
+class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances", gc=False):
     """The instances of instruction `id`; `form` says which of the prompts was used, None if none was.
 
     Attributes:
@@ -234,7 +235,7 @@ class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
     again: int = 0
 
 
-class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer"):
+class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer", gc=False):
     """The answer to an accepted input of instruction `id`: to candidate `instance` (from 0) of its instances line.
 
     It has one candidate for each sample of its completion, in the same order; `selfinstruct/generation/kept_samples.py`
@@ -257,7 +258,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     again: int = 0
 
 
-class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output"):
+class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output", gc=False):
     """The rewritten output of the kept instance with number `instance` (from 0) of instruction `id`.
 
     It has at most one candidate.
@@ -270,7 +271,7 @@ class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     failed: Failure | None = None
 
 
-class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="score"):
+class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="score", gc=False):
     """What a scorer says about candidate `sample` of the answer to input `instance` of instruction `id`.
 
     Attributes:
@@ -289,7 +290,7 @@ class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="
     failed: Failure | None = None
 
 
-class TagsLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tags"):
+class TagsLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tags", gc=False):
     """What a model says instruction `id` is about; `model` and `version` name it and its question."""
 
     id: str
@@ -312,6 +313,7 @@ class _Control(Struct, tag_field="kind", tag="control"):
 _Kind = Header | RequestLine | _Control
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_control = msgspec.json.Decoder(ControlLine).decode
+_place = functools.cache("-{:02d}".format)  # The end of a candidate's id; to format each would take long.
 
 
 def parse(raw: bytes) -> Line:
@@ -350,8 +352,9 @@ def _check(line: Line) -> None:
         case InstancesLine() | OutputLine():
             _check_reasons(line.candidates)
         case ProposalLine():
+            proposal = f"p{line.n:06d}"
             for position, candidate in enumerate(line.candidates):
-                if candidate.id != f"p{line.n:06d}-{position:02d}":
+                if candidate.id != proposal + _place(position):
                     raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
             _check_reasons(line.candidates)
         case AnswerLine():
@@ -386,11 +389,14 @@ def _convert(value: Any, content: Any) -> None:
 
 
 def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
-    for position, candidate in enumerate(candidates):
-        if not candidate.accepted and candidate.reason is None:
-            raise ValueError(f"its candidate {position} is rejected without a `reason`")
-        if candidate.evidence is not None and candidate.evidence.get("nearest") is not None:
-            _convert(candidate.evidence["nearest"], Neighbour)  # `Neighbour | None` would take ten times as long.
+    try:
+        for position, candidate in enumerate(candidates):
+            if not candidate.accepted and candidate.reason is None:
+                raise ValueError(f"its candidate {position} is rejected without a `reason`")
+            if candidate.evidence is not None and (nearest := candidate.evidence.get("nearest")) is not None:
+                msgspec.convert(nearest, Neighbour)  # `Neighbour | None` would take ten times as long.
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 def load_json(raw: bytes) -> Any:

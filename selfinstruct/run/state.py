@@ -6,10 +6,9 @@ line. So a resumed run has the same state as the interrupted one. `apply` only r
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
 
@@ -32,11 +31,13 @@ from selfinstruct.run.control_lines import (
 )
 from selfinstruct.run.counts import (
     CandidateCounts,
+    ProposerCounts,
     RunCounts,
     candidate_counts,
     run_counts,
 )
 from selfinstruct.run.degenerate import degenerate
+from selfinstruct.run.journal import offset_of
 from selfinstruct.run.lines import (
     VERSION,
     AnswerLine,
@@ -78,7 +79,7 @@ class RunState:
         header: the first line; `NO_HEADER` before it.
         target: number of instructions to accept.
         pool: accepted instructions, in order of acceptance.
-        accepted: the ids of the pool.
+        by_id: the same by their ids.
         pool_after: `pool_after[n]` is the pool's size after proposal n.
         is_classification: the classification by instruction id, if it is known; instructions without input have none.
         instances: kept instances by instruction id; an empty list if none was kept or the request failed. Where inputs
@@ -99,10 +100,9 @@ class RunState:
             only warns, by reason.
         failures: number of failed requests by (kind, reason), those that were asked again included.
         tries: follow-ups that failed and are asked again.
-        proposers: numbers of `ProposerCounts` by (proposer, name of the number).
+        proposers: what each proposer asked and what came of it, by its name.
         proposed_by: for each proposal, its proposer.
         tokens_spent: for each proposal, the completion tokens of it and of the follow-ups of its instructions.
-        proposal_of: the number of the proposal that wrote an accepted instruction, by id.
         topics: numbers of proposals and of accepted instructions by (subject, "asked" | "accepted").
         acceptance: for each proposal, the numbers (candidates, accepted).
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
@@ -120,7 +120,7 @@ class RunState:
     header: Header = NO_HEADER
     target: int = 0
     pool: list[Instruction] = field(default_factory=list)
-    accepted: set[str] = field(default_factory=set)
+    by_id: dict[str, Instruction] = field(default_factory=dict)
     pool_after: list[int] = field(default_factory=list)
     is_classification: dict[str, bool] = field(default_factory=dict)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
@@ -140,10 +140,9 @@ class RunState:
     answers_continued: int = 0
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     tries: Tries = field(default_factory=Tries)
-    proposers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    proposers: dict[str, ProposerCounts] = field(default_factory=lambda: defaultdict(ProposerCounts))
     proposed_by: list[str] = field(default_factory=list)
     tokens_spent: list[int] = field(default_factory=list)
-    proposal_of: dict[str, int] = field(default_factory=dict)
     topics: Counter[tuple[str, str]] = field(default_factory=Counter)
     acceptance: list[tuple[int, int]] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
@@ -236,17 +235,15 @@ class RunState:
         self.interruption = None
         match line:  # The most frequent kinds come first.
             case InstancesLine():
-                self._count_follow_up("instances", line)
-                self._apply_instances(line)
+                self._apply_instances(line, self._count_follow_up("instances", line))
             case ClassificationLine():
-                self._count_follow_up("classification", line)
-                self._apply_classification(line)
-            case AnswerLine():
-                self._count_follow_up("answer", line)
-                self._apply_answer(line)
+                self._apply_classification(line, self._count_follow_up("classification", line))
             case ProposalLine():
                 self._count_request("proposal", line)
                 self._apply_proposal(line)
+            case AnswerLine():
+                self._count_follow_up("answer", line)
+                self._apply_answer(line)
             case OutputLine():
                 self._count_follow_up("output", line)
                 self._apply_output(line)
@@ -292,10 +289,13 @@ class RunState:
             usage.failed += 1
             self.failures[kind, line.failed.reason] += 1
 
-    def _count_follow_up(self, kind: str, line: FollowUpLine | OutputLine) -> None:
+    def _count_follow_up(self, kind: str, line: FollowUpLine | OutputLine) -> Instruction | None:
+        """Count the request, and return the instruction that it is about, if that was accepted."""
         self._count_request(kind, line)
-        if (completion := line.completion) is not None and (n := self.proposal_of.get(line.id)) is not None:
-            self.tokens_spent[n] += completion.completion_tokens
+        instruction = self.by_id.get(line.id)
+        if instruction is not None and line.completion is not None:
+            self.tokens_spent[instruction.proposal] += line.completion.completion_tokens
+        return instruction
 
     def _count_verdict(self, verdict: Verdict) -> None:
         usage = self.usage["is_task"]
@@ -317,9 +317,9 @@ class RunState:
             if candidate.accepted:
                 for name in candidate.warnings:
                     self.warnings[name] += 1
-                self.pool.append(Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category))
-                self.accepted.add(candidate.id)
-                self.proposal_of[candidate.id] = line.n
+                new = Instruction(candidate.id, candidate.instruction, line.n, line.depth, line.category)
+                self.pool.append(new)
+                self.by_id[new.id] = new
                 self.num_whole += line.without_input or candidate.instance is not None
                 if line.without_input:
                     self._add_inputs(candidate.id, {0: ""})
@@ -341,29 +341,31 @@ class RunState:
         if line.topic:
             self.topics[line.topic, "asked"] += 1
             self.topics[line.topic, "accepted"] += accepted
-        self.proposers[name, "asked"] += 1
-        self.proposers[name, "failed"] += line.failed is not None
-        self.proposers[name, "candidates"] += len(line.candidates)
-        self.proposers[name, "accepted"] += accepted
+        counts = self.proposers[name]
+        counts.asked += 1
+        counts.failed += line.failed is not None
+        counts.candidates += len(line.candidates)
+        counts.accepted += accepted
         if line.completion is not None:
-            self.proposers[name, "completion_tokens"] += line.completion.completion_tokens
+            counts.completion_tokens += line.completion.completion_tokens
 
-    def _apply_classification(self, line: ClassificationLine) -> None:
-        if line.id not in self.accepted:
+    def _apply_classification(self, line: ClassificationLine, instruction: Instruction | None) -> None:
+        if instruction is None:
             raise ValueError(f"it classifies {line.id}, which no proposal accepted")
-        if line.id in self.is_classification or line.id in self.classification_failed:
+        name = instruction.id  # Equal to `line.id`, but in memory already: as a key it takes no more.
+        if name in self.is_classification or name in self.classification_failed:
             raise ValueError(f"it classifies {line.id} again")
         if self.tries.note(line):
             return
         if line.failed:
-            self.classification_failed.add(line.id)
+            self.classification_failed.add(name)
         elif line.is_classification is not None:
-            self.is_classification[line.id] = line.is_classification
+            self.is_classification[name] = line.is_classification
 
-    def _apply_instances(self, line: InstancesLine) -> None:
-        if line.id not in self.is_classification:
+    def _apply_instances(self, line: InstancesLine, instruction: Instruction | None) -> None:
+        if instruction is None or instruction.id not in self.is_classification:
             raise ValueError(f"it has instances of {line.id}, which is not classified")
-        if line.id in self.instances:
+        if instruction.id in self.instances:
             raise ValueError(f"it has instances of {line.id} again")
         if self.tries.note(line):
             return
@@ -374,10 +376,10 @@ class RunState:
                 self.instances_rejected[candidate.reason or ""] += 1
         if line.form == "input_only":
             accepted = (pair for pair in enumerate(line.candidates) if pair[1].accepted)
-            self._add_inputs(line.id, {number: candidate.input for number, candidate in accepted})
+            self._add_inputs(instruction.id, {number: candidate.input for number, candidate in accepted})
         else:
             kept = [Instance(candidate.input, candidate.output) for candidate in line.candidates if candidate.accepted]
-            self.instances[line.id] = kept
+            self.instances[instruction.id] = kept
             self.num_instances += len(kept)
 
     def _add_inputs(self, instruction_id: str, inputs: dict[int, str]) -> None:
@@ -486,9 +488,7 @@ def replay(lines: Iterable[Line], journal: Path | None = None) -> RunState:
 def _refused(number: int, error: ValueError, journal: Path | None) -> InputError:
     where, run = f"journal, line {number}", "RUN"
     if journal is not None:
-        with journal.open("rb") as stream:
-            offset = sum(map(len, islice(stream, number - 1)))
-        where, run = f"{journal}, line {number} (byte {offset})", str(journal.parent)
+        where, run = f"{journal}, line {number} (byte {offset_of(journal, number)})", str(journal.parent)
     return InputError(
         f"{where}: {error}; restore the journal from a copy, or let `selfinstruct repair {run}` remove the "
         "lines that do not fit"

@@ -97,7 +97,7 @@ _Texts = Annotated[list[_Text], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class _Example(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     input: _Text
     output: _Texts
 
@@ -107,7 +107,7 @@ class _Instance(_Example):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     definition: _Texts = Field(alias="Definition")
     categories: Annotated[list[_Text], BeforeValidator(_listed)] = Field([], alias="Categories")
     positive_examples: list[_Example] = Field([], alias="Positive Examples")
