@@ -447,7 +447,7 @@ class RunState:
         answer_scores.note(self.scores, line)
 
     def _apply_tags(self, line: TagsLine) -> None:
-        if line.id not in self.accepted:
+        if line.id not in self.by_id:
             raise ValueError(f"it tags {line.id}, which is missing")
         task_tags.note(self.tags, line)
 
