@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from selfinstruct.text import number, percent, shorten, size_text
+from selfinstruct.text import duration, number, percent, shorten, size_text
 
 REASONS = {
     "target_reached": "came after the target was reached",
@@ -70,6 +70,7 @@ def reason(name: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
+    "duration": duration,
     "percent": percent,
     "shorten": shorten,
     "reason": reason,

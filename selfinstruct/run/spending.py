@@ -23,6 +23,8 @@ class KindSpending:
         read_per_instruction, written_per_instruction: for each accepted instruction.
         read_per_row, written_per_row: for each kept instance.
         cached: share of the prompt tokens that the engine had in its cache, in [0, 1]; None where it did not tell.
+        hours_per_1000_rows: of the engine, which the kinds share: its time is divided by the tokens that they wrote; None
+            where it is not known.
     """
 
     read: int
@@ -32,6 +34,7 @@ class KindSpending:
     read_per_row: float
     written_per_row: float
     cached: float | None
+    hours_per_1000_rows: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,17 @@ def spending(state: RunState, measurements: Iterable[Measurement], price_per_hou
         price_per_hour: of the machine with all GPUs of the engine, in any currency.
     """
     hours, read, cached = _of_all_starts(measurements)
-    rows = state.num_instances
+    rows, written = state.num_instances, sum(usage.completion_tokens for usage in state.usage.values())
+    hours_per_token = hours / written if hours and written else None
     kinds = {
-        kind: _of_kind(usage.prompt_tokens, usage.completion_tokens, len(state.pool), rows, _share(cached, read, kind))
+        kind: _of_kind(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            len(state.pool),
+            rows,
+            _share(cached, read, kind),
+            hours_per_token,
+        )
         for kind, usage in state.usage.items()
         if usage.prompt_tokens or usage.completion_tokens
     }
@@ -68,8 +79,11 @@ def spending(state: RunState, measurements: Iterable[Measurement], price_per_hou
     return Spending(kinds, round(hours, 4), round(1000 * hours * (price_per_hour or 0.0) / rows, 4) if known else None)
 
 
-def _of_kind(read: int, written: int, instructions: int, rows: int, cached: float | None) -> KindSpending:
+def _of_kind(
+    read: int, written: int, instructions: int, rows: int, cached: float | None, hours_per_token: float | None
+) -> KindSpending:
     """Return the tokens of a kind, for each instruction and each row."""
+    known = hours_per_token is not None and rows > 0
     return KindSpending(
         read=read,
         written=written,
@@ -78,6 +92,7 @@ def _of_kind(read: int, written: int, instructions: int, rows: int, cached: floa
         read_per_row=round(read / max(1, rows), 1),
         written_per_row=round(written / max(1, rows), 1),
         cached=cached,
+        hours_per_1000_rows=round(1000 * (hours_per_token or 0.0) * written / rows, 4) if known else None,
     )
 
 

@@ -29,6 +29,7 @@ def test_the_report_has_a_table_of_tokens_and_the_cost_of_rows(make_config: Any)
     page = (run / "report.html").read_text()
     assert all(f'<th scope="row">{kind}</th><td class="n">{one.written:,}</td>' in page for kind, one in kinds.items())
     assert f"1,000 rows cost {2500 / rows:,.2f}" in page and "1.00 hours" in page
+    assert "time for 1,000 rows" in page and "of it cached" not in page, "the engine of the test tells no cached tokens"
 
 
 def test_without_a_price_the_report_says_how_to_give_one(make_config: Any) -> None:

@@ -61,6 +61,10 @@ def test_hours_and_cached_tokens_add_up_over_all_starts() -> None:
     assert spent.engine_hours == 1.0
     assert spent.cost_per_1000_rows == pytest.approx(750.0), "3.00 for 4 rows"
     assert spent.kinds["proposal"].cached == 0.5 and spent.kinds["instances"].cached == 0.0
+    shares = {kind: one.hours_per_1000_rows for kind, one in spent.kinds.items()}
+    assert sum(filter(None, shares.values())) == pytest.approx(250.0), "an hour for 4 rows"
+    assert shares["proposal"] == pytest.approx(250.0 * 20 / 61, rel=1e-4) and shares["proposal"] == shares["instances"]
+    assert spending(replayed(LINES), []).kinds["proposal"].hours_per_1000_rows is None
     assert "50% of what is read was cached" in spending_rows(spent)["  proposal"]
     assert spending_rows(spent)["cost"].startswith("750.00 for 1,000 rows")
 
