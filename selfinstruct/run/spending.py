@@ -23,8 +23,7 @@ class KindSpending:
         read_per_instruction, written_per_instruction: for each accepted instruction.
         read_per_row, written_per_row: for each kept instance.
         cached: share of the prompt tokens that the engine had in its cache, in [0, 1]; None where it did not tell.
-        hours_per_1000_rows: of the engine, which the kinds share: its time is divided by the tokens that they wrote; None
-            where it is not known.
+        hours_per_1000_rows: of the engine, whose time the kinds share by the tokens that they wrote; None: not known.
     """
 
     read: int
