@@ -20,6 +20,8 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     **{
         f"answer.{name}": info.default for name, info in Answer.model_fields.items() if name != "endpoint"
     },  # `inline` reads none
+    "answer.top_p": 0.9,
+    "answer.min_p": 0.0,
     "proposal.max_tokens": 1024,
     "proposal.chat_form": "list",
     "proposal.seed_quota": [],

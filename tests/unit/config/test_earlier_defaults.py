@@ -117,3 +117,11 @@ def test_a_stage_still_knows_what_was_left_out(monkeypatch: pytest.MonkeyPatch) 
     read = load_config(STANDARD_INPUT, {})
     assert read == config
     assert read.model_fields_set == {"window", "filters", "tune"} and read.filters.model_fields_set == {"min_words"}
+
+
+def test_answers_of_a_run_made_before_are_sampled_as_they_were() -> None:
+    recorded = Config().identity()
+    assert (recorded["answer"]["top_p"], recorded["answer"]["min_p"]) == (1.0, 0.1)
+    assert continuing(Config(), recorded).identity() == recorded
+    recorded["answer"] |= {"top_p": 0.9, "min_p": 0.0}
+    assert continuing(Config(), recorded).identity() == recorded
