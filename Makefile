@@ -67,8 +67,8 @@ proof: install ## does a real model get better by its own checked answers? SmolL
 test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs four at a time, JOBS=0 one after another
 	@$(PYTEST) $(PARALLEL) -m "not long and not gpu and not real"
 
-test-unit: install ## the unit tests alone
-	@$(PYTEST) $(PARALLEL) -m "not long and not gpu and not real" tests/unit
+test-unit: install ## the unit tests alone: no whole chains, processes, servers or browsers
+	@$(PYTEST) $(PARALLEL) -m "not whole and not long and not gpu and not real" tests/unit
 
 test-long: install ## the tests that take too long for `make test`
 	@$(PYTEST) -m "long and not gpu and not real" --ignore tests/faults/test_torture.py

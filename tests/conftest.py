@@ -56,7 +56,13 @@ def examples(count: int) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow tests first, so that no process works alone on the last of them."""
     folders = ["integration", "gpu_box", "faults"]
-    items.sort(key=lambda item: folders.index(name) if (name := item.path.parent.name) in folders else len(folders))
+
+    def rank(item: pytest.Item) -> int:
+        if (name := item.path.parent.name) in folders:
+            return folders.index(name)
+        return len(folders) + (item.get_closest_marker("whole") is None)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)

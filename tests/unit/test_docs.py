@@ -95,6 +95,7 @@ def test_the_reference_names_every_command_and_option() -> None:
             assert f"| `{name.rpartition('.')[2]}` |" in configuration, name
 
 
+@pytest.mark.whole
 def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]

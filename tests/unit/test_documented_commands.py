@@ -30,6 +30,8 @@ from selfinstruct.engines.vllm import VLLMEngine
 from tests import finished_run
 from tests.conftest import script
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 MODELS = re.compile(r"(?<= )(?:\./model|[A-Za-z]+/(?:Qwen|Skywork)[\w.-]+)(?= |$)")

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PARENT = """
 import subprocess, sys, time
 from selfinstruct.checks import tuning_preview
+import pytest
+
 from selfinstruct.config.schema import Tune
 tuning_preview.tune_command = lambda *_, **__: ["-m", "tuning.sft"]
 real = subprocess.Popen
@@ -26,6 +29,7 @@ with tuning_preview.started(Tune(), "demo", None, ()) as child:
 """
 
 
+@pytest.mark.whole
 def test_the_check_of_the_tuners_arguments_ends_with_a_killed_parent() -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=env, text=True) as parent:

@@ -42,6 +42,7 @@ def lines_of(folder: Path, *steps: tuple[str, str, float, tuple[str, ...]], seco
 
 
 @pytest.mark.long  # It waits for processes.
+@pytest.mark.whole
 def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
     lines, bad = lines_of(
         tmp_path,
@@ -61,6 +62,7 @@ def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
     assert lines["lacking"] == {"step": "lacking", "outcome": "skipped", "error": "not installed: vllm"}
 
 
+@pytest.mark.whole
 def test_damaged_figures_fail_their_step_alone(tmp_path: Path) -> None:
     write = "import os; open(os.environ['GPU_NIGHT_FIGURES'], 'ab').write({!r})"
     lines, bad = lines_of(
@@ -82,6 +84,7 @@ def test_damaged_figures_fail_their_step_alone(tmp_path: Path) -> None:
     assert lines["foreign"]["a"] is None and lines["foreign"]["b"] is None
 
 
+@pytest.mark.whole
 def test_a_command_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from benchmarks.night.runner import Step, run_all; "
@@ -95,6 +98,7 @@ def test_a_command_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.long  # It waits for processes.
+@pytest.mark.whole
 def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
     """Also those in a session of their own whose parent has ended, which no process group finds."""
     note = tmp_path / "pid"
@@ -108,6 +112,7 @@ def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.long  # It waits for processes.
+@pytest.mark.whole
 def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     lines, _ = lines_of(tmp_path, ("leaving", code, 60, ()))
@@ -116,6 +121,7 @@ def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.long  # It waits for processes.
+@pytest.mark.whole
 def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
     began = time.monotonic()
     hang = "import time; time.sleep(600)"
@@ -125,6 +131,7 @@ def test_all_steps_together_keep_to_the_time(tmp_path: Path) -> None:
     assert time.monotonic() - began < 300
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_steps_too(number: int, tmp_path: Path) -> None:
     note = tmp_path / "pid"
@@ -147,6 +154,7 @@ def test_every_step_is_a_function_and_names_modules() -> None:
         assert f"    {name} " in (gpu_night.__doc__ or "")
 
 
+@pytest.mark.whole
 def test_the_command_runs_from_a_checkout(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/gpu_night.py"), "--tiny", "--only", "machine"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"})

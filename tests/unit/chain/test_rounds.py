@@ -37,6 +37,8 @@ from tests.conftest import held_by_another, journal_lines, run_scripted, script
 from tuning.training import launch
 from tuning.training.launch import tuned_from
 
+pytestmark = pytest.mark.whole
+
 
 class Killed(Exception):
     """The program ended here."""

@@ -28,6 +28,8 @@ from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, run_scripted, script
 from tuning.evaluation.inputs import most_tokens
 
+pytestmark = pytest.mark.whole
+
 START = 1_800_000_000.0
 
 
@@ -415,6 +417,7 @@ def test_a_run_is_rewritten_from_its_beginning_or_not_at_all(
 def test_a_deadline_is_kept_with_everything_done(
     night: Night, configure: Callable[..., Config], tmp_path: Path
 ) -> None:
+    night.answer_s = 3.0  # A third of the answers.
     chain.run_all(configure(num_instructions=5000, limits={"time_limit": "20m"}), clock=night)
     assert night.called == ["the probe of tuning", "generate", "tune", "evaluate"]
     assert night.trained == [(None, "model")], "time was kept for all of the steps"
@@ -493,6 +496,7 @@ def test_without_time_for_a_step_nothing_is_tuned(
 def test_an_evaluation_that_no_longer_fits_is_left_out(
     night: Night, configure: Callable[..., Config], tmp_path: Path
 ) -> None:
+    night.answer_s = 3.0  # A third of the answers.
     config = configure(num_instructions=5000, limits={"time_limit": "20m"})
     real = night.tune
 
@@ -509,6 +513,7 @@ def test_an_evaluation_that_no_longer_fits_is_left_out(
 def test_an_evaluation_that_may_fit_is_begun_and_ended_by_the_deadline(
     night: Night, configure: Callable[..., Config], tmp_path: Path
 ) -> None:
+    night.answer_s = 3.0  # A third of the answers.
     config = configure(num_instructions=5000, limits={"time_limit": "20m"})
     plain = night.tune
 

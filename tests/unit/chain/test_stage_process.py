@@ -22,6 +22,8 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 
 # The child writes by `os.write`: a file object would refuse the handler's line while its own first one is on its way.
+pytestmark = pytest.mark.whole
+
 CHILD = """
 import os, signal, sys, time
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)

@@ -131,6 +131,7 @@ def test_the_commands_name_files_that_are_there(dataset: DatasetDirectory) -> No
     assert tune["dataset.data_files"] == train and tune["dataset.conversation_column"] in rows(Path(train))[0]
 
 
+@pytest.mark.whole
 def test_trl_reads_its_command_and_the_rows(dataset: DatasetDirectory, tmp_path: Path) -> None:
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_dataset
 

@@ -29,6 +29,8 @@ from tests.conftest import journal_lines, run_scripted, script
 from tests.faults.same import assert_same
 from tests.faulty_server import CONTEXT, MODEL, FaultyServer, now_and_then, servers
 
+pytestmark = pytest.mark.whole
+
 KEY = "sk-CanaryThatNobodyMaySee"
 FAULTS = ("reset", "stall", "half", "busy", "unavailable", "malformed", "error", "unfinished")
 

@@ -13,6 +13,7 @@ from tests.browser import CHROMIUM, opened
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.whole,
     pytest.mark.figures,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]

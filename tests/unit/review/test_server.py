@@ -116,6 +116,7 @@ def test_names_must_be_short_and_printable(server: ReviewServer, run: Path) -> N
 
 
 @pytest.mark.browser
+@pytest.mark.whole
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser(server: ReviewServer, run: Path) -> None:
     """Two rows by the keyboard, one by the mouse, hostile text as text, and a second visit that continues."""
