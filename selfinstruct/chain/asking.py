@@ -37,7 +37,7 @@ def chooses(config: Config) -> bool:
 def asks(config: Config) -> list[Literal["rate", "tag"]]:
     """Return what is asked after generation; a choice needs scores."""
     names: list[Literal["rate", "tag"]] = []
-    if config.rate.after_generation or chooses(config):
+    if config.rate.after_generation or config.rate.beside or chooses(config):
         names.append("rate")
     if config.tag.after_generation:
         names.append("tag")

@@ -21,6 +21,7 @@ from selfinstruct.cli.shared import (
     UNSET,
     RunAnywhere,
     answering_starter,
+    asking_starter,
     engine_starter,
     extra_arguments,
     kept_config,
@@ -85,7 +86,9 @@ def generate(
 
     start_engine = engine_starter(config, overwrite=overwrite, stage="generate")
     left_free = Reserve.from_json(reserve) if reserve else None
-    state = run_generation(config, start_engine, answering_starter(config), overwrite=overwrite, reserve=left_free)
+    judge = asking_starter(config, config.rate) if config.rate.beside and config.rate.endpoint else None
+    answering = answering_starter(config)
+    state = run_generation(config, start_engine, answering, judge, overwrite=overwrite, reserve=left_free)
     if not as_stage:
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),

@@ -41,8 +41,19 @@ class Rate(Section):
         "scores (`scores`, `answer.keep: best`).",
     )
 
+    beside: bool = Field(
+        False,
+        description="`generate` and `run` rate answers while others are generated: by the generator itself, by a judge "
+        "at an endpoint, or by a reward model that is loaded beside it.",
+    )
+
     @model_validator(mode="after")
     def _fits_the_scorer(self) -> Rate:
+        if self.beside and self.scorer == "judge" and self.model is not None and not self.endpoint:
+            raise ValueError(
+                f"vLLM loads no second model beside the generator: serve {self.model!r} and give its URL as "
+                "rate.endpoint, or use after_generation instead of beside"
+            )
         if self.scorer == "reward" and self.model is None:
             raise ValueError("a reward model has no default; name one in rate.model")
         if self.scorer in ("consistency", "verified") and self.model is not None:

@@ -141,7 +141,9 @@ class BudgetTracker:
         return None
 
     def _spent(self) -> Cost:
-        return Cost(sum(usage.requests for usage in self._state.usage.values()), self._state.completion_tokens)
+        """Return what the generation has cost; scores and tags, whose lines come at any time, are not of it."""
+        asked = [usage for kind, usage in self._state.usage.items() if kind not in ("score", "tags")]
+        return Cost(sum(usage.requests for usage in asked), sum(usage.completion_tokens for usage in asked))
 
     def _owed(self) -> Cost:
         """Return the cost of the follow-ups that accepted instructions still need."""

@@ -26,6 +26,7 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.material import Material
 from selfinstruct.generation.pipeline import EVERY_KIND, Pipeline, RequestKind
 from selfinstruct.generation.progress import GenerationProgress, still
+from selfinstruct.generation.rating_beside import rating_beside
 from selfinstruct.generation.score_bounds import refuse_unrated
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
@@ -51,6 +52,7 @@ def generate(
     config: Config,
     start_engine: StartEngine,
     start_answering: StartEngine | None = None,
+    start_judge: StartEngine | None = None,
     *,
     overwrite: bool = False,
     reserve: Reserve | None = None,
@@ -62,6 +64,7 @@ def generate(
         config: the configuration; `output_dir` must be set.
         start_engine: starts the engine; called only when there are requests to make, and again when it dies.
         start_answering: likewise another model that answers (`answer.model`), when the first has ended.
+        start_judge: likewise a judge beside them (`rate.beside`); None: the generator judges.
         overwrite: discard the run that is there.
         reserve: time to leave before the deadline, for the stages that follow.
         clock: returns the time in Unix seconds.
@@ -70,12 +73,10 @@ def generate(
         The state at the end.
 
     Raises:
-        ConfigError: the directory holds a run made with other settings (the message lists the differences), or a prompt
-            cannot fit the model's context.
+        ConfigError: the directory holds a run made with other settings, or a prompt cannot fit the model's context.
         InputError: broken seed files; a damaged journal.
         StoppedError: saturated, a limit was reached, or the engine died; the same command continues.
-        Interrupted: by a signal; likewise.
-        RunLockedError: another process writes the directory.
+        Interrupted: by a signal; likewise. RunLockedError: another process writes the directory.
     """
     run = RunDirectory.at(config.output_dir)
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
@@ -94,8 +95,8 @@ def generate(
         if finish_by is not None and reserve is None:  # With a reserve, `run` has said it.
             warn_of_slow_start(run, finish_by - clock())
         if not budget.overdue() and _anything_to_ask(state, config.num_instructions, lifted):
+            engines = (start_engine, start_answering, start_judge)
             try:
-                engines = (start_engine, start_answering)
                 with trackers.opened(config.report_to, run) as track:
                     asyncio.run(_run(config, run, state, material, identity, engines, track, budget, lifted))
             except (EngineError, Interrupted) as ended:
@@ -150,13 +151,13 @@ async def _run(
     state: RunState,
     material: Material,
     identity: dict[str, Any],
-    engines: tuple[StartEngine, StartEngine | None],
+    engines: tuple[StartEngine, StartEngine | None, StartEngine | None],
     track: trackers.Log,
     budget: BudgetTracker,
     lifted: bool,
 ) -> None:
     """Run the generator and then, where another model answers, that one; each if it has anything to do."""
-    start_engine, start_answering = engines
+    start_engine, start_answering, judge = engines
     metrics = MetricsWriter(run.metrics_path, track)
     left = {follow_up.kind for follow_up in state.pending()}
     target = max(state.target, config.num_instructions)
@@ -177,14 +178,14 @@ async def _run(
                 ownership.discard(run)  # The run that is to be overwritten, if there is one.
                 material.keep(run)
             asks = EVERY_KIND if config.answer.model is None else EVERY_KIND[:-1]
-            await _drive(config, run, state, steps, metrics, budget, asks, _opening_lines(state, header, lifted))
+            await _drive(config, run, state, steps, metrics, budget, asks, _opening_lines(state, header, lifted), judge)
     if config.answer.model is None or start_answering is None or budget.overdue() or not state.pending():
         return
     async with _engine(config, run, config.answer.model, start_answering, metrics, budget) as engine:
         if engine is not None:
             style = "chat" if engine.has_chat_template else "completion"
             steps = _steps(Method.of(config), material, engine, style)
-            await _drive(config, run, state, steps, metrics, budget, EVERY_KIND[-1:], ())
+            await _drive(config, run, state, steps, metrics, budget, EVERY_KIND[-1:], (), judge)
 
 
 @contextlib.asynccontextmanager
@@ -218,6 +219,7 @@ async def _drive(
     budget: BudgetTracker,
     asks: Collection[RequestKind],
     opening: Iterable[Line],
+    judge: StartEngine | None,
 ) -> None:
     """Commit the opening lines, and then what the engine of the steps answers."""
     with JournalWriter(run.journal, config.fsync_interval) as journal:
@@ -240,11 +242,18 @@ async def _drive(
             asks=asks,
         )
         with GenerationProgress(state, lambda: pipeline.in_flight) as progress:
-            pipeline.on_commit = progress.on_commit
             metering = asyncio.ensure_future(_meter(metrics, pipeline, progress, budget))
+            beside = rating_beside(config, run, state, steps.engine, judge, commit, budget.seconds_left)
             try:
                 with stop_rules.commit_interruption(commit, state):
-                    await until_signal(pipeline.run())
+                    async with beside as rate:
+
+                        def on_commit(line: Line) -> None:
+                            progress.on_commit(line)
+                            rate(line)
+
+                        pipeline.on_commit = on_commit
+                        await until_signal(pipeline.run())
             finally:
                 metering.cancel()
                 await asyncio.gather(metering, return_exceptions=True)

@@ -9,7 +9,9 @@ command; what failed is tried once more by each further call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import NamedTuple, assert_never
 
 from selfinstruct.config.schema import Config, Rate
 from selfinstruct.console import AnswerProgress, console
-from selfinstruct.engines.base import RequestFailed, most_in_flight
+from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import stop_rules
@@ -95,17 +97,15 @@ def _continued(config: Config, run: RunDirectory, state: RunState, start_engine:
     """Score what is left."""
     if state.header.regenerates:
         raise InputError(f"{run.path}: its outputs are rewritten; rate the run that it was made from, then rewrite")
-    rubric = _rubric(config.rate)
-    about = _about(config, rubric)
+    about = scorer_about(config)
     there = rated_answers(read_lines(run.journal), state)
-    applies = _APPLIES.get(config.rate.scorer)
-    answers = [answer for answer in there if applies is None or applies(answer)]
+    answers = [answer for answer in there if applies(config.rate, answer)]
     if not answers:
         needs = f" that {config.rate.scorer} can score ({_NEEDS[config.rate.scorer]})" if there else ""
         raise InputError(f"{run.path}: it has no answer{needs}; see selfinstruct status {run.path}")
     known = {place for place, value in state.scores.get(about, {}).items() if value is not None}
     left = [answer for answer in answers if answer.place not in known]
-    auc = asyncio.run(_rate(config, run, state, left, rubric, start_engine)) if left else None
+    auc = asyncio.run(_rate(config, run, state, left, start_engine)) if left else None
     scores = state.scores.get(about, {})
     now = sum(scores.get(answer.place) is not None for answer in left)
     return RateResult(about, len(answers) - len(left), now, len(left) - now, len(there) - len(answers), auc)
@@ -131,12 +131,22 @@ def _rubric(options: Rate) -> str:
     return text
 
 
-def _about(config: Config, rubric: str) -> Scorer:
-    """Return who gives the scores, before a model is started."""
+def applies(options: Rate, answer: RatedAnswer) -> bool:
+    """Return whether a scorer has anything to say about an answer."""
+    test = _APPLIES.get(options.scorer)
+    return test is None or test(answer)
+
+
+def scorer_about(config: Config) -> Scorer:
+    """Return who gives the scores, before a model is started.
+
+    Raises:
+        ConfigError: the rubric cannot be read.
+    """
     options = config.rate
     match options.scorer:
         case "judge":
-            return Scorer("judge", options.model or config.model, version(rubric))
+            return Scorer("judge", options.model or config.model, version(_rubric(options)))
         case "reward":
             return Scorer("reward", str(options.model), "1")
         case "consistency":
@@ -165,21 +175,35 @@ def rated_answers(lines: Iterable[Line], state: RunState) -> list[RatedAnswer]:
     found: dict[str, list[RatedAnswer]] = {instruction.id: [] for instruction in state.pool}
     texts = {instruction.id: instruction.text for instruction in state.pool}
     for line in lines:
-        match line:
-            case ProposalLine():
-                for one in line.candidates:
-                    if one.accepted and (brought := one.instance) is not None:
-                        found[one.id].append(_brought(one.id, one.instruction, brought))
-            case InstancesLine() if line.form != "input_only" and line.id in texts:
-                for k, written in enumerate(line.candidates):
-                    if passed(written):
-                        asked = user_message(texts[line.id], written.input)
-                        found[line.id].append(RatedAnswer(Place(line.id, k, 0), asked, written.output))
-            case AnswerLine() if line.id in texts:
-                found[line.id] += _samples(line, texts[line.id])
-            case _:
-                pass
+        for answer in answers_in(line, texts):
+            found[answer.place.id].append(answer)
     return [answer for answers in found.values() for answer in sorted(answers, key=lambda answer: answer.place)]
+
+
+def answers_in(line: Line, texts: Mapping[str, str]) -> list[RatedAnswer]:
+    """Return the answers in one line that pass the filters.
+
+    Args:
+        line: of the journal.
+        texts: of the accepted instructions by id.
+    """
+    match line:
+        case ProposalLine():
+            return [
+                _brought(one.id, one.instruction, one.instance)
+                for one in line.candidates
+                if one.accepted and one.instance is not None
+            ]
+        case InstancesLine() if line.form != "input_only" and line.id in texts:
+            return [
+                RatedAnswer(Place(line.id, k, 0), user_message(texts[line.id], written.input), written.output)
+                for k, written in enumerate(line.candidates)
+                if passed(written)
+            ]
+        case AnswerLine() if line.id in texts:
+            return _samples(line, texts[line.id])
+        case _:
+            return []
 
 
 def _brought(name: str, instruction: str, instance: WrittenInstance) -> RatedAnswer:
@@ -205,10 +229,9 @@ def _samples(line: AnswerLine, instruction: str) -> list[RatedAnswer]:
 
 
 async def _rate(
-    config: Config, run: RunDirectory, state: RunState, left: list[RatedAnswer], rubric: str, start: StartEngine
+    config: Config, run: RunDirectory, state: RunState, left: list[RatedAnswer], start: StartEngine
 ) -> float | None:
     """Start what the scorer needs, and score all that is left; return how well a model tells known answers apart."""
-    options = config.rate
     with JournalWriter(run.journal, config.fsync_interval) as journal:
 
         def commit(line: Line) -> None:
@@ -216,32 +239,43 @@ async def _rate(
             state.apply(line)
 
         with stop_rules.commit_interruption(commit, state):
-            match options.scorer:
-                case "judge":
-                    model = options.model or config.model
-                    console.print(f"starting the judge {model!r}", markup=False)
-                    async with running(config, run, start) as engine:
-                        at_once = most_in_flight(config.max_in_flight, engine)
-                        judge = Judge(engine, model, rubric)
-                        auc = await until_signal(_checked(judge, config, run))
-                        await until_signal(_score_all(judge, left, commit, at_once))
-                    return auc
-                case "reward":
-                    reward = Reward(str(options.model))
-                    auc = await until_signal(_checked(reward, config, run))
-                    await until_signal(_score_all(reward, left, commit))
-                    return auc
-                case "consistency":
-                    await until_signal(_score_all(Consistency(), left, commit))
-                case "verified":
-                    await until_signal(_score_all(Verified(), left, commit))
-                case _ as never:
-                    assert_never(never)
-    return None
+            async with scorer_of(config, running(config, run, start)) as (scorer, at_once):
+                auc = await until_signal(checked(scorer, config, run))
+                await until_signal(_score_all(scorer, left, commit, at_once))
+    return auc
 
 
-async def _checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> float | None:
-    """Return how well a scorer tells known answers apart; say and note it."""
+@contextlib.asynccontextmanager
+async def scorer_of(
+    config: Config, judges: AbstractAsyncContextManager[Engine]
+) -> AsyncIterator[tuple[AnswerScorer, int]]:
+    """Yield the scorer of a configuration, and how many answers to give to it at once.
+
+    Args:
+        config: with the section `rate`.
+        judges: gives the judge's engine; entered only for a judge.
+    """
+    options = config.rate
+    match options.scorer:
+        case "judge":
+            model = options.model or config.model
+            console.print(f"starting the judge {model!r}", markup=False)
+            async with judges as engine:
+                yield Judge(engine, model, _rubric(options)), most_in_flight(config.max_in_flight, engine)
+        case "reward":
+            yield Reward(str(options.model)), 1
+        case "consistency":
+            yield Consistency(), 1
+        case "verified":
+            yield Verified(), 1
+        case _ as never:
+            assert_never(never)
+
+
+async def checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> float | None:
+    """Return how well a model that scores tells known answers apart; say and note it. None for other scorers."""
+    if not isinstance(scorer, Judge | Reward):
+        return None
     try:
         seeds = seed_tasks.load_seed_tasks(config.seeds)
     except InputError:
@@ -258,11 +292,11 @@ async def _score_all(
 ) -> None:
     """Score answers, some at once; commit the scores in the order of the answers."""
     progress = AnswerProgress(scorer.about.name, len(left))
-    await commit_in_order(left, partial(_line, scorer), commit, progress, at_once)
+    await commit_in_order(left, partial(score_line, scorer), commit, progress, at_once)
 
 
-async def _line(scorer: AnswerScorer, answer: RatedAnswer) -> ScoreLine:
-    """Return the journal line of a score."""
+async def score_line(scorer: AnswerScorer, answer: RatedAnswer) -> ScoreLine:
+    """Return the journal line of an answer's score."""
     try:
         scored = await scorer.score(answer)
     except RequestFailed as failure:
