@@ -1,6 +1,7 @@
 """Every dataset family on its whole way: converted, as seeds, mixed into a training, and as evaluation.
 
-One training and one evaluation take the files of all families, so that it stays cheap.
+One training and one evaluation take the files of all families, so that it stays cheap. The evaluation starts vLLM, for
+what `test_evaluation_vllm.py` shows of it in `make test`; it is left to `make test-long`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.cli import cli
+from selfinstruct.formats.evaluation_tasks import load_evaluation_tasks
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.packaged import model_path
 from selfinstruct.run.directory import RunDirectory
@@ -150,6 +152,13 @@ def test_it_is_mixed_into_a_training(run: RunDirectory, files: dict[str, Path]) 
     assert taken == {str(file): 16 if file.is_dir() else 8 for file in files.values()}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_tasks_are_read_for_an_evaluation(family: str, files: dict[str, Path]) -> None:
+    tasks = load_evaluation_tasks(str(files[family]))
+    assert len(tasks) == 8
+
+
+@pytest.mark.long
 def test_it_is_an_evaluation(run: RunDirectory, files: dict[str, Path]) -> None:
     command = [sys.executable, "-m", "tuning.evaluate", "--run-dir", str(run.path)]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
