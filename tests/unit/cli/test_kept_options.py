@@ -51,7 +51,7 @@ def test_what_a_failed_command_was_given_is_forgotten(run: Path, tmp_path: Path)
 def test_an_evaluation_gets_its_options_before_they_are_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[Any] = []
 
-    def stage(command: list[str], name: str, standard_input: str | None = None, seconds: float | None = None) -> None:
+    def stage(command: list[str], name: str, standard_input: str | None = None, **_: object) -> None:
         commands.append((command, standard_input))
         raise InputError("it fails")
 
