@@ -203,7 +203,7 @@ def _full_disk(output: ModelDirectory, error: Exception) -> SelfInstructError | 
     if not any(sign in str(error) for sign in signs):
         return None
     return SelfInstructError(
-        f"tune: {output.path} cannot be written, probably because the disk is full or a quota used up "
+        f"{output.path} cannot be written, probably because the disk is full or a quota used up "
         f"({str(error).splitlines()[0]}); make room, then give the same command again"
     )
 
