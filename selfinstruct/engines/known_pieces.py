@@ -1,29 +1,34 @@
 """Encode texts of which parts were encoded before: an instruction stands in the prompts of several requests.
 
-The middle of each line is encoded by itself, and its tokens are kept for the next text that holds it:
+A text is cut around the middle of each line, and the tokens of each piece are kept for the next text that holds it:
 
-    ... classification? No\\n\\nTask: Name | the longest river of a | country.\\nIs it ...
+    ... classification? No\\n\\nTask: | Name the longest river of a country | .\\nIs it ...
 
-The cuts are made before a space between two words, where no tokenizer's token reaches across. So the tokens are those
-of the whole text. The first texts are encoded both ways; a tokenizer that makes others of any of them (one that writes
-a space before every text, for example) encodes whole texts from then on.
+The cuts are made before a space with a word after it, and between a word and the end of its line or sentence, where no
+tokenizer's token reaches across. So the tokens are those of the whole text. The first texts are encoded both ways; a
+tokenizer that makes others of any of them (one that writes a space before every text, for example) encodes whole texts
+from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import re
+from collections.abc import Callable
 
-_LEAST, _MOST = 16, 1000
+_MOST = 1000
 """Characters of a piece whose tokens are kept."""
 _MOST_PIECES = 16_384
 _CHECKED = 32
 """Texts that are encoded both ways."""
+# A line of several words, without what stands before the first and after the last of them.
+_MIDDLE = re.compile(r"(?<=[^\W\d_]|:) [^\W\d_]+ .*[^\W\d_](?=[.?!]?$)", re.M)
 
 Encode = Callable[[str], list[int]]
 
 
 class KnownPieces:
-    """Encodes texts in pieces and remembers those that may come again.
+    """Encodes texts in pieces and remembers the pieces.
 
     Args:
         whole: encodes a text, with the tokens that a tokenizer puts around it.
@@ -33,67 +38,37 @@ class KnownPieces:
     def __init__(self, whole: Encode, rest: Encode) -> None:
         self._whole = whole
         self._rest = rest
-        self._known: dict[str, list[int]] = {}
+        self._known_first = functools.lru_cache(_MOST_PIECES)(whole)
+        self._known = functools.lru_cache(_MOST_PIECES)(rest)
         self._to_check = _CHECKED
         self._joins = True
 
     def whole(self, text: str) -> list[int]:
         """Return the token ids of a whole text."""
-        return self._encode(text, self._whole)
+        return self._encode(text, self._whole, self._known_first)
 
     def rest(self, text: str) -> list[int]:
         """Return the token ids of the end of a text."""
-        return self._encode(text, self._rest)
+        return self._encode(text, self._rest, self._known)
 
-    def _encode(self, text: str, first: Encode) -> list[int]:
+    def _encode(self, text: str, encode: Encode, known: Encode) -> list[int]:
         if not self._joins:
-            return first(text)
-        ids: list[int] = []
-        encode = first
-        for piece, may_come_again in _pieces(text):
-            ids += self._of_middle(piece) if may_come_again else encode(piece)
-            encode = self._rest
+            return encode(text)
+        first, *others = _pieces(text)
+        ids = [*(known(first) if len(first) <= _MOST else encode(first))]
+        for piece in others:
+            ids += self._known(piece) if len(piece) <= _MOST else self._rest(piece)
         if self._to_check:
             self._to_check -= 1
-            whole = first(text)
-            self._joins = ids == whole
-            return whole
-        return ids
-
-    def _of_middle(self, piece: str) -> list[int]:
-        if (ids := self._known.get(piece)) is None:
-            if len(self._known) >= _MOST_PIECES:
-                del self._known[next(iter(self._known))]
-            ids = self._known[piece] = self._rest(piece)
+            self._joins = ids == encode(text)
+            return encode(text)
         return ids
 
 
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield a text in pieces, each with whether it is the middle of a line; the first one never is."""
-    start = at = 0
-    for line in text.split("\n"):
-        first, last = _middle(line) if len(line) >= _LEAST else (0, 0)
-        if _LEAST <= last - first <= _MOST:
-            yield text[start : at + first], False
-            yield text[at + first : at + last], True
-            start = at + last
-        at += len(line) + 1
-    if start < len(text) or not text:
-        yield text[start:], False
-
-
-def _middle(line: str) -> tuple[int, int]:
-    """Return the first and the last place before a space between two words of a line; its last word counts as none."""
-    words = line.split(" ")
-    first, last, start, end = 0, 0, 0, len(line) - len(words[-1]) - 1
-    for k in range(1, len(words) - 1):
-        start += len(words[k - 1]) + (k > 1)
-        if words[k].isalpha() and words[k - 1][-1:].isalpha():
-            first = start
-            break
-    for k in range(len(words) - 2, 0, -1):
-        end -= len(words[k]) + 1
-        if words[k].isalpha() and words[k - 1][-1:].isalpha():
-            last = end
-            break
-    return first, last
+def _pieces(text: str) -> list[str]:
+    """Return a text in pieces: the middles of its lines, and what is between them."""
+    pieces, start = [], 0
+    for middle in _MIDDLE.finditer(text):
+        pieces += [text[start : middle.start()], middle[0]]
+        start = middle.end()
+    return [*pieces, text[start:]] if start < len(text) or not text else pieces
