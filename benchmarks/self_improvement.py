@@ -201,6 +201,8 @@ def evaluate(options: argparse.Namespace, verified: RunDirectory, unverified: Ru
         options.limit,
         "--max-tokens",
         128,
+        "--num-examples",
+        1,  # the few-shot arm is not looked at here
     ]
     words += ["--plain-text", options.plain_text]
     files = {"constraints": "constraint_prompts"}
