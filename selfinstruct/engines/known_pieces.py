@@ -21,8 +21,8 @@ _MOST = 1000
 _MOST_PIECES = 16_384
 _CHECKED = 32
 """Texts that are encoded both ways."""
-# A line of several words, without what stands before the first and after the last of them.
-_MIDDLE = re.compile(r"(?<=[^\W\d_]|:) [^\W\d_]+ .*[^\W\d_](?=[.?!]?$)", re.M)
+_SECOND_WORD = re.compile(r"(?<=[^\W\d_]|:) [^\W\d_]+ ")
+_LETTER = re.compile(r"[^\W\d_]")
 
 Encode = Callable[[str], list[int]]
 
@@ -66,9 +66,17 @@ class KnownPieces:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return a text in pieces: the middles of its lines, and what is between them."""
-    pieces, start = [], 0
-    for middle in _MIDDLE.finditer(text):
-        pieces += [text[start : middle.start()], middle[0]]
-        start = middle.end()
+    """Return a text in pieces: the middles of its lines, and what is between them.
+
+    The middle of a line goes from the space before its second word to its last letter, if at most the end of a sentence
+    comes after that.
+    """
+    pieces, start, line_end = [], 0, -1
+    for line in text.split("\n"):
+        line_start, line_end = line_end + 1, line_end + 1 + len(line)
+        last = line_end - (2 if line.endswith((".", "?", "!")) else 1)
+        middle = _SECOND_WORD.search(text, line_start, line_end)
+        if middle and last >= middle.end() and _LETTER.match(text, last):
+            pieces += [text[start : middle.start()], text[middle.start() : last + 1]]
+            start = last + 1
     return [*pieces, text[start:]] if start < len(text) or not text else pieces
