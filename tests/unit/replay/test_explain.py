@@ -159,7 +159,7 @@ def test_the_keys_of_the_json_stay(run: Path) -> None:
     assert list(candidate) == [
         *("id", "instruction", "accepted", "reason", "evidence", "journal_line", "proposal"),
         *("proposer", "variant", "topic", "user", "depth"),
-        *("examples", "similar", "classification", "instances", "answers", "outputs", "scores"),
+        *("examples", "similar", "classification", "instances", "answers", "outputs", "scores", "tags"),
         *("is_whole", "begun", "instance"),
     ]
     assert list(candidate["evidence"]) == ["nearest_seed"]
