@@ -26,6 +26,7 @@ _CAUSE = re.compile(
     r"^(?:\([\w =,]{1,80}\) )?(?:ERROR [^\]\n]{1,80}\] )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)", re.MULTILINE
 )
 """An exception in a log; vLLM's workers write their name, the time and the place before it."""
+_DEAD = "EngineDeadError"
 _LONGEST_CAUSE = 600
 _ENDING_S = 1.0
 
@@ -82,9 +83,10 @@ def first_cause(log: str) -> str | None:
 def last_cause(log: str) -> str | None:
     """Return the last exception of a log, or None.
 
-    It is the cause when a working engine ends: earlier exceptions did not end it.
+    It is the cause when a working engine ends: earlier exceptions did not end it. That the engine is dead, which vLLM
+    says in this process, is none.
     """
-    causes = _CAUSE.findall(log)
+    causes = [cause for cause in _CAUSE.findall(log) if _DEAD not in cause]
     return causes[-1][:_LONGEST_CAUSE] if causes else None
 
 

@@ -166,6 +166,14 @@ def test_the_cause_of_a_start_that_failed_is_the_first_and_of_a_death_the_last()
     assert len(str(startup.first_cause(f"ValueError: {'x' * 9999}"))) < 1000
 
 
+def test_that_the_engine_is_dead_is_no_cause_of_its_death() -> None:
+    """vLLM logs it in this process; a killed engine has left no exception."""
+    dead = "(MainProcess pid=32200) ERROR 11-27 18:42:47 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadError: "
+    dead += "EngineCore encountered an issue. See stack trace (above) for the root cause.\n"
+    assert startup.last_cause(dead) is None
+    assert startup.last_cause(LOG + dead) == "RuntimeError: Worker initialization failed"
+
+
 def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_memory, "holders", lambda: [Holder(0, 4711, "vllm serve", 50_000)])
     words = startup.LastWords()
