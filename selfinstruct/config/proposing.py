@@ -122,7 +122,7 @@ class Template(Sampling):
         0.0,
         ge=0,
         le=1,
-        description="Share of the user's turns that begin with the first words of a seed, so that seeds steer them.",
+        description="Share of the user's turns that begin with a word with which at least two seeds of one sentence begin.",
     )
     system: str = Field(
         "", description="System message before the user's turn; empty: the chat template's own, if any."

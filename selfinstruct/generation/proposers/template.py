@@ -4,14 +4,18 @@ The prompt is the chat template up to the user's turn. A model that was tuned on
 there, as it would write an answer in its own turn:
 
     <|im_start|>user
-    Explain how
+    Explain
 
-No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with two or
-three words of a seed (here "Explain how"), which say the kind of the task and leave its subject to the model.
+No example is shown: the model's own tuning decides what is asked. With `template.openings` the turn begins with the
+first word of a seed ("Explain"), which says the kind of the task and leaves its subject to the model. The seed must be
+a single sentence, and another such seed begin with the word, too.
 """
 
 from __future__ import annotations
 
+import functools
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +27,6 @@ from selfinstruct.generation.proposers.interface import Example, Question, Seen
 from selfinstruct.generation.proposers.wording import Wording
 from selfinstruct.records import Completion, OpenTurn, Prompt
 from selfinstruct.run.lines import ProposalLine
-
-_WORDS = (2, 3)
-"""Of a seed, at the beginning of a user's turn. After one alone ("As", "My") a small model tells stories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ class UserTurn:
         """Return the question: the same in every proposal but for its topic, and the seed whose words open it."""
         topic = "" if self.wording is None else self.wording.topic.sentence("system", seen.topic)
         system = "\n\n".join(filter(None, [self.options.system, topic]))
-        if seen.draw.random() >= self.options.openings:
+        opens = seen.draw.random() < self.options.openings
+        if not opens or not (openings := _openings(tuple(seed.instruction for seed in seen.seeds))):
             return Question((), partial(self._encode, system=system), lambda shown: ())
-        seed = seen.draw.choice(seen.seeds)
-        begun = opening(seed.instruction, seen.draw.choice(_WORDS))
+        position, begun = seen.draw.choice(openings)
+        seed = seen.seeds[position]
         encode = partial(self._encode, system=system)
         return Question(
             (Example(seed.id, begun),),
@@ -67,13 +69,22 @@ class UserTurn:
         return OpenTurn([*before, {"role": "user", "content": "".join(example.text for example in shown)}])
 
 
-def opening(instruction: str, words: int) -> str:
-    """Return the first words of an instruction, at most half of it; characters where it has no spaces.
+_MORE = re.compile(r"[.!?:。？！：\n]\s*\S")
+"""A second sentence or line; the first may then only say what it is about ("My cat hides. What can I do?")."""
 
-    Args:
-        instruction: the instruction.
-        words: how many of them.
+
+@functools.lru_cache(4)
+def _openings(instructions: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """Return the first words of single sentences, if they begin at least two of them, each with its position.
+
+    What a model writes after other words ("My", "A") is often a story and no task.
     """
+    words = {k: opening(text) for k, text in enumerate(instructions) if not _MORE.search(text.strip())}
+    number = Counter(word.casefold() for word in words.values())
+    return tuple((k, word) for k, word in words.items() if number[word.casefold()] > 1)
+
+
+def opening(instruction: str) -> str:
+    """Return the first word of an instruction; its first character where it has no spaces."""
     text = one_line(instruction)
-    parts, between = (text.split(" "), " ") if " " in text else (list(text), "")
-    return between.join(parts[: max(1, min(words, len(parts) // 2))])
+    return text.split(" ", 1)[0] if " " in text else text[:1]

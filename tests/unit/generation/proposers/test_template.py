@@ -14,7 +14,7 @@ from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.parsing import TRUNCATED
-from selfinstruct.generation.proposers import Pool, Seen
+from selfinstruct.generation.proposers import Pool, Question, Seen
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
 from selfinstruct.replay.explain import explain
@@ -68,32 +68,50 @@ def test_a_system_message_comes_first(make_config: Any) -> None:
     assert engine.history[0].prompt[:1] == [{"role": "system", "content": "You help bakers."}]
 
 
+def seed(number: int, instruction: str) -> SeedTask:
+    return SeedTask(f"s{number}", instruction, (Instance("", "x"),), False, category=f"c{number}")
+
+
 SEEDS = [
-    SeedTask(
-        "s0", "Explain how a lock lifts a boat up to the higher level.", (Instance("", "x"),), False, category="why"
-    ),
-    SeedTask("s1", "Why not?", (Instance("", "x"),), False),
-    SeedTask("s2", "运河的船闸怎样把船抬高到上游？", (Instance("", "x"),), False),
+    seed(0, "Explain how a lock lifts a boat up to the higher level."),
+    seed(1, "Why not?"),
+    seed(2, "Rain fell on the canal: what now?"),
+    seed(3, "explain this to a child"),
+    seed(4, "请把这句话翻译成英语。"),
+    seed(5, "Why is the sky blue?"),
+    seed(6, "请解释船闸。"),
+    seed(7, "Rain falls. What now?"),
+    seed(8, "Rain fell。What now?"),
 ]
 
 
-def test_the_first_words_of_a_seed_open_the_users_turn_and_the_instruction() -> None:
-    proposer = UserTurn(Template(openings=1))
-    asked = [proposer.ask(Seen(SEEDS, Pool([], [], 0), random.Random(n))) for n in range(60)]
-    assert {a.begun for a in asked} == {"Explain how", "Explain how a", "Why", "运河", "运河的"}
-    assert {(a.examples[0].id, a.category) for a in asked} == {("s0", "why"), ("s1", ""), ("s2", "")}
+def ask(seeds: list[SeedTask], n: int) -> Question:
+    return UserTurn(Template(openings=1)).ask(Seen(seeds, Pool([], [], 0), random.Random(n)))
+
+
+def test_the_first_word_of_several_seeds_opens_the_users_turn_and_the_instruction() -> None:
+    asked = [ask(SEEDS, n) for n in range(80)]
+    opened = {(a.begun, a.examples[0].id, a.category) for a in asked}
+    words = {0: "Explain", 1: "Why", 3: "explain", 4: "请", 5: "Why", 6: "请"}
+    assert opened == {(word, f"s{k}", f"c{k}") for k, word in words.items()}
     assert all(a.encode(a.examples) == [{"role": "user", "content": a.begun}] for a in asked)
-    line = ProposalLine(0, ("s0",), proposer="template", begun="Explain how")
-    (found,) = proposer.parse(Completion(" bees find home.\n", "stop"), line)
+    line = ProposalLine(0, ("s0",), proposer="template", begun="Explain")
+    (found,) = UserTurn(Template()).parse(Completion(" how bees find home.\n", "stop"), line)
     assert found.text == "Explain how bees find home."
-    assert proposer.parse(Completion("\n", "stop"), line) == [], "the words of the seed alone are no new instruction"
+    assert UserTurn(Template()).parse(Completion("\n", "stop"), line) == [], "a seed's word alone is no new instruction"
+
+
+def test_where_no_two_seeds_begin_alike_the_model_begins_itself() -> None:
+    asked = [ask(SEEDS[:3], n) for n in range(20)]
+    assert {(a.begun, a.examples) for a in asked} == {("", ())}
+    assert asked[0].encode(()) == [{"role": "user", "content": ""}]
 
 
 def test_a_share_of_the_users_turns_has_an_opening_and_refilter_reads_them_alike(
     make_config: Any, tmp_path: Path
 ) -> None:
     options = {"proposers": {"list": 0, "template": 1}, "template": {"openings": 0.5}, "filters": {"threshold": 0.95}}
-    config = make_config(num_instructions=20, prompting="chat", **options)
+    config = make_config(num_instructions=20, prompting="chat", seeds=["seed_tasks"], **options)
     state = run_scripted(config, ScriptedEngine(user, has_chat_template=True))
     lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
     begun = [line for line in lines if "begun" in line]
