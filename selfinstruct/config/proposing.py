@@ -122,7 +122,7 @@ class Template(Sampling):
         0.0,
         ge=0,
         le=1,
-        description="Share of the user's turns that begin with a word with which at least two seeds of one sentence begin.",
+        description="Share of the user's turns that begin with a word that begins at least two seeds of one sentence.",
     )
     system: str = Field(
         "", description="System message before the user's turn; empty: the chat template's own, if any."
