@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from selfinstruct.config.load import recipe_values
 from selfinstruct.config.paths import anchored
 from selfinstruct.config.schema import Answer, Config
 
@@ -86,12 +87,15 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
 def continuing(config: Config, recorded: dict[str, Any]) -> Config:
     """Return the configuration with the earlier default of each option that it leaves out, if the run has that value.
 
+    An option with the value of the run's recipe counts as left out: recipes get options that their runs lack.
+
     Args:
         config: the configuration of this call.
         recorded: the identity of the run that it continues; empty if there is none.
     """
     recorded = completed(recorded)
     values = config.model_dump(exclude_unset=True)
+    recipe = recipe_values(config.recipe) if config.recipe and recorded.get("recipe") == config.recipe else {}
     for name, earlier in EARLIER_DEFAULTS.items():
         *parents, option = name.split(".")
         of_run = _section(recorded, parents)
@@ -99,7 +103,9 @@ def continuing(config: Config, recorded: dict[str, Any]) -> Config:
             given = values
             for parent in parents:
                 given = given.setdefault(parent, {})
-            given.setdefault(option, earlier)
+            of_recipe = _section(recipe, parents)
+            if option not in given or (option in of_recipe and given[option] == of_recipe[option]):
+                given[option] = earlier
     return Config.model_validate(values)
 
 

@@ -32,9 +32,10 @@ from selfinstruct.generation.answering import Answering
 from selfinstruct.generation.examples import Examples, few_shot_examples
 from selfinstruct.generation.filters.rows import row_check
 from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.in_order import running
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.generation.session import opened
-from selfinstruct.generation.supervision import StartEngine, closing, supervised
+from selfinstruct.generation.supervision import StartEngine
 from selfinstruct.records import Instance, Instruction, Style
 from selfinstruct.run import ownership, parents, task_tags
 from selfinstruct.run.control_lines import Control
@@ -53,7 +54,6 @@ from selfinstruct.run.lines import (
     TagsLine,
     rewrite,
 )
-from selfinstruct.run.metrics import MetricsWriter
 from selfinstruct.run.parents import ParentRuns
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import until_signal
@@ -147,15 +147,7 @@ async def _rewrite(
     start_engine: StartEngine,
 ) -> None:
     console.print(f"starting the engine with model {config.regenerate.model!r}")
-    supervisor = supervised(
-        run,
-        start_engine,
-        MetricsWriter(run.metrics_path),
-        max_restarts=config.max_engine_restarts,
-        stall_timeout=config.stall_timeout,
-        request_timeout=config.request_timeout,
-    )
-    async with closing(await until_signal(supervisor.launch())) as engine:
+    async with running(config, run, start_engine) as engine:
         begun = state.header.resolved["regenerate"]["style"] if state.begun else None
         style: Style = begun or ("chat" if engine.has_chat_template else "completion")
         resolved = {"context_length": engine.context_length, "style": style}

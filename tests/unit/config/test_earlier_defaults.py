@@ -125,3 +125,13 @@ def test_answers_of_a_run_made_before_are_sampled_as_they_were() -> None:
     assert continuing(Config(), recorded).identity() == recorded
     recorded["answer"] |= {"top_p": 0.9, "min_p": 0.0}
     assert continuing(Config(), recorded).identity() == recorded
+
+
+def test_an_option_that_a_recipe_got_later_is_as_it_was_when_the_run_was_made() -> None:
+    recorded = load_config(None, {"recipe": "aligned"}).identity()
+    recorded["template"]["openings"] = 0.0  # before half of the turns began with a word of a seed
+    now = load_config(None, {"recipe": "aligned"})
+    assert now.template.openings == 0.5
+    assert continuing(now, recorded).identity() == recorded
+    others = load_config(None, {"recipe": "aligned", "template": {"openings": 0.7}})
+    assert continuing(others, recorded).template.openings == 0.7, "what the user says is compared with the record"
