@@ -13,8 +13,8 @@ from selfinstruct.engines import processes
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats import jsonl
 from selfinstruct.run import ownership
+from selfinstruct.run.appending import set_torn_tail_aside
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import set_torn_tail_aside
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import leave, on_signals
 

@@ -39,9 +39,10 @@ from typing import assert_never
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.run import answer_scores, lines, task_tags
+from selfinstruct.run.appending import set_torn_tail_aside
 from selfinstruct.run.control_lines import Control, Resumed, Stop
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import read_lines, set_torn_tail_aside
+from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     AnswerLine,
     ClassificationLine,

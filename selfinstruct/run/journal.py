@@ -1,4 +1,4 @@
-"""The journal of a run: read it, move an incomplete last line away, append to it durably.
+"""The journal of a run: read it, append to it (see `appending.py`).
 
 `journal.jsonl` is the run. It is append-only, and each line is one transaction. The first line is the header, which
 identifies the run. Every other line is a control line, or the outcome of one request with all decisions about it.
@@ -10,16 +10,13 @@ measurements are in `metrics.jsonl`, which replay does not read.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
 
-from selfinstruct.errors import InputError, SelfInstructError
-from selfinstruct.formats import jsonl
+from selfinstruct.errors import InputError
+from selfinstruct.run.appending import Appender
 from selfinstruct.run.lines import Header, Line, encode, parse_valid
 
 _NEWLINE = ord("\n")
@@ -89,140 +86,9 @@ def _remedy(path: Path, number: int) -> str:
     )
 
 
-def set_torn_tail_aside(journal: Path, aside: Path) -> int:
-    """Move an incomplete last line of the journal to the end of `aside`. Return its size in bytes, 0 if there is none.
-
-    A crash during a write leaves a last line without a newline, possibly cut inside a character. After a power loss,
-    bytes that did not reach the disk may be zeros, and the newline of their line may be intact. Undamaged lines hold no
-    NUL byte. The removed lines were not committed, so their requests are made again. The remaining lines are fsynced,
-    because a killed process may not have done so.
-
-    Raises:
-        SelfInstructError: `aside` cannot be written, for example on a full disk. The journal is unchanged.
-    """
-    with journal.open("r+b") as stream:
-        end = size = stream.seek(0, os.SEEK_END)
-        if not _ends_with_newline(stream, end):
-            end = _start_of_line(stream, end)
-        while end > 0 and b"\0" in _bytes(stream, start := _start_of_line(stream, end - 1), end):
-            end = start
-        if end < size:
-            try:
-                with aside.open("ab") as torn:
-                    torn.write(_bytes(stream, end, size) + b"\n")
-                    torn.flush()
-                    os.fsync(torn.fileno())
-            except OSError as error:
-                raise _refused(aside, error) from error
-            jsonl.fsync_directory(aside.parent)
-            stream.truncate(end)
-        os.fsync(stream.fileno())
-    return size - end
-
-
-def _refused(path: Path, error: OSError) -> SelfInstructError:
-    return SelfInstructError(
-        f"{path}: cannot be written: {error.strerror}. What was written before is kept; "
-        "make room or repair the disk, then give the same command again"
-    )
-
-
-def _ends_with_newline(stream: BinaryIO, end: int) -> bool:
-    return end == 0 or _bytes(stream, end - 1, end) == b"\n"
-
-
-def _start_of_line(stream: BinaryIO, end: int) -> int:
-    """Return the start of the line that ends at `end`."""
-    while end > 0:
-        start = max(0, end - 65536)
-        newline = _bytes(stream, start, end).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
-
-
-def _bytes(stream: BinaryIO, start: int, end: int) -> bytes:
-    stream.seek(start)
-    return stream.read(end - start)
-
-
-class JournalWriter:
-    """Appends lines, each with one write. Groups of lines are fsynced in the background.
-
-    When `append` has returned, the line survives the death of this process. It survives power loss after the next
-    fsync, at most `fsync_interval` seconds later (0: before `append` returns).
-
-    `append` and `close` raise `SelfInstructError` if writing fails, for example on a full disk. The earlier lines stay
-    intact, and nothing is appended after a failed write.
-
-    Args:
-        path: the journal.
-        fsync_interval: seconds between two fsyncs; 0: fsync each line.
-    """
-
-    def __init__(self, path: Path, fsync_interval: float = 1.0) -> None:
-        self._path = path
-        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        # Also for an existing file: the process that created it may have been killed before its fsync.
-        jsonl.fsync_directory(path.parent)
-        self._interval = fsync_interval
-        self._dirty = threading.Event()
-        self._closing = threading.Event()
-        self._error: OSError | None = None
-        self._syncer: threading.Thread | None = None
-        if fsync_interval > 0:
-            self._syncer = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
-            self._syncer.start()
+class JournalWriter(Appender):
+    """Appends lines to a journal."""
 
     def append(self, line: Line) -> None:
         """Append one line; raise `SelfInstructError` if writing fails."""
-        if self._error is not None:
-            raise _refused(self._path, self._error)
-        data = encode(line)
-        try:
-            written = os.write(self._handle, data)
-            while written < len(data):  # A full disk accepts part of the line and then raises.
-                written += os.write(self._handle, data[written:])
-            if self._syncer is None:
-                os.fsync(self._handle)
-        except OSError as error:
-            self._error = error
-            raise _refused(self._path, error) from error
-        self._dirty.set()
-
-    def close(self) -> None:
-        """Fsync and close the file; no-op if it is closed. Raise `SelfInstructError` if a write or an fsync failed."""
-        if self._handle < 0:
-            return
-        self._closing.set()
-        if self._syncer is not None:
-            self._syncer.join()
-        handle, self._handle = self._handle, -1
-        try:
-            # Linux reports a failed fsync once: the next one may succeed although the data is gone.
-            if self._error is not None:
-                raise self._error
-            os.fsync(handle)
-        except OSError as error:
-            raise _refused(self._path, error) from error
-        finally:
-            os.close(handle)
-
-    def _sync_loop(self) -> None:
-        # Wait only for `_closing`. Waiting also for `_dirty` could miss a `close` that comes before `_dirty.clear`.
-        while not self._closing.wait(self._interval):
-            if not self._dirty.is_set():
-                continue
-            self._dirty.clear()
-            try:
-                os.fsync(self._handle)
-            except OSError as error:
-                self._error = error
-                return
-
-    def __enter__(self) -> JournalWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.append_bytes(encode(line))

@@ -17,9 +17,10 @@ from selfinstruct.chain import chain
 from selfinstruct.config.schema import Config
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats import jsonl
+from selfinstruct.run.appending import set_torn_tail_aside
 from selfinstruct.run.control_lines import Interruption
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
+from selfinstruct.run.journal import JournalWriter, read_lines
 from selfinstruct.run.lines import encode
 from tests.conftest import examples, run_scripted, script
 from tests.faults.disk import Disk, MachineStops

@@ -1,24 +1,30 @@
 """The files in which an evaluation keeps its rows, so that nothing is asked twice and no answer is ever lost.
 
-evaluation/kept/<name>-<arm>.jsonl   every row that was made, each with the hash of all that determines it
+evaluation/kept/<name>-<arm>.jsonl   every row, appended as soon as it is made, with the hash of all that determines it
 evaluation/<name>-<arm>.jsonl        the rows of the last evaluation that succeeded: its scores are made of them
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
+from selfinstruct.run.appending import Appender, set_torn_tail_aside
 from selfinstruct.run.folders import EvaluationDirectory
 
 R = TypeVar("R", bound=msgspec.Struct)
+Keep: TypeAlias = Callable[[str, R], None]
+"""Keeps a row by its key."""
+Made: TypeAlias = Callable[[int, R], None]
+"""Takes a row that is complete, with its number among those that were to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +74,40 @@ class AnswerCache:
     def kept(self, file: RowFile[R], arm: str) -> dict[str, R]:
         """Return every row of an arm that was made, by its key.
 
+        An incomplete last line, which a killed process leaves, is cut off.
+
         Raises:
             InputError: the file cannot be read, or a line is no such row.
         """
         path = self._directory.kept(file.name, arm)
         if not path.exists():
             return {}
+        set_torn_tail_aside(path, None)
         line = msgspec.defstruct("Kept", [("key", str), ("row", file.row)])
         return {kept.key: kept.row for kept in read_rows(path, line)}  # type: ignore[attr-defined]
 
+    @contextlib.contextmanager
+    def keeping(self, file: RowFile[R], arm: str) -> Iterator[Keep[R]]:
+        """Yield a function that keeps a row by its key. When it returns, the row survives the death of this process.
+
+        A row of the same key is replaced. The function raises `SelfInstructError` on a full disk; the rows before stay.
+        """
+        path = self._directory.kept(file.name, arm)
+        jsonl.make_directory(path.parent)
+        if path.exists():
+            set_torn_tail_aside(path, None)
+        with Appender(path) as lines:
+
+            def keep(key: str, row: R) -> None:
+                lines.append_bytes(f"{jsonl.dumps({'key': key, 'row': msgspec.to_builtins(row)})}\n".encode())
+
+            yield keep
+
     def keep(self, file: RowFile[R], arm: str, rows: Mapping[str, R]) -> None:
         """Add rows by their keys to those that are kept; a row of the same key is replaced."""
-        every = self.kept(file, arm) | dict(rows)
-        lines = ({"key": key, "row": msgspec.to_builtins(row)} for key, row in every.items())
-        jsonl.write(self._directory.kept(file.name, arm), lines)
+        with self.keeping(file, arm) as keep:
+            for key, row in rows.items():
+                keep(key, row)
 
 
 def read_rows(path: Path, row: type[R]) -> list[R]:

@@ -19,7 +19,7 @@ from selfinstruct.errors import ConfigError
 from selfinstruct.generation import parsing, prompts
 from selfinstruct.generation.examples import Examples, fit
 from selfinstruct.records import FinishReason, Prompt, WrittenBy
-from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
 from tuning.training import prompt_formats
@@ -134,6 +134,7 @@ async def answer(
     temperature: float = 0.0,
     limit: str = "max_tokens",
     label: str = "answers",
+    made: Made[Answer] = lambda _, __: None,
 ) -> list[Answer]:
     """Return an arm's answers, in the order of the questions. The engine gets all questions at once.
 
@@ -147,6 +148,7 @@ async def answer(
         temperature: of the sampling; 0 is greedy.
         limit: the option of `evaluate` that limits the answers' tokens.
         label: what progress messages call the answers.
+        made: is given each answer, with the position of its question, as soon as there is one.
 
     Raises:
         ConfigError: no question can be asked.
@@ -162,16 +164,20 @@ async def answer(
     if arm.prompting == "zero_shot":
         end = set_template(engine, plan.prompt_format, plan.chat_template_path)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+    # Before the answers: these are complete as soon as they come, and then no other request may be in flight.
+    references: list[dict[str, Any]] = [{} for _ in questions]
+    if end is not None:
+        references = await together(_of_reference(engine, question, end) for question in questions)
     with AnswerProgress(arm.name, len(questions), label) as progress:
 
-        async def one(question: Question) -> Answer:
+        async def one(number: int, question: Question) -> Answer:
             row = await _answer_one(engine, arm, question, plan.examples, sampling)
+            row = replace(row, **references[number])
+            made(number, row)
             progress.advance(row.completion_tokens)
             return row
 
-        rows = await together(one(question) for question in questions)
-    if end is not None:
-        rows = await together(_with_logprob(engine, *pair, end) for pair in zip(questions, rows, strict=True))
+        rows = await together(one(*numbered) for numbered in enumerate(questions))
     failed = [row for row in rows if row.finish_reason == "failed"]
     if failed:
         console.print(f"{arm.name}: {len(failed)} of {len(rows)} questions failed; the first: {failed[0].failed}")
@@ -254,16 +260,16 @@ def _few_shot(engine: Engine, question: Question, examples: Examples, max_tokens
     return fitted[0]
 
 
-async def _with_logprob(engine: EvaluationEngine, question: Question, row: Answer, end: int) -> Answer:
-    """Add the log-probability of the reference answer, its end token included, to a row of the generator's sets.
+async def _of_reference(engine: EvaluationEngine, question: Question, end: int) -> dict[str, Any]:
+    """Return the log-probability of a question's reference, its end token included, as fields of its answer.
 
-    The row stays as it is where prompt and reference do not fit the context.
+    There is none for sets that the generator did not write, and where prompt and reference do not fit the context.
     """
     if question.set not in GENERATED_SETS:
-        return row
+        return {}
     ids = [*engine.encode_text(question.references[0].strip()), end]
     try:
         logprob = await engine.response_logprob(engine.encode(question.messages), ids)
     except RequestFailed:
-        return row
-    return replace(row, reference_logprob=round(logprob, 6), reference_tokens=len(ids))
+        return {}
+    return {"reference_logprob": round(logprob, 6), "reference_tokens": len(ids)}

@@ -22,7 +22,7 @@ from msgspec.structs import asdict
 
 from selfinstruct.run.scores import Agreement
 from tuning.evaluation import metrics
-from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, mean_interval
 from tuning.evaluation.measurement import Measurement
@@ -73,13 +73,17 @@ def measurement(plan: EvaluationPlan, questions: Sequence[Question]) -> Measurem
     asked = [*plain, *reworded, *sampled]
     temperature = options.sample_temperature
 
-    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Variant]:
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int], made: Made[Variant]) -> None:
         first_sampled = len(plain) + len(reworded)
-        greedy = [asked[k] for k in numbers if k < first_sampled]
-        drawn = [asked[k] for k in numbers if k >= first_sampled]
-        rows = await answer(engine, arm, greedy, plan, label="answers to paraphrases")
-        samples = await answer(engine, arm, drawn, plan, temperature=temperature, label="sampled answers")
-        return [_labelled(row, 0.0) for row in rows] + [_labelled(row, temperature) for row in samples]
+        greedy = [k for k in numbers if k < first_sampled]
+        drawn = [k for k in numbers if k >= first_sampled]
+        for chosen, heat, label in ((greedy, 0.0, "answers to paraphrases"), (drawn, temperature, "sampled answers")):
+
+            def labelled(k: int, row: Answer, chosen: list[int] = chosen, heat: float = heat) -> None:
+                made(chosen[k], _labelled(row, heat))
+
+            questions = [asked[k] for k in chosen]
+            await answer(engine, arm, questions, plan, temperature=heat, label=label, made=labelled)
 
     contents = [[q.set, q.id, q.instruction, q.input, temperature] for q in asked]
     return Measurement(VARIANTS, contents, make)

@@ -25,7 +25,7 @@ from selfinstruct.formats.problems import MOST_PROBLEMS, unfit
 from selfinstruct.records import Constraint, with_constraints
 from selfinstruct.run.scores import Comparison, FollowedScores, TypeScore
 from selfinstruct.text import capped
-from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, compare, mean_interval
 from tuning.evaluation.measurement import Measurement
@@ -111,10 +111,12 @@ def measurement(plan: EvaluationPlan, prompts: Sequence[Prompt]) -> Measurement[
         for prompt in prompts
     ]
 
-    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[CheckedAnswer]:
-        chosen = [questions[k] for k in numbers]
-        rows = await answer(engine, arm, chosen, plan, limit="constraints_max_tokens", label="answers to constraints")
-        return [checked(row, prompts[k].constraints) for row, k in zip(rows, numbers, strict=True)]
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int], made: Made[CheckedAnswer]) -> None:
+        def answered(k: int, row: Answer) -> None:
+            made(numbers[k], checked(row, prompts[numbers[k]].constraints))
+
+        chosen, label = [questions[k] for k in numbers], "answers to constraints"
+        await answer(engine, arm, chosen, plan, limit="constraints_max_tokens", label=label, made=answered)
 
     contents = [[plan.options.constraints_max_tokens, msgspec.to_builtins(prompt)] for prompt in prompts]
     return Measurement(CHECKED, contents, make)

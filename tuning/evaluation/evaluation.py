@@ -37,7 +37,7 @@ from selfinstruct.generation.frame import load_frame
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
 from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, leakage, lm_eval_tasks
-from tuning.evaluation.answer_cache import AnswerCache, R
+from tuning.evaluation.answer_cache import AnswerCache, Made, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
 from tuning.evaluation.mixture_questions import mixture_questions
@@ -68,7 +68,7 @@ def evaluate(
     Raises:
         ConfigError: a model cannot be loaded, or there is nothing to evaluate.
         InputError: a task file is broken.
-        EngineError: an engine did not start or died; answers of the arms before it are kept.
+        EngineError: an engine did not start or died; the answers before are kept.
     """
     options = config.evaluate
     base, revision = tuned_from(config.tune, config.model, config.revision)
@@ -146,10 +146,10 @@ def _write_scores(run: RunDirectory, options: Evaluate, seed: int, arms: Sequenc
 def _measurements(
     plan: EvaluationPlan, questions: Sequence[Question], lines: dict[str, ifeval.Line]
 ) -> list[Measurement[Any]]:
-    """Return what is measured of every arm. Log-probabilities come last (see `VLLMEngine.response_logprob`)."""
+    """Return what is measured of every arm."""
 
-    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Answer]:
-        return await answer(engine, arm, [questions[k] for k in numbers], plan)
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int], made: Made[Answer]) -> None:
+        await answer(engine, arm, [questions[k] for k in numbers], plan, made=lambda k, row: made(numbers[k], row))
 
     contents = [{**question.fields(), "message": question.message} for question in questions]
     measurements: list[Measurement[Any]] = [Measurement(PREDICTIONS, contents, make)]

@@ -19,7 +19,7 @@ from selfinstruct.console import AnswerProgress
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.errors import InputError
 from selfinstruct.run.scores import Forgetting, PlainTextScores
-from tuning.evaluation.answer_cache import RowFile
+from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.answers import Arm, EvaluationEngine, together
 from tuning.evaluation.bootstrap import Resampling, Score, compare
 from tuning.evaluation.measurement import Measurement
@@ -57,15 +57,16 @@ def measurement(files: Sequence[str]) -> Measurement[Chunk]:
     """
     chunks = [(path, k, text) for path in files for k, text in enumerate(read(Path(path)))]
 
-    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[Chunk]:
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int], made: Made[Chunk]) -> None:
         with AnswerProgress(arm.name, len(numbers), "chunks of plain text") as progress:
 
-            async def one(path: str, number: int, text: str) -> Chunk:
+            async def one(k: int) -> None:
+                path, number, text = chunks[k]
                 chunk = await _measure(engine, f"{path}/{number}", text)
+                made(k, chunk)
                 progress.advance(chunk.tokens)
-                return chunk
 
-            return await together(one(*chunks[k]) for k in numbers)
+            await together(one(k) for k in numbers)
 
     return Measurement(CHUNKS, [list(chunk) for chunk in chunks], make, few_shot=False)
 

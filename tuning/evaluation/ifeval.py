@@ -31,7 +31,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.run.scores import ConstraintScores, InstructionScore, Interval
 from selfinstruct.text import capped
-from tuning.evaluation.answer_cache import AnswerCache, RowFile
+from tuning.evaluation.answer_cache import AnswerCache, Made, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, mean_interval
 from tuning.evaluation.ifeval_checks import NOT_INSTALLED
@@ -94,10 +94,12 @@ def measurement(plan: EvaluationPlan, lines: Mapping[str, Line]) -> Measurement[
         for key, line in lines.items()
     ]
 
-    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int]) -> list[ConstrainedAnswer]:
-        chosen = [questions[k] for k in numbers]
-        rows = await answer(engine, arm, chosen, plan, limit="ifeval_max_tokens", label="answers under constraints")
-        return [ConstrainedAnswer(**asdict(row), instructions=lines[row.id].instruction_id_list) for row in rows]
+    async def make(engine: EvaluationEngine, arm: Arm, numbers: Sequence[int], made: Made[ConstrainedAnswer]) -> None:
+        def answered(k: int, row: Answer) -> None:
+            made(numbers[k], ConstrainedAnswer(**asdict(row), instructions=lines[row.id].instruction_id_list))
+
+        chosen, label = [questions[k] for k in numbers], "answers under constraints"
+        await answer(engine, arm, chosen, plan, limit="ifeval_max_tokens", label=label, made=answered)
 
     contents = [[plan.options.ifeval_max_tokens, line.model_dump()] for line in lines.values()]
     return Measurement(CONSTRAINED, contents, make)

@@ -13,6 +13,7 @@ failed is asked for again by the next evaluation.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -195,22 +196,29 @@ def judge(
         # Judgements of earlier versions are among the rows of the last evaluation alone.
         before = {row.key: row for row in cache.read(JUDGEMENTS, arm)} | cache.kept(JUDGEMENTS, arm)
         kept |= {key: row for key, row in before.items() if _stands(row)}
-    missing = [ballot for arm in others for ballot in ballots[arm] if ballot.asked and ballot.key not in kept]
-    judged: dict[str, Judgement] = {}
-    try:
-        if missing:
-            console.print(f"judge: starting {options.judge or options.judge_endpoint!r}")
-            asyncio.run(until_signal(_ask(missing, plan, start_judge, judged)))
-        else:
-            console.print("judge: all judgements are up to date")
-    finally:
-        if missing:
+    missing = {b.key: (arm, b) for arm in others for b in ballots[arm] if b.asked and b.key not in kept}
+    if missing:
+        console.print(f"judge: starting {options.judge or options.judge_endpoint!r}")
+        try:
+            with contextlib.ExitStack() as files:
+                keep = {arm: files.enter_context(cache.keeping(JUDGEMENTS, arm)) for arm in others}
+
+                def made(judgement: Judgement) -> None:
+                    kept[judgement.key] = judgement
+                    keep[missing[judgement.key][0]](judgement.key, judgement)
+
+                # The same pair of answers to the same task is judged once.
+                asyncio.run(until_signal(_ask([ballot for _, ballot in missing.values()], plan, start_judge, made)))
+        finally:
             wait_until_gone()
-        rows: dict[str, list[Judgement]] = {}
-        for arm in others:
-            known = (_judgement(ballot, judged.get(ballot.key) or kept.get(ballot.key)) for ballot in ballots[arm])
-            rows[arm] = [row for row in known if row is not None]
-            cache.keep(JUDGEMENTS, arm, {row.key: row for row in rows[arm] if row.asked})
+    else:
+        console.print("judge: all judgements are up to date")
+    rows: dict[str, list[Judgement]] = {}
+    for arm in others:
+        known = (_judgement(ballot, kept.get(ballot.key)) for ballot in ballots[arm])
+        rows[arm] = [row for row in known if row is not None]
+        elsewhere = cache.kept(JUDGEMENTS, arm)
+        cache.keep(JUDGEMENTS, arm, {row.key: row for row in rows[arm] if row.asked and row.key not in elsewhere})
     return rows
 
 
@@ -277,15 +285,13 @@ def _ballots(pair: tuple[Answer, Answer], identity: list[Any]) -> list[Ballot]:
 
 
 async def _ask(
-    ballots: Sequence[Ballot], plan: EvaluationPlan, start_judge: StartJudge, judged: dict[str, Judgement]
+    ballots: Sequence[Ballot], plan: EvaluationPlan, start_judge: StartJudge, made: Callable[[Judgement], None]
 ) -> None:
-    """Ask the judge; each judgement goes into `judged` at once, by key."""
+    """Ask the judge; each judgement is handed over as soon as it is made."""
     engine = await start_judge(plan)
     sampling = Sampling(max_tokens=plan.options.judge_max_tokens)
-    # The same pair of answers to the same task is judged once.
-    different = {ballot.key: ballot for ballot in ballots}
     try:
-        with AnswerProgress("judge", len(different), "judgements") as progress:
+        with AnswerProgress("judge", len(ballots), "judgements") as progress:
 
             async def one(ballot: Ballot) -> None:
                 answers = (ballot.a, ballot.b) if ballot.first == "a" else (ballot.b, ballot.a)
@@ -305,10 +311,10 @@ async def _ask(
                         choice=choice,
                     )
                     tokens = completion.completion_tokens
-                judged[ballot.key] = judgement
+                made(judgement)
                 progress.advance(tokens)
 
-            await together(one(ballot) for ballot in different.values())
+            await together(one(ballot) for ballot in ballots)
     finally:
         await engine.close()
 

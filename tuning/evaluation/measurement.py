@@ -18,7 +18,7 @@ from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.signals import until_signal
-from tuning.evaluation.answer_cache import AnswerCache, R, RowFile, key_of
+from tuning.evaluation.answer_cache import AnswerCache, Made, R, RowFile, key_of
 from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine
 from tuning.evaluation.plan import EvaluationPlan
 
@@ -39,14 +39,15 @@ class Measurement(Generic[R]):
         file: where they are kept.
         contents: for each row, all that determines it besides the arm, its engine and its prompt format: JSON values,
             no two the same.
-        make: makes those of an arm's rows that have these numbers, on its engine.
+        make: makes those of an arm's rows that have these numbers, on its engine; each is handed over, with its number,
+            as soon as it is made.
         few_shot: whether it depends on how the arm is prompted. If not, few-shot arms are left out: they share their
             model with another arm.
     """
 
     file: RowFile[R]
     contents: Sequence[Any]
-    make: Callable[[EvaluationEngine, Arm, Sequence[int]], Coroutine[Any, Any, list[R]]]
+    make: Callable[[EvaluationEngine, Arm, Sequence[int], Made[R]], Coroutine[Any, Any, None]]
     few_shot: bool = True
 
     def concerns(self, arm: Arm) -> bool:
@@ -56,12 +57,11 @@ class Measurement(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """Rows of an arm that are not kept: their numbers, and their keys in the same order."""
+    """Rows of an arm that are not kept: their keys by their numbers."""
 
     arm: Arm
     measurement: Measurement[Any]
-    numbers: list[int]
-    keys: list[str]
+    keys: dict[int, str]
 
 
 Measured = dict[str, dict[str, dict[str, Any]]]
@@ -130,13 +130,13 @@ def _missing(
 ) -> _Missing | None:
     """Return which rows of an arm have to be made, and say how many; None when all are kept."""
     of_file, kept = keys[measurement.file.name], cache.kept(measurement.file, arm.name)
-    absent = [(number, key) for number, key in enumerate(of_file) if key not in kept]
+    absent = {number: key for number, key in enumerate(of_file) if key not in kept}
     if not absent:
         console.print(f"{arm.name}: {cache.path(measurement.file, arm.name)} is up to date")
         return None
     if known := len(of_file) - len(absent):
         console.print(f"{arm.name}: {known} of {len(of_file)} {measurement.file.name} are kept from before")
-    return _Missing(arm, measurement, *map(list, zip(*absent, strict=True)))
+    return _Missing(arm, measurement, absent)
 
 
 def _kept(cache: AnswerCache, arm: Arm, measurement: Measurement[R], keys: Mapping[str, list[str]]) -> dict[str, R]:
@@ -153,7 +153,15 @@ async def _make(plan: EvaluationPlan, missing: Sequence[_Missing], cache: Answer
         engine.control_tokens = ControlTokens(engine.tokenizer, allowed=True)
     try:
         for part in missing:
-            rows = await part.measurement.make(engine, part.arm, part.numbers)
-            cache.keep(part.measurement.file, part.arm.name, dict(zip(part.keys, rows, strict=True)))
+            await _make_part(engine, part, cache)
     finally:
         await engine.close()
+
+
+async def _make_part(engine: EvaluationEngine, part: _Missing, cache: AnswerCache) -> None:
+    with cache.keeping(part.measurement.file, part.arm.name) as keep:
+
+        def made(number: int, row: Any) -> None:
+            keep(part.keys[number], row)
+
+        await part.measurement.make(engine, part.arm, list(part.keys), made)

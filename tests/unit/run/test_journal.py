@@ -18,9 +18,10 @@ import pytest
 
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError, RunLockedError, SelfInstructError
+from selfinstruct.run.appending import set_torn_tail_aside
 from selfinstruct.run.control_lines import Interruption
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.journal import JournalWriter, read_lines, set_torn_tail_aside
+from selfinstruct.run.journal import JournalWriter, read_lines
 from selfinstruct.run.lines import VERSION, Line
 from selfinstruct.run.metrics import MetricsWriter
 from tests.conftest import held_by_another, journal_lines, run_scripted, script

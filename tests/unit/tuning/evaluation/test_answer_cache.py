@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from selfinstruct.errors import InputError
+from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.run.folders import EvaluationDirectory
 from tuning.evaluation.answer_cache import AnswerCache, key_of
 from tuning.evaluation.answers import PREDICTIONS, Answer
@@ -34,6 +36,40 @@ def test_rows_are_kept_by_their_keys_whatever_is_written(cache: AnswerCache) -> 
     cache.keep(PREDICTIONS, "tuned", {key_of(2): answer(response="Volta"), key_of(3): answer(response="Niger")})
     kept = cache.kept(PREDICTIONS, "tuned")
     assert [row.response for row in kept.values()] == ["Nile", "Volta", "Niger"]
+
+
+def test_a_row_that_a_killed_process_left_incomplete_is_made_again(cache: AnswerCache, tmp_path: Path) -> None:
+    with cache.keeping(PREDICTIONS, "tuned") as keep:
+        keep("1", answer(response="Nile"))
+        path = tmp_path / "evaluation" / "kept" / "predictions-tuned.jsonl"
+        whole = path.read_bytes()
+        keep("2", answer(response="Lua\u030bla"))
+    both = path.read_bytes()
+    for end in range(len(whole), len(both)):
+        path.write_bytes(both[:end])
+        assert list(cache.kept(PREDICTIONS, "tuned")) == ["1"]
+        path.write_bytes(both[:end])
+        cache.keep(PREDICTIONS, "tuned", {"3": answer(response="Congo")})
+        assert list(cache.kept(PREDICTIONS, "tuned")) == ["1", "3"]
+    path.write_bytes(whole + b"\0" * 30 + b"\n")
+    assert list(cache.kept(PREDICTIONS, "tuned")) == ["1"], "zeros after a power loss"
+
+
+def test_a_full_disk_keeps_the_rows_before(cache: AnswerCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def full(handle: int, data: bytes) -> int:
+        if b"Volta" in data:
+            return write(handle, data[:20])
+        if b'"row"' not in data and data.endswith(b"}\n"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(SelfInstructError, match=r"kept/predictions-tuned\.jsonl: cannot be written: No space"):
+            cache.keep(PREDICTIONS, "tuned", {"1": answer(response="Nile"), "2": answer(response="Volta")})
+    assert list(cache.kept(PREDICTIONS, "tuned")) == ["1"]
 
 
 def test_what_was_not_measured_is_not_written(cache: AnswerCache) -> None:

@@ -460,21 +460,55 @@ def test_an_engine_that_fails_keeps_what_was_answered(config: Config, run: RunDi
     assert again(config, run) == ["model"]
 
 
-def test_a_signal_while_answers_are_made_is_no_error_of_the_event_loop(
-    config: Config, run: RunDirectory, caplog: pytest.LogCaptureFixture
-) -> None:
-    sent = itertools.count()
+class _Interrupted(Model):
+    """Answers five questions; a signal comes while it answers the others."""
 
-    def interrupted(_: Request) -> Completion:
-        if not next(sent):
+    interrupted = False
+
+    async def generate(self, request: Request) -> Completion:
+        if len(self.history) < 5:
+            return await super().generate(request)
+        if not self.interrupted:
+            self.interrupted = True
             os.kill(os.getpid(), signal.SIGINT)
-        return Completion("4", "stop", 5, 1)
+        await asyncio.Event().wait()
+        raise AssertionError("never answered")
 
-    start = Starter(scripted=interrupted)
+
+def test_a_signal_while_answers_are_made_is_no_error_of_the_event_loop_and_loses_no_answer(
+    config: Config, run: RunDirectory, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = _Interrupted(says("4"))
+
+    async def start(arm: Arm, _: Any) -> Model:
+        return engine
+
     with pytest.raises(Interrupted), on_signals(leave):
         evaluate(config, run, start=start)
     assert not caplog.records, caplog.text
-    assert all(engine.closed for _, engine in start.started)
+    assert engine.closed
+    kept = (run.evaluation.path / "kept" / "predictions-base.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"]["id"] for line in kept] == ["p1-0", "p1-1", "p2-0", "e0-0", "e1-0"]
+    assert json.loads(kept[0])["row"]["reference_logprob"] == -8.0
+
+    again = Starter()
+    scores = evaluate(config, run, start=again)
+    asked = [request.key for request in again.started[0][1].history if request.key.startswith("base/")]
+    assert len(asked) == 12 - 5 and not {"base/mine/e0-0", "base/validation_unseen/p1-0"} & set(asked)
+    assert "base: 5 of 12 predictions are kept from before" in capsys.readouterr().err
+    assert [row["response"] for row in saved(run, "base")] == ["4"] * 5 + ["the answer"] * 7
+    assert scores.arms["base"].sets["validation_unseen"].loss == 2.0
+
+
+def test_answers_that_came_before_an_engine_died_are_kept(config: Config, run: RunDirectory) -> None:
+    said = itertools.count()
+    start = Starter(scripted=lambda _: Completion("4", "stop", 5, 1) if next(said) < 5 else EngineError("gone"))
+    with pytest.raises(EngineError, match="gone"):
+        evaluate(config, run, start=start)
+    assert sum(len(path.read_text().splitlines()) for path in run.evaluation.path.glob("kept/*")) == 5
+    after = Starter()
+    evaluate(config, run, start=after)
+    assert len(after.started[0][1].history) == 2 * 12 - 5
 
 
 def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> None:
@@ -482,7 +516,7 @@ def test_an_engine_that_dies_is_one_error(config: Config, run: RunDirectory) -> 
     with pytest.raises(EngineError, match="the engine died"):
         evaluate(config, run, start=start)
     assert start.started[0][1].closed
-    assert not list(run.evaluation.path.glob("*")) if run.evaluation.path.exists() else True
+    assert not any(path.stat().st_size for path in run.evaluation.path.rglob("*.*"))
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 9, 14, 19])
@@ -508,7 +542,7 @@ def test_a_disk_that_is_full_at_any_write_is_one_line_and_loses_no_answer(
         capsys.readouterr()
         assert run_program(lambda: evaluate(more, run, start=Starter())) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
-    assert len(said) == 1 and "No space left on device; make room" in said[0]
+    assert len(said) == 1 and "No space left on device" in said[0] and "make room" in said[0]
     after = files_of(run)
     assert not [name for name in after if name.endswith(".partial")]
     for name, content in before.items():

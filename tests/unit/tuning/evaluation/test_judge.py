@@ -206,6 +206,7 @@ def test_a_judge_that_dies_keeps_what_it_said(plan: EvaluationPlan, cache: Answe
     said = []
 
     def dies(request: Request) -> Any:
+        assert len(cache.kept(JUDGEMENTS, "base")) == len(said), "each is kept as soon as it is made"
         said.append(request)
         return by(longer_wins)(request) if len(said) <= 5 else EngineError("gone")
 
