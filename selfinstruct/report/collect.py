@@ -7,10 +7,10 @@ run was made (their fingerprint is in the journal).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from selfinstruct.config.schema import DEMO_MODEL, Config
 from selfinstruct.engines.serving import serve_command
@@ -22,6 +22,7 @@ from selfinstruct.report import outcome
 from selfinstruct.report.funnel import Part, Step
 from selfinstruct.report.generation_stats import GenerationStats, gather_stats
 from selfinstruct.report.outcome import Evaluation, Training
+from selfinstruct.report.rated import Rated, rated
 from selfinstruct.report.variety import Variety, variety
 from selfinstruct.run import parents
 from selfinstruct.run.classification_share import odd_share
@@ -82,6 +83,8 @@ class Report:
         paper: numbers of this run with those of the paper.
         generation: statistics of generation.
         variety: how varied the instructions and rows are.
+        rated: what scorers say about the answers.
+        options: (name, value) of every option and fingerprint that the data depends on.
         rows: the last step of the funnel, from instances to dataset rows; None without a dataset.
         dataset: the counts of the export; None without one.
         dataset_is_old: whether the run has changed since the export.
@@ -104,6 +107,8 @@ class Report:
     paper: list[PaperComparison]
     generation: GenerationStats
     variety: Variety
+    rated: list[Rated]
+    options: list[tuple[str, str]]
     rows: Step | None
     dataset: ExportCounts | None
     dataset_is_old: bool
@@ -157,6 +162,8 @@ def collect(run_dir: Path, gpu_price: float | None = None) -> Report:
         paper=_paper(generation, seeds),
         generation=generation,
         variety=variety(generation.state, seeds),
+        rated=rated(generation.state),
+        options=_options(header),
         rows=_rows(dataset) if dataset else None,
         dataset=dataset,
         dataset_is_old=dataset is not None and not dataset_is_current,
@@ -273,6 +280,19 @@ def _facts(
     tokens = generation.state.completion_tokens, generation.state.prompt_tokens
     facts.append(("Tokens", f"{tokens[0]:,} written, {tokens[1]:,} read in prompts"))
     return facts
+
+
+def _options(header: Header) -> list[tuple[str, str]]:
+    """Return every option and fingerprint of the journal's header as (name with its section, value)."""
+
+    def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{before}{name}.")
+            else:
+                yield shorten(before + name, 60), shorten("none" if value is None else value, 200)
+
+    return [("journal", f"version {header.version}"), *flat(header.identity), *flat(header.resolved)]
 
 
 def _paper(generation: GenerationStats, seeds: list[SeedTask]) -> list[PaperComparison]:

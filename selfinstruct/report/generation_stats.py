@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -112,6 +112,7 @@ class GenerationStats:
         shares_over_time: each proposer's share of the proposals, in each fifth of the run.
         tags: what each model says the tasks are about.
         topics: counts by subject, those with most accepted instructions first; empty without `topics`.
+        rows_on: for each subject, the same as `rows_by`.
     """
 
     state: RunState
@@ -120,6 +121,7 @@ class GenerationStats:
     rows_by: dict[str, tuple[int, float | None]] = field(default_factory=dict)
     shares_over_time: dict[str, list[float]] = field(default_factory=dict)
     topics: dict[str, TopicCounts] = field(default_factory=dict)
+    rows_on: dict[str, tuple[int, float | None]] = field(default_factory=dict)
     tags: list[TaggerCounts] = field(default_factory=list)
     similarity: list[float] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
@@ -162,6 +164,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
     instances: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     warned: dict[str, _Sample[tuple[str, InstanceCandidate]]] = defaultdict(lambda: _Sample(SAMPLES_PER_REASON))
     failed = Counter[tuple[str, str]]()
+    topics = list[str]()
 
     def watch() -> Iterator[Line]:
         for line in read_lines(journal, live=True):
@@ -170,6 +173,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                 failed[kind_of(line), line.failed.reason] += 1
             match line:
                 case ProposalLine():
+                    topics.append(line.topic or "")
                     for candidate in line.candidates:
                         if not candidate.accepted:
                             rejected[candidate.reason or ""].offer(candidate.id, candidate)
@@ -189,36 +193,39 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
 
     state = replay(watch(), journal)
     counts = state.counts()
-    stats = GenerationStats(state, tags=counts.tags)
+    stats = GenerationStats(state, tags=counts.tags, openings=[_openings(state, words) for words in (1, 2)])
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     stats.similarity = [near.score for near in nearest.values()]
     stats.accepted = _accepted_samples(state, nearest)
     for name in by_count(state.rejected.items()):
         if name != "target_reached":
             stats.rejected[name] = [_rejected(candidate, texts) for candidate in rejected[name].items()]
-    for name in by_count(state.instances_rejected.items()):
-        stats.rejected_instances[name] = [_rejected_instance(of, c, texts) for of, c in instances[name].items()]
-    for name in by_count(state.warnings.items()):
-        stats.warned_instances[name] = [_rejected_instance(of, c, texts) for of, c in warned[name].items()]
-    stats.openings = [_openings(state, words) for words in (1, 2)]
+    stats.rejected_instances = _shown_instances(state.instances_rejected, instances, texts)
+    stats.warned_instances = _shown_instances(state.warnings, warned, texts)
     stats.mean_words = _mean_words(state)
     stats.empty_inputs = sum(not i.input for kept in state.instances.values() for i in kept)
     stats.funnel = funnel(state, counts, failed)
     stats.topics = dict(sorted(counts.topics.items(), key=lambda item: -item[1].accepted))
     stats.proposers = counts.proposers if counts.proposers.keys() - {"list"} else {}
-    stats.rows_by = _rows_by(state)
+    stats.rows_by = _rows_by(state, state.proposed_by)
+    stats.rows_on = _rows_by(state, topics)
     stats.shares_over_time = shares_over_time(state.proposed_by, list(stats.proposers))
     stats.pace = _pace(list(measurements))
     return stats
 
 
-def _rows_by(state: RunState) -> dict[str, tuple[int, float | None]]:
-    """Return (rows kept, tokens written per row) of each proposer; tokens of follow-ups and of rejected ones count."""
+def _rows_by(state: RunState, groups: Sequence[str]) -> dict[str, tuple[int, float | None]]:
+    """Return (rows kept, tokens written per row) by group; tokens of follow-ups and of rejected ones count.
+
+    Args:
+        state: of the run.
+        groups: the group of each proposal, in order.
+    """
     rows, tokens = Counter[str](), Counter[str]()
     for name, kept in state.instances.items():
-        rows[state.proposed_by[state.by_id[name].proposal]] += len(kept)
-    for proposer, spent in zip(state.proposed_by, state.tokens_spent, strict=True):
-        tokens[proposer] += spent
+        rows[groups[state.by_id[name].proposal]] += len(kept)
+    for group, spent in zip(groups, state.tokens_spent, strict=True):
+        tokens[group] += spent
     return {name: (rows[name], tokens[name] / rows[name] if rows[name] else None) for name in tokens}
 
 
@@ -262,6 +269,14 @@ def _rejected(candidate: InstructionCandidate, texts: dict[str, str]) -> Rejecte
     near_id = near.get("id", "")
     near_text = shorten(texts.get(near_id, ""))
     return Rejected(candidate.id, shorten(candidate.instruction), shown, near_id, near_text, near.get("score"))
+
+
+def _shown_instances(
+    counts: Counter[str], samples: Mapping[str, _Sample[tuple[str, InstanceCandidate]]], texts: dict[str, str]
+) -> dict[str, list[Rejected]]:
+    """Return the sampled instances by reason, the most frequent reason first."""
+    found = {name: samples[name].items() for name in by_count(counts.items())}
+    return {name: [_rejected_instance(of, one, texts) for of, one in some] for name, some in found.items()}
 
 
 def _rejected_instance(instruction_id: str, candidate: InstanceCandidate, texts: dict[str, str]) -> Rejected:

@@ -1,4 +1,4 @@
-"""Who is mentioned, how often, and whether texts hold personal data: rates to compare with the seeds, not a judgement.
+"""Who is mentioned, and how often: rates to compare with the seeds, not a judgement.
 
 Words are counted, not meanings: "Turkish" is a language and a kind of coffee. Only the difference between two columns
 says something.
@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-
-from selfinstruct.generation.filters.personal_data import personal_data
-from selfinstruct.generation.filters.row import Row
 
 GROUPS = {
     "women: she, mother, girl ...": (
@@ -48,7 +45,6 @@ _GROUPS_OF: dict[str, list[str]] = {}
 for _name, _words in GROUPS.items():
     for _word in _words.split():
         _GROUPS_OF.setdefault(_word, []).append(_name)
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +55,6 @@ class Mentions:
     here: int
     seeds: int
     words: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PersonalData:
-    """What a detector found in the outputs of some rows.
-
-    Attributes:
-        what: the kind.
-        rows: rows with at least one.
-        examples: their beginnings and ends; the rest is masked.
-    """
-
-    what: str
-    rows: int
-    examples: list[str]
 
 
 def mentions(rows: Iterable[Collection[str]], seeds: Iterable[Collection[str]]) -> list[Mentions]:
@@ -106,15 +87,3 @@ def _count(rows: Iterable[Collection[str]]) -> tuple[Counter[str], dict[str, Cou
 
 def _top(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:4]
-
-
-def found_personal_data(rows: Iterable[Row]) -> list[PersonalData]:
-    """Return what the detectors of the filter `personal_data` find in rows that were kept: by kind, masked."""
-    counts = Counter[str]()
-    examples: dict[str, list[str]] = {}
-    for row in rows:
-        if (found := personal_data(row)) is not None:
-            evidence = found.evidence
-            counts[evidence["what"]] += 1
-            examples.setdefault(evidence["what"], []).append(f"{evidence['begins']}…{evidence['ends']}")
-    return [PersonalData(what, n, examples[what][:_EXAMPLES]) for what, n in sorted(counts.items())]

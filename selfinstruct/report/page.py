@@ -97,6 +97,8 @@ def _figures(report: Report) -> dict[str, str]:
             "similarity", generation.similarity, report.threshold, "the nearest seed"
         )
     drawn |= _variety(report.variety, report.threshold)
+    for k, one in enumerate(report.rated):
+        drawn[f"scores-{k}"] = plots.scores(f"scores-{k}", one.values)
     for k, (_, training) in enumerate(report.trainings):
         if training.curves:
             drawn[f"losses-{k}"] = plots.losses(f"losses-{k}", training.curves)

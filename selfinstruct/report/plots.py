@@ -78,6 +78,18 @@ def similarity(name: str, scores: Sequence[float], threshold: float, to: str) ->
     return _svg(name, draw)
 
 
+def scores(name: str, values: Sequence[float]) -> str:
+    """Draw a histogram of the scores of answers; `name` is unique within the page."""
+
+    def draw(axes: Axes) -> None:
+        axes.hist(values, bins=20, color=ACCENT, rwidth=0.9)
+        axes.set_xlabel("score")
+        axes.set_ylabel("answers")
+        _whole_numbers(axes)
+
+    return _svg(name, draw)
+
+
 def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
     """Draw the share of accepted candidates over the proposals in order; `proposals` are (candidates, accepted)."""
     size = max(1, -(-len(proposals) // 40))
@@ -137,12 +149,13 @@ def progress(pace: Pace, target: int) -> str:
 
 
 def growth(found: Growth) -> str:
-    """Draw how many pairs of verb and object, and sequences of three words, were new over the instructions."""
+    """Draw how many verbs, pairs of verb and object, and sequences of three words were new over the instructions."""
 
     def draw(axes: Axes) -> None:
         for label, points, colour in (
             ("sequences of three words", found.triples, ACCENT),
-            ("verb and object", found.pairs, WARM),
+            ("verbs with their objects", found.pairs, WARM),
+            ("verbs", found.verbs, INK),
         ):
             if top := points[-1][1]:
                 axes.plot([x for x, _ in points], [100 * y / top for _, y in points], color=colour, label=label)

@@ -16,7 +16,8 @@ from selfinstruct.generation.filters.row import Row
 from selfinstruct.language_identification import identifier
 from selfinstruct.novelty import NoveltyIndex, tokenize
 from selfinstruct.records import Instance, Instruction, SeedTask
-from selfinstruct.report.mentions import Mentions, PersonalData, found_personal_data, mentions
+from selfinstruct.report.mentions import Mentions, mentions
+from selfinstruct.report.sensitive import Sensitive, personal, secrets
 from selfinstruct.report.verb_object import Verb, most_frequent, verb_and_object
 from selfinstruct.run.state import RunState
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 NEIGHBOURS = 500
 """Instructions that are compared with the whole pool."""
 DETECTED = 2_000
-"""Rows in which personal data is looked for, and instructions whose language is named."""
+"""Rows in which personal data and secrets are looked for, and instructions whose language is named."""
 _POINTS = 60
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -44,16 +45,23 @@ class Growth:
     """Whether the run still says something new.
 
     Attributes:
+        verbs: (instructions, distinct verbs so far).
         pairs: (instructions, distinct pairs of verb and object so far).
         triples: (instructions, distinct sequences of three words so far).
         new_first: share of the sequences in the first tenth of the instructions that were new then.
         new_last: the same of the last tenth; the nearer to 0, the more saturated.
     """
 
+    verbs: list[tuple[int, int]]
     pairs: list[tuple[int, int]]
     triples: list[tuple[int, int]]
     new_first: float
     new_last: float
+
+    @property
+    def saturating(self) -> bool:
+        """Return whether less than half as much is new in the last tenth as in the first."""
+        return self.new_last < 0.5 * self.new_first
 
 
 @dataclass
@@ -69,8 +77,9 @@ class Variety:
         languages: (code, number) of a sample of instructions.
         rows: rows kept; `seed_rows`: instances of the seed tasks.
         mentions: rows that mention groups of people.
-        looked_at: rows in which personal data was looked for.
-        personal: what was found in them.
+        looked_at: rows in which personal data and secrets were looked for.
+        personal: personal data found in them.
+        secrets: secrets found in them.
     """
 
     lengths: list[Lengths] = field(default_factory=list)
@@ -83,7 +92,8 @@ class Variety:
     seed_rows: int = 0
     mentions: list[Mentions] = field(default_factory=list)
     looked_at: int = 0
-    personal: list[PersonalData] = field(default_factory=list)
+    personal: list[Sensitive] = field(default_factory=list)
+    secrets: list[Sensitive] = field(default_factory=list)
 
 
 def variety(state: RunState, seeds: Sequence[SeedTask]) -> Variety:
@@ -117,7 +127,8 @@ def variety(state: RunState, seeds: Sequence[SeedTask]) -> Variety:
         seed_rows=len(there.rows),
         mentions=mentions(here.rows, there.rows),
         looked_at=len(looked_at),
-        personal=found_personal_data(looked_at),
+        personal=personal(looked_at),
+        secrets=secrets(looked_at),
     )
 
 
@@ -155,7 +166,7 @@ def quantiles(lengths: Sequence[int]) -> list[int]:
 
 
 def growth(texts: Sequence[Sequence[str]], pairs: Sequence[tuple[str, str] | None]) -> Growth:
-    """Return how the numbers of distinct pairs and sequences of three words grow, in order of acceptance.
+    """Return how the numbers of distinct verbs, pairs and sequences of three words grow, in order of acceptance.
 
     Args:
         texts: the words of each instruction.
@@ -164,7 +175,7 @@ def growth(texts: Sequence[Sequence[str]], pairs: Sequence[tuple[str, str] | Non
     numbers: dict[str, int] = {}
     triples: set[tuple[int, ...]] = set()
     seen_pairs: set[tuple[str, str]] = set()
-    curves: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    curves: tuple[list[tuple[int, int]], ...] = ([], [], [])
     tenth, step = max(1, len(texts) // 10), max(1, len(texts) // _POINTS)
     written, new = [0, 0], [0, 0]  # In the first and in the last tenth.
     for n, (words, pair) in enumerate(zip(texts, pairs, strict=True), 1):
@@ -178,10 +189,10 @@ def growth(texts: Sequence[Sequence[str]], pairs: Sequence[tuple[str, str] | Non
         if pair:
             seen_pairs.add(pair)
         if n % step == 0 or n == len(texts):
-            curves[0].append((n, len(seen_pairs)))
-            curves[1].append((n, len(triples)))
+            for curve, seen in zip(curves, ({verb for verb, _ in seen_pairs}, seen_pairs, triples), strict=True):
+                curve.append((n, len(seen)))
     shares = [n / of if of else 0.0 for n, of in zip(new, written, strict=True)]
-    return Growth(*curves, *shares)
+    return Growth(curves[0], curves[1], curves[2], shares[0], shares[1])
 
 
 def sample(items: Iterable[tuple[str, T]], size: int) -> list[T]:

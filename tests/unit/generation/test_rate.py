@@ -25,6 +25,8 @@ from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.show import rows
 from selfinstruct.replay.status import status
+from selfinstruct.report.collect import collect
+from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ScoreLine
 from tests.conftest import journal_lines, run_scripted, script
@@ -75,6 +77,20 @@ def about_answers(engine: ScriptedEngine) -> list[Request]:
 
 def scores(run: RunDirectory) -> list[dict[str, Any]]:
     return [line for line in journal_lines(run.path) if line["kind"] == "score"]
+
+
+def test_the_report_shows_the_scores_and_their_spread(config: Config, run: RunDirectory) -> None:
+    rated(config)
+    (shown,) = collect(run.path).rated
+    values = sorted(line["value"] for line in scores(run))
+    assert shown.values == values and shown.failed == 0
+    assert shown.quantiles == sorted(shown.quantiles) and shown.quantiles[2] == values[(len(values) - 1) // 2]
+    by_question: dict[tuple[str, int], list[float]] = {}
+    for line in scores(run):
+        by_question.setdefault((line["id"], line.get("instance", 0)), []).append(line["value"])
+    spreads = [max(some) - min(some) for some in by_question.values() if len(some) > 1]
+    assert shown.spread == pytest.approx(sum(spreads) / len(spreads))
+    assert "Scores of the answers" in write_report(run.path).read_text()
 
 
 def test_every_answer_that_passes_the_filters_gets_a_score(config: Config, run: RunDirectory) -> None:

@@ -22,6 +22,19 @@ def test_rows_and_tokens_per_row_of_each_proposer_add_up_to_the_run(make_config:
     assert "tokens per row" in write_report(tmp_path / "run").read_text()
 
 
+def test_rows_and_tokens_per_row_of_each_topic_add_up_to_the_run(make_config: Any, tmp_path: Path) -> None:
+    topics = tmp_path / "topics.txt"
+    topics.write_text("cooking\nsports\n")
+    state = run_scripted(make_config(topics=str(topics)))
+    stats = gather_stats(tmp_path / "run" / "journal.jsonl", {}, [])
+    assert stats.topics.keys() == {"cooking", "sports"} == stats.rows_on.keys() - {""}
+    assert sum(rows for rows, _ in stats.rows_on.values()) == state.num_instances
+    rows, each = stats.rows_on["cooking"]
+    assert rows and each and each > 0
+    page = write_report(tmp_path / "run").read_text()
+    assert '<th scope="row"><bdi>cooking</bdi></th>' in page and f'<td class="n">{rows:,}</td>' in page
+
+
 def test_the_report_shows_how_the_shares_of_adaptive_proposers_change(make_config: Any, tmp_path: Path) -> None:
     assert shares_over_time(["list"] * 6 + ["plan"] * 4, ["list", "plan"]) == {
         "list": [1, 1, 1, 0, 0],

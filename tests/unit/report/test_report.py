@@ -106,6 +106,8 @@ def check_words(page: Page, run: Path) -> None:
     assert "52,445" in words and "82,439" in words
     assert "10 tasks, 3 of them classification" in words
     assert "in 2 sessions" in words
+    assert "seeds_sha256" in words and "proposal.temperature" in words
+    assert "No key or token of a service" in words
     assert "Judged in pairs" in words and "tuned on the generated data against base, few-shot, eval_tasks" in words
     assert "evaluation/judgements-base.jsonl" in words
     assert serve_command(run / "model") in words

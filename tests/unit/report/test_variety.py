@@ -9,7 +9,8 @@ import pytest
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.report import variety as module
-from selfinstruct.report.mentions import found_personal_data, mentions
+from selfinstruct.report.mentions import mentions
+from selfinstruct.report.sensitive import personal, secrets
 from selfinstruct.report.variety import growth, quantiles, sample, variety
 from selfinstruct.report.verb_object import Verb, most_frequent, verb_and_object
 from tests.conftest import run_scripted
@@ -24,7 +25,14 @@ from tests.conftest import run_scripted
         ("Your task is to classify this review as good or bad.", ("classify", "review")),
         ("Write an email describing a holiday", ("write", "email")),
         ("EXPLAIN RECURSION", ("explain", "recursion")),
-        ("Écris une lettre", ("écris", "lettre")),
+        ("Refactor the stories", ("refactor", "story")),
+        ("Hey there, can you give me available options", ("give", "option")),
+        ("Analyse data and boxes", ("analyse", "data")),
+        ("Re-write a JSON file", ("rewrite", "file")),
+        ("Hey there, Michael!", None),
+        ("Michael Jordan plays basketball", None),
+        ("Thanks everybody", None),
+        ("Écris une lettre", None),
         ("What is the capital of Kenya?", None),
         ("Don't panic", None),
         ("I moved house", None),
@@ -40,11 +48,11 @@ def test_the_verb_and_the_object_of_an_imperative(text: str, found: tuple[str, s
     assert verb_and_object(text) == found
 
 
-def test_plurals_count_with_their_singulars_and_equal_counts_are_sorted() -> None:
-    pairs = [("write", "poem"), ("write", "poems"), ("name", "stories"), ("name", "bus"), ("write", "letter")]
+def test_equal_counts_are_sorted() -> None:
+    pairs = [("write", "poem"), ("write", "poem"), ("name", "story"), ("name", "bus"), ("write", "letter")]
     assert most_frequent(pairs) == [
         Verb("write", 3, [("poem", 2), ("letter", 1)]),
-        Verb("name", 2, [("bus", 1), ("stories", 1)]),
+        Verb("name", 2, [("bus", 1), ("story", 1)]),
     ]
     assert most_frequent(pairs, verbs=1, objects=1) == [Verb("write", 3, [("poem", 2)])]
 
@@ -54,7 +62,9 @@ def test_growth_counts_what_is_new_in_the_first_and_in_the_last_tenth() -> None:
     found = growth([*fresh, *[fresh[0]] * 10], [("write", "poem")] * 20)
     assert (found.new_first, found.new_last) == (1.0, 0.0)
     assert found.triples[-1] == (20, 10) and found.triples[9] == (10, 10)
-    assert found.pairs[-1] == (20, 1)
+    assert found.pairs[-1] == found.verbs[-1] == (20, 1)
+    assert found.saturating
+    assert not growth([[f"{k}a", f"{k}b", f"{k}c"] for k in range(20)], [None] * 20).saturating
     assert growth([[]], [None]).new_last == 0.0, "nothing was written"
 
 
@@ -82,9 +92,22 @@ def test_rows_are_counted_once_for_each_group() -> None:
 def test_personal_data_is_masked() -> None:
     rows = [Row("Write a letter.", "", f"Write to anna.muster{k}@firma.de today.") for k in range(9)]
     rows.append(Row("Greet anna.muster@firma.de", "", "Hello anna.muster@firma.de!"))
-    (found,) = found_personal_data(rows)
+    (found,) = personal(rows)
     assert (found.what, found.rows) == ("e-mail address", 9)
     assert found.examples == ["ann….de"] * 3
+
+
+def test_secrets_are_found_and_masked() -> None:
+    key = "AKIA" + "QRSTUVWX" * 2
+    token = "ghp_" + "aB3" * 12
+    rows = [
+        Row("Write a configuration.", "", f"key = {key}\ntoken = {token}"),
+        Row(f"What is {key}?", "", "A key."),
+        Row("Show a key.", "", "AKIAIOSFODNN7EXAMPLE"),
+        Row("Set a password.", "", 'password = "correct horse"'),
+    ]
+    found = {one.what: (one.rows, one.examples) for one in secrets(rows)}
+    assert found == {"AWS Access Key": (2, ["AKI…WX"] * 2), "GitHub Token": (1, ["ghp…B3"])}
 
 
 def test_a_run_and_its_seeds(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
