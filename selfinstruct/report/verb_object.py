@@ -15,7 +15,8 @@ from dataclasses import dataclass
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[.,:;!?()\"\n]|\d[\d.,]*")
 _POLITE = (
     "please|kindly|hi|hello|hey|there|now|then|first|next|in this task,?|your (?:task|job|goal) is to|"
-    "you (?:are asked|need|have) to|(?:can|could|would|will) you|i (?:want|need|would like) you to|i'd like you to|let's|help me(?: to)?"
+    "you (?:are asked|need|have) to|(?:can|could|would|will) you|"
+    "i (?:want|need|would like) you to|i'd like you to|let's|help me(?: to)?"
 )
 _OPENERS = re.compile(rf"\s*(?:(?:{_POLITE})\b[\s,:]*)*", re.I)
 _SKIPPED = frozenset(
