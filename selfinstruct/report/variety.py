@@ -189,8 +189,9 @@ def growth(texts: Sequence[Sequence[str]], pairs: Sequence[tuple[str, str] | Non
         if pair:
             seen_pairs.add(pair)
         if n % step == 0 or n == len(texts):
-            for curve, seen in zip(curves, ({verb for verb, _ in seen_pairs}, seen_pairs, triples), strict=True):
-                curve.append((n, len(seen)))
+            sizes = (len({verb for verb, _ in seen_pairs}), len(seen_pairs), len(triples))
+            for curve, size in zip(curves, sizes, strict=True):
+                curve.append((n, size))
     shares = [n / of if of else 0.0 for n, of in zip(new, written, strict=True)]
     return Growth(curves[0], curves[1], curves[2], shares[0], shares[1])
 
