@@ -198,7 +198,7 @@ def test_what_was_appended_is_synced_after_the_interval_and_at_the_end(
     for line in LINES:
         journal.append(line)
         time.sleep(0.02)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 240
     while synced.size[run.journal] < run.journal.stat().st_size and time.monotonic() < deadline:
         time.sleep(0.01)
     assert synced.size[run.journal] == run.journal.stat().st_size
@@ -210,9 +210,8 @@ def test_what_was_appended_is_synced_after_the_interval_and_at_the_end(
 
 
 def test_closing_does_not_wait_for_the_interval(run: RunDirectory) -> None:
-    began = time.monotonic()
-    write(run, fsync_interval=60)
-    assert time.monotonic() - began < 5
+    """Else it would wait for a day, and the time limit of tests would end it."""
+    write(run, fsync_interval=86_400)
 
 
 def test_closing_at_any_moment_of_the_interval_ends(run: RunDirectory) -> None:
@@ -223,7 +222,7 @@ def test_closing_at_any_moment_of_the_interval_ends(run: RunDirectory) -> None:
         time.sleep(0.0015 + 0.001 * (k % 50) / 50)
         ended = threading.Thread(target=journal.close, daemon=True)
         ended.start()
-        ended.join(20)
+        ended.join(240)
         assert not ended.is_alive(), "close waits for a thread that waits for it"
 
 
@@ -242,9 +241,9 @@ def test_a_failed_background_fsync_is_raised_by_the_next_append_and_by_close(
     monkeypatch.setattr(os, "fsync", fsync)
     journal = JournalWriter(run.journal, fsync_interval=0.01)
     journal.append(LINES[0])
-    while not failures:
-        time.sleep(0.01)
-    time.sleep(0.05)
+    while any(thread.name == "journal-fsync" for thread in threading.enumerate()):
+        time.sleep(0.01)  # The thread ends with the failure that it has noted.
+    assert failures
     with pytest.raises(SelfInstructError, match="cannot be written: Input/output error"):
         journal.append(LINES[1])
     with pytest.raises(SelfInstructError, match="Input/output error"):
