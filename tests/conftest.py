@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def pytest_collection_finish() -> None:
     """Take what the tests have imported out of garbage collection, which would look at all of it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Do the same with large libraries that a test was the first to import: torch holds a million objects."""
+    global _modules
+    if len(sys.modules) > _modules + 400:
+        _modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+_modules = len(sys.modules)
 
 
 def examples(count: int) -> int:

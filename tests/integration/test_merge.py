@@ -88,8 +88,10 @@ def test_merged_and_adapter_agree(model, both, questions):
     assert merged != transformers_answers_of_base(model, both, questions)
 
 
-@pytest.mark.parametrize("folder", ["", pytest.param("adapter", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("folder", ["", "adapter"])
 def test_vllm_answers_as_transformers_does(both, questions, folder):
+    """In `make test`, `tests/gpu_box/test_stops.py` asks a merged adapter in vLLM."""
     assert vllm_answers(both / folder, questions) == (transformers_answers(both, questions), {"stop"})
 
 

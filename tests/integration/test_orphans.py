@@ -1,4 +1,4 @@
-"""No engine process is left when the program that started it is killed with -9 (real vLLM, on CPU or GPU)."""
+"""The real vLLM: what only it can show, and no process of it is left when its program is killed with -9."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,28 +19,42 @@ from selfinstruct.engines import vllm_plugin
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 200.0
 """On a machine that is busy with other things; less than the time that vLLM itself waits for a dead driver."""
 
-DRIVER = """
-import asyncio, sys
-
-async def main():
-    from selfinstruct.engines.vllm import VLLMEngine
-    engine = await VLLMEngine.start("demo", arguments={"max_model_len": 256})
-    print("started", flush=True)
-    await asyncio.sleep(600)
-
-if __name__ == "__main__":
-    asyncio.run(main())
-"""
-
 
 @pytest.fixture
-def driver(tmp_path: Path) -> Path:
-    path = tmp_path / "driver.py"
-    path.write_text(DRIVER)
-    return path
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    driver = Driver(tmp_path / "stderr")
+    yield driver
+    driver.clear_up()
+
+
+class Driver:
+    """A program with the demo engine, and the processes that it was seen to have."""
+
+    def __init__(self, log: Path) -> None:
+        command = [sys.executable, "-m", "tests.integration.engine_driver"]
+        self.log = log
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stream, text=True)
+        self.children: list[psutil.Process] = []
+
+    def look(self) -> list[psutil.Process]:
+        """Return its processes of this moment."""
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+        return self.children
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
+
+    def clear_up(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        for child in filter(_alive, self.children):
+            child.kill()
 
 
 def _gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
@@ -57,46 +72,25 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_kill_9_leaves_no_engine_process(driver: Path) -> None:
-    process = subprocess.Popen([sys.executable, str(driver)], stdout=subprocess.PIPE, text=True)
-    children: list[psutil.Process] = []
-    try:
-        assert process.stdout is not None and process.stdout.readline() == "started\n"
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert any("EngineCore" in (p.name() + " ".join(p.cmdline())) for p in children), [
-            p.cmdline() for p in children
-        ]
-        process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
-        assert _gone(children, PATIENCE_S) == []
-    finally:
-        process.kill()
-        process.wait()
-        for child in children:
-            if _alive(child):
-                child.kill()
+def test_the_engine_is_as_it_should_be_and_kill_9_leaves_no_process_of_it(driver: Driver) -> None:
+    """One engine for both: a start takes most of the time. `engine_driver.py` says what is checked."""
+    assert driver.process.stdout is not None
+    assert driver.process.stdout.readline() == "checked\n", driver.log.read_text()[-3000:]
+    children = driver.look()
+    commands = [" ".join([child.name(), *child.cmdline()]) for child in children]
+    assert any("EngineCore" in command for command in commands), commands
+    driver.kill()
+    assert _gone(children, PATIENCE_S) == []
 
 
-def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Path) -> None:
-    process = subprocess.Popen([sys.executable, str(driver)], stdout=subprocess.PIPE, text=True)
-    children: list[psutil.Process] = []
-    try:
-        watched = psutil.Process(process.pid)
-        end = time.monotonic() + PATIENCE_S
-        while not _spawned(children) and time.monotonic() < end:
-            children = watched.children(recursive=True)
-            time.sleep(0.02)
-        assert _spawned(children), "the engine was never started"
-        process.send_signal(signal.SIGKILL)
-        process.wait(PATIENCE_S)
-        # The engine ends once it has imported the plugin. Without the plugin it would wait five minutes for its driver.
-        assert _gone(children, PATIENCE_S) == []
-    finally:
-        process.kill()
-        process.wait()
-        for child in children:
-            if _alive(child):
-                child.kill()
+def test_a_driver_that_dies_while_the_engine_loads_leaves_none_either(driver: Driver) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not _spawned(driver.look()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert _spawned(driver.children), "the engine was never started"
+    driver.kill()
+    # The engine ends once it has imported the plugin. Without the plugin it would wait five minutes for its driver.
+    assert _gone(driver.children, PATIENCE_S) == []
 
 
 def _spawned(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -107,5 +107,5 @@ def test_the_exit_code_is_the_failing_process_own(folder, capfd):
     """accelerate turns every exit code into 1."""
     said = "--eos_token '<nope>' is not in the model's vocabulary"
     with pytest.raises(ConfigError, match=said):
-        tune(folder, "failed", num_processes=2, eos_token="<nope>")
+        tune(folder, "failed", "tests.integration.refusing_tuner", num_processes=2)
     assert said not in capfd.readouterr().err, "the chain says it, once"

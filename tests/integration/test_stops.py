@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from selfinstruct import records
-from selfinstruct.config.schema import Tune
 from selfinstruct.formats import seed_tasks
+from selfinstruct.packaged import model_path
 from selfinstruct.records import Instance, SeedTask
 from tests import tiny_model
-from tuning.training.launch import tune_command
+from tuning import sft
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
 MAX_TOKENS = 64
@@ -51,9 +50,9 @@ def test_the_tuned_demo_model_stops_by_itself(tmp_path):
         for k, instance in enumerate(task.instances)
     ]
     tiny_model.write(tmp_path / "data", train=rows)
-    section = Tune(num_train_epochs=6, learning_rate=1e-3)
-    command = tune_command(section, model="demo", dataset_dir=tmp_path / "data", output_dir=tmp_path / "out")
-    subprocess.run(command, check=True)
+    arguments = ["--model_name_or_path", model_path(), "--dataset_dir", tmp_path / "data", "--output_dir"]
+    learn = ["--num_train_epochs", "6", "--learning_rate", "1e-3", "--save_strategy", "no"]
+    assert sft.main([*map(str, arguments), str(tmp_path / "out"), *learn]) == 0
     questions = [question(task, task.instances[0]) for task in asked]
     assert len(questions) > 40
     assert stopped(tmp_path / "out", questions) > 0.95
