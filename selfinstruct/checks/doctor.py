@@ -197,8 +197,10 @@ def model_runner(hardware: Hardware, installed: Callable[[str], str] = metadata.
         return
     if hardware.gpus and version < Version("0.25"):
         fast = "Qwen3, Llama and Mistral" if version >= Version("0.23") else "Qwen3"
-        found = f"vLLM {version.public} is slow with penalties for all models but dense {fast} ones"
-        yield Check("model runner", "warning", found, "pip install 'vllm>=0.25,<0.33', where the driver is new enough")
+        warning = f"vLLM {version.public} is slow with penalties for all models but dense {fast} ones"
+        yield Check(
+            "model runner", "warning", warning, "pip install 'vllm>=0.25,<0.33', where the driver is new enough"
+        )
 
 
 def build_tools(

@@ -51,14 +51,14 @@ def listed(url: str) -> str:
     async def ask() -> str:
         model = ServedModel.at(url, [""])
         try:
-            found = await model.listed()
+            models = await model.listed()
         except ServerFailed as failed:
             raise ConfigError(f"{model.url}: {failed}") from None
         finally:
             await model.close()
-        if found is None:
+        if models is None:
             return "lists no models; name one with --model"
-        names = [f"{each.id} (context {each.context_length or 'not told'})" for each in found]
+        names = [f"{each.id} (context {each.context_length or 'not told'})" for each in models]
         return ", ".join(names[:10]) or "serves no model"
 
     return asyncio.run(until_signal(ask()))

@@ -39,10 +39,14 @@ def read_tokenizer(
 
     logging.set_verbosity_error()
     code_allowed = bool(engine.get("trust_remote_code"))
-    given = engine.get("max_model_len")
+    max_model_len = engine.get("max_model_len")
     if is_modelscope():
         return None
-    length = context_length(read_config(model, revision, trust_remote_code=code_allowed)) if given is None else given
+    length = (
+        context_length(read_config(model, revision, trust_remote_code=code_allowed))
+        if max_model_len is None
+        else max_model_len
+    )
     if not isinstance(length, int) or length <= 0:
         return None
     name = str(engine.get("tokenizer") or tokenizer)

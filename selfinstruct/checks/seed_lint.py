@@ -72,8 +72,8 @@ def hidden_input(task: SeedTask) -> str | None:
 
     Such an instruction is good for one instance only, and generated ones will be like it.
     """
-    found = _HIDDEN_INPUT.search(task.instruction)
-    text = task.instruction[found.end() - 1 :].strip() if found else ""
+    heading = _HIDDEN_INPUT.search(task.instruction)
+    text = task.instruction[heading.end() - 1 :].strip() if heading else ""
     return text if len(text.split()) >= _LEAST_HIDDEN else None
 
 

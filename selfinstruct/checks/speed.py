@@ -102,8 +102,8 @@ def tokens_per_s(facts: ModelFacts, load: Workload, gpu: Gpu, used: Parallelism,
     weights = facts.loaded_bytes()
     own = load.unshared + load.completion
     room = max(0.0, 0.9 * gpu.total * used.gpus_per_replica - weights) / max(1, facts.kv_bytes_per_token)
-    given = _most_sequences(gpu) if in_flight is None else in_flight / used.replicas
-    sequences = max(1.0, min(_most_sequences(gpu), room / max(1.0, own), given))
+    given_at_once = _most_sequences(gpu) if in_flight is None else in_flight / used.replicas
+    sequences = max(1.0, min(_most_sequences(gpu), room / max(1.0, own), given_at_once))
     operations = 2 * _active(facts) / arithmetic
     computing = max(weights / bandwidth, sequences * operations)
     reading = operations * load.unshared / max(1.0, load.completion)

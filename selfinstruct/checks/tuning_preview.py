@@ -86,7 +86,7 @@ def read(process: subprocess.Popen[str]) -> TuningPreview:
     if process.returncode or not lines:
         last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise ConfigError(f"tune: the tuner cannot be started here: {last:.300}; repair its installation")
-    found = json.loads(lines[-1])
-    if "error" in found:
-        raise ConfigError(f"tune: {found['error']}")
-    return TuningPreview(**found)
+    answer = json.loads(lines[-1])
+    if "error" in answer:
+        raise ConfigError(f"tune: {answer['error']}")
+    return TuningPreview(**answer)

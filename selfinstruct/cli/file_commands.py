@@ -288,12 +288,12 @@ def _score_ifeval(responses: Path, constraints: Path, field: str, as_json: bool)
 
     from tuning.evaluation.ifeval_responses import score_responses
 
-    found = score_responses(responses, constraints, field)
+    scored = score_responses(responses, constraints, field)
     if as_json:
-        click.echo(json.dumps(to_builtins(found.scores) | {"unanswered": found.unanswered}))
+        click.echo(json.dumps(to_builtins(scored.scores) | {"unanswered": scored.unanswered}))
         return
     for unit in ("prompt", "instruction"):
         for level in ("strict", "loose"):
-            value, (low, high) = (getattr(found.scores, f"{unit}_{level}{end}") for end in ("", "_interval"))
+            value, (low, high) = (getattr(scored.scores, f"{unit}_{level}{end}") for end in ("", "_interval"))
             click.echo(f"{unit + 's, ' + level:21} {value:.2f}  [{low:.2f}, {high:.2f}]")
-    click.echo(f"{'prompts':21} {found.scores.n}, {found.unanswered} of the file without a response")
+    click.echo(f"{'prompts':21} {scored.scores.n}, {scored.unanswered} of the file without a response")

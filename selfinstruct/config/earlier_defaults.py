@@ -100,12 +100,12 @@ def continuing(config: Config, recorded: dict[str, Any]) -> Config:
         *parents, option = name.split(".")
         of_run = _section(recorded, parents)
         if option in of_run and of_run[option] == earlier:
-            given = values
+            section = values
             for parent in parents:
-                given = given.setdefault(parent, {})
+                section = section.setdefault(parent, {})
             of_recipe = _section(recipe, parents)
-            if option not in given or (option in of_recipe and given[option] == of_recipe[option]):
-                given[option] = earlier
+            if option not in section or (option in of_recipe and section[option] == of_recipe[option]):
+                section[option] = earlier
     return Config.model_validate(values)
 
 

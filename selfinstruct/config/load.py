@@ -89,8 +89,8 @@ def _above(recipe: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     merged = recipe | values
     for name, info in Config.model_fields.items():
         section = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
-        if section and name in recipe and isinstance(given := values.get(name) or {}, dict):
-            merged[name] = recipe[name] | given
+        if section and name in recipe and isinstance(own_values := values.get(name) or {}, dict):
+            merged[name] = recipe[name] | own_values
     return merged
 
 
@@ -176,9 +176,9 @@ class _Source:
         if option in self.environment:
             return f"environment variable {variable_of(option)}"
         # Options of a section that do not fit together: those of the call are what is new.
-        given = [name for name in self.overrides if together and name.startswith(f"{option}.")]
-        if given:
-            return "option " + ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        options = [name for name in self.overrides if together and name.startswith(f"{option}.")]
+        if options:
+            return "option " + ", ".join(f"--{name.replace('_', '-')}" for name in options)
         if self.path is not None:
             return f"{self.name}, line {_line_of(self.text, keys)}: `{dotted}`"
         return f"`{dotted}`"

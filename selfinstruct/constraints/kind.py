@@ -72,7 +72,13 @@ class ConstraintType:
 
 
 def number(low: int, high: int, step: int = 1) -> Callable[[random.Random], Mapping[str, Any]]:
-    """Return a draw of `n` from `low` to `high`."""
+    """Return a draw of `n` from `low` to `high`.
+
+    Args:
+        low: least value.
+        high: greatest value.
+        step: distance between two values.
+    """
     return lambda rng: {"n": rng.randrange(low, high + 1, step)}
 
 

@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+\S", re.M)
 
 
 def _counts_up(text: str, n: int) -> bool:
-    return [int(found) for found in _NUMBERED.findall(text)] == list(range(1, n + 1))
+    return [int(number) for number in _NUMBERED.findall(text)] == list(range(1, n + 1))
 
 
 TYPES = (

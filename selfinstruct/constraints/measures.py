@@ -22,17 +22,17 @@ def words(text: str) -> list[str]:
     >>> words("Don't panic - it's 3.5 km!"), words("写首诗 ok")
     (["Don't", 'panic', "it's", '3.5', 'km'], ['写', '首', '诗', 'ok'])
     """
-    found: list[str] = []
+    tokens: list[str] = []
     for piece in text.split():
         word = ""
         for character in piece:
             if is_unspaced(character) and character.isalnum():
-                found += [word, character]
+                tokens += [word, character]
                 word = ""
             else:
                 word += character
-        found.append(word)
-    return [bare for word in found if (bare := _bare(word))]
+        tokens.append(word)
+    return [bare for word in tokens if (bare := _bare(word))]
 
 
 def _bare(word: str) -> str:
@@ -47,16 +47,16 @@ def sentences(text: str) -> list[str]:
     >>> sentences("Dr. Li waits. Why?\\n- She has 3.5 h")
     ['Dr. Li waits.', 'Why?', 'She has 3.5 h']
     """
-    found: list[str] = []
+    pieces: list[str] = []
     for line in lines(text):
         line = _MARKER.sub("", line)
         begin = 0
         for end in _END.finditer(line):
             if not _ABBREVIATION.search(line[begin : end.end()].rstrip()):
-                found.append(line[begin : end.end()])
+                pieces.append(line[begin : end.end()])
                 begin = end.end()
-        found.append(line[begin:])
-    return [sentence for one in found if words(sentence := one.strip())]
+        pieces.append(line[begin:])
+    return [sentence for one in pieces if words(sentence := one.strip())]
 
 
 def paragraphs(text: str) -> list[str]:

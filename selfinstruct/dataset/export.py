@@ -159,11 +159,11 @@ def _digest(dataset: DatasetDirectory) -> str:
 
 def _scores(run: RunDirectory, state: RunState) -> dict[str, float]:
     """Return the scores of the run's rows by the latest scorer, by the id of the row."""
-    found = answer_scores.latest(state.scores, None)
-    if found is None:
+    scored = answer_scores.latest(state.scores, None)
+    if scored is None:
         raise ConfigError(f"export.select_by: no answer of {run.path} has a score; first: selfinstruct rate {run.path}")
     places = answer_scores.places_of_rows(read_lines(run.journal, live=True))
-    return {row: found[1][place] for row, place in places.items() if place in found[1]}
+    return {row: scored[1][answer] for row, answer in places.items() if answer in scored[1]}
 
 
 def _tags_of_rows(own: Dataset, state: RunState, options: Export) -> dict[str, Tags]:
@@ -196,8 +196,8 @@ def _write_preferences(run: RunDirectory, state: RunState, rows: Sequence[Export
         return
     texts = {instruction.id: instruction.text for instruction in state.pool}
     train = {row.id.rpartition("-")[0] for row in rows}
-    found = answer_scores.latest(state.scores, None)
-    pairs = preferences(read_lines(run.journal, live=True), texts, train, found and found[1])
+    scored = answer_scores.latest(state.scores, None)
+    pairs = preferences(read_lines(run.journal, live=True), texts, train, scored and scored[1])
     number = jsonl.write(run.dataset.preferences, pairs)
     console.print(f"export: {number:,} pairs of a kept and a bad answer", markup=False)
 
@@ -293,12 +293,12 @@ def _apart(task: Task, evaluation: EvaluationTexts, dataset: Dataset) -> list[bo
         dataset.left_out_tasks[_NEAR] += 1
         dataset.left_out_rows[_NEAR] += len(task.instances)
         return [False] * len(task.instances)
-    found = [(instance.input, evaluation.find("", instance.input)) for instance in task.instances]
-    overlaps = [about | {"input": text} | overlap.to_json() for text, overlap in found if overlap is not None]
+    inputs = [(instance.input, evaluation.find("", instance.input)) for instance in task.instances]
+    overlaps = [about | {"input": text} | overlap.to_json() for text, overlap in inputs if overlap is not None]
     dataset.overlaps += overlaps
     if overlaps:
         dataset.left_out_rows[_NEAR] += len(overlaps)
-    return [overlap is None for _, overlap in found]
+    return [overlap is None for _, overlap in inputs]
 
 
 def _write_or_remove(path: Path, left_out: Sequence[dict[str, Any]]) -> None:

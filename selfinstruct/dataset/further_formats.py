@@ -24,7 +24,13 @@ Rows = dict[str, list[ExportedRow]]
 
 
 def write_parquet(dataset: DatasetDirectory, rows: Rows, _: str) -> None:
-    """Write the splits as Parquet; a split without rows has no file."""
+    """Write the splits as Parquet; a split without rows has no file.
+
+    Args:
+        dataset: folder of the dataset.
+        rows: rows by split.
+        _: the generator, which this format does not name.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -58,6 +64,11 @@ def write_argilla(dataset: DatasetDirectory, rows: Rows, generator: str) -> None
 
     Fields are `instruction` and `input`; the model's `output` and `is_classification` are suggestions, so that people
     correct them instead of writing them.
+
+    Args:
+        dataset: folder of the dataset.
+        rows: rows by split.
+        generator: the model that suggests the answers.
     """
     records = [argilla_record(row, generator) for row in rows[TRAIN]]
     jsonl.write(dataset.argilla, records)

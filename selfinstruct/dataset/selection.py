@@ -94,12 +94,12 @@ def tag_histograms(
         tags: of the rows by their id; "" counts those without.
     """
     written = [[row.id for row in rows if row.origin != "seed"] for rows in (before, after)]
-    found: dict[str, dict[str, TagCounts]] = {}
+    histograms: dict[str, dict[str, TagCounts]] = {}
     for kind in TAG_VALUES:
         old, new = (Counter(str(getattr(tags.get(name), kind, "")) for name in names) for names in written)
         ordered = sorted(old.items(), key=lambda item: (-item[1], item[0]))
-        found[kind] = {value: TagCounts(before=n, after=new[value]) for value, n in ordered}
-    return found
+        histograms[kind] = {value: TagCounts(before=n, after=new[value]) for value, n in ordered}
+    return histograms
 
 
 def _places(rows: Sequence[ExportedRow], scores: Mapping[str, float]) -> list[float]:

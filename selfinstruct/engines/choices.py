@@ -53,6 +53,6 @@ class Choices:
         Args:
             of_tokens: vLLM's `Logprob` by token.
         """
-        found = {c: float(of_tokens[token].logprob) for token, c in self.by_token.items() if token in of_tokens}
-        known = len(found) == len(self.by_token) and all(map(math.isfinite, found.values()))
-        return {choice: round(value, 4) for choice, value in found.items()} if known else None
+        values = {c: float(of_tokens[token].logprob) for token, c in self.by_token.items() if token in of_tokens}
+        known = len(values) == len(self.by_token) and all(map(math.isfinite, values.values()))
+        return {choice: round(value, 4) for choice, value in values.items()} if known else None

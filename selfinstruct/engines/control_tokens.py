@@ -119,8 +119,8 @@ class ControlTokens:
 
     def _contents(self, rendered: str) -> list[tuple[int, int]]:
         """Return where in the restored text the control tokens of contents are."""
-        found = enumerate(self._broken.finditer(rendered))
-        return [(match.start() - n, match.end() - n - 1) for n, match in found]
+        matches = enumerate(self._broken.finditer(rendered))
+        return [(match.start() - n, match.end() - n - 1) for n, match in matches]
 
     def _pieces(self, rendered: str) -> list[list[int]]:
         """Encode piece by piece: a tokenizer in Python does not say where its tokens are."""

@@ -26,9 +26,9 @@ def ending(request: Request, before: str, part: str, reason: str | None = None) 
     """
     text = before + part
     if request.ends_before is not None:
-        found = request.ends_before.search(text, max(0, len(before) - _LONGEST))
-        if found is not None:
-            return text[: found.start()], "stop"
+        end = request.ends_before.search(text, max(0, len(before) - _LONGEST))
+        if end is not None:
+            return text[: end.start()], "stop"
     if reason is None and request.stop_loops and loops(text):
         reason = "repetition"
     return text, reason

@@ -157,9 +157,9 @@ class Endpoints:
         """
         models = [ServedModel.at(url, names) for url in dict.fromkeys(urls)]
         try:
-            found = await asyncio.gather(*(_examined(model, sample, timeout_s) for model in models))
-            reached = {m: chat for m, chat in zip(models, found, strict=True) if isinstance(chat, bool)}
-            failed = {m: f for m, f in zip(models, found, strict=True) if isinstance(f, ServerFailed)}
+            outcomes = await asyncio.gather(*(_examined(model, sample, timeout_s) for model in models))
+            reached = {m: chat for m, chat in zip(models, outcomes, strict=True) if isinstance(chat, bool)}
+            failed = {m: f for m, f in zip(models, outcomes, strict=True) if isinstance(f, ServerFailed)}
             if not reached:
                 causes = "; ".join(f"{model.url}: {why}" for model, why in failed.items())
                 raise ConfigError(f"{causes}; is the server up, and the URL right?")
@@ -259,14 +259,14 @@ class Endpoints:
         """
         if self._ended is not None:
             raise self._ended
-        place: asyncio.Future[_Endpoint] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (number, place, failed_at))
+        free: asyncio.Future[_Endpoint] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (number, free, failed_at))
         self._hand_out()
         try:
-            return await place
+            return await free
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self._leave(place.result())
+            if free.done() and not free.cancelled() and free.exception() is None:
+                self._leave(free.result())
             raise
 
     def _leave(self, endpoint: _Endpoint) -> None:
@@ -280,11 +280,11 @@ class Endpoints:
             free = [endpoint for endpoint in self._endpoints if endpoint.has_room(now)]
             if not free:
                 return
-            _, place, failed_at = heapq.heappop(self._waiting)
-            if not place.done():  # Else its caller was cancelled.
+            _, waiting, failed_at = heapq.heappop(self._waiting)
+            if not waiting.done():  # Else its caller was cancelled.
                 endpoint = min(free, key=lambda e: (e is failed_at, e.load, e.answers))
                 endpoint.in_flight += 1
-                place.set_result(endpoint)
+                waiting.set_result(endpoint)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -360,9 +360,9 @@ class Endpoints:
 
     def _fail_waiting(self, error: EngineError) -> None:
         self._ended = self._ended or error
-        for _, place, _ in self._waiting:
-            if not place.done():
-                place.set_exception(self._ended)
+        for _, waiting, _ in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(self._ended)
         self._waiting.clear()
 
 

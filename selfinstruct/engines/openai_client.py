@@ -45,8 +45,8 @@ class Model(msgspec.Struct):
     def context_length(self) -> int | None:
         """Tokens of prompt and answer together; None where the server does not say."""
         metadata = self.metadata if isinstance(self.metadata, dict) else {}
-        found = (self.max_model_len, metadata.get("max_request_context_length"))
-        return next((n for n in found if isinstance(n, int) and n > 0), None)
+        lengths = (self.max_model_len, metadata.get("max_request_context_length"))
+        return next((n for n in lengths if isinstance(n, int) and n > 0), None)
 
 
 class Models(msgspec.Struct):

@@ -119,11 +119,11 @@ def _remembered(path: Path) -> list[psutil.Process]:
         note = json.loads(path.read_bytes())
         here = note | _place(path) == note
         program = _find(note["program"])
-        found = [process for row in note["processes"] if (process := _find(row)) is not None]
+        running = [process for row in note["processes"] if (process := _find(row)) is not None]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     is_orphaned = program is None or program.pid == os.getpid() or not lives(program)
-    return [process for process in found if process.pid != os.getpid()] if here and is_orphaned else []
+    return [process for process in running if process.pid != os.getpid()] if here and is_orphaned else []
 
 
 def _find(row: dict[str, Any]) -> psutil.Process | None:

@@ -180,13 +180,13 @@ class ServedModel:
         served = await self.listed()
         if served is None:
             return
-        found = {model.id: model for model in served}
-        name = next((name for name in self._names if name in found), None)
+        by_name = {model.id: model for model in served}
+        name = next((name for name in self._names if name in by_name), None)
         if name is None:
-            listed = ", ".join(map(repr, list(found)[:10])) or "no model"
+            listed = ", ".join(map(repr, list(by_name)[:10])) or "no model"
             raise ConfigError(f"{self.url}: serves {listed}, not {self._names[0]!r}; name a model of it with --model")
         self.name = name
-        self.context_length = found[name].context_length
+        self.context_length = by_name[name].context_length
 
     async def ask(self, request: Request, longest_s: float) -> Completion:
         """Return the answer to one request: text is continued, messages are answered as a chat.

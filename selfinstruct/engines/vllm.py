@@ -196,17 +196,17 @@ class VLLMEngine(TokenizedPrompts):
                 processes hold it.
         """
         prepare_environment()
-        given, before = dict(arguments or {}), processes.children()
+        own_arguments, before = dict(arguments or {}), processes.children()
         try:
-            return await cls._start_once(model, revision, given, enough)
+            return await cls._start_once(model, revision, own_arguments, enough)
         except EngineError:
             await asyncio.to_thread(processes.end, processes.children() - before)
-            left = await asyncio.to_thread(_hide_unusable_gpus, given)
+            left = await asyncio.to_thread(_hide_unusable_gpus, own_arguments)
             if not left:
                 raise
         console.print(f"the engine goes on with {len(left)} GPUs ({', '.join(left)}): the others cannot be used")
         # The number of copies follows from the GPUs that are left.
-        fewer = {k: v for k, v in given.items() if k != "data_parallel_size"}
+        fewer = {k: v for k, v in own_arguments.items() if k != "data_parallel_size"}
         return await cls._start_once(model, revision, fewer, enough)
 
     @classmethod

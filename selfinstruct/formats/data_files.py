@@ -66,10 +66,10 @@ def files_of(name: str | Path) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path}: no such file")
         return [path]
-    found = sorted(file for file in path.rglob("*") if _kind(file) and file.is_file() and _is_data(file, path))
-    if not found:
+    files = sorted(file for file in path.rglob("*") if _kind(file) and file.is_file() and _is_data(file, path))
+    if not files:
         raise InputError(f"{path}: holds no data file; one ends in {', '.join(SUFFIXES)}, or with .gz or .zst behind")
-    return found
+    return files
 
 
 def _is_data(file: Path, folder: Path) -> bool:

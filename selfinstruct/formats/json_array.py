@@ -113,14 +113,14 @@ def _skip(source: _Text) -> bool:
     """Go to the comma or bracket behind a broken element; return whether there is one."""
     while True:
         depth = 0
-        for found in _STRING_OR_BRACKET.finditer(source.text, source.position):
-            token = found[0]
+        for match in _STRING_OR_BRACKET.finditer(source.text, source.position):
+            token = match[0]
             if token == '"':
                 break  # A string that goes on behind what was read, or without an end.
             if depth == 0 and token in ",]":
-                is_empty = not source.text[source.position : found.start()].strip()
+                is_empty = not source.text[source.position : match.start()].strip()
                 if not is_empty:
-                    source.position = found.start()
+                    source.position = match.start()
                 return not is_empty
             depth += (token in "[{") - (token in "]}")
             if depth < 0:

@@ -39,23 +39,23 @@ async def calibrate(steps: Steps, engine: Engine) -> dict[str, Calibration]:
     Raises:
         EngineError: the engine is gone.
     """
-    found: dict[str, Calibration] = {}
+    calibrations: dict[str, Calibration] = {}
     if not engine.tells_logprobs:
-        return found
+        return calibrations
     if steps.method.filters.is_task != "off":
         texts = steps.known_texts.held_out[:MOST_TEXTS]
         asked = [(_is_task(steps, k, text.text), text.is_task) for k, text in enumerate(texts)]
         yes, no = await _asked(engine, asked)
         if min(len(yes), len(no)) >= LEAST_TEXTS:
-            found["is_task"] = _calibration(yes, no, 1.0, losing(yes, LOST))
+            calibrations["is_task"] = _calibration(yes, no, 1.0, losing(yes, LOST))
     if steps.method.classification.calibrate:
         seeds = _to_classify(steps)
         asked = [(_classification(steps, seed), seed.is_classification) for seed in seeds]
         yes, no = await _asked(engine, asked)
         if min(len(yes), len(no)) >= LEAST_TEXTS:
             share = sum(seed.is_classification for seed in steps.seeds) / len(steps.seeds)
-            found["classification"] = _calibration(yes, no, share, balancing(yes, no, share))
-    return found
+            calibrations["classification"] = _calibration(yes, no, share, balancing(yes, no, share))
+    return calibrations
 
 
 def remarks(steps: Steps, calibration: dict[str, Calibration]) -> list[str]:
@@ -66,10 +66,10 @@ def remarks(steps: Steps, calibration: dict[str, Calibration]) -> list[str]:
         "classification": "the likelier of yes and no counts, uncalibrated",
     }
     return [
-        f"the model cannot tell {names[name]} (AUC {found.auc:.2f} on {found.yes + found.no} texts; 0.5 is chance): "
-        f"{remedies[name]}"
-        for name, found in calibration.items()
-        if found.threshold is None and not (name == "is_task" and steps.method.filters.is_task_threshold is not None)
+        f"the model cannot tell {names[name]} (AUC {measured.auc:.2f} on {measured.yes + measured.no} texts; "
+        f"0.5 is chance): {remedies[name]}"
+        for name, measured in calibration.items()
+        if measured.threshold is None and not (name == "is_task" and steps.method.filters.is_task_threshold is not None)
     ]
 
 
@@ -104,9 +104,9 @@ async def _asked(engine: Engine, texts: Sequence[tuple[Ask, bool]]) -> tuple[lis
             return None
 
     first = [await one(ask) for ask, _ in texts[:1]]
-    found = first + await asyncio.gather(*(one(ask) for ask, _ in texts[1:]))
-    yes = [odds for odds, (_, answer) in zip(found, texts, strict=True) if odds is not None and answer]
-    no = [odds for odds, (_, answer) in zip(found, texts, strict=True) if odds is not None and not answer]
+    answers = first + await asyncio.gather(*(one(ask) for ask, _ in texts[1:]))
+    yes = [odds for odds, (_, answer) in zip(answers, texts, strict=True) if odds is not None and answer]
+    no = [odds for odds, (_, answer) in zip(answers, texts, strict=True) if odds is not None and not answer]
     return yes, no
 
 

@@ -71,7 +71,16 @@ class CandidateDecisions:
         room: int,
         first: int,
     ) -> tuple[InstructionCandidate, ...]:
-        """Decide; see `Steps.decide_candidates`."""
+        """Decide on each candidate of a proposal; see `Steps.decide_candidates`.
+
+        Args:
+            line: the proposal's line, without its candidates.
+            proposed: texts that the completion holds.
+            index: of the instructions that a candidate must differ from.
+            pool: accepted instructions.
+            room: how many more the run accepts.
+            first: number of the first candidate.
+        """
         verdicts = {verdict.position: verdict for verdict in line.verdicts}
         decided: list[InstructionCandidate] = []
         added: list[Instruction] = []

@@ -118,7 +118,13 @@ class ExampleChoice:
 
 
 def compact(tasks: Sequence[SeedTask], most: int, draw: random.Random) -> list[SeedTask]:
-    """Draw up to `most` tasks from the shorter half of the tasks, so that many fit into the context."""
+    """Draw up to `most` tasks from the shorter half of the tasks, so that many fit into the context.
+
+    Args:
+        tasks: to draw from.
+        most: how many at most.
+        draw: source of randomness.
+    """
     sized = sorted(tasks, key=lambda task: sum(len(i.input) + len(i.output) for i in task.instances))
     half = sized[: max(most, len(sized) // 2)]
     return draw.sample(half, min(most, len(half)))

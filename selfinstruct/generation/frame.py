@@ -112,7 +112,13 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.heading(words, number)}{self.colon}"
 
     def line(self, words: Words, text: str, number: int | None = None) -> str:
-        """Return the same with a text: "Input: The tram was late again."."""
+        """Return the same with a text: "Input: The tram was late again.".
+
+        Args:
+            words: of the label.
+            text: what stands behind it.
+            number: of the label; None: it has none.
+        """
         return f"{self.opening(words, number)}{self.space}{text}"
 
     def sentence(self, template: str, **numbers: object) -> str:

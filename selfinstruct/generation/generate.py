@@ -269,10 +269,10 @@ async def _calibration(state: RunState, steps: Steps, engine: Engine) -> Mapping
     if state.begun:
         return state.header.calibration
     async with still("asking about the seeds"):
-        found = await until_signal(calibration.calibrate(steps, engine))
-    for remark in calibration.remarks(steps, found):
+        calibrations = await until_signal(calibration.calibrate(steps, engine))
+    for remark in calibration.remarks(steps, calibrations):
         console.print(remark, markup=False)
-    return found
+    return calibrations
 
 
 async def _launched(

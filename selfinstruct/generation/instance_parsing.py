@@ -267,10 +267,10 @@ def _input_and_output(answer: _Answer, group: _Group) -> list[ParsedInstance]:
             before = f"{group.before()}\n" if group.has_lines_before() else ""
             return [ParsedInstance(before + group.fields[0].body(), "", group.fault)]
         case ["input", "output"]:
-            given, written = (part.body() for part in group.fields)
+            task_input, written = (part.body() for part in group.fields)
             if not group.has_lines_before():
-                return [ParsedInstance(given, written, group.fault)]
-            return [ParsedInstance(f"{group.before()}\n{given}", written, ambiguous("text before its input"))]
+                return [ParsedInstance(task_input, written, group.fault)]
+            return [ParsedInstance(f"{group.before()}\n{task_input}", written, ambiguous("text before its input"))]
         case ["output"]:
             written = group.fields[0].body()
             if group.head is None:

@@ -81,7 +81,7 @@ def non_task(seed: SeedTask, kind: int, draw: random.Random) -> str:
         draw: of the random choices.
     """
     texts = [instance.output if kind % 2 == 0 else instance.input for instance in seed.instances]
-    sentences = [one_line(found) for text in texts for found in _SENTENCE.findall(text)]
+    sentences = [one_line(sentence) for text in texts for sentence in _SENTENCE.findall(text)]
     fitting = [s for s in sentences if _LEAST_LENGTH <= len(s) * (2 if " " not in s else 1) <= _MOST_LENGTH]
     if kind % 4 < 2 and fitting:
         return draw.choice(fitting)

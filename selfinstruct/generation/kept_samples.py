@@ -36,18 +36,18 @@ def choose(
         scores: of the answers; empty if there are none.
         bounds: what the scores must reach.
     """
-    found = [position for position, candidate in enumerate(decided) if candidate.accepted]
-    known = {position: value for position in found if scores and (value := scores[position]) is not None}
+    accepted = [position for position, candidate in enumerate(decided) if candidate.accepted]
+    known = {position: value for position in accepted if scores and (value := scores[position]) is not None}
     if bounds is not None and known and (objection := bounds.objection(list(known.values()))):
         return tuple(
             _rejected(candidate, objection.reason, objection.evidence) if candidate.accepted else candidate
             for candidate in decided
         )
-    if len(found) < 2:
+    if len(accepted) < 2:
         return tuple(decided)
     if keep == "all":
         first: dict[str, int] = {}
-        for position in found:
+        for position in accepted:
             first.setdefault(decided[position].output, position)
         return tuple(
             _rejected(candidate, "duplicate_instance", {"first": first[candidate.output]})
@@ -55,7 +55,7 @@ def choose(
             else candidate
             for position, candidate in enumerate(decided)
         )
-    chosen = max(known, key=known.__getitem__) if keep == "best" and known else found[0]
+    chosen = max(known, key=known.__getitem__) if keep == "best" and known else accepted[0]
     return tuple(
         _rejected(candidate, _NOT_CHOSEN, {"chosen": chosen})
         if candidate.accepted and position != chosen

@@ -210,24 +210,24 @@ def _key(word: str) -> str:
 
 
 def _read_mark(pattern: re.Pattern[str], kinds: dict[str, Kind], line: str) -> Mark | None:
-    found = pattern.match(line)
-    if found is None:
+    match = pattern.match(line)
+    if match is None:
         return None
-    kind, number, rest = kinds[_key(found["word"])], (found["number"] or "").strip(" \t#№\u00a0\u3000"), found["rest"]
-    bold, closed = found["bold"] or found["bold_after_item"], found["close"] or found["close_after_colon"]
+    kind, number, rest = kinds[_key(match["word"])], (match["number"] or "").strip(" \t#№\u00a0\u3000"), match["rest"]
+    bold, closed = match["bold"] or match["bold_after_item"], match["close"] or match["close_after_colon"]
     if closed and not bold:  # The bold belongs to the text: "Output:**Yes**".
-        if found["close"]:
+        if match["close"]:
             return None
-        closed, rest = None, line[found.start("close_after_colon") :]
-    if not found["colon"]:
+        closed, rest = None, line[match.start("close_after_colon") :]
+    if not match["colon"]:
         title = re.match(rf"[-–—.]{BLANK}+(?=\S)", rest) if kind == "example" and number else None
         if title is not None:
             rest = rest[title.end() :]
-        elif rest.strip() or not (found["heading"] or bold or (kind == "example" and number)):
+        elif rest.strip() or not (match["heading"] or bold or (kind == "example" and number)):
             return None
     if kind == "example" and not number and rest.strip():  # "Example: ..." is ordinary text.
         return None
-    lower = found["word"][0].islower()
-    column = next((found.start(name) for name in ("heading", "bold") if found[name]), len(found["before"]))
+    lower = match["word"][0].islower()
+    column = next((match.start(name) for name in ("heading", "bold") if match[name]), len(match["before"]))
     bold_open = bool(bold and not closed)
-    return Mark(kind, number, found["item"] or "", bool(found["bullet"]), lower, bold_open, column, rest)
+    return Mark(kind, number, match["item"] or "", bool(match["bullet"]), lower, bold_open, column, rest)

@@ -73,9 +73,9 @@ def _says_so_of_the_task(text: str) -> bool:
     """Return whether a sentence says of the task that it has no input: "Diese Aufgabe braucht keine Eingabe"."""
     text = plain(text)
     for words, phrases in _sentences():
-        found = next((phrase for phrase in phrases if phrase in text), None)
-        if found is not None and len(text) <= len(found) + _AROUND:
-            before, _, after = text.partition(found)
+        phrase_in_text = next((phrase for phrase in phrases if phrase in text), None)
+        if phrase_in_text is not None and len(text) <= len(phrase_in_text) + _AROUND:
+            before, _, after = text.partition(phrase_in_text)
             if any(word in before or word in after for word in words):
                 return True
     return False

@@ -104,7 +104,13 @@ def encode_proposal_begun(examples: Sequence[str], frame: Frame, topic: str = ""
 
 
 def proposal_stop(num_examples: int, num_new: int, frame: Frame) -> tuple[str, ...]:
-    """Return the stop strings of a completion-style proposal: the first item too many, and a new section."""
+    """Return the stop strings of a completion-style proposal: the first item too many, and a new section.
+
+    Args:
+        num_examples: tasks that the prompt shows.
+        num_new: tasks that it asks for.
+        frame: words of the prompts.
+    """
     return (f"\n{frame.opening(frame.task, num_examples + num_new + 1)}", "\n\n\n")
 
 
@@ -259,5 +265,5 @@ def encode_answer(instruction: str, task_input: str, examples: Sequence[SeedTask
         frame: the words of the prompt.
     """
     asked = encode_input_first(instruction, examples, "completion", frame)
-    given = f"{frame.line(frame.input, task_input)}\n" if task_input else ""
-    return f"{asked}{frame.heading(frame.example, 1)}\n{given}{frame.opening(frame.output)}"
+    input_line = f"{frame.line(frame.input, task_input)}\n" if task_input else ""
+    return f"{asked}{frame.heading(frame.example, 1)}\n{input_line}{frame.opening(frame.output)}"

@@ -137,18 +137,18 @@ def _reader(lines: Sequence[str], first: int, frame: Frame | None) -> Callable[[
 
 
 def _read_number(line: str, words: set[str], any_word: bool = False) -> _Number | None:
-    found = _NUMBERED.match(line)
-    if found is None:
+    match = _NUMBERED.match(line)
+    if match is None:
         return None
-    word = (found["word"] or "").strip()
+    word = (match["word"] or "").strip()
     known = word.casefold() in words
-    bold, closed, rest = bool(found["bold"]), bool(found["close"] or found["close_after"]), found["rest"]
+    bold, closed, rest = bool(match["bold"]), bool(match["close"] or match["close_after"]), match["rest"]
     if closed and not bold:  # The bold belongs to the text: "9.**Name a river.**"
-        closed, rest = False, line[found.start("close_after") :]
-    if (word and not (known or any_word)) or (found["dash"] is not None and not word):
+        closed, rest = False, line[match.start("close_after") :]
+    if (word and not (known or any_word)) or (match["dash"] is not None and not word):
         return None
-    heading = "#" in found["before"]
-    return _Number(int(found["number"]), word, len(found["before"]), heading, bold and not closed, rest)
+    heading = "#" in match["before"]
+    return _Number(int(match["number"]), word, len(match["before"]), heading, bold and not closed, rest)
 
 
 def _one_item_a_line(lines: Sequence[str], read: Callable[[str], _Number | None]) -> list[str]:

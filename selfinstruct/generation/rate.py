@@ -172,12 +172,12 @@ def rated_answers(lines: Iterable[Line], state: RunState) -> list[RatedAnswer]:
         lines: of the journal.
         state: after them.
     """
-    found: dict[str, list[RatedAnswer]] = {instruction.id: [] for instruction in state.pool}
+    by_task: dict[str, list[RatedAnswer]] = {instruction.id: [] for instruction in state.pool}
     texts = {instruction.id: instruction.text for instruction in state.pool}
     for line in lines:
         for answer in answers_in(line, texts):
-            found[answer.place.id].append(answer)
-    return [answer for answers in found.values() for answer in sorted(answers, key=lambda answer: answer.place)]
+            by_task[answer.place.id].append(answer)
+    return [answer for answers in by_task.values() for answer in sorted(answers, key=lambda answer: answer.place)]
 
 
 def answers_in(line: Line, texts: Mapping[str, str]) -> list[RatedAnswer]:
@@ -273,7 +273,13 @@ async def scorer_of(
 
 
 async def checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> float | None:
-    """Return how well a model that scores tells known answers apart; say and note it. None for other scorers."""
+    """Measure how well a model that scores tells known answers apart; print and note it. None for other scorers.
+
+    Args:
+        scorer: that is measured.
+        config: names the seed tasks, whose answers are known.
+        run: notes the result.
+    """
     if not isinstance(scorer, Judge | Reward):
         return None
     try:

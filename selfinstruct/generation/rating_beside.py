@@ -56,7 +56,7 @@ async def rating_beside(
         return
     waiting: asyncio.Queue[RatedAnswer | None] = asyncio.Queue()
     texts = {instruction.id: instruction.text for instruction in state.pool}
-    known = {place for place, value in state.scores.get(scorer_about(config), {}).items() if value is not None}
+    known = {rated for rated, value in state.scores.get(scorer_about(config), {}).items() if value is not None}
 
     def note(line: Line) -> None:
         if isinstance(line, ProposalLine):

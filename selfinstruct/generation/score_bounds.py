@@ -46,11 +46,11 @@ class ScoreBounds:
         Raises:
             ConfigError: nobody has scored its answers.
         """
-        found = answer_scores.latest(scores, options.scorer)
-        if found is None:
+        scored = answer_scores.latest(scores, options.scorer)
+        if scored is None:
             by = f" by {options.scorer}" if options.scorer else ""
             raise ConfigError(f"no answer of this run has a score{by}; first: selfinstruct rate RUN")
-        scorer, values = found
+        scorer, values = scored
         by_input: dict[tuple[str, int], list[float]] = defaultdict(list)
         for place, value in values.items():
             by_input[place.id, place.instance].append(value)

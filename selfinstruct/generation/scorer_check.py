@@ -57,8 +57,8 @@ async def separation(scorer: AnswerScorer, pairs: Sequence[tuple[RatedAnswer, Ra
         except RequestFailed:
             return None
 
-    found = [await asyncio.gather(*map(value, answers)) for answers in zip(*pairs, strict=True)]
-    right, wrong = ([score for score in scores if score is not None] for scores in found or ([], []))
+    by_side = [await asyncio.gather(*map(value, answers)) for answers in zip(*pairs, strict=True)]
+    right, wrong = ([score for score in scores if score is not None] for scores in by_side or ([], []))
     return round(auc(right, wrong), 4) if right and wrong else None
 
 

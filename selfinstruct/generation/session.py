@@ -84,7 +84,13 @@ def recorded_identity(run: RunDirectory) -> dict[str, Any]:
 
 
 def refuse_other_run(directory: Path, recorded: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one."""
+    """Raise `ConfigError`, with all differences, unless the recorded identity is the wanted one.
+
+    Args:
+        directory: of the run.
+        recorded: identity of the run that is there.
+        wanted: identity of the run that the command describes.
+    """
     recorded, wanted = earlier_defaults.completed(recorded), earlier_defaults.completed(wanted)
     if recorded != wanted:
         raise ConfigError(

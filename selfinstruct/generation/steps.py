@@ -329,7 +329,13 @@ class Steps:
     def decide_instances(
         self, instruction: Instruction, is_classification: bool, completion: Completion
     ) -> InstancesLine:
-        """Return the journal line of an instance request."""
+        """Return the journal line of an instance request.
+
+        Args:
+            instruction: that the request was about.
+            is_classification: its class.
+            completion: the answer.
+        """
         form = self._form(is_classification)
         if (too_long := beginning_of_too_long(completion, self.method.instances.max_tokens)) is not None:
             return InstancesLine(instruction.id, form, too_long.kept, failed=too_long.failure)

@@ -43,13 +43,25 @@ def saturated(state: RunState, rule: Saturation) -> Saturated | None:
 
 
 def saturated_within(state: RunState, window: int, rule: Saturation) -> Saturated | None:
-    """Return the stop with the first cause that holds for the last `window` proposals, or None."""
+    """Return the stop with the first cause that holds for the last `window` proposals, or None.
+
+    Args:
+        state: of the run.
+        window: number of proposals.
+        rule: when a run is saturated.
+    """
     causes: tuple[Cause, ...] = ("acceptance", "degenerate")
     return next((stop for cause in causes if holds(stop := look_back(state, window, cause), rule)), None)
 
 
 def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
-    """Return the line that a saturation with this cause would write, with the counts of the last `window` proposals."""
+    """Return the line that a saturation with this cause would write, with the counts of the last `window` proposals.
+
+    Args:
+        state: of the run.
+        window: number of proposals.
+        cause: of the saturation.
+    """
     acceptance, kinds = state.acceptance[-window:], Counter(state.degenerate[-window:])
     return Saturated(
         after_proposal=state.proposals - 1,

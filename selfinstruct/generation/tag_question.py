@@ -72,9 +72,9 @@ def parse(text: str) -> Tags:
     Raises:
         RequestFailed: it holds no JSON object with these keys (`no_tags`), or another value (`unknown_tag`).
     """
-    found = _OBJECT.search(text)
+    json_object = _OBJECT.search(text)
     try:
-        values = json.loads(found[0]) if found else None
+        values = json.loads(json_object[0]) if json_object else None
     except ValueError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(values.get(kind), str) for kind in TAG_VALUES):

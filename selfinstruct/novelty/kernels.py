@@ -339,10 +339,10 @@ def _mask_words(tokens, begin, end, keys, masks):
             slot = _slot(token)
             while keys[block * SLOTS + slot] != UNKNOWN and keys[block * SLOTS + slot] != token:
                 slot = (slot + 1) & (SLOTS - 1)
-            place = block * SLOTS + slot
+            index = block * SLOTS + slot
             bit = _ONE << _U((k - begin) & 63)
-            masks[place] = (_U(0) if keys[place] == UNKNOWN else masks[place]) | bit
-            keys[place] = token
+            masks[index] = (_U(0) if keys[index] == UNKNOWN else masks[index]) | bit
+            keys[index] = token
 
 
 @_inner
@@ -427,10 +427,10 @@ def _cells(kind, capacity):
 
 @_inner
 def _allocate(lists, kind, number, capacity):
-    place = kind * SIZES + number
-    block = lists.free[place]
+    index = kind * SIZES + number
+    block = lists.free[index]
     if block:
-        lists.free[place] = np.int64(lists.arena[block])
+        lists.free[index] = np.int64(lists.arena[block])
         return block
     block = lists.size[0]
     lists.size[0] += _cells(kind, capacity)
@@ -439,9 +439,9 @@ def _allocate(lists, kind, number, capacity):
 
 @_inner
 def _release(lists, kind, number, block):
-    place = kind * SIZES + number
-    lists.arena[block] = _U(lists.free[place])
-    lists.free[place] = block
+    index = kind * SIZES + number
+    lists.arena[block] = _U(lists.free[index])
+    lists.free[index] = block
 
 
 @_apart
@@ -528,10 +528,10 @@ def _order(tokens, begin, end, rank, order):
     n = end - begin
     for k in range(n):
         token = np.int64(tokens[begin + k])
-        place = np.int64(rank[token]) if token < rank.size else NEWEST - 1 - token
+        age = np.int64(rank[token]) if token < rank.size else NEWEST - 1 - token
         if token == np.int64(UNKNOWN):
-            place = np.int64(0)
-        order[k] = (place << 32) | token
+            age = np.int64(0)
+        order[k] = (age << 32) | token
     gap = 1
     while gap * 3 < n and n > 40:
         gap = gap * 3 + 1
@@ -954,12 +954,12 @@ def _search(query, docs, lists, threshold, table):
         reach[m] = -1
     _limits(query, threshold, table)
     # Most of the time is spent waiting for memory, so everything is prefetched well before it is read.
-    for place in range(window[4] + 1):
-        token = query.order[place] & 0xFFFFFFFF
+    for position in range(window[4] + 1):
+        token = query.order[position] & 0xFFFFFFFF
         if token < lists.heads.size:
             _prefetch(lists.heads, token)
-    for place in range(window[4] + 1):
-        token = query.order[place] & 0xFFFFFFFF
+    for position in range(window[4] + 1):
+        token = query.order[position] & 0xFFFFFFFF
         if token < lists.heads.size:
             divided = np.int64(lists.heads[token] & _LOW32) == _DIVIDED
             block = np.int64(lists.heads[token] >> _U(32)) + (shortest if divided and shortest < TABLE else 0)
@@ -967,18 +967,18 @@ def _search(query, docs, lists, threshold, table):
             _prefetch(lists.arena, block + 8)
             if divided:
                 _prefetch(lists.arena, block + 16)
-    place = -1
-    while place < window[4]:
-        place += 1
-        token = query.order[place] & 0xFFFFFFFF
-        if (place > 0 and query.order[place] == query.order[place - 1]) or token >= lists.heads.size:
+    position = -1
+    while position < window[4]:
+        position += 1
+        token = query.order[position] & 0xFFFFFFFF
+        if (position > 0 and query.order[position] == query.order[position - 1]) or token >= lists.heads.size:
             continue
         count = np.int64(lists.heads[token] & _LOW32)
         block = np.int64(lists.heads[token] >> _U(32))
         if count == 0:
             continue
         # Longer texts need a larger overlap, which begins earlier: their time is over first.
-        while window[1] >= window[0] and place > n - window[1] + reach[window[1]]:
+        while window[1] >= window[0] and position > n - window[1] + reach[window[1]]:
             window[1] -= 1
         if count != _DIVIDED:
             _search_list(query, docs, lists, block, count, merged, threshold, table)

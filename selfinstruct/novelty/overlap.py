@@ -47,8 +47,8 @@ class Overlap:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, without an empty text."""
-        found = {"task": self.task, "measure": self.measure, "score": self.score}
-        return found | ({"text": self.text} if self.text else {})
+        values = {"task": self.task, "measure": self.measure, "score": self.score}
+        return values | ({"text": self.text} if self.text else {})
 
 
 class EvaluationTexts:

@@ -415,11 +415,11 @@ def _refuse_request(request: Request) -> Exception:
 
 def _scores_in(journal: Path, number: int) -> answer_scores.Scores:
     """Return the scores in the first lines of a journal: they come after the answers that they decide about."""
-    found: answer_scores.Scores = {}
+    scores: answer_scores.Scores = {}
     for line in islice(read_lines(journal, live=True), number):
         if isinstance(line, ScoreLine):
-            answer_scores.note(found, line)
-    return found
+            answer_scores.note(scores, line)
+    return scores
 
 
 def _count_lines(path: Path) -> int:

@@ -122,8 +122,8 @@ class _Evidence:
                         self._proposed(candidate, line)
                 case InstancesLine():
                     waits = line.form == "input_only"
-                    for place, one in enumerate(line.candidates):
-                        self._seen("instance", one, Place(line.id, place, _OF_INPUT if waits else 0))
+                    for input_number, one in enumerate(line.candidates):
+                        self._seen("instance", one, Place(line.id, input_number, _OF_INPUT if waits else 0))
                 case AnswerLine():
                     for sample, one in enumerate(line.candidates):
                         self._seen("answer", one, Place(line.id, line.instance, sample))
@@ -174,15 +174,21 @@ def rejected(run: Path, reason: str) -> list[ShownRejection]:
         ConfigError: nothing was rejected for this reason; the message names those that there are.
     """
     _, evidence = _read(run)
-    found = [one for one in evidence.rejected if reason in (one.reason, EVERY_REASON)]
-    if not found and reason != EVERY_REASON:
+    rejections = [one for one in evidence.rejected if reason in (one.reason, EVERY_REASON)]
+    if not rejections and reason != EVERY_REASON:
         there = ", ".join(sorted({one.reason for one in evidence.rejected})) or "nothing was rejected"
         raise ConfigError(f"--rejected {reason}: no candidate was rejected for that; reasons of this run: {there}")
-    return found
+    return rejections
 
 
 def sample(items: list[T], size: int, seed: int) -> list[T]:
-    """Return `size` items drawn at random without replacement, in their order; the same seed draws the same ones."""
+    """Return `size` items drawn at random without replacement, in their order; the same seed draws the same ones.
+
+    Args:
+        items: to draw from.
+        size: how many at most.
+        seed: of the draw.
+    """
     chosen = random.Random(seed).sample(range(len(items)), min(size, len(items)))
     return [items[k] for k in sorted(chosen)]
 
@@ -202,8 +208,8 @@ def _read(run: Path) -> tuple[RunState, _Evidence]:
 
 
 def _rows(state: RunState, evidence: _Evidence) -> Iterator[ShownRow]:
-    found = (latest(state.scores, name) for name in sorted({scorer.name for scorer in state.scores}))
-    scores = {scorer.name: values for scorer, values in filter(None, found)}
+    scored = (latest(state.scores, name) for name in sorted({scorer.name for scorer in state.scores}))
+    scores = {scorer.name: values for scorer, values in filter(None, scored)}
     tags = task_tags.latest(state.tags)
     for instruction in state.pool:
         candidate, line = evidence.accepted[instruction.id]

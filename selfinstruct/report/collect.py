@@ -184,8 +184,8 @@ def collect(run_dir: Path, gpu_price: float | None = None) -> Report:
 
 def _trainings(run: RunDirectory) -> list[tuple[str, Training]]:
     titles = {"On the generated data": run.model, "On the seeds alone, as a baseline": run.seeds_model}
-    found = ((title, outcome.training(model)) for title, model in titles.items())
-    return [(title, training) for title, training in found if training is not None]
+    trainings = ((title, outcome.training(model)) for title, model in titles.items())
+    return [(title, training) for title, training in trainings if training is not None]
 
 
 def _review(run: RunDirectory, state: RunState) -> ReviewSummary | None:
@@ -272,9 +272,9 @@ def _facts(
         sessions = f" in {len(pace.sessions)} sessions" if len(pace.sessions) > 1 else ""
         when = pace.began if pace.began == pace.ended else f"{pace.began} to {pace.ended}"
         facts.append(("Generated", f"{when}, {duration(pace.seconds)} of work{sessions}"))
-    for name, found in generation.state.header.calibration.items():
-        believed = "not believed" if found.threshold is None else f"yes from log-odds {found.threshold:.2f}"
-        facts.append((_QUESTIONS[name], f"AUC {found.auc:.2f} on {found.yes + found.no} texts: {believed}"))
+    for name, measured in generation.state.header.calibration.items():
+        believed = "not believed" if measured.threshold is None else f"yes from log-odds {measured.threshold:.2f}"
+        facts.append((_QUESTIONS[name], f"AUC {measured.auc:.2f} on {measured.yes + measured.no} texts: {believed}"))
     if odd := odd_share(generation.state):
         facts.append(("Classification tasks", odd))
     tokens = generation.state.completion_tokens, generation.state.prompt_tokens

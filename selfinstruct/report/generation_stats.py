@@ -275,8 +275,8 @@ def _shown_instances(
     counts: Counter[str], samples: Mapping[str, _Sample[tuple[str, InstanceCandidate]]], texts: dict[str, str]
 ) -> dict[str, list[Rejected]]:
     """Return the sampled instances by reason, the most frequent reason first."""
-    found = {name: samples[name].items() for name in by_count(counts.items())}
-    return {name: [_rejected_instance(of, one, texts) for of, one in some] for name, some in found.items()}
+    drawn = {name: samples[name].items() for name in by_count(counts.items())}
+    return {name: [_rejected_instance(of, one, texts) for of, one in some] for name, some in drawn.items()}
 
 
 def _rejected_instance(instruction_id: str, candidate: InstanceCandidate, texts: dict[str, str]) -> Rejected:

@@ -77,11 +77,11 @@ def _count(rows: Iterable[Collection[str]]) -> tuple[Counter[str], dict[str, Cou
     groups = Counter[str]()
     words: dict[str, Counter[str]] = {group: Counter() for group in GROUPS}
     for row in rows:
-        found = _GROUPS_OF.keys() & row
-        for word in found:
+        mentioned = _GROUPS_OF.keys() & row
+        for word in mentioned:
             for group in _GROUPS_OF[word]:
                 words[group][word] += 1
-        groups.update({group for word in found for group in _GROUPS_OF[word]})
+        groups.update({group for word in mentioned for group in _GROUPS_OF[word]})
     return groups, words
 
 

@@ -208,15 +208,15 @@ def training(model: ModelDirectory) -> Training | None:
     if record is None:
         return None
     arguments = record.arguments
-    given = [name for name in record.given if name in arguments]
-    shown = [*given, *(name for name in _ALWAYS_SHOWN if name in arguments and name not in given)]
+    by_user = [name for name in record.given if name in arguments]
+    shown = [*by_user, *(name for name in _ALWAYS_SHOWN if name in arguments and name not in by_user)]
     return Training(
         state=record.state,
         error=shorten(record.error or ""),
         facts=[(name, value) for name, value in _training_facts(record) if value],
         curves=_curves(record.loss),
         learning_rate=[(row.step, row.learning_rate) for row in record.loss.train if row.learning_rate is not None],
-        arguments=[(shorten(name, 60), shorten(arguments[name], 200), name in given) for name in shown],
+        arguments=[(shorten(name, 60), shorten(arguments[name], 200), name in by_user) for name in shown],
         findings=[shorten(finding.message, 300) for finding in record.findings[:8]],
     )
 

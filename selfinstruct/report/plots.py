@@ -183,9 +183,9 @@ def wheel(verbs: Sequence[Verb]) -> str:
             width = 360 * verb.count / total
             _wedge(axes, (0.3, 0.64), angle, width, verb.verb, 0.9 if number % 2 else 0.7, PAPER)
             start = angle
-            for place, (thing, count) in enumerate(verb.objects):
+            for ring, (thing, count) in enumerate(verb.objects):
                 part = 360 * count / total
-                _wedge(axes, (0.65, 1.0), start, part, thing, 0.34 if (number + place) % 2 else 0.2, INK)
+                _wedge(axes, (0.65, 1.0), start, part, thing, 0.34 if (number + ring) % 2 else 0.2, INK)
                 start -= part
             angle -= width
         axes.set_xlim(-1.02, 1.02)

@@ -35,8 +35,8 @@ class Rated:
 
 def rated(state: RunState) -> list[Rated]:
     """Return the scores of each scorer that gave any, in the order in which they began."""
-    found = (_of(scorer, scores) for scorer, scores in state.scores.items())
-    return [one for one in found if one is not None]
+    rated = (_of(scorer, scores) for scorer, scores in state.scores.items())
+    return [one for one in rated if one is not None]
 
 
 def _of(scorer: Scorer, scores: Mapping[Place, float | None]) -> Rated | None:

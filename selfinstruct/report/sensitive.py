@@ -44,8 +44,8 @@ class Sensitive:
 
 def personal(rows: Iterable[Row]) -> list[Sensitive]:
     """Return what the detectors of the filter `personal_data` find in rows that were kept: by kind, masked."""
-    found = (one.evidence for row in rows if (one := personal_data(row)) is not None)
-    return _by_kind((one["what"], f"{one['begins']}…{one['ends']}") for one in found)
+    evidence = (one.evidence for row in rows if (one := personal_data(row)) is not None)
+    return _by_kind((one["what"], f"{one['begins']}…{one['ends']}") for one in evidence)
 
 
 def secrets(rows: Iterable[Row]) -> list[Sensitive]:
@@ -64,8 +64,8 @@ def secrets(rows: Iterable[Row]) -> list[Sensitive]:
 
 def _first(detector: RegexBasedDetector, text: str) -> str:
     """Return the first secret of a kind in a text; empty where there is none."""
-    found = (match[0] for pattern in detector.denylist for match in pattern.finditer(text))
-    return next((one.strip() for one in found if not _MADE_UP.search(one)), "")
+    matches = (match[0] for pattern in detector.denylist for match in pattern.finditer(text))
+    return next((one.strip() for one in matches if not _MADE_UP.search(one)), "")
 
 
 def _detectors() -> list[RegexBasedDetector]:

@@ -148,10 +148,10 @@ class _Texts:
         for instruction, instances in tasks:
             texts.instructions.append(len(instruction))
             for instance in instances:
-                given, answer = tokenize(instance.input), tokenize(instance.output)
-                texts.inputs += [len(given)] if given else []
+                task_input, answer = tokenize(instance.input), tokenize(instance.output)
+                texts.inputs += [len(task_input)] if task_input else []
                 texts.outputs.append(len(answer))
-                texts.rows.append(frozenset(instruction).union(given, answer))
+                texts.rows.append(frozenset(instruction).union(task_input, answer))
         return texts
 
 
@@ -211,8 +211,8 @@ def _neighbours(pool: Sequence[Instruction]) -> list[float]:
     index = NoveltyIndex()
     index.add_many(instruction.text for instruction in pool)
     chosen = sample(((i.id, (n, i.text)) for n, i in enumerate(pool) if n), NEIGHBOURS)
-    found = index.nearest_many([text for _, text in chosen], before=[n for n, _ in chosen])
-    return [near[0].score for near in found if near]
+    nearest = index.nearest_many([text for _, text in chosen], before=[n for n, _ in chosen])
+    return [near[0].score for near in nearest if near]
 
 
 def _languages(pool: Sequence[Instruction]) -> list[tuple[str, int]]:

@@ -48,19 +48,19 @@ def verb_and_object(instruction: str) -> tuple[str, str] | None:
     verb = _verb(words[0]) if words else None
     if verb is None:
         return None
-    found = ""
+    last_noun = ""
     for word in words[1:]:
-        if word in _SKIPPED and not found:
+        if word in _SKIPPED and not last_noun:
             continue
         if word in _ENDS or word in _SKIPPED or not (word[0].isalpha() or word[0].isdigit()):
             break
-        if found and word.endswith(("ing", "ed", "ly")):  # "a poem describing", "a text written".
+        if last_noun and word.endswith(("ing", "ed", "ly")):  # "a poem describing", "a text written".
             break
         if (noun := _noun(word)) is not None:
-            found = noun
-        elif found:  # "a poem full of joy"
+            last_noun = noun
+        elif last_noun:  # "a poem full of joy"
             break
-    return (verb, found) if found and found[0].isalpha() else None
+    return (verb, last_noun) if last_noun and last_noun[0].isalpha() else None
 
 
 def _verb(word: str) -> str | None:

@@ -29,13 +29,18 @@ class Reading:
     def of(cls, run: Path, size: int, seed: int) -> Reading:
         """Draw a sample of a run, the same whenever it is drawn with the same seed; a run that grows keeps most of it.
 
+        Args:
+            run: directory of the run.
+            size: rows to draw.
+            seed: of the draw.
+
         Raises:
             InputError: `run` is no run directory, or has no rows.
         """
-        found = rows(run)
-        if not found:
+        shown_rows = rows(run)
+        if not shown_rows:
             raise InputError(f"{run}: there are no rows to review yet; see `selfinstruct status {run}`")
-        order = sorted(found, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
+        order = sorted(shown_rows, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
         return cls(RunDirectory(run).reviews_path, order[:size])
 
     def answered(self, reviews: Iterable[Review], reviewer: str) -> dict[str, Review]:

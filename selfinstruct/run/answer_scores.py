@@ -62,10 +62,10 @@ def latest(scores: Scores, name: str | None) -> tuple[Scorer, Mapping[Place, flo
         scores: of the run.
         name: the scorer's; None: the latest of all.
     """
-    found = [scorer for scorer in scores if name in (None, scorer.name)]
-    if not found:
+    scorers = [scorer for scorer in scores if name in (None, scorer.name)]
+    if not scorers:
         return None
-    return found[-1], {place: value for place, value in scores[found[-1]].items() if value is not None}
+    return scorers[-1], {place: value for place, value in scores[scorers[-1]].items() if value is not None}
 
 
 def places_of_rows(lines: Iterable[Line]) -> dict[str, Place]:
@@ -84,8 +84,8 @@ def places_of_rows(lines: Iterable[Line]) -> dict[str, Place]:
             case InstancesLine() if line.form != "input_only":
                 kept[line.id] += [Place(line.id, k, 0) for k, one in enumerate(line.candidates) if one.accepted]
             case AnswerLine():
-                found = enumerate(line.candidates)
-                kept[line.id] += [Place(line.id, line.instance, k) for k, one in found if one.accepted]
+                samples = enumerate(line.candidates)
+                kept[line.id] += [Place(line.id, line.instance, k) for k, one in samples if one.accepted]
             case _:
                 pass
     return {f"{name}-{k}": place for name, places in kept.items() for k, place in enumerate(sorted(places))}

@@ -84,7 +84,13 @@ class ReviewSummary:
 
 
 def fingerprint(instruction: str, input_text: str, output: str) -> str:
-    """Return a hash of a row's texts."""
+    """Return a hash of a row's texts.
+
+    Args:
+        instruction: of the row.
+        input_text: its input, or an empty text.
+        output: its output.
+    """
     texts = json.dumps([instruction, input_text, output])
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 

@@ -54,5 +54,7 @@ def histograms(tags: Iterable[Tags]) -> dict[str, dict[str, int]]:
     {'advice': 1}
     """
     there = list(tags)
-    found = {kind: Counter(str(getattr(one, kind)) for one in there) for kind in TAG_VALUES}
-    return {kind: dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))) for kind, counts in found.items()}
+    counted = {kind: Counter(str(getattr(one, kind)) for one in there) for kind in TAG_VALUES}
+    return {
+        kind: dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))) for kind, counts in counted.items()
+    }

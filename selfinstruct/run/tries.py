@@ -27,7 +27,13 @@ class Tries:
     asked_again: Counter[str] = field(default_factory=Counter)
 
     def due(self, kind: str, instruction_id: str, number: int = 0) -> int:
-        """Return which further try of a request is due; 0: it has not failed yet."""
+        """Return which further try of a request is due; 0: it has not failed yet.
+
+        Args:
+            kind: of the request.
+            instruction_id: that it is about.
+            number: of the input, where each has a request of its own.
+        """
         return self.open.get((kind, instruction_id, number), 0)
 
     def holds(self, line: FollowUpLine) -> bool:

@@ -68,7 +68,13 @@ class AnswerCache:
         return read_rows(path, file.row) if path.exists() else []
 
     def write(self, file: RowFile[R], arm: str, rows: Iterable[R]) -> None:
-        """Replace the rows of an arm's last evaluation."""
+        """Replace the rows of an arm's last evaluation.
+
+        Args:
+            file: kind of rows.
+            arm: name of the model.
+            rows: its new rows.
+        """
         jsonl.write(self.path(file, arm), (msgspec.to_builtins(row) for row in rows))
 
     def kept(self, file: RowFile[R], arm: str) -> dict[str, R]:
@@ -104,7 +110,13 @@ class AnswerCache:
             yield keep
 
     def keep(self, file: RowFile[R], arm: str, rows: Mapping[str, R]) -> None:
-        """Add rows by their keys to those that are kept; a row of the same key is replaced."""
+        """Add rows by their keys to those that are kept; a row of the same key is replaced.
+
+        Args:
+            file: kind of rows.
+            arm: name of the model.
+            rows: its new rows by their keys.
+        """
         with self.keeping(file, arm) as keep:
             for key, row in rows.items():
                 keep(key, row)

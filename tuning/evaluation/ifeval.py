@@ -197,7 +197,13 @@ def check_answers(
 
 
 def checked_response(line: Line, response: str, result: Checked) -> ConstrainedAnswer:
-    """Return a response that no arm gave as a row, with the result of its checks."""
+    """Return a response that no arm gave as a row, with the result of its checks.
+
+    Args:
+        line: the prompt with its constraints.
+        response: the text.
+        result: of the checks.
+    """
     row = ConstrainedAnswer(
         id=str(line.key),
         task=str(line.key),

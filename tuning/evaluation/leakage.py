@@ -32,8 +32,8 @@ def find(run: RunDirectory, arms: Sequence[Arm], predictions: Mapping[str, Seque
         arms: the models; of any other arm, the folder's record of its training names the dataset.
         predictions: the arms' answers, which hold the tasks.
     """
-    found = {arm.name: leaked_tasks(predictions.get(arm.name, ()), _trained_on(run, arm)) for arm in arms}
-    return {arm: by_set for arm, by_set in found.items() if by_set}
+    leaks = {arm.name: leaked_tasks(predictions.get(arm.name, ()), _trained_on(run, arm)) for arm in arms}
+    return {arm: by_set for arm, by_set in leaks.items() if by_set}
 
 
 def _trained_on(run: RunDirectory, arm: Arm) -> Path | None:
@@ -68,8 +68,8 @@ def leaked_tasks(answers: Sequence[Answer], train: Path | None) -> dict[str, lis
     distinct = list(dict.fromkeys(text for of_one in texts for text in of_one))
     nearest = NoveltyIndex(dict.fromkeys(map(instruction_of, rows)), THRESHOLD).nearest_many(distinct)
     near = {text for text, (neighbour, *_) in zip(distinct, nearest, strict=True) if neighbour.score > THRESHOLD}
-    found: dict[str, set[str]] = {}
+    leaked: dict[str, set[str]] = {}
     for answer, of_one in zip(asked, texts, strict=True):
         if of_one & near:
-            found.setdefault(answer.set, set()).add(answer.task)
-    return {name: sorted(tasks) for name, tasks in found.items()}
+            leaked.setdefault(answer.set, set()).add(answer.task)
+    return {name: sorted(tasks) for name, tasks in leaked.items()}

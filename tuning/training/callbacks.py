@@ -133,6 +133,11 @@ class StopWhenDiverged(TrainerCallback):
     def check_weights(model: Any, step: int, args: Any) -> None:
         """Check every trained weight.
 
+        Args:
+            model: with its weights after a step.
+            step: number of the step.
+            args: of the trainer.
+
         Raises:
             InputError: one is NaN or infinite.
         """

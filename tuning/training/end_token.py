@@ -41,10 +41,10 @@ def is_unlearnt(source: str, revision: str | None, tokenizer: Any) -> bool:
     end, size = int(tokenizer.eos_token_id), len(tokenizer)
     others = sorted(special_ids(tokenizer) - {end})
     ordinary = range(size // 2, size // 2 + _LOOKED_AT)
-    found = _rows(source, revision, end, [*others, *range(size, size + _LOOKED_AT)], ordinary)
-    if found is None:
+    rows = _rows(source, revision, end, [*others, *range(size, size + _LOOKED_AT)], ordinary)
+    if rows is None:
         return False
-    row, unused, usual = found
+    row, unused, usual = rows
     norm = torch.linalg.vector_norm(row)
     if norm <= _ABSENT * torch.linalg.vector_norm(usual, dim=1).median():
         return True

@@ -237,9 +237,9 @@ def _batches(by_user: Mapping[str, Any], device: Device) -> Iterator[tuple[int, 
     A kernel that knows no documents computes the attention of all packed blocks of a batch with each other, and then
     masks it: there blocks are taken one by one.
     """
-    given = by_user.get("per_device_train_batch_size"), by_user.get("gradient_accumulation_steps")
-    if given != (None, None):  # As TRL reads it: for each process.
-        yield int(given[0] or STEP_ROWS), int(given[1] or 1)
+    wanted = by_user.get("per_device_train_batch_size"), by_user.get("gradient_accumulation_steps")
+    if wanted != (None, None):  # As TRL reads it: for each process.
+        yield int(wanted[0] or STEP_ROWS), int(wanted[1] or 1)
         return
     share = max(1, round(STEP_ROWS / device.processes))
     if _shared_by_user(by_user, device):

@@ -155,13 +155,13 @@ def read(record: dict[str, Any], options: TreeOptions = TreeOptions()) -> Read:
         return
     root = convert(record if "message_id" in record else record.get("prompt"), _Message)
     tree = str(record.get("message_tree_id") or root.message_id)
-    found = False
+    has_path = False
     refused: list[str] = []
     paths = _paths(root, options, refused)
     for number, path in enumerate(islice(paths, options.paths or None)):
-        found = True
+        has_path = True
         yield _row(path, tree, number)
-    if not found:
+    if not has_path:
         yield Dropped(refused[0] if refused else "no answer")
 
 

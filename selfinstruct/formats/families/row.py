@@ -168,10 +168,10 @@ def convert(value: Any, shape: type[T]) -> T:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         text = str(error)
-        place = _PLACE.search(text)
+        field = _PLACE.search(text)
         told = _PLACE.sub("", text)
         told = f"{told[:1].lower()}{told[1:]}"
-        raise ValueError(f"`{place[1]}`: {told}" if place and place[1] else told) from error
+        raise ValueError(f"`{field[1]}`: {told}" if field and field[1] else told) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -29,10 +29,10 @@ def invalid_characters(text: str) -> Rejection | None:
     the text.
     """
     patterns = [_INVALID, _INSIDE_WORD] if _has_right_to_left(text) else [_INVALID, _DIRECTION, _INSIDE_WORD]
-    found = [match for pattern in patterns if (match := pattern.search(text))]
-    if not found:
+    matches = [match for pattern in patterns if (match := pattern.search(text))]
+    if not matches:
         return None
-    first = min(found, key=re.Match.start)
+    first = min(matches, key=re.Match.start)
     return Rejection("invalid_characters", {"character": f"U+{ord(first[0][0]):04X}", "position": first.start()})
 
 

@@ -65,8 +65,8 @@ def echo(row: Row) -> Rejection | None:
     # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
     if not row.input or " ".join(row.output.split()) not in " ".join(row.input.split()) or _works_on_text(row):
         return None
-    given = tokenize(row.input)
-    return _rejection("input", len(output), given, output) if len(output) >= _OF_INPUT * len(given) > 0 else None
+    question = tokenize(row.input)
+    return _rejection("input", len(output), question, output) if len(output) >= _OF_INPUT * len(question) > 0 else None
 
 
 def _works_on_text(row: Row) -> bool:

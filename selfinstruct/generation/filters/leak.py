@@ -40,10 +40,10 @@ def leak(row: Row, frame: Frame | None) -> Rejection | None:
         row: the row.
         frame: the words of the prompts; English if None.
     """
-    if (found := leak_in(row.instruction, frame)) is not None:
-        return found
-    given = f"{row.instruction}\n{row.input}"
-    for text, known in ((row.input, row.instruction), (row.output, given)):
+    if (rejection := leak_in(row.instruction, frame)) is not None:
+        return rejection
+    question = f"{row.instruction}\n{row.input}"
+    for text, known in ((row.input, row.instruction), (row.output, question)):
         token = next((token for token in _tokens(text) if token not in known), None)
         if token is not None:
             return Rejection("leak", {"token": token})

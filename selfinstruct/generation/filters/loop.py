@@ -37,9 +37,9 @@ def loop(row: Row) -> Rejection | None:
     table, lists of numbers. The evidence is the group, the number of its copies, and the part of the row.
     """
     for part, text in (("output", row.output), ("input", row.input)):
-        found = repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
-        if found is not None:
-            unit, copies = found
+        repeated = repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
+        if repeated is not None:
+            unit, copies = repeated
             return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
     return None
 
@@ -50,9 +50,9 @@ def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
     >>> repeated_words("say it again and".split() + "and again it is the same to me".split() * 3)
     ('and again it is the same to me', 3)
     """
-    found = _repeated(words, words, _LEAST_COPIES)
-    if found is not None or not any(map(str.isdigit, words)):
-        return found
+    repeated = _repeated(words, words, _LEAST_COPIES)
+    if repeated is not None or not any(map(str.isdigit, words)):
+        return repeated
     shapes = ["" if word.isdigit() else word for word in words]
     return _repeated(words, shapes, _LEAST_NUMBERED)
 

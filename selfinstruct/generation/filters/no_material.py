@@ -40,9 +40,9 @@ def no_material(row: Row) -> Rejection | None:
     """
     if row.input.strip():
         return None
-    found = _SPEAKS_OF_IT.search(row.instruction)
-    if found is None or _HOLDS_IT.search(row.instruction):
+    mention = _SPEAKS_OF_IT.search(row.instruction)
+    if mention is None or _HOLDS_IT.search(row.instruction):
         return None
-    if "?" in row.instruction[found.end() :] and not _POLITE.match(row.instruction):
+    if "?" in row.instruction[mention.end() :] and not _POLITE.match(row.instruction):
         return None
-    return Rejection("no_material", {"words": found[0]})
+    return Rejection("no_material", {"words": mention[0]})

@@ -21,17 +21,17 @@ def personal_data(row: Row) -> Rejection | None:
     Addresses and numbers that are reserved for examples are none. The evidence says which, and of it only the first and
     last characters.
     """
-    given = f"{row.instruction}\n{row.input}"
-    for found in _MAIL.finditer(row.output):
-        if found[0] not in given and not _EXAMPLE.fullmatch(found[1]):
-            return _rejection("e-mail address", found[0])
+    question = f"{row.instruction}\n{row.input}"
+    for address in _MAIL.finditer(row.output):
+        if address[0] not in question and not _EXAMPLE.fullmatch(address[1]):
+            return _rejection("e-mail address", address[0])
     if sum(map(str.isdigit, row.output)) < 7:
         return None
     from phonenumbers import Leniency, PhoneNumberMatcher
 
     for match in PhoneNumberMatcher(row.output, "US", leniency=Leniency.STRICT_GROUPING):
         number = match.raw_string
-        if number not in given and not number.isdigit() and not _FICTITIOUS.fullmatch(number):
+        if number not in question and not number.isdigit() and not _FICTITIOUS.fullmatch(number):
             return _rejection("telephone number", number)
     return None
 

@@ -40,7 +40,7 @@ def refusal(row: Row) -> Rejection | None:
     if row.is_classification:
         return None
     beginning = row.output[:_BEGINNING]
-    found = _SELF.search(beginning) or _DECLINES.match(beginning)
-    if found is None or found[0] in f"{row.instruction}\n{row.input}":
+    refused = _SELF.search(beginning) or _DECLINES.match(beginning)
+    if refused is None or refused[0] in f"{row.instruction}\n{row.input}":
         return None
-    return Rejection("refusal", {"words": found[0].strip()})
+    return Rejection("refusal", {"words": refused[0].strip()})

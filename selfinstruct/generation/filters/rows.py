@@ -79,7 +79,7 @@ def row_check(filters: Filters, frame: Frame) -> RowCheck:
         for objects in rejecting:
             if (rejection := objects(row)) is not None:
                 return RowDecision(rejection)
-        found = [rejection for objects in warning if (rejection := objects(row)) is not None]
-        return RowDecision(warnings={rejection.reason: rejection.evidence for rejection in found})
+        rejections = [rejection for objects in warning if (rejection := objects(row)) is not None]
+        return RowDecision(warnings={rejection.reason: rejection.evidence for rejection in rejections})
 
     return check

@@ -24,7 +24,9 @@ def url(row: Row) -> Rejection | None:
     """
     if _ABOUT_ADDRESSES.search(row.instruction):
         return None
-    given = f"{row.instruction}\n{row.input}"
-    found = (match[0] for match in _URL.finditer(row.output))
-    address = next((text for text in found if text.rstrip(".,;:!?") not in given and not _EXAMPLE.match(text)), None)
+    question = f"{row.instruction}\n{row.input}"
+    addresses = (match[0] for match in _URL.finditer(row.output))
+    address = next(
+        (text for text in addresses if text.rstrip(".,;:!?") not in question and not _EXAMPLE.match(text)), None
+    )
     return None if address is None else Rejection("url", {"url": address[:200]})

@@ -33,10 +33,10 @@ def read_new_task(
         worked: new tasks that the prompt shows as worked examples; one of them again is none.
     """
     text = strip_thinking(answer.text)
-    found = _mark(words).search(text)
-    if found is None and not opened:
+    heading = _mark(words).search(text)
+    if heading is None and not opened:
         return []
-    rest = text[found.end() :].lstrip() if found else text
+    rest = text[heading.end() :].lstrip() if heading else text
     paragraph, blank, _ = rest.partition("\n\n")
     following = _mark((*words, *ends)).search(paragraph, 1)
     task = _unwrapped(one_line(paragraph[: following.start()] if following else paragraph))

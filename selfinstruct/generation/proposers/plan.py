@@ -99,9 +99,9 @@ def _of_one_category(seen: Seen, count: int) -> list[SeedTask]:
 
 def _made_after(category: str, seen: Seen, most: int) -> list[Instruction]:
     """Return different accepted instructions of a category, as many as a few draws find: the pool may be large."""
-    found: dict[str, Instruction] = {}
+    made: dict[str, Instruction] = {}
     for _ in range(_TRIES if most and len(seen.pool) else 0):
         drawn = seen.pool[seen.draw.randrange(len(seen.pool))]
-        if drawn.category == category and len(found) < most:
-            found[drawn.id] = drawn
-    return list(found.values())
+        if drawn.category == category and len(made) < most:
+            made[drawn.id] = drawn
+    return list(made.values())

@@ -38,7 +38,13 @@ def with_quotas(seeds: Sequence[SeedTask], shares: Mapping[str, float]) -> list[
 
 
 def some(seeds: Sequence[SeedTask], count: int, draw: random.Random) -> list[SeedTask]:
-    """Return seeds in random order, of each file its quota: `count` of them, or all if there are fewer."""
+    """Return seeds in random order, of each file its quota: `count` of them, or all if there are fewer.
+
+    Args:
+        seeds: to draw from.
+        count: how many at most.
+        draw: source of randomness.
+    """
     if not _have_quotas(seeds):
         return draw.sample(seeds, min(count, len(seeds)))
     return next(_rounds(seeds, count, draw), [])
@@ -50,7 +56,13 @@ def one(seeds: Sequence[SeedTask], draw: random.Random) -> SeedTask:
 
 
 def all_of(seeds: Sequence[SeedTask], count: int, draw: random.Random) -> Iterator[SeedTask]:
-    """Yield all seeds in random order, of each file its quota in every `count` of them, as far as it reaches."""
+    """Yield all seeds in random order, of each file its quota in every `count` of them, as far as it reaches.
+
+    Args:
+        seeds: to draw from.
+        count: seeds in which each file has its quota.
+        draw: source of randomness.
+    """
     if not _have_quotas(seeds):
         yield from draw.sample(seeds, len(seeds))
         return

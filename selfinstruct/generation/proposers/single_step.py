@@ -136,5 +136,5 @@ def _task(block: Sequence[Line[Mark]], frame: Frame) -> ProposedText:
     instruction = one_line(" ".join([opening.rest if opening else "", *(line.text for line in block[1:first])]))
     kinds = [mark.kind for _, mark in fields]
     fault = None if kinds in (["input", "output"], ["output"], ["input"], []) else ambiguous("fields out of order")
-    given = "" if absent_input(bodies["input"], frame) else bodies["input"]
-    return ProposedText(instruction, fault, WrittenInstance(given, bodies["output"]))
+    task_input = "" if absent_input(bodies["input"], frame) else bodies["input"]
+    return ProposedText(instruction, fault, WrittenInstance(task_input, bodies["output"]))

@@ -74,8 +74,8 @@ def parse(completion: Completion) -> float | None:
         total = sum(likely.values())
         if total > 0:
             return round(sum(grade * share for grade, share in likely.items()) / total, 4)
-    found = _GRADE.match(completion.text)
-    return float(found[1]) if found else None
+    match = _GRADE.match(completion.text)
+    return float(match[1]) if match else None
 
 
 def version(rubric: str) -> str:

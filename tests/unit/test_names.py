@@ -1,0 +1,69 @@
+"""Names and docstrings of the code: what can be counted of what docs/architecture.md and the reviewers ask for."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tests.unit.test_size import ROOT, sources
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+EMPTY_NAMES = {"found", "given", "place"}
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in sources():
+        yield str(path.relative_to(ROOT)), ast.parse(path.read_bytes())
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def parameters(function: Function) -> list[ast.arg]:
+    arguments = function.args
+    both = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    both += [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
+    return [one for one in both if one.arg not in ("self", "cls")]
+
+
+def test_local_variables_are_called_what_they_hold() -> None:
+    """A `Place` may be called so: it is the place of an answer in a run."""
+    empty = [
+        f"{name}:{node.lineno} {node.id}"
+        for name, tree in trees()
+        for function in functions(tree)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in EMPTY_NAMES
+        if node.id != "place"
+        or not any(isinstance(n, ast.Name | ast.alias) and "Place" in _name(n) for n in ast.walk(tree))
+    ]
+    assert not empty
+
+
+def _name(node: ast.Name | ast.alias) -> str:
+    return node.id if isinstance(node, ast.Name) else node.name
+
+
+def test_public_functions_with_three_parameters_say_what_each_is() -> None:
+    """Commands show theirs as help, callbacks have transformers' parameters, and kernels describe their arrays."""
+    silent = [
+        f"{name}:{function.lineno} {function.name}"
+        for name, tree in trees()
+        if name != "selfinstruct/novelty/kernels.py"
+        for function in _public(tree)
+        if len(parameters(function)) >= 3 and "Args:" not in (ast.get_docstring(function) or "")
+        if not any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
+        if not (name == "tuning/training/callbacks.py" and function.name.startswith("on_"))
+    ]
+    assert not silent
+
+
+def _public(tree: ast.AST) -> Iterator[Function]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | Function) and node.name.startswith("_"):
+            continue
+        if isinstance(node, Function):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from _public(node)
