@@ -17,6 +17,8 @@ _OPENINGS = (
     "Good question!",
 )
 _CLOSINGS = ("That is all.", "I hope this helps.", "And so it goes.", "Now it is your turn.", "Thank you for asking.")
+_POSTSCRIPT = re.compile(r"^[ \t*_]*(?:P\. ?S\.?|PS[:.]).*\w.*\Z", re.M | re.I)
+_TITLE = re.compile(r"^[*_#\s]*Title:.*$", re.M | re.I)
 _SIGNS = " \"'“”‘’*_`"
 
 
@@ -94,7 +96,7 @@ TYPES = (
     ),
     ConstraintType(
         "edges/postscript",
-        lambda text: bool(re.search(r"^[ \t*_]*(?:P\. ?S\.?|PS[:.]).*\w.*\Z", text, re.M | re.I)),
+        lambda text: bool(_POSTSCRIPT.search(text)),
         nothing,
         (
             'Add a postscript at the end that begins with "P.S."',
@@ -103,6 +105,7 @@ TYPES = (
         ),
         ("end",),
         ("detectable_content:postscript",),
+        without=lambda text: _POSTSCRIPT.sub("", text),
     ),
     ConstraintType(
         "edges/title",
@@ -115,6 +118,7 @@ TYPES = (
         ),
         ("start", "layout"),
         ("detectable_format:title",),
+        without=lambda text: _TITLE.sub("", text),
     ),
     ConstraintType(
         "edges/full_stop",

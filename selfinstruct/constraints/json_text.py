@@ -33,6 +33,13 @@ def _strings(text: str, n: int) -> bool:
     return isinstance(value, list) and len(value) == n and all(isinstance(one, str) and one for one in value)
 
 
+def _entries(text: str) -> str:
+    """Return what stands in an array, or in an object behind its keys; "" where there is nothing."""
+    value = _value(text)
+    entries = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [text]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one) for one in entries if one not in (None, [], {}))
+
+
 def _some_keys(rng: random.Random) -> Mapping[str, Any]:
     return {"keys": rng.sample(_KEYS, rng.randrange(2, 4))}
 
@@ -49,6 +56,7 @@ TYPES = (
         ),
         ALL,
         ("detectable_format:json_format",),
+        without=lambda text, **_: _entries(text),
     ),
     ConstraintType(
         "json/keys",
@@ -61,6 +69,7 @@ TYPES = (
         ),
         ALL,
         ("detectable_format:json_format",),
+        without=lambda text, **_: _entries(text),
         variant_of="json/object",
     ),
     ConstraintType(
@@ -74,6 +83,7 @@ TYPES = (
         ),
         ALL,
         ("detectable_format:json_format",),
+        without=lambda text, **_: _entries(text),
         variant_of="json/object",
     ),
 )

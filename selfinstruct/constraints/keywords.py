@@ -17,6 +17,12 @@ WORDS = (
 ).split()
 """Plain words that can be worked into an answer to anything."""
 
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def _is_long(word: str, letters: int) -> bool:
+    return sum(map(str.isalpha, word)) >= letters
+
 
 def _often(rng: random.Random) -> Mapping[str, Any]:
     return {"word": rng.choice(WORDS), "n": rng.randrange(2, 4)}
@@ -73,7 +79,7 @@ TYPES = (
     ),
     ConstraintType(
         "keywords/digits",
-        lambda text, n: len(re.findall(r"\d+(?:[.,]\d+)*", text)) >= n,
+        lambda text, n: len(_NUMBER.findall(text)) >= n,
         number(2, 4),
         (
             "Give at least {n} numbers, written in digits.",
@@ -81,6 +87,7 @@ TYPES = (
             "Name no fewer than {n} figures, in digits.",
         ),
         ("letters",),
+        without=lambda text, n: _NUMBER.sub("", text),
     ),
     ConstraintType(
         "keywords/for_example",
@@ -92,10 +99,11 @@ TYPES = (
             'Include an example; the words "for example" or "for instance" should show it.',
         ),
         ("words",),
+        without=lambda text: re.sub(r"\bfor (?:example|instance)\b", "", text, flags=re.I),
     ),
     ConstraintType(
         "keywords/long_word",
-        lambda text, n: any(sum(map(str.isalpha, word)) >= n for word in words(text)),
+        lambda text, n: any(_is_long(word, n) for word in words(text)),
         number(11, 13),
         (
             "Use at least one word of {n} letters or more.",
@@ -103,5 +111,6 @@ TYPES = (
             "Somewhere there should be a word with {n} or more letters.",
         ),
         ("letters",),
+        without=lambda text, n: " ".join(word for word in words(text) if not _is_long(word, n)),
     ),
 )

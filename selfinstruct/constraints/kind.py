@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,8 @@ class ConstraintType:
         aspects: what of an answer it fixes; two types with a common aspect are never combined.
         ifeval: names of the instructions of IFEval (arXiv 2311.07911) that ask for the same.
         variant_of: the type of which it is a variant, so that both are for training or both for evaluation.
+        without: takes an answer and the parameters by name; returns the answer without what keeps the constraint. None:
+            the parameters' words and phrases keep it.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ConstraintType:
     aspects: tuple[Aspect, ...]
     ifeval: tuple[str, ...] = ()
     variant_of: str = ""
+    without: Callable[..., str] | None = None
 
     def drawn(self, rng: random.Random) -> Constraint:
         """Return a constraint of this type with drawn parameters and wording."""
@@ -69,6 +73,20 @@ class ConstraintType:
             return bool(text) and self.holds(text, **parameters)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise InputError(f"constraint {self.name!r} cannot be checked with {dict(parameters)!r}: {error}") from None
+
+    def beside(self, answer: str, parameters: Mapping[str, Any]) -> str:
+        """Return what an answer says beside the words that keep the constraint; all of it if no words keep it.
+
+        >>> from selfinstruct.constraints import TYPES
+        >>> TYPES["edges/ends_with"].beside("In 1969. That is all.", {"phrase": "That is all."})
+        'In 1969. '
+        """
+        if self.without is not None:
+            return self.without(answer, **parameters)
+        for value in parameters.values():
+            for words in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+                answer = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", "", answer, flags=re.I)
+        return answer
 
 
 def number(low: int, high: int, step: int = 1) -> Callable[[random.Random], Mapping[str, Any]]:

@@ -4,6 +4,11 @@ A row that a small model wrote:
 
     instruction  I am not going to do that. I will not do that.
     output       I am not going to do that.
+
+And one that keeps its constraint, and says nothing else:
+
+    instruction  Why is the sea salty? The last words must be "That is all." and nothing may follow them.
+    output       That is all.
 """
 
 from __future__ import annotations
@@ -12,18 +17,36 @@ import re
 
 from rapidfuzz.distance import LCSseq
 
+from selfinstruct.constraints import TYPES, keeps
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.novelty import rouge_l, tokenize
-from selfinstruct.records import Rejection
+from selfinstruct.records import Constraint, Rejection
 
 _LEAST_WORDS = 4
 _FROM_INSTRUCTION = 0.95
 """Least share of the output's words that stand in the same order in the instruction; an answer brings new ones."""
 _OF_INSTRUCTION = 0.4
 """Least share of the instruction's words that the output says again."""
-_FROM_CONSTRAINT = 0.8
-"""Least share of the output's words that stand in the same order in a constraint: its own words ("the last word must
-be ...") keep many a constraint."""
+_FROM_CONSTRAINT = 0.75
+"""Least share of the words beside those that keep a constraint that stand in the same order in its sentence: "the last
+word must be ..." keeps it."""
+_COURTESIES = re.compile(
+    r"\b(?:sure|certainly|of course|absolutely|(?:great|good|awesome|excellent) question)\b"
+    r"|\bI(?: would|['’]d| am|['’]m| can|['’]ll| will)[^.!?\n]{0,20}? (?:help|assist)\b[^.!?\n]*"
+    r"|\b(?:the|my|your) (?:answer|response)(?: to [^.!?:\n]{1,40})? (?:is|would be)\b"
+    r"|\bhere(?: is|['’]s)[^.!?\n]{0,30}:",
+    re.I,
+)
+"""What can stand before any answer."""
+_FUNCTION_WORDS = frozenset("a an the is are be of to in and".split())
+_ANSWERS_OF_ONE_WORD = ("keywords/digits", "keywords/long_word")
+"""Types that many a word or number keeps that answers a question."""
+_ASKS_FOR_SENTENCES = re.compile(
+    r"\bhow (?!many|much|old|long|far|high|tall|big|large|often|heavy|fast|deep|wide)|\b(?:why|explain|describe|"
+    r"tell me|discuss|help|assist|advi[cs]e|tips?|ideas?|steps?|ways?|guide|suggest\w*|recommend\w*)\b",
+    re.I,
+)
+"""What a word or a number alone hardly answers."""
 _OF_INPUT = 0.9
 """Least share of the input's words that the output says again, to the letter and nothing else."""
 _HOLDS_A_TEXT = re.compile(r"[:：\n\"“„«「]")
@@ -44,15 +67,21 @@ def echo(row: Row) -> Rejection | None:
 
     An answer may restate the question if it says something new. Part of the instruction may come back where it holds a
     text, or where it is asked to correct, to choose or to copy; in the latter case the input, too. Labels are not
-    looked at. The evidence is what comes back, and the ROUGE-L F with it.
+    looked at. The evidence is what comes back, and the ROUGE-L F with it; of an answer that only keeps a constraint,
+    the constraint.
     """
     output = tokenize(row.output)
-    if row.is_classification or len(output) < _LEAST_WORDS:
+    if row.is_classification:
         return None
     for constraint in row.constraints:
-        demanded = tokenize(constraint.text)
-        if (common := LCSseq.similarity(demanded, output)) >= _FROM_CONSTRAINT * len(output):
-            return _rejection("constraint", common, demanded, output)
+        if _only_keeps(row, constraint):
+            return Rejection("echo", {"of": "constraint", "keeps": constraint.text})
+        demanded, beside = tokenize(constraint.text), tokenize(_beside(row.output, constraint))
+        common = LCSseq.similarity(demanded, beside)
+        if common >= _FROM_CONSTRAINT * max(len(beside), _LEAST_WORDS):
+            return _rejection("constraint", common, demanded, beside)
+    if len(output) < _LEAST_WORDS:
+        return None
     instruction = tokenize(row.instruction)
     common = LCSseq.similarity(instruction, output)
     again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)
@@ -67,6 +96,29 @@ def echo(row: Row) -> Rejection | None:
         return None
     question = tokenize(row.input)
     return _rejection("input", len(output), question, output) if len(output) >= _OF_INPUT * len(question) > 0 else None
+
+
+def _only_keeps(row: Row, constraint: Constraint) -> bool:
+    """Return whether an output keeps its constraint and says nothing else, but for what can stand before any answer.
+
+    Words of the instruction or the input are an answer of their own, and so is a number or a long word where nothing
+    longer is asked for.
+    """
+    said = _COURTESIES.sub("", row.output)
+    rest = _beside(said, constraint)
+    demanded = set(tokenize(said)) - set(tokenize(rest))
+    if rest == said or not set(tokenize(rest)) <= _FUNCTION_WORDS.union(tokenize(constraint.text)):
+        return False
+    if constraint.type in _ANSWERS_OF_ONE_WORD and not _ASKS_FOR_SENTENCES.search(row.instruction):
+        return False
+    if not keeps(row.output, constraint):
+        return False
+    return not demanded or not demanded <= set(tokenize(f"{row.instruction}\n{row.input}"))
+
+
+def _beside(text: str, constraint: Constraint) -> str:
+    kind = TYPES.get(constraint.type)
+    return text if kind is None else kind.beside(text, constraint.parameters)
 
 
 def _works_on_text(row: Row) -> bool:

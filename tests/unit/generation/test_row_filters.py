@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.config.schema import Filters
+from selfinstruct.constraints import TYPES, keeps
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters import language as language_filter
@@ -88,6 +91,100 @@ def test_a_constraint_said_again_keeps_itself_and_is_an_echo(output: str, expect
     rejection = echo(Row("How do I plan a launch?", "", output, constraints=(LAST_WORD,)))
     assert (rejection and rejection.reason) == expected
     assert echo(Row("How do I plan a launch?", "", output)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "phrasing", "question", "output", "expected"),
+    [
+        ("edges/ends_with", {"phrase": "That is all."}, 1, "Which of the two is the fact?", "That is all.", "echo"),
+        (
+            "edges/ends_with",
+            {"phrase": "That is all."},
+            1,
+            "Which of the two is the fact?",
+            "The second. That is all.",
+            None,
+        ),
+        ("edges/ends_with", {"phrase": "That is all."}, 1, "Ham, eggs or all? Say: that is all.", "That is all.", None),
+        ("edges/starts_with", {"phrase": "First of all,"}, 1, "Name the capital.", "First of all, Ulaanbaatar", None),
+        ("edges/starts_with", {"phrase": "In short,"}, 0, "Why do leaves fall?", "In short, the answer is:", "echo"),
+        ("keywords/all_words", {"words": ["small", "music"]}, 0, "Why do leaves fall?", "Small music.", "echo"),
+        (
+            "keywords/word_once",
+            {"word": "small"},
+            1,
+            "Why do leaves fall?",
+            'The word "small" must occur once.',
+            "echo",
+        ),
+        ("keywords/word", {"word": "winter"}, 0, "Which season has frost, winter or June?", "Winter", None),
+        (
+            "keywords/digits",
+            {"n": 2},
+            0,
+            "How can I waste less?",
+            "I can help with that. 2 numbers in digits: 11.",
+            "echo",
+        ),
+        ("keywords/digits", {"n": 2}, 0, "How many are 20 and 22, and 7 and 9?", "42, 16", None),
+        (
+            "keywords/long_word",
+            {"n": 13},
+            1,
+            "How do I begin?",
+            'Good question! The answer is: "SMOLOBELEADERS".',
+            "echo",
+        ),
+        (
+            "keywords/long_word",
+            {"n": 13},
+            1,
+            "What is the study of small life called?",
+            "Microbiological science",
+            None,
+        ),
+        ("keywords/long_word", {"n": 11}, 1, "How does she feel, favourable or unfavourable?", "unfavourable", None),
+        ("keywords/for_example", {}, 1, "Why do leaves fall?", "For example, for instance.", "echo"),
+        ("edges/postscript", {}, 0, "Why do leaves fall?", "I'd be happy to help.\n\nP.S. Ask me more.", "echo"),
+        ("edges/postscript", {}, 0, "Why do leaves fall?", "To save water.\n\nP.S. Ask me more.", None),
+        ("edges/title", {}, 0, "Why do leaves fall?", "Title: Leaves in autumn\n\nTitle: Leaves in autumn", "echo"),
+        ("edges/title", {}, 0, "Why do leaves fall?", "Title: Leaves in autumn\nTo save water.", None),
+        ("json/object", {}, 0, "Why do leaves fall?", "{}", "echo"),
+        ("json/keys", {"keys": ["answer", "note"]}, 0, "Why do leaves fall?", '{"answer": "", "note": null}', "echo"),
+        ("json/keys", {"keys": ["answer", "note"]}, 0, "How many?", '{"answer": 12, "note": ""}', None),
+        ("json/strings", {"n": 2}, 0, "Name two rivers.", '["Po", "Nile"]', None),
+        ("length/at_most_words", {"n": 20}, 0, "What is 1 and 1?", "2", None),
+        ("edges/ends_in_question", {}, 2, "How do I save?", "Can you close your answer with a question mark?", "echo"),
+    ],
+)
+def test_an_answer_that_says_nothing_beside_its_constraint(
+    name: str, parameters: dict[str, object], phrasing: int, question: str, output: str, expected: str | None
+) -> None:
+    demanded = Constraint(name, parameters, TYPES[name].said(phrasing, parameters))
+    assert keeps(output, demanded)
+    assert reason(echo(Row(question, "", output, constraints=(demanded,)))) == expected
+
+
+def test_an_echo_of_a_constraint_names_it() -> None:
+    demanded = Constraint("edges/ends_with", {"phrase": "That is all."}, 'End with "That is all."')
+    rejection = echo(Row("Why is the sea salty?", "", "That is all.", constraints=(demanded,)))
+    assert rejection == Rejection("echo", {"of": "constraint", "keeps": 'End with "That is all."'})
+
+
+def test_no_packaged_task_with_constraints_is_an_echo() -> None:
+    """Whatever constraint its answer keeps, as it is or with the demanded words before or after it."""
+    found = []
+    checked = [name for name in TYPES if name != "language/written_in"]
+    for task in load_seed_tasks(["general"]):
+        draw = random.Random(task.id)
+        for demanded in (TYPES[name].drawn(draw) for name in draw.sample(checked, 8)):
+            phrase = demanded.parameters.get("phrase", demanded.parameters.get("word", ""))
+            output = task.instances[0].output
+            for answer in {output, f"{phrase} {output}", f"{output} {phrase}"}:
+                plain = Row(task.instruction, task.instances[0].input, answer)
+                if keeps(answer, demanded) and echo(plain) is None:
+                    found.append(echo(replace(plain, constraints=(demanded,))))
+    assert len(found) > 1000 and not any(found)
 
 
 def test_a_label_is_no_echo() -> None:
