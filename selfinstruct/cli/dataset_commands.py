@@ -19,9 +19,21 @@ _WRITTEN = [family.name for family in FAMILIES if family.write]
 @cli.command()
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="[OUT]", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option("--from", "source_family", type=click.Choice(_READ), help="Family of IN; default: by its content.")
 @click.option(
-    "--to", "target_family", type=click.Choice(_WRITTEN), default="messages", show_default=True, help="Family of OUT."
+    "--from",
+    "source_family",
+    metavar="FAMILY",
+    type=click.Choice(_READ),
+    help=f"Family of IN: {', '.join(_READ)}; default: by its content.",
+)
+@click.option(
+    "--to",
+    "target_family",
+    metavar="FAMILY",
+    type=click.Choice(_WRITTEN),
+    default="messages",
+    show_default=True,
+    help=f"Family of OUT: {', '.join(_WRITTEN)}.",
 )
 @click.option(
     "--on-error",

@@ -49,6 +49,7 @@ def cli(debug: bool) -> None:
     With a model of your own:
         selfinstruct init night.yaml
         selfinstruct run night.yaml
+
     What vLLM, transformers and TRL write is in RUN/libraries.log; --verbose shows it here, too.
     """
     if debug:

@@ -72,6 +72,13 @@ class HelpfulCommand(click.Command):
             args = [long.get(word, word) for word in args]
         return super().parse_args(ctx, args)
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help text; an example that is wider than the terminal goes on in the next line."""
+        text = self.help
+        self.help = fitted(text or "", formatter.width - 2)  # Click indents it by two.
+        super().format_help_text(ctx, formatter)
+        self.help = text
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, and then those of the configuration by section."""
         parameters = self.get_params(ctx)
@@ -84,11 +91,38 @@ class HelpfulCommand(click.Command):
             sections.setdefault(_heading(one.dotted), []).extend(_records([one], ctx))
         for heading, records in sections.items():
             if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
+                with formatter.section(heading if len(heading) < formatter.width else heading.partition(":")[0]):
+                    formatter.write_dl(records, col_max=min(30, formatter.width // 3))
         if more := len(options) - len(shown):
             formatter.write_paragraph()
             formatter.write_text(f"{more} more options: `{ctx.command_path} --help-all` shows every one.")
+
+
+def fitted(text: str, width: int) -> str:
+    """Break the commands of a text that are wider than this, as a shell reads them; quoted words stay whole.
+
+    >>> print(fitted("    selfinstruct show runs/first --random 20", 36))
+        selfinstruct show runs/first \\
+            --random 20
+    """
+    return "\n".join(
+        part for line in text.splitlines() for part in (_broken(line, width) if len(line) > width else [line])
+    )
+
+
+def _broken(line: str, width: int) -> list[str]:
+    words = re.findall(r'"[^"]*"|\S+', line)
+    if words[:1] != ["selfinstruct"]:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    parts = [indent + words[0]]
+    for word in words[1:]:
+        if len(parts[-1]) + len(word) + 3 > width and parts[-1].strip() != words[0]:
+            parts[-1] += " \\"
+            parts.append(f"{indent}    {word}")
+        else:
+            parts[-1] += f" {word}"
+    return parts
 
 
 def _of_config(parameters: list[click.Parameter]) -> list[ConfigOption]:
@@ -96,7 +130,12 @@ def _of_config(parameters: list[click.Parameter]) -> list[ConfigOption]:
 
 
 def _records(parameters: Any, ctx: click.Context) -> list[tuple[str, str]]:
-    return [record for one in parameters if (record := one.get_help_record(ctx)) is not None]
+    """Return names and help of options; of several long names, the first one, which is the short one."""
+    records = (one.get_help_record(ctx) for one in parameters)
+    return [(_SECOND_NAME.sub("", names), text) for names, text in filter(None, records)]
+
+
+_SECOND_NAME = re.compile(r"(?<=[\w-]), --[\w-]+\.[\w.-]+")
 
 
 def _heading(dotted: str) -> str:
@@ -104,7 +143,7 @@ def _heading(dotted: str) -> str:
     if not dot:
         return "Run"
     about = Config.model_fields[section].annotation.__doc__ or ""
-    return f"{section}: {re.split(r'[.:,(]', about.strip())[0].strip()}"
+    return f"{section}: {re.split(r'[.:;,(]', about.strip())[0].strip()} (--{section}.NAME)"
 
 
 def _show_all(ctx: click.Context, _: click.Parameter, value: bool) -> None:

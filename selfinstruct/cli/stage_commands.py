@@ -145,13 +145,20 @@ def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[st
     given by its own name, for example --learning-rate, --use-peft or --packing. Options of our own:
 
     \b
-        --prompt-format auto|model|default|alpaca|plain   the chat template to tune with
-        --merge both|merged|adapter                       what is kept of a LoRA
-        --mix PATH[:weight] ...                           train on other datasets, too, of any family
+        --prompt-format auto|model|default|alpaca|plain
+            the chat template of tuning
+        --merge both|merged|adapter
+            what is kept of a LoRA
+        --mix PATH[:weight] ...
+            other datasets to train on
         --mix-by examples|tokens, --mix-temperature X, --mix-task-cap N
-        --mix-hold-out task|category, --mix-most-seen N   kept out for `evaluate --held-out-by`
-        --early-stopping-patience N                       evaluations without a lower loss on validation_unseen
-        --show-row short|full|no                          show a training row before the first step
+            how much of each
+        --mix-hold-out task|category, --mix-most-seen N
+            what `evaluate` gets instead
+        --early-stopping-patience N
+            evaluations without a gain
+        --show-row short|full|no
+            print a training row
 
     \b
     Example:

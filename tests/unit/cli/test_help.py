@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.cli import cli, stage_commands
+from selfinstruct.cli.help import fitted
 from selfinstruct.config.click_options import ConfigOption
 from selfinstruct.console import console, how_much
 from selfinstruct.errors import ConfigError
@@ -67,6 +69,31 @@ def every_command(group: click.Group = cli, *names: str) -> Iterator[tuple[str, 
 def test_every_command_can_be_quiet_or_verbose(words: tuple[str, ...]) -> None:
     text = shown(*words, "--help")
     assert "-q, --quiet" in text and "-v, --verbose" in text
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_has_an_example_and_a_purpose(words: tuple[str, ...]) -> None:
+    text = shown(*words, "--help")
+    purpose = text.split("\n")[2].strip()
+    assert purpose[0].isupper() and purpose.endswith(".")
+    assert f"selfinstruct {' '.join(words)}" in text.split("Example:")[1]
+
+
+@pytest.mark.parametrize("words", [(), *every_command()], ids=" ".join)
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_help_fits_the_terminal(words: tuple[str, ...], width: int) -> None:
+    """Nothing is wider but, in a very narrow one, the name of an option with its values, and a long word."""
+    text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=width).stdout
+    wide = [line.strip() for line in text.splitlines() if len(line) > width]
+    assert not [line for line in wide if width > 40 or not (line.startswith("--") or " " not in line.rstrip(" \\"))]
+
+
+def test_examples_that_are_too_wide_go_on_in_the_next_line() -> None:
+    line = '    selfinstruct chat runs/first --prompt "Name three rivers of Africa." --json'
+    broken = fitted(line, 50)
+    assert all(len(part) <= 50 for part in broken.splitlines()) and '"Name three rivers of Africa."' in broken
+    assert shlex.split(broken.replace("\\\n", " ")) == shlex.split(line)
+    assert fitted(line, 200) == line
 
 
 @pytest.mark.parametrize("words", [["-q"], ["--quiet"], []])
