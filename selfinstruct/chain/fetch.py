@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from selfinstruct.chain.asking import asks
-from selfinstruct.config.schema import TUNED_MODEL, Config
+from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate
 from selfinstruct.engines.models import fetch_model
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.scores import ARMS
 from tuning.training.launch import tuned_from
 
 
@@ -33,3 +36,20 @@ def fetch_models(config: Config, run: RunDirectory) -> None:
     models = [*generator, tuned_from(config.tune, config.model, config.revision), *others]
     for name, revision in dict.fromkeys(models):
         fetch_model(str(name), revision)
+
+
+def fetch_compared(options: Evaluate, models: Iterable[str]) -> None:
+    """Fetch the judge and the further models of an evaluation, so that it does not end at one after hours.
+
+    Args:
+        options: the section `evaluate`.
+        models: as NAME=MODEL, or MODEL alone; the names of the run's own arms are left out.
+
+    Raises:
+        ConfigError: a model does not exist, cannot be reached, or does not fit on the disk.
+    """
+    parts = [text.partition("=") for text in models]
+    named = [model if equals else name for name, equals, model in parts if equals or name not in ARMS]
+    judge = [] if options.judge_endpoint or not options.judge else [options.judge]
+    for model in filter(None, [*named, *judge]):
+        fetch_model(model)

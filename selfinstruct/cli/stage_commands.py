@@ -195,6 +195,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
         selfinstruct evaluate runs/first --score-only --confidence 0.99
     """
     from selfinstruct.chain import chain
+    from selfinstruct.chain.fetch import fetch_compared
     from selfinstruct.console import closing_table
     from selfinstruct.run.directory import RunDirectory
     from selfinstruct.run.folders import ModelDirectory
@@ -207,6 +208,7 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
         else:
             for folder in (RunDirectory(run).model.path, *(Path(name.partition("=")[2] or name) for name in models)):
                 ModelDirectory(folder).require_trained()
+            fetch_compared(config.evaluate, models)
             chain.evaluate(RunDirectory(run), models, settings=dump_yaml(config.kept()))
     closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
 

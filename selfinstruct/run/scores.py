@@ -18,7 +18,7 @@ from selfinstruct.run.stored import read_stored
 SCORES_VERSION = 3
 """Version of the format. Version 3 renamed `shown` to `significant` in differences."""
 
-BASE, FEW_SHOT, SEEDS_ONLY, TUNED = "base", "base-few-shot", "seeds-only", "tuned"
+ARMS = BASE, FEW_SHOT, TUNED, SEEDS_ONLY = "base", "base-few-shot", "tuned", "seeds-only"
 """The arms of every evaluation. Users can add arms with other names."""
 
 Interval = tuple[float, float]

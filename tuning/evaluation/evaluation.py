@@ -35,7 +35,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.generation.examples import few_shot_examples
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
+from selfinstruct.run.scores import ARMS, BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
 from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, leakage, lm_eval_tasks
 from tuning.evaluation.answer_cache import AnswerCache, Made, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
@@ -45,8 +45,6 @@ from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question, load_questions
 from tuning.evaluation.scores import EvaluationRows, score
 from tuning.training.launch import tuned_from
-
-_KNOWN = (BASE, FEW_SHOT, TUNED, SEEDS_ONLY)
 
 
 def evaluate(
@@ -120,7 +118,7 @@ def score_saved(run: RunDirectory, options: Evaluate, seed: int) -> Scores:
         InputError: there are no predictions, or a file is broken.
     """
     cache = AnswerCache(run.evaluation)
-    names = sorted(cache.arms(PREDICTIONS), key=lambda name: (*_KNOWN, name).index(name))
+    names = sorted(cache.arms(PREDICTIONS), key=lambda name: (*ARMS, name).index(name))
     if not names:
         raise InputError(
             f"{run.evaluation.path}: holds no predictions to score; run `selfinstruct evaluate {run.path}`"
@@ -183,7 +181,7 @@ def arms_of(base: Arm, run: RunDirectory, models: Sequence[str] = ()) -> list[Ar
     seen: set[str] = set()
     for text in models:
         name, equals, model = text.partition("=")
-        if not equals and name in _KNOWN:
+        if not equals and name in ARMS:
             if name not in arms:
                 raise ConfigError(f"--model {name}: {run.path} holds no such model yet; tune first")
             continue

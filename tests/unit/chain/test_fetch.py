@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.chain.fetch import fetch_models
+from selfinstruct.chain.fetch import fetch_compared, fetch_models
 from selfinstruct.engines import hub
 from selfinstruct.run.directory import RunDirectory
 
@@ -47,3 +47,12 @@ def test_a_run_that_has_begun_fetches_nothing_at_once(make_config: Any, tmp_path
     (tmp_path / "run" / "journal.jsonl").write_text("")
     fetch_models(make_config(**SETTINGS), RunDirectory(tmp_path / "run"))
     assert fetched == []
+
+
+def test_the_models_of_an_evaluation_are_fetched_before_it(make_config: Any, fetched: list[Any]) -> None:
+    models = ["tuned", "base", "base=owner/base", "owner/alone", "a=owner/a=b", "broken="]
+    fetch_compared(make_config(evaluate={"judge": "owner/judge"}).evaluate, models)
+    assert [name for name, _ in fetched] == ["owner/base", "owner/alone", "owner/a=b", "owner/judge"]
+    elsewhere = {"judge": "gpt", "judge_endpoint": "http://localhost:8000/v1"}
+    fetch_compared(make_config(evaluate=elsewhere).evaluate, [])
+    assert len(fetched) == 4
