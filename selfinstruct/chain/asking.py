@@ -15,7 +15,7 @@ from selfinstruct.chain.schedule import DeadlinePlan
 from selfinstruct.chain.stage_process import run_stage
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Scores
+from selfinstruct.config.schema import ConfigT, GenerationConfig, Scores
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, SelfInstructError
 from selfinstruct.formats import jsonl
@@ -29,12 +29,12 @@ MOST_OF_THE_TIME = 0.3
 """Share of the time up to a deadline that rating, and then tagging, may take."""
 
 
-def chooses(config: Config) -> bool:
+def chooses(config: GenerationConfig) -> bool:
     """Return whether rows are chosen by their scores."""
     return decides(config.answer.keep, config.scores)
 
 
-def asks(config: Config) -> list[Literal["rate", "tag"]]:
+def asks(config: GenerationConfig) -> list[Literal["rate", "tag"]]:
     """Return what is asked after generation; a choice needs scores."""
     names: list[Literal["rate", "tag"]] = []
     if config.rate.after_generation or config.rate.beside or chooses(config):
@@ -44,7 +44,7 @@ def asks(config: Config) -> list[Literal["rate", "tag"]]:
     return names
 
 
-def undecided(config: Config, generated: RunDirectory) -> Config:
+def undecided(config: ConfigT, generated: RunDirectory) -> ConfigT:
     """Return the configuration of the generation, which has no scores to decide by.
 
     Args:
@@ -58,7 +58,9 @@ def undecided(config: Config, generated: RunDirectory) -> Config:
     return config.model_copy(update={"answer": config.answer.model_copy(update={"keep": keep}), "scores": Scores()})
 
 
-def ask(name: Literal["rate", "tag"], config: Config, generated: RunDirectory, plan: DeadlinePlan | None) -> None:
+def ask(
+    name: Literal["rate", "tag"], config: GenerationConfig, generated: RunDirectory, plan: DeadlinePlan | None
+) -> None:
     """Rate or tag a generated run, in a process of its own; its last call goes on where it stopped.
 
     A failure ends the chain only where rows are chosen by the scores: the same command then goes on.
@@ -90,7 +92,7 @@ def ask(name: Literal["rate", "tag"], config: Config, generated: RunDirectory, p
         console.print(f"{error}\ngoing on without the rest of it", markup=False)
 
 
-def choose(config: Config, generated: RunDirectory, run: RunDirectory) -> None:
+def choose(config: GenerationConfig, generated: RunDirectory, run: RunDirectory) -> None:
     """Choose the rows of a rated run by their scores, unless that is done already.
 
     Args:
@@ -107,7 +109,7 @@ def choose(config: Config, generated: RunDirectory, run: RunDirectory) -> None:
     jsonl.write_text(run.config_path, dump_yaml(config.kept()))
 
 
-def _is_current(config: Config, generated: RunDirectory, run: RunDirectory) -> bool:
+def _is_current(config: GenerationConfig, generated: RunDirectory, run: RunDirectory) -> bool:
     """Return whether a run holds the choice, from all that the rated run holds."""
     if not run.journal.exists():
         return False
@@ -118,7 +120,7 @@ def _is_current(config: Config, generated: RunDirectory, run: RunDirectory) -> b
     return same and header.refiltered_from is not None and header.refiltered_from.lines == number
 
 
-def require_own(config: Config, run: RunDirectory) -> None:
+def require_own(config: GenerationConfig, run: RunDirectory) -> None:
     """Refuse a directory that holds a run which was not chosen by scores, where rows are to be.
 
     Args:

@@ -20,7 +20,7 @@ from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.engine_arguments import of_other_models
-from selfinstruct.config.schema import TUNED_MODEL, Config, Prompting, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config, GenerationConfig, Prompting, Tune
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.engines import vllm
 from selfinstruct.engines.endpoints import Endpoints
@@ -150,15 +150,14 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 tuned_weights = _tuned_weights(config.tune, findings.facts)
         if tuned:
             _check_evaluation(findings, EvaluationPlan.of(config))
-        findings.estimate = _estimate(config, findings, prompts, tuning, tuned_weights)
+        trained = tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained)
+        findings.estimate = _estimate(config, findings, prompts, trained)
         with findings.noting():
             _check_disk(run, findings.estimate)
     return findings
 
 
-def _estimate(
-    config: Config, findings: Findings, prompts: Mapping[str, int], tuning: TuningPreview, tuned_weights: int
-) -> Estimate:
+def _estimate(config: GenerationConfig, findings: Findings, prompts: Mapping[str, int], trained: int) -> Estimate:
     is_task, calibrated = config.filters.is_task != "off" and not config.endpoint, 0
     if (steps := findings.steps) is not None and not config.endpoint:  # A server tells no log-probabilities.
         calibrated = len(steps.known_texts.held_out[:MOST_TEXTS]) if is_task else 0
@@ -170,7 +169,7 @@ def _estimate(
         config.instances,
         config.answer if findings.steps and findings.steps.separate else None,
         prompts,
-        tuned_bytes({**tuning.arguments, **config.tune.arguments}, tuned_weights, tuning.trained),
+        trained,
         is_task=is_task,
         calibrated=calibrated,
     )

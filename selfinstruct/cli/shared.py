@@ -15,7 +15,7 @@ from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
-from selfinstruct.config.schema import Config, Rate, Tag
+from selfinstruct.config.schema import Config, GenerationConfig, Rate, Tag
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.run.lock import LockedDirectory
 from selfinstruct.signals import changing_nothing
@@ -183,7 +183,7 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
             console.print(f"note: {remark}")
 
 
-def engine_starter(config: Config, *, overwrite: bool = False, stage: str | None = None) -> StartEngine:
+def engine_starter(config: GenerationConfig, *, overwrite: bool = False, stage: str | None = None) -> StartEngine:
     """Return what starts the engine of a generation.
 
     Args:
@@ -221,7 +221,7 @@ def engine_starter(config: Config, *, overwrite: bool = False, stage: str | None
     return start
 
 
-def answering_starter(config: Config) -> StartEngine | None:
+def answering_starter(config: GenerationConfig) -> StartEngine | None:
     """Return what starts the model that answers, where that is another one than the generator."""
     if config.answer.model is None:
         return None
@@ -230,7 +230,7 @@ def answering_starter(config: Config) -> StartEngine | None:
     return engine_starter(config.model_copy(update=other), overwrite=True, stage="answer")  # The context is its own.
 
 
-def asking_starter(config: Config, judge: Rate | Tag) -> StartEngine:
+def asking_starter(config: GenerationConfig, judge: Rate | Tag) -> StartEngine:
     """Return what starts the model that is asked about a finished run: another one, or the generator.
 
     Args:
@@ -245,7 +245,7 @@ def asking_starter(config: Config, judge: Rate | Tag) -> StartEngine:
     return engine_starter(config.model_copy(update=other), overwrite=True, stage=type(judge).__name__.lower())
 
 
-def _needed_context(config: Config) -> int:
+def _needed_context(config: GenerationConfig) -> int:
     """Return the tokens that no prompt of a generation exceeds, answer included."""
     from selfinstruct.formats.seed_tasks import load_seed_tasks
     from selfinstruct.generation.context_need import needed_context

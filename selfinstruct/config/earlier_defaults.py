@@ -10,7 +10,7 @@ from typing import Any
 
 from selfinstruct.config.load import recipe_values
 from selfinstruct.config.paths import anchored
-from selfinstruct.config.schema import Answer, Config
+from selfinstruct.config.schema import Answer, ConfigT
 
 EARLIER_DEFAULTS: dict[str, Any] = {
     "recipe": None,
@@ -84,7 +84,7 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     return recorded
 
 
-def continuing(config: Config, recorded: dict[str, Any]) -> Config:
+def continuing(config: ConfigT, recorded: dict[str, Any]) -> ConfigT:
     """Return the configuration with the earlier default of each option that it leaves out, if the run has that value.
 
     An option with the value of the run's recipe counts as left out: recipes get options that their runs lack.
@@ -106,7 +106,7 @@ def continuing(config: Config, recorded: dict[str, Any]) -> Config:
             of_recipe = _section(recipe, parents)
             if option not in section or (option in of_recipe and section[option] == of_recipe[option]):
                 section[option] = earlier
-    return Config.model_validate(values)
+    return type(config).model_validate(values)
 
 
 def _section(values: dict[str, Any], names: list[str]) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def _line_of(text: str, keys: Sequence[str]) -> int:
     return line
 
 
-def dump_yaml(config: Config, *, given_only: bool = False) -> str:
+def dump_yaml(config: BaseModel, *, given_only: bool = False) -> str:
     """Return the configuration as YAML, which `load_config` reads back to an equal one.
 
     Args:

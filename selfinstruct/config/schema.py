@@ -1,7 +1,7 @@
 """Every option, stated once: type, default, bounds and help.
 
-Those of proposing are in `proposing.py`, those of the stages after generation in `later_stages.py`; all are imported
-from here.
+Those of proposing are in `proposing.py`, those of the end of a generation in `stopping.py`, and those of the stages
+after it in `later_stages.py`; all are imported from here.
 
 The command line, the YAML file, the environment (`SELFINSTRUCT_*`), validation and the documentation are derived from
 these classes; `load.py` says which of these sources wins. vLLM's engine arguments (section `engine`) and TRL's
@@ -12,18 +12,17 @@ Nothing heavy is imported here: `selfinstruct --help` reads this file.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from selfinstruct import clock
 from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.config.scoring import Rate, Scores, Tag
 from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
 from selfinstruct.config.seed_quotas import require_whole
+from selfinstruct.config.stopping import Limits, Saturation
 from selfinstruct.records import Tokenizer
 
 Prompting = Literal["auto", "completion", "chat"]
@@ -216,70 +215,8 @@ class Filters(Section):
         return self
 
 
-class Saturation(Section):
-    """When to stop a run that hardly finds new instructions any more."""
-
-    window: int = Field(200, ge=1, description="Number of last proposals that decide.")
-    min_acceptance: float = Field(
-        0.02, ge=0, le=1, description="Stop when less than this share of the window's candidates is accepted; 0: never."
-    )
-    max_degenerate: float = Field(
-        0.9,
-        ge=0,
-        le=1,
-        description="Stop when more than this share of the window's completions is empty, repeats itself or an earlier "
-        "one, or is truncated with nothing accepted from it; 1: never.",
-    )
-
-
-class Limits(Section):
-    """When to stop before the target. The same command with a later or larger limit continues the run."""
-
-    finish_by: str | None = Field(
-        None,
-        description="Deadline: a local time (07:00: the next one) or a date with time (2026-11-25T07:00). Generation "
-        "stops proposing in time to finish what was accepted. `run` also keeps time free for export, tuning and "
-        "evaluation, shortens the tuning if it must, and says what was cut. Holds for one call.",
-    )
-    time_limit: str | None = Field(
-        None,
-        description="Deadline as the time from now: 8h, 90m, 1h30m. If both are given, the earlier one counts. "
-        "Holds for one call.",
-    )
-    max_tokens_total: int | None = Field(
-        None,
-        ge=1,
-        description="Stop the run at this number of completion tokens, early enough to finish what was accepted. "
-        "Prompt tokens are not counted: most are cached prefixes.",
-    )
-    max_requests: int | None = Field(None, ge=1, description="The same for requests of every kind.")
-    min_rows: int = Field(
-        32,
-        ge=1,
-        description="After a generation that stopped early, `run` tunes if there are at least this many training rows.",
-    )
-
-    @field_validator("finish_by", mode="before")
-    @classmethod
-    def _date_with_time(cls, value: Any) -> Any:
-        # YAML has a type for these.
-        return value.isoformat() if isinstance(value, datetime) else value
-
-    @field_validator("finish_by")
-    @classmethod
-    def _is_a_moment(cls, value: str | None) -> str | None:
-        clock.earliest(value, None, 0.0)
-        return value
-
-    @field_validator("time_limit")
-    @classmethod
-    def _is_a_duration(cls, value: str | None) -> str | None:
-        clock.earliest(None, value, 0.0)
-        return value
-
-
-class Config(Section):
-    """A run's whole configuration."""
+class GenerationConfig(Section):
+    """The options of generation, of ratings and of tags: what `selfinstruct/generation/` reads of a configuration."""
 
     model: str = Field(
         DEMO_MODEL, min_length=1, description="Generator: a local path, a name on the Hub, or `demo` (embedded)."
@@ -397,11 +334,6 @@ class Config(Section):
     limits: Limits = Field(default_factory=Limits)
     rate: Rate = Field(default_factory=Rate)
     tag: Tag = Field(default_factory=Tag)
-    regenerate: Regenerate = Field(default_factory=Regenerate)
-    export: Export = Field(default_factory=Export)
-    tune: Tune = Field(default_factory=Tune)
-    evaluate: Evaluate = Field(default_factory=Evaluate)
-    rounds: Rounds = Field(default_factory=Rounds)
 
     @field_validator("seeds", "parent_runs", "report_to", mode="before")
     @classmethod
@@ -433,11 +365,11 @@ class Config(Section):
             raise ValueError(f"constraints are worded in English, and prompt_language is {language}; set share to 0")
         return value
 
-    @field_validator("engine", "tune")
+    @field_validator("engine")
     @classmethod
-    def _no_secrets(cls, value: Any) -> Any:
+    def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
         """Refuse keys: these values are written to files and command lines."""
-        refuse_secrets(value.arguments if isinstance(value, Tune) else value)
+        refuse_secrets(value)
         return value
 
     @model_validator(mode="before")
@@ -454,7 +386,7 @@ class Config(Section):
         return {name: {} if value is None and name in sections else value for name, value in values.items()}
 
     @model_validator(mode="after")
-    def _another_model_answers_separately(self) -> Config:
+    def _another_model_answers_separately(self) -> Self:
         if self.answer.model is not None and self.answering == "inline":
             raise ValueError("answer.model: `answering: inline` lets the generator answer; set answering to separate")
         if self.answer.model is not None and self.proposer_weights == "adaptive":
@@ -481,16 +413,36 @@ class Config(Section):
         identity["engine"] = engine_arguments.of_identity(self.engine)
         return identity
 
-    def anchored(self) -> Config:
+    def anchored(self) -> Self:
         """Return the configuration with absolute paths; which options were given stays known."""
-        return Config.model_validate(paths.anchored(self.model_dump(exclude_unset=True)))
+        return type(self).model_validate(paths.anchored(self.model_dump(exclude_unset=True)))
 
     def inputs(self) -> list[str]:
         """Return the models, files and earlier runs that a run reads, as they were given. Not all of them are paths."""
         return paths.inputs(self.model_dump())
 
-    def kept(self) -> Config:
+    def kept(self) -> Self:
         """Return the configuration as a run directory keeps it: without the options that hold for one call."""
         return self.model_copy(
             update={"limits": self.limits.model_copy(update={"finish_by": None, "time_limit": None})}
         )
+
+
+ConfigT = TypeVar("ConfigT", bound=GenerationConfig)
+"""The whole configuration, or its options of generation; what returns a changed one returns the same kind."""
+
+
+class Config(GenerationConfig):
+    """A run's whole configuration."""
+
+    regenerate: Regenerate = Field(default_factory=Regenerate)
+    export: Export = Field(default_factory=Export)
+    tune: Tune = Field(default_factory=Tune)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    rounds: Rounds = Field(default_factory=Rounds)
+
+    @field_validator("tune")
+    @classmethod
+    def _no_secrets_for_the_tuner(cls, value: Tune) -> Tune:
+        refuse_secrets(value.arguments)
+        return value

@@ -34,7 +34,7 @@ from msgspec import UNSET, structs
 
 from selfinstruct import packaged
 from selfinstruct.config import tag_quota
-from selfinstruct.config.schema import Config, Export
+from selfinstruct.config.schema import Config, Export, GenerationConfig
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card
@@ -125,7 +125,8 @@ def export(config: Config) -> ExportCounts:
     tags = _tags_of_rows(own, state, config.export)
     before = list(own.rows[TRAIN])
     _select(own, config.export, _scores(run, state) if config.export.select_by in ("best", "balanced") else {}, tags)
-    counts = _count(state, own, config, parent_runs, of_parents, unread=len(unread))
+    seeds_too = config.export.include_seeds
+    counts = _count(state, own, config, parent_runs, of_parents, include_seeds=seeds_too, unread=len(unread))
     if tags:
         counts = structs.replace(counts, tags=tag_histograms(before, own.rows[TRAIN], tags))
     rows = {name: [*(of_parents.rows[name] if of_parents else ()), *own.rows[name]] for name in SPLITS}
@@ -320,7 +321,14 @@ def _seed_task(seed: SeedTask) -> Task:
 
 
 def _count(
-    state: RunState, own: Dataset, config: Config, parent_runs: ParentRuns, of_parents: Dataset | None, *, unread: int
+    state: RunState,
+    own: Dataset,
+    config: GenerationConfig,
+    parent_runs: ParentRuns,
+    of_parents: Dataset | None,
+    *,
+    include_seeds: bool,
+    unread: int,
 ) -> ExportCounts:
     with_instances = sum(1 for kept in state.instances.values() if kept)
     datasets = [own] if of_parents is None else [of_parents, own]
@@ -334,7 +342,7 @@ def _count(
             left_out=dict(+own.left_out_tasks),
         ),
         instances=InstanceCounts(accepted=state.num_instances, left_out=dict(+own.left_out_rows)),
-        include_seeds=config.export.include_seeds,
+        include_seeds=include_seeds,
         parents=UNSET if of_parents is None else _count_parents(parent_runs, of_parents),
         rows=rows,
         origins=dict(Counter(row.origin for row in by_split)),
@@ -345,7 +353,7 @@ def _count(
     )
 
 
-def _sources(rows: Sequence[ExportedRow], config: Config) -> list[SourceOfRows]:
+def _sources(rows: Sequence[ExportedRow], config: GenerationConfig) -> list[SourceOfRows]:
     """Return where rows come from, with what is said there of the licence."""
     seeds = [name_and_number(name)[0] for name in config.seeds]
     licences = dict.fromkeys(dataset_licence(packaged.resolve(name)) or "not stated" for name in seeds)

@@ -14,7 +14,7 @@ from selfinstruct import novelty
 from selfinstruct.clock import Clock, Reserve
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Prompting
+from selfinstruct.config.schema import Config, ConfigT, GenerationConfig, Prompting
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
@@ -82,7 +82,7 @@ def generate(
     finish_by = deadline.earliest(config.limits.finish_by, config.limits.time_limit, clock())
     recorded = {} if overwrite else recorded_identity(run)
     config = continuing(config, recorded)
-    material = Material.of(config, run, recorded)
+    material = Material.of(config, config.evaluate, run, recorded)
     identity = material.identity(config)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
@@ -111,7 +111,7 @@ def generate(
     return state
 
 
-def continuing(config: Config, recorded: dict[str, Any]) -> Config:
+def continuing(config: ConfigT, recorded: dict[str, Any]) -> ConfigT:
     """Return the configuration as the run that is there has it, where options are left out, and with a window.
 
     A new run's window follows from the target of its first start, so that a raised target changes no proposal.
@@ -146,7 +146,7 @@ def warn_of_slow_start(run: RunDirectory, left: float) -> None:
 
 
 async def _run(
-    config: Config,
+    config: GenerationConfig,
     run: RunDirectory,
     state: RunState,
     material: Material,
@@ -190,7 +190,12 @@ async def _run(
 
 @contextlib.asynccontextmanager
 async def _engine(
-    config: Config, run: RunDirectory, model: str, start: StartEngine, metrics: MetricsWriter, budget: BudgetTracker
+    config: GenerationConfig,
+    run: RunDirectory,
+    model: str,
+    start: StartEngine,
+    metrics: MetricsWriter,
+    budget: BudgetTracker,
 ) -> AsyncIterator[SupervisedEngine | None]:
     """Start an engine and close it at the end of the block; None if the deadline comes first."""
     novelty.warm_up(config.num_instructions)  # While the engine starts; later it would keep the pipeline waiting.
@@ -211,7 +216,7 @@ async def _engine(
 
 
 async def _drive(
-    config: Config,
+    config: GenerationConfig,
     run: RunDirectory,
     state: RunState,
     steps: Steps,

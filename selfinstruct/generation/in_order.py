@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import GenerationConfig
 from selfinstruct.console import AnswerProgress
 from selfinstruct.engines.base import Engine
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
@@ -21,7 +21,7 @@ Thing = TypeVar("Thing")
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, run: RunDirectory, start: StartEngine) -> AsyncIterator[Engine]:
+async def running(config: GenerationConfig, run: RunDirectory, start: StartEngine) -> AsyncIterator[Engine]:
     """Start a supervised engine, and close it at the end of the block.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config.schema import Config, Evaluate, Filters
+from selfinstruct.config.schema import Evaluate, Filters, GenerationConfig
 from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.formats.evaluation_tasks import EvaluationText, load_evaluation_texts
@@ -35,11 +35,12 @@ class Material:
     evaluation: list[EvaluationText]
 
     @classmethod
-    def of(cls, config: Config, run: RunDirectory, recorded: dict[str, Any]) -> Material:
+    def of(cls, config: GenerationConfig, evaluate: Evaluate, run: RunDirectory, recorded: dict[str, Any]) -> Material:
         """Read it.
 
         Args:
             config: names the files.
+            evaluate: names the evaluation tasks.
             run: the run's directory.
             recorded: the identity of the run that is there; empty if there is none.
 
@@ -50,10 +51,10 @@ class Material:
         return cls(
             seed_tasks.load_seed_tasks(config.seeds),
             parents.load_parents(config.parent_runs),
-            evaluation_texts(config.filters, config.evaluate, run.evaluation_tasks, recorded),
+            evaluation_texts(config.filters, evaluate, run.evaluation_tasks, recorded),
         )
 
-    def identity(self, config: Config) -> dict[str, Any]:
+    def identity(self, config: GenerationConfig) -> dict[str, Any]:
         """Return what makes two runs the same run, the content of the files that it reads included."""
         sha256 = seed_tasks.fingerprint(self.tasks)
         identity = {**config.identity(), "seeds_sha256": sha256, "prompts_version": PROMPTS_VERSION}

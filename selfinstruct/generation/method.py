@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from selfinstruct.config.schema import (
     Answer,
     Classification,
-    Config,
     Constraints,
     Filters,
+    GenerationConfig,
     HowAnswered,
     Instances,
     Proposal,
@@ -55,7 +55,7 @@ class Method:
     frame: Frame
 
     @classmethod
-    def of(cls, config: Config) -> Method:
+    def of(cls, config: GenerationConfig) -> Method:
         """Return the method of a configuration."""
         return cls(
             config.seed,

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
-from selfinstruct.config.schema import Config, Rate
+from selfinstruct.config.schema import GenerationConfig, Rate
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError
@@ -73,7 +73,7 @@ class RateResult:
     auc: float | None = None
 
 
-def rate(config: Config, start_engine: StartEngine) -> RateResult:
+def rate(config: GenerationConfig, start_engine: StartEngine) -> RateResult:
     """Score the answers of the run in `config.output_dir` that its scorer has not scored yet.
 
     Args:
@@ -93,7 +93,7 @@ def rate(config: Config, start_engine: StartEngine) -> RateResult:
         return _continued(config, run, recover(run), start_engine)
 
 
-def _continued(config: Config, run: RunDirectory, state: RunState, start_engine: StartEngine) -> RateResult:
+def _continued(config: GenerationConfig, run: RunDirectory, state: RunState, start_engine: StartEngine) -> RateResult:
     """Score what is left."""
     if state.header.regenerates:
         raise InputError(f"{run.path}: its outputs are rewritten; rate the run that it was made from, then rewrite")
@@ -137,7 +137,7 @@ def applies(options: Rate, answer: RatedAnswer) -> bool:
     return test is None or test(answer)
 
 
-def scorer_about(config: Config) -> Scorer:
+def scorer_about(config: GenerationConfig) -> Scorer:
     """Return who gives the scores, before a model is started.
 
     Raises:
@@ -229,7 +229,7 @@ def _samples(line: AnswerLine, instruction: str) -> list[RatedAnswer]:
 
 
 async def _rate(
-    config: Config, run: RunDirectory, state: RunState, left: list[RatedAnswer], start: StartEngine
+    config: GenerationConfig, run: RunDirectory, state: RunState, left: list[RatedAnswer], start: StartEngine
 ) -> float | None:
     """Start what the scorer needs, and score all that is left; return how well a model tells known answers apart."""
     with JournalWriter(run.journal, config.fsync_interval) as journal:
@@ -247,7 +247,7 @@ async def _rate(
 
 @contextlib.asynccontextmanager
 async def scorer_of(
-    config: Config, judges: AbstractAsyncContextManager[Engine]
+    config: GenerationConfig, judges: AbstractAsyncContextManager[Engine]
 ) -> AsyncIterator[tuple[AnswerScorer, int]]:
     """Yield the scorer of a configuration, and how many answers to give to it at once.
 
@@ -272,7 +272,7 @@ async def scorer_of(
             assert_never(never)
 
 
-async def checked(scorer: AnswerScorer, config: Config, run: RunDirectory) -> float | None:
+async def checked(scorer: AnswerScorer, config: GenerationConfig, run: RunDirectory) -> float | None:
     """Measure how well a model that scores tells known answers apart; print and note it. None for other scorers.
 
     Args:

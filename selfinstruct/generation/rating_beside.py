@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import GenerationConfig
 from selfinstruct.console import console
 from selfinstruct.engines.base import Engine
 from selfinstruct.errors import EngineError
@@ -30,7 +30,7 @@ Note = Callable[[Line], None]
 
 @contextlib.asynccontextmanager
 async def rating_beside(
-    config: Config,
+    config: GenerationConfig,
     run: RunDirectory,
     state: RunState,
     engine: Engine,

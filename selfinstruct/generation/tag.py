@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Config
+from selfinstruct.config.schema import GenerationConfig
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import InputError
@@ -47,7 +47,7 @@ class TagResult:
     values: dict[str, dict[str, int]]
 
 
-def tag(config: Config, start_engine: StartEngine) -> TagResult:
+def tag(config: GenerationConfig, start_engine: StartEngine) -> TagResult:
     """Tag the tasks of the run in `config.output_dir` that the model has not tagged yet.
 
     Args:
@@ -80,7 +80,12 @@ def tag(config: Config, start_engine: StartEngine) -> TagResult:
 
 
 async def _tag(
-    config: Config, run: RunDirectory, state: RunState, left: Sequence[Task], tagger: Tagger, start: StartEngine
+    config: GenerationConfig,
+    run: RunDirectory,
+    state: RunState,
+    left: Sequence[Task],
+    tagger: Tagger,
+    start: StartEngine,
 ) -> None:
     """Start the model, and tag all that is left."""
     with JournalWriter(run.journal, config.fsync_interval) as journal:

@@ -67,3 +67,20 @@ def _public(tree: ast.AST) -> Iterator[Function]:
             yield node
         elif isinstance(node, ast.ClassDef):
             yield from _public(node)
+
+
+def test_few_functions_take_the_whole_configuration() -> None:
+    """Others take the section that they need, or the options of generation (`GenerationConfig`)."""
+    whole = [
+        f"{name}:{function.lineno} {function.name}"
+        for name, tree in trees()
+        for function in functions(tree)
+        if any(
+            isinstance(node, ast.Name) and node.id == "Config"
+            for one in parameters(function)
+            if one.annotation is not None
+            for node in ast.walk(one.annotation)
+        )
+    ]
+    assert len(whole) < 30, whole
+    assert len([one for one in whole if not one.startswith(("selfinstruct/chain/", "selfinstruct/cli/"))]) <= 8, whole

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, Proposers, SingleStep, Template
+from selfinstruct.config.schema import Evolve, GenerationConfig, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.topics import Topics, load_topics
 from selfinstruct.generation.proposers.wording import Wording, load_wording
@@ -43,7 +43,7 @@ class Mixture:
     adaptive: bool = False
 
     @classmethod
-    def of(cls, config: Config) -> Mixture:
+    def of(cls, config: GenerationConfig) -> Mixture:
         """Return the mixture of a configuration.
 
         Raises:
