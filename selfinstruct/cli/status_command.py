@@ -46,14 +46,18 @@ def status(run: Path, as_json: bool, gpu_price: float | None, watch: bool) -> No
 
 
 def _watch(run: Path, gpu_price: float | None) -> NoReturn:
-    """Show the state again and again; reading a large journal takes at most a tenth of the time."""
+    """Show the state again and again, on one screen; reading a large journal takes at most a tenth of the time."""
     from rich.live import Live
 
     from selfinstruct.console import PlainConsole
     from selfinstruct.replay import status as statuses
 
-    with Live(console=PlainConsole(markup=True), auto_refresh=False) as live:
+    console = PlainConsole(markup=True)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             began = time.monotonic()
-            live.update(statuses.render(statuses.status(run, gpu_price)), refresh=True)
+            result = statuses.status(run, gpu_price)
+            if len(console.render_lines(statuses.render(result))) > console.height:
+                result = statuses.brief(result)
+            live.update(statuses.render(result), refresh=True)
             _pause(max(_INTERVAL_S, 9 * (time.monotonic() - began)))

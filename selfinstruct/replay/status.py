@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -355,6 +355,25 @@ def render(result: RunStatus) -> RenderableType:
         stages.add_row(name, mark, escape(stage.note))
     following = next_command(result)
     return Group(table, "", stages, *([f"\nnext: [bold]{escape(following)}[/bold]"] if following else []))
+
+
+def brief(result: RunStatus) -> RunStatus:
+    """Return what a small screen has room for: without reasons, and without rows for single proposers and steps."""
+    counts = result.counts
+    counts = replace(
+        counts,
+        candidates=replace(counts.candidates, reasons={}),
+        instances=replace(counts.instances, reasons={}),
+        answers=counts.answers and replace(counts.answers, reasons={}),
+        outputs=counts.outputs and replace(counts.outputs, reasons={}),
+        warnings={},
+        failures={},
+        proposers={},
+        topics={},
+        scores=[],
+        tags=[],
+    )
+    return replace(result, counts=counts, spending=replace(result.spending, kinds={}))
 
 
 def _speed_rows(rates: Rates) -> dict[str, str]:

@@ -73,6 +73,28 @@ def test_a_preview_that_saturates_shows_what_there_is(
     assert "the preview ended early" in result.stderr and "saturated" in result.stderr
 
 
+def test_status_watch_shows_the_end_of_the_table_on_a_small_screen(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run that died: what it was going to do next stands at the end."""
+    run_scripted(make_config(num_instructions=6, proposers={"list": 1.0, "plan": 1.0}))
+    journal = tmp_path / "run" / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-2]) + b'{"kind": "ans')
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selfinstruct.cli.status_command._pause", sleep)
+    shown = {}
+    for height in (24, 100):
+        monkeypatch.setenv("LINES", str(height))
+        shown[height] = CliRunner().invoke(cli, ["status", str(tmp_path / "run"), "--watch"]).stdout
+        assert len(shown[height].splitlines()) <= height
+        assert "generate  not yet" in shown[height] and "next: selfinstruct generate" in shown[height]
+    assert "near_duplicate" in shown[100] and "near_duplicate" not in shown[24]
+
+
 def test_status_watch_shows_a_run_again_and_again_until_it_is_stopped(
     make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
