@@ -24,6 +24,7 @@ from selfinstruct import library_log
 from selfinstruct.console import console, is_verbose
 from selfinstruct.environment import DEBUG_VARIABLE, LOCKS
 from selfinstruct.program_edge import debugging, run_program
+from selfinstruct.run import trackers
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 from tuning.training.launch import FSDP2, refuse_own_source
@@ -118,6 +119,8 @@ def _tune(arguments: Arguments, started: float) -> None:
         show_example(prepared, options.show_row)
 
     checked = check(arguments, config, prepared)
+    if "trackio" in config.report_to:
+        trackers.group_training()
     trainer = make_trainer(arguments, config, prepared)
     checked = check_loaded(trainer, prepared, checked)
 

@@ -252,7 +252,8 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             return
         try:
             fetch_model(model, revision)
-            run_stage([*command, *_overwrite(overwrite)], "tune", log=run.library_log)
+            shown = [] if "report_to" in options.arguments else trackers.training_arguments(config.report_to, run)
+            run_stage([*command, *_overwrite(overwrite), *shown], "tune", log=run.library_log)
         except SelfInstructError as error:
             output.path.mkdir(parents=True, exist_ok=True)
             jsonl.write_text(output.failed, str(error))
@@ -302,6 +303,8 @@ def evaluate(
     if settings is not None:
         command += ["--config", "-"]
     run_stage(command, "evaluate", standard_input=settings, seconds=seconds, log=run.library_log)
+    if run.config_path.exists():
+        trackers.show_scores(run.config().report_to, run)
     _write_card(run)
 
 

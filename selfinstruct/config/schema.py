@@ -315,7 +315,7 @@ class GenerationConfig(Section):
         "seed, when its completion cannot be read or does not come.",
     )
     report_to: tuple[Tracker, ...] = Field(
-        (), description="Show generation in `wandb`, `trackio` or `tensorboard` while it goes on. Repeatable."
+        (), description="Show the run's stages in `wandb`, `trackio` or `tensorboard`, as one group. Repeatable."
     )
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments by their own names.")
     proposal: Proposal = Field(default_factory=Proposal)

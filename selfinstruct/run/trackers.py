@@ -1,4 +1,6 @@
-"""Measurements of generation in experiment trackers (wandb, trackio, TensorBoard), each through its own client.
+"""A run in experiment trackers (wandb, trackio, TensorBoard), each through its own client: all stages in one group.
+
+Generation and evaluation are shown by what is here, training by TRL, which is told so by `training_arguments`.
 
 A tracker only shows a run: one that fails is left out from then on, and the run goes on.
 """
@@ -6,6 +8,7 @@ A tracker only shows a run: one that fails is left out from then on, and the run
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -29,18 +32,50 @@ class _Client(NamedTuple):
 
 
 def group_stages(run: RunDirectory) -> None:
-    """Let wandb show what this process and those it starts track of a run, such as its training, as one group."""
+    """Let trackers show what this process and those it starts track of a run, such as its training, as one group."""
     os.environ.setdefault("WANDB_PROJECT", _PROJECT)
     os.environ.setdefault("WANDB_RUN_GROUP", run.path.resolve().name)
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.tensorboard.resolve() / "tune"))
+
+
+def training_arguments(names: Sequence[Tracker], run: RunDirectory) -> list[str]:
+    """Return TRL's arguments for a training that these trackers show."""
+    about = [f"--project={_PROJECT}", f"--run_name={run.path.resolve().name} tune"]
+    return ["--report_to", *names, *about] if names else []
+
+
+def group_training() -> None:
+    """Put what transformers shows in trackio into the group of its run: it names none itself."""
+    import trackio
+
+    trackio.init = functools.partial(trackio.init, group=os.environ.get("WANDB_RUN_GROUP"))
+
+
+def show_scores(names: Sequence[Tracker], run: RunDirectory) -> None:
+    """Show the scores of an evaluation: by model, set of tasks and metric."""
+    if not names:
+        return
+    arms = run.evaluation.scores().arms
+    row = {
+        f"{arm}/{name}": {"rouge_l": scores.rouge_l, "exact_match": scores.exact_match}
+        for arm, about in arms.items()
+        for name, scores in about.sets.items()
+    }
+    try:
+        with opened(names, run, "evaluate") as log:
+            log(row)
+    except ConfigError as error:  # The scores are there all the same.
+        console.print(str(error), markup=False)
 
 
 @contextlib.contextmanager
-def opened(names: Sequence[Tracker], run: RunDirectory) -> Iterator[Log]:
+def opened(names: Sequence[Tracker], run: RunDirectory, stage: str = "generate") -> Iterator[Log]:
     """Open trackers; yield a function that takes a row of measurements for all of them.
 
     Args:
         names: which trackers.
         run: the run directory; its name is that of the group.
+        stage: what is shown of it.
 
     Raises:
         ConfigError: a client is not installed, or refuses to begin.
@@ -49,7 +84,7 @@ def opened(names: Sequence[Tracker], run: RunDirectory) -> Iterator[Log]:
     clients: dict[str, _Client] = {}
     try:
         for name in names:
-            clients[name] = _opened(name, run)
+            clients[name] = _opened(name, run, stage)
         yield lambda row: _log(clients, row)
     finally:
         for opened_name, client in clients.items():
@@ -57,9 +92,9 @@ def opened(names: Sequence[Tracker], run: RunDirectory) -> Iterator[Log]:
                 client.finish()
 
 
-def _opened(name: Tracker, run: RunDirectory) -> _Client:
+def _opened(name: Tracker, run: RunDirectory, stage: str) -> _Client:
     try:
-        return _CLIENTS[name](run)
+        return _CLIENTS[name](run, stage)
     except ImportError as error:
         raise ConfigError(
             f"report_to: {name} cannot be imported ({error}); pip install {name}, or leave it out"
@@ -91,37 +126,37 @@ def _reported(name: str) -> Iterator[list[Exception]]:
         console.print(f"report_to: {name} is left out from here on: {error}", markup=False)
 
 
-def _wandb(run: RunDirectory) -> _Client:
+def _wandb(run: RunDirectory, stage: str) -> _Client:
     import wandb
 
     name = run.path.resolve().name
-    tracked = wandb.init(name=f"{name} generate", job_type="generate", settings=wandb.Settings(console="off"))
+    tracked = wandb.init(name=f"{name} {stage}", job_type=stage, settings=wandb.Settings(console="off"))
     return _Client(lambda step, values: tracked.log(values), tracked.finish)
 
 
-def _trackio(run: RunDirectory) -> _Client:
+def _trackio(run: RunDirectory, stage: str) -> _Client:
     import trackio
 
     name = run.path.resolve().name
     tracked = trackio.init(
-        project=_PROJECT, name=f"{name} generate", group=name, resume="allow", embed=False, auto_log_gpu=False
+        project=_PROJECT, name=f"{name} {stage}", group=name, resume="allow", embed=False, auto_log_gpu=False
     )
     return _Client(lambda step, values: tracked.log(values), tracked.finish)
 
 
-def _tensorboard(run: RunDirectory) -> _Client:
+def _tensorboard(run: RunDirectory, stage: str) -> _Client:
     from torch.utils.tensorboard import SummaryWriter
 
     writer: Any = SummaryWriter(run.tensorboard)
 
     def log(step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            writer.add_scalar(f"generate/{name}", value, step)
+            writer.add_scalar(f"{stage}/{name}", value, step)
 
     return _Client(log, writer.close)
 
 
-_CLIENTS: dict[Tracker, Callable[[RunDirectory], _Client]] = {
+_CLIENTS: dict[Tracker, Callable[[RunDirectory, str], _Client]] = {
     "wandb": _wandb,
     "trackio": _trackio,
     "tensorboard": _tensorboard,

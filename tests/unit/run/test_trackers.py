@@ -13,6 +13,7 @@ from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
 from selfinstruct.run import trackers
 from selfinstruct.run.directory import RunDirectory
+from tests import finished_run
 from tests.conftest import run_scripted
 
 ROW = {"proposals": 7, "accepted": 3, "read": {"proposal": 40}, "engine": "vllm"}
@@ -39,7 +40,7 @@ class Tracked:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP"):
+    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "TENSORBOARD_LOGGING_DIR"):
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
 
@@ -67,6 +68,37 @@ def test_the_stages_of_a_run_are_one_group(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (os.environ["WANDB_PROJECT"], os.environ["WANDB_RUN_GROUP"]) == ("selfinstruct", "night")
     trackers.group_stages(RunDirectory(tmp_path / "other"))
     assert os.environ["WANDB_RUN_GROUP"] == "night", "what is set stays"
+
+
+def test_training_is_shown_where_generation_is(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "night")
+    assert trackers.training_arguments((), run) == []
+    words = trackers.training_arguments(("wandb", "trackio"), run)
+    assert words == ["--report_to", "wandb", "trackio", "--project=selfinstruct", "--run_name=night tune"]
+
+
+def test_trackios_training_is_in_the_group_of_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tracked = Tracked()
+    install(monkeypatch, "trackio", tracked)
+    trackers.group_stages(RunDirectory(tmp_path / "night"))
+    trackers.group_training()
+    sys.modules["trackio"].init(project="selfinstruct", name="night tune")  # As transformers' callback does.
+    assert tracked.begun == {"project": "selfinstruct", "name": "night tune", "group": "night"}
+
+
+def test_scores_are_shown_and_a_missing_client_costs_only_that(
+    monkeypatch: pytest.MonkeyPatch, make_config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run.evaluated(tmp_path / "run", make_config())
+    run, tracked = RunDirectory(tmp_path / "run"), Tracked()
+    install(monkeypatch, "trackio", tracked)
+    trackers.show_scores(("trackio",), run)
+    (row,) = tracked.rows
+    assert {"tuned/eval_tasks/rouge_l", "base/eval_tasks/exact_match"} <= row.keys()
+    assert tracked.begun["name"] == "run evaluate" and tracked.begun["group"] == "run" and tracked.ends == 1
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    trackers.show_scores(("wandb",), run)
+    assert "pip install wandb" in capsys.readouterr().err
 
 
 def test_tensorboard_gets_scalars_by_the_number_of_proposals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
