@@ -30,7 +30,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from selfinstruct.config.load import load_config
     from selfinstruct.run.directory import RunDirectory
     from tuning.evaluation.evaluation import evaluate
-    from tuning.evaluation.show import show_scores
+    from tuning.evaluation.score_tables import show_scores
 
     run = RunDirectory(options.run_dir)
     if options.config is None and not run.config_path.exists():

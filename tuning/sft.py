@@ -84,7 +84,7 @@ def tune(argv: Sequence[str]) -> None:
 
 def _tune(arguments: Arguments, started: float) -> None:
     # What these import is slow to load, and reads the environment that `main` has set.
-    from tuning.training import card, checkpoints, data, record
+    from tuning.training import checkpoints, data, model_card, record
     from tuning.training.check import check, check_loaded, show_example
     from tuning.training.mixing import mixed
     from tuning.training.prepare import BaseModel, prepare, sft_config
@@ -131,7 +131,7 @@ def _tune(arguments: Arguments, started: float) -> None:
         train(trainer, start.checkpoint)
         save(trainer, prepared.tokenizer, output.path, base=base, merge=options.merge)
     if is_main:
-        card.write(output)
+        model_card.write(output)
         checkpoints.remove_unneeded(output, arguments.by_user)
         record.summarize(output)
 

@@ -320,7 +320,7 @@ def score_saved(run: RunDirectory, options: Evaluate, seed: int) -> None:
         InputError: there are no answers, or a file is damaged.
     """
     from tuning.evaluation import evaluation
-    from tuning.evaluation.show import show_scores
+    from tuning.evaluation.score_tables import show_scores
 
     with changing_nothing():
         show_scores(evaluation.score_saved(run, options, seed))
@@ -330,9 +330,9 @@ def score_saved(run: RunDirectory, options: Evaluate, seed: int) -> None:
 def _write_card(run: RunDirectory) -> None:
     """Write the model card of a tuned model that has scores."""
     if run.model.record_path.exists() and TUNED in run.evaluation.scores().arms:
-        from tuning.training import card
+        from tuning.training import model_card
 
-        card.write(run.model, run.evaluation)
+        model_card.write(run.model, run.evaluation)
 
 
 def report(run: RunDirectory, gpu_price: float | None = None) -> Path:

@@ -19,7 +19,7 @@ from selfinstruct.config.schema import Evaluate
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.metrics import last_speed
+from selfinstruct.run.measurements import last_speed
 from tuning.evaluation.inputs import most_tokens
 
 RESERVE_FACTOR = 1.3

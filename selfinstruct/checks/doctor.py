@@ -66,7 +66,7 @@ def endpoints(urls: Sequence[str]) -> Iterator[Check]:
     Args:
         urls: of the endpoints.
     """
-    from selfinstruct.checks.endpoints import listed
+    from selfinstruct.checks.endpoint_check import listed
 
     for url in urls:
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.checks import endpoints, tuning_preview
+from selfinstruct.checks import endpoint_check, tuning_preview
 from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
@@ -41,7 +41,7 @@ from selfinstruct.records import Instruction, SeedTask
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.text import size_text
 from tuning.evaluation import inputs
-from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 
 
 @dataclass
@@ -298,7 +298,7 @@ def _check_endpoints(
 ) -> None:
     """Check the endpoints that generate, and note what is known of their model."""
     with findings.noting():
-        findings.engine = served = endpoints.reached(urls, model, engine, tasks, needed_context(tasks, method))
+        findings.engine = served = endpoint_check.reached(urls, model, engine, tasks, needed_context(tasks, method))
         if tasks:
             steps = Steps(method, tasks, borrowed_seeds(method.frame), served, style_of(prompting, model, served))
             check_fit(steps, model)
@@ -313,7 +313,7 @@ def _check_another(
     """Check a model that answers or rewrites after the generator: its endpoints, or the memory for it here."""
     with findings.noting():
         if urls:
-            endpoints.reached(urls, model, engine, tasks, vllm.ENOUGH)
+            endpoint_check.reached(urls, model, engine, tasks, vllm.ENOUGH)
         else:
             check_memory(_facts(model, None, engine), engine, findings.hardware)
 

@@ -87,7 +87,7 @@ def init(path: Path, model: str | None, every: bool) -> None:
         selfinstruct init night.yaml --model ./model --full
     """
     from selfinstruct.checks.recipe_choice import recipe_for
-    from selfinstruct.config.template import STARTER_MODEL, starter_yaml
+    from selfinstruct.config.explained_file import STARTER_MODEL, starter_yaml
     from selfinstruct.console import console
     from selfinstruct.formats import jsonl
 

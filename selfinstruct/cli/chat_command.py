@@ -13,7 +13,7 @@ from selfinstruct.cli.shared import AS_JSON
 from selfinstruct.text import printable
 
 if TYPE_CHECKING:
-    from tuning.chat import Speaker
+    from tuning.chat_session import Speaker
 
 
 @cli.command()
@@ -49,8 +49,8 @@ def chat(
     """
     from selfinstruct.console import console, is_verbose
     from tuning import sft
-    from tuning.chat import as_json as line
-    from tuning.chat import load_speakers, models
+    from tuning.chat_session import as_json as line
+    from tuning.chat_session import load_speakers, models
 
     sft.set_environment(debug=is_verbose())
     named = models(model, against)

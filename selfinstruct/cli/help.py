@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from selfinstruct.config.click_options import ConfigOption
+from selfinstruct.config.explained_file import THAT_MATTER
 from selfinstruct.config.schema import Config
-from selfinstruct.config.template import THAT_MATTER
 
 _MANY = 30
 """A command with more options of the configuration shows only the common ones."""

@@ -63,7 +63,7 @@ def generate(
         selfinstruct generate --model ./model --output-dir runs/mine --dry-run
         selfinstruct generate --model NAME --endpoint http://gpu1:8000/v1 --output-dir runs/it
     """
-    from selfinstruct.checks.endpoints import refuse_engine_arguments
+    from selfinstruct.checks.endpoint_check import refuse_engine_arguments
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
     from selfinstruct.generation.generate import generate as run_generation

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selfinstruct.formats.evaluation_tasks import EvaluationText
-from selfinstruct.formats.families.row import DatasetRow
+from selfinstruct.formats.families.dataset_row import DatasetRow
 
 HeldOutBy = Literal["task", "category"]
 Side = Literal["", "seen", "unseen", "spare"]

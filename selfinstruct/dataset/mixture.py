@@ -18,7 +18,7 @@ from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.families.chat import message
-from selfinstruct.formats.families.row import USER, DatasetRow
+from selfinstruct.formats.families.dataset_row import USER, DatasetRow
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.text import name_and_number
 

@@ -15,7 +15,7 @@ from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.data_files import Record
 from selfinstruct.formats.families import FAMILIES, PROBED, Broken, DatasetRow
 from selfinstruct.formats.families import rows as family_rows
-from selfinstruct.formats.families.row import as_seed_tasks
+from selfinstruct.formats.families.dataset_row import as_seed_tasks
 from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.packaged import PACKAGED, resolve
 from selfinstruct.records import Instance, Quota, SeedTask, WrittenBy

@@ -39,7 +39,7 @@ from selfinstruct.run.control_lines import Resumed, Saturated, TargetRaised
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Calibration, Header, Line
-from selfinstruct.run.metrics import MetricsWriter, last_speed
+from selfinstruct.run.measurements import MetricsWriter, last_speed
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances
 from selfinstruct.signals import until_signal

@@ -14,7 +14,7 @@ from selfinstruct.engines.base import Engine
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import Line, ScoreLine, TagsLine
-from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.measurements import MetricsWriter
 from selfinstruct.signals import until_signal
 
 Thing = TypeVar("Thing")

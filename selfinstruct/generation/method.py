@@ -15,7 +15,7 @@ from selfinstruct.config.schema import (
     Proposal,
 )
 from selfinstruct.generation.frame import Frame, load_frame
-from selfinstruct.generation.proposers.mixture import Mixture
+from selfinstruct.generation.proposers.proposer_draw import Mixture
 from selfinstruct.generation.window import first_window, window_at
 from selfinstruct.records import Style
 

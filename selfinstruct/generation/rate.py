@@ -47,7 +47,7 @@ from selfinstruct.run.lines import (
     ScoreLine,
     WrittenInstance,
 )
-from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.measurements import MetricsWriter
 from selfinstruct.run.state import RunState
 from selfinstruct.signals import leave, on_signals, until_signal
 

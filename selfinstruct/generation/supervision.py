@@ -12,7 +12,7 @@ from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.measurements import MetricsWriter
 
 StartEngine = Callable[[], Awaitable[Engine]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from selfinstruct.report.text import reason
+from selfinstruct.report.readable_text import reason
 from selfinstruct.run.counts import AnswerCounts, CandidateCounts, OutputCounts, RunCounts, by_count
 from selfinstruct.run.state import RunState
 

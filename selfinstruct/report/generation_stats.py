@@ -38,7 +38,7 @@ from selfinstruct.run.lines import (
     TagsLine,
     kind_of,
 )
-from selfinstruct.run.metrics import Measurement
+from selfinstruct.run.measurements import Measurement
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import shorten
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from selfinstruct.formats import jsonl
 from selfinstruct.report import outcome, plots
 from selfinstruct.report.collect import REAL_RUN, Report, collect
-from selfinstruct.report.text import FILTERS
+from selfinstruct.report.readable_text import FILTERS
 from selfinstruct.report.variety import Variety
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.reviews import OF_PAPER, QUESTIONS

@@ -18,7 +18,7 @@ from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, Mode
 from selfinstruct.run.journal import read_header, read_lines
 from selfinstruct.run.lines import Header
 from selfinstruct.run.lock import LockedDirectory
-from selfinstruct.run.metrics import Measurement, read_measurements
+from selfinstruct.run.measurements import Measurement, read_measurements
 from selfinstruct.run.reviews import Review, read_reviews
 from selfinstruct.run.rounds_record import Rounds, read_rounds
 from selfinstruct.run.state import NO_HEADER, RunState, replay

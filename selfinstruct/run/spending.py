@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfinstruct.run.metrics import Measurement
+from selfinstruct.run.measurements import Measurement
 
 if TYPE_CHECKING:
     from selfinstruct.run.state import RunState

@@ -19,7 +19,7 @@ from tests import tiny_model
 from tests.gpu_box.families import FAMILIES
 from tests.gpu_box.model_folder import full
 from tuning.evaluation.answers import set_template
-from tuning.training import data, method, prompt_formats
+from tuning.training import data, prompt_formats, tuning_method
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_how_a_family_is_tuned_on_gpus_of_several_sizes(name: str, tmp_path: Path) -> None:
-    sizes = method.sizes_of(read_config(str(full(FAMILIES[name], tmp_path / "model"))), {"use_peft": True})
+    sizes = tuning_method.sizes_of(read_config(str(full(FAMILIES[name], tmp_path / "model"))), {"use_peft": True})
 
     def chosen(mebibytes: int, processes: int) -> str:
-        device = method.Device(True, True, memory=mebibytes << 20, processes=processes, bitsandbytes=True)
+        device = tuning_method.Device(True, True, memory=mebibytes << 20, processes=processes, bitsandbytes=True)
         try:
-            choice = method.choose(sizes, {}, device)
+            choice = tuning_method.choose(sizes, {}, device)
         except ConfigError as error:
             assert "the training does not fit" in str(error)
             return "refused"

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 
 from tuning import sft
 from tuning.training import arguments
-from tuning.training.method import Choice
+from tuning.training.tuning_method import Choice
 
 _init = AcceleratorState.__init__
 

@@ -13,7 +13,7 @@ from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
-from tuning import chat, sft
+from tuning import chat_session, sft
 from tuning.training import prompt_formats
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
@@ -33,17 +33,23 @@ def run(tmp_path_factory) -> Path:
 
 def test_a_run_is_its_tuned_model_beside_its_base(run):
     base = str((run / "base").resolve())
-    assert chat.models(str(run)) == [chat.NamedModel("tuned", str(run / "model")), chat.NamedModel("base", base)]
-    assert chat.models(str(run), "none") == [chat.NamedModel("tuned", str(run / "model"))]
-    assert chat.models(str(run / "model"), base)[1] == chat.NamedModel("base", base)
-    assert chat.models(base) == [chat.NamedModel("base", base)]
-    assert chat.models(base, "org/other") == [chat.NamedModel("base", base), chat.NamedModel("other", "org/other")]
+    assert chat_session.models(str(run)) == [
+        chat_session.NamedModel("tuned", str(run / "model")),
+        chat_session.NamedModel("base", base),
+    ]
+    assert chat_session.models(str(run), "none") == [chat_session.NamedModel("tuned", str(run / "model"))]
+    assert chat_session.models(str(run / "model"), base)[1] == chat_session.NamedModel("base", base)
+    assert chat_session.models(base) == [chat_session.NamedModel("base", base)]
+    assert chat_session.models(base, "org/other") == [
+        chat_session.NamedModel("base", base),
+        chat_session.NamedModel("other", "org/other"),
+    ]
 
 
 def test_a_run_without_a_model_says_how_to_tune_one(tmp_path):
     (tmp_path / "journal.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match="selfinstruct tune"):
-        chat.models(str(tmp_path))
+        chat_session.models(str(tmp_path))
 
 
 def test_prompts_are_answered_side_by_side(run):
@@ -65,7 +71,7 @@ def test_prompts_are_answered_side_by_side(run):
 
 
 def test_a_conversation_is_remembered_and_forgotten(run):
-    (speaker,) = chat.load_speakers(chat.models(str(run), "none"))
+    (speaker,) = chat_session.load_speakers(chat_session.models(str(run), "none"))
     first = "".join(speaker.answer("apple 0", max_tokens=12))
     list(speaker.answer("again", max_tokens=12))
     assert [message["role"] for message in speaker.messages] == ["user", "assistant"] * 2
@@ -81,7 +87,7 @@ def test_an_adapter_answers_beside_its_base(run, tmp_path):
     arguments = ["--model_name_or_path", run / "base", "--dataset_dir", run / "dataset", "--output_dir", tmp_path]
     quick = ["--use_peft", "--merge=adapter", "--max_steps=2", "--eval_strategy=no", "--save_strategy=no"]
     assert sft.main([*map(str, arguments), *quick]) == 0
-    tuned, base = chat.load_speakers(chat.models(str(tmp_path)))
+    tuned, base = chat_session.load_speakers(chat_session.models(str(tmp_path)))
     assert (tuned.name, base.name) == ("tuned", "base")
     answers = ["".join(speaker.answer("apple 0", max_tokens=4)) for speaker in (tuned, base)]
     assert all(answers)
@@ -92,8 +98,11 @@ def test_a_base_that_has_not_learnt_its_template_is_asked_like_the_tuned_model_a
 ):
     """Also a chat model whose end token got lost ends its turns."""
     base = model_folder.tiny(FAMILIES["qwen3-base"], tmp_path / "base")
-    tuned, alone = chat.Speaker(chat.models(str(run))[0]), chat.Speaker(chat.NamedModel("base", str(base)))
-    beside = chat.Speaker(chat.NamedModel("base", str(base)), like=tuned)
+    tuned, alone = (
+        chat_session.Speaker(chat_session.models(str(run))[0]),
+        chat_session.Speaker(chat_session.NamedModel("base", str(base))),
+    )
+    beside = chat_session.Speaker(chat_session.NamedModel("base", str(base)), like=tuned)
     ends = alone._tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
     assert alone._ends == beside._ends == set(ends)
     assert alone._tokenizer.chat_template == prompt_formats.read("default", with_bos=False)
@@ -101,7 +110,7 @@ def test_a_base_that_has_not_learnt_its_template_is_asked_like_the_tuned_model_a
 
 
 def test_an_answer_may_be_stopped_in_the_middle(run):
-    (speaker,) = chat.load_speakers(chat.models(str(run / "base")))
+    (speaker,) = chat_session.load_speakers(chat_session.models(str(run / "base")))
     pieces = speaker.answer("apple 0", max_tokens=400)
     next(pieces)
     pieces.close()

@@ -116,7 +116,7 @@ def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("selfinstruct.chain.rounds.iterate", note("iterate", SimpleNamespace(rounds=[])))
     monkeypatch.setattr("selfinstruct.report.rounds_page.table", note("table", ""))
     speaker = SimpleNamespace(name="tuned", cut=False, forget=lambda: None, answer=lambda *_, **__: iter(["Elbe."]))
-    monkeypatch.setattr("tuning.chat.load_speakers", note("load_speakers", [speaker]))
+    monkeypatch.setattr("tuning.chat_session.load_speakers", note("load_speakers", [speaker]))
     monkeypatch.setattr("selfinstruct.review.server.ReviewServer.serve_forever", note("serve_forever"))
     monkeypatch.setattr("webbrowser.open", note("browser"))
     monkeypatch.setattr("selfinstruct.cli.review_command._ask", note("ask"))

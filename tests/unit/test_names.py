@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.unit.test_size import ROOT, sources
@@ -84,3 +85,20 @@ def test_few_functions_take_the_whole_configuration() -> None:
     ]
     assert len(whole) < 30, whole
     assert len([one for one in whole if not one.startswith(("selfinstruct/chain/", "selfinstruct/cli/"))]) <= 8, whole
+
+
+SAME_IN_BOTH = {
+    "__init__": "every package has one",
+    "consistency": "how far answers agree: to choose among samples, and to measure a model",
+    "interface": "what all proposers, or all scorers, have in common",
+    "judge": "a model that judges answers: to choose among them, and to compare models",
+    "keywords": "words of a text: demanded by a constraint, refused by a filter",
+    "language": "the same of its language",
+    "length": "the same of its length",
+}
+"""Names of several modules, and what the name means in all of them."""
+
+
+def test_a_module_s_name_has_one_meaning() -> None:
+    count = Counter(path.stem for path in sources())
+    assert {name for name, times in count.items() if times > 1} == SAME_IN_BOTH.keys()

@@ -288,7 +288,7 @@ def _merge(model: str, folder: Path) -> None:
 
 
 def _chat(model: str, folder: Path) -> None:
-    from tuning.chat import NamedModel, Speaker
+    from tuning.chat_session import NamedModel, Speaker
 
     "".join(Speaker(NamedModel("it", model)).answer("Say hello.", max_tokens=1))
 

@@ -20,7 +20,7 @@ from selfinstruct.generation import parsing, prompts
 from selfinstruct.generation.examples import Examples, fit
 from selfinstruct.records import FinishReason, Prompt, WrittenBy
 from tuning.evaluation.answer_cache import Made, RowFile
-from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, GENERATED_SETS, Prompting, Question
 from tuning.training import prompt_formats
 

@@ -25,8 +25,8 @@ from tuning.evaluation import metrics
 from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, mean_interval
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.measurement import Measurement
-from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import GENERATED_SETS, Question
 
 TEMPLATES = (

@@ -28,8 +28,8 @@ from selfinstruct.text import capped
 from tuning.evaluation.answer_cache import Made, RowFile
 from tuning.evaluation.answers import Answer, Arm, EvaluationEngine, answer
 from tuning.evaluation.bootstrap import Resampling, Score, compare, mean_interval
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.measurement import Measurement
-from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question
 
 

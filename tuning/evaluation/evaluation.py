@@ -39,11 +39,11 @@ from selfinstruct.run.scores import ARMS, BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Sco
 from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, leakage, lm_eval_tasks
 from tuning.evaluation.answer_cache import AnswerCache, Made, R
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm, EvaluationEngine, answer
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
 from tuning.evaluation.mixture_questions import mixture_questions
-from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question, load_questions
-from tuning.evaluation.scores import EvaluationRows, score
+from tuning.evaluation.scoring import EvaluationRows, score
 from tuning.training.launch import tuned_from
 
 

@@ -35,8 +35,8 @@ from selfinstruct.signals import until_signal
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
 from tuning.evaluation.answers import Answer, Arm, together
 from tuning.evaluation.bootstrap import Resampling, Score, least_tasks, mean_interval
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.measurement import start_vllm
-from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import GENERATED_SETS
 
 _VERSION = 1

@@ -33,7 +33,7 @@ from selfinstruct.parent_death import tie
 from selfinstruct.run.scores import TaskMetric
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
 from tuning.evaluation.answers import Arm
-from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _SHOWN_LINES = 15

@@ -20,7 +20,7 @@ from selfinstruct.generation.prompts import PROMPTS_VERSION
 from selfinstruct.signals import until_signal
 from tuning.evaluation.answer_cache import AnswerCache, Made, R, RowFile, key_of
 from tuning.evaluation.answers import ANSWERS_VERSION, Arm, EvaluationEngine
-from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 
 StartEngine = Callable[[Arm, dict[str, Any]], Awaitable[EvaluationEngine]]
 """Starts the engine of an arm's model with these vLLM arguments."""

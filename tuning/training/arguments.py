@@ -23,8 +23,8 @@ from selfinstruct.config.load import load_yaml
 from selfinstruct.engines.model_facts import experts, read_config
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import UNSEEN
-from tuning.training import method
-from tuning.training.method import Choice, Device
+from tuning.training import tuning_method
+from tuning.training.tuning_method import Choice, Device
 
 BEST_METRIC = f"eval_{UNSEEN}_loss"
 """The metric that chooses the checkpoint to keep."""
@@ -230,15 +230,17 @@ def _choose(config: Any, by_user: Mapping[str, Any], device: Device) -> Choice |
     adapter = {name: by_user[name] for name in _arguments_in(trl.ModelConfig) if name in by_user}
     trusts = bool(by_user.get("trust_remote_code"))
     try:
-        sizes = method.sizes_of(config, {**adapter, "use_peft": True}, trust_remote_code=trusts)
+        sizes = tuning_method.sizes_of(config, {**adapter, "use_peft": True}, trust_remote_code=trusts)
     except _UNREADABLE:
         return None
-    return method.choose(sizes, by_user, device)
+    return tuning_method.choose(sizes, by_user, device)
 
 
 def _without_choice(config: Any, by_user: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults that follow from the model where no method is chosen."""
-    return dict(method.OF_EXPERTS) if config is not None and by_user.get("use_peft") and experts(config) > 1 else {}
+    return (
+        dict(tuning_method.OF_EXPERTS) if config is not None and by_user.get("use_peft") and experts(config) > 1 else {}
+    )
 
 
 def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
@@ -256,7 +258,7 @@ def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
     ours: dict[str, Any] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,  # a share of all steps
-        "lora_target_modules": method.LORA["lora_target_modules"],
+        "lora_target_modules": tuning_method.LORA["lora_target_modules"],
         "eval_strategy": evaluation,
         "eval_steps": interval,
         "eval_on_start": evaluation != "no",  # measures the base model's loss

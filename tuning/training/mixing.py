@@ -12,7 +12,7 @@ from selfinstruct.dataset.mixture import NEAR_UNSEEN, NOTHING, MixOptions, Sourc
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.evaluation_tasks import load_evaluation_texts
-from selfinstruct.formats.families.row import USER
+from selfinstruct.formats.families.dataset_row import USER
 from selfinstruct.formats.licences import dataset_licence
 from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.packaged import resolve

@@ -17,8 +17,8 @@ from typing import Any
 from selfinstruct.engines import chat_templates
 from selfinstruct.errors import SelfInstructError
 from tuning.training.arguments import Arguments, here, parse
-from tuning.training.method import Device
 from tuning.training.prepare import BaseModel, prepare_tokenizer
+from tuning.training.tuning_method import Device
 
 
 def preview(gpus: Mapping[str, Any] | None, argv: Sequence[str]) -> dict[str, Any]:

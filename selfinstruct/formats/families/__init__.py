@@ -24,8 +24,8 @@ from selfinstruct.formats.families import (
     sharegpt,
     super_natural_instructions,
 )
+from selfinstruct.formats.families.dataset_row import DatasetRow, Dropped, Read
 from selfinstruct.formats.families.openassistant import TreeOptions
-from selfinstruct.formats.families.row import DatasetRow, Dropped, Read
 
 Writer = Callable[[DatasetRow], tuple[dict[str, Any], list[str]]]
 

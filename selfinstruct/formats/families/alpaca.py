@@ -17,7 +17,17 @@ from msgspec import Struct
 
 from selfinstruct.formats import jsonl
 from selfinstruct.formats.exported_rows import ExportedRow
-from selfinstruct.formats.families.row import ASSISTANT, SYSTEM, USER, DatasetRow, Dropped, Read, Turn, checked, convert
+from selfinstruct.formats.families.dataset_row import (
+    ASSISTANT,
+    SYSTEM,
+    USER,
+    DatasetRow,
+    Dropped,
+    Read,
+    Turn,
+    checked,
+    convert,
+)
 from selfinstruct.no_input import stands_for_no_input
 from selfinstruct.records import user_message
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from selfinstruct.formats.families.row import ASSISTANT, USER, DatasetRow, Read, Turn, checked, convert
+from selfinstruct.formats.families.dataset_row import ASSISTANT, USER, DatasetRow, Read, Turn, checked, convert
 from selfinstruct.records import user_message
 
 END_OF_TEXT = "<|endoftext|>"

@@ -15,7 +15,16 @@ from typing import Any
 from msgspec import Struct, field
 
 from selfinstruct.formats.data_files import COLUMNS
-from selfinstruct.formats.families.row import ASSISTANT, USER, DatasetRow, Read, Turn, checked, convert, single_turn
+from selfinstruct.formats.families.dataset_row import (
+    ASSISTANT,
+    USER,
+    DatasetRow,
+    Read,
+    Turn,
+    checked,
+    convert,
+    single_turn,
+)
 
 _THEREFORE = "So the answer is {answer}."
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from selfinstruct.formats.families.row import ASSISTANT, USER, DatasetRow, Dropped, Read, Turn, checked, convert
+from selfinstruct.formats.families.dataset_row import ASSISTANT, USER, DatasetRow, Dropped, Read, Turn, checked, convert
 
 _ROLES = {"prompter": USER, "assistant": ASSISTANT}
 _UNRANKED = 1 << 30

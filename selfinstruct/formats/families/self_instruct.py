@@ -23,7 +23,7 @@ from typing import Any
 from msgspec import Struct
 
 from selfinstruct.formats import jsonl
-from selfinstruct.formats.families.row import DatasetRow, Dropped, Read, convert, single_turn
+from selfinstruct.formats.families.dataset_row import DatasetRow, Dropped, Read, convert, single_turn
 from selfinstruct.records import Instruction, Task, user_message, with_constraints
 
 # The reference code's own patterns (prepare_for_finetuning.py), at line starts only.

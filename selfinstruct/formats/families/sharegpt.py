@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from selfinstruct.formats.families.row import ASSISTANT, SYSTEM, USER, DatasetRow, Read, Turn, checked, convert
+from selfinstruct.formats.families.dataset_row import ASSISTANT, SYSTEM, USER, DatasetRow, Read, Turn, checked, convert
 
 _ROLES = {
     "human": USER,

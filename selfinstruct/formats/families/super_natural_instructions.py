@@ -27,7 +27,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, V
 
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
-from selfinstruct.formats.families.row import Dropped, Read, single_turn
+from selfinstruct.formats.families.dataset_row import Dropped, Read, single_turn
 from selfinstruct.formats.problems import readable, unfit
 
 MOST_INSTANCES = 100

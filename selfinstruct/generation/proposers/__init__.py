@@ -9,8 +9,8 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposers.evolve import EvolvedTask
 from selfinstruct.generation.proposers.interface import Example, Pool, Proposer, Question, Seen
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
-from selfinstruct.generation.proposers.mixture import Mixture
 from selfinstruct.generation.proposers.plan import PlannedTasks
+from selfinstruct.generation.proposers.proposer_draw import Mixture
 from selfinstruct.generation.proposers.single_step import WholeTasks
 from selfinstruct.generation.proposers.template import UserTurn
 from selfinstruct.records import Style

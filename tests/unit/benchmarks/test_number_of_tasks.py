@@ -10,7 +10,7 @@ from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.scores import ArmScores, Scores, SetScores
 from selfinstruct.run.training_record import MixedIn, TrainingRecord, write_training_record
 from tuning.training.arguments import parse
-from tuning.training.method import Device
+from tuning.training.tuning_method import Device
 
 
 def test_the_tunings_differ_by_the_number_of_tasks_alone(tmp_path: Path) -> None:

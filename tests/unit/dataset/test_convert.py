@@ -14,7 +14,7 @@ from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.convert import Conversion, convert, default_target
 from selfinstruct.errors import InputError
 from selfinstruct.formats.families import FAMILIES, Family, family_named
-from selfinstruct.formats.families.row import DatasetRow, Turn, as_seed_tasks
+from selfinstruct.formats.families.dataset_row import DatasetRow, Turn, as_seed_tasks
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)
 PLAIN = {"instruction": "Name it.", "input": "Kenya", "output": "Nairobi"}

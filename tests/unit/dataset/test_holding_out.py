@@ -4,7 +4,7 @@ import pytest
 
 from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.dataset.mixture import NEAR_UNSEEN, MixOptions, Source, mix
-from selfinstruct.formats.families.row import DatasetRow, Turn
+from selfinstruct.formats.families.dataset_row import DatasetRow, Turn
 from selfinstruct.novelty.overlap import EvaluationTexts
 
 

@@ -10,7 +10,7 @@ from selfinstruct.dataset.mixture import MixOptions, Source, mix
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.evaluation_tasks import EvaluationText
-from selfinstruct.formats.families.row import DatasetRow, Turn
+from selfinstruct.formats.families.dataset_row import DatasetRow, Turn
 from selfinstruct.novelty.overlap import EvaluationTexts, Overlap
 
 NOTHING = EvaluationTexts([])

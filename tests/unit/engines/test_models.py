@@ -12,7 +12,7 @@ from selfinstruct.config.schema import Tune
 from selfinstruct.engines import hub
 from selfinstruct.engines.models import adapter_arguments, fetch_model, with_weights
 from selfinstruct.errors import ConfigError
-from tuning import chat
+from tuning import chat_session
 from tuning.evaluation.answers import Arm
 from tuning.evaluation.lm_eval_tasks import arguments
 from tuning.training.launch import tuned_from
@@ -61,9 +61,9 @@ def test_the_generator_s_revision_is_that_of_the_generator_alone(tune: dict[str,
 def test_chat_asks_the_base_at_the_revision_that_was_tuned(tmp_path: Path) -> None:
     record = {"state": "finished", "model": "org/base", "arguments": {"model_revision": "v2"}}
     (tmp_path / "training.json").write_text(json.dumps(record))
-    tuned = chat.NamedModel("tuned", str(tmp_path))
-    base = chat.NamedModel("base", "org/base", "v2")
-    assert chat.models(str(tmp_path)) == [tuned, base] == chat.models(str(tmp_path), "org/base")
+    tuned = chat_session.NamedModel("tuned", str(tmp_path))
+    base = chat_session.NamedModel("base", "org/base", "v2")
+    assert chat_session.models(str(tmp_path)) == [tuned, base] == chat_session.models(str(tmp_path), "org/base")
     record["arguments"] = {"model_revision": "main"}
     (tmp_path / "training.json").write_text(json.dumps(record))
-    assert chat.models(str(tmp_path))[1] == chat.NamedModel("base", "org/base")
+    assert chat_session.models(str(tmp_path))[1] == chat_session.NamedModel("base", "org/base")

@@ -23,7 +23,7 @@ from selfinstruct.run.control_lines import Interruption
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter, read_lines
 from selfinstruct.run.lines import VERSION, Line
-from selfinstruct.run.metrics import MetricsWriter
+from selfinstruct.run.measurements import MetricsWriter
 from tests.conftest import held_by_another, journal_lines, run_scripted, script
 
 LINES: list[Line] = [Interruption(0, text) for text in ("plain", "Größe 写诗 🦉", "a\u2028b\x85c\x00d")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from selfinstruct.run.metrics import Measurement
+from selfinstruct.run.measurements import Measurement
 from selfinstruct.run.spending import spending, spending_rows
 from tests.conftest import replayed
 

@@ -35,7 +35,7 @@ from tuning.evaluate import main
 from tuning.evaluation import tables
 from tuning.evaluation.answers import Answer, Arm, answer
 from tuning.evaluation.evaluation import arms_of, evaluate, score_saved
-from tuning.evaluation.plan import EvaluationPlan
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.questions import BENCHMARK_STOP, Question, load_questions, spread
 from tuning.training import prompt_formats
 

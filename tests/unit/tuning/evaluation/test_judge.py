@@ -24,8 +24,8 @@ from tests.growth import assert_linear
 from tuning.evaluation.answer_cache import AnswerCache
 from tuning.evaluation.answers import Answer
 from tuning.evaluation.bootstrap import Resampling
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.judge import JUDGEMENTS, encode, judge, parse, score
-from tuning.evaluation.plan import EvaluationPlan
 
 RESAMPLING = Resampling(num_resamples=500, confidence=0.95, seed=1)
 

@@ -25,8 +25,8 @@ from tuning.evaluation.answers import Arm
 from tuning.evaluation.bootstrap import Resampling
 from tuning.evaluation.consistency import Variant
 from tuning.evaluation.evaluation import evaluate, score_saved
+from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.forgetting import Chunk
-from tuning.evaluation.plan import EvaluationPlan
 from tuning.evaluation.questions import Question
 
 RESAMPLING = Resampling(num_resamples=300, confidence=0.95, seed=1)

@@ -15,7 +15,7 @@ from selfinstruct.errors import ConfigError
 from tuning.sft import set_environment
 from tuning.training.arguments import defaults, learning_rate, parse
 from tuning.training.launch import processes_of, tune_command
-from tuning.training.method import Device
+from tuning.training.tuning_method import Device
 
 CPU = Device(cuda=False, bf16=False)
 GPU = Device(cuda=True, bf16=True)

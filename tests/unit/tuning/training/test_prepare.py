@@ -10,8 +10,8 @@ from selfinstruct.errors import ConfigError, InputError
 from tests import tiny_model
 from tuning.training import data
 from tuning.training.arguments import parse
-from tuning.training.method import Device
 from tuning.training.prepare import BaseModel, Prepared, in_16_bits, prepare, sft_config
+from tuning.training.tuning_method import Device
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from selfinstruct.run.export_counts import ExportCounts, InstanceCounts, Instruc
 from selfinstruct.run.folders import EvaluationDirectory, ModelDirectory
 from selfinstruct.run.scores import Scores
 from selfinstruct.run.training_record import TrainingRecord
-from tuning.training import card
+from tuning.training import model_card
 
 NOTES = {
     "model": "/home/someone/models/base",
@@ -55,9 +55,9 @@ SCORES = {
 }
 
 
-def made(dataset: card.Table = (), scores: dict[str, Any] | None = None, **changes: Any) -> str:
+def made(dataset: model_card.Table = (), scores: dict[str, Any] | None = None, **changes: Any) -> str:
     record = msgspec.convert(NOTES | changes, TrainingRecord)
-    return card.make_card("first", record, dataset, None if scores is None else msgspec.convert(scores, Scores))
+    return model_card.make_card("first", record, dataset, None if scores is None else msgspec.convert(scores, Scores))
 
 
 def head(text: str) -> dict:
@@ -126,7 +126,7 @@ def test_scores_and_verdict():
 
 
 def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
-    assert card.provenance(tmp_path / "dataset") == []
+    assert model_card.provenance(tmp_path / "dataset") == []
     (tmp_path / "dataset").mkdir()
     counts = ExportCounts(
         instructions=InstructionCounts(accepted=7, with_instances=7),
@@ -144,7 +144,7 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
         "num_instructions": 7,
     }
     (tmp_path / "journal.jsonl").write_text(json.dumps(header) + "\n{torn")
-    text = made(card.provenance(tmp_path / "dataset"))
+    text = made(model_card.provenance(tmp_path / "dataset"))
     assert "| written by | `org/generator`, with Self-Instruct |" in text
     assert "seed tasks with the SHA-256 abababababababab…" in text
     assert "| accepted | 7 instructions, 11 instances |" in text
@@ -153,7 +153,7 @@ def test_provenance_of_a_run_and_of_a_dataset_from_elsewhere(tmp_path: Path):
 def test_write_reads_the_record_and_the_scores(tmp_path: Path):
     (tmp_path / "training.json").write_text(json.dumps(NOTES))
     (tmp_path / "scores.json").write_text(json.dumps(SCORES))
-    card.write(ModelDirectory(tmp_path))
+    model_card.write(ModelDirectory(tmp_path))
     assert "## Scores" not in (tmp_path / "README.md").read_text()
-    card.write(ModelDirectory(tmp_path), EvaluationDirectory(tmp_path))
+    model_card.write(ModelDirectory(tmp_path), EvaluationDirectory(tmp_path))
     assert "## Scores" in (tmp_path / "README.md").read_text()

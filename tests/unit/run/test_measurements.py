@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfinstruct.run.metrics import Measurement, MetricsWriter, read_measurements
+from selfinstruct.run.measurements import Measurement, MetricsWriter, read_measurements
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

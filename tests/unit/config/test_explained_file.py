@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from selfinstruct.config.explained_file import STARTER_MODEL, THAT_MATTER, starter_yaml
 from selfinstruct.config.load import load_config
 from selfinstruct.config.schema import Config, Recipe
-from selfinstruct.config.template import STARTER_MODEL, THAT_MATTER, starter_yaml
 
 RECIPES = (None, *get_args(Recipe))
 

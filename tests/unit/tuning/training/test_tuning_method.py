@@ -13,8 +13,8 @@ from selfinstruct.errors import ConfigError
 from selfinstruct.text import GIB
 from tests.gpu_box import model_folder
 from tests.gpu_box.families import FAMILIES
-from tuning.training import arguments, method
-from tuning.training.method import Device, Sizes, choose
+from tuning.training import arguments, tuning_method
+from tuning.training.tuning_method import Device, Sizes, choose
 
 QWEN_8B, SMALL, LARGE = "qwen3-base", "smollm2", "llama3-70b-instruct"
 GPUS = {"24": (23.7, 1), "80": (79.6, 1), "141": (139.8, 1), "8 x 80": (79.6, 8)}
@@ -25,7 +25,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @functools.cache
     def of(family: str) -> Sizes:
         folder = model_folder.full(FAMILIES[family], tmp_path_factory.mktemp(family))
-        return method.sizes_of(read_config(str(folder)), {"use_peft": True})
+        return tuning_method.sizes_of(read_config(str(folder)), {"use_peft": True})
 
     return of
 
@@ -53,7 +53,7 @@ def test_the_most_thorough_method_that_fits(sizes: Any, family: str, chosen: dic
             continue
         choice = choose(sizes(family), {}, device)
         assert choice.name + (", shared" if choice.shared else "") == expected, name
-        assert choice.needed is not None and choice.needed.total <= method.SHARE * device.memory
+        assert choice.needed is not None and choice.needed.total <= tuning_method.SHARE * device.memory
 
 
 def test_the_reason_names_what_would_not_have_fitted(sizes: Any) -> None:
