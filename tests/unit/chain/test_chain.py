@@ -14,7 +14,7 @@ from selfinstruct.run.directory import RunDirectory
 
 
 def test_an_evaluation_puts_its_scores_into_the_models_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.unit.tuning.training.test_card import NOTES, SCORES
+    from tests.unit.tuning.training.test_model_card import NOTES, SCORES
 
     def evaluated(*_: object, **__: object) -> None:
         (tmp_path / "evaluation").mkdir()
