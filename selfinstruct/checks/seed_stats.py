@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from selfinstruct.generation.filters.language import identify
 from selfinstruct.generation.filters.script import script_of
 from selfinstruct.records import SeedTask
 from selfinstruct.text import percent
@@ -32,6 +33,7 @@ class SeedStats:
         long_outputs: share of outputs over 100 words.
         categories: number of tasks by category.
         scripts: number of tasks by the scripts of their letters.
+        languages: number of tasks by the language of the instruction (ISO 639-1, or a script); "" where it is not sure.
         labels: number of instances by label, for each classification task.
     """
 
@@ -45,6 +47,7 @@ class SeedStats:
     long_outputs: float
     categories: dict[str, int]
     scripts: dict[str, int]
+    languages: dict[str, int]
     labels: dict[str, dict[str, int]]
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class SeedStats:
             f"output           {self.output_words:.1f} words on average; over {_LONG}: {percent(self.long_outputs)}",
             f"categories       {', '.join(categories)}",
             f"scripts          {', '.join(f'{name.title()} {n}' for name, n in self.scripts.items())}",
+            f"languages        {', '.join(f'{code or chr(63)} {n}' for code, n in self.languages.items())}",
         ]
 
 
@@ -85,8 +89,16 @@ def seed_stats(tasks: Sequence[SeedTask]) -> SeedStats:
         long_outputs=_share(words > _LONG for words in outputs),
         categories=dict(Counter(task.category for task in tasks).most_common()),
         scripts=dict(scripts.most_common()),
+        languages=dict(Counter(map(language_of, tasks)).most_common()),
         labels={task.id: dict(Counter(i.output for i in task.instances)) for task in tasks if task.is_classification},
     )
+
+
+def language_of(task: SeedTask) -> str:
+    """Return the language of an instruction (ISO 639-1), or its script if it is too short to be sure and not Latin."""
+    scripts = Counter(script_of(character) for character in task.instruction if character.isalpha())
+    script = max(scripts, key=lambda name: scripts[name], default="LATIN")
+    return identify(task.instruction, "instruction")[0] or ("" if script == "LATIN" else script.title())
 
 
 def _share(of: Any) -> float:

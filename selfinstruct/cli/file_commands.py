@@ -13,6 +13,7 @@ from selfinstruct import packaged
 from selfinstruct.cli.edge import HelpfulGroup, cli
 from selfinstruct.cli.shared import AS_JSON
 from selfinstruct.config.schema import PromptLanguage
+from selfinstruct.records import SeedTask
 from selfinstruct.text import capped, printable
 
 
@@ -54,25 +55,34 @@ def seeds_check(
         selfinstruct seeds check seed_tasks        # the packaged ones
         selfinstruct seeds check domain:healthcare
     """
-    from selfinstruct.checks import seed_lint
     from selfinstruct.checks.context_fit import fit_remarks
     from selfinstruct.formats import seed_tasks
-    from selfinstruct.formats.problems import MOST_PROBLEMS
-    from selfinstruct.generation.frame import load_frame
 
     path = packaged.resolve(file)
     tasks = seed_tasks.load_seed_tasks([path])
-    compared = evaluation or _compared(file)
-    held_out = [task for name in compared for task in seed_tasks.load_seed_tasks([name])]
     remarks = [] if context_length is None else fit_remarks(tasks, context_length)
-    remarks += seed_lint.advice(tasks, load_frame(prompt_language), held_out)
-    for remark in capped(remarks, MOST_PROBLEMS):
-        click.echo(printable(f"note: {remark}"))
+    _show(remarks + _advice(file, tasks, prompt_language, evaluation))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)
     click.echo(
         f"{path}: {len(tasks)} tasks, {classification} of them classification, {instances} instances: no problems"
     )
+
+
+def _advice(file: str, tasks: list[SeedTask], language: PromptLanguage, evaluation: tuple[str, ...]) -> list[str]:
+    from selfinstruct.checks import seed_lint
+    from selfinstruct.formats import seed_tasks
+    from selfinstruct.generation.frame import load_frame
+
+    held_out = [task for name in evaluation or _compared(file) for task in seed_tasks.load_seed_tasks([name])]
+    return seed_lint.advice(tasks, load_frame(language), held_out)
+
+
+def _show(remarks: list[str]) -> None:
+    from selfinstruct.formats.problems import MOST_PROBLEMS
+
+    for remark in capped(remarks, MOST_PROBLEMS):
+        click.echo(printable(f"note: {remark}"))
 
 
 def _compared(file: str) -> tuple[str, ...]:
@@ -88,7 +98,8 @@ def _compared(file: str) -> tuple[str, ...]:
 def seeds_stats(file: str, as_json: bool) -> None:
     """Print what a set of tasks is like.
 
-    Lengths, shares, categories, scripts. FILE is a seed file or a dataset of another family.
+    Lengths, shares, categories, scripts, languages, and the notes of `seeds check`. FILE is a seed file or a dataset
+    of another family.
 
     \b
     Example:
@@ -97,9 +108,14 @@ def seeds_stats(file: str, as_json: bool) -> None:
     from selfinstruct.checks.seed_stats import seed_stats
     from selfinstruct.formats import seed_tasks
 
-    stats = seed_stats(seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True))
-    for line in [json.dumps(stats.to_json())] if as_json else stats.lines():
+    tasks = seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True)
+    stats, notes = seed_stats(tasks), _advice(file, tasks, "en", ())
+    if as_json:
+        click.echo(json.dumps({**stats.to_json(), "notes": notes}))
+        return
+    for line in stats.lines():
         click.echo(printable(line))
+    _show(notes)
 
 
 @seeds.command("from-dataset")

@@ -52,6 +52,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         pass
     import jsonlines  # Heavy, and rarely needed.
 
+    raw = raw.rstrip(b"\r\n")  # Else a line that ends too early has its error in the next line's first column.
     try:
         row = jsonlines.Reader([raw], loads=_loads).read(allow_none=True)
     except jsonlines.InvalidLineError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from selfinstruct.checks import seed_lint
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.records import Instance, SeedTask
@@ -39,6 +41,62 @@ def test_an_input_hidden_in_the_instruction() -> None:
     assert seed_lint.hidden_input(hidden) == text
     assert seed_lint.hidden_input(task("k", "Write a poem.\n\nKeep it short.")) is None
     assert "make it an `input`" in "\n".join(seed_lint.advice([hidden], load_frame()))
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        (
+            "Translate it.\n\nThe bridge is closed until Monday for repairs.",
+            "The bridge is closed until Monday for repairs.",
+        ),
+        ('What is the mood of this? Text: "The soup was cold and the waiter was rude."', '"The soup was'),
+        ('Answer with one of these: "yes" or "no".', None),
+        ('Explain this saying: "Still waters run deep."', None),
+    ],
+)
+def test_a_short_or_quoted_text_is_an_input(instruction: str, expected: str | None) -> None:
+    found = seed_lint.hidden_input(task("h", instruction))
+    assert found is None if expected is None else str(found).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("given_input", "output", "fault"),
+    [
+        ("", "As an AI language model, I cannot do that.", "refusal {'words': 'As an AI language model'}"),
+        ("", "The reasons are:", "ends_in_colon"),
+        ("water", "water", "output_equals_input"),
+        ("", "[Your answer here]", "placeholder"),
+        ("", "It ties things. " * 6, "loop {'of': 'output', 'repeated': 'it ties things', 'copies': 6}"),
+    ],
+)
+def test_a_suspicious_output(given_input: str, output: str, fault: str) -> None:
+    doubtful = task("s", "Say what a long rope is for.", Instance("salt", "cooking"), Instance(given_input, output))
+    remarks = seed_lint.advice([doubtful], load_frame())
+    assert f"s: suspicious output of instance 1: {fault}" in remarks
+    assert not any("instance 0" in remark for remark in remarks)
+
+
+def test_languages_that_are_mixed() -> None:
+    tasks = [
+        task("e1", "Describe what the people of a small harbour do when the boats return in the morning."),
+        task("e2", "Explain to a child how a bicycle pump works and why the air stays inside of the tube."),
+        task("d", "Beschreibe den Hafen einer kleinen Stadt am Morgen."),
+        task("z", "写一首关于大海的短诗。"),
+    ]
+    mixed = "instructions in several languages: en 2, de 1, Cjk 1; d (de), z (Cjk)"
+    assert mixed in seed_lint.advice(tasks, load_frame())
+    assert not any("languages" in remark for remark in seed_lint.advice(tasks[:2], load_frame()))
+
+
+def test_a_class_and_a_label_that_outweigh_the_others() -> None:
+    tasks = [
+        SeedTask(f"t{k}", f"Is {k} a river?", (Instance("a", "Yes"), Instance("b", "yes" if k else "no")), True)
+        for k in range(8)
+    ]
+    remarks = seed_lint.advice([*tasks, task("p", "Name a river.")], load_frame())
+    assert "8 of 9 tasks are classification tasks" in remarks
+    assert "15 of 16 answers of classification tasks are 'yes'" in remarks
 
 
 def test_one_category_that_outweighs_the_others() -> None:

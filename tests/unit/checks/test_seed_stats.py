@@ -15,5 +15,6 @@ def test_figures() -> None:
     assert stats.long_outputs == 1 / 3
     assert stats.categories == {"labels": 1, "writing": 1}
     assert stats.scripts == {"LATIN": 2, "CYRILLIC": 1}
+    assert stats.languages == {"": 1, "en": 1}
     assert stats.labels == {"a": {"yes": 1, "no": 1}}
     assert "classification   50 % of the tasks" in stats.lines()

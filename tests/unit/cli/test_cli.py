@@ -520,7 +520,8 @@ def test_seeds_stats_and_from_dataset(tmp_path: Path) -> None:
     assert "left out: 1 x keyword" in result.stdout
     assert "2 of 3 tasks, no two nearer than ROUGE-L F 0.80" in result.stdout
     assert "tasks            2, with 2 instances" in invoke("seeds", "stats", tmp_path / "s.jsonl").stdout
-    assert json.loads(invoke("seeds", "stats", tmp_path / "d.json", "--json").stdout)["tasks"] == 4
+    figures = json.loads(invoke("seeds", "stats", tmp_path / "d.json", "--json").stdout)
+    assert figures["tasks"] == 4 and any("nearly the same" in note for note in figures["notes"])
     (tmp_path / "n.json").write_text('[{"instruction": "Draw a cat here.", "output": "x"}]')
     assert "no task can be a seed (1 x keyword)" in fails(4, "seeds", "from-dataset", tmp_path / "n.json")
     own = tmp_path / "d.json"

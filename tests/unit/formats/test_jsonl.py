@@ -164,3 +164,8 @@ def test_the_umask_decides_who_may_read_a_file(tmp_path: Path, mask: int, mode: 
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_a_line_that_ends_too_early_names_the_column_in_it() -> None:
+    with pytest.raises(ValueError, match=r"at column 10; the line begins b'\{\"a\": \[1\]'"):
+        jsonl.parse(b'{"a": [1]\n')
