@@ -20,7 +20,7 @@ from selfinstruct import environment, library_log
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
 from selfinstruct.errors import Interrupted, SelfInstructError
 from selfinstruct.signals import leave, on_signals
-from selfinstruct.text import printable
+from selfinstruct.text import printable, without_long_runs
 
 _UNEXPECTED = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -118,7 +118,7 @@ def debugging() -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.write(f"{printable(without_long_runs(text))}\n")
     sys.stderr.flush()
 
 

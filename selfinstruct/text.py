@@ -58,6 +58,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def without_long_runs(text: str) -> str:
+    """Return a message without the middle of each run of 500 or more characters that holds no white space.
+
+    Such a run is a value that was mistyped or pasted: its beginning and its end tell which.
+
+    >>> without_long_runs("got " + "9" * 5000) == "got " + "9" * 120 + "…" + "9" * 40
+    True
+    """
+    return re.sub(r"\S{500,}", lambda run: f"{run[0][:120]}…{run[0][-40:]}", text)
+
+
 def visible(text: str) -> str:
     """Return the text of a model for a terminal. Escapes replace the characters that are not printable."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

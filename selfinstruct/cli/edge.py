@@ -12,6 +12,7 @@ from selfinstruct import __version__
 from selfinstruct.cli.help import HOW_MUCH, HelpfulCommand
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import run_program
+from selfinstruct.text import without_long_runs
 
 
 class HelpfulGroup(click.Group):
@@ -31,7 +32,12 @@ class _All(HelpfulGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         own = (click.exceptions.Exit, click.Abort, click.ClickException)
-        if code := run_program(lambda: super(_All, self).invoke(ctx), passes=own):
+        try:
+            code = run_program(lambda: super(_All, self).invoke(ctx), passes=own)
+        except click.ClickException as error:
+            error.message = without_long_runs(error.message)
+            raise
+        if code:
             sys.exit(code)
 
 

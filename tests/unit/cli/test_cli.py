@@ -202,6 +202,12 @@ def test_values_out_of_range_name_option_or_file_and_line(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists(), "nothing is begun"
 
 
+@pytest.mark.parametrize("option", ["--num-instructions", "--time-limit"])
+def test_a_value_of_thousands_of_characters_is_not_repeated_whole(tmp_path: Path, option: str) -> None:
+    said = fails(2, "generate", "--model", "demo", "--output-dir", tmp_path / "run", option, "9" * 5000)
+    assert f"'{'9' * 100}" in said and "…" in said and len(said) < 1000
+
+
 def test_files_and_directories_that_are_not_there(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in fails(2, "run", tmp_path / "no.yaml")
     assert "does not exist" in fails(2, "status", tmp_path / "no")
