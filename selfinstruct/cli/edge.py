@@ -35,7 +35,7 @@ class _All(HelpfulGroup):
         try:
             code = run_program(lambda: super(_All, self).invoke(ctx), passes=own)
         except click.ClickException as error:
-            error.message = without_long_runs(error.message)
+            error.message = without_long_runs(error.message)  # type: ignore[misc]
             raise
         if code:
             sys.exit(code)

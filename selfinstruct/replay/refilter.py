@@ -116,14 +116,14 @@ def refilter(
     steps = Steps(Method.of(config), tasks, tasks, ScriptedEngine(_refuse_request), style, of_parents, evaluation)
     steps.calibration = header.calibration
     redecision = _Redecision(source, steps, config.saturation, evaluation, by_score)
-    with new.locked():
+    with new.locked_anew():
         if not replace:
             ownership.require_free(new)
-        if evaluation:
-            evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
         with jsonl.atomic_path(new.journal) as temporary:
             with temporary.open("wb") as stream:
                 redecision.write(stream)
+            if evaluation:
+                evaluation_record.write_evaluation_texts(new.evaluation_tasks, evaluation)
             target = {"num_instructions": redecision.new.target}
             jsonl.write_text(new.config_path, dump_yaml(config.model_copy(update=target)))
     before, now = completed(header.identity)["filters"], filters.model_dump(mode="json")

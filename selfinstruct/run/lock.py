@@ -81,6 +81,28 @@ class LockedDirectory:
         finally:
             os.close(handle)
 
+    @contextlib.contextmanager
+    def locked_anew(self) -> Iterator[None]:
+        """Hold the lock inside the block. After an error, lock and directory are gone again if they were not there.
+
+        Raises:
+            RunLockedError: as `locked`.
+            InputError: as `locked`.
+        """
+        new_lock, new_directory = not self._lock.exists(), not self.path.exists()
+        try:
+            with self.locked():
+                yield
+        except RunLockedError:
+            raise
+        except BaseException:
+            if new_lock:
+                self._lock.unlink(missing_ok=True)
+            if new_directory:
+                with contextlib.suppress(OSError):  # Something was written.
+                    self.path.rmdir()
+            raise
+
     def require_unlocked(self) -> None:
         """Find out, before slow checks, whether another process writes here; it may begin to later. Write nothing new.
 

@@ -325,6 +325,12 @@ def test_where_nothing_can_be_filtered_again(run: Path, tmp_path: Path, seed_fil
     (damaged / "journal.jsonl").write_bytes(b"\n".join([*lines[:5], b"{", *lines[6:]]))
     with pytest.raises(InputError, match=r"line 6 \(byte \d+\): damaged"):
         refilter(damaged, tmp_path / "new", filters)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("my own")
+    with pytest.raises(InputError):
+        refilter(damaged, tmp_path / "mine", filters)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     assert not (tmp_path / "new" / "journal.jsonl").exists()
     with pytest.raises(ConfigError, match="no answer of this run has a score"):
         refilter(run, tmp_path / "scored", filters, scores=Scores(min_best="50%"))
