@@ -1,4 +1,4 @@
-"""The reference of commands and configuration, written from the code whenever the documentation is built.
+"""The reference of commands, configuration and formats, written from the code whenever the documentation is built.
 
 `mkdocs.yml` names this file as a hook. The pages are not committed, so that they cannot be out of date.
 """
@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from selfinstruct.cli import cli
 from selfinstruct.config.schema import Config
 from selfinstruct.environment import variable_of
+from selfinstruct.formats import exported_rows
+from selfinstruct.formats.families import FAMILIES
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -26,7 +28,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those of `docs/`; mkdocs calls this."""
     from mkdocs.structure.files import File
 
-    for name, text in {"commands": commands_page(), "configuration": configuration_page()}.items():
+    pages = {"commands": commands_page(), "configuration": configuration_page(), "formats": formats_page()}
+    for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
 
@@ -57,6 +60,22 @@ def configuration_page() -> str:
         if section is not None:
             about = inspect.getdoc(section) or ""
             parts += [f"\n## {name}\n\n{about.partition(chr(10) * 2)[0]}\n\n", *_table(section.model_fields.items())]
+    return "".join(parts)
+
+
+def formats_page() -> str:
+    """Return the page of data formats: what an exported row holds, and every family with real records."""
+    about = (
+        "`selfinstruct convert`, and everything else that reads a dataset, reads every family below. The content "
+        "tells the family."
+    )
+    parts = [f"# Formats\n\n{about}\n\n| family | what it is | written |\n| --- | --- | --- |\n"]
+    parts += [f"| `{one.name}` | {one.about} | {'yes' if one.write else 'no'} |\n" for one in FAMILIES]
+    modules = list(dict.fromkeys(inspect.getmodule(one.recognises) for one in FAMILIES))
+    for title, module in [("Exported rows", exported_rows), *((None, module) for module in modules)]:
+        first, _, rest = (inspect.getdoc(module) or "").partition("\n")
+        title, colon, said = (title, ":", first) if title else first.rstrip(".").partition(": ")
+        parts.append(f"\n## {title}\n\n{said[:1].upper() + said[1:] if colon else ''}\n{rest}\n")
     return "".join(parts)
 
 

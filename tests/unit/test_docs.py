@@ -95,6 +95,17 @@ def test_the_reference_names_every_command_and_option() -> None:
             assert f"| `{name.rpartition('.')[2]}` |" in configuration, name
 
 
+def test_the_reference_of_formats_shows_a_record_of_every_family() -> None:
+    from selfinstruct.formats.families import FAMILIES
+    from tools.docs_reference import formats_page
+
+    page = formats_page()
+    assert all(f"| `{family.name}` |" in page for family in FAMILIES)
+    sections = page.split("\n## ")[1:]
+    assert sections[0].startswith("Exported rows\n") and all("\n    " in section for section in sections)
+    assert len(sections) == 8
+
+
 @pytest.mark.whole
 def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
