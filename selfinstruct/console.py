@@ -47,7 +47,7 @@ def say(how_much: str) -> None:
 
 
 def how_much() -> str:
-    """Return what `say` was told last, in this process or the one that started it as a stage."""
+    """Return what `say` was last given, in this process or the one that started it as a stage."""
     return os.environ.get(OUTPUT, "")
 
 

@@ -57,7 +57,7 @@ def changing_nothing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TimeoutError` in the block when it has not ended after so many seconds.
+    """Raise `TimeoutError` in the block if it has not ended in time.
 
     A timer of the process interrupts it between two steps of Python, so that a single long operation in C goes on. Only
     the main thread can be interrupted. Elsewhere, and where another timer runs already, there is no bound.

@@ -24,7 +24,7 @@ from tests.conftest import THINGS, run_scripted, script
 
 if TYPE_CHECKING:
     from tuning.evaluation.answers import Answer
-    from tuning.evaluation.scoring import EvaluationRows
+    from tuning.evaluation.score_rows import EvaluationRows
 
 HOSTILE = "</script></style><img src=http://evil.example/x.png onerror=alert(1)>\x00\ud800\u202e{{ 7*7 }} $x$ &amp; "
 HOSTILE += "long" * 2_000
@@ -112,7 +112,7 @@ def evaluated(run: Path, config: Config, *, hostile: bool = False) -> None:
     """Predictions made up, scores as `tuning.evaluation` makes them of these."""
     from tuning.evaluation.answer_cache import AnswerCache
     from tuning.evaluation.answers import Arm
-    from tuning.evaluation.scoring import score
+    from tuning.evaluation.score_rows import score
 
     quality = {BASE: 0.15, FEW_SHOT: 0.35, SEEDS_ONLY: 0.45, TUNED: 0.75}
     arms = [Arm(name, "demo", "few_shot" if "few" in name else "zero_shot") for name in quality]
@@ -163,7 +163,7 @@ def measured(arms: list[str], answers: dict[str, list[Answer]], *, hostile: bool
     from tuning.evaluation.ifeval import ConstrainedAnswer
     from tuning.evaluation.judge import Judgement
     from tuning.evaluation.lm_eval_tasks import TaskResult
-    from tuning.evaluation.scoring import EvaluationRows
+    from tuning.evaluation.score_rows import EvaluationRows
 
     text = HOSTILE if hostile else "yes"
     about: dict[str, Any] = {"set": "eval_tasks", "response": text}

@@ -58,7 +58,7 @@ def listed(url: str) -> str:
             await model.close()
         if models is None:
             return "lists no models; name one with --model"
-        names = [f"{each.id} (context {each.context_length or 'not told'})" for each in models]
+        names = [f"{each.id} (context {each.context_length or 'not known'})" for each in models]
         return ", ".join(names[:10]) or "serves no model"
 
     return asyncio.run(until_signal(ask()))

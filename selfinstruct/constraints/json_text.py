@@ -34,7 +34,7 @@ def _strings(text: str, n: int) -> bool:
 
 
 def _entries(text: str) -> str:
-    """Return what stands in an array, or in an object behind its keys; "" where there is nothing."""
+    """Return the content of an array, or in an object behind its keys; "" where there is nothing."""
     value = _value(text)
     entries = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [text]
     return "\n".join(one if isinstance(one, str) else json.dumps(one) for one in entries if one not in (None, [], {}))

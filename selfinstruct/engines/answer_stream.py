@@ -47,7 +47,7 @@ async def read_stream(response: Any, answer: Watched, bound: int) -> tuple[str |
         bound: most bytes.
 
     Returns:
-        The server's finish reason, None if the answer ended before; and the last usage that it told, None if none.
+        The server's finish reason, None if the answer ended before; and the last usage that it reported, None if none.
 
     Raises:
         NonsenseError: it breaks off, is too long, or holds an event that is none.

@@ -273,9 +273,9 @@ class ServedModel:
         """
         tokens = answer.request.sampling.max_tokens
         if "text/event-stream" in response.headers.get("content-type", ""):
-            told = await read_stream(response, answer, LEAST_BYTES + BYTES_PER_EVENT * tokens)
+            answered = await read_stream(response, answer, LEAST_BYTES + BYTES_PER_EVENT * tokens)
             self._has_answered = True
-            return told
+            return answered
         body = await body_of(response, LEAST_BYTES + BYTES_PER_TOKEN * tokens)
         whole = decoded(without_key_in(body, self._key), _Answer)
         self._has_answered = True

@@ -284,8 +284,8 @@ class VLLMEngine(TokenizedPrompts):
             first = answers[0].tokens[0]
             if first not in choices.by_token:  # Its logit is greater by 100: the model's numbers make no sense.
                 raise RequestFailed("no_choice", f"{whole.text!r} is none of {list(choices.by_token.values())}")
-            text, told = choices.by_token[first], choices.logprobs(logprobs)
-            return msgspec.structs.replace(whole, text=text, finish_reason="stop", choice_logprobs=told)
+            text, by_choice = choices.by_token[first], choices.logprobs(logprobs)
+            return msgspec.structs.replace(whole, text=text, finish_reason="stop", choice_logprobs=by_choice)
         return whole
 
     async def response_logprob(self, prompt_ids: list[int], response_ids: list[int]) -> float:

@@ -1,7 +1,7 @@
 """Calibrate the yes-or-no questions: ask about texts whose answer is known, and find the log-odds that tell them apart.
 
 A model prefers one of the two words whatever it is asked (Zhao et al. 2021, arXiv 2102.09690). What it thinks is in
-the difference between texts. So an answer counts as yes from a threshold on, which stands in the journal's header: no
+the difference between texts. So an answer counts as yes from a threshold on, which is in the journal's header: no
 replay needs a model for it.
 """
 
@@ -111,9 +111,9 @@ async def _asked(engine: Engine, texts: Sequence[tuple[Ask, bool]]) -> tuple[lis
 
 
 def _calibration(yes: Sequence[float], no: Sequence[float], share: float, threshold: float) -> Calibration:
-    told = auc(yes, no)
+    area = auc(yes, no)
     return Calibration(
-        len(yes), len(no), round(share, 4), round(told, 4), round(threshold, 4) if told >= LEAST_AUC else None
+        len(yes), len(no), round(share, 4), round(area, 4), round(threshold, 4) if area >= LEAST_AUC else None
     )
 
 

@@ -62,16 +62,16 @@ async def separation(scorer: AnswerScorer, pairs: Sequence[tuple[RatedAnswer, Ra
     return round(auc(right, wrong), 4) if right and wrong else None
 
 
-def remark(scorer: str, told: float | None) -> str:
+def remark(scorer: str, area: float | None) -> str:
     """Return what a user should know of a scorer, as a sentence; empty if it passes.
 
     Args:
         scorer: its name.
-        told: its AUC on known answers; None if it is not known.
+        area: its AUC on known answers; None if it is not known.
     """
-    if told is None or told >= LEAST:
+    if area is None or area >= LEAST:
         return ""
     return (
-        f"{scorer}: a seed's own output has a better score than another seed's in {told:.0%} of the pairs (50% is "
+        f"{scorer}: a seed's own output has a better score than another seed's in {area:.0%} of the pairs (50% is "
         "chance): these scores mean little; choose nothing by them, or take a larger model"
     )

@@ -23,7 +23,7 @@ _SLACK = 1e-9  # The bound is loosened by this; a score is never computed from i
 class Likeness:
     """How like each text is to any chosen one.
 
-    A choice costs about a microsecond for each text that has so many words in common with the chosen one that its score
+    A choice costs about a microsecond for each text with enough words in common with the chosen one that its score
     may rise, and some nanoseconds for each other one.
 
     Args:

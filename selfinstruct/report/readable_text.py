@@ -29,7 +29,7 @@ REASONS = {
     "unparsable_classification": "neither yes nor no",
     "no_instances": "no instance in the answer",
     "ambiguous": "its parts cannot be told apart",
-    "placeholder": "only stands for a text that is to be written",
+    "placeholder": "is only a placeholder for a text",
     "empty_output": "no output",
     "output_equals_input": "output repeats the input",
     "echo": "output says the instruction or the input again",

@@ -22,7 +22,7 @@ class Scorer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an answer stands: candidate `sample` of the answer to input `instance` of instruction `id`.
+    """The place of an answer: candidate `sample` of the answer to input `instance` of instruction `id`.
 
     Where the outputs are written with the inputs, `instance` counts them all, and `sample` is 0.
     """
@@ -69,7 +69,7 @@ def latest(scores: Scores, name: str | None) -> tuple[Scorer, Mapping[Place, flo
 
 
 def places_of_rows(lines: Iterable[Line]) -> dict[str, Place]:
-    """Return where the answer of each kept row stands, by the row's id.
+    """Return the place of the answer of each kept row, by the row's id.
 
     Args:
         lines: of a journal without rewritten outputs.

@@ -1,6 +1,6 @@
 """A run in experiment trackers (wandb, trackio, TensorBoard), each through its own client: all stages in one group.
 
-Generation and evaluation are shown by what is here, training by TRL, which is told so by `training_arguments`.
+Generation and evaluation are shown by what is here, training by TRL, as `training_arguments` asks.
 
 A tracker only shows a run: one that fails is left out from then on, and the run goes on.
 """

@@ -43,7 +43,7 @@ from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.measurement import Measurement, StartEngine, measure, start_vllm
 from tuning.evaluation.mixture_questions import mixture_questions
 from tuning.evaluation.questions import Question, load_questions
-from tuning.evaluation.scoring import EvaluationRows, score
+from tuning.evaluation.score_rows import EvaluationRows, score
 from tuning.training.launch import tuned_from
 
 

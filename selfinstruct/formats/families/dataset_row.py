@@ -169,9 +169,9 @@ def convert(value: Any, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         text = str(error)
         field = _PLACE.search(text)
-        told = _PLACE.sub("", text)
-        told = f"{told[:1].lower()}{told[1:]}"
-        raise ValueError(f"`{field[1]}`: {told}" if field and field[1] else told) from error
+        fault = _PLACE.sub("", text)
+        fault = f"{fault[:1].lower()}{fault[1:]}"
+        raise ValueError(f"`{field[1]}`: {fault}" if field and field[1] else fault) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

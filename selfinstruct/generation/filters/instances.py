@@ -19,7 +19,7 @@ def check_instances(
     An instance is rejected when
 
     - the completion was cut inside it, or its parts cannot be told apart;
-    - its output or input only stands for a text, such as `<nooutput>` or `[Your answer here]`;
+    - its output or input is only a placeholder, such as `<nooutput>` or `[Your answer here]`;
     - its output is empty, equals its input, or ends in a colon (the reference code's sign of a cut answer);
     - it holds invalid characters;
     - a filter of rows objects to it;
@@ -50,7 +50,7 @@ def check_instances(
 def check_inputs(parsed: Sequence[ParsedInstance], *, max_instances: int) -> list[Rejection | None]:
     """Decide on all inputs of one instruction together, before any of them is answered.
 
-    An input is rejected when the completion was cut inside it, it only stands for a text, it holds invalid characters,
+    An input is rejected when the completion was cut inside it, it is only a placeholder, it holds invalid characters,
     it is there already, or `max_instances` inputs are kept already.
 
     Args:

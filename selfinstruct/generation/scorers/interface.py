@@ -14,7 +14,7 @@ class RatedAnswer:
     """An answer to be scored.
 
     Attributes:
-        place: where it stands in the journal.
+        place: of the answer in the journal.
         question: what was asked, constraints included, as the user's message.
         output: the answer.
         others: the other samples of an answer to the same question.
