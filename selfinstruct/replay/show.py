@@ -149,7 +149,7 @@ class _Evidence:
             reason, evidence, instruction = one.reason or "", one.evidence or {}, self.accepted[place.id][0].instruction
             self.rejected.append(ShownRejection(place.id, kind, reason, evidence, instruction, one.input, one.output))
             return
-        # An answer is decided after its input: the objections to both are the row's. A new output has objections of its own.
+        # An answer is decided after its input: objections to both are the row's. A new output has its own.
         of_input = self.warnings.get(place._replace(sample=_OF_INPUT), {}) if kind == "answer" else {}
         self.warnings[place] = {**of_input, **one.warnings}
         if place.sample != _OF_INPUT:
