@@ -255,8 +255,9 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             shown = [] if "report_to" in options.arguments else trackers.training_arguments(config.report_to, run)
             run_stage([*command, *_overwrite(overwrite), *shown], "tune", log=run.library_log)
         except SelfInstructError as error:
-            output.path.mkdir(parents=True, exist_ok=True)
-            jsonl.write_text(output.failed, str(error))
+            if not output.done.exists():  # Otherwise no training began: the model is that of the last one that ended.
+                output.path.mkdir(parents=True, exist_ok=True)
+                jsonl.write_text(output.failed, str(error))
             raise
         done.set()
 

@@ -77,7 +77,8 @@ def evaluate(
     if options.lm_eval:
         lm_eval_tasks.check(options)
     if all(arm.name != TUNED for arm in arms):
-        console.print(f"{run.model.path} holds no tuned model yet: the base is evaluated alone")
+        why = "the last tuning failed" if run.model.failure else "holds no tuned model yet"
+        console.print(f"{run.model.path}: {why}; the base is evaluated alone")
     cache = AnswerCache(run.evaluation)
     seeds = seed_tasks.load_seed_tasks(config.seeds)
     frame = load_frame(config.prompt_language)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,28 @@ def test_a_tuning_is_done_again_only_when_it_is_asked_for(tmp_path: Path, monkey
     for overwrite in (False, False, True, False):
         chain.tune(config, overwrite=overwrite)
     assert ["--overwrite" in command for command in calls] == [False, True]
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_only_a_tuning_that_began_makes_the_model_there_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: bool
+) -> None:
+    """A mistyped option must not cost an evaluation its tuned model."""
+    from tests import tiny_model
+
+    def fails(*_: Any, **__: Any) -> None:
+        if began:
+            run.model.done.unlink()
+        raise ConfigError("mistyped")
+
+    run = RunDirectory(tmp_path)
+    tiny_model.dataset(tmp_path / "dataset")
+    tiny_model.save(tmp_path / "model")
+    run.model.done.write_text("key")
+    monkeypatch.setattr(chain, "run_stage", fails)
+    with pytest.raises(ConfigError, match="mistyped"):
+        chain.tune(Config(output_dir=str(tmp_path)))
+    assert run.model.failure == ("mistyped" if began else None)
 
 
 @pytest.mark.parametrize("inside", ["model", "model/adapter", "linked"])
