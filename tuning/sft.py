@@ -119,8 +119,8 @@ def _tune(arguments: Arguments, started: float) -> None:
         show_example(prepared, options.show_row)
 
     checked = check(arguments, config, prepared)
-    if "trackio" in config.report_to:
-        trackers.group_training()
+    if RunDirectory(output.path.resolve().parent).journal.is_file():
+        trackers.group_training(config.report_to, output.path)
     trainer = make_trainer(arguments, config, prepared)
     checked = check_loaded(trainer, prepared, checked)
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from selfinstruct.config.schema import Tracker
@@ -35,20 +36,22 @@ def group_stages(run: RunDirectory) -> None:
     """Let trackers show what this process and those it starts track of a run, such as its training, as one group."""
     os.environ.setdefault("WANDB_PROJECT", _PROJECT)
     os.environ.setdefault("WANDB_RUN_GROUP", run.path.resolve().name)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.tensorboard.resolve() / "tune"))
 
 
-def training_arguments(names: Sequence[Tracker], run: RunDirectory) -> list[str]:
-    """Return TRL's arguments for a training that these trackers show."""
-    about = [f"--project={_PROJECT}", f"--run_name={run.path.resolve().name} tune"]
+def training_arguments(names: Sequence[Tracker], model: Path) -> list[str]:
+    """Return TRL's arguments for the training of the model in this folder of a run, which these trackers show."""
+    about = [f"--project={_PROJECT}", f"--run_name={model.resolve().parent.name} tune {model.name}"]
     return ["--report_to", *names, *about] if names else []
 
 
-def group_training() -> None:
-    """Put what transformers shows in trackio into the group of its run: it names none itself."""
-    import trackio
+def group_training(names: Sequence[str], model: Path) -> None:
+    """Put what transformers shows of a training into the group of its run, where transformers names none itself."""
+    run = RunDirectory(model.resolve().parent)
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.tensorboard / f"tune-{model.name}"))
+    if "trackio" in names:
+        import trackio
 
-    trackio.init = functools.partial(trackio.init, group=os.environ.get("WANDB_RUN_GROUP"))
+        trackio.init = functools.partial(trackio.init, group=run.path.name)
 
 
 def show_scores(names: Sequence[Tracker], run: RunDirectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -62,8 +63,6 @@ def test_a_tracker_gets_every_number_and_is_closed(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_stages_of_a_run_are_one_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
     trackers.group_stages(RunDirectory(tmp_path / "night"))
     assert (os.environ["WANDB_PROJECT"], os.environ["WANDB_RUN_GROUP"]) == ("selfinstruct", "night")
     trackers.group_stages(RunDirectory(tmp_path / "other"))
@@ -71,19 +70,19 @@ def test_the_stages_of_a_run_are_one_group(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_training_is_shown_where_generation_is(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path / "night")
-    assert trackers.training_arguments((), run) == []
-    words = trackers.training_arguments(("wandb", "trackio"), run)
-    assert words == ["--report_to", "wandb", "trackio", "--project=selfinstruct", "--run_name=night tune"]
+    model = tmp_path / "night" / "model"
+    assert trackers.training_arguments((), model) == []
+    words = trackers.training_arguments(("wandb", "trackio"), model)
+    assert words == ["--report_to", "wandb", "trackio", "--project=selfinstruct", "--run_name=night tune model"]
 
 
 def test_trackios_training_is_in_the_group_of_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tracked = Tracked()
     install(monkeypatch, "trackio", tracked)
-    trackers.group_stages(RunDirectory(tmp_path / "night"))
-    trackers.group_training()
+    trackers.group_training(["trackio"], tmp_path / "night" / "model")
     sys.modules["trackio"].init(project="selfinstruct", name="night tune")  # As transformers' callback does.
     assert tracked.begun == {"project": "selfinstruct", "name": "night tune", "group": "night"}
+    assert os.environ["TENSORBOARD_LOGGING_DIR"].endswith("night/tensorboard/tune-model")
 
 
 def test_scores_are_shown_and_a_missing_client_costs_only_that(
