@@ -252,9 +252,7 @@ def tune(config: Config, plan: DeadlinePlan | None = None, *, overwrite: bool = 
             return
         try:
             fetch_model(model, revision)
-            shown = (
-                [] if "report_to" in options.arguments else trackers.training_arguments(config.report_to, output.path)
-            )
+            shown = trackers.training_arguments(config.report_to, output.path, options.arguments)
             run_stage([*command, *_overwrite(overwrite), *shown], "tune", log=run.library_log)
         except SelfInstructError as error:
             if not output.done.exists():  # Otherwise no training began: the model is that of the last one that ended.
@@ -363,11 +361,6 @@ def after_failed_tuning(run: RunDirectory, error: Exception, rest: Sequence[Call
             work()
         except SelfInstructError as failure:
             console.print(str(failure), markup=False)
-
-
-def _shown(config: Config, output: ModelDirectory) -> list[str]:
-    names = () if "report_to" in config.tune.arguments else config.report_to
-    return trackers.training_arguments(names, output.path)
 
 
 def _overwrite(wanted: bool) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -38,10 +38,16 @@ def group_stages(run: RunDirectory) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", run.path.resolve().name)
 
 
-def training_arguments(names: Sequence[Tracker], model: Path) -> list[str]:
-    """Return TRL's arguments for the training of the model in this folder of a run, which these trackers show."""
+def training_arguments(names: Sequence[Tracker], model: Path, given: Container[str] = ()) -> list[str]:
+    """Return TRL's arguments for a training that trackers show.
+
+    Args:
+        names: which trackers.
+        model: folder of the tuned model, in its run.
+        given: names of the arguments that the user gave; a `report_to` among them decides.
+    """
     about = [f"--project={_PROJECT}", f"--run_name={model.resolve().parent.name} tune {model.name}"]
-    return ["--report_to", *names, *about] if names else []
+    return ["--report_to", *names, *about] if names and "report_to" not in given else []
 
 
 def group_training(names: Sequence[str], model: Path) -> None:

@@ -72,6 +72,7 @@ def test_the_stages_of_a_run_are_one_group(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_training_is_shown_where_generation_is(tmp_path: Path) -> None:
     model = tmp_path / "night" / "model"
     assert trackers.training_arguments((), model) == []
+    assert trackers.training_arguments(("wandb",), model, {"report_to": "none"}) == []
     words = trackers.training_arguments(("wandb", "trackio"), model)
     assert words == ["--report_to", "wandb", "trackio", "--project=selfinstruct", "--run_name=night tune model"]
 
