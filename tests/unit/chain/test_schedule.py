@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def configure(make_config: Any, seed_file: Path) -> Callable[..., Config]:
 
 def lead(run: Path) -> str:
     """What the report says before its first heading."""
-    page = write_report(run).read_text()
+    page = re.sub(r"</?span[^>]*>", "", write_report(run).read_text())
     return page[page.index("<h1>") : page.index("<h2")]
 
 
