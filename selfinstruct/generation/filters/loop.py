@@ -27,21 +27,38 @@ _LEAST_LINES = 4
 _WORDS_OF_A_LINE = 4
 _SHARE_OF_LINES = 0.5
 _LEAST_SIGNS = 100
+_LEAST_SENTENCES = 3
+_WORDS_OF_A_SENTENCE = 5
+_SHARE_OF_WORDS = 0.2
 _NUMBER = re.compile(r"\d+")
+_WITH_A_REFRAIN = re.compile(
+    r"\b(?:songs?|lyrics|poems?|chorus|refrain|chants?|hymns?|lullab(?:y|ies)|anthems?|rhymes?|jingles?|rap|ballads?"
+    r"|lied|lieder|gedichte?|chansons?|poèmes?|canci[oó]n(?:es)?|poemas?)\b|歌|诗|詩|أغنية|قصيدة|गीत|कविता",
+    re.I,
+)
+_BETWEEN_SENTENCES = re.compile(r"\n+|(?<=[.!?:。！？：])\s+")
 
 
 def loop(row: Row) -> Rejection | None:
     """Reject a row whose output or input repeats one group of words again and again, or one line among others.
 
-    Numbers count as equal, so that a numbered list of one item is a loop. A group without letters is none: rows of a
-    table, lists of numbers. The evidence is the group, the number of its copies, and the part of the row.
+    An output may repeat no sentence either, unless a song or a poem is asked for. Numbers count as equal, so that a
+    numbered list of one item is a loop. A group without letters is none: rows of a table, lists of numbers. The
+    evidence is the group, the number of its copies, and the part of the row.
     """
-    for part, text in (("output", row.output), ("input", row.input)):
-        repeated = repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
-        if repeated is not None:
-            unit, copies = repeated
-            return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
-    return None
+    repeated, part = _repeated_in(row.output), "output"
+    if repeated is None and not _WITH_A_REFRAIN.search(row.instruction):
+        repeated = repeated_sentences(row.output)
+    if repeated is None:
+        repeated, part = _repeated_in(row.input), "input"
+    if repeated is None:
+        return None
+    unit, copies = repeated
+    return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
+
+
+def _repeated_in(text: str) -> tuple[str, int] | None:
+    return repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
 
 
 def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
@@ -101,6 +118,24 @@ def repeated_lines(text: str) -> tuple[str, int] | None:
     line, copies = Counter(lines).most_common(1)[0] if lines else ("", 0)
     often = copies >= max(_LEAST_LINES, _SHARE_OF_LINES * len(lines))
     return (line, copies) if often and _speaks(tokenize(line)) else None
+
+
+def repeated_sentences(text: str) -> tuple[str, int] | None:
+    """Return the sentence that comes three times or more and holds a fifth of all words, and its copies.
+
+    The copies can be anywhere: a list that says the same about each of its items.
+    """
+    sentences = [tuple(tokenize(sentence)) for sentence in _BETWEEN_SENTENCES.split(text)]
+    if len(sentences) < _LEAST_SENTENCES:
+        return None
+    words = sum(map(len, sentences))
+    often = Counter(sentence for sentence in sentences if len(sentence) >= _WORDS_OF_A_SENTENCE)
+    for sentence, copies in often.most_common():
+        if copies < _LEAST_SENTENCES:
+            return None
+        if copies * len(sentence) >= _SHARE_OF_WORDS * words and _speaks(sentence):
+            return " ".join(sentence), copies
+    return None
 
 
 def repeated_signs(text: str) -> tuple[str, int] | None:

@@ -230,7 +230,37 @@ def test_a_loop(text: str) -> None:
     ],
 )
 def test_no_loop(text: str) -> None:
-    assert loop(Row("Tell me about it.", text, text)) is None
+    assert loop(Row("Write a song about it.", text, text)) is None
+
+
+SAYS_THE_SAME = "You can find it in every shop."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Bring:\n\n1. **A kite**: It flies. {SAYS_THE_SAME}\n2. **A lamp**: {SAYS_THE_SAME}\n3. {SAYS_THE_SAME}",
+        "\n".join(f"{k}. Bread with {what}" for k, what in enumerate(["jam and butter", "a bit of honey"] * 3, 1)),
+        f"{SAYS_THE_SAME} A kite is light.\n{SAYS_THE_SAME} A lamp is not.\nWho knows? {SAYS_THE_SAME}",
+    ],
+)
+def test_a_sentence_that_comes_again_anywhere_is_a_loop_in_an_output(text: str) -> None:
+    row = Row("What shall I bring?", "", text)
+    assert reason(loop(row)) == "loop"
+    assert loop(Row("Write the lyrics of a song.", "", text)) is None
+    assert loop(Row(row.instruction, text, "A lamp.")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{SAYS_THE_SAME} A kite is light. {SAYS_THE_SAME} A lamp is not.",  # twice
+        f"{SAYS_THE_SAME} {SAYS_THE_SAME} {' '.join(f'w{k}' for k in range(90))}. {SAYS_THE_SAME}",
+        "No, not at all. I see. No, not at all. I know. No, not at all.",  # four words
+    ],
+)
+def test_a_sentence_that_comes_again_in_a_long_output_is_none(text: str) -> None:
+    assert loop(Row("What shall I bring?", "", text)) is None
 
 
 @given(st.lists(st.sampled_from(["the", "boat", "is", "late", "7", "a"]), min_size=5, max_size=20), st.integers(6, 12))
