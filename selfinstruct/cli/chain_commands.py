@@ -18,6 +18,7 @@ from selfinstruct.cli.shared import (
     extra_arguments,
     passed_on_sections,
     preflight,
+    refuse_the_copy_of_a_run,
 )
 from selfinstruct.config.click_options import config_options, resolve_config
 from selfinstruct.errors import ConfigError
@@ -122,6 +123,7 @@ def run(config_file: Path, overwrite: bool, dry_run: bool, arguments: tuple[str,
     from selfinstruct.chain import chain
 
     config = resolve_config(config_file, options, passed_on_sections(arguments))
+    refuse_the_copy_of_a_run(config_file, config, options["output_dir"])
     chain.check_settings(config, overwrite=overwrite)
     preflight(config, tuned=True, dry_run=dry_run)
     if dry_run:

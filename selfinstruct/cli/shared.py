@@ -152,6 +152,31 @@ def kept_config(
         jsonl.write_text(directory.config_path, dump_yaml(config.kept()))
 
 
+def refuse_the_copy_of_a_run(config_file: Path | None, config: Config, output_dir: object) -> None:
+    """Refuse the configuration inside a run that was copied or moved: it names the first folder, which would continue.
+
+    Args:
+        config_file: the configuration that was given.
+        config: what it says.
+        output_dir: as it was given as an option, which decides; None: the file does.
+
+    Raises:
+        ConfigError: the file is a run's own, and its run is in another folder.
+    """
+    from selfinstruct.run.directory import RunDirectory
+
+    if config_file is None or output_dir is not None or config.output_dir is None:
+        return
+    run = RunDirectory(config_file.parent)
+    if config_file.name != run.config_path.name or not run.journal.exists():
+        return
+    if run.path.resolve() != Path(config.output_dir).resolve():
+        raise ConfigError(
+            f"{config_file}: says `output_dir: {config.output_dir}`, but is the configuration of the run in {run.path}"
+            ", which was copied or moved; give --output-dir with the one that is to continue"
+        )
+
+
 def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: Config | None = None) -> None:
     """Check what a run needs, and print remarks on its seeds; on a dry run, print what it would be.
 

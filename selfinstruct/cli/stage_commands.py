@@ -26,6 +26,7 @@ from selfinstruct.cli.shared import (
     extra_arguments,
     kept_config,
     preflight,
+    refuse_the_copy_of_a_run,
     vllm_arguments,
 )
 from selfinstruct.config.click_options import config_options, resolve_config, tune_arguments
@@ -77,6 +78,7 @@ def generate(
             config_file = run.config_path
     own = vllm_arguments(arguments)
     config = resolve_config(config_file, options, {f"engine.{name}": value for name, value in own.items()})
+    refuse_the_copy_of_a_run(config_file, config, output_dir)
     if config.endpoint:
         refuse_engine_arguments(own)
     if not as_stage:

@@ -153,6 +153,23 @@ def test_negative_numbers_reach_vllm_and_trl_as_values(monkeypatch: pytest.Monke
     assert seen == [["--x", "-2.5"]]
 
 
+def test_the_configuration_of_a_copied_run_does_not_continue_the_original(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("selfinstruct.checks.preflight.check", lambda *_, **__: Findings())
+    copy, original = tmp_path / "copy", tmp_path / "original"
+    copy.mkdir()
+    path = write(copy / "config.yaml", f"model: demo\noutput_dir: {original}")
+    assert invoke("run", path, "--dry-run").exit_code == 0, "no run yet"
+    write(copy / "journal.jsonl", "{}\n")
+    for command in (["run", path], ["generate", "--config", path]):
+        said = fails(2, *command, "--dry-run")
+        assert f"`output_dir: {original}`, but is the configuration of the run in {copy}" in said
+    assert invoke("run", path, "--dry-run", "--output-dir", copy).exit_code == 0
+    write(copy / "config.yaml", f"model: demo\noutput_dir: {copy}")
+    assert invoke("run", path, "--dry-run").exit_code == 0
+
+
 def test_a_signal_during_a_dry_run_promises_no_continuation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(*_: Any, **__: Any) -> Findings:
         raise Interrupted(signal.SIGINT)
