@@ -127,7 +127,10 @@ class _Reader:
         if following is None:
             return "unclear text" if after_blank else "text"
         if following.kind == "example":
-            return "text" if self._number and _count(following.number) == self._number + 1 else "end"
+            counts_on = bool(self._number) and _count(following.number) == self._number + 1
+            # Our prompts have the task right above its first example: the model begins the next task, and counts on.
+            as_in_prompts = after_blank and self._lines[k + 1].mark is following
+            return "text" if counts_on and not as_in_prompts else "end"
         return "end" if after_blank and not self._number else "unclear end"
 
 

@@ -233,8 +233,18 @@ def test_an_answer_may_repeat_the_task_first_but_not_answer_another() -> None:
 
 def test_the_next_task_ends_the_answer() -> None:
     first = "Example 1\nInput: a\nOutput: b"
-    for following in ("\n\nTask: Next\nExample 1\nOutput: x", "\nTask: Next\nExample 1\nOutput: x"):
+    for following in (
+        "\n\nTask: Next\nExample 1\nOutput: x",
+        "\nTask: Next\nExample 1\nOutput: x",
+        "\n\nTask: Next\nExample 2\nOutput: x",  # as our prompts have it, but for the number
+    ):
         assert rows(first + following) == rows(first + following, truncated=True) == [("a", "b", None)]
+
+
+def test_an_output_may_end_in_a_line_like_a_task() -> None:
+    output = "Plan:\n\nTask: Book a van."
+    two = f"Example 1\nInput: x\nOutput: {output}\n\nExample 2\nInput: y\nOutput: z"
+    assert rows(two) == [("x", output, None), ("y", "z", None)]
 
 
 CODE = "    c = a + b\n    return c"
