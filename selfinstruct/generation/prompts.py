@@ -154,15 +154,16 @@ def encode_classification(instruction: str, examples: Sequence[SeedTask], style:
 def next_task(frame: Frame, *, labels_first: bool = False) -> re.Pattern[str]:
     """Return the pattern before which a completion-style answer ends: another task with the beginning of its examples.
 
-    It has the form of the prompt. A line that opens like a task is not enough: an output may hold one, after a blank
-    line too.
+    It has the form of the prompt, whatever the number of the example: models count on. A line that opens like a task is
+    not enough: an output may hold one, after a blank line too.
 
     Args:
         frame: the words of the prompt.
         labels_first: whether its examples begin with their label.
     """
-    begins = frame.opening(frame.label) if labels_first else f"{frame.heading(frame.example, 1)}\n"
-    return re.compile(rf"\n\n{re.escape(frame.opening(frame.task))}[^\n]*\n{re.escape(begins)}")
+    example = re.escape(f"{frame.heading(frame.example, 1)}\n").replace("1", "[0-9]+")
+    begins = re.escape(frame.opening(frame.label)) if labels_first else example
+    return re.compile(rf"\n\n{re.escape(frame.opening(frame.task))}[^\n]*\n{begins}")
 
 
 def input_first_block(seed: SeedTask, frame: Frame) -> str:

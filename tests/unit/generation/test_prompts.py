@@ -9,9 +9,10 @@ from typing import get_args
 import pytest
 
 from selfinstruct import records
+from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import instance_parsing, parsing, prompts
-from selfinstruct.generation.frame import load_frame
+from selfinstruct.generation.frame import LANGUAGES, load_frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.records import Constraint, Instance, Prompt, SeedTask, Style
 
@@ -100,6 +101,17 @@ def test_every_packaged_task_survives_the_instance_prompts(task: SeedTask) -> No
     expected = [ParsedInstance(i.input, i.output) for i in task.instances]
     assert end is not None and parse(block[: end.start()], truncated=False) == expected
     assert parse(f"{block}Example 1\nOutput:", truncated=True) == expected, "what follows shows that nothing was cut"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_next_task_ends_an_answer_whatever_the_number_of_its_example(language: PromptLanguage) -> None:
+    frame = load_frame(language)
+    end = prompts.next_task(frame)
+    for number in (1, 2, 12):
+        following = f"\n\n{frame.line(frame.task, 'x')}\n{frame.heading(frame.example, number)}\n"
+        assert end.search(f"a{following}") is not None
+        assert end.search(f"a{following[1:]}") is None
+    assert end.search(f"a\n\n{frame.line(frame.task, 'x')}\n\n{frame.heading(frame.example, 2)}\n") is None
 
 
 @pytest.mark.parametrize("encode", [prompts.encode_input_first, prompts.encode_output_first])
