@@ -53,7 +53,8 @@ def training_arguments(names: Sequence[Tracker], model: Path, given: Container[s
 def group_training(names: Sequence[str], model: Path) -> None:
     """Put what transformers shows of a training into the group of its run, where transformers names none itself."""
     run = RunDirectory(model.resolve().parent)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.tensorboard / f"tune-{model.name}"))
+    if "tensorboard" in names:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.tensorboard / f"tune-{model.name}"))
     if "trackio" in names:
         import trackio
 

@@ -229,6 +229,7 @@ def test_tensorboards_files_stay_when_the_checkpoints_go(model, dataset, tmp_pat
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     assert tune(model, dataset, tmp_path, *QUICK, "--report_to", "tensorboard") == 0
     assert len(list((tmp_path / "runs").iterdir())) == 1 and not (tmp_path / "checkpoints").exists()
 

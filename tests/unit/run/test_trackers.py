@@ -81,6 +81,8 @@ def test_trackios_training_is_in_the_group_of_its_run(monkeypatch: pytest.Monkey
     tracked = Tracked()
     install(monkeypatch, "trackio", tracked)
     trackers.group_training(["trackio"], tmp_path / "night" / "model")
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+    trackers.group_training(["tensorboard"], tmp_path / "night" / "model")
     sys.modules["trackio"].init(project="selfinstruct", name="night tune")  # As transformers' callback does.
     assert tracked.begun == {"project": "selfinstruct", "name": "night tune", "group": "night"}
     assert os.environ["TENSORBOARD_LOGGING_DIR"].endswith("night/tensorboard/tune-model")
