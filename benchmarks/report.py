@@ -1,6 +1,6 @@
 """The report: time, memory and size for a run of 100,000 instructions.
 
-    python -m benchmarks.report                   # two minutes on 2 cores, 0.2 GB of disk
+    python -m benchmarks.report                   # 0.2 GB of disk; docs/benchmarks.md has its times
     python -m benchmarks.report --like runs/night # with the training and the evaluation of a run, too
     python -m benchmarks.report --instructions 1000
 

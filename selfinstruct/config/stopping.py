@@ -44,8 +44,9 @@ class Limits(Section):
     max_tokens_total: int | None = Field(
         None,
         ge=1,
-        description="Stop the run at this number of completion tokens, early enough to finish what was accepted. "
-        "Prompt tokens are not counted: most are cached prefixes.",
+        description="Stop the run at this number of completion tokens, early enough to finish what was accepted, "
+        "by the lengths so far; a short run with long answers can exceed it. Prompt tokens are not "
+        "counted: most are cached prefixes.",
     )
     max_requests: int | None = Field(None, ge=1, description="The same for requests of every kind.")
     min_rows: int = Field(
