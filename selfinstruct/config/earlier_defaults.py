@@ -37,6 +37,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "filters.leak": "off",
     "filters.unfinished": "off",
     "filters.no_material": "off",
+    "filters.identity": "off",
     "filters.refusal": "off",
     "filters.url": "off",
     "filters.language": "off",

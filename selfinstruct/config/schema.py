@@ -196,6 +196,10 @@ class Filters(Section):
     no_material: OnObjection = Field(
         "reject", description="Instructions about a text that is given in neither the instruction nor the input."
     )
+    identity: OnObjection = Field(
+        "reject",
+        description="Outputs in which the model says which model it is, or who made it, unless the task names it.",
+    )
     refusal: OnObjection = Field("warn", description="Outputs that decline. For some tasks that is right.")
     language: OnObjection = Field(
         "reject", description="Outputs in another language than the instruction, unless it speaks of one."

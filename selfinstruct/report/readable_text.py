@@ -37,6 +37,7 @@ REASONS = {
     "leak": "holds words of the prompt",
     "unfinished": "promises more than it holds, or ends in the middle",
     "no_material": "asks about a text that is not there",
+    "identity": "says which model wrote it",
     "refusal": "declines",
     "language": "in another language than it was asked",
     "personal_data": "holds a telephone number or an e-mail address that the task does not",

@@ -15,6 +15,7 @@ from typing import Any
 from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters.constraint import constraint
 from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.identity import identity
 from selfinstruct.generation.filters.language import language
 from selfinstruct.generation.filters.leak import leak
 from selfinstruct.generation.filters.loop import loop
@@ -56,6 +57,7 @@ def row_filters(frame: Frame) -> dict[str, RowFilter]:
         "leak": partial(leak, frame=frame),
         "unfinished": unfinished,
         "no_material": no_material,
+        "identity": identity,
         "refusal": refusal,
         "language": language,
         "url": url,

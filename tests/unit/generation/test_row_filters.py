@@ -16,6 +16,7 @@ from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters import language as language_filter
 from selfinstruct.generation.filters.echo import echo
+from selfinstruct.generation.filters.identity import identity
 from selfinstruct.generation.filters.language import identify, language
 from selfinstruct.generation.filters.leak import leak, leak_in
 from selfinstruct.generation.filters.loop import loop
@@ -191,6 +192,58 @@ def test_a_label_is_no_echo() -> None:
     row = Row("Must it be done today or can it wait?", "", "today or can it wait")
     assert reason(echo(row)) == "echo"
     assert echo(Row(row.instruction, "", row.output, is_classification=True)) is None
+
+
+# ---------------------------------------------------------------------------------------------------- identity
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("I am Qwen, created by Alibaba Cloud.", "Qwen"),
+        ("I'd be happy to help. As a SmolLM, I specialize in support for businesses.", "SmolLM"),
+        ("Hello! I'm SmolLM2-1.7B, happy to help.", "SmolLM2"),
+        ("I'm Claude, an AI assistant made by Anthropic.", "Claude"),
+        ("You can call me Llama 3, an AI by Meta.", "Llama 3"),
+        ("I am an AI model called Yi, developed by 01.AI, and I like tea.", "Yi"),
+        ("I was developed by OpenAI.", "OpenAI"),
+        ("As an AI language model trained by Google, I have no opinion.", "Google"),
+        ("I'm an AI assistant created by a team at OpenAI.", "OpenAI"),
+        ("我是通义千问，由阿里云开发。", "通义千问"),
+        ("我是一个大型语言模型，由百度训练。", "百度"),
+        ("Ich bin ein Sprachmodell, das von OpenAI entwickelt wurde.", "OpenAI"),
+        ("Je suis un modèle entraîné par Mistral AI.", "Mistral"),
+        ("Soy un modelo de lenguaje entrenado por Google.", "Google"),
+        ("私はChatGPTです。", "ChatGPT"),
+    ],
+)
+def test_an_answer_that_says_which_model_it_is(output: str, name: str) -> None:
+    found = identity(Row("Introduce yourself in one sentence.", "", output))
+    assert found is not None
+    assert found.reason == "identity"
+    assert found.evidence["name"] == name
+    assert found.evidence["words"] in output
+    assert identity(Row(f"You are {name}. Introduce yourself.", "", output)) is None
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "I'm Claude, and I bake bread.",
+        "I'm a Gemini, so I talk a lot.",
+        "My name is Kimi. I am eight, and my father works on AI.",
+        "I'm Yi Ling, a student of artificial intelligence.",
+        "Tools such as ChatGPT and Qwen are used by many.",
+        "I am using ChatGPT for this, as Google does.",
+        "I am proud of the model made by Google.",
+        "I was trained by Google engineers in 2019.",
+        "This is a phone made by Google.",
+        "I was made by my mother.",
+        "As Claude, I bake bread.",
+    ],
+)
+def test_what_is_no_identity_of_a_model(output: str) -> None:
+    assert identity(Row("Write a short text.", "", output)) is None
 
 
 # ---------------------------------------------------------------------------------------------------- loop
