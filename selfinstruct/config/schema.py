@@ -184,7 +184,10 @@ class Filters(Section):
         None, description="Least log-odds of a task; default: what 95 % of the seeds reach. Greater is stricter."
     )
     echo: OnObjection = Field("reject", description="Outputs that only say the instruction or the input again.")
-    loop: OnObjection = Field("reject", description="Inputs and outputs that repeat the same words again and again.")
+    loop: OnObjection = Field(
+        "reject",
+        description="Inputs, outputs and, if rejected, instructions that repeat the same words again and again.",
+    )
     leak: OnObjection = Field(
         "reject",
         description="Chat tokens, marks and sentences of the prompts, in instructions (which are never kept with a "

@@ -16,6 +16,7 @@ from selfinstruct.generation.filters.characters import invalid_characters
 from selfinstruct.generation.filters.keywords import keyword, opening
 from selfinstruct.generation.filters.leak import leak_in
 from selfinstruct.generation.filters.length import length
+from selfinstruct.generation.filters.loop import loop_in
 from selfinstruct.generation.filters.near_evaluation import near_evaluation
 from selfinstruct.generation.filters.script import first_character, from_first_word, scripts_of
 from selfinstruct.generation.frame import Frame
@@ -47,6 +48,8 @@ def heuristics(
     ]
     if filters.leak == "reject":
         chain.append(partial(leak_in, frame=frame))
+    if filters.loop == "reject":
+        chain.append(loop_in)
     if evaluation and filters.near_evaluation == "reject":
         chain.append(partial(near_evaluation, evaluation=EvaluationTexts(evaluation)))
 

@@ -57,6 +57,15 @@ def loop(row: Row) -> Rejection | None:
     return Rejection("loop", {"of": part, "repeated": unit[:200], "copies": copies})
 
 
+def loop_in(instruction: str) -> Rejection | None:
+    """Reject an instruction that repeats a group of words, a line or a sentence; the evidence is as for a row."""
+    repeated = _repeated_in(instruction) or repeated_sentences(instruction)
+    if repeated is None:
+        return None
+    unit, copies = repeated
+    return Rejection("loop", {"of": "instruction", "repeated": unit[:200], "copies": copies})
+
+
 def _repeated_in(text: str) -> tuple[str, int] | None:
     return repeated_words(tokenize(text)) or repeated_lines(text) or repeated_signs(text)
 

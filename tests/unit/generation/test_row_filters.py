@@ -19,7 +19,7 @@ from selfinstruct.generation.filters.echo import echo
 from selfinstruct.generation.filters.identity import identity
 from selfinstruct.generation.filters.language import identify, language
 from selfinstruct.generation.filters.leak import leak, leak_in
-from selfinstruct.generation.filters.loop import loop
+from selfinstruct.generation.filters.loop import loop, loop_in
 from selfinstruct.generation.filters.no_material import no_material
 from selfinstruct.generation.filters.personal_data import personal_data
 from selfinstruct.generation.filters.refusal import refusal
@@ -192,6 +192,24 @@ def test_a_label_is_no_echo() -> None:
     row = Row("Must it be done today or can it wait?", "", "today or can it wait")
     assert reason(echo(row)) == "echo"
     assert echo(Row(row.instruction, "", row.output, is_classification=True)) is None
+
+
+# ------------------------------------------------------------------------------------------ loops in instructions
+
+
+def test_an_instruction_that_loops() -> None:
+    text = "Find the best way to get the card, " + "and find the best way to get it, " * 4
+    found = heuristics(Filters(), ["Name a river."])(text)
+    assert found == loop_in(text)
+    assert found is not None
+    assert found.reason == "loop"
+    assert found.evidence == {"of": "instruction", "repeated": "and find the best way to get it", "copies": 4}
+    assert heuristics(Filters(loop="warn"), ["Name a river."])(text) is None
+
+
+def test_no_packaged_instruction_loops() -> None:
+    tasks = load_seed_tasks(["seed_tasks"]) + load_seed_tasks(["eval_tasks"])
+    assert [task.id for task in tasks if loop_in(task.instruction)] == []
 
 
 # ---------------------------------------------------------------------------------------------------- identity
