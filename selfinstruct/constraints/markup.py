@@ -39,7 +39,7 @@ TYPES = (
         (
             "Set the most important words in bold type in Markdown, like **this**; {n} or more times.",
             "Mark at least {n} of the key terms with double asterisks, as in **term**.",
-            "Use bold type (**...**) no fewer than {n} times.",
+            "Write {n} or more of the important words in bold type, each like this: **word**.",
         ),
         ("punctuation",),
         ("detectable_format:number_highlighted_sections",),
