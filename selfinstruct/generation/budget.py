@@ -4,11 +4,14 @@ Every accepted instruction still needs its classification and its instances, and
 each input its answer: they are owed. So a budget counts what is
 spent, what is owed and what the proposals in flight will cost. The deadline counts the time for what is owed. Both
 estimates come from the run itself and become exact as it ends. Decisions become control lines; replay makes none again.
+
+Short answers arrive first. So the mean length counts what the requests in flight have written already, as far as their
+time tells: the estimate of an exponential distribution's mean from observations that are not over yet.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 
 from selfinstruct import clock as deadlines
@@ -72,7 +75,11 @@ class BudgetTracker:
         self._engine_start_s = 0.0
         self._began = clock()
         self._tokens_before = state.completion_tokens
+        self._tokens_before_by_kind = {kind: usage.completion_tokens for kind, usage in state.usage.items()}
         self._latencies: dict[str, deque[float]] = {}
+        self._answer_seconds: defaultdict[str, float] = defaultdict(float)
+        self._in_flight = Counter[str]()
+        self._asked_at: defaultdict[str, float] = defaultdict(float)
 
     @property
     def _separate(self) -> bool:
@@ -93,9 +100,24 @@ class BudgetTracker:
             "elapsed_s": round(self._engine_start_s + self.clock() - self._began, 1),
         }
 
-    def answered(self, kind: str, seconds: float) -> None:
-        """Record how many seconds an answer took."""
+    def asked(self, kind: str) -> float:
+        """Record that a request is in flight, and return the time."""
+        now = self.clock()
+        self._in_flight[kind] += 1
+        self._asked_at[kind] += now
+        return now
+
+    def answered(self, kind: str, asked_at: float) -> None:
+        """Record that the answer to a request has arrived."""
+        self.dropped(kind, asked_at)
+        seconds = self.clock() - asked_at
+        self._answer_seconds[kind] += seconds
         self._latencies.setdefault(kind, deque(maxlen=_LATENCIES)).append(seconds)
+
+    def dropped(self, kind: str, asked_at: float) -> None:
+        """Record that a request is no longer in flight."""
+        self._in_flight[kind] -= 1
+        self._asked_at[kind] -= asked_at
 
     # ----------------------------------------------------------------------------------------------- decisions
 
@@ -182,9 +204,9 @@ class BudgetTracker:
         return 1 + begun / self._state.num_answers if self._state.num_answers else 1.0
 
     def _mean_tokens(self, kind: str) -> float:
-        state = self._state
-        if answers := state.usage[kind].requests:
-            return state.usage[kind].completion_tokens / answers
+        usage = self._state.usage[kind]
+        if usage.requests:
+            return (usage.completion_tokens + self._tokens_in_flight(kind)) / usage.requests
         steps = {
             "proposal": self._method.proposal,
             "classification": self._method.classification,
@@ -193,6 +215,14 @@ class BudgetTracker:
         }
         samples = self._method.answer.num_samples if kind == "answer" else 1
         return float(samples * steps[kind].max_tokens)
+
+    def _tokens_in_flight(self, kind: str) -> float:
+        """Return what the requests in flight have written, if they write as fast as those that are answered."""
+        if not self._in_flight[kind] or not self._answer_seconds[kind]:
+            return 0.0
+        written = self._state.usage[kind].completion_tokens - self._tokens_before_by_kind.get(kind, 0)
+        waited = self._in_flight[kind] * self.clock() - self._asked_at[kind]
+        return waited * written / self._answer_seconds[kind]
 
     def _tokens_per_s(self) -> float:
         seconds = self.clock() - self._began

@@ -165,18 +165,17 @@ class Pipeline:
         """
         while self._to_judge and len(self._flights) < self._max_in_flight:
             proposal, candidate = self._to_judge.popleft()
-            self._ask(_Flight("is_task", proposal, candidate, asked_at=self._budget.clock()))
+            self._ask(_Flight("is_task", proposal, candidate))
         while self._follow_ups and len(self._flights) < self._max_in_flight:
             left = self._follow_ups.popleft()
-            self._ask(_Flight(left.kind, follow_up=left, asked_at=self._budget.clock()))
+            self._ask(_Flight(left.kind, follow_up=left))
         while (
             self.wants_proposals
             and len(self._flights) < self._max_in_flight
             and self._may_be_asked(self._next_proposal)
             and self._budget.allow_proposal(self._uncommitted)
         ):
-            asked = self._undecided(self._next_proposal)
-            self._ask(_Flight("proposal", asked, asked_at=self._budget.clock()))
+            self._ask(_Flight("proposal", self._undecided(self._next_proposal)))
             self._next_proposal += 1
 
     def _owe(self, left: Iterable[FollowUp]) -> None:
@@ -200,7 +199,7 @@ class Pipeline:
         else:
             answer = self.engine.generate(request)
         task = asyncio.ensure_future(answer)
-        self._flights[task] = flight
+        self._flights[task] = replace(flight, asked_at=self._budget.asked(flight.kind))
         task.add_done_callback(self._finished.put_nowait)
 
     def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
@@ -236,7 +235,7 @@ class Pipeline:
     def _arrive(self, flight: _Flight, outcome: Completion | RequestFailed) -> None:
         if isinstance(outcome, Completion):
             self.traffic.note(flight.kind, outcome)
-        self._budget.answered(flight.kind, self._budget.clock() - flight.asked_at)
+        self._budget.answered(flight.kind, flight.asked_at)
         if flight.follow_up is not None:
             self._commit_follow_up(flight.follow_up, outcome)
         if flight.proposal is None:
@@ -352,7 +351,8 @@ class Pipeline:
     def _drop(self, which: Callable[[_Flight], bool]) -> None:
         """Cancel requests in flight; the engine aborts them. None is in the journal, so they can be asked again."""
         for task in [task for task, flight in self._flights.items() if which(flight)]:
-            del self._flights[task]
+            dropped = self._flights.pop(task)
+            self._budget.dropped(dropped.kind, dropped.asked_at)
             task.cancel()
             self._dropped.append(task)
 
