@@ -58,8 +58,13 @@ def loop(row: Row) -> Rejection | None:
 
 
 def loop_in(instruction: str) -> Rejection | None:
-    """Reject an instruction that repeats a group of words, a line or a sentence; the evidence is as for a row."""
-    repeated = _repeated_in(instruction) or repeated_sentences(instruction)
+    """Reject an instruction that repeats a group of words, or ends in one sign; the evidence is as for a row.
+
+    Instructions hold material: logs with equal lines, poems, patterns to go on with, numbered lists. So copies that
+    differ in their numbers, lines among others, and a short repetition at the end are none.
+    """
+    words = tokenize(instruction)
+    repeated = _repeated(words, words, _LEAST_COPIES, at_the_end=_LEAST_WORDS) or repeated_signs(instruction)
     if repeated is None:
         return None
     unit, copies = repeated
@@ -83,7 +88,9 @@ def repeated_words(words: Sequence[str]) -> tuple[str, int] | None:
     return _repeated(words, shapes, _LEAST_NUMBERED)
 
 
-def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[str, int] | None:
+def _repeated(
+    words: Sequence[str], shapes: Sequence[str], least: int, *, at_the_end: int = _LEAST_AT_THE_END
+) -> tuple[str, int] | None:
     """Look for the group in the words' shapes, and return its words."""
     for period in _periods(shapes, least):
         equal = 0
@@ -92,7 +99,7 @@ def _repeated(words: Sequence[str], shapes: Sequence[str], least: int) -> tuple[
                 equal += 1
                 continue
             covered = equal + period
-            few = _LEAST_AT_THE_END if k == len(shapes) else _LEAST_WORDS
+            few = at_the_end if k == len(shapes) else _LEAST_WORDS
             if covered >= max(least * period, few) and _speaks(shapes[k - period : k]):
                 return " ".join(words[k - covered : k - covered + period]), covered // period
             equal = 0

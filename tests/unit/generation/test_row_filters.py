@@ -207,6 +207,26 @@ def test_an_instruction_that_loops() -> None:
     assert heuristics(Filters(loop="warn"), ["Name a river."])(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Translate: "
+        + "I wait for you here. ".join(["The night is cold. ", "The wind is old. ", "The stars are gold. ", ""]),
+        "Summarise this log:\n" + "ERROR connection to server refused\n" * 4 + "INFO done",
+        "Remove the duplicate lines:\n"
+        + "the cat sat on the mat\nthe dog ran in the park\n" * 2
+        + "the cat sat on the mat",
+        "What comes next: red, blue, red, blue, red, blue, red, blue, red, blue, red, blue",
+        "Which rows are equal?\n" + "yes,no,yes,no,yes\n" * 4 + "no,no,yes,no,yes",
+        "Sort these addresses: " + "; ".join(f"{k} Main Street, Springfield" for k in (4, 2, 9, 7, 1, 3)),
+        "Fill in the blanks: The ___ is ___ in the ___. The ___ is ___ in the ___. The ___ is ___ in the ___.",
+        "Write this sentence three times: I must not tell lies. I must not tell lies. I must not tell lies.",
+    ],
+)
+def test_material_in_an_instruction_is_no_loop(text: str) -> None:
+    assert loop_in(text) is None
+
+
 def test_no_packaged_instruction_loops() -> None:
     tasks = load_seed_tasks(["seed_tasks"]) + load_seed_tasks(["eval_tasks"])
     assert [task.id for task in tasks if loop_in(task.instruction)] == []
@@ -220,7 +240,7 @@ def test_no_packaged_instruction_loops() -> None:
     [
         ("I am Qwen, created by Alibaba Cloud.", "Qwen"),
         ("I'd be happy to help. As a SmolLM, I specialize in support for businesses.", "SmolLM"),
-        ("Hello! I'm SmolLM2-1.7B, happy to help.", "SmolLM2"),
+        ("Hello! I'm SmolLM2-1.7B, happy to help.", "SmolLM2-1.7B"),
         ("I'm Claude, an AI assistant made by Anthropic.", "Claude"),
         ("You can call me Llama 3, an AI by Meta.", "Llama 3"),
         ("I am an AI model called Yi, developed by 01.AI, and I like tea.", "Yi"),
@@ -233,6 +253,26 @@ def test_no_packaged_instruction_loops() -> None:
         ("Je suis un modèle entraîné par Mistral AI.", "Mistral"),
         ("Soy un modelo de lenguaje entrenado por Google.", "Google"),
         ("私はChatGPTです。", "ChatGPT"),
+        ("I am **Qwen**, a large language model.", "Qwen"),
+        ("Hi! I'm Google's Gemini.", "Gemini"),
+        ("I am Microsoft Copilot.", "Copilot"),
+        ("I am powered by GPT-4.", "GPT-4"),
+        ("I am an AI language model based on the GPT-3.5 architecture.", "GPT-3.5"),
+        ("I am OpenAI's language model.", "OpenAI"),
+        ("I was trained by OpenAI.", "OpenAI"),
+        ("I am a neural network trained by Google.", "Google"),
+        ("As an AI assistant from Anthropic, I cannot eat.", "Anthropic"),
+        ("Als ChatGPT kann ich das nicht.", "ChatGPT"),
+        ("Ich bin ein KI-Assistent, der von OpenAI entwickelt wurde.", "OpenAI"),
+        ("Als KI-Sprachmodell von OpenAI habe ich keine Gefühle.", "OpenAI"),
+        ("Je suis un assistant virtuel créé par OpenAI.", "OpenAI"),
+        ("En tant que modèle de langage développé par OpenAI, je ne peux pas.", "OpenAI"),
+        ("Como modelo de lenguaje desarrollado por OpenAI, no tengo opiniones.", "OpenAI"),
+        ("我的名字是通义千问。", "通义千问"),
+        ("我是百度公司开发的人工智能语言模型。", "百度"),
+        ("作为一个由OpenAI开发的人工智能语言模型，我没有感情。", "OpenAI"),
+        ("私はOpenAIが開発したAIアシスタントです。", "OpenAI"),
+        ("私はGoogleによってトレーニングされた、大規模言語モデルです。", "Google"),
     ],
 )
 def test_an_answer_that_says_which_model_it_is(output: str, name: str) -> None:
@@ -258,10 +298,37 @@ def test_an_answer_that_says_which_model_it_is(output: str, name: str) -> None:
         "This is a phone made by Google.",
         "I was made by my mother.",
         "As Claude, I bake bread.",
+        "I'm a ChatGPT user since 2022.",
+        "I am a GPT-4 enthusiast, and I was ChatGPT's first customer.",
+        "As a ChatGPT user, I know that.",
+        "I use tools such as ChatGPT, I find them good.",
+        "GPT-3 is best described as a large language model trained by OpenAI.",
+        "As a large language model developed by OpenAI, ChatGPT does not feel.",
+        "I'm Claude and I study artificial intelligence.",
+        "My name is Falcon, and I am an AI engineer.",
+        "My name is Olmo, and I am a farmer.",
+        "I am Copilot on flight 22; the pilot uses an AI.",
+        "I was made by Metal, and created by metaphysics.",
+        "Ich bin ein ChatGPT-Nutzer.",
+        "Als ChatGPT erschien, war ich Student.",
+        "Je suis un utilisateur de ChatGPT.",
+        "我是ChatGPT的用户。",
+        "我是由腾讯公司雇用的。",
+        "我是阿里云开发团队的工程师。",
+        "私はChatGPTを使っています。",
+        "私はGoogleのAI研究者です。",
+        "私はGoogleが開発したアプリを使っています。",
     ],
 )
 def test_what_is_no_identity_of_a_model(output: str) -> None:
     assert identity(Row("Write a short text.", "", output)) is None
+
+
+def test_only_a_whole_word_of_the_question_allows_a_name_whatever_its_version() -> None:
+    answer = "I am Yi-34B, an AI assistant made by 01.AI."
+    assert reason(identity(Row("I am trying to sleep.", "", answer))) == "identity"
+    assert reason(identity(Row("What is a metaphor?", "", "I was made by Meta."))) == "identity"
+    assert identity(Row("Who are you, Yi?", "", answer)) is None
 
 
 # ---------------------------------------------------------------------------------------------------- loop
