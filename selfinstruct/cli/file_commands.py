@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -59,8 +60,10 @@ def seeds_check(
     from selfinstruct.formats import seed_tasks
 
     path = packaged.resolve(file)
-    tasks = seed_tasks.load_seed_tasks([path])
-    remarks = [] if context_length is None else fit_remarks(tasks, context_length)
+    left_out: Counter[str] = Counter()
+    tasks = seed_tasks.load_seed_tasks([path], left_out=left_out)
+    remarks = [f"left out: {reason}" for reason in seed_tasks.counted(left_out)]
+    remarks += [] if context_length is None else fit_remarks(tasks, context_length)
     _show(remarks + _advice(file, tasks, prompt_language, evaluation))
     classification = sum(t.is_classification for t in tasks)
     instances = sum(len(t.instances) for t in tasks)
@@ -108,8 +111,10 @@ def seeds_stats(file: str, as_json: bool) -> None:
     from selfinstruct.checks.seed_stats import seed_stats
     from selfinstruct.formats import seed_tasks
 
-    tasks = seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True)
-    stats, notes = seed_stats(tasks), _advice(file, tasks, "en", ())
+    left_out: Counter[str] = Counter()
+    tasks = seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True, left_out=left_out)
+    stats, notes = seed_stats(tasks), [f"left out: {reason}" for reason in seed_tasks.counted(left_out)]
+    notes += _advice(file, tasks, "en", ())
     if as_json:
         click.echo(json.dumps({**stats.to_json(), "notes": notes}))
         return
@@ -146,18 +151,19 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
 
     data_files.require_other(source, output)
 
+    left_out: Counter[str] = Counter()
     with reading() as tell:
         chosen = choose_seeds(
-            seed_tasks.load_seed_tasks([source], unfit_datasets=True),
+            seed_tasks.load_seed_tasks([source], unfit_datasets=True, left_out=left_out),
             number,
             lambda done: tell(f"{done} of {number} tasks chosen"),
         )
+    reasons = seed_tasks.counted(left_out + Counter(chosen.left_out))
     if not chosen.tasks:
-        reasons = ", ".join(f"{count:,} x {reason}" for reason, count in chosen.left_out.items())
-        raise InputError(f"{source}: no task can be a seed ({reasons})")
+        raise InputError(f"{source}: no task can be a seed ({', '.join(reasons)})")
     jsonl.write(output, map(seed_tasks.to_json, chosen.tasks))
-    for reason, count in chosen.left_out.items():
-        click.echo(printable(f"left out: {count:,} x {reason}"))
+    for reason in reasons:
+        click.echo(printable(f"left out: {reason}"))
     click.echo(
         f"{len(chosen.tasks)} of {chosen.candidates:,} tasks, no two nearer than ROUGE-L F {chosen.nearest:.2f}; "
         f"written: {printable(str(output))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def review(run: Path, rows: int, seed: int, terminal: bool, reviewer: str | None
 
     reading = Reading.of(run, rows, seed)
     if terminal:
+        _require_terminal()
         _ask(reading, reviewer or getpass.getuser())
         return
     import webbrowser
@@ -75,8 +77,14 @@ def _ask(reading: Reading, reviewer: str) -> None:
     click.echo(f"\nall {len(reading.rows)} rows are reviewed by {reviewer}; next: selfinstruct report", err=True)
 
 
-def _key() -> str:
+def _require_terminal() -> None:
+    """Refuse before the first row is shown. Keys are read from the terminal, whatever standard input is."""
     try:
-        return click.getchar().lower()
-    except OSError as error:  # click reads keys from the terminal, whatever standard input is.
+        if not sys.stdin.isatty():
+            Path("/dev/tty").open().close()
+    except OSError as error:
         raise ConfigError(f"--terminal: keys cannot be read ({error.strerror}); leave it out for a page") from error
+
+
+def _key() -> str:
+    return click.getchar().lower()

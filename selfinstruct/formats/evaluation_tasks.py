@@ -5,6 +5,7 @@ The content of a file shows its format. A folder holds task files of Super-Natur
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,30 +34,32 @@ Skip = Callable[[InputError], Any]
 """Is given the error of a file that is left out."""
 
 
-def load_evaluation_tasks(name: str, skip: Skip | None = None) -> Sequence[SeedTask | BenchmarkTask]:
+def load_evaluation_tasks(
+    name: str, skip: Skip | None = None, left_out: Counter[str] | None = None
+) -> Sequence[SeedTask | BenchmarkTask]:
     """Read the tasks of one name in `evaluate.tasks`.
 
     Args:
-        name: a file, a folder of Super-NaturalInstructions task files, or the name of a packaged file or domain.
+        name: a file, a folder of Super-NaturalInstructions task files or of another dataset, the name of a dataset on
+            the Hub, or of a packaged file or domain.
         skip: called with the error of each broken file of a folder, which is left out; None: such a file is an error.
+        left_out: counts what of a dataset is no task, by what it is.
 
     Raises:
         InputError: the file is missing, holds no task, or is not valid. All broken files of a folder are named.
     """
     path = packaged.resolve(name, "eval_tasks.jsonl")
-    if path.is_dir():
+    if path.is_dir() and any(map(super_natural_instructions.is_task_file, path.glob("*.json"))):
         return _folder(path, skip)
     if path.suffix == ".json" and super_natural_instructions.is_task_file(path):
         return [super_natural_instructions.read_task_file(path)]
-    if path.exists() and _is_user_oriented(path):
+    if path.is_file() and _is_user_oriented(path):
         return seed_tasks.load_seed_tasks([path], as_seed=_user_oriented)
-    return seed_tasks.load_seed_tasks([path])
+    return seed_tasks.load_seed_tasks([path], left_out=left_out)
 
 
 def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:
     files = sorted(path.glob("*.json"))
-    if not files:
-        raise InputError(f"{path}: a folder of evaluation tasks must hold Super-NaturalInstructions files (*.json)")
     tasks, errors = [], []
     for file in files:
         try:

@@ -14,10 +14,12 @@ import yaml
 from selfinstruct.errors import InputError
 from selfinstruct.formats import data_files
 from selfinstruct.packaged import model_path, packaged_folder
+from selfinstruct.text import capped
 
 _OURS = "Apache-2.0"
 _FIELDS = ("license", "licence", "Instance License")
 _LONGEST = 200
+_MOST_LICENCES = 10
 
 
 def dataset_licence(path: str | Path) -> str:
@@ -58,8 +60,16 @@ def _of_readme(path: Path, kind: str) -> str:
 
 
 def _of_records(path: Path) -> str:
-    if not path.exists():
+    """Return the licences that the first records of the files state; a folder may hold files of several."""
+    try:
+        licences = list(dict.fromkeys(map(_of_file, data_files.files_of(path))))
+    except InputError:
         return ""
+    stated = capped([text for text in licences if text], _MOST_LICENCES)
+    return ", ".join([*stated, "not stated in some files"] if stated and "" in licences else stated)
+
+
+def _of_file(path: Path) -> str:
     try:
         first = next(data_files.records(path), None)
     except InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.data_files import Record
 from selfinstruct.formats.families import FAMILIES, PROBED, Broken, DatasetRow
 from selfinstruct.formats.families import rows as family_rows
-from selfinstruct.formats.families.dataset_row import as_seed_tasks
+from selfinstruct.formats.families.dataset_row import ASSISTANT, Turn, as_seed_tasks
 from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
 from selfinstruct.packaged import PACKAGED, resolve
 from selfinstruct.records import Instance, Quota, SeedTask, WrittenBy
@@ -47,6 +48,7 @@ def load_seed_tasks(
     *,
     as_seed: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     unfit_datasets: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> list[SeedTask]:
     """Read the tasks of one or more files, in order: seed tasks, or a dataset of any family, also compressed.
 
@@ -57,6 +59,7 @@ def load_seed_tasks(
         as_seed: turns a row of another format into one of this schema; None: the files have this schema, or are
             datasets.
         unfit_datasets: whether tasks of a dataset may hold characters that no prompt should hold.
+        left_out: counts what of the datasets is no task, by what it is.
 
     Raises:
         InputError: lists the problems of all files, each with file, line and field; the first twenty, and how many
@@ -65,6 +68,7 @@ def load_seed_tasks(
     tasks: list[SeedTask] = []
     problems: list[str] = []
     seen: dict[str, str] = {}
+    left_out = Counter() if left_out is None else left_out
     for name in names:
         bare, share = name_and_number(name) if isinstance(name, str) else (name, None)
         path, quota = resolve(bare), Quota(str(bare), share) if share else None
@@ -73,7 +77,7 @@ def load_seed_tasks(
             raise InputError(f"{path}: no such seed file; give a path, or one of the packaged names: {packaged}")
         before = len(tasks) + len(problems)
         records = list(data_files.records(path))
-        if as_seed is None and (of_dataset := _of_dataset(path, records)) is not None:
+        if as_seed is None and (of_dataset := _of_dataset(path, records, left_out)) is not None:
             if not unfit_datasets:
                 _require_fit(path, of_dataset)
             tasks += [replace(task, quota=quota) for task in of_dataset]
@@ -96,7 +100,7 @@ def load_seed_tasks(
     return tasks
 
 
-def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
+def _of_dataset(path: Path, records: Sequence[Record], left_out: Counter[str]) -> list[SeedTask] | None:
     """Return the tasks of a file of another dataset family; None for a file in this schema.
 
     Raises:
@@ -110,14 +114,28 @@ def _of_dataset(path: Path, records: Sequence[Record]) -> list[SeedTask] | None:
     if not any(family.recognises(value) for value in first for family in FAMILIES):
         return None
     rows = []
+    predictions = {"response", "target"} <= first[0].keys()
     for row in family_rows(str(path), iter(records)):
         if isinstance(row, Broken):
             raise InputError(row.problem)
         if isinstance(row, DatasetRow):
-            rows.append(row)
-    if not (tasks := as_seed_tasks(rows, path.name.split(".")[0])):
+            rows.append(_as_a_person_answered(row) if predictions else row)
+        else:
+            left_out[row.reason] += 1
+    if not (tasks := as_seed_tasks(rows, path.name.split(".")[0], left_out)):
         raise InputError(f"{path}: holds no task with an answer")
     return tasks
+
+
+def _as_a_person_answered(row: DatasetRow) -> DatasetRow:
+    """Return a row of a file of predictions with the answer that they are compared with."""
+    turns = (*row.turns[:-1], *(Turn(ASSISTANT, text) for text in row.references))
+    return replace(row, turns=turns) if row.references else row
+
+
+def counted(left_out: Counter[str]) -> list[str]:
+    """Return what of datasets is no task as texts for people, the most frequent first."""
+    return [f"{count:,} x {what}" for what, count in left_out.most_common()]
 
 
 def _require_fit(path: Path, tasks: Sequence[SeedTask]) -> None:

@@ -83,6 +83,8 @@ def generate(
     recorded = {} if overwrite else recorded_identity(run)
     config = continuing(config, recorded)
     material = Material.of(config, config.evaluate, run, recorded)
+    if material.left_out:
+        console.print(f"left out of the seeds: {', '.join(seed_tasks.counted(material.left_out))}", markup=False)
     identity = material.identity(config)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ class Material:
         tasks: the seed tasks.
         parent_runs: what parent runs accepted.
         evaluation: evaluation tasks that no accepted instruction may be near; empty if the run looks at none.
+        left_out: what of the files of seeds is no task, by what it is.
     """
 
     tasks: list[SeedTask]
     parent_runs: ParentRuns
     evaluation: list[EvaluationText]
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, config: GenerationConfig, evaluate: Evaluate, run: RunDirectory, recorded: dict[str, Any]) -> Material:
@@ -48,10 +51,12 @@ class Material:
             InputError: a file is missing or broken.
             ConfigError: two parent runs have the same name.
         """
+        left_out: Counter[str] = Counter()
         return cls(
-            seed_tasks.load_seed_tasks(config.seeds),
+            seed_tasks.load_seed_tasks(config.seeds, left_out=left_out),
             parents.load_parents(config.parent_runs),
             evaluation_texts(config.filters, evaluate, run.evaluation_tasks, recorded),
+            left_out,
         )
 
     def identity(self, config: GenerationConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.records import UNSEEN
 from selfinstruct.report.page import environment
 from selfinstruct.run.directory import RoundsDirectory
-from selfinstruct.run.rounds_record import Gain, HeldOut, Rounds
+from selfinstruct.run.rounds_record import Gain, HeldOut, Round, Rounds
 from selfinstruct.text import number
 from tuning.evaluation.questions import GENERATED_SETS
 
@@ -38,6 +38,7 @@ def render(output: RoundsDirectory, rounds: Rounds) -> str:
             name=output.path.resolve().name,
             rounds=rounds,
             sets=_sets(rounds),
+            generator=lambda result: _generator(result, rounds),
             held_out_set=UNSEEN,
             serve=serve_command(best) if best else "",
         ).strip()
@@ -74,6 +75,12 @@ def _sets(rounds: Rounds) -> list[str]:
     """Return the sets of tasks that are the same in every round."""
     names = dict.fromkeys(name for result in rounds.rounds for name in result.scores)
     return [name for name in names if name not in GENERATED_SETS]
+
+
+def _generator(result: Round, rounds: Rounds) -> str:
+    """Return the name of a round's generator; a model tuned in a round is named by that: its path is long."""
+    run = Path(result.generator).parent.name
+    return f"tuned in {run}" if run in {one.run for one in rounds.rounds} else result.generator
 
 
 def _held_out(held_out: HeldOut | None) -> str:

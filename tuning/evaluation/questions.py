@@ -9,6 +9,7 @@ A base model without a chat template gets its zero-shot question in exactly the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows
 from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
+from selfinstruct.formats.seed_tasks import counted
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
 from selfinstruct.run.folders import DatasetDirectory
 
@@ -109,7 +111,11 @@ def task_questions(options: Evaluate) -> list[Question]:
         if called in names:
             raise ConfigError(f"`evaluate.tasks`: more than one set is called {called!r}; rename {name}")
         names.add(called)
-        tasks = list(evaluation_tasks.load_evaluation_tasks(name, _left_out if options.skip_broken else None))
+        no_tasks: Counter[str] = Counter()
+        skip = _left_out if options.skip_broken else None
+        tasks = list(evaluation_tasks.load_evaluation_tasks(name, skip, no_tasks))
+        if no_tasks:
+            console.print(f"{name}: left out: {', '.join(counted(no_tasks))}", markup=False)
         for task in spread(tasks, options.limit):
             if isinstance(task, BenchmarkTask):
                 questions += from_benchmark(called, task, options.num_positive_examples)

@@ -143,8 +143,9 @@ def _serve(record: TrainingRecord) -> str:
 
 def _data(record: TrainingRecord, dataset: Table) -> Table:
     tokens, template = record.tokens, record.template
+    also = " and of what is mixed in" if record.mixture else ""
     return [
-        ("training rows", f"{record.rows.trained_on} of `{_short(record.dataset_dir)}`"),
+        ("training rows", f"{record.rows.trained_on} of `{_short(record.dataset_dir)}`{also}"),
         *dataset,
         *(
             (
@@ -208,7 +209,9 @@ def _loss(value: float | None) -> str:
 
 
 def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return _name(value) if isinstance(value, str) else str(value)
 
 
 def _is_local(model: str) -> bool:

@@ -6,6 +6,7 @@ Families differ in what a row can hold. A reader fills what its family has; a wr
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -176,20 +177,24 @@ def convert(value: Any, shape: type[T]) -> T:
         raise ValueError("nested too deeply") from error
 
 
-def as_seed_tasks(rows: Iterable[DatasetRow], name: str) -> list[SeedTask]:
+def as_seed_tasks(rows: Iterable[DatasetRow], name: str, left_out: Counter[str]) -> list[SeedTask]:
     """Return rows as seed tasks: those with the same instruction become the instances of one task.
 
-    Earlier turns and system messages are not kept; a row with earlier turns is not a task and is left out.
+    A row with earlier turns is not a task and is left out. System messages are not kept.
 
     Args:
         rows: in order.
         name: begins the ids of the tasks.
+        left_out: counts what is left out, by what it is.
     """
     instances: dict[str, list[Instance]] = {}
     first: dict[str, DatasetRow] = {}
     for row in rows:
         if row.earlier:
+            left_out["conversation of several turns"] += 1
             continue
+        if row.system:
+            left_out["system message"] += 1
         instruction, task_input = row.parts
         first.setdefault(instruction, row)
         instance = Instance(task_input.strip(), row.answer.content.strip())

@@ -494,6 +494,7 @@ def test_the_page_shows_every_round_and_is_the_same_twice(config: Config, tmp_pa
     assert page == render(RoundsDirectory(out), found)
     assert 'href="round-01/report.html"' in page and "round-02</a> (best)" in page
     assert "Quality 0.9." in page and "eval_tasks" in page and "<script" not in page
+    assert "<td>tuned in round-01</td>" in page and str(tmp_path) not in page.split("<h2>Next</h2>")[0]
     hostile = msgspec.structs.replace(found, verdict="<script>alert(1)</script>\ud800")
     assert "<script" not in render(RoundsDirectory(out), hostile)
 

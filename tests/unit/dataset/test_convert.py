@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,9 @@ def test_rows_become_seed_tasks() -> None:
     turns = (Turn("user", "Sort.\n\nb a"), Turn("assistant", "a b"))
     one = DatasetRow(turns, instruction="Sort.", input="b a")
     talk = DatasetRow((Turn("user", "x"), Turn("assistant", "y"), *turns))
-    (task,) = as_seed_tasks([one, one, talk], "words")
+    left_out: Counter[str] = Counter()
+    (task,) = as_seed_tasks([one, one, talk], "words", left_out)
+    assert left_out == {"conversation of several turns": 1}
     assert (task.id, task.instruction, [(i.input, i.output) for i in task.instances]) == (
         "words_000001",
         "Sort.",

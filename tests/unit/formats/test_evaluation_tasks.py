@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,33 @@ def test_user_oriented_tasks(tmp_path: Path) -> None:
 def test_what_is_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such seed file"):
         evaluation_tasks.load_evaluation_tasks(str(tmp_path / "none.jsonl"))
-    with pytest.raises(InputError, match="must hold Super-NaturalInstructions files"):
+    with pytest.raises(InputError, match="holds no data file"):
         evaluation_tasks.load_evaluation_tasks(str(tmp_path))
+
+
+def test_a_folder_of_another_dataset(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"instruction": f"Name {name}.", "output": name}]))
+    tasks = evaluation_tasks.load_evaluation_tasks(str(tmp_path))
+    assert [task.instruction for task in tasks if isinstance(task, SeedTask)] == ["Name a.", "Name b."]
+
+
+def test_the_reference_of_predictions_is_the_answer_that_they_are_compared_with(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(json.dumps({"instruction": "Add.", "input": "1 2", "response": "a model's 12", "target": "3"}))
+    (task,) = evaluation_tasks.load_evaluation_tasks(str(path))
+    assert isinstance(task, SeedTask) and task.instances[0].output == "3"
+
+
+def test_what_of_a_dataset_is_no_task_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    talk = [{"role": role, "content": "hi"} for role in ("user", "assistant")]
+    system = {"role": "system", "content": "Be brief."}
+    chats = [talk, [system, *talk], talk * 2, talk[:1]]
+    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    left_out: Counter[str] = Counter()
+    assert len(evaluation_tasks.load_evaluation_tasks(str(path), left_out=left_out)) == 1
+    assert left_out == {"conversation of several turns": 1, "no answer": 1, "system message": 1}
 
 
 @pytest.mark.parametrize(("name", "author"), [("eval_tasks", "person"), ("demo_heldout", "program")])

@@ -44,6 +44,14 @@ def test_the_readme_beside_the_files_comes_first(readme: str, licence: str, tmp_
     assert dataset_licence(tmp_path / "rows.jsonl") == licence
 
 
+def test_a_folder_has_the_licences_of_all_its_files(tmp_path: Path) -> None:
+    for name, licence in {"a": "mit", "b": "cc-by-4.0", "c": "mit"}.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(ROW | {"license": licence}) + "\n")
+    assert dataset_licence(tmp_path) == "mit, cc-by-4.0"
+    (tmp_path / "d.jsonl").write_text(json.dumps(ROW) + "\n")
+    assert dataset_licence(tmp_path) == "mit, cc-by-4.0, not stated in some files"
+
+
 def test_what_says_nothing_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl.gz").write_bytes(b"\x1f\x8bno")
     assert dataset_licence(tmp_path / "broken.jsonl.gz") == dataset_licence("nobody/nothing-of-this-name") == ""

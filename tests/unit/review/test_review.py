@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ def run(make_config: Any, tmp_path: Path) -> Path:
 
 
 def invoke(*arguments: Any, keys: str = "") -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=keys)
+    with pytest.MonkeyPatch.context() as patch:  # The keys of a test come from no terminal.
+        patch.setattr("selfinstruct.cli.review_command._require_terminal", lambda: None)
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=keys)
 
 
 def exported(run: Path) -> set[str]:
@@ -67,6 +71,13 @@ def test_reviews_in_the_terminal_continue_and_reach_report_and_export(run: Path)
     assert counts.instances.left_out["rejected_by_review"] == 2
     left_out = sum(counts.instances.left_out.values())
     assert counts.instances.accepted == sum(counts.rows.values()) + left_out
+
+
+def test_without_a_terminal_no_row_is_shown(run: Path) -> None:
+    command = [sys.executable, "-m", "selfinstruct", "review", str(run), "--terminal"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("Error: --terminal: keys cannot be read (") and done.stderr.count("\n") == 1
 
 
 def test_a_report_without_reviews_has_no_table(run: Path) -> None:

@@ -90,7 +90,10 @@ def test_card_lists_mixed_datasets_with_rows_tokens_and_licence():
         {"name": "/home/someone/flan.jsonl", "read": 9, "taken": 4, "left_over": 5, "tokens": 1200, "licence": "a|b"},
         {"name": "owner/rows", "read": 3, "taken": 3, "left_over": 0},
     ]
-    text = made(mixture=sources)
+    mix = ["/home/someone/flan.jsonl:2", "owner/rows"]
+    text = made(mixture=sources, given=["mix"], arguments={"mix": mix})
+    assert "| `mix` | someone/flan.jsonl:2, owner/rows |" in text and "/home" not in text
+    assert "| training rows | 90 of `first/dataset` and of what is mixed in |" in text
     assert r"| mixed in | 4 of 9 rows of `someone/flan.jsonl`, 1,200 tokens, licence a\|b |" in text
     assert "| mixed in | 3 of 3 rows of `owner/rows`, 0 tokens, no licence stated |" in text
 
