@@ -20,7 +20,8 @@ def hints(target: Path, done: Conversion) -> list[str]:
         target: the file.
         done: its conversion.
     """
-    stanzas = {"TRL (trl sft --config FILE)": trl_stanza(target, done), "axolotl": axolotl_stanza(target, done)}
+    trl = f"TRL (trl {'dpo' if done.target == 'preference' else 'sft'} --config FILE)"
+    stanzas = {trl: trl_stanza(target, done), "axolotl": axolotl_stanza(target, done)}
     return [
         line
         for tool, stanza in stanzas.items()

@@ -21,9 +21,10 @@ from trl import get_peft_config
 
 from selfinstruct.config.schema import Evaluate
 from selfinstruct.dataset import tuner_files
-from selfinstruct.dataset.convert import Conversion
+from selfinstruct.dataset.convert import Conversion, convert
 from selfinstruct.formats import exported_rows
 from selfinstruct.formats.exported_rows import ExportedRow
+from selfinstruct.formats.families import family_named
 from selfinstruct.packaged import model_path
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import Finding
@@ -100,14 +101,25 @@ def lora(model, dataset, tmp_path_factory) -> Path:
 
 
 @pytest.mark.long
-def test_trls_own_command_trains_on_the_exported_rows_as_they_are(model, tmp_path):
-    rows = [ExportedRow(f"r{k}", f"Say {k}.", "loud" if k % 2 else "", "ok", False) for k in range(16)]
-    exported_rows.write(tmp_path / "train.jsonl", rows)
-    stanza = tuner_files.trl_stanza(tmp_path / "train.jsonl", Conversion("", "prompt-completion"))
+@pytest.mark.parametrize("form", ["as exported", "messages", "preference"])
+def test_trls_own_command_trains_on_exported_and_converted_rows(model, tmp_path, form):
+    source, target = tmp_path / "train.jsonl", tmp_path / "converted.jsonl"
+    if form == "preference":
+        rows = [{"prompt": f"Say {k}.", "chosen": f"{k}!", "rejected": "no"} for k in range(16)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        rows = [ExportedRow(f"r{k}", f"Say {k}.", "loud" if k % 2 else "", "ok", False) for k in range(16)]
+        exported_rows.write(source, rows)
+    if form == "as exported":
+        stanza = tuner_files.trl_stanza(source, Conversion("", "prompt-completion"))
+    else:
+        stanza = tuner_files.trl_stanza(target, convert(source, target, to=family_named(form)))
+    base = shutil.copytree(model, tmp_path / "base")
     template = Path(prompt_formats.__file__).parent / "chat_templates" / "default.jinja"
-    (tmp_path / "trl.yaml").write_text(f"{stanza}chat_template_path: {template}\nuse_cpu: true\nreport_to: none\n")
-    script = Path(trl.__file__).parent / "scripts" / "sft.py"
-    arguments = ["--model_name_or_path", model, "--output_dir", tmp_path / "out", "--max_steps", "2"]
+    shutil.copy(template, base / "chat_template.jinja")
+    (tmp_path / "trl.yaml").write_text(f"{stanza}use_cpu: true\nreport_to: none\n")
+    script = Path(trl.__file__).parent / "scripts" / ("dpo.py" if form == "preference" else "sft.py")
+    arguments = ["--model_name_or_path", base, "--output_dir", tmp_path / "out", "--max_steps", "2"]
     command = [sys.executable, script, "--config", tmp_path / "trl.yaml", *arguments]
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -51,6 +52,14 @@ def parse(line: str) -> click.Command:
 @pytest.mark.parametrize("line", sorted({*_commands(README), *_commands(GUIDE), *_examples()}))
 def test_commands_in_readme_guide_and_help_parse(line: str) -> None:
     assert parse(line).callback is not None
+
+
+def test_benchmarks_in_the_guide_parse() -> None:
+    lines = re.findall(r"^python benchmarks/(\w+)\.py (.*)$", GUIDE, re.M)
+    assert lines
+    for name, words in lines:
+        main = importlib.import_module(f"benchmarks.{name}").main
+        main.make_parser(click.Context(main)).parse_args(shlex.split(words))
 
 
 def test_an_unknown_option_would_be_noticed() -> None:

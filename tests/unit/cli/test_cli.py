@@ -561,3 +561,6 @@ def test_convert(tmp_path: Path) -> None:
     result = invoke("convert", tmp_path / "d.json", tmp_path / "o.jsonl", "--json")
     assert json.loads(result.stdout)["rows"] == 1
     assert "TRL (trl sft --config FILE):" in invoke("convert", tmp_path / "d.json", tmp_path / "o.jsonl").stdout
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Name a lake.", "chosen": "Chad.", "rejected": "Paris."}\n')
+    said = invoke("convert", tmp_path / "p.jsonl", tmp_path / "o.jsonl", "--to", "preference").stdout
+    assert "TRL (trl dpo --config FILE):" in said
