@@ -83,8 +83,6 @@ def generate(
     recorded = {} if overwrite else recorded_identity(run)
     config = continuing(config, recorded)
     material = Material.of(config, config.evaluate, run, recorded)
-    if material.left_out:
-        console.print(f"left out of the seeds: {', '.join(seed_tasks.counted(material.left_out))}", markup=False)
     identity = material.identity(config)
     with opened(run, identity, dump_yaml(config.kept()), config.inputs(), overwrite=overwrite) as state:
         if not overwrite:
@@ -159,6 +157,8 @@ async def _run(
     lifted: bool,
 ) -> None:
     """Run the generator and then, where another model answers, that one; each if it has anything to do."""
+    if material.left_out:
+        console.print(f"left out of the seeds: {', '.join(seed_tasks.counted(material.left_out))}", markup=False)
     start_engine, start_answering, judge = engines
     metrics = MetricsWriter(run.metrics_path, track)
     left = {follow_up.kind for follow_up in state.pending()}

@@ -267,3 +267,12 @@ def test_options_with_which_the_engine_does_not_start_are_not_kept(make_config: 
     # An option of a later stage is kept though there is nothing to generate any more.
     generate(make_config(num_instructions=3, tune={"max_steps": 4}), refused)
     assert "max_steps: 4" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_what_of_a_dataset_is_no_seed_is_said(
+    make_config: Any, seed_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"instruction": "Name a lake of Africa.", "output": "Chad."}, {"instruction": "Sing a song.", "output": ""}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_scripted(make_config(seeds=[str(seed_file), str(tmp_path / "d.jsonl")], num_instructions=1))
+    assert "left out of the seeds: 1 x empty output" in capsys.readouterr().err
