@@ -91,6 +91,7 @@ def end() -> None:
     if not _open:
         return
     log = _open.pop()
+    _silence_vllm()
     if log.terminal is not None:
         from selfinstruct.console import console
 
@@ -181,3 +182,11 @@ def _hear_vllm() -> None:
         logger.setLevel(os.environ["VLLM_LOGGING_LEVEL"])
         for handler in logger.handlers:
             handler.setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+
+
+def _silence_vllm() -> None:
+    """Keep off the terminal what vLLM says while the process ends: how it ends its own processes."""
+    from selfinstruct.console import is_verbose
+
+    if "vllm" in sys.modules and not is_verbose():
+        logging.getLogger("vllm").setLevel(logging.CRITICAL)

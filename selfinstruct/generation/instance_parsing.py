@@ -17,31 +17,38 @@ why, and so is its neighbour if the mark between them may be ordinary text. The 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from operator import attrgetter
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_parts import Part, parts_of, text_of
-from selfinstruct.generation.markers import Mark, mark_reader, scan, split_lines
+from selfinstruct.generation.markers import (
+    Mark,
+    all_frames,
+    alternation,
+    like_marks,
+    mark_reader,
+    scan,
+    split_lines,
+)
 from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
 from selfinstruct.generation.placeholders import absent_input
+from selfinstruct.generation.remarks import remark
+from selfinstruct.no_input import is_latin
 from selfinstruct.records import Rejection
 
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})\s*")
-_REMARK = re.compile(
-    r"[*_(]*(?:(?:I )?hope (?:this|these|that|it|they)|(?:please )?let me know|(?:please )?feel free|"
-    r"these (?:examples|instances|are)|please note|note that|if you(?: need| want| would| have|'d))\b",
+_NUMERAL = re.compile(
+    r"\d+(?:st|nd|rd|th)?|\b(?:one|two|three|four|five|first|second|third|fourth|fifth|another|next|i{1,3}|iv|v)\b",
     re.I,
 )
-_TO_THE_USER = re.compile(
-    r"\b(?:helps?|helpful|anything else|(?:further|more|other|additional|any) (?:\w+ )?(?:help|questions?|assistance|"
-    r"changes|information|details|clarifications?)|to ask|I can help|me to)\b",
-    re.I,
-)
+_LONGEST_TITLE = 60
+"""Characters of a line that may announce an example."""
 _TOKEN = re.compile(r"[a-z0-9\u00c0-\u024f]+|\w")
-_ABOUT_EXAMPLES = re.compile(r"\b(?:examples?|instances?)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class _Answer:
         has_inputs: whether any field is marked as an input.
         cut: whether its last field is cut.
         unmarked: its whole text, if no line of it opens as a mark; else empty.
+        like_marks: whether lines of it are like marks that are not read: "[Input] a", "*Eingabe*: b".
     """
 
     groups: list[_Group]
@@ -97,6 +105,7 @@ class _Answer:
     has_inputs: bool
     cut: bool
     unmarked: str
+    like_marks: bool
 
 
 def parse_input_first(
@@ -116,7 +125,8 @@ def parse_input_first(
     """
     answer = _read(text, truncated, frame, instruction)
     if plain and answer.unmarked:
-        return [ParsedInstance("", answer.unmarked, TRUNCATED if truncated else None)]
+        fault = ambiguous("lines like the marks of an input and an output") if answer.like_marks else None
+        return [ParsedInstance("", answer.unmarked, TRUNCATED if truncated else fault)]
     return _finish(_input_first(answer), answer, frame)
 
 
@@ -180,6 +190,7 @@ def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | No
         _take_remark(last)
     groups, bounded = _groups([part for part in parts if part.mark])
     _take_rules(groups, ended)
+    _take_titles(groups, [line for part in intro for line in part.lines])
     if instruction is not None and any(_is_other_task(part, instruction) for part in intro):
         for group in groups:
             (group.head or group.fields[0]).fault = ambiguous("the answer opens with another task")
@@ -187,7 +198,8 @@ def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | No
     announced = not before or before[-1].endswith((":", "："))
     has_inputs = any(part.kind == "input" for part in parts)
     unmarked = "" if any(line.mark for line in lines) else "\n".join(written).strip()
-    return _Answer(groups, announced, bounded, has_inputs, truncated and not complete, unmarked)
+    cut = truncated and not complete
+    return _Answer(groups, announced, bounded, has_inputs, cut, unmarked, bool(unmarked) and like_marks(lines))
 
 
 def _groups(parts: Sequence[Part]) -> tuple[list[_Group], bool]:
@@ -216,17 +228,15 @@ def _counts_on(part: Part, groups: Sequence[_Group]) -> bool:
 
 
 def _take_remark(last: Part) -> None:
-    """Take a remark to the user off the end of an answer: "I hope these examples help!"."""
-    start = len(last.lines)
-    while start and last.lines[start - 1].strip():
-        start -= 1
-    remark = "\n".join(last.lines[start:]).strip()
-    if start and remark and "\n" not in remark and _REMARK.match(remark):
-        about_examples = _ABOUT_EXAMPLES.search(remark) is not None
-        if about_examples and not remark.casefold().lstrip("*_(").startswith("these are"):
-            del last.lines[start:]
-        elif about_examples or _TO_THE_USER.search(remark):
-            last.fault = ambiguous("its last paragraph may be a remark to the user")
+    """Take a remark to the user off the end of an answer."""
+    *before, line = last.lines or [""]
+    found = remark(line.strip())
+    if found is None or not (any(map(str.strip, before)) or (last.mark and last.mark.rest.strip())):
+        return
+    if found == "about examples":
+        last.lines.pop()
+    else:
+        last.fault = ambiguous("its last line may be a remark to the user")
 
 
 def _take_rules(groups: Sequence[_Group], ended: bool) -> None:
@@ -236,6 +246,44 @@ def _take_rules(groups: Sequence[_Group], ended: bool) -> None:
             lines = group.fields[-1].lines
             while lines and (not lines[-1].strip() or _RULE.fullmatch(lines[-1])):
                 lines.pop()
+
+
+def _take_titles(groups: Sequence[_Group], before: Sequence[str]) -> None:
+    """Take lines that announce the next example ("Example two") off the ends of examples that no mark divides.
+
+    They are like the line above the first field, but for their number. A line that only speaks of an example is a
+    fault.
+
+    Args:
+        groups: the examples.
+        before: the lines before the first of them.
+    """
+    above = next((_shape(line) for line in reversed(before) if line.strip()), None)
+    for group, following in pairwise(groups):
+        last = group.fields[-1] if group.fields else None
+        if last is None or following.head is not None:
+            continue
+        with_text = [k for k, line in enumerate(last.lines) if line.strip()]
+        title = last.lines[with_text[-1]].strip() if with_text else ""
+        is_all = len(with_text) == 1 and last.mark is not None and last.mark.is_bare()
+        if not title or len(title) > _LONGEST_TITLE or is_all:
+            continue
+        if _shape(title) == above:
+            del last.lines[with_text[-1] :]
+        elif len(title.split()) <= 6 and _example_words().search(title):
+            last.fault = ambiguous("its last line may announce the next example")
+
+
+def _shape(line: str) -> str:
+    """Return a line without the number that differs from one example to the next."""
+    return one_line(_NUMERAL.sub("#", line)).casefold()
+
+
+@functools.cache
+def _example_words() -> re.Pattern[str]:
+    words = {word for frame in all_frames() for word in frame.example}
+    latin = {word for word in words if is_latin(word)}
+    return re.compile(rf"(?<!\w)(?:{alternation(latin)})s?(?!\w)|{alternation(words - latin)}", re.I)
 
 
 def _is_other_task(part: Part, instruction: str) -> bool:

@@ -231,3 +231,29 @@ def _read_mark(pattern: re.Pattern[str], kinds: dict[str, Kind], line: str) -> M
     column = next((match.start(name) for name in ("heading", "bold") if match[name]), len(match["before"]))
     bold_open = bool(bold and not closed)
     return Mark(kind, number, match["item"] or "", bool(match["bullet"]), lower, bold_open, column, rest)
+
+
+def like_marks(lines: Sequence[Line[Mark]]) -> bool:
+    """Return whether lines of an answer look like an input and an output under it, in marks that nobody reads.
+
+    >>> like_marks([Line("<input>3</input>"), Line("<output>9</output>")]), like_marks([Line("Input devices are")])
+    (True, False)
+
+    Args:
+        lines: the lines; those in code fences do not count.
+    """
+    text = "\n".join(line.text for line in lines if not line.fenced)
+    found = ((first.search(text), then) for first, then in _like_marks_of_fields())
+    return any(first is not None and then.search(text, first.end()) for first, then in found)
+
+
+@functools.cache
+def _like_marks_of_fields() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
+    """Return for each language the patterns of a line like an input's mark, and like an output's."""
+
+    def pattern(words: Sequence[str]) -> re.Pattern[str]:
+        beside = "(?:example|sample|expected)"
+        ends = rf"(?:{BLANK}+{beside})?(?:[\"'’*_`]|{BLANK})*+(?:[:：=>\])}}】–—-]|$)"
+        return re.compile(rf"^[^\w\n]*+_*+(?:{beside}{BLANK}+)?(?:{alternation(words)}){ends}", re.I | re.M)
+
+    return [(pattern(frame.input), pattern((*frame.output, *frame.label))) for frame in all_frames()]

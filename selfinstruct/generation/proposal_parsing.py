@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.markers import BLANK, Line, Mark, frames_read, mark_reader, scan, split_lines
 from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
+from selfinstruct.generation.remarks import is_about_list
 from selfinstruct.records import Rejection, Style
 from selfinstruct.run.lines import WrittenInstance
 
 _WORD = r"[^\W\d_][^\d\n:：*#.()、|`\"]{0,30}?"
 _NUMBERED = re.compile(
-    rf"(?P<before>{BLANK}*+(?:[-*•>#]+{BLANK}++)?)(?P<bold>\*\*{BLANK}*+)?(?P<word>{_WORD})?{BLANK}*[#№]?"
+    rf"(?P<before>{BLANK}*+(?:[-*•>#]+{BLANK}++)?[(\[（【]?)(?P<bold>\*\*{BLANK}*+)?(?P<word>{_WORD})?{BLANK}*[#№]?"
     rf"(?P<number>\d{{1,3}})(?!\d)(?P<close>\*\*)?{BLANK}*+"
-    rf"(?:[.:)](?!\d)|[：、．）。]|(?P<dash>[-–—]|\Z))(?P<close_after>\*\*)?{BLANK}*+(?P<rest>.*)\Z",
+    rf"(?:[.:)\]](?!\d)|[：、．）。】]|(?P<dash>[-–—]|\Z))(?P<close_after>\*\*)?{BLANK}*+(?P<rest>.*)\Z",
     re.S,
 )
 _GAP = re.compile(
@@ -106,6 +107,8 @@ def parse_proposal(
     proposed = []
     for item in items:
         body, complete, fault = _instruction(item, titled, frame)
+        if item is items[-1]:
+            body = _without_remark(body)
         written = _with_lines(body) or one_line(" ".join(line.text for line in body))
         if style == "chat" and "\n" not in written:
             written = _unwrap(f"**{written}" if item.number.bold_open else written)
@@ -261,6 +264,11 @@ def _instruction(
         elif body:
             return body, any(lines[k:]), None
     return body, end < len(lines), None
+
+
+def _without_remark(body: Sequence[Line[_Number]]) -> Sequence[Line[_Number]]:
+    """Return the lines of the last instruction without a remark to the user: "I hope these tasks help!"."""
+    return body[:-1] if len(body) > 1 and is_about_list(body[-1].text.strip()) else body
 
 
 def _field(mark: Mark | None) -> Mark | None:

@@ -55,6 +55,17 @@ def test_the_terminal_has_the_programs_own_lines_and_the_log_those_of_libraries(
     assert sorted(said) == ["of C++", "of a child", "of a library", "of its stderr"]
 
 
+def test_what_vllm_says_while_the_process_ends_is_not_on_the_terminal(tmp_path: Path) -> None:
+    done = run(
+        "import atexit, logging, types\nsys.modules['vllm'] = types.ModuleType('vllm')\n"
+        "logger = logging.getLogger('vllm')\nlogger.setLevel('INFO')\n"
+        "logger.addHandler(logging.StreamHandler(sys.stderr))\n"
+        "atexit.register(logger.info, 'send sigterm to process EngineCore')",
+        tmp_path / "log",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_second_start_appends_and_verbose_shows_the_lines_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("cut in the mid")

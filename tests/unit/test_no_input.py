@@ -10,7 +10,8 @@ from selfinstruct.no_input import stands_for_no_input, words
 @pytest.mark.parametrize(
     "text",
     ["<noinput>", "<no input>", "(No Input)", "noinput", "No input.", "No input required", "N/A", "[none]", "无需输入"]
-    + ["Keine Eingabe", "**no input**", "<empty>"],
+    + ["Keine Eingabe", "**no input**", "<empty>"]
+    + ["Aucune entrée n'est nécessaire.", "Es ist keine Eingabe erforderlich.", "No se necesita ninguna entrada."],
 )
 def test_these_do(text: str) -> None:
     assert stands_for_no_input(text)

@@ -14,21 +14,26 @@ _INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e\ud800-\u
 # Embeddings and isolates of direction: a text without a letter that is read from right to left has no use for them.
 _DIRECTION = re.compile("[\u202a-\u202c\u2066-\u2069]")
 
-# Zero-width space, word joiner and byte order mark. Scripts without spaces mark the ends of words by the first of them;
-# a Latin, Greek or Cyrillic word with one inside is another word to a program than to its reader.
-_INSIDE_WORD = re.compile(r"(?<=[A-Za-z\u00c0-\u052f])[\u200b\u2060\ufeff]+(?=[A-Za-z\u00c0-\u052f])")
+# Characters without width: zero-width space, joiners, soft hyphen, marks of direction, byte order mark and the like.
+# Some scripts need them; a Latin, Greek or Cyrillic word with one inside is another word to a program than to its
+# reader.
+_INSIDE_WORD = re.compile(
+    r"(?<=[A-Za-z\u00c0-\u052f])[\u00ad\u034f\u180e\u200b-\u200f\u2060-\u2064\ufeff]+(?=[A-Za-z\u00c0-\u052f])"
+)
+
+# Tags are a copy of ASCII that is not seen, but read by a model. Only the flags of regions are written with them.
+_TAGS = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]")
 
 
 def invalid_characters(text: str) -> Rejection | None:
     """Reject control characters, overrides of direction, lone surrogates and replacement characters.
 
     Marks of direction are allowed. Embeddings and isolates are allowed where a letter of the text is read from right to
-    left: Arabic or Hebrew mixed with other scripts has them. A zero-width space, a word joiner and a byte order mark
-    are rejected between two letters of Latin, Greek or Cyrillic. The joiners U+200C and U+200D are allowed: Persian,
-    the scripts of India and emoji are written with them. The evidence is the first such character and its position in
-    the text.
+    left: Arabic or Hebrew mixed with other scripts has them. Characters without width are rejected between two letters
+    of Latin, Greek or Cyrillic, and allowed elsewhere: Persian, the scripts of India and emoji are written with some.
+    The evidence is the first such character and its position in the text.
     """
-    patterns = [_INVALID, _INSIDE_WORD] if _has_right_to_left(text) else [_INVALID, _DIRECTION, _INSIDE_WORD]
+    patterns = [_INVALID, _INSIDE_WORD, _TAGS] + ([] if _has_right_to_left(text) else [_DIRECTION])
     matches = [match for pattern in patterns if (match := pattern.search(text))]
     if not matches:
         return None
@@ -37,4 +42,6 @@ def invalid_characters(text: str) -> Rejection | None:
 
 
 def _has_right_to_left(text: str) -> bool:
-    return not text.isascii() and any(unicodedata.bidirectional(character) in {"R", "AL"} for character in text)
+    return not text.isascii() and any(
+        character.isalpha() and unicodedata.bidirectional(character) in {"R", "AL"} for character in text
+    )

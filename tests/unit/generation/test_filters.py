@@ -228,6 +228,7 @@ def test_invalid_characters(character: str) -> None:
         "ภาษา\u200bไทย",  # Thai: where a word ends
         "\ufeffName it",
         "one\u200b two",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",  # the flag of Scotland
     ],
 )
 def test_valid_characters(text: str) -> None:
@@ -245,6 +246,11 @@ def test_valid_characters(text: str) -> None:
         ("сло\u200bво", "U+200B", 3),
         ("שלום \u202e abc", "U+202E", 5),
         ("pass\u200bword \0", "U+200B", 4),
+        ("pass\u00adword", "U+00AD", 4),
+        ("pass\u200dword", "U+200D", 4),
+        ("pass\u200eword", "U+200E", 4),
+        ("\u200fif admin\u2066: pay\u2069", "U+2066", 9),
+        ("Name it.\U000e0041\U000e0042", "U+E0041", 8),
     ],
 )
 def test_characters_that_hide_in_a_text(text: str, character: str, position: int) -> None:

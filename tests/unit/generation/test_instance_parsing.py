@@ -267,6 +267,69 @@ def test_indentation_belongs_to_the_text(answer: str, output: str) -> None:
 @pytest.mark.parametrize("remark", ["I hope these examples help!", "*Let me know if you'd like more examples.*"])
 def test_closing_remarks_about_the_examples_are_no_output(remark: str) -> None:
     assert rows(f"Example 1\nInput: a\nOutput: b\n\n{remark}") == [("a", "b", None)]
+    assert rows(f"Example 1\nInput: a\nOutput: b\n{remark}") == [("a", "b", None)]
+    assert rows(f"Example 1\nInput: a\nOutput: {remark}") == [("a", remark, None)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Example one", "Example two"),
+        ("First example:", "Second example:"),
+        ("**1st Example**", "**2nd Example**"),
+        ("Example: 1", "Example: 2"),
+        ("Example (1)", "Example (2)"),
+        ("Case 1", "Case 2"),
+        ("1.", "2."),
+        ("(1)", "(2)"),
+        ("[Example 1]", "[Example 2]"),
+        ("Here is an example:", "Here is an example:"),
+    ],
+)
+def test_a_title_without_a_mark_is_not_the_end_of_the_example_before(first: str, second: str) -> None:
+    answer = f"{first}\nInput: a\nOutput: b\n{second}\nInput: c\nOutput: d"
+    assert rows(answer) == [("a", "b", None), ("c", "d", None)]
+
+
+@pytest.mark.parametrize("title", ["Another example:", "Here is one more example:", "Zweites Beispiel", "再举一个例子"])
+def test_what_may_be_the_title_of_the_next_example_is_not_kept(title: str) -> None:
+    answer = f"Sure!\nInput: a\nOutput: b\n{title}\nInput: c\nOutput: d"
+    assert rows(answer) == [("a", f"b\n{title}", "ambiguous"), ("c", "d", None)]
+
+
+def test_what_speaks_of_an_example_before_a_mark_is_text() -> None:
+    answer = "Example 1\nInput: a\nOutput: be a good example\nExample 2\nInput: c\nOutput: Example two"
+    assert rows(answer) == [("a", "be a good example", None), ("c", "Example two", None)]
+    assert rows("Input: a\nOutput: an example\nInput: c\nOutput: d")[0] == ("a", "an example", None)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "*Input*: a\n*Output*: b",
+        "`Input`: a\n`Output`: b",
+        "<input>a</input>\n<output>b</output>",
+        "[Input] a\n[Output] b",
+        "Input - a\nOutput - b",
+        "Sample Input:\na\nSample Output:\nb",
+        "# Input\na\n\n# Output\nb",
+        '"input": "a",\n"output": "b"',
+        "Beispiel 1\nEingabe: a\nAusgabe: b",
+        "示例1\n输入：a\n输出：b",
+    ],
+)
+def test_what_looks_like_an_input_and_an_output_is_not_one_output(answer: str) -> None:
+    (parsed,) = instance_parsing.parse_input_first(answer, truncated=False, plain=True)
+    assert parsed == instance_parsing.ParsedInstance(
+        "", answer, ambiguous("lines like the marks of an input and an output")
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", ["Input devices are read.\nOutput devices are not.", "```\n*Input*: a\n*Output*: b\n```"]
+)
+def test_text_that_only_speaks_of_inputs_is_an_output(answer: str) -> None:
+    assert instance_parsing.parse_input_first(answer, truncated=False, plain=True)[0].fault is None
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ ITEM_FORMS = [
     "{n}. {text}",
     "{n}) {text}",
     "{n}: {text}",
+    "({n}) {text}",
+    "[{n}] {text}",
+    "(Task {n}) {text}",
+    "【{n}】{text}",
     "{n}. **{text}**",
     '{n}. "{text}"',
     "{n}. `{text}`",
@@ -92,6 +96,18 @@ def test_what_chat_models_wrap_around_a_list(wrapped: str, form: str) -> None:
 
 def test_a_thinking_block_that_never_ends_holds_no_candidates() -> None:
     assert texts("<think>\nMaybe:\nTask 9: Name a river.\nTask 10: Name a") == []
+
+
+@pytest.mark.parametrize("remark", ["I hope these tasks help!", "Let me know if you need more ideas."])
+def test_a_remark_right_after_a_list_is_no_part_of_its_last_item(remark: str) -> None:
+    assert texts(f"9. Name a river.\n10. Name a lake.\n{remark}") == ["Name a river.", "Name a lake."]
+
+
+def test_an_inner_list_in_brackets_stays_in_its_item() -> None:
+    assert texts("Task 9: Order:\n(1) boil\n(2) pour\nTask 10: Name a lake.") == [
+        "Order: (1) boil (2) pour",
+        "Name a lake.",
+    ]
 
 
 def test_surplus_items_are_candidates_too() -> None:
