@@ -26,7 +26,8 @@ _CAUSE = re.compile(
     r"^(?:\([\w =,]{1,80}\) )?(?:ERROR [^\]\n]{1,80}\] )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)", re.MULTILINE
 )
 """An exception in a log; vLLM's workers write their name, the time and the place before it."""
-_DEAD = "EngineDeadError"
+_CONSEQUENCES = ("EngineDeadError", "RuntimeError: cancelled")
+_WORKER_DIED = re.compile(r"Worker.{0,80} died unexpectedly(?: \(exit code: (-?\d+)\))?")
 _LONGEST_CAUSE = 600
 _ENDING_S = 1.0
 
@@ -83,10 +84,15 @@ def first_cause(log: str) -> str | None:
 def last_cause(log: str) -> str | None:
     """Return the last exception of a log, or None.
 
-    It is the cause when a working engine ends: earlier exceptions did not end it. That the engine is dead, which vLLM
-    says in this process, is none.
+    It is the cause when a working engine ends: earlier exceptions did not end it. What vLLM says of a process because
+    another one is dead is none; a worker that was killed says nothing itself.
     """
-    causes = [cause for cause in _CAUSE.findall(log) if _DEAD not in cause]
+    died = next(reversed(list(_WORKER_DIED.finditer(log))), None)
+    said = log[: died.start()] if died else log
+    causes = [cause for cause in _CAUSE.findall(said) if not any(part in cause for part in _CONSEQUENCES)]
+    if died is not None and not causes:
+        how = exit_text(int(died[1])) if died[1] else "it may have been killed for lack of memory"
+        return f"a worker process died: {how}"
     return causes[-1][:_LONGEST_CAUSE] if causes else None
 
 

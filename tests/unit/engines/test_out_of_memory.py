@@ -174,6 +174,21 @@ def test_that_the_engine_is_dead_is_no_cause_of_its_death() -> None:
     assert startup.last_cause(LOG + dead) == "RuntimeError: Worker initialization failed"
 
 
+@pytest.mark.parametrize(
+    ("code", "how"), [("None", "it may have been killed for lack of memory"), ("1", "exit code 1")]
+)
+def test_a_worker_that_was_killed_is_the_cause_and_not_what_vllm_says_of_it(code: str, how: str) -> None:
+    died = (
+        "(EngineCore pid=7) ERROR 11-27 23:40:21 [executor.py:315] Worker proc VllmWorker-0 died unexpectedly "
+        f"(exit code: {code}), shutting down executor.\n"
+        "(EngineCore pid=7) ERROR 11-27 23:40:21 [core.py:1512] RuntimeError: cancelled\n"
+        "(MainProcess pid=6) ERROR 11-27 23:40:22 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadError: dead\n"
+    )
+    assert startup.last_cause(died) == startup.last_cause(died * 2) == f"a worker process died: {how}"
+    own = "(Worker pid=8) ERROR 11-27 23:40:21 [worker.py:1] ZeroDivisionError: division by zero\n"
+    assert startup.last_cause(own + died) == "ZeroDivisionError: division by zero"
+
+
 def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_memory, "holders", lambda: [Holder(0, 4711, "vllm serve", 50_000)])
     words = startup.LastWords()
