@@ -230,10 +230,10 @@ def _counts_on(part: Part, groups: Sequence[_Group]) -> bool:
 def _take_remark(last: Part) -> None:
     """Take a remark to the user off the end of an answer."""
     *before, line = last.lines or [""]
-    found = remark(line.strip())
-    if found is None or not (any(map(str.strip, before)) or (last.mark and last.mark.rest.strip())):
+    kind = remark(line.strip())
+    if kind is None or not (any(map(str.strip, before)) or (last.mark and last.mark.rest.strip())):
         return
-    if found == "about examples":
+    if kind == "about examples":
         last.lines.pop()
     else:
         last.fault = ambiguous("its last line may be a remark to the user")

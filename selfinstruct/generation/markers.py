@@ -243,8 +243,8 @@ def like_marks(lines: Sequence[Line[Mark]]) -> bool:
         lines: the lines; those in code fences do not count.
     """
     text = "\n".join(line.text for line in lines if not line.fenced)
-    found = ((first.search(text), then) for first, then in _like_marks_of_fields())
-    return any(first is not None and then.search(text, first.end()) for first, then in found)
+    inputs = ((first.search(text), then) for first, then in _like_marks_of_fields())
+    return any(opened is not None and then.search(text, opened.end()) for opened, then in inputs)
 
 
 @functools.cache
