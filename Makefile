@@ -61,7 +61,7 @@ demo: install ## the whole chain with the embedded model, offline
 demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): sized for 45 minutes on two cores, not timed yet
 	@$(BIN)/selfinstruct demo --model smollm2 --output-dir runs/smollm2
 
-proof: install ## does a real model get better by its own checked answers? SmolLM2-135M-Instruct, about 90 minutes on two busy cores
+proof: install ## does a real model get better by its own checked answers? SmolLM2-135M-Instruct, about 50 minutes on two cores
 	@$(BIN)/python benchmarks/self_improvement.py --out runs/proof
 
 test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs four at a time, JOBS=0 one after another

@@ -51,7 +51,7 @@ from tuning.evaluation.ifeval import CONSTRAINED
 ROOT = Path(__file__).resolve().parents[1]
 UNVERIFIED = "unverified"
 TUNE = (
-    "--use-peft --lora-r 32 --learning-rate 5e-4 --num-train-epochs 1 --per-device-train-batch-size 4 "
+    "--use-peft --lora-r 32 --learning-rate 2e-4 --num-train-epochs 1 --per-device-train-batch-size 4 "
     "--gradient-accumulation-steps 1 --max-length 512 --train-sampling-strategy group_by_length"
 )
 """On two CPU cores a third of a batch of rows drawn at random is padding."""
