@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,7 +39,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check properties with few examples, unless the command line names another profile."""
+    """Check properties with few examples, unless the command line names another profile; let tests be interrupted."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As in a shell's background job: a test would wait for ever.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("short")
 
