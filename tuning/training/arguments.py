@@ -74,7 +74,11 @@ class TuneArguments:
         },
     )
     mix_task_cap: int | None = field(
-        default=None, metadata={"help": "Most rows of one task of a mixed dataset that count and are drawn."}
+        default=None,
+        metadata={
+            "help": "Most rows of one task of a mixed dataset that count and are drawn; rows without a task's name are "
+            "one task."
+        },
     )
     mix_hold_out: Literal["task", "category"] | None = field(
         default=None,
