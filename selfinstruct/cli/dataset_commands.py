@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import AS_JSON
+from selfinstruct.cli.shared import AS_JSON, OutputFile
 from selfinstruct.formats.families import FAMILIES, TreeOptions, family_named
 from selfinstruct.text import printable
 
@@ -18,7 +18,7 @@ _WRITTEN = [family.name for family in FAMILIES if family.write]
 
 @cli.command()
 @click.argument("source", metavar="IN")
-@click.argument("target", metavar="[OUT]", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.argument("target", metavar="[OUT]", type=OutputFile(path_type=Path, dir_okay=False), required=False)
 @click.option(
     "--from",
     "source_family",

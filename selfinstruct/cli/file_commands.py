@@ -12,7 +12,7 @@ import click
 
 from selfinstruct import packaged
 from selfinstruct.cli.edge import HelpfulGroup, cli
-from selfinstruct.cli.shared import AS_JSON
+from selfinstruct.cli.shared import AS_JSON, OutputFile
 from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.records import SeedTask
 from selfinstruct.text import capped, printable
@@ -129,7 +129,7 @@ def seeds_stats(file: str, as_json: bool) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(path_type=Path, dir_okay=False),
     default=Path("seeds.jsonl"),
     show_default=True,
     help="Seed file to write.",
@@ -194,12 +194,12 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     "-o",
     "--output",
     "kept",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=OutputFile(path_type=Path, allow_dash=True),
     default=Path("-"),
     help="Kept rows.  [default: stdout]",
 )
 @click.option(
-    "--rejected", type=click.Path(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
+    "--rejected", type=OutputFile(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, also on stderr.")
 def dedup(

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import AS_JSON, RUN
+from selfinstruct.cli.shared import AS_JSON, RUN, OutputFile
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.click_options import config_options, resolve_config
 
@@ -34,7 +34,7 @@ from selfinstruct.config.click_options import config_options, resolve_config
     default=None,
     help="With --similar-all: of this number of instructions, drawn at random.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The JSON Lines file to write.")
+@click.option("-o", "--output", type=OutputFile(path_type=Path, dir_okay=False), help="The JSON Lines file to write.")
 @AS_JSON
 def explain(
     run: Path,

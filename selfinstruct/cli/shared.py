@@ -46,6 +46,19 @@ class _ConfigFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+class OutputFile(click.Path):
+    """The path of a file that a command writes, which is none of a run's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; raise `ConfigError` if it is a run's."""
+        from selfinstruct.run.ownership import require_not_owned
+
+        path = super().convert(value, param, ctx)
+        if str(path) != "-":
+            require_not_owned(path)
+        return path
+
+
 CONFIG_FILE = click.argument("config_file", metavar="CONFIG", type=_ConfigFile(path_type=Path, dir_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 GPU_PRICE = click.option(

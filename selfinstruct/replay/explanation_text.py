@@ -42,7 +42,8 @@ def _render_candidate(candidate: ExplainedCandidate) -> str:
     text = [
         visible(candidate.instruction),
         f"  {candidate.id}  {decision}",
-        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} ({_way(candidate)}); it showed:",
+        f"  journal line {candidate.journal_line}, proposal {candidate.proposal} ({_way(candidate)}); it showed"
+        + (":" if candidate.examples else " no other instruction"),
         *(f"    {visible(e.id)}  {visible(e.instruction or '(not in this journal)')}" for e in candidate.examples),
         *_render_similar(candidate.similar),
     ]

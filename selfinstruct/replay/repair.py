@@ -370,8 +370,8 @@ def render(result: RepairResult) -> str:
         text.append(
             f"the last line was cut short by a crash: {result.torn} bytes moved to {RunDirectory(result.run).torn}"
         )
-    if result.copy is None and not counts.total and not result.torn:
-        return "the journal is empty; the command that made the run begins it again"
+    if result.copy is None and not counts.total:
+        return "\n".join([*text, "the journal is empty; the command that made the run begins it again"])
     if result.copy is None:
         return "\n".join([*text, f"nothing is damaged: all {counts.total:,} lines are kept"])
     text.append(f"a copy of the damaged journal: {result.copy}")

@@ -406,9 +406,13 @@ def load_json(raw: bytes) -> Any:
         ValueError: `raw` is not JSON.
     """
     try:
-        return json.loads(raw)
+        return json.loads(raw.decode("utf-8-sig", "surrogatepass"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"its byte {error.start} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error.msg} at character {error.pos}" if raw.strip() else "it is empty") from error
 
 
 def from_json(value: Any) -> Line:

@@ -39,6 +39,10 @@ _MODEL = (
 """The files of a model that the training writes. Other files in its folder are the user's."""
 
 
+_DEEPEST = 4
+"""Folders from a run's file up to the run's own: `model/checkpoint-1/README.md`."""
+
+
 def require_free(run: RunDirectory) -> None:
     """Raise `ConfigError` if a run cannot begin here, because it would overwrite files that do not belong to a run.
 
@@ -85,6 +89,15 @@ def require_not_read(run: RunDirectory, reads: Sequence[str]) -> None:
                 f"--overwrite would remove {read}, which the new run reads; copy it elsewhere, or give another "
                 "--output-dir"
             )
+
+
+def require_not_owned(path: Path) -> None:
+    """Raise `ConfigError` if a file that is to be written is a file of a run, such as its journal."""
+    written = path.resolve()
+    for folder in list(written.parents)[:_DEEPEST]:
+        run = RunDirectory(folder)
+        if _holds_run(run) and written in {owned.resolve() for owned in owned_files(run)}:
+            raise ConfigError(f"{path} is a file of the run {folder}; give another file to be written")
 
 
 def discard(run: RunDirectory) -> None:

@@ -489,7 +489,9 @@ def _refused(number: int, error: ValueError, journal: Path | None) -> InputError
     where, run = f"journal, line {number}", "RUN"
     if journal is not None:
         where, run = f"{journal}, line {number} (byte {offset_of(journal, number)})", str(journal.parent)
-    return InputError(
-        f"{where}: {error}; restore the journal from a copy, or let `selfinstruct repair {run}` remove the "
-        "lines that do not fit"
-    )
+    remedy = "restore the journal from a copy, or "
+    if number == 1:  # No repair without a header, which says what the run is.
+        remedy += "use the version of selfinstruct that made the run"
+    else:
+        remedy += f"let `selfinstruct repair {run}` remove the lines that do not fit"
+    return InputError(f"{where}: {error}; {remedy}")

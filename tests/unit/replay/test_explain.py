@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ def test_an_accepted_one_comes_with_its_follow_ups(run: Path) -> None:
             assert explained.classification.is_classification in (True, False)
             assert failed or list(msgspec.to_builtins(answer.candidates)) == line["candidates"]
     assert set(kinds) >= {("classification", False), ("classification", True), ("instances", False)}
+
+
+def test_a_prompt_without_examples_is_called_one(run: Path) -> None:
+    explanation = explain(run, "p000000-00")
+    assert "; it showed:\n" in render(explanation)
+    alone = replace(explanation.candidates[0], examples=())
+    assert "; it showed no other instruction\n" in render(replace(explanation, candidates=(alone,)))
 
 
 def test_a_text_written_twice_is_explained_twice(make_config: Any, tmp_path: Path) -> None:

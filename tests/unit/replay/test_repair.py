@@ -248,6 +248,8 @@ def test_nothing_is_done_where_nothing_is_damaged(run: Path) -> None:
     result = repair(run)
     assert result.torn == 24 and result.copy is None and "24 bytes moved" in render(result)
     assert (run / "journal.jsonl").stat().st_size == before.st_size
+    (run / "journal.jsonl").write_bytes(b"\0" * 40)
+    assert "40 bytes moved" in (said := render(repair(run))) and "the journal is empty; the command" in said
 
 
 def test_a_damaged_header_is_refused_and_nothing_is_changed(run: Path) -> None:

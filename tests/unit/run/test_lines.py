@@ -96,9 +96,10 @@ def test_a_rewritten_line_keeps_keys_of_later_versions() -> None:
         (b'{"kind":"classification"}', "missing required field `id`"),
         (b'{"kind":"classification","id":"a"', "delimiter"),
         (b"[" * 5000, "nested too deeply|Expecting value|Expected"),
-        (b"\x00" * 40, "Expecting value"),
-        (b"\xff\xfe{}", "codec|utf|Expecting"),
-        (b"", "Expecting value"),
+        (b"\x00" * 40, "no JSON: Expecting value at character 0"),
+        (b"\xff\xfe{}", "its byte 0 is not UTF-8"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
     ],
 )
 def test_what_is_no_line_is_refused(raw: bytes, message: str) -> None:

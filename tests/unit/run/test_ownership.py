@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from selfinstruct.cli import cli
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.run import ownership
@@ -103,6 +105,38 @@ def test_what_lies_beside_the_run_may_be_read(run: RunDirectory) -> None:
     write(run.path, ["seeds.jsonl"])
     reads = ["Qwen/Qwen3-8B", "seed_tasks", str(run.path / "seeds.jsonl"), str(run.path.parent)]
     ownership.require_overwritable(run, reads)
+
+
+@pytest.mark.parametrize(
+    "name", ["journal.jsonl", "dataset/train.jsonl", "model/checkpoints/checkpoint-3/optimizer.pt"]
+)
+def test_no_command_writes_its_output_over_a_file_of_a_run(run: RunDirectory, name: str, tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(run.path / name)
+    for path in (run.path / name, tmp_path / "link.jsonl"):
+        with pytest.raises(ConfigError, match=r"is a file of the run .*; give another file"):
+            ownership.require_not_owned(path)
+    ownership.require_not_owned(run.path / "similar.jsonl")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "explain {run} --similar-all -o {journal}",
+        "convert {mine} {journal}",
+        "seeds from-dataset {mine} -o {journal}",
+        "dedup {mine} -o {journal}",
+        "dedup {mine} --rejected {journal}",
+    ],
+)
+def test_a_journal_is_written_over_by_no_command(run: RunDirectory, command: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"instruction": "Name a river.", "input": "", "output": "The Elbe."}\n')
+    before = run.journal.read_bytes()
+    call = [word.format(run=run.path, journal=run.journal, mine=mine) for word in command.split()]
+    result = CliRunner().invoke(cli, call)
+    assert result.exit_code == 2
+    assert "is a file of the run" in result.stderr
+    assert run.journal.read_bytes() == before
 
 
 def test_a_start_that_was_killed_early_is_in_nobodys_way(run: RunDirectory) -> None:

@@ -101,10 +101,13 @@ def test_replay_of_any_prefix_is_where_the_run_stood(make_config: Any, tmp_path:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([proposal(0)], "line 1: the header must be the first line"),
+        ([proposal(0)], "line 1: the header must be the first line, and no other; restore .* or use the version"),
         ([HEADER, proposal(0), HEADER], "line 3: the header must be the first line"),
         ([HEADER | {"version": 2}], "line 1: it is of version 2"),
-        ([HEADER, proposal(0), proposal(2)], "line 3: it holds proposal 2 where 1 is due"),
+        (
+            [HEADER, proposal(0), proposal(2)],
+            "line 3: it holds proposal 2 where 1 is due; restore .* or let `selfinstruct repair",
+        ),
         ([HEADER, proposal(0), proposal(0)], "line 3: it holds proposal 0 where 1 is due"),
         ([HEADER, {"kind": "classification", "id": "a"}], "line 2: it classifies a, which no proposal accepted"),
         ([HEADER, {"kind": "instances", "id": "a"}], "line 2: it has instances of a, which is not classified"),
