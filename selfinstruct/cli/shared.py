@@ -50,7 +50,13 @@ class OutputFile(click.Path):
     """The path of a file that a command writes, which is none of a run's."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path; raise `ConfigError` if it is a run's."""
+        """Return the path; raise `ConfigError` if it is a run's.
+
+        Args:
+            value: as it was given.
+            param: Click's.
+            ctx: Click's.
+        """
         from selfinstruct.run.ownership import require_not_owned
 
         path = super().convert(value, param, ctx)

@@ -169,6 +169,11 @@ def rows(
     if family.name == "openassistant":
         yield from _of_trees(stream, replace(family, read=partial(openassistant.read, options=trees or TreeOptions())))
         return
+    if trees not in (None, TreeOptions()):
+        raise InputError(
+            f"{source}: {family.name} has no conversation trees, so --paths, --language, --synthetic, --reviewed, "
+            "--min-label and --max-label select nothing in it; leave them out"
+        )
     for record in stream:
         if family.name == "super-natural-instructions":
             name = Path(record.file).name.split(".")[0]

@@ -253,6 +253,13 @@ def test_a_tree_that_filters_empty_is_counted(tmp_path: Path) -> None:
     assert read(tmp_path, *TREE, trees=TreeOptions(language="fr")) == [Dropped("message in another language than fr")]
 
 
+def test_what_selects_in_trees_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    alpaca = {"instruction": "Name it.", "input": "Kenya", "output": "Nairobi"}
+    assert len(read(tmp_path, alpaca, trees=TreeOptions())) == 1
+    with pytest.raises(InputError, match=r"alpaca has no conversation trees, so .* leave them out"):
+        read(tmp_path, alpaca, trees=TreeOptions(language="de"))
+
+
 def test_ambiguity_names_the_candidates(tmp_path: Path) -> None:
     both = {"inputs": "a", "targets": "b", "conversations": [{"from": "human", "value": "a"}]}
     with pytest.raises(InputError, match=r"fits several families: flan, sharegpt; say which with --from"):
