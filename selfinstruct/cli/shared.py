@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ class OutputFile(click.Path):
 
         path = super().convert(value, param, ctx)
         if str(path) != "-":
-            require_not_owned(path)
+            require_not_owned(Path(os.fsdecode(path)))
         return path
 
 

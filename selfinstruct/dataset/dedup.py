@@ -228,6 +228,8 @@ def _writer(path: Path | None) -> Iterator[Callable[[bytes], object]]:
     if path is None:
         yield len
     elif path == Path("-"):
+        if sys.stdout is None:  # The shell closed it: `>&-`.
+            raise ConfigError("standard output is closed; name a file for the kept rows with -o")
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
     elif path.exists() and not path.is_file():  # A pipe, or /dev/null.

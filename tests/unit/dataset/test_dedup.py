@@ -246,3 +246,10 @@ def test_rows_are_streamed(tmp_path: Path) -> None:
     assert kept == 120
     assert grown_kib < 60_000
     assert (tmp_path / "kept.jsonl").stat().st_size == source.stat().st_size
+
+
+def test_a_closed_standard_output_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new.jsonl").write_text('{"instruction": "Name a river."}\n')
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ConfigError, match="standard output is closed; .* -o"):
+        dedup(tmp_path / "new.jsonl", (), threshold=0.7, field="instruction", kept=Path("-"), rejected=None)
