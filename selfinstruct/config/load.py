@@ -253,13 +253,21 @@ _Loader.add_implicit_resolver(
 )
 
 
+_PLAIN = {
+    "int_from_float": "input should be a whole number",
+    "model_type": "input should be a section of options",
+    "dict_type": "input should be a section of options",
+}
+"""What pydantic says in its own terms ("a valid dictionary or instance of Filters"), by the type of the error."""
+
+
 def _problem(source: _Source, error: Any) -> str:
     """Return one validation error as a sentence: where, what, the value, and what to do."""
     keys = [str(key) for key in error["loc"]]
     where = source.where(keys, together=error["type"] == "value_error")
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown option{did_you_mean(keys[-1], _siblings(keys))}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     value = "" if error["type"] == "value_error" else f", got {error['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
 

@@ -123,7 +123,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove_unless_locked(leftover)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
     # Not `mkstemp`, whose files only their owner can read: who may read the file is decided by the umask.
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        error.filename = str(path)  # Nobody knows the temporary name.
+        raise
     try:
         with contextlib.suppress(OSError):  # Not every network file system has locks.
             fcntl.flock(handle, fcntl.LOCK_SH)  # Ends with its process; tells others that the file is in use.

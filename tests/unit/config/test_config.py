@@ -110,7 +110,9 @@ def test_one_seed_file_needs_no_list(write: Any) -> None:
         ("seeds:\n  - a\n  - {b: 1}", "line 3: `seeds.1`: input should be a valid string, got {'b': 1}"),
         ("seeds: []", "line 1: `seeds`: tuple should have at least 1 item"),
         ("model: ''", "line 1: `model`: string should have at least 1 character"),
-        ("window: 1\nfilters: 5", "line 2: `filters`: input should be a valid"),
+        ("window: 1\nfilters: 5", "line 2: `filters`: input should be a section of options, got 5"),
+        ("engine: [1]", "line 1: `engine`: input should be a section of options, got [1]"),
+        ("window: 5.5", "line 1: `window`: input should be a whole number, got 5.5"),
         ("filters: {min_words: 9, max_words: 5}", "`filters`: min_words (9) must not be greater than max_words (5)"),
         (
             "proposal: {num_seed_examples: 0, num_generated_examples: 0}",

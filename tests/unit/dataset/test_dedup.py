@@ -251,5 +251,5 @@ def test_rows_are_streamed(tmp_path: Path) -> None:
 def test_a_closed_standard_output_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "new.jsonl").write_text('{"instruction": "Name a river."}\n')
     monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(ConfigError, match="standard output is closed; .* -o"):
+    with pytest.raises(ConfigError, match=r"standard output is closed; .* -o"):
         dedup(tmp_path / "new.jsonl", (), threshold=0.7, field="instruction", kept=Path("-"), rejected=None)

@@ -169,3 +169,9 @@ def test_the_umask_decides_who_may_read_a_file(tmp_path: Path, mask: int, mode: 
 def test_a_line_that_ends_too_early_names_the_column_in_it() -> None:
     with pytest.raises(ValueError, match=r"at column 10; the line begins b'\{\"a\": \[1\]'"):
         jsonl.parse(b'{"a": [1]\n')
+
+
+def test_a_folder_that_takes_no_file_is_named_by_the_users_path() -> None:
+    with pytest.raises(OSError, match=r"/proc/mine\.yaml'") as caught:
+        jsonl.write_text(Path("/proc/mine.yaml"), "a: 1\n")
+    assert caught.value.filename == "/proc/mine.yaml"
