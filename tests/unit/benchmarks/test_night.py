@@ -171,7 +171,7 @@ def test_metadata_of_a_checkout_lead_vllm_to_the_plugin(tmp_path: Path) -> None:
     assert any(line.startswith("torch>=") for line in found.requires or ())
 
 
-@pytest.mark.parametrize("shape", ["8b", "tiny"])
+@pytest.mark.parametrize("shape", [pytest.param("8b", marks=pytest.mark.long), "tiny"])  # A vocabulary of 151,936.
 def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
