@@ -58,7 +58,7 @@ endif
 demo: install ## the whole chain with the embedded model, offline
 	@$(BIN)/selfinstruct demo --output-dir runs/demo
 
-demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): sized for 45 minutes on two cores, not timed yet
+demo-real: install ## the whole chain with SmolLM2-135M-Instruct (fetched once, 93 MB): a quarter of an hour on two cores
 	@$(BIN)/selfinstruct demo --model smollm2 --output-dir runs/smollm2
 
 proof: install ## does a real model get better by its own checked answers? SmolLM2-135M-Instruct, about 50 minutes on two cores

@@ -46,7 +46,7 @@ def demo(domain: str | None, overwrite: bool, arguments: tuple[str, ...], **opti
     """Run the whole chain offline, with the embedded demo model.
 
     Takes a few minutes on CPU or GPU. The model is tiny: it shows how the chain works and that tuning helps, but gives
-    no good answers. SmolLM2-135M-Instruct, a real model, takes up to 45 minutes on two CPU cores.
+    no good answers. SmolLM2-135M-Instruct, a real model, takes about a quarter of an hour on two CPU cores.
 
     \b
     Example:
