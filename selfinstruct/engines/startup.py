@@ -96,6 +96,13 @@ def last_cause(log: str) -> str | None:
     return causes[-1][:_LONGEST_CAUSE] if causes else None
 
 
+def refusal(error: Exception) -> str:
+    """Return what vLLM says of arguments or a model that it refuses, in one line; of pydantic's report the messages."""
+    errors = getattr(error, "errors", None)
+    said = "; ".join(str(each["msg"]) for each in errors()) if callable(errors) else str(error)
+    return " ".join(said.removeprefix("Value error, ").split())[:_LONGEST_CAUSE]
+
+
 def exit_text(code: int | None) -> str:
     """Return how a process ended, from its exit code as multiprocessing reports it."""
     if code is None:

@@ -236,7 +236,7 @@ class VLLMEngine(TokenizedPrompts):
         except Exception as error:
             # pydantic's ValidationError is a ValueError; TimeoutError, an OSError, is about the engine's processes.
             if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
-                raise ConfigError(f"model {model!r} cannot be loaded: {error}") from error
+                raise ConfigError(f"model {model!r} cannot be loaded: {startup.refusal(error)}") from error
             raise EngineError(_did_not_start(model, error, last_words)) from error
         engine = cls(
             llm,
@@ -457,7 +457,7 @@ def _start_llm(
     try:
         engine_args = AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"engine: vLLM refuses its arguments: {error}") from error
+        raise ConfigError(f"engine: vLLM refuses its arguments: {startup.refusal(error)}") from error
     # The usage context decides how much vLLM computes at once. With `AsyncLLM`'s own it is 128 sequences on every GPU.
     usage = UsageContext.LLM_CLASS
     config = engine_args.create_engine_config(usage)

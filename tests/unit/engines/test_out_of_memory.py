@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
 from selfinstruct import environment, library_log
@@ -187,6 +188,21 @@ def test_a_worker_that_was_killed_is_the_cause_and_not_what_vllm_says_of_it(code
     assert startup.last_cause(died) == startup.last_cause(died * 2) == f"a worker process died: {how}"
     own = "(Worker pid=8) ERROR 11-27 23:40:21 [worker.py:1] ZeroDivisionError: division by zero\n"
     assert startup.last_cause(own + died) == "ZeroDivisionError: division by zero"
+
+
+def test_what_vllm_refuses_is_said_in_one_line_without_pydantics_frame() -> None:
+    class Engine(pydantic.BaseModel):
+        max_model_len: int
+
+        @pydantic.field_validator("max_model_len")
+        @classmethod
+        def fits(cls, value: int) -> int:
+            raise ValueError(f"max_model_len ({value}) is greater\nthan 2048")
+
+    with pytest.raises(ValueError) as refused:
+        Engine(max_model_len=9999)
+    assert startup.refusal(refused.value) == "max_model_len (9999) is greater than 2048"
+    assert startup.refusal(OSError("no\nmodel")) == "no model"
 
 
 def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
