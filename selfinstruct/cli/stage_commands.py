@@ -67,6 +67,7 @@ def generate(
     from selfinstruct.checks.endpoint_check import refuse_engine_arguments
     from selfinstruct.clock import Reserve
     from selfinstruct.console import closing_table
+    from selfinstruct.generation import stop_rules
     from selfinstruct.generation.generate import generate as run_generation
     from selfinstruct.run.directory import RunDirectory
     from selfinstruct.run.ownership import is_configuration
@@ -92,6 +93,7 @@ def generate(
     answering = answering_starter(config)
     state = run_generation(config, start_engine, answering, judge, overwrite=overwrite, reserve=left_free)
     if not as_stage:
+        stop_rules.require_instances(RunDirectory.at(config.output_dir), state)
         rows = [
             ("accepted", f"{len(state.pool)} instructions, {state.num_instances} instances"),
             ("journal", config.output_dir),

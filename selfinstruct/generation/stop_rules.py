@@ -16,7 +16,7 @@ from typing import assert_never
 
 from selfinstruct import clock
 from selfinstruct.config.schema import Limits, Saturation
-from selfinstruct.errors import Interrupted
+from selfinstruct.errors import InputError, Interrupted
 from selfinstruct.formats import jsonl
 from selfinstruct.run.control_lines import (
     BudgetName,
@@ -214,6 +214,19 @@ def left_over(state: RunState, target: int) -> str:
         return f"None of {target:,} instructions was accepted, so there is nothing to export"
     return f"{len(state.pool):,} of {target:,} instructions were accepted, and can be exported as they are" + (
         f"; {waiting:,} of them still wait for their instances" if waiting else ""
+    )
+
+
+def require_instances(run: RunDirectory, state: RunState) -> None:
+    """Raise `InputError` where none of the accepted instructions has an instance."""
+    if not state.pool or state.num_instances:
+        return
+    why = [f"{kind} requests failed ({cause}) {n}" for (kind, cause), n in state.failures.most_common(2)]
+    why += [f"instances rejected ({cause}) {n}" for cause, n in state.instances_rejected.most_common(3)]
+    raise InputError(
+        f"{run.path}: none of the {len(state.pool):,} accepted instructions has an instance, so there is nothing to "
+        f"export: {', '.join(why) or 'nothing was answered'}; read the answers in {run.journal}, and try another model "
+        "or --prompting"
     )
 
 
