@@ -63,6 +63,12 @@ class ScoreBounds:
             bound(options.max_spread, [max(group) - min(group) for group in groups], from_above=True),
         )
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The bounds that there are, as scores."""
+        bounds = {"min_best": self.min_best, "min_worst": self.min_worst, "max_spread": self.max_spread}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
     def objection(self, values: Sequence[float]) -> Rejection | None:
         """Return why an input loses its answers; None where it keeps them.
 
@@ -110,8 +116,9 @@ def refuse_unrated(keep: Keep, options: Scores) -> None:
         )
 
 
-REASONS = frozenset({"low_best", "low_worst", "wide_spread"})
-"""Why answers go by their scores; they have passed all filters before."""
+REASON_OF = {"min_best": "low_best", "min_worst": "low_worst", "max_spread": "wide_spread"}
+"""Why answers go, by the bound that their scores miss; they have passed all filters before."""
+REASONS = frozenset(REASON_OF.values())
 
 
 def bound(text: str | None, values: Sequence[float], *, from_above: bool = False) -> float | None:

@@ -219,6 +219,7 @@ class _Redecision:
             changed: the filter options that differ.
         """
         counts, all_counts = self._counts, self.new.counts()
+        bounds = self._bounds.by_name if self._bounds else {}
         candidates = all_counts.candidates
         pending = Counter(left.kind for left in self.new.pending())
         return RefilterResult(
@@ -249,6 +250,8 @@ class _Redecision:
             pending=FollowUps(*(pending[kind] for kind in get_args(FollowUpKind))),
             target=self.new.target,
             stops_left_out=counts["stops left out"],
+            scorer=self._bounds.scorer if self._bounds else "",
+            bounds={name: (str(getattr(self._scores, name)), score) for name, score in bounds.items()},
         )
 
     def _decide(self, line: Line) -> Line | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from selfinstruct.generation.score_bounds import REASON_OF
 
 NOT_THE_SAME = (
     "This is not the run that these filters would have produced: filtering depends on the order, and the prompts drew "
@@ -93,6 +95,8 @@ class RefilterResult:
         pending: requests that `generate` would make on the new run.
         target: the new run's target.
         stops_left_out: stops that the new decisions do not lead to.
+        scorer: whose scores decided; empty if nobody's.
+        bounds: what its scores had to reach, by option: (as it was given, as a score).
     """
 
     run: Path
@@ -104,6 +108,8 @@ class RefilterResult:
     pending: FollowUps
     target: int
     stops_left_out: int
+    scorer: str = ""
+    bounds: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 # -------------------------------------------------------------------------------------------------- render
@@ -126,6 +132,7 @@ def render(result: RefilterResult) -> str:
     for title, named in (("rejected instances", instances.reasons), ("kept with a warning", instances.warnings)):
         if named:
             text.append(f"{title}: {', '.join(f'{reason} {n:,}' for reason, n in named.items())}")
+    text += [_bound(result, name, *bound) for name, bound in result.bounds.items()]
     if pending := result.pending.total:
         has, is_ = ("instruction has", "is") if pending == 1 else ("instructions have", "are")
         text.append(
@@ -135,3 +142,12 @@ def render(result: RefilterResult) -> str:
     if result.stops_left_out:
         text.append("the recorded stop for saturation is left out: these filters accept more")
     return "\n".join([*text, NOT_THE_SAME])
+
+
+def _bound(result: RefilterResult, name: str, given: str, score: float) -> str:
+    """Return what a bound came to: from a share alone nobody knows the score, nor why no input has less."""
+    said = f"{name} {given} of the scores by {result.scorer}: {score:g}"
+    if REASON_OF[name] in result.instances.reasons:
+        return said
+    why = ": a share takes whole inputs, and those of one score together" if given.endswith("%") else ""
+    return f"{said}, and no input goes by it{why}"

@@ -35,12 +35,15 @@ ENDLESS = 100_000
         {"answering": "inline"},
         {"answering": "separate"},
         {"answer": {"num_samples": 3, "keep": "all", "model": "another"}},
+        {"answering": "separate", "answer": {"num_samples": 2}, "rate": {"beside": True}},
     ],
 )
 def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any]) -> None:
-    """A few kills; `make torture` makes many."""
+    """A few kills; `make torture` makes many. Scores that a killed run did not give are given at its end."""
     whole = make_config(output_dir=str(tmp_path / "whole"), num_instructions=40, **options)
     run_scripted(whole, answering=ScriptedEngine(script))
+    rates = whole.rate.beside
+    assert (b'"kind":"score"' in (tmp_path / "whole" / "journal.jsonl").read_bytes()) == rates
     found: Counter[str] = Counter()
 
     def kills() -> int:
@@ -50,7 +53,7 @@ def test_random_kills(make_config: Any, tmp_path: Path, options: dict[str, Any])
     while number < 3 or kills() < 4:  # On a busy machine, a run may end before it is killed.
         assert number < 12, "killed too rarely: this shows nothing"
         config = make_config(output_dir=str(tmp_path / f"killed-{number}"), num_instructions=40, **options)
-        driven = Driven(tmp_path, config, latency=0.05)
+        driven = Driven(tmp_path, config, latency=0.05, rates=rates)
         found += kill_until_done(driven, random.Random(number), SIGNALS, most_kills=8)
         assert_same(config, whole)
         number += 1

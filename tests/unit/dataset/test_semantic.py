@@ -64,6 +64,34 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
         embed(["a"], str(tmp_path))
 
 
+def test_an_export_with_a_packaged_encoder_finds_all_that_the_cosines_of_all_pairs_find(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, by an encoder in a folder: nothing is mocked. Its recall against exact cosine is 1."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tasks = list(run_scripted(make_config(num_instructions=30)).tasks())
+    vectors = embed([task.instruction for task in tasks], str(model_path())).astype(float)
+    nearest = sorted(float((vectors[:k] @ vectors[k]).max()) for k in range(1, len(tasks)))
+    most = sum(nearest[len(nearest) // 2 - 1 : len(nearest) // 2 + 1]) / 2  # So that some go, and some stay.
+    kept: list[int] = []
+    expected: dict[str, tuple[str, float]] = {}
+    for k, task in enumerate(tasks):
+        near, cosine = max(
+            ((j, float(vectors[k] @ vectors[j])) for j in kept), key=lambda two: two[1], default=(0, 0.0)
+        )
+        if cosine > most:
+            expected[task.id] = tasks[near].id, cosine
+        else:
+            kept.append(k)
+    config = make_config(num_instructions=30, export={"embedding_model": str(model_path()), "max_cosine": most})
+    chain.export(config)
+    found = {row["id"]: row for _, row in jsonl.read(RunDirectory.at(config.output_dir).dataset.same_meaning)}
+    assert expected and len(kept) > 2 and found.keys() == expected.keys()
+    for name, (nearest, cosine) in expected.items():
+        assert found[name]["nearest"]["id"] == nearest
+        assert found[name]["cosine"] == pytest.approx(cosine, abs=1e-3)
+
+
 def test_the_export_leaves_them_out_and_says_what_they_are_like(
     make_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

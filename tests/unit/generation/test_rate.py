@@ -22,6 +22,7 @@ from selfinstruct.generation.rate import RateResult, rate
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.replay.refilter_result import render
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.show import rows
 from selfinstruct.replay.status import status
@@ -252,6 +253,13 @@ def test_the_commands_rate_choose_and_say_so(config: Config, run: RunDirectory, 
     assert result.exit_code == 0 and "low_best" in result.output, result.output
     said = " ".join(result.output.split())
     assert "scores.scorer None -> judge, scores.min_best None -> 30%, answer.keep first -> best" in said
+    least = min(
+        one["evidence"]["bound"]
+        for line in journal_lines(tmp_path / "chosen")
+        for one in line.get("candidates", ())
+        if one.get("reason") == "low_best"
+    )
+    assert f"min_best 30% of the scores by judge: {least:g} " in f"{said} "
     shown = CliRunner().invoke(cli, ["status", str(tmp_path / "chosen")]).output
     assert "by judge scripted: " in shown and "quartiles" in shown
     chosen = RunDirectory(tmp_path / "chosen").config()
@@ -275,6 +283,22 @@ def test_inputs_with_low_scores_go_with_the_evidence(config: Config, run: RunDir
     assert journal_lines(tmp_path / "back")[1:] == journal_lines(run.path)[1:]
     state = run_scripted(RunDirectory(tmp_path / "high").config(), judge(speaks))
     assert state.num_instances == result.instances.kept
+
+
+def test_a_share_by_which_nothing_goes_says_why(config: Config, run: RunDirectory, tmp_path: Path) -> None:
+    rated(config, judge(lambda request: Completion("2", "stop", 50, 1)))
+    bounds = Scores(min_best="30%", max_spread="1")
+    result = refilter(run.path, tmp_path / "same", config.filters, scores=bounds)
+    assert result.instances.kept == result.instances.before
+    said = render(result).splitlines()
+    assert (
+        "min_best 30% of the scores by judge: 2, and no input goes by it: a share takes whole inputs, and"
+        in " ".join(said)
+    )
+    assert "max_spread 1 of the scores by judge: 1, and no input goes by it" in said
+    assert not any(
+        "scores by" in text for text in render(refilter(run.path, tmp_path / "as", config.filters)).splitlines()
+    )
 
 
 def test_unrated_runs_cannot_be_chosen_from(
