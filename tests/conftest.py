@@ -40,8 +40,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check properties with few examples, unless the command line names another profile; let tests be interrupted."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As in a shell's background job: a test would wait for ever.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's background job ignores SIGINT, nohup SIGHUP: a test that sends one would wait for ever.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("short")
 

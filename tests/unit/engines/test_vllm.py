@@ -253,6 +253,14 @@ async def test_choices_are_a_bias_and_an_allowance_where_vllm_refuses_the_bias()
     assert make(llm)._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["allowed_token_ids"] == [5, 7]
 
 
+def test_every_end_token_and_end_string_is_a_stop_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make(PlayedLLM(finished("stop")))
+    monkeypatch.setattr(engine, "ends", lambda prompt: (frozenset({9, 2}), ("<|im_end|>",)))
+    sampling = engine._sampling(dataclasses.replace(ASKED, stop=("\nTask 17",)), None)
+    assert sampling["stop_token_ids"] == [2, 9]
+    assert sampling["stop"] == ["\nTask 17", "<|im_end|>"]
+
+
 def test_a_seed_goes_to_gpus_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """On a CPU vLLM 0.32 dies of a seeded request whose prompt it computes in parts."""
     llm = PlayedLLM(finished("stop"))
