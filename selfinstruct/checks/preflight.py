@@ -341,7 +341,7 @@ def _check_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
             "the evaluation, and later rounds, start vLLM on this machine, which is not installed: pip install "
-            "'selfinstruct[gpu]' (or [cpu]); or use `generate`, `export` and `tune` instead"
+            "'.[gpu]' in a clone, or without a GPU see Install in README.md; or use `generate`, `export` and `tune`"
         )
 
 

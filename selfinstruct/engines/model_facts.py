@@ -1,6 +1,7 @@
 """What is known of a model before it is loaded: its size, its shape, and what kind of model it is.
 
-Preflight, the engine's parallelism and the tuner's memory estimate all read it here.
+Preflight, the engine's parallelism and its context read it here. The tuner counts the parameters of the module that it
+will train (`tuning/training/memory.py`).
 """
 
 from __future__ import annotations
