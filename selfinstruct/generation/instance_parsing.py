@@ -190,7 +190,8 @@ def _read(text: str, truncated: bool, frame: Frame | None, instruction: str | No
         _take_remark(last)
     groups, bounded = _groups([part for part in parts if part.mark])
     _take_rules(groups, ended)
-    _take_titles(groups, [line for part in intro for line in part.lines])
+    if frame is None or not frame.mark:  # In a marked frame a line without its mark is text.
+        _take_titles(groups, [line for part in intro for line in part.lines])
     if instruction is not None and any(_is_other_task(part, instruction) for part in intro):
         for group in groups:
             (group.head or group.fields[0]).fault = ambiguous("the answer opens with another task")

@@ -310,7 +310,7 @@ async def test_every_request_is_answered_once_as_by_an_undisturbed_engine(
 
     plan = [mortal(left, hangs, k) for k, (left, hangs) in enumerate([(0, False)] * stillborn + lives)]
     factory = Factory(*plan, then=lambda: mortal(None, False, 99))
-    engine = await factory.launch(max_restarts=20, stall_timeout=0.02)
+    engine = await factory.launch(max_restarts=20, stall_timeout=0.2)
     draw = random.Random(seed)
     told: Counter[str] = Counter()
 

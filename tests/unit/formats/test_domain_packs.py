@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -148,7 +149,12 @@ def test_names_of_domains_are_no_paths() -> None:
 def test_a_pack_is_checked_against_its_own_evaluation_tasks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
     load = seed_tasks.load_seed_tasks
-    monkeypatch.setattr(seed_tasks, "load_seed_tasks", lambda names: compared.extend(map(str, names)) or load(names))
+
+    def noted(names: list[str], **options: Any) -> Any:
+        compared.extend(map(str, names))
+        return load(names, **options)
+
+    monkeypatch.setattr(seed_tasks, "load_seed_tasks", noted)
     result = CliRunner().invoke(cli, ["seeds", "check", "domain:healthcare"])
     assert result.exit_code == 0
     assert result.output.endswith("30 tasks, 5 of them classification, 45 instances: no problems\n")

@@ -352,8 +352,9 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert result["filters"] == {"threshold": [0.7, 0.6], "min_words": [4, 5]}
     assert list(result) == [
         *("run", "output", "filters", "candidates", "instances", "answers_left_out", "pending", "target"),
-        "stops_left_out",
+        *("stops_left_out", "scorer", "bounds"),
     ]
+    assert (result["scorer"], result["bounds"]) == ("", {})
     moves = ["stayed", "entered", "left", "stayed_out"]
     assert list(result["candidates"]) == ["total", "accepted_before", "accepted", "rejected", *moves, "reasons"]
     assert list(result["instances"]) == ["before", "lost", "dropped", "gained", "kept", "reasons", "warnings"]
