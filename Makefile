@@ -74,7 +74,7 @@ test-long: install ## the tests that take too long for `make test`
 	@$(PYTEST) -m "long and not gpu and not real" --ignore tests/faults/test_torture.py
 	@$(PYTEST) $(PARALLEL) --hypothesis-profile thorough -m "hypothesis and not long and not gpu"
 
-test-real: install ## what only a real model can show: SmolLM2-135M-Instruct, fetched once (93 MB); not timed yet
+test-real: install ## what only a real model can show: SmolLM2-135M-Instruct, fetched once (93 MB): a quarter of an hour on two cores
 	@$(PYTEST) -m real --timeout 0
 
 torture: install ## kill runs at random, 200 times, and 10 times with vLLM; KILLS=1000 VLLM_KILLS=50 does it more often
