@@ -83,6 +83,20 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def evidence_text(evidence: dict[str, Any] | None) -> str:
+    """Return the evidence of a rejection in brackets, for a terminal; a neighbour as its id and score.
+
+    >>> evidence_text({"words": 2, "nearest": {"id": "seed_001", "score": 0.75}})
+    '(words: 2; nearest: seed_001, 0.7500)'
+    """
+
+    def one(value: Any) -> str:
+        return f"{value['id']}, {value['score']:.4f}" if isinstance(value, dict) else str(value)
+
+    known = {name: value for name, value in (evidence or {}).items() if value is not None}
+    return visible(f"({'; '.join(f'{name}: {one(value)}' for name, value in known.items())})" if known else "")
+
+
 def shorten(text: Any, limit: int = 600, lines: int = 14) -> str:
     """Return at most `limit` characters and `lines` lines of a text. An ellipsis shows that the rest is missing.
 

@@ -17,7 +17,8 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.languages import language_remark
 from selfinstruct.novelty import NoveltyIndex
-from selfinstruct.records import Rejection, SeedTask
+from selfinstruct.records import SeedTask
+from selfinstruct.text import evidence_text
 
 OVERLAP = 0.7
 """A seed with a greater ROUGE-L F than this with an evaluation task would be trained on it."""
@@ -54,7 +55,8 @@ def advice(tasks: Sequence[SeedTask], frame: Frame, evaluation: Sequence[SeedTas
     for task in tasks:
         rejection = check(task.instruction)
         if rejection is not None:
-            remarks.append(f"{task.id}: the filters would reject such an instruction: {_described(rejection)}")
+            why = f"{rejection.reason} {evidence_text(rejection.evidence)}".rstrip()
+            remarks.append(f"{task.id}: the filters would reject such an instruction: {why}")
         if (hidden := hidden_input(task)) is not None:
             remarks.append(f"{task.id}: the instruction brings its own input ({hidden[:40]!r} ...); make it an `input`")
         verdict = index.accept(task.instruction)
@@ -93,16 +95,10 @@ def _suspicious(task: SeedTask, rows: RowCheck) -> list[str]:
     ]
     decided = check_instances(parsed, max_instances=len(parsed), of_rows=objections)
     return [
-        f"suspicious output of instance {k}: {_described(rejection)}"
+        f"suspicious output of instance {k}: {rejection.reason} {evidence_text(rejection.evidence)}".rstrip()
         for k, rejection in enumerate(decided)
         if rejection is not None
     ]
-
-
-def _described(rejection: Rejection) -> str:
-    """Return the reason of a rejection with its evidence, as `too_short (words: 2, minimum: 3)`."""
-    evidence = ", ".join(f"{name}: {value}" for name, value in rejection.evidence.items())
-    return f"{rejection.reason} ({evidence})" if evidence else rejection.reason
 
 
 def _balance(tasks: Sequence[SeedTask]) -> list[str]:

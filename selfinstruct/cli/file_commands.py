@@ -62,7 +62,7 @@ def seeds_check(
     path = packaged.resolve(file)
     left_out: Counter[str] = Counter()
     tasks = seed_tasks.load_seed_tasks([path], left_out=left_out)
-    remarks = [f"left out: {reason}" for reason in seed_tasks.counted(left_out)]
+    remarks = [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
     remarks += [] if context_length is None else fit_remarks(tasks, context_length)
     _show(remarks + _advice(file, tasks, prompt_language, evaluation))
     classification = sum(t.is_classification for t in tasks)
@@ -113,7 +113,7 @@ def seeds_stats(file: str, as_json: bool) -> None:
 
     left_out: Counter[str] = Counter()
     tasks = seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True, left_out=left_out)
-    stats, notes = seed_stats(tasks), [f"left out: {reason}" for reason in seed_tasks.counted(left_out)]
+    stats, notes = seed_stats(tasks), [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
     notes += _advice(file, tasks, "en", ())
     if as_json:
         click.echo(json.dumps({**stats.to_json(), "notes": notes}))
@@ -158,7 +158,7 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
             number,
             lambda done: tell(f"{done} of {number} tasks chosen"),
         )
-    reasons = seed_tasks.counted(left_out + Counter(chosen.left_out))
+    reasons = seed_tasks.left_out_texts(left_out + Counter(chosen.left_out))
     if not chosen.tasks:
         raise InputError(f"{source}: no task can be a seed ({', '.join(reasons)})")
     jsonl.write(output, map(seed_tasks.to_json, chosen.tasks))

@@ -133,7 +133,7 @@ def _as_a_person_answered(row: DatasetRow) -> DatasetRow:
     return replace(row, turns=turns) if row.references else row
 
 
-def counted(left_out: Counter[str]) -> list[str]:
+def left_out_texts(left_out: Counter[str]) -> list[str]:
     """Return what of datasets is no task as texts for people, the most frequent first."""
     return [f"{count:,} x {what}" for what, count in left_out.most_common()]
 

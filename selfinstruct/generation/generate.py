@@ -158,7 +158,7 @@ async def _run(
 ) -> None:
     """Run the generator and then, where another model answers, that one; each if it has anything to do."""
     if material.left_out:
-        console.print(f"left out of the seeds: {', '.join(seed_tasks.counted(material.left_out))}", markup=False)
+        console.print(f"left out of the seeds: {', '.join(seed_tasks.left_out_texts(material.left_out))}", markup=False)
     start_engine, start_answering, judge = engines
     metrics = MetricsWriter(run.metrics_path, track)
     left = {follow_up.kind for follow_up in state.pending()}

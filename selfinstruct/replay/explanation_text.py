@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from selfinstruct.replay.explain import (
     AnswerScore,
@@ -17,7 +16,7 @@ from selfinstruct.replay.explain import (
 )
 from selfinstruct.replay.similar import Similar
 from selfinstruct.run.lines import Failure, InstanceCandidate
-from selfinstruct.text import visible
+from selfinstruct.text import evidence_text, visible
 
 _SHOWN = 5
 
@@ -31,14 +30,14 @@ def render(explanation: Explanation) -> str:
     if explanation.seed is not None:
         blocks.append(f"{visible(explanation.seed.id)} is a seed task: {visible(explanation.seed.instruction)}")
     if (now := explanation.now) is not None:
-        decision = "accept it" if now.accepted else f"reject it: {now.reason} {_values(now.evidence)}"
+        decision = "accept it" if now.accepted else f"reject it: {now.reason} {evidence_text(now.evidence)}"
         heading = f"No proposal of this run wrote this text. The filters would now {decision}"
         blocks.append("\n".join([heading, *_render_similar(now.similar)]))
     return "\n\n".join(blocks)
 
 
 def _render_candidate(candidate: ExplainedCandidate) -> str:
-    decision = "accepted" if candidate.accepted else f"rejected: {candidate.reason} {_values(candidate.evidence)}"
+    decision = "accepted" if candidate.accepted else f"rejected: {candidate.reason} {evidence_text(candidate.evidence)}"
     text = [
         visible(candidate.instruction),
         f"  {candidate.id}  {decision}",
@@ -143,20 +142,10 @@ def _render_instance_candidates(candidates: Sequence[InstanceCandidate]) -> list
 
 def _decision(candidate: InstanceCandidate) -> str:
     if not candidate.accepted:
-        return f"{candidate.reason} {_values(candidate.evidence)}".strip()
-    warnings = [f"{reason} {_values(evidence)}".strip() for reason, evidence in candidate.warnings.items()]
+        return f"{candidate.reason} {evidence_text(candidate.evidence)}".strip()
+    warnings = [f"{reason} {evidence_text(evidence)}".strip() for reason, evidence in candidate.warnings.items()]
     return f"kept, but {', '.join(warnings)}" if warnings else "kept"
 
 
 def _failure(failure: Failure) -> str:
     return visible(f"{failure.reason} {failure.detail}".strip())
-
-
-def _values(evidence: dict[str, Any] | None) -> str:
-    """Return evidence in brackets; a neighbour as its id and score."""
-
-    def one(value: Any) -> str:
-        return f"{value['id']}, {value['score']:.4f}" if isinstance(value, dict) else str(value)
-
-    known = {name: value for name, value in (evidence or {}).items() if value is not None}
-    return visible(f"({'; '.join(f'{name}: {one(value)}' for name, value in known.items())})" if known else "")

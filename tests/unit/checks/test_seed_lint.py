@@ -67,7 +67,7 @@ def test_a_short_or_quoted_text_is_an_input(instruction: str, expected: str | No
         ("", "The reasons are:", "ends_in_colon"),
         ("water", "water", "output_equals_input"),
         ("", "[Your answer here]", "placeholder"),
-        ("", "It ties things. " * 6, "loop (of: output, repeated: it ties things, copies: 6)"),
+        ("", "It ties things. " * 6, "loop (of: output; repeated: it ties things; copies: 6)"),
     ],
 )
 def test_a_suspicious_output(given_input: str, output: str, fault: str) -> None:
