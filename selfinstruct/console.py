@@ -157,5 +157,5 @@ class AnswerProgress:
     def line(self) -> str:
         """Return the progress in one line."""
         seconds = time.monotonic() - self._started
-        rate = self._tokens / max(seconds, 1e-6)
-        return f"{self._name}: {self._done}/{self._total} {self._what} in {duration(seconds)}, {rate:,.0f} tokens/s"
+        rate = f", {self._tokens / max(seconds, 1e-6):,.0f} tokens/s" if self._tokens else ""
+        return f"{self._name}: {self._done}/{self._total} {self._what} in {duration(seconds)}{rate}"

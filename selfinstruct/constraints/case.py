@@ -17,7 +17,7 @@ def _begins_large(text: str) -> bool:
 TYPES = (
     ConstraintType(
         "case/lower",
-        lambda text: bool(_letters(text)) and not any(map(str.isupper, text)),
+        lambda text: any(map(str.islower, text)) and not any(map(str.isupper, text)),
         nothing,
         (
             "Write everything in lower case.",
@@ -29,7 +29,7 @@ TYPES = (
     ),
     ConstraintType(
         "case/upper",
-        lambda text: bool(_letters(text)) and not any(map(str.islower, text)),
+        lambda text: any(map(str.isupper, text)) and not any(map(str.islower, text)),
         nothing,
         (
             "Write everything in capital letters.",

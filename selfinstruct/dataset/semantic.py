@@ -1,12 +1,15 @@
 """Instructions that mean the same in other words: cosine of their embeddings, by a model that the user names.
 
-Any encoder of transformers will do, such as the small ones of sentence-transformers: a text's vector is the mean of its
-last hidden states. All pairs are compared, nothing is approximated.
+The model is a static embedding model of model2vec, or any encoder of transformers, such as the small ones of
+sentence-transformers: there a text's vector is the mean of its last hidden states. semhash compares the vectors: all
+pairs up to `_EXACT` texts, with an approximate index above.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfinstruct.config.later_stages import Export
@@ -19,11 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 _BATCH = 64
-_BLOCK = 1024
+_EXACT = 50_000
+"""Up to so many texts all pairs are compared: a minute on two cores, and the same result in every run."""
 
 
 class Near(NamedTuple):
-    """The most similar of the earlier texts that stay: its position, and the cosine, in [-1, 1]."""
+    """The earlier text that stays and says the same: its position, and the cosine, in [-1, 1]."""
 
     position: int
     cosine: float
@@ -60,50 +64,94 @@ def near_duplicates(vectors: np.ndarray[Any, Any], most: float, known: int = 0) 
     """Return the texts that are too similar to an earlier one that stays, by position.
 
     Args:
-        vectors: (texts, dimensions), each of length 1.
-        most: cosine above which a text goes.
+        vectors: (texts, dimensions).
+        most: cosine from which on a text goes.
         known: number of texts at the beginning that stay in any case.
-    """
-    import numpy as np
 
-    gone: dict[int, Near] = {}
-    kept = list(range(known))
-    for start in range(known, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK]
-        before, own = block @ vectors[kept].T, block @ block.T
-        earlier, inside = list(kept), list[int]()
-        for k in range(len(block)):
-            cosines = np.concatenate([before[k], own[k, inside]])
-            best = int(cosines.argmax()) if len(cosines) else -1
-            if best >= 0 and cosines[best] > most:
-                near = earlier[best] if best < len(earlier) else start + inside[best - len(earlier)]
-                gone[start + k] = Near(near, round(float(cosines[best]), 4))
-            else:
-                inside.append(k)
-        kept += [start + k for k in inside]
-    return gone
+    Raises:
+        ConfigError: semhash is not installed.
+    """
+    SemHash = _semhash()
+    encoder = _Embedded(vectors)
+    backend = "basic" if len(vectors) <= _EXACT else "usearch"
+    new = [{"position": position} for position in range(known, len(vectors))]
+    gone: list[Any] = []
+    if known and new:
+        earlier = [{"position": position} for position in range(known)]
+        index = SemHash.from_records(earlier, columns=["position"], model=encoder, ann_backend=backend)
+        against = index.deduplicate(new, threshold=most)
+        new, gone = against.selected, against.filtered
+    if new:
+        index = SemHash.from_records(new, columns=["position"], model=encoder, ann_backend=backend)
+        gone = [*gone, *index.self_deduplicate(threshold=most).filtered]
+    gone.sort(key=lambda one: one.record["position"])
+    return {one.record["position"]: Near(one.duplicate_of["position"], round(float(one.score), 4)) for one in gone}
+
+
+class _Embedded:
+    """What semhash takes for its encoder: here texts are positions, whose vectors are known."""
+
+    def __init__(self, vectors: np.ndarray[Any, Any]) -> None:
+        self._vectors = vectors
+
+    def encode(self, inputs: Sequence[str], **_: Any) -> np.ndarray[Any, Any]:
+        return self._vectors[[int(position) for position in inputs]]
+
+
+def _semhash() -> Any:
+    try:
+        from semhash import SemHash
+    except ImportError as error:
+        raise ConfigError(
+            "export.embedding_model: semhash is not installed; install it: pip install 'selfinstruct[semantic]'"
+        ) from error
+    return SemHash
 
 
 def embed(texts: Sequence[str], model: str) -> np.ndarray[Any, Any]:
-    """Return the vectors of texts, (texts, dimensions), each of length 1.
+    """Return the vectors of texts, (texts, dimensions), each of length 1 (0 for a text without known words).
 
     Args:
         texts: at least one.
-        model: an encoder: a path, or a name on the Hub.
+        model: a static embedding model or an encoder: a path, or a name on the Hub.
 
     Raises:
-        ConfigError: the model cannot be loaded.
+        ConfigError: the model cannot be loaded, or semhash is not installed.
     """
+    folder = Path(fetch_model(resolve_model(model)))
+    try:
+        return _static(texts, folder) if _is_static(folder) else _contextual(texts, folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"export.embedding_model: {model!r} cannot be loaded: {error}") from error
+
+
+def _is_static(folder: Path) -> bool:
+    """Return whether a folder holds a static embedding model, as model2vec and sentence-transformers save it."""
+    modules = folder / "modules.json"
+    config = folder / "config.json"
+    return (modules.is_file() and "StaticEmbedding" in modules.read_text()) or (
+        config.is_file() and json.loads(config.read_bytes()).get("model_type") == "model2vec"
+    )
+
+
+def _static(texts: Sequence[str], folder: Path) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    _semhash()  # It brings model2vec.
+    from model2vec import StaticModel
+
+    vectors = np.asarray(StaticModel.from_pretrained(folder).encode(list(texts)), dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths == 0, 1, lengths)
+
+
+def _contextual(texts: Sequence[str], folder: Path) -> np.ndarray[Any, Any]:
     import numpy as np
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    folder = fetch_model(resolve_model(model))
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        encoder: Any = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"export.embedding_model: {model!r} cannot be loaded: {error}") from error
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    encoder: Any = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
     encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,59 @@ def test_earlier_texts_stay_however_alike_they_are() -> None:
     assert near_duplicates(unit([1, 0], [1, 0], [1, 0]), 0.9, known=2) == {2: (0, 1.0)}
 
 
-@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(0, 5), st.integers(1, 7))
-def test_blocks_decide_as_one_by_one(seed: int, number: int, known: int, size: int) -> None:
-    vectors = unit(*np.random.default_rng(seed).normal(size=(number, 3)).tolist())
-    known = min(known, number)
+def one_by_one(vectors: np.ndarray[Any, Any], most: float, known: int) -> set[int]:
     kept, gone = list(range(known)), set()
-    for k in range(known, number):
-        if kept and max(float(vectors[k] @ vectors[j]) for j in kept) > 0.8:
+    for k in range(known, len(vectors)):
+        if kept and float((vectors[kept] @ vectors[k]).max()) >= most:
             gone.add(k)
         else:
             kept.append(k)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "_BLOCK", size)
-        assert near_duplicates(vectors, 0.8, known).keys() == gone
+    return gone
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(0, 5))
+def test_all_pairs_are_compared(seed: int, number: int, known: int) -> None:
+    vectors = unit(*np.random.default_rng(seed).normal(size=(number, 3)).tolist())
+    known = min(known, number)
+    assert near_duplicates(vectors, 0.8, known).keys() == one_by_one(vectors, 0.8, known)
+
+
+def test_the_recall_of_the_approximate_index_against_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand groups of three texts; in each the second and the third are near the first."""
+    monkeypatch.setattr(semantic, "_EXACT", 0)
+    random = np.random.default_rng(0)
+    firsts = random.normal(size=(1000, 64))
+    rows = np.concatenate([firsts + random.normal(scale=0.3, size=firsts.shape) for _ in range(3)])
+    vectors = unit(*rows.tolist())
+    gone, exact = near_duplicates(vectors, 0.85, 500), one_by_one(vectors, 0.85, 500)
+    assert len(exact) > 1000
+    assert len(gone.keys() & exact) / len(exact) > 0.99
+    for k, near in gone.items():
+        assert near.cosine >= 0.85
+        assert near.cosine == pytest.approx(float(vectors[k] @ vectors[near.position]), abs=1e-4)
+
+
+def test_without_semhash_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "semhash", None)
+    with pytest.raises(ConfigError, match=r"selfinstruct\[semantic\]"):
+        near_duplicates(unit([1, 0]), 0.9)
+
+
+def test_a_static_embedding_model(tmp_path: Path) -> None:
+    """Its vector of a text is the mean of its tokens' vectors, here those of the packaged model."""
+    from model2vec import StaticModel
+    from tokenizers import Tokenizer
+    from transformers import AutoModel
+
+    tokens = AutoModel.from_pretrained(str(model_path())).get_input_embeddings().weight.detach().float().numpy()
+    tokenizer = Tokenizer.from_file(str(model_path() / "tokenizer.json"))
+    StaticModel(tokens, tokenizer).save_pretrained(tmp_path / "static")
+    texts = ["Name a river in the north.", "In the north, name a river.", "Write two lines about bread.", ""]
+    vectors = embed(texts, str(tmp_path / "static"))
+    expected = tokens[tokenizer.encode(texts[2], add_special_tokens=False).ids].mean(0)
+    assert np.allclose(vectors[2], expected / np.linalg.norm(expected), atol=1e-4)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), [1, 1, 1, 0], atol=1e-5)
+    assert near_duplicates(vectors, 0.85).keys() == {1}
 
 
 def test_an_encoder_gives_vectors_of_length_1_whatever_stands_beside_a_text() -> None:
