@@ -87,8 +87,8 @@ class Export(Section):
     embedding_model: str | None = Field(
         None,
         min_length=1,
-        description="Static embedding model or encoder (a path, or a name on the Hub) by which instructions that say the "
-        "same as an earlier one in other words are left out; default: none are looked for.",
+        description="Static embedding model or encoder (a path, or a name on the Hub) by which instructions that say "
+        "the same as an earlier one in other words are left out; default: none are looked for.",
     )
     max_cosine: float = Field(
         0.85, gt=0, lt=1, description="Cosine of the embeddings of two instructions from which on they say the same."
