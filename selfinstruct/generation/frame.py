@@ -38,6 +38,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         space: what separates such a word from its number, and the colon from the text; may be empty.
         task: opens a task.
         instruction: opens an instruction; only read.
+        item: may open the tasks of a list that begins with the right number; only read.
+        ordinals: numbers that open a task, with {n}: "第{n}题"; only read.
         example: opens an example of a task.
         input: opens an example's input.
         output: opens an example's output.
@@ -100,6 +102,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_first_ask: str
     input_only_header: str
     input_only_ask: str
+    item: Words = ()
+    ordinals: Words = ()
     examples: tuple[SeedTask, ...] = ()
     mark: str = ""
 

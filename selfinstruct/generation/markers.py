@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from selfinstruct.generation.frame import LANGUAGES, Frame, load_frame
+from selfinstruct.generation.numerals import HAN, SIGN, value_of
 
 WITHOUT_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 """Characters that are not seen: joiners, marks of direction, and the byte order mark."""
@@ -29,7 +30,7 @@ class Mark:
 
     Attributes:
         kind: what follows.
-        number: its number, as written ("2", "B"); empty if it has none.
+        number: its number, in digits or as a letter ("2", "B"); empty if it has none.
         item: the number of the list item that it opens, as in "1. Input:"; empty if it opens none.
         bullet: whether a bullet is before it.
         lower: whether it is written in small letters.
@@ -195,9 +196,11 @@ def _mark_pattern(frames: tuple[Frame, ...]) -> tuple[re.Pattern[str], dict[str,
     # One "#" is no heading: it is a comment in code, such as "# Output: 3".
     pattern = re.compile(
         rf"(?P<before>{BLANK}*+(?:>{BLANK}*+)?(?P<bullet>[-*•+–]{BLANK}++)?(?P<heading>\#{{2,6}}{BLANK}*+)?"
-        rf"(?P<bold>\*\*|__)?(?:(?P<item>\d{{1,3}}){BLANK}*+[.)、．]{BLANK}*+)?(?P<bold_after_item>\*\*|__)?)"
+        rf"(?P<bold>\*\*|__)?"
+        rf"(?:(?P<item>\d{{1,3}}(?={BLANK}*+[.)、．])|{HAN}(?=、)|{SIGN}){BLANK}*+[.)、．]?{BLANK}*+)?"
+        rf"(?P<bold_after_item>\*\*|__)?)"
         rf"(?P<word>(?i:{alternation(kinds)}))"
-        rf"(?P<number>{BLANK}*+[#№]?\d{{1,3}}(?!\w)|{BLANK}++[A-Z](?!\w))?+"
+        rf"(?:{BLANK}*+[#№]?(?P<number>{SIGN}|\d{{1,3}}|{HAN})(?!\w)|{BLANK}++(?P<letter>[A-Z])(?!\w))?+"
         rf"(?:{BLANK}*+[(（][^()（）]{{0,80}}[)）])?+"
         rf"(?P<close>\*\*|__)?{BLANK}*+(?P<colon>{COLON})?(?P<close_after_colon>\*\*|__)?{BLANK}?+(?P<rest>.*)\Z",
         re.S,
@@ -213,7 +216,8 @@ def _read_mark(pattern: re.Pattern[str], kinds: dict[str, Kind], line: str) -> M
     match = pattern.match(line)
     if match is None:
         return None
-    kind, number, rest = kinds[_key(match["word"])], (match["number"] or "").strip(" \t#№\u00a0\u3000"), match["rest"]
+    number = str(value_of(match["number"])) if match["number"] else match["letter"] or ""
+    kind, rest = kinds[_key(match["word"])], match["rest"]
     bold, closed = match["bold"] or match["bold_after_item"], match["close"] or match["close_after_colon"]
     if closed and not bold:  # The bold belongs to the text: "Output:**Yes**".
         if match["close"]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from selfinstruct.generation.frame import Frame
+from selfinstruct.generation.list_numbers import NUMBER, NumberForm, in_digits
 from selfinstruct.generation.markers import BLANK, Line, Mark, frames_read, mark_reader, scan, split_lines
 from selfinstruct.generation.parsing import TRUNCATED, ambiguous, one_line, strip_thinking
 from selfinstruct.generation.remarks import is_about_list
@@ -29,7 +30,7 @@ _NUMBERED = re.compile(
     re.S,
 )
 _GAP = re.compile(
-    rf"(?:(?<=[.!?…\"'”’)\]*`]){BLANK}++|(?<=[。！？；]){BLANK}*+)(?=(?:\*\*)?(?:{_WORD})?{BLANK}*[#№]?\d{{1,3}}(?!\d))"
+    rf"(?:(?<=[.!?…\"'”’)\]*`]){BLANK}++|(?<=[。！？；]){BLANK}*+)(?=(?:\*\*)?(?:{_WORD})?{BLANK}*[#№]?(?:\d{{1,3}}(?!\d)|{NUMBER}))"
 )
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
 _TITLE = re.compile(r"(?:\S+\s+){0,7}\S*[^\s.?!:;。？！：；]")
@@ -57,6 +58,7 @@ class _Number:
     Attributes:
         number: the item's number.
         word: the word before it; empty if there is none.
+        form: how the number is written.
         indent: width of the text before it.
         heading: whether it is written as a heading.
         bold_open: whether bold begins in it and does not end in it.
@@ -65,6 +67,7 @@ class _Number:
 
     number: int
     word: str
+    form: NumberForm
     indent: int
     heading: bool
     bold_open: bool
@@ -130,16 +133,18 @@ def _reader(lines: Sequence[str], first: int, frame: Frame | None) -> Callable[[
     A word that is none for a task is read like one if the list begins with it and with the right number: models
     translate "Task" when the instructions are in another language.
     """
-    words = {word.casefold() for each in frames_read(frame) for word in (*each.task, *each.instruction)}
+    frames = frames_read(frame)
+    words = {word.casefold() for each in frames for word in (*each.task, *each.instruction)}
     for line in lines:
-        number = _read_number(line, words, any_word=True)
+        number = _read_number(line, frames, words, any_word=True)
         if number is not None and number.number == first:
             words.add(number.word.casefold())
             break
-    return functools.partial(_read_number, words=words)
+    return functools.partial(_read_number, frames=frames, words=words)
 
 
-def _read_number(line: str, words: set[str], any_word: bool = False) -> _Number | None:
+def _read_number(line: str, frames: tuple[Frame, ...], words: set[str], any_word: bool = False) -> _Number | None:
+    line, form = in_digits(line, frames)
     match = _NUMBERED.match(line)
     if match is None:
         return None
@@ -151,7 +156,7 @@ def _read_number(line: str, words: set[str], any_word: bool = False) -> _Number 
     if (word and not (known or any_word)) or (match["dash"] is not None and not word):
         return None
     heading = "#" in match["before"]
-    return _Number(int(match["number"]), word, len(match["before"]), heading, bold and not closed, rest)
+    return _Number(int(match["number"]), word, form, len(match["before"]), heading, bold and not closed, rest)
 
 
 def _one_item_a_line(lines: Sequence[str], read: Callable[[str], _Number | None]) -> list[str]:
@@ -193,7 +198,8 @@ def _opening(numbers: Sequence[_Number]) -> list[bool]:
     """Return which numbers open an item; the others belong to a numbered list inside an item.
 
     A number opens an item if it is greater than the one before it. A smaller number begins an inner list if the outer
-    one goes on after it, and so does a bare number in a list that says "Task 9".
+    one goes on after it, and so does a bare number in a list that says "Task 9". A bare number opens none where the
+    list writes its numbers in another form: "⑨" in "9.".
     """
     worded = any(number.word for number in numbers)
     same = len({number.number for number in numbers}) == 1
@@ -205,7 +211,7 @@ def _opening(numbers: Sequence[_Number]) -> list[bool]:
         goes_on = last_place.get((not bare, last + 1), -1) > k
         if last < 0:
             first, opens = n, True
-        elif bare and n == inner + 1:
+        elif bare and (number.form != numbers[0].form or n == inner + 1):
             opens = False
         elif bare and worded:
             opens = n == last + 1

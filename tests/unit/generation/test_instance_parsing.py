@@ -48,6 +48,30 @@ def test_every_way_in_which_models_write_instances(form: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        "示例{n}\n输入：{i}\n输出：{o}\n",
+        "示例{n}：\n输入：{i}\n输出：{o}\n\n",
+        "{n}、输入：{i}\n输出：{o}\n",
+        "输入{n}：{i}\n输出{n}：{o}\n",
+    ],
+)
+@pytest.mark.parametrize("numbers", ["一二", "①②", "１２", "12"])
+def test_examples_with_numbers_that_are_not_in_plain_digits(form: str, numbers: str) -> None:
+    answer = "".join(form.format(n=n, i=i, o=o) for n, (i, o) in zip(numbers, TWO, strict=True))
+    found = instance_parsing.parse_input_first(answer, truncated=False, frame=load_frame("zh"))
+    assert [(p.input, p.output, p.fault) for p in found] == [(i, o, None) for i, o in TWO]
+
+
+@pytest.mark.parametrize(
+    "line", ["示例一词的意思", "输出一个句子：好", "一、二月的输入：多", "⑨ 输出它", "示例\u200b九九"]
+)
+def test_chinese_text_that_only_begins_like_a_numbered_mark_is_text(line: str) -> None:
+    (found,) = instance_parsing.parse_input_first(f"输出：甲\n{line}\n乙", truncated=False, frame=load_frame("zh"))
+    assert (found.output, found.fault) == (f"甲\n{line}\n乙", None)
+
+
+@pytest.mark.parametrize(
     "said",
     ["", "None", "none.", "N/A", "<noinput>", "(none)", "[None]", "No input", "No input needed.", "-", "<empty>"],
 )

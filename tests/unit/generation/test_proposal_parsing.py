@@ -8,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.generation import parsing, proposal_parsing
+from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.parsing import ambiguous
 from selfinstruct.records import Style
 
 
-def texts(answer: str, style: Style = "chat", *, truncated: bool = False) -> list[str]:
-    found = proposal_parsing.parse_proposal(answer, truncated=truncated, num_examples=8, num_new=8, style=style)
+def texts(answer: str, style: Style = "chat", *, truncated: bool = False, language: PromptLanguage = "en") -> list[str]:
+    found = proposal_parsing.parse_proposal(
+        answer, truncated=truncated, num_examples=8, num_new=8, style=style, frame=load_frame(language)
+    )
     return [candidate.text for candidate in found]
 
 
@@ -177,6 +181,81 @@ words = st.text("abcdefghijklmnopqrstuvwxyzäöüжя写诗 ,.?", min_size=1, ma
 def test_numbers_in_other_languages(form: str) -> None:
     listed = "\n".join(form.format(n=n, text=text) for n, text in enumerate(TASKS, 9))
     assert texts(listed) == TASKS
+
+
+HAN = ["九", "十", "十一"]
+CIRCLED = ["⑨", "⑩", "⑪"]
+DIGITS = ["9", "10", "11"]
+
+
+@pytest.mark.parametrize(
+    ("language", "form", "numbers"),
+    [
+        ("zh", "任务{n}：{text}", HAN),
+        ("zh", "**任务{n}：** {text}", HAN),
+        ("zh", "题目{n}：{text}", HAN),
+        ("zh", "第{n}题：{text}", HAN),
+        ("zh", "第{n}题：{text}", DIGITS),
+        ("zh", "第 {n} 个任务\n{text}", DIGITS),
+        ("zh", "{n}、{text}", HAN),
+        ("zh", "（{n}）{text}", HAN),
+        ("ja", "タスク{n}：{text}", HAN),
+        ("ja", "問題{n}：{text}", HAN),
+        ("ja", "問題{n}：{text}", DIGITS),
+        ("ja", "第{n}問：{text}", HAN),
+        ("en", "{n} {text}", CIRCLED),
+        ("en", "{n}、{text}", CIRCLED),
+        ("en", "**{n}** {text}", CIRCLED),
+        ("en", "{n} {text}", ["9\ufe0f\u20e3", "🔟", "11\ufe0f\u20e3"]),
+    ],
+)
+def test_numbers_that_are_not_in_plain_digits(language: PromptLanguage, form: str, numbers: list[str]) -> None:
+    written = ["写一首诗。", "3 + 4 是多少？", "翻译这句话"]
+    listed = "\n".join(form.format(n=n, text=text) for n, text in zip(numbers, written, strict=True))
+    assert texts(listed, language=language) == written
+
+
+def test_a_base_models_list_goes_on_in_chinese_numbers() -> None:
+    answer = " 写一首诗。\n任务十：翻译。\n第十一题：说说。\n⑫ 排序"
+    assert texts(answer, "completion", language="zh") == ["写一首诗。", "翻译。", "说说。 ⑫ 排序"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "十、二十和三十的和",
+        "一、二月的天气",
+        "十分钟后再试：",
+        "统一：各部分合为一体",
+        "第九天：出发",
+        "任务一词的意思：",
+        "⑩ 说明",
+    ],
+)
+def test_chinese_text_that_only_begins_like_a_number_opens_nothing(line: str) -> None:
+    assert texts(f"任务9：概括下文：\n{line}\n任务10：翻译。", language="zh") == [f"概括下文： {line}", "翻译。"]
+
+
+def test_signs_and_chinese_numbers_in_an_item_are_a_list_inside_it() -> None:
+    assert texts("9. 排序：\n① 煮\n② 倒\n10. 翻译。", language="zh") == ["排序： ① 煮 ② 倒", "翻译。"]
+    assert texts("1. 写诗。\n2. 排序：\n一、煮\n二、倒", language="zh") == ["写诗。", "排序： 一、煮 二、倒"]
+
+
+def test_several_tasks_on_a_line_with_chinese_numbers() -> None:
+    listed = "任务九：写一首诗。任务十：翻译。第十一题：说说。"
+    assert texts(listed, language="zh") == ["写一首诗。", "翻译。", "说说。"]
+    assert texts("⑨ 写一首诗。⑩ 翻译。") == ["写一首诗。", "翻译。"]
+
+
+chinese = st.tuples(
+    st.sampled_from("写诗任第示"), st.text("一九十百⑨⑩第题个任务问示例、：（） 写诗9", max_size=30)
+).map(lambda parts: parsing.one_line("".join(parts)))
+
+
+@given(st.lists(chinese, min_size=1, max_size=12))
+def test_no_candidate_in_chinese_is_lost_or_altered(candidates: list[str]) -> None:
+    listed = "\n".join(f"任务{n}：{text}" for n, text in enumerate(candidates, 9))
+    assert texts(listed, language="zh") == candidates
 
 
 def test_a_word_that_is_none_for_a_task_opens_only_the_item_that_is_due() -> None:
