@@ -310,6 +310,12 @@ class _Control(Struct, tag_field="kind", tag="control"):
     """Any control line before its event is known. A union of msgspec has only one tag, so decoding takes two steps."""
 
 
+class _Nearest(Struct):
+    """The nearest neighbours that the evidence of a line's candidates names; all in one call, which takes less time."""
+
+    nearest: list[Neighbour]
+
+
 _Kind = Header | RequestLine | _Control
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_control = msgspec.json.Decoder(ControlLine).decode
@@ -389,14 +395,14 @@ def _convert(value: Any, content: Any) -> None:
 
 
 def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
-    try:
-        for position, candidate in enumerate(candidates):
-            if not candidate.accepted and candidate.reason is None:
-                raise ValueError(f"its candidate {position} is rejected without a `reason`")
-            if candidate.evidence is not None and (nearest := candidate.evidence.get("nearest")) is not None:
-                msgspec.convert(nearest, Neighbour)  # `Neighbour | None` would take ten times as long.
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
+    nearest = []
+    for candidate in candidates:
+        if not candidate.accepted and candidate.reason is None:
+            raise ValueError(f"its candidate {candidates.index(candidate)} is rejected without a `reason`")
+        if candidate.evidence is not None and (near := candidate.evidence.get("nearest")) is not None:
+            nearest.append(near)
+    if nearest:
+        _convert({"nearest": nearest}, _Nearest)
 
 
 def load_json(raw: bytes) -> Any:
