@@ -18,11 +18,12 @@ from pathlib import Path
 
 from selfinstruct import environment, library_log
 from selfinstruct.environment import DEBUG_VARIABLE, EXIT_CODE_FILE
-from selfinstruct.errors import Interrupted, SelfInstructError
+from selfinstruct.errors import ConfigError, Interrupted, SelfInstructError
 from selfinstruct.signals import leave, on_signals
 from selfinstruct.text import printable, without_long_runs
 
 _UNEXPECTED = 1
+_REMOVED = "the working directory has been removed; change to another one, then give the command again"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a quota that is used up, a file above the limit."""
 
@@ -47,6 +48,7 @@ def run_program(
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     _write_any_character()
     try:
+        _check_working_directory()
         environment.check()
         # The launcher ends its processes by a signal; our handler would not run in a process that waits for others.
         with contextlib.nullcontext() if _is_one_of_several() else on_signals(leave):
@@ -86,8 +88,17 @@ def message_of(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
         return f"{error.strerror}; make room in one of these, or name another one in TMPDIR"
     if isinstance(error, FileNotFoundError) and not _in_a_directory():
-        return "the working directory has been removed; change to another one, then give the command again"
+        return _REMOVED
     return f"{type(error).__name__}: {error}\nThis error was not expected; --debug shows where it happened."
+
+
+def _check_working_directory() -> None:
+    """Raise `ConfigError` in a removed working directory: where torch computes there, MKL ends the process.
+
+    A stage has absolute paths and may get through, so a night does not end with its folder.
+    """
+    if EXIT_CODE_FILE not in os.environ and not _in_a_directory():
+        raise ConfigError(_REMOVED)
 
 
 def _in_a_directory() -> bool:

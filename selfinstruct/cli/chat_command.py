@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from selfinstruct.cli.edge import cli
-from selfinstruct.cli.shared import AS_JSON
+from selfinstruct.cli.shared import AS_JSON, FiniteFromZero
 from selfinstruct.text import printable
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.option("--against", default=None, help="Model to compare with; `none`: no model.  [default: its base]")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="Ask this, then end. Repeatable.")
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer, in tokens.")
-@click.option(
-    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="Of sampling; 0 is greedy."
-)
+@click.option("--temperature", type=FiniteFromZero(), default=0.0, show_default=True, help="Of sampling; 0 is greedy.")
 @click.option("--allow-control-tokens", is_flag=True, help="Read `<|im_end|>` and the like as what they say.")
 @AS_JSON
 def chat(

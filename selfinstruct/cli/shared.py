@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,26 @@ class _ConfigFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+class FiniteFromZero(click.FloatRange):
+    """A number of at least 0 that is not infinite, as `1e400` would be."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number.
+
+        Args:
+            value: as it was given.
+            param: Click's.
+            ctx: Click's.
+        """
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 class OutputFile(click.Path):
     """The path of a file that a command writes, which is none of a run's."""
 
@@ -69,7 +90,7 @@ class OutputFile(click.Path):
 CONFIG_FILE = click.argument("config_file", metavar="CONFIG", type=_ConfigFile(path_type=Path, dir_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 GPU_PRICE = click.option(
-    "--gpu-price", type=click.FloatRange(min=0), default=None, help="Price of all GPUs of the engine together per hour."
+    "--gpu-price", type=FiniteFromZero(), default=None, help="Price of all GPUs of the engine together per hour."
 )
 CONFIG = click.option(
     "--config",

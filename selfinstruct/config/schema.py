@@ -258,6 +258,7 @@ class GenerationConfig(Section):
     seed: int = Field(
         42,
         ge=0,
+        lt=1 << 32,
         description="Seed of the program's own random choices: examples in prompts, order, resamples. What a model "
         "samples differs from run to run all the same, unless `sampling_seed` is set for each kind of request.",
     )

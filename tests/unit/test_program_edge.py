@@ -173,8 +173,20 @@ def test_a_working_directory_that_was_removed(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert run_program(lambda: Path("x").resolve()) == 1
-    assert capsys.readouterr().err.startswith("Error: the working directory has been removed; change to another one")
+    assert run_program(lambda: pytest.fail("torch would end the process")) == 2
+    said = "Error: the working directory has been removed; change to another one"
+    assert capsys.readouterr().err.startswith(said)
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+
+    def removed_meanwhile() -> None:
+        gone.rmdir()
+        Path("x").resolve()
+
+    assert run_program(removed_meanwhile) == 1
+    assert capsys.readouterr().err.startswith(said)
+    monkeypatch.setenv(EXIT_CODE_FILE, "/nowhere/at/all")
+    assert run_program(lambda: None) == 0
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

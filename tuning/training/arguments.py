@@ -167,6 +167,7 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     by_user = in_file | parser.explicit(argv)
     if not set(by_user) <= parser.names:
         raise ConfigError("\n".join(unknown(f"--{name}", parser.names) for name in by_user if name not in parser.names))
+    _require_finite(by_user)
     config = _model_config(by_user)
     choice = _choose(config, by_user, planned or device)
     chosen = dict(choice.arguments) if choice else _without_choice(config, by_user)
@@ -180,7 +181,7 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
             raise ConfigError(f"--{name} is missing; give it")
     if tune.mix_task_cap is not None and tune.mix_task_cap < 1:
         raise ConfigError(f"--mix_task_cap must be at least 1, got {tune.mix_task_cap}")
-    if not 0.1 <= tune.mix_temperature < math.inf:  # The power of a size must be a number; NaN is none, either.
+    if tune.mix_temperature < 0.1:
         raise ConfigError(f"--mix_temperature must be at least 0.1, got {tune.mix_temperature}")
     if not 0 < tune.mix_hold_out_share < 1:
         raise ConfigError(f"--mix_hold_out_share must lie in (0, 1), got {tune.mix_hold_out_share}")
@@ -193,6 +194,14 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     if "merge" in by_user and not model.use_peft:
         raise ConfigError(f"--merge {tune.merge}: full fine-tuning makes no adapter; add --use_peft or remove --merge")
     return Arguments(tune, model, _arguments_of(trl.SFTConfig, values), by_user, choice)
+
+
+def _require_finite(by_user: Mapping[str, Any]) -> None:
+    for name, value in by_user.items():
+        # The gradient's norm may have no bound: it is then measured alone.
+        bounded = isinstance(value, float) and (name, value) != ("max_grad_norm", math.inf)
+        if bounded and not math.isfinite(value):
+            raise ConfigError(f"--{name} must be a finite number, got {value}")
 
 
 def here() -> Device:

@@ -215,6 +215,11 @@ def test_values_out_of_range_name_option_or_file_and_line(tmp_path: Path) -> Non
     said = fails(2, "generate", "--threshold", "1", "--output-dir", tmp_path / "run")
     assert said == "Error: option --filters.threshold: input should be less than 1, got 1.0\n"
     assert "'many' is not a valid integer" in fails(2, "generate", "--num-instructions", "many")
+    for number in ("inf", "1e400", "nan"):
+        said = fails(2, "generate", "--temperature", number, "--output-dir", tmp_path / "run")
+        assert said.startswith("Error: option --proposal.temperature: input should be a finite number, got ")
+        assert f"{number} is not a finite number." in fails(2, "chat", "demo", "--temperature", number)
+    assert "option --seed: input should be less than 4294967296" in fails(2, "generate", "--seed", 1 << 32)
     assert "'loud' is not one of 'auto', 'completion', 'chat'" in fails(2, "generate", "--prompting", "loud")
     assert not (tmp_path / "run").exists(), "nothing is begun"
 
