@@ -64,7 +64,8 @@ class Instance(Struct, frozen=True, gc=False):
     constraints: tuple[Constraint, ...] = ()
 
 
-WrittenBy = Literal["person", "program", "model"]
+WrittenBy = Literal["person", "program", "model", "unknown"]
+"""Who wrote a task; `unknown` where neither its file nor its family says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class SeedTask:
 
     Attributes:
         quota: of its file; None: it shares with the others of no quota what the quotas leave.
-        written_by: a person, unless the file says otherwise. The verdict uses only tasks written by a person.
+        written_by: its author. The verdict uses no task that a program or a model is known to have written.
         paraphrases: the instruction in other words; answers to them should agree.
     """
 
@@ -96,7 +97,7 @@ class SeedTask:
     is_classification: bool
     name: str = ""
     category: str = ""
-    written_by: WrittenBy = "person"
+    written_by: WrittenBy = "unknown"
     paraphrases: tuple[str, ...] = ()
     quota: Quota | None = field(default=None, compare=False)
 

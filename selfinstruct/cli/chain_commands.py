@@ -57,6 +57,7 @@ def demo(domain: str | None, overwrite: bool, arguments: tuple[str, ...], **opti
         selfinstruct demo --model Qwen/Qwen3-8B-Base --output-dir runs/qwen
     """
     from selfinstruct.chain import chain
+    from selfinstruct.console import console
     from selfinstruct.engines.smollm2 import SMOLLM2, fetch_smollm2
     from selfinstruct.packaged import packaged_folder, resolve
 
@@ -64,6 +65,9 @@ def demo(domain: str | None, overwrite: bool, arguments: tuple[str, ...], **opti
         pack = f"domain:{domain}"
         resolve(pack)  # Names the packs if there is none of this name.
         options |= {"seeds": (f"{pack}:0.5", "general"), "topics": pack, "evaluate__tasks": (pack, "eval_tasks")}
+        if options["model"] is None:
+            text = f"note: the embedded model only knows tasks about words and numbers, so no row will be of {domain}; "
+            console.print(f"{text}for such rows give --model, too", markup=False)
     named = {None: "demo", SMOLLM2: "demo-smollm2"}.get(options["model"], "demo-model")
     if options["model"] == SMOLLM2:
         options["model"] = str(fetch_smollm2())

@@ -69,7 +69,7 @@ class MixOptions:
 
 @dataclass
 class SourceCounts:
-    """What became of a source's rows: read = taken + left_over + the sum of `left_out`.
+    """What became of a source's rows: read = taken + left_over + the sums of `left_out` and `dropped`.
 
     Attributes:
         name: the source.
@@ -77,6 +77,7 @@ class SourceCounts:
         taken: number of rows in the mixture.
         left_over: number of rows that its weight does not reach.
         left_out: number of rows left out, by reason.
+        dropped: number of rows that the reader left out, by what they are.
         tokens: tokens of the rows taken; 0 if weights count examples.
         wanted: what its weight asks for, in the unit of the weights; None: all.
         examples_of_overlap: a few overlaps with evaluation tasks, for people.
@@ -91,6 +92,7 @@ class SourceCounts:
     taken: int = 0
     left_over: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     wanted: float | None = None
     examples_of_overlap: list[str] = field(default_factory=list)
@@ -103,6 +105,7 @@ class SourceCounts:
         """Return the counts as one line for people."""
         parts = [f"{self.taken:,} of {self.read:,} rows"]
         parts += [f"{count:,} {reason}" for reason, count in self.left_out.most_common()]
+        parts += [f"{count:,} x {what}" for what, count in self.dropped.most_common()]
         if self.left_over:
             parts.append(f"{self.left_over:,} beyond its weight")
         reached = self.tokens or self.taken

@@ -17,7 +17,7 @@ from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.formats.families import super_natural_instructions
 from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask
 from selfinstruct.formats.problems import MOST_PROBLEMS
-from selfinstruct.records import SeedTask
+from selfinstruct.records import SeedTask, WrittenBy
 from selfinstruct.text import capped
 
 
@@ -54,8 +54,9 @@ def load_evaluation_tasks(
     if path.suffix == ".json" and super_natural_instructions.is_task_file(path):
         return [super_natural_instructions.read_task_file(path)]
     if path.is_file() and _is_user_oriented(path):
-        return seed_tasks.load_seed_tasks([path], as_seed=_user_oriented)
-    return seed_tasks.load_seed_tasks([path], left_out=left_out)
+        return seed_tasks.load_seed_tasks([path], as_seed=_user_oriented, author="person")
+    author: WrittenBy = "person" if packaged.is_packaged(name) else "unknown"
+    return seed_tasks.load_seed_tasks([path], left_out=left_out, author=author)
 
 
 def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:

@@ -20,6 +20,8 @@ _CUT = 16
 """Characters before the end of what was read in which an error may only say that a number or an escape goes on."""
 _LONGEST_BROKEN = 1 << 26
 """Characters in which the end of a broken element is looked for."""
+_DEEPEST = 1 << 16
+"""Brackets in each other behind which the end of a broken element is not looked for."""
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},"]', re.S)
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -123,7 +125,7 @@ def _skip(source: _Text) -> bool:
                     source.position = match.start()
                 return not is_empty
             depth += (token in "[{") - (token in "]}")
-            if depth < 0:
+            if not 0 <= depth <= _DEEPEST:
                 return False
         if source.ended or len(source.text) - source.position > _LONGEST_BROKEN:
             return False

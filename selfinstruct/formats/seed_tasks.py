@@ -39,7 +39,7 @@ class _TaskRow(BaseModel):
     is_classification: StrictBool
     name: StrictStr = ""
     category: StrictStr = ""
-    written_by: WrittenBy = "person"
+    written_by: WrittenBy | None = None
     paraphrases: list[StrictStr] = []
 
 
@@ -49,6 +49,7 @@ def load_seed_tasks(
     as_seed: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     unfit_datasets: bool = False,
     left_out: Counter[str] | None = None,
+    author: WrittenBy = "unknown",
 ) -> list[SeedTask]:
     """Read the tasks of one or more files, in order: seed tasks, or a dataset of any family, also compressed.
 
@@ -60,6 +61,7 @@ def load_seed_tasks(
             datasets.
         unfit_datasets: whether tasks of a dataset may hold characters that no prompt should hold.
         left_out: counts what of the datasets is no task, by what it is.
+        author: who wrote the tasks of files that do not say it.
 
     Raises:
         InputError: lists the problems of all files, each with file, line and field; the first twenty, and how many
@@ -91,7 +93,7 @@ def load_seed_tasks(
             problems += [f"{record}: {text}" for text in row_problems]
             if not row_problems:
                 seen[task_id] = str(record)
-                tasks.append(replace(_task(row), quota=quota))
+                tasks.append(replace(_task(row, author), quota=quota))
         if len(tasks) + len(problems) == before:
             problems.append(f"{path}: holds no tasks")
     if problems:
@@ -114,6 +116,7 @@ def _of_dataset(path: Path, records: Sequence[Record], left_out: Counter[str]) -
     if not any(family.recognises(value) for value in first for family in FAMILIES):
         return None
     rows = []
+    people = any(family.of_people and family.recognises(first[0]) for family in FAMILIES)
     predictions = {"response", "target"} <= first[0].keys()
     for row in family_rows(str(path), iter(records)):
         if isinstance(row, Broken):
@@ -124,7 +127,7 @@ def _of_dataset(path: Path, records: Sequence[Record], left_out: Counter[str]) -
             left_out[row.reason] += 1
     if not (tasks := as_seed_tasks(rows, path.name.split(".")[0], left_out)):
         raise InputError(f"{path}: holds no task with an answer")
-    return tasks
+    return [replace(task, written_by="person") for task in tasks] if people or predictions else tasks
 
 
 def _as_a_person_answered(row: DatasetRow) -> DatasetRow:
@@ -158,7 +161,8 @@ def _other_format(value: dict[str, Any]) -> str | None:
     return next((form for keys, form in _OTHER_FORMATS if keys <= value.keys()), None)
 
 
-def _task(row: dict[str, Any]) -> SeedTask:
+def _task(row: dict[str, Any], author: WrittenBy) -> SeedTask:
+    """Return the task of a row; `author` wrote it unless the row says who did."""
     read = _TaskRow.model_validate(row)
     return SeedTask(
         id=read.id,
@@ -167,7 +171,7 @@ def _task(row: dict[str, Any]) -> SeedTask:
         is_classification=read.is_classification,
         name=read.name,
         category=read.category,
-        written_by=read.written_by,
+        written_by=read.written_by or author,
         paraphrases=tuple(text.strip() for text in read.paraphrases),
     )
 

@@ -94,7 +94,7 @@ class Set:
 
     Attributes:
         name: of the set.
-        written_by: `person`, `program` or `model` (the generator).
+        written_by: `person`, `program`, `model` (the generator), or `unknown`.
         arms: the scores of each arm.
         categories: (name, number of questions, ROUGE-L of each arm), in the order of `arms`; the largest gain of the
             tuned arm over the base first.

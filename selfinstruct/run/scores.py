@@ -84,7 +84,7 @@ class SetScores(Means, frozen=True, kw_only=True):
     """One arm's scores on one set of tasks.
 
     Attributes:
-        written_by: `person`, `program` or `model` (the generator).
+        written_by: `person`, `program`, `model` (the generator), or `unknown`.
         rouge_l_interval: interval of `rouge_l`, over tasks.
         rouge_l_equal_interval: interval of `rouge_l_equal`, over tasks.
         exact_match_interval: interval of `exact_match`, over tasks.

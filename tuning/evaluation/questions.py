@@ -62,7 +62,7 @@ class Question:
     instruction: str
     input: str
     references: tuple[str, ...]
-    written_by: WrittenBy = "person"
+    written_by: WrittenBy = "unknown"
     paraphrases: tuple[str, ...] = ()
     message: str = ""
     stemmer: bool = False
@@ -178,6 +178,7 @@ def from_benchmark(set_name: str, task: BenchmarkTask, num_examples: int) -> lis
             instruction=task.definition,
             input=instance.input,
             references=instance.outputs,
+            written_by="person",
             message=tk_instruct_prompt(task, instance.input, num_examples),
             stemmer=True,
         )

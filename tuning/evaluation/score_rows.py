@@ -24,7 +24,7 @@ from tuning.evaluation.mixture_questions import MIXTURE_SETS
 from tuning.evaluation.questions import GENERATED_SETS
 from tuning.evaluation.verdict import headline, verdict
 
-_AUTHORS: tuple[WrittenBy, ...] = ("person", "program", "model")
+_AUTHORS: tuple[WrittenBy, ...] = ("person", "unknown", "program", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,15 @@ def score(
     stemmed = {row.set for answers in rows.predictions.values() for row in answers if row.stemmer}
     by_arm = {arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms}
     apart = (*GENERATED_SETS, *MIXTURE_SETS)
-    people = [name for name, author in authors.items() if author == "person" and name not in apart]
+    deciding = [name for name, author in authors.items() if author in ("person", "unknown") and name not in apart]
+    unknown = {name for name, author in authors.items() if author == "unknown"}
     programs = [name for name, author in authors.items() if author == "program" and name not in apart]
     return Scores(
         version=SCORES_VERSION,
         arms=by_arm,
         comparisons=comparisons,
-        headline=headline(comparisons, by_arm, people, programs),
-        verdict=verdict(comparisons, by_arm, people, programs, leaks),
+        headline=headline(comparisons, by_arm, deciding, programs, unknown),
+        verdict=verdict(comparisons, by_arm, deciding, programs, leaks, unknown),
         leaks={arm: {name: list(tasks) for name, tasks in of_arm.items()} for arm, of_arm in leaks.items()} or UNSET,
         settings={
             **options.model_dump(mode="json"),

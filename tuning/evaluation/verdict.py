@@ -1,9 +1,10 @@
 """The verdict: what the comparisons allow to say, and no more than that.
 
-It rests on tasks that people wrote. Two baselines say whether the data helped: the base model with bare instructions,
-and the model tuned on the seeds alone. Only the second separates the effect of the data from that of any tuning. A
-third baseline, the base with examples in its prompt, shows what is possible without tuning: it qualifies the sentence,
-it does not change its direction. A difference that is not significant counts for neither side.
+It rests on tasks that people wrote, and on a user's datasets that do not say who wrote theirs. Two baselines say
+whether the data helped: the base model with bare instructions, and the model tuned on the seeds alone. Only the second
+separates the effect of the data from that of any tuning. A third baseline, the base with examples in its prompt, shows
+what is possible without tuning: it qualifies the sentence, it does not change its direction. A difference that is not
+significant counts for neither side.
 
 ROUGE-L moves with the length of answers alone. So each difference has the one at equal lengths beside it, where every
 answer is cut to the length of its reference. An arm most of whose answers are cut at the token limit or empty is not
@@ -34,34 +35,44 @@ def verdict(
     sets: Sequence[str],
     others: Sequence[str] = (),
     leaks: Leaks | None = None,
+    unknown: Collection[str] = (),
 ) -> str:
     """Return one sentence on the tuned model for each set of tasks, by ROUGE-L.
 
     Args:
         comparisons: all that were made.
         arms: the arms that were evaluated, with their scores.
-        sets: the sets that the verdict may rest on: tasks that people wrote.
+        sets: the sets that the verdict may rest on.
         others: sets of tasks that a program wrote; a sentence on each is added, marked as no part of the verdict.
         leaks: by arm and set, the tasks that the arm was trained on: comparisons with it leave them out.
+        unknown: sets of which nobody says who wrote them; people wrote the others of `sets`.
     """
     if TUNED not in arms:
         return "No verdict: there is no tuned model."
     if not any(arm in _BASELINES for arm in arms):
         return "No verdict: there is no baseline to compare the tuned model with."
     by_set = {name: [c for c in comparisons if c.set == name] for name in (*sets, *others)}
-    sentences = [text for name in sets if (text := _sentence(by_set[name], arms, "written by people"))]
+
+    def author(name: str) -> str:
+        return "" if name in unknown else " (written by people)"
+
+    sentences = [text for name in sets if (text := _sentence(by_set[name], arms, author(name)))]
     left_out = _left_out(leaks or {}, (*sets, *others))
     if not sentences:
         why = "were not trained on" if left_out else "people wrote"
         sentences = [f"No verdict: there are no evaluation tasks that {'the models ' if left_out else ''}{why}."]
     for name in others:
-        if text := _sentence(by_set[name], arms, "written by a program"):
+        if text := _sentence(by_set[name], arms, " (written by a program)"):
             sentences.append(f"Beside the verdict: {text}")
     return " ".join([*sentences, *left_out])
 
 
 def headline(
-    comparisons: Sequence[Comparison], arms: Mapping[str, ArmScores], sets: Sequence[str], others: Sequence[str] = ()
+    comparisons: Sequence[Comparison],
+    arms: Mapping[str, ArmScores],
+    sets: Sequence[str],
+    others: Sequence[str] = (),
+    unknown: Collection[str] = (),
 ) -> str:
     """Return the verdict in one look: a sentence without figures, of at most 25 words.
 
@@ -69,19 +80,24 @@ def headline(
         comparisons: as for `verdict`.
         arms: likewise.
         sets: likewise.
-        others: likewise; they are spoken of where the tasks that people wrote show nothing.
+        others: likewise; they are spoken of where `sets` show nothing.
+        unknown: likewise.
     """
     if TUNED not in arms or not any(arm in _BASELINES for arm in arms):
         return ""
-    of_people, of_programs = (
-        {shown for name in names if (shown := _shown([c for c in comparisons if c.set == name], arms))}
-        for names in (sets, others)
-    )
-    said = _in_words(of_people, "on tasks that people wrote")
+    by_set = {name: _shown([c for c in comparisons if c.set == name], arms) for name in (*sets, *others)}
+    of_people, of_programs = ({by_set[name] for name in names if by_set[name]} for names in (sets, others))
+    said = _in_words(of_people, _where([name for name in sets if by_set[name]], unknown))
     if of_programs and not of_people & {"helped", "harmed", "mixed"}:
         beside = _in_words(of_programs, "on tasks that a program wrote")
         return f"{said}; {beside[0].lower()}{beside[1:]}." if said else f"{beside}."
     return f"{said}." if said else ""
+
+
+def _where(sets: Sequence[str], unknown: Collection[str]) -> str:
+    if not any(name in unknown for name in sets):
+        return "on tasks that people wrote"
+    return f"on the tasks of {sets[0]}" if len(sets) == 1 else "on the evaluation tasks"
 
 
 Shown = Literal["", "helped", "harmed", "mixed", "nothing", "incomparable"]
@@ -134,7 +150,7 @@ def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], autho
     if not ordered:
         return ""
     first = ordered[0]
-    where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set} ({author})"
+    where = f"on the {first.n_tasks} task{'s' if first.n_tasks > 1 else ''} of {first.set}{author}"
     confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
         return f"No significant difference {where}: {confidence} confidence needs at least {needed} tasks."

@@ -60,7 +60,7 @@ def mixed(arguments: Arguments, base: BaseModel, rows: Rows) -> tuple[Rows, list
     train, counts = mix(own, read, mix_options, evaluation, _token_counter(arguments, base), held_out, unseen)
     for of_source, conversion in zip(counts, conversions, strict=True):
         of_source.read += conversion.dropped.total()
-        of_source.left_out.update(conversion.dropped)
+        of_source.dropped = conversion.dropped
         of_source.licence = dataset_licence(resolve(of_source.name))
         if held_out:
             of_source.held_out, of_source.spare = sorted(held_out.units), sorted(held_out.spare)

@@ -130,7 +130,7 @@ def _mixed_in(sources: Sequence[SourceCounts], lengths: Sequence[int]) -> list[M
                 source.read,
                 source.taken,
                 source.left_over,
-                dict(source.left_out),
+                dict(source.left_out + source.dropped),
                 source.examples_of_overlap,
                 source.held_out,
                 source.spare,

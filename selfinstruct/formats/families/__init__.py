@@ -43,6 +43,7 @@ class Family:
         recognises: whether a record has its form.
         read: yields the rows of a record.
         write: returns the record of a row, and what it cannot hold; None for a family that is only read.
+        of_people: whether people are known to have written its tasks.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Family:
     recognises: Callable[[dict[str, Any]], bool]
     read: Callable[[dict[str, Any]], Read]
     write: Writer | None = None
+    of_people: bool = False
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -66,12 +68,14 @@ FAMILIES: tuple[Family, ...] = (
         "task files with a definition and instances",
         super_natural_instructions.recognises,
         super_natural_instructions.read,
+        of_people=True,
     ),
     Family(
         "openassistant",
         "conversation trees: trees, messages, threads, the Hub's rows",
         openassistant.recognises,
         openassistant.read,
+        of_people=True,
     ),
     Family("flan", "inputs and targets; chain-of-thought TSV", flan.recognises, flan.read, flan.write),
     Family("messages", "OpenAI chat messages", chat.is_messages, chat.read_messages, chat.write_messages),

@@ -84,7 +84,7 @@ class DatasetRow:
     @property
     def earlier(self) -> tuple[Turn, ...]:
         """Return the turns between the system message and the question."""
-        return self.turns[bool(self.system) : -2]
+        return self.turns[self.turns[0].role == SYSTEM : -2]
 
     @property
     def parts(self) -> tuple[str, str]:

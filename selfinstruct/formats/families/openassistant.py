@@ -162,7 +162,7 @@ def read(record: dict[str, Any], options: TreeOptions = TreeOptions()) -> Read:
         has_path = True
         yield _row(path, tree, number)
     if not has_path:
-        yield Dropped(refused[0] if refused else "no answer")
+        yield Dropped(f"tree without a path to read: a {refused[0]}" if refused else "no answer")
 
 
 def _of_thread(messages: list[_Message], options: TreeOptions) -> Read:
@@ -170,7 +170,7 @@ def _of_thread(messages: list[_Message], options: TreeOptions) -> Read:
     while messages and _ROLES.get(messages[-1].role) == USER:
         messages.pop()
     if objections or not messages:
-        yield Dropped(objections[0] if objections else "no answer")
+        yield Dropped(f"thread with a {objections[0]}" if objections else "no answer")
     else:
         yield _row(messages, messages[0].message_id, 0)
 

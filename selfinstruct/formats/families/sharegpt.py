@@ -76,7 +76,7 @@ def read(record: dict[str, Any]) -> Read:
 
 def write(row: DatasetRow) -> tuple[dict[str, Any], list[str]]:
     """Return the record of a row, and what of the row it cannot hold."""
-    turns = row.turns[1:] if row.system else row.turns
+    turns = row.turns[row.turns[0].role == SYSTEM :]
     said = [{"from": _SPEAKERS.get(turn.role, turn.role), "value": turn.content} for turn in turns]
     record: dict[str, Any] = {"id": row.id} if row.id else {}
     if row.system:

@@ -197,7 +197,10 @@ def read(record: dict[str, Any], name: str = "") -> Read:
     Raises:
         ValueError: a field is missing or has another type.
     """
-    task = parse_task(record, name, most_instances=None)
+    try:
+        task = parse_task(record, name, most_instances=None)
+    except ValueError as error:
+        raise ValueError(str(error).replace(":\n  ", ": ").replace("\n  ", "; ")) from error
     labels = {output for instance in task.instances for output in instance.outputs}
     few = len(labels) <= _FEW and all(len(label.split()) <= _SHORT for label in labels)
     for instance in task.instances:

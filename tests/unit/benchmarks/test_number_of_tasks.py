@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.number_of_tasks import table, tune_command
+from benchmarks.number_of_tasks import MADE_WEIGHT, table, tune_command, write_task_files
+from selfinstruct.dataset.convert import read_rows
+from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.scores import ArmScores, Scores, SetScores
@@ -36,3 +38,12 @@ def test_the_table_has_the_base_every_number_and_all(tmp_path: Path) -> None:
         "| 4 | 20 | 7.0 [6.0, 8.0] |",
         "| all | 1,300 | 9.5 [8.5, 10.5] |",
     ]
+
+
+def test_each_written_task_has_rows_enough_for_a_tuning_of_its_own(tmp_path: Path) -> None:
+    number = write_task_files(tmp_path / "tasks")
+    rows = list(read_rows(tmp_path / "tasks"))
+    held_out = HeldOut.choose("task", 0.3, 42, rows)
+    tasks = {row.task: [r for r in rows if r.task == row.task and not held_out.side(r)] for row in rows}
+    assert len(tasks) == number >= 30 and len({row.instruction for row in rows}) == number
+    assert all(len(trained) >= MADE_WEIGHT for task, trained in tasks.items() if task not in held_out.units)

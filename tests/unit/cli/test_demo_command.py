@@ -34,6 +34,13 @@ def test_a_pack_stands_beside_the_general_tasks(made: list[Config]) -> None:
     assert {question.set for question in task_questions(config.evaluate)} == {"healthcare", "eval_tasks"}
 
 
+@pytest.mark.parametrize("model", [None, "some/model"])
+def test_the_embedded_model_promises_no_rows_of_a_pack(made: list[Config], model: str | None) -> None:
+    named = ["--model", model] if model else []
+    result = CliRunner().invoke(cli, ["demo", "--domain", "healthcare", *named])
+    assert made and ("no row will be of healthcare" in result.output) == (model is None)
+
+
 def test_an_unknown_pack_is_told_the_others(made: list[Config]) -> None:
     result = CliRunner().invoke(cli, ["demo", "--domain", "law"])
     assert result.exit_code == 4 and "healthcare" in result.output and not made

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.dataset.mixture import MixOptions, Source, mix
+from selfinstruct.dataset.mixture import MixOptions, Source, SourceCounts, mix
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.conversations import Conversation
 from selfinstruct.formats.evaluation_tasks import EvaluationText
@@ -148,3 +148,8 @@ def test_rows_near_an_evaluation_task_stay_out() -> None:
 def test_what_no_tokenizer_reads_is_left_out_and_counted() -> None:
     mixed, (counts,) = mix([], [(Source("s"), [row("half a \ud83d pair"), row("whole")])], MixOptions(), NOTHING)
     assert len(mixed) == 1 and counts.left_out == {"with characters that are no text": 1}
+
+
+def test_what_a_reader_left_out_is_told_as_convert_tells_it() -> None:
+    counts = SourceCounts("oasst", read=7, taken=2, left_out=Counter(duplicates=3), dropped=Counter({"no answer": 2}))
+    assert counts.sentence() == "oasst: 2 of 7 rows, 3 duplicates, 2 x no answer"

@@ -185,3 +185,23 @@ def test_what_of_a_dataset_is_no_task_is_counted(tmp_path: Path) -> None:
 def test_who_wrote_the_packaged_tasks(name: str, author: str) -> None:
     tasks = evaluation_tasks.load_evaluation_tasks(name)
     assert {task.written_by for task in tasks if isinstance(task, SeedTask)} == {author}
+
+
+@pytest.mark.parametrize(
+    ("row", "author"),
+    [
+        ({"instruction": "Name one.", "input": "", "output": "Oslo"}, "unknown"),
+        (
+            {"id": "a", "instruction": "Name one.", "instances": [{"output": "Oslo"}], "is_classification": False},
+            "unknown",
+        ),
+        ({"inputs": "Name one.", "targets": "Oslo"}, "unknown"),
+        ({"thread": [{"role": "prompter", "text": "Name one."}, {"role": "assistant", "text": "Oslo"}]}, "person"),
+        ({"instruction": "Name one.", "input": "", "response": "Rome", "target": "Oslo"}, "person"),
+    ],
+)
+def test_people_wrote_only_what_is_known_to_be_theirs(row: dict[str, Any], author: str, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(row))
+    (task,) = evaluation_tasks.load_evaluation_tasks(str(path))
+    assert isinstance(task, SeedTask) and task.written_by == author

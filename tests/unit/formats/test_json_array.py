@@ -104,6 +104,14 @@ def test_a_deep_element_is_left_behind_like_any_broken_one() -> None:
     assert read(b"[" + deep + b', {"b": "]"}]') == [(None, "nested too deeply"), ({"b": "]"}, "")]
 
 
+def test_no_end_of_brackets_without_number_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_array, "_DEEPEST", 5000)
+    stream = io.BytesIO(b"[" * 10_000_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        list(json_array.elements(stream))
+    assert stream.tell() < 4_000_000
+
+
 def test_a_number_that_is_no_json_or_has_too_many_digits_spoils_its_element_only() -> None:
     assert read(b'[{"a": ' + b"9" * 5000 + b'}, {"b": 1}]') == [(None, "a number has 5,000 digits"), ({"b": 1}, "")]
     assert read(b'[{"a": NaN}, {"b": 1}]') == [(None, "NaN is not JSON"), ({"b": 1}, "")]

@@ -332,7 +332,9 @@ def test_paraphrases_and_who_wrote_a_task(tmp_path: Path) -> None:
     task = seed_tasks.load_seed_tasks([path])[0]
     assert (task.paraphrases, task.written_by) == (("Utter it.", "Tell it."), "program")
     path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"], "written_by": "nobody"}) + "\n")
-    with pytest.raises(InputError, match="`written_by`: input should be 'person', 'program' or 'model', got 'nobody'"):
+    with pytest.raises(
+        InputError, match="`written_by`: input should be 'person', 'program', 'model' or 'unknown', got 'nobody'"
+    ):
         seed_tasks.load_seed_tasks([path])
     path.write_text(json.dumps(row | {"paraphrases": ["", "a\x00"]}) + "\n")
     with pytest.raises(InputError) as error:

@@ -11,7 +11,7 @@ import pytest
 from selfinstruct.dataset.mixture import NOTHING, MixOptions, Source, mix
 from selfinstruct.errors import InputError
 from selfinstruct.formats.data_files import COLUMNS, Record
-from selfinstruct.formats.families import Broken, DatasetRow, Dropped, family_named, recognise, rows
+from selfinstruct.formats.families import FAMILIES, Broken, DatasetRow, Dropped, family_named, recognise, rows
 
 ASKED = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "thinking": "t"}]
 MESSAGE = {"message_id": "a", "text": "q", "role": "prompter", "parent_id": None, "message_tree_id": "a", "rank": 0}
@@ -30,6 +30,7 @@ RECORDS: list[tuple[str, dict[str, Any]]] = [
     ("flan", {"inputs": "a", "targets": "b", "_task_name": "t", "_task_source": "s"}),
     ("flan", {COLUMNS: ["q", "a", "because"]}),
     ("messages", {"messages": ASKED}),
+    ("messages", {"messages": [{"role": "system", "content": "s"}, *ASKED, *ASKED]}),
     ("prompt-completion", {"prompt": ASKED[:1], "completion": ASKED[1:]}),
     ("preference", {"prompt": ASKED[:1], "chosen": ASKED[1:], "rejected": ASKED[1:]}),
     ("sharegpt", {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}),
@@ -64,6 +65,10 @@ def test_any_value_anywhere_ends_no_reading(name: str, record: dict[str, Any]) -
     for mutant in mutants(record):
         read = list(rows("f", iter([Record("f", "line 1", mutant), Record("f", "line 2", mutant)]), family_named(name)))
         assert read and all(isinstance(row, DatasetRow | Dropped | Broken) for row in read)
+        for row in read:
+            if isinstance(row, DatasetRow):
+                for family in FAMILIES:
+                    assert family.write is None or family.write(row)
         mix([], [(Source("f"), [row for row in read if isinstance(row, DatasetRow)])], MixOptions(), NOTHING)
         try:
             recognise("f", [Record("f", "line 1", mutant)])

@@ -250,7 +250,9 @@ def test_flat_messages_become_trees_whatever_their_order(
 
 
 def test_a_tree_that_filters_empty_is_counted(tmp_path: Path) -> None:
-    assert read(tmp_path, *TREE, trees=TreeOptions(language="fr")) == [Dropped("message in another language than fr")]
+    assert read(tmp_path, *TREE, trees=TreeOptions(language="fr")) == [
+        Dropped("tree without a path to read: a message in another language than fr")
+    ]
 
 
 def test_what_selects_in_trees_is_refused_where_there_are_none(tmp_path: Path) -> None:

@@ -111,9 +111,7 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
     assert found["mine", "rouge_l", "tuned", "base"].difference == pytest.approx(100 * 3 / 9)
     assert found["mine", "exact_match", "tuned", "base-few-shot"].n_tasks == 2
     assert ("validation_unseen", "exact_match", "tuned", "base") not in found, "it has no classification task"
-    assert scores.verdict.startswith(
-        "Tuning on the generated data helped on the 8 tasks of mine (written by people): +33.3 ["
-    )
+    assert scores.verdict.startswith("Tuning on the generated data helped on the 8 tasks of mine: +33.3 [")
     assert "validation_unseen" not in scores.verdict
     assert "(+33.3 [" in scores.verdict, "at equal lengths"
     assert "Left out" not in scores.verdict and not scores.leaks
@@ -122,7 +120,7 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
 def test_a_base_that_does_not_end_is_not_compared(config: Config, run: RunDirectory) -> None:
     scores = evaluate(config, run, start=Starter(scripted=says("and on " * 20, "length"), model=says("")))
     assert scores.verdict.startswith(
-        "Not comparable on the 8 tasks of mine (written by people), since of the tuned model's answers 100 % are empty"
+        "Not comparable on the 8 tasks of mine, since of the tuned model's answers 100 % are empty"
     )
     assert scores.verdict.count("since of its answers 100 % are cut at the token limit") == 2
 

@@ -268,3 +268,16 @@ def test_the_verdict_in_one_look(found: list[Comparison], said: str) -> None:
 def test_answers_that_do_not_end_are_not_compared_at_a_glance() -> None:
     said = at_a_glance(difference(BASE, *BETTER), **{TUNED: {"no_eos": 0.9}})
     assert said == f"The models cannot be compared {PEOPLE}."
+
+
+def test_who_wrote_a_set_is_said_only_where_it_is_known() -> None:
+    found, compared = [difference(BASE, *BETTER, name="mine")], arms(TUNED, BASE)
+    assert of(found, compared, ["mine"], unknown={"mine"}).startswith(
+        "Tuning on the generated data helped on the 60 tasks of mine: +2.0"
+    )
+    assert headline(found, compared, ["mine"], unknown={"mine"}) == "The generated data helped on the tasks of mine."
+    both = [*found, difference(BASE, *BETTER)]
+    said = of(both, compared, ["mine", "eval_tasks"], unknown={"mine"})
+    assert f"{WHERE}: " in said and "of mine: " in said
+    glance = headline(both, compared, ["mine", "eval_tasks"], unknown={"mine"})
+    assert glance == "The generated data helped on the evaluation tasks."
