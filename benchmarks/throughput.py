@@ -100,7 +100,7 @@ def options(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
         "model": arguments.model,
         "output_dir": folder,
         "num_instructions": arguments.instructions,
-        "engine": {"max_model_len": arguments.context},
+        "engine": {"max_model_len": arguments.context, "max_num_seqs": arguments.places},
         **{section: dict(SEEDED) for section in sections},
     }
 
@@ -169,7 +169,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--context", type=int, default=2048)
-    parser.add_argument("--instructions", type=int, default=600, help="about 4 requests each")
+    parser.add_argument("--places", type=int, default=32, help="requests that the engine answers at a time")
+    parser.add_argument("--instructions", type=int, default=1000, help="about 2.3 requests each")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--results", type=Path, help="file of the measurements, one turn a line")
     parser.add_argument("--small", action="store_true", help="one short turn, which shows only that the script works")

@@ -17,6 +17,8 @@ from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import Calibration, Header, ProposalLine, Verdict
 from tests.conftest import run_scripted
 
+pytestmark = pytest.mark.whole
+
 
 def known(seeds: list[str]) -> Any:
     """A model that copies a seed, comes near one, repeats itself, and writes one new task at a time."""

@@ -20,6 +20,8 @@ from tests.conftest import run_scripted, script
 from tests.evaluation_fakes import Starter, says
 from tuning.evaluation.evaluation import evaluate
 
+pytestmark = pytest.mark.whole
+
 LATER = 'title: boats\n\n12 boats and 13 boats; for example, is it "small"?'
 """An answer that keeps many constraints that the first one breaks."""
 

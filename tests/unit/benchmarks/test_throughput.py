@@ -54,7 +54,7 @@ def test_a_turn_asks_the_requests_of_the_run_in_all_three_ways() -> None:
         engines[0]._llm = Resettable()  # type: ignore[attr-defined]
         return engines[0]
 
-    arguments = argparse.Namespace(model="demo", context=2048, instructions=6)
+    arguments = argparse.Namespace(model="demo", context=2048, places=32, instructions=6)
     found = one_turn(arguments, start)
     keys = Counter(request.key for request in engines[0].history if _OF_A_RUN.match(request.key))
     assert found["accepted"] == 6 and found["requests"] == sum(n == 3 for n in keys.values())
@@ -75,5 +75,5 @@ def test_an_engine_that_dies_in_another_way_is_closed_all_the_same() -> None:
         return engines[0]
 
     with pytest.raises(EngineError, match="died"):
-        one_turn(argparse.Namespace(model="demo", context=2048, instructions=6), start)
+        one_turn(argparse.Namespace(model="demo", context=2048, places=32, instructions=6), start)
     assert engines[0]._closed

@@ -24,6 +24,8 @@ from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, script
 from tests.unit.chain.test_schedule import START, Night
 
+pytestmark = pytest.mark.whole
+
 CHOICE = {"scores": {"min_best": "5"}, "answer": {"num_samples": 3, "keep": "best", "temperature": 0.7}}
 
 

@@ -20,6 +20,8 @@ from selfinstruct.errors import ConfigError, InputError
 from tests import finished_run
 from tests.fake_hub_uploads import FakeHub, Repository, serving
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def run(make_config: Any) -> Path:

@@ -105,6 +105,7 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
         embed(["a"], str(tmp_path))
 
 
+@pytest.mark.whole
 def test_an_export_with_a_packaged_encoder_finds_all_that_the_cosines_of_all_pairs_find(
     make_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from selfinstruct.errors import ConfigError
 from tests import fake_hub, tiny_model
 from tests.fake_hub import FakeHub
 
+pytestmark = pytest.mark.whole
+
 MODEL = "owner/model"
 
 

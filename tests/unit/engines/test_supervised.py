@@ -31,6 +31,8 @@ from selfinstruct.records import Completion
 from tests.conftest import examples, journal_lines, run_scripted, script
 from tests.faults.same import assert_same
 
+pytestmark = pytest.mark.whole
+
 NEVER = 1e6  # seconds: a timeout that does not come
 
 

@@ -21,6 +21,8 @@ from selfinstruct.replay.status import status
 from tests.conftest import journal_lines, replayed, run_scripted, script
 from tests.faulty_server import MODEL, FaultyServer, now_and_then
 
+pytestmark = pytest.mark.whole
+
 
 def better(request: Request) -> Completion:
     assert request.key.startswith("answer/"), request.key

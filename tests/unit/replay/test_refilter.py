@@ -40,6 +40,8 @@ from tests import rouge
 from tests.conftest import SYLLABLES, examples, held_by_another, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def run(make_config: Any, tmp_path: Path) -> Path:

@@ -24,6 +24,8 @@ from selfinstruct.run.state import replay
 from tests.conftest import examples, held_by_another, journal_lines, run_scripted, script
 from tests.journals import Plan, make_run, plans
 
+pytestmark = pytest.mark.whole
+
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 
 

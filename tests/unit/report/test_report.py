@@ -21,6 +21,8 @@ from selfinstruct.report.page import write_report
 from tests import finished_run
 from tests.conftest import run_scripted
 
+pytestmark = pytest.mark.whole
+
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 

@@ -38,6 +38,7 @@ def test_rows_are_kept_by_their_keys_whatever_is_written(cache: AnswerCache) -> 
     assert [row.response for row in kept.values()] == ["Nile", "Volta", "Niger"]
 
 
+@pytest.mark.whole
 def test_a_row_that_a_killed_process_left_incomplete_is_made_again(cache: AnswerCache, tmp_path: Path) -> None:
     with cache.keeping(PREDICTIONS, "tuned") as keep:
         keep("1", answer(response="Nile"))

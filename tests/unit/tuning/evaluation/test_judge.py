@@ -27,6 +27,8 @@ from tuning.evaluation.bootstrap import Resampling
 from tuning.evaluation.evaluation_plan import EvaluationPlan
 from tuning.evaluation.judge import JUDGEMENTS, encode, judge, parse, score
 
+pytestmark = pytest.mark.whole
+
 RESAMPLING = Resampling(num_resamples=500, confidence=0.95, seed=1)
 
 
