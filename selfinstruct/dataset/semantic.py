@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 _EXACT = 50_000
-"""Up to so many texts all pairs are compared: a minute on two cores, and the same result in every run."""
+"""Up to this many texts all pairs are compared: a minute on two cores, and the same result in every run."""
 
 
 class Near(NamedTuple):
