@@ -46,7 +46,7 @@ def text(config: Config, findings: Findings) -> str:
         why = "the run has begun already" if not findings.problems else "see the problems found"
         parts.append(_comment([f"no prompts are shown: {why}, or the model's tokenizer cannot be read"]))
     if findings.steps is not None:
-        parts.append(_comment(f"note: {visible(remark)}" for remark in findings.steps.remarks))
+        parts.append(_comment(f"note: {visible(remark)}" for remark in (*findings.remarks, *findings.steps.remarks)))
     times = _times(config.num_instructions, config.engine, config.max_in_flight, config.tune, config.evaluate, findings)
     expectations = _expectations(config.num_instructions, config.output_dir, findings, times)
     parts += [_comment(_plan(config.engine, findings)), _comment(expectations)]

@@ -56,6 +56,7 @@ class Findings:
         facts: of the generator; None where they are not known.
         tuning: how the model will be tuned; None where nothing is tuned, or it cannot be.
         estimate: of tokens and disk.
+        remarks: on the seed files.
     """
 
     problems: list[SelfInstructError] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Findings:
     facts: ModelFacts | None = None
     tuning: TuningPreview | None = None
     estimate: Estimate | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def weight_bytes(self) -> int:
@@ -121,6 +123,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             tasks = seed_tasks.load_seed_tasks(config.seeds)
         if run is None or not (run.generated if regenerates or chooses else run).journal.exists():
+            if tasks:
+                findings.remarks += seed_tasks.dataset_remarks(config.seeds)
             check_generator(
                 findings,
                 tasks,

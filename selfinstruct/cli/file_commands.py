@@ -62,7 +62,8 @@ def seeds_check(
     path = packaged.resolve(file)
     left_out: Counter[str] = Counter()
     tasks = seed_tasks.load_seed_tasks([path], left_out=left_out)
-    remarks = [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
+    remarks = seed_tasks.dataset_remarks([path])
+    remarks += [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
     remarks += [] if context_length is None else fit_remarks(tasks, context_length)
     _show(remarks + _advice(file, tasks, prompt_language, evaluation))
     classification = sum(t.is_classification for t in tasks)
@@ -112,8 +113,10 @@ def seeds_stats(file: str, as_json: bool) -> None:
     from selfinstruct.formats import seed_tasks
 
     left_out: Counter[str] = Counter()
-    tasks = seed_tasks.load_seed_tasks([packaged.resolve(file)], unfit_datasets=True, left_out=left_out)
-    stats, notes = seed_stats(tasks), [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
+    path = packaged.resolve(file)
+    tasks = seed_tasks.load_seed_tasks([path], unfit_datasets=True, left_out=left_out)
+    stats, notes = seed_stats(tasks), seed_tasks.dataset_remarks([path])
+    notes += [f"left out: {reason}" for reason in seed_tasks.left_out_texts(left_out)]
     notes += _advice(file, tasks, "en", ())
     if as_json:
         click.echo(json.dumps({**stats.to_json(), "notes": notes}))
@@ -162,8 +165,8 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     if not chosen.tasks:
         raise InputError(f"{source}: no task can be a seed ({', '.join(reasons)})")
     jsonl.write(output, map(seed_tasks.to_json, chosen.tasks))
-    for reason in reasons:
-        click.echo(printable(f"left out: {reason}"))
+    for line in (*seed_tasks.dataset_remarks([source]), *(f"left out: {reason}" for reason in reasons)):
+        click.echo(printable(line))
     click.echo(
         f"{len(chosen.tasks)} of {chosen.candidates:,} tasks, no two nearer than ROUGE-L F {chosen.nearest:.2f}; "
         f"written: {printable(str(output))}"

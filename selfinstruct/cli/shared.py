@@ -245,7 +245,7 @@ def preflight(config: Config, *, tuned: bool, dry_run: bool = False, first_run: 
             click.echo(dry_runs.text(config, findings), nl=False)
     findings.require()
     if findings.steps is not None and not dry_run:
-        for remark in findings.steps.remarks:
+        for remark in (*findings.remarks, *findings.steps.remarks):
             console.print(f"note: {remark}")
 
 

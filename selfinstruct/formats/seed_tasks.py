@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationErr
 from selfinstruct.errors import InputError
 from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.data_files import Record
-from selfinstruct.formats.families import FAMILIES, PROBED, Broken, DatasetRow
+from selfinstruct.formats.families import FAMILIES, PROBED, Broken, DatasetRow, recognise
 from selfinstruct.formats.families import rows as family_rows
 from selfinstruct.formats.families.dataset_row import ASSISTANT, Turn, as_seed_tasks
 from selfinstruct.formats.problems import MOST_PROBLEMS, readable, unfit
@@ -109,7 +110,7 @@ def _of_dataset(path: Path, records: Sequence[Record], left_out: Counter[str]) -
         InputError: its form is that of no family, or a record is broken.
     """
     first = [record.value for record in records if record.value is not None][:PROBED]
-    if not first or any("instances" in value and "motivation_app" not in value for value in first):
+    if not first or _of_this_schema(first):
         return None
     if (other := _other_format(first[0])) is not None:
         raise InputError(f"{path}: this is {other}, no file of tasks")
@@ -128,6 +129,27 @@ def _of_dataset(path: Path, records: Sequence[Record], left_out: Counter[str]) -
     if not (tasks := as_seed_tasks(rows, path.name.split(".")[0], left_out)):
         raise InputError(f"{path}: holds no task with an answer")
     return [replace(task, written_by="person") for task in tasks] if people or predictions else tasks
+
+
+def _of_this_schema(first: Sequence[dict[str, Any]]) -> bool:
+    return any("instances" in value and "motivation_app" not in value for value in first)
+
+
+def dataset_remarks(names: Sequence[str | Path], own: Collection[str] = ()) -> list[str]:
+    """Return for each file that is not in this schema as which family of datasets it is read.
+
+    Args:
+        names: as `load_seed_tasks` takes them; files that it can read.
+        own: names of families of which nothing is said, as files of them are expected.
+    """
+    remarks = []
+    for name in names:
+        bare = name_and_number(name)[0] if isinstance(name, str) else name
+        first = list(itertools.islice(data_files.records(resolve(bare)), PROBED))
+        values = [record.value for record in first if record.value is not None]
+        if values and not _of_this_schema(values) and (family := recognise(str(bare), first)).name not in own:
+            remarks.append(f"{bare} is no file of seed tasks: it is read as {family.name} ({family.about})")
+    return remarks
 
 
 def _as_a_person_answered(row: DatasetRow) -> DatasetRow:

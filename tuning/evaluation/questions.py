@@ -21,7 +21,7 @@ from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows
 from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask, tk_instruct_prompt
-from selfinstruct.formats.seed_tasks import left_out_texts
+from selfinstruct.formats.seed_tasks import dataset_remarks, left_out_texts
 from selfinstruct.records import SEEN, UNSEEN, SeedTask, WrittenBy
 from selfinstruct.run.folders import DatasetDirectory
 
@@ -114,6 +114,9 @@ def task_questions(options: Evaluate) -> list[Question]:
         no_tasks: Counter[str] = Counter()
         skip = _left_out if options.skip_broken else None
         tasks = list(evaluation_tasks.load_evaluation_tasks(name, skip, no_tasks))
+        if not any(isinstance(task, BenchmarkTask) for task in tasks):
+            for remark in dataset_remarks([name], own=("self-instruct",)):
+                console.print(remark, markup=False)
         if no_tasks:
             console.print(f"{name}: left out: {', '.join(left_out_texts(no_tasks))}", markup=False)
         for task in spread(tasks, options.limit):

@@ -96,6 +96,15 @@ def test_nothing_to_say_and_nothing_left_behind(config: Any, tmp_path: Path) -> 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_seeds_of_another_family_are_named_before_the_run(config: Any, tmp_path: Path) -> None:
+    rows = [{"instruction": f"Name a river of {land}.", "input": "", "output": "x"} for land in ("Peru", "Chad")]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    wanted = config(seeds=[str(tmp_path / "a.json")])
+    findings = check(wanted, tuned=False, hardware=HOST)
+    assert findings.problems == [] and ["is read as alpaca" in remark for remark in findings.remarks] == [True]
+    assert f"# note: {findings.remarks[0]}" in text(wanted, findings)
+
+
 def test_all_problems_come_at_once(config: Any, seed_file: Path, tmp_path: Path) -> None:
     seed_file.write_text("{\n")
     (tmp_path / "file").write_text("")

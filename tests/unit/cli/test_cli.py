@@ -547,11 +547,17 @@ def test_seeds_stats_and_from_dataset(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text(json.dumps([*rows, *others]))
     result = invoke("seeds", "from-dataset", tmp_path / "d.json", "-n", "2", "-o", tmp_path / "s.jsonl")
     assert "left out: 1 x keyword" in result.stdout and "left out: 1 x empty output" in result.stdout
+    taken_for = f"{tmp_path / 'd.json'} is no file of seed tasks: it is read as alpaca (instruction, input, output)"
+    assert taken_for in result.stdout
+    assert "is no file of seed tasks" not in invoke("seeds", "check", tmp_path / "s.jsonl").stdout
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    checked = invoke("seeds", "check", tmp_path / "a.json").stdout
+    assert checked.startswith(f"note: {taken_for.replace('d.json', 'a.json')}\n")
     assert "2 of 3 tasks, no two nearer than ROUGE-L F 0.80" in result.stdout
     assert "tasks            2, with 2 instances" in invoke("seeds", "stats", tmp_path / "s.jsonl").stdout
     figures = json.loads(invoke("seeds", "stats", tmp_path / "d.json", "--json").stdout)
     assert figures["tasks"] == 4 and any("nearly the same" in note for note in figures["notes"])
-    assert "left out: 1 x empty output" in figures["notes"]
+    assert "left out: 1 x empty output" in figures["notes"] and taken_for in figures["notes"]
     (tmp_path / "n.json").write_text('[{"instruction": "Draw a cat here.", "output": "x"}]')
     assert "no task can be a seed (1 x keyword)" in fails(4, "seeds", "from-dataset", tmp_path / "n.json")
     own = tmp_path / "d.json"

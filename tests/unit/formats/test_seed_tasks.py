@@ -372,6 +372,14 @@ def test_other_datasets_are_seed_tasks_too(tmp_path: Path, name: str, text: str,
     assert (read.id, read.instruction, read.instances[0].input, read.instances[0].output) == task
 
 
+def test_a_dataset_of_another_family_is_named_as_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]')
+    said = [f"{path} is no file of seed tasks: it is read as alpaca (instruction, input, output)"]
+    assert seed_tasks.dataset_remarks(["seed_tasks", f"{path}:20", "domain:healthcare"]) == said
+    assert seed_tasks.dataset_remarks([path], own=["alpaca"]) == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -719,6 +719,13 @@ def test_sets_of_the_same_name(config: Config, run: RunDirectory, tasks: Path, t
         load_questions(twice.evaluate, run.dataset)
 
 
+def test_tasks_of_another_family_are_said_to_be(config: Config, run: RunDirectory, tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "a.json").write_text('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]')
+    load_questions(changed(config, tasks=(str(tmp_path / "a.json"), "eval_tasks")).evaluate, run.dataset)
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert said.count("is no file of seed tasks") == said.count("is read as alpaca (instruction, input, output)") == 1
+
+
 def test_several_sets(config: Config, run: RunDirectory) -> None:
     both = changed(config, tasks=(*config.evaluate.tasks, "eval_tasks"))
     scores = evaluate(both, run, start=Starter(scripted=says("no")))
