@@ -119,12 +119,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
                 tuner = stack.enter_context(preview)
         with findings.noting():
             _check_output(RunDirectory.at(config.output_dir))
-        tasks: list[SeedTask] = []
-        with findings.noting():
-            tasks = seed_tasks.load_seed_tasks(config.seeds)
+        tasks = _seeds(findings, config.seeds)
         if run is None or not (run.generated if regenerates or chooses else run).journal.exists():
-            if tasks:
-                findings.remarks += seed_tasks.dataset_remarks(config.seeds)
             check_generator(
                 findings,
                 tasks,
@@ -159,6 +155,15 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             _check_disk(run, findings.estimate)
     return findings
+
+
+def _seeds(findings: Findings, names: Sequence[str]) -> list[SeedTask]:
+    """Return the seeds, and note as what their files are read; without any if they cannot be read."""
+    with findings.noting():
+        tasks = seed_tasks.load_seed_tasks(names)
+        findings.remarks += seed_tasks.dataset_remarks(names)
+        return tasks
+    return []
 
 
 def _estimate(config: GenerationConfig, findings: Findings, prompts: Mapping[str, int], trained: int) -> Estimate:

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from selfinstruct.errors import SelfInstructError
+from selfinstruct.errors import InputError, SelfInstructError
 from selfinstruct.formats import jsonl
 
 
@@ -27,9 +27,11 @@ def set_torn_tail_aside(path: Path, aside: Path | None) -> int:
         aside: where what was incomplete is kept; None: it is dropped.
 
     Raises:
+        InputError: the file is in another encoding, in which every line looks incomplete. It is unchanged.
         SelfInstructError: `aside` cannot be written, for example on a full disk. The file is unchanged.
     """
     with path.open("r+b") as stream:
+        require_utf8(path, stream.read(16))
         end = size = stream.seek(0, os.SEEK_END)
         if not _ends_with_newline(stream, end):
             end = _start_of_line(stream, end)
@@ -41,6 +43,22 @@ def set_torn_tail_aside(path: Path, aside: Path | None) -> int:
             stream.truncate(end)
         os.fsync(stream.fileno())
     return size - end
+
+
+def require_utf8(path: Path, beginning: bytes) -> None:
+    """Raise `InputError` if a file of JSON objects was written in another encoding, as some editors and shells do.
+
+    Args:
+        path: the file.
+        beginning: its first bytes, 12 or more.
+    """
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        if beginning.startswith(('{"'.encode(encoding), '\ufeff{"'.encode(encoding))):
+            name = encoding.upper()
+            raise InputError(
+                f"{path}: is in {name} and must be in UTF-8; restore it from a copy, or convert it back "
+                f"(iconv -f {name} -t UTF-8) and remove the byte order mark, if there is one"
+            )
 
 
 def _add(path: Path, data: bytes) -> None:

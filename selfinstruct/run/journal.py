@@ -16,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from selfinstruct.errors import InputError
-from selfinstruct.run.appending import Appender
+from selfinstruct.run.appending import Appender, require_utf8
 from selfinstruct.run.lines import Header, Line, encode, parse_valid
 
 _NEWLINE = ord("\n")
@@ -65,6 +65,8 @@ def read_raw_lines(path: Path, *, live: bool = False) -> Iterator[tuple[bytes, L
             except ValueError as error:
                 if live and not stream.read(1):
                     return
+                if number == 1:
+                    require_utf8(path, raw)
                 raise InputError(
                     f"{path}, line {number} (byte {offset_of(path, number)}): damaged: {error}; {_remedy(path, number)}"
                 ) from error

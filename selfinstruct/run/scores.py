@@ -80,6 +80,24 @@ class Means(Struct, frozen=True, kw_only=True):
     mean_tokens: float | None = None
 
 
+class ChanceLevel(Struct, frozen=True, kw_only=True):
+    """What an arm's answers score with the references of other tasks.
+
+    Attributes:
+        mean: their mean ROUGE-L there.
+        over: their mean ROUGE-L with their own references minus that.
+        low: low end of its interval, over tasks.
+        high: high end.
+        above: whether the interval is above 0 and there are enough tasks.
+    """
+
+    mean: float
+    over: float
+    low: float
+    high: float
+    above: bool
+
+
 class SetScores(Means, frozen=True, kw_only=True):
     """One arm's scores on one set of tasks.
 
@@ -90,6 +108,7 @@ class SetScores(Means, frozen=True, kw_only=True):
         exact_match_interval: interval of `exact_match`, over tasks.
         loss: loss of the reference answers; only for the generator's sets and zero-shot arms.
         perplexity: exp(loss).
+        chance: its chance level, without the tasks that it was trained on.
         per_category: means by category of tasks.
     """
 
@@ -99,6 +118,7 @@ class SetScores(Means, frozen=True, kw_only=True):
     exact_match_interval: Interval | None = None
     loss: float | UnsetType | None = UNSET
     perplexity: float | UnsetType | None = UNSET
+    chance: ChanceLevel | UnsetType = UNSET
     per_category: dict[str, Means] = {}
 
 

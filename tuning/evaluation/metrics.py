@@ -26,7 +26,7 @@ from selfinstruct.formats.field_path import value_at
 from selfinstruct.novelty import rouge_l as f_measure
 from selfinstruct.novelty import tokenize
 from selfinstruct.records import Tokenizer
-from selfinstruct.run.scores import Interval, Means, SetScores
+from selfinstruct.run.scores import ChanceLevel, Interval, Means, SetScores
 from tuning.evaluation.answers import Answer
 
 _FINAL_PUNCTUATION = ".!?…,;:。！？，；：、｡।؟۔"
@@ -180,13 +180,16 @@ def repeats(text: str) -> bool:
     return False
 
 
-def summarise(answers: Sequence[Answer], written_by: str, intervals: Mapping[str, Interval]) -> SetScores:
+def summarise(
+    answers: Sequence[Answer], written_by: str, intervals: Mapping[str, Interval], chance: ChanceLevel | None = None
+) -> SetScores:
     """Return means over one arm's answers to one set of tasks, and those of each category.
 
     Args:
         answers: the answers.
         written_by: who wrote the tasks.
         intervals: the interval of each mean, by metric.
+        chance: the chance level, if there is one.
     """
     loss = validation_loss(answers)
     categories = sorted({row.category for row in answers if row.category})
@@ -195,6 +198,7 @@ def summarise(answers: Sequence[Answer], written_by: str, intervals: Mapping[str
         **_intervals(intervals),
         written_by=written_by,
         loss=UNSET if loss is None else loss,
+        chance=UNSET if chance is None else chance,
         perplexity=UNSET if loss is None else round(math.exp(min(loss, 700.0)), 6),  # JSON has no infinity.
         per_category={name: Means(**_means([r for r in answers if r.category == name])) for name in categories},
     )

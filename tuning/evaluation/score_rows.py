@@ -19,6 +19,7 @@ from tuning.evaluation import consistency, constraints, forgetting, ifeval, judg
 from tuning.evaluation.answer_cache import AnswerCache, RowFile
 from tuning.evaluation.answers import PREDICTIONS, Answer, Arm
 from tuning.evaluation.bootstrap import Resampling, Score, compare, gap, mean_interval, subtract
+from tuning.evaluation.chance import chance_level
 from tuning.evaluation.leakage import Leaks
 from tuning.evaluation.mixture_questions import MIXTURE_SETS
 from tuning.evaluation.questions import GENERATED_SETS
@@ -83,7 +84,7 @@ def score(
     authors = _authors(rows.predictions.values())
     comparisons = list(_comparisons(by_set, list(authors), resampling, leaks))
     stemmed = {row.set for answers in rows.predictions.values() for row in answers if row.stemmer}
-    by_arm = {arm.name: _arm_scores(arm, rows, by_set, authors, resampling) for arm in arms}
+    by_arm = {arm.name: _arm_scores(arm, rows, by_set, authors, resampling, leaks.get(arm.name, {})) for arm in arms}
     apart = (*GENERATED_SETS, *MIXTURE_SETS)
     deciding = [name for name, author in authors.items() if author in ("person", "unknown") and name not in apart]
     unknown = {name for name, author in authors.items() if author == "unknown"}
@@ -129,6 +130,7 @@ def _arm_scores(
     by_set: Mapping[str, Mapping[str, Sequence[Answer]]],
     authors: Mapping[str, WrittenBy],
     resampling: Resampling,
+    leaks: Mapping[str, Sequence[str]],
 ) -> ArmScores:
     own, base = by_set[arm.name], by_set.get(BASE, {}) if arm.name != BASE else {}
     variants = rows.consistency.get(arm.name)
@@ -138,7 +140,9 @@ def _arm_scores(
     return ArmScores(
         model=arm.model,
         prompting=arm.prompting,
-        sets={name: _set_scores(answers, authors[name], resampling) for name, answers in own.items()},
+        sets={
+            name: _set_scores(answers, authors[name], resampling, leaks.get(name, ())) for name, answers in own.items()
+        },
         gap=_gaps(own, base, (SEEN, UNSEEN), resampling),
         mixture_gap=_gaps(own, base, MIXTURE_SETS, resampling),
         consistency=consistency.score(variants, resampling) if variants else UNSET,
@@ -170,10 +174,13 @@ def _gaps(
     return Gaps(rouge_l=plain, loss=loss, rouge_l_over_base=gained or UNSET)
 
 
-def _set_scores(answers: Sequence[Answer], author: WrittenBy, resampling: Resampling) -> SetScores:
+def _set_scores(
+    answers: Sequence[Answer], author: WrittenBy, resampling: Resampling, leaks: Sequence[str]
+) -> SetScores:
     by_metric = {metric.name: _scores(answers, metric) for metric in metrics.METRICS}
     intervals = {name: mean_interval(scores, resampling) for name, scores in by_metric.items() if scores}
-    return metrics.summarise(answers, author, intervals)
+    chance = chance_level(_without(answers, leaks), metrics.METRICS[0].of, resampling)
+    return metrics.summarise(answers, author, intervals, chance)
 
 
 def _comparisons(

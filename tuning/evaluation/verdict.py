@@ -8,15 +8,26 @@ significant counts for neither side.
 
 ROUGE-L moves with the length of answers alone. So each difference has the one at equal lengths beside it, where every
 answer is cut to the length of its reference. An arm most of whose answers are cut at the token limit or empty is not
-compared; nor is a pair whose difference turns at equal lengths.
+compared; nor is a pair whose difference turns at equal lengths, or of which neither is above chance (`chance.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, Means
+from selfinstruct.run.scores import (
+    BASE,
+    FEW_SHOT,
+    SEEDS_ONLY,
+    TUNED,
+    ArmScores,
+    ChanceLevel,
+    Comparison,
+    Means,
+    SetScores,
+)
 from tuning.evaluation.bootstrap import least_tasks
 from tuning.evaluation.leakage import Leaks
 
@@ -91,6 +102,8 @@ def headline(
     if of_programs and not of_people & {"helped", "harmed", "mixed"}:
         beside = _in_words(of_programs, "on tasks that a program wrote")
         return f"{said}; {beside[0].lower()}{beside[1:]}." if said else f"{beside}."
+    if of_people == {"chance"}:
+        return f"{said}, which says nothing about the data."
     return f"{said}." if said else ""
 
 
@@ -100,18 +113,21 @@ def _where(sets: Sequence[str], unknown: Collection[str]) -> str:
     return f"on the tasks of {sets[0]}" if len(sets) == 1 else "on the evaluation tasks"
 
 
-Shown = Literal["", "helped", "harmed", "mixed", "nothing", "incomparable"]
+Shown = Literal["", "helped", "harmed", "mixed", "nothing", "chance", "incomparable"]
 """What the comparisons on one set show of the data; empty where nothing was compared."""
 
 
 def _shown(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]) -> Shown:
-    ordered, _, faults, tuned = _weighed(of_set, arms)
+    weighed = _weighed(of_set, arms)
+    ordered = weighed.comparisons
     if not ordered:
         return ""
     if ordered[0].n_tasks < least_tasks(ordered[0].confidence):
         return "nothing"
-    fair = [c for c in ordered if not faults[c.b]]
-    if tuned or not fair:
+    if not weighed.tuned_fault and weighed.at_chance:
+        return "chance"
+    fair = [c for c in ordered if not weighed.faults[c.b]]
+    if weighed.tuned_fault or not fair:
         return "incomparable"
     signs = {_sign(c) for c in fair if c.b != FEW_SHOT}
     if 1 in signs:
@@ -123,12 +139,15 @@ def _in_words(shown: Collection[Shown], where: str) -> str:
     phrases: dict[Shown, str] = {
         "helped": f"The generated data helped {where}",
         "harmed": f"The generated data did harm {where}",
-        "mixed": f"The generated data helped against some baselines and not against others {where}",
+        "mixed": f"The generated data helped against some baselines only {where}",
         "nothing": f"No difference can be shown {where}",
+        "chance": f"The models answer at chance level {where}",
         "incomparable": f"The models cannot be compared {where}",
     }
     if len(shown) > 1:
-        return f"The sets do not agree whether the generated data helped {where}"
+        shown = [what for what in shown if what != "chance"]  # It says nothing against what other sets show.
+    if len(shown) > 1:
+        return f"Sets disagree whether the generated data helped {where}"
     return next((text for what, text in phrases.items() if what in shown), "")
 
 
@@ -146,7 +165,8 @@ def _left_out(leaks: Leaks, sets: Sequence[str]) -> list[str]:
 
 def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], author: str) -> str:
     """Return what one set shows; empty where nothing was compared."""
-    ordered, at_equal_lengths, faults, tuned = _weighed(of_set, arms)
+    weighed = _weighed(of_set, arms)
+    ordered, faults = weighed.comparisons, weighed.faults
     if not ordered:
         return ""
     first = ordered[0]
@@ -154,30 +174,55 @@ def _sentence(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores], autho
     confidence = f"{100 * first.confidence:g} %"
     if first.n_tasks < (needed := least_tasks(first.confidence)):
         return f"No significant difference {where}: {confidence} confidence needs at least {needed} tasks."
-    if tuned:
-        opening = f"Not comparable {where}, since of the tuned model's answers {tuned}"
+    if weighed.tuned_fault:
+        opening = f"Not comparable {where}, since of the tuned model's answers {weighed.tuned_fault}"
+    elif weighed.at_chance:
+        opening = f"At chance level {where}, which says nothing about the data"
     else:
         fair = [c for c in ordered if not faults[c.b]]
         opening = _headline(fair, where) if fair else f"Not comparable {where}"
-    clauses = "; ".join(_clause(c, at_equal_lengths.get(c.b), faults[c.b]) for c in ordered)
+    clauses = "; ".join(_clause(c, weighed.at_equal_lengths.get(c.b), faults[c.b]) for c in ordered)
     return f"{opening}: {clauses} (ROUGE-L, {confidence} intervals)."
 
 
-def _weighed(
-    of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]
-) -> tuple[list[Comparison], dict[str, Comparison], dict[str, str], str]:
-    """Return a set's comparisons with the baselines by ROUGE-L, and what speaks against each.
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A set's comparisons with the baselines by ROUGE-L, and what speaks against each.
 
-    That is: the comparisons, those at equal lengths by baseline, the faults by baseline (empty: none), and how many
-    of the tuned model's answers are unfinished, if most are.
+    Attributes:
+        comparisons: those, in the order of the baselines.
+        at_equal_lengths: those at equal lengths, by baseline.
+        faults: why a difference says nothing about quality, by baseline; empty if it may.
+        tuned_fault: how many of the tuned model's answers are unfinished, if most are; else empty.
+        at_chance: whether neither the tuned model nor any baseline without examples is above chance.
     """
+
+    comparisons: list[Comparison]
+    at_equal_lengths: dict[str, Comparison]
+    faults: dict[str, str]
+    tuned_fault: str
+    at_chance: bool
+
+
+def _weighed(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]) -> _Weighed:
     relevant = [c for c in of_set if c.a == TUNED and c.b in _BASELINES]
     ordered = sorted((c for c in relevant if c.metric == "rouge_l"), key=lambda c: list(_BASELINES).index(c.b))
     at_equal_lengths = {c.b: c for c in relevant if c.metric == "rouge_l_equal"}
     of = ordered[0].set if ordered else ""
     unfinished = {name: _unfinished(about.sets.get(of)) for name, about in arms.items()}
-    faults = {c.b: _fault(c, at_equal_lengths.get(c.b), unfinished.get(c.b, "")) for c in ordered}
-    return ordered, at_equal_lengths, faults, unfinished.get(TUNED, "")
+    by_chance = {name: chance for name, about in arms.items() if (chance := _at_chance(about.sets.get(of)))}
+    faults = {
+        c.b: _fault(c, at_equal_lengths.get(c.b), unfinished.get(c.b, ""), by_chance.get(TUNED), by_chance.get(c.b))
+        for c in ordered
+    }
+    bare = [c.b for c in ordered if c.b != FEW_SHOT] or [c.b for c in ordered]
+    at_chance = all(name in by_chance for name in (TUNED, *bare))
+    return _Weighed(ordered, at_equal_lengths, faults, unfinished.get(TUNED, ""), at_chance)
+
+
+def _at_chance(of_set: SetScores | None) -> ChanceLevel | None:
+    """Return the chance level of an arm that is not above it."""
+    return None if of_set is None or not of_set.chance or of_set.chance.above else of_set.chance
 
 
 def _unfinished(means: Means | None) -> str:
@@ -189,10 +234,29 @@ def _unfinished(means: Means | None) -> str:
     return " and ".join(f"{100 * share:.0f} % are {what}" for what, share in known.items())
 
 
-def _fault(raw: Comparison, equal: Comparison | None, unfinished: str) -> str:
-    """Return why a difference says nothing about quality; empty if it may."""
+def _fault(
+    raw: Comparison,
+    equal: Comparison | None,
+    unfinished: str,
+    tuned: ChanceLevel | None,
+    baseline: ChanceLevel | None,
+) -> str:
+    """Return why a difference says nothing about quality; empty if it may.
+
+    Args:
+        raw: the comparison.
+        equal: that at equal lengths.
+        unfinished: how many of the baseline's answers are unfinished, if most are.
+        tuned: the tuned model's chance level, if it is not above it.
+        baseline: the baseline's, likewise.
+    """
     if unfinished:
         return f"of its answers {unfinished}"
+    if tuned and baseline:
+        return (
+            "neither is above chance, which is what its answers score with the references of other tasks "
+            f"({tuned.mean:.1f} and {baseline.mean:.1f})"
+        )
     if equal is not None and _sign(raw) * _sign(equal) < 0:
         return "the difference turns at equal lengths"
     return ""

@@ -339,3 +339,17 @@ def test_the_command(run: Path) -> None:
 def test_an_empty_journal_is_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(b"")
     assert "the journal is empty" in render(repair(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_journal_in_another_encoding_is_named_and_left_alone(tmp_path: Path, encoding: str) -> None:
+    """Every line of it looks cut short, so that all of it was set aside as the last line."""
+    journal = tmp_path / "journal.jsonl"
+    damaged = (FIXTURE / "generated" / "journal.jsonl").read_text(encoding="utf-8").encode(encoding)
+    journal.write_bytes(damaged)
+    for read in (repair, lambda run: list(read_lines(run / "journal.jsonl"))):
+        with pytest.raises(
+            InputError, match=r"is in UTF-(16|32)-[BL]E and must be in UTF-8; restore it .*iconv -f UTF"
+        ):
+            read(tmp_path)
+    assert journal.read_bytes() == damaged and {path.name for path in tmp_path.iterdir()} <= {"journal.jsonl", ".lock"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, Comparison, SetScores
-from tuning.evaluation.verdict import headline
+from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, ChanceLevel, Comparison, SetScores
+from tuning.evaluation.verdict import Shown, _in_words, headline
 from tuning.evaluation.verdict import verdict as of
 
 
@@ -28,8 +28,12 @@ def difference(b: str, low: float, high: float, name: str = "eval_tasks", **valu
     return Comparison(**(fields | values))
 
 
-def arms(*names: str, **unfinished: dict[str, float]) -> dict[str, ArmScores]:
-    """Arms, all of whose answers end but for those shares."""
+def chance(low: float, high: float, mean: float = 3.3) -> dict[str, Any]:
+    return {"chance": ChanceLevel(mean=mean, over=(low + high) / 2, low=low, high=high, above=low > 0)}
+
+
+def arms(*names: str, **unfinished: dict[str, Any]) -> dict[str, ArmScores]:
+    """Arms, all of whose answers end but for those shares; with their chance levels, if given."""
     fine = {"empty": 0.0, "no_eos": 0.0}
     sets = {name: SetScores(n=90, n_tasks=60, **(fine | unfinished.get(name, {}))) for name in names}  # type: ignore[arg-type]
     return {
@@ -186,6 +190,27 @@ def test_a_difference_that_turns_at_equal_lengths_is_no_difference() -> None:
     assert "did harm" in verdict(difference(BASE, *WORSE), alike)
 
 
+NO_BETTER, ABOVE = chance(-0.9, 0.3), chance(0.8, 4.3, 1.7)
+
+
+def test_two_arms_at_chance_level_say_nothing_about_the_data() -> None:
+    """The demo's tasks that people wrote: 3.0 before, 1.5 after. Rambling shares words with any reference."""
+    harm, fair = difference(BASE, -2.7, -0.1), difference(FEW_SHOT, -4.3, -1.0)
+    tuned = chance(-0.1, 2.1, 0.7)
+    assert verdict(harm, fair, base=NO_BETTER, tuned=tuned, **{FEW_SHOT: ABOVE}) == (
+        f"At chance level {WHERE}, which says nothing about the data: -1.4 [-2.7, -0.1] against the base model, not "
+        "comparable, since neither is above chance, which is what its answers score with the references of other tasks "
+        "(0.7 and 3.3); -2.6 [-4.3, -1.0] against the base model with examples in its prompt (ROUGE-L, 95 % intervals)."
+    )
+    assert verdict(harm, base=ABOVE, tuned=tuned).startswith("Tuning on the generated data did harm")
+    assert verdict(difference(BASE, 1, 3), base=NO_BETTER, tuned=ABOVE).startswith(
+        "Tuning on the generated data helped"
+    )
+    seeds = difference(SEEDS_ONLY, -3, -1)
+    only = verdict(harm, seeds, base=NO_BETTER, tuned=tuned, **{SEEDS_ONLY: ABOVE})
+    assert only.startswith("The generated data did harm") and only.count("neither is above chance") == 1
+
+
 def test_no_figure_is_minus_zero() -> None:
     text = verdict(difference(BASE, -0.04, 0.0, difference=-0.02), difference(BASE, -0.01, 0, metric="rouge_l_equal"))
     assert "+0.0 [0.0, 0.0] (+0.0 [0.0, 0.0] at equal lengths)" in text and "-0.0" not in text
@@ -223,7 +248,7 @@ def test_no_verdict() -> None:
     assert "no baseline" in of([], arms(TUNED, "other"), ["eval_tasks"])
 
 
-def at_a_glance(*found: Comparison, others: tuple[str, ...] = (), **unfinished: dict[str, float]) -> str:
+def at_a_glance(*found: Comparison, others: tuple[str, ...] = (), **unfinished: dict[str, Any]) -> str:
     said = headline(
         found, arms(TUNED, *dict.fromkeys(c.b for c in found), **unfinished), ("eval_tasks", "mine"), others
     )
@@ -245,11 +270,11 @@ PEOPLE, PROGRAM = "on tasks that people wrote", "on tasks that a program wrote"
         ([difference(BASE, *SAME), difference(SEEDS_ONLY, *WORSE)], f"The generated data did harm {PEOPLE}."),
         (
             [difference(BASE, *BETTER), difference(SEEDS_ONLY, *WORSE)],
-            f"The generated data helped against some baselines and not against others {PEOPLE}.",
+            f"The generated data helped against some baselines only {PEOPLE}.",
         ),
         (
             [difference(BASE, *BETTER), difference(BASE, *WORSE, name="mine")],
-            f"The sets do not agree whether the generated data helped {PEOPLE}.",
+            f"Sets disagree whether the generated data helped {PEOPLE}.",
         ),
         (
             [difference(BASE, *SAME), difference(BASE, *BETTER, name="made")],
@@ -281,3 +306,25 @@ def test_who_wrote_a_set_is_said_only_where_it_is_known() -> None:
     assert f"{WHERE}: " in said and "of mine: " in said
     glance = headline(both, compared, ["mine", "eval_tasks"], unknown={"mine"})
     assert glance == "The generated data helped on the evaluation tasks."
+
+
+def test_chance_level_at_a_glance() -> None:
+    harm, helped = difference(BASE, *WORSE), difference(BASE, *BETTER, name="made")
+    at = {TUNED: NO_BETTER, BASE: NO_BETTER}
+    assert at_a_glance(harm, **at) == f"The models answer at chance level {PEOPLE}, which says nothing about the data."
+    sets = {"eval_tasks": NO_BETTER, "made": ABOVE, "mine": ABOVE}
+    of_sets = {n: SetScores(n=90, n_tasks=60, empty=0.0, no_eos=0.0, **about) for n, about in sets.items()}
+    both = {name: ArmScores(sets=of_sets) for name in (TUNED, BASE)}
+    assert headline([harm, helped], both, ["eval_tasks"], ["made"]) == (
+        f"The models answer at chance level {PEOPLE}; the generated data helped {PROGRAM}."
+    )
+    mine = difference(BASE, *BETTER, name="mine")
+    assert headline([harm, mine], both, ["eval_tasks", "mine"]) == f"The generated data helped {PEOPLE}."
+
+
+def test_the_verdict_in_one_look_has_at_most_25_words_whatever_the_sets_show() -> None:
+    shown: list[set[Shown]] = [{what} for what in get_args(Shown) if what] + [{"helped", "nothing"}]
+    for people in shown:
+        for programs in shown:
+            both = f"{_in_words(people, PEOPLE)}; {_in_words(programs, PROGRAM)}"
+            assert people & {"helped", "harmed", "mixed"} or len(both.split()) <= 25, both
