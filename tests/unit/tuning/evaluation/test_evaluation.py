@@ -111,10 +111,49 @@ def test_the_whole_stage(config: Config, run: RunDirectory) -> None:
     assert found["mine", "rouge_l", "tuned", "base"].difference == pytest.approx(100 * 3 / 9)
     assert found["mine", "exact_match", "tuned", "base-few-shot"].n_tasks == 2
     assert ("validation_unseen", "exact_match", "tuned", "base") not in found, "it has no classification task"
-    assert scores.verdict.startswith("Tuning on the generated data helped on the 8 tasks of mine: +33.3 [")
+    assert scores.verdict.startswith(
+        "At chance level on the 8 tasks of mine, which says nothing about the data: +33.3 ["
+    ), "each model gives one answer to all tasks"
     assert "validation_unseen" not in scores.verdict
     assert "(+33.3 [" in scores.verdict, "at equal lengths"
     assert "Left out" not in scores.verdict and not scores.leaks
+
+
+@pytest.mark.parametrize(
+    ("answer", "opening"),
+    [
+        ("It is {word}.", "Tuning on the generated data helped on the 9 tasks"),
+        ("It is a river or a lake.", "At chance level on the 9 tasks"),
+    ],
+)
+def test_older_scores_learn_their_chance_level_from_the_kept_answers(
+    config: Config, run: RunDirectory, tmp_path: Path, answer: str, opening: str
+) -> None:
+    words = ["river", "lake", "hill", "tree", "bird", "fish", "stone", "cloud", "house"]
+    rows = [
+        {
+            "id": word,
+            "instruction": f"Which is it: {word}?",
+            "instances": [{"input": "", "output": f"a {word}"}],
+            "is_classification": False,
+        }
+        for word in words
+    ]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def tuned(request: Any) -> Completion:
+        word = next((word for word in words if f": {word}?" in str(request.prompt)), "")
+        return Completion(answer.format(word=word), "stop", 5, 3)
+
+    options = changed(config, tasks=(str(tmp_path / "words.jsonl"),))
+    first = evaluate(options, run, start=Starter(scripted=says("It is it."), model=tuned))
+    assert first.verdict.startswith(opening)
+    older = json.loads(run.evaluation.scores_path.read_text()) | {"headline": "", "verdict": ""}
+    for arm in older["arms"].values():
+        for of_set in arm["sets"].values():
+            of_set.pop("chance")
+    run.evaluation.scores_path.write_text(json.dumps(older))
+    assert score_saved(run, options.evaluate, options.seed) == first
 
 
 def test_a_base_that_does_not_end_is_not_compared(config: Config, run: RunDirectory) -> None:
@@ -362,7 +401,9 @@ def test_seeds_only_and_further_arms(config: Config, run: RunDirectory) -> None:
     assert list(scores.arms) == ["base", "base-few-shot", "tuned", "seeds-only", "other"]
     pairs = {(c.a, c.b) for c in scores.comparisons}
     assert pairs == {("tuned", other) for other in ("base", "base-few-shot", "seeds-only", "other")}
-    assert "the model tuned on the seeds alone, which includes 0" in scores.verdict
+    assert (
+        "+0.0 [0.0, 0.0] (+0.0 [0.0, 0.0] at equal lengths) over the model tuned on the seeds alone" in scores.verdict
+    )
 
 
 # ------------------------------------------------------------------------------------------------- reuse
@@ -789,7 +830,7 @@ def test_main_shows_the_scores(
     assert "tuned: 12/12 answers" in shown.err
     assert "mine: 9 questions of 8 tasks" in shown.err
     assert "tuned - more: +0.0 [0.0, 0.0] ROUGE-L  no significant difference" in shown.err
-    assert "Tuning on the generated data helped" in shown.err
+    assert "The models answer at chance level on the tasks of mine, which says nothing" in shown.err
     assert on_scripted.models == ["scripted", "model", "model"]
 
 
