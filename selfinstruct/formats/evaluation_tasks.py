@@ -13,7 +13,7 @@ from typing import Any
 
 from selfinstruct import packaged
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.formats import data_files, seed_tasks
 from selfinstruct.formats.families import super_natural_instructions
 from selfinstruct.formats.families.super_natural_instructions import BenchmarkTask
 from selfinstruct.formats.problems import MOST_PROBLEMS
@@ -80,10 +80,10 @@ def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:
 
 def _is_user_oriented(path: Path) -> bool:
     try:
-        first = next(jsonl.read(path), None)
+        first = next(data_files.records(path), None)
     except InputError:
         return False
-    return first is not None and {"motivation_app", "instances"} <= first[1].keys()
+    return first is not None and {"motivation_app", "instances"} <= (first.value or {}).keys()
 
 
 def _user_oriented(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -144,6 +145,9 @@ def test_user_oriented_tasks(tmp_path: Path) -> None:
     first, _ = evaluation_tasks.load_evaluation_tasks(str(path))
     assert isinstance(first, SeedTask)
     assert (first.id, first.category, first.written_by) == ("u0", "Notes", "person")
+    packed = tmp_path / "user.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert evaluation_tasks.load_evaluation_tasks(str(packed))[0] == first
     path.write_text(json.dumps(rows[0] | {"instances": []}) + "\n")
     with pytest.raises(InputError, match="line 1: `instances`: is empty"):
         evaluation_tasks.load_evaluation_tasks(str(path))
