@@ -65,15 +65,19 @@ class Conversion:
 
     def sentences(self) -> list[str]:
         """Return the numbers as lines for people."""
-        lines = [f"{self.source} -> {self.target}: {self.rows:,} rows"]
+        lines = [f"{self.source} -> {self.target}: {_rows(self.rows)}"]
         lines += [f"  dropped: {count:,} x {reason}" for reason, count in self.dropped.most_common()]
-        lines += [f"  lost: {what} of {count:,} rows" for what, count in self.lost.most_common()]
+        lines += [f"  lost: {what} of {_rows(count)}" for what, count in self.lost.most_common()]
         if self.num_broken:
             lines.append(f"  broken: {self.num_broken:,} records, left out:")
             lines += [f"    {problem}" for problem in self.broken]
             if self.num_broken > len(self.broken):
                 lines.append(f"    ... and {self.num_broken - len(self.broken):,} more")
         return lines
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def read_rows(

@@ -49,9 +49,9 @@ def load_evaluation_tasks(
         InputError: the file is missing, holds no task, or is not valid. All broken files of a folder are named.
     """
     path = packaged.resolve(name, "eval_tasks.jsonl")
-    if path.is_dir() and any(map(super_natural_instructions.is_task_file, path.glob("*.json"))):
+    if path.is_dir() and any(map(super_natural_instructions.is_task_file, _json_files(path))):
         return _folder(path, skip)
-    if path.suffix == ".json" and super_natural_instructions.is_task_file(path):
+    if path.is_file() and super_natural_instructions.is_task_file(path):
         return [super_natural_instructions.read_task_file(path)]
     if path.is_file() and _is_user_oriented(path):
         return seed_tasks.load_seed_tasks([path], as_seed=_user_oriented, author="person")
@@ -59,8 +59,12 @@ def load_evaluation_tasks(
     return seed_tasks.load_seed_tasks([path], left_out=left_out, author=author)
 
 
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if super_natural_instructions.is_json_file(path))
+
+
 def _folder(path: Path, skip: Skip | None) -> list[BenchmarkTask]:
-    files = sorted(path.glob("*.json"))
+    files = _json_files(path)
     tasks, errors = [], []
     for file in files:
         try:

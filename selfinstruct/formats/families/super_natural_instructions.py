@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import string
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError
 
 from selfinstruct.errors import InputError
-from selfinstruct.formats import jsonl
+from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.families.dataset_row import Dropped, Read, single_turn
 from selfinstruct.formats.problems import readable, unfit
 
@@ -114,13 +115,25 @@ class _File(BaseModel):
     instances: list[_Instance] = Field(alias="Instances", min_length=1)
 
 
+def is_json_file(path: Path) -> bool:
+    """Return whether a file is JSON by its name; it may be compressed."""
+    return path.name.endswith(tuple(f".json{packed}" for packed in ("", *data_files.COMPRESSED)))
+
+
 def is_task_file(path: Path) -> bool:
-    """Return whether a file has this format, judged by its content."""
+    """Return whether a file has this format, judged by its content. It may be compressed."""
+    if not is_json_file(path):
+        return False
     try:
-        value = json.loads(path.read_bytes(), parse_int=jsonl.integer)
-    except (OSError, ValueError, RecursionError):
+        value = _content(path)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
         return False
     return isinstance(value, dict) and "Definition" in value and "Instances" in value
+
+
+def _content(path: Path) -> Any:
+    with data_files.opened(path) as stream:
+        return json.loads(stream.read(), parse_int=jsonl.integer)
 
 
 def read_task_file(path: Path) -> BenchmarkTask:
@@ -131,13 +144,13 @@ def read_task_file(path: Path) -> BenchmarkTask:
             all such fields.
     """
     try:
-        value = json.loads(path.read_bytes(), parse_int=jsonl.integer)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        value = _content(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
     try:
-        return parse_task(value, path.stem)
+        return parse_task(value, path.name.partition(".json")[0])
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -567,7 +567,7 @@ def test_seeds_stats_and_from_dataset(tmp_path: Path) -> None:
 def test_convert(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('[{"instruction": "Say hi.", "input": "", "output": "Hi."}]')
     result = invoke("convert", tmp_path / "d.json", tmp_path / "o.json", "--to", "alpaca", "--llama-factory")
-    assert "alpaca -> alpaca: 1 rows" in result.stdout
+    assert "alpaca -> alpaca: 1 row\n" in result.stdout
     assert "LLaMA-Factory: dataset 'o' in" in result.stdout
     result = invoke("convert", tmp_path / "d.json", tmp_path / "o.jsonl", "--json")
     assert json.loads(result.stdout)["rows"] == 1

@@ -85,7 +85,7 @@ def test_what_a_target_cannot_hold_is_counted(tmp_path: Path) -> None:
     done = convert(source, tmp_path / "alpaca.jsonl", to=family_named("alpaca"))
     assert done.lost == {"thinking": 1}
     assert lines(tmp_path / "alpaca.jsonl")[0]["history"] == [["Hi", "Ho"]]
-    assert "  lost: thinking of 1 rows" in done.sentences()
+    assert "  lost: thinking of 1 row" in done.sentences()
 
 
 def test_tasks_have_their_instances_and_unique_ids(tmp_path: Path) -> None:

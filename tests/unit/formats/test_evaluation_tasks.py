@@ -209,3 +209,24 @@ def test_people_wrote_only_what_is_known_to_be_theirs(row: dict[str, Any], autho
     path.write_text(json.dumps(row))
     (task,) = evaluation_tasks.load_evaluation_tasks(str(path))
     assert isinstance(task, SeedTask) and task.written_by == author
+
+
+def test_compressed_task_files_are_asked_as_the_benchmark_does(tmp_path: Path) -> None:
+    raw = json.dumps(superni_task()).encode()
+    (tmp_path / "task1_a.json").write_bytes(raw)
+    (tmp_path / "task2_b.json.gz").write_bytes(gzip.compress(raw))
+    (tmp_path / "task1_a.json.bak").write_text("older")
+    tasks = evaluation_tasks.load_evaluation_tasks(str(tmp_path))
+    assert [task.id for task in tasks] == ["task1_a", "task2_b"]
+    assert evaluation_tasks.load_evaluation_tasks(str(tmp_path / "task2_b.json.gz")) == [tasks[1]]
+    (tmp_path / "task2_b.json.gz").write_bytes(gzip.compress(raw)[:-12])
+    with pytest.raises(InputError, match=r"1 of 2 task files cannot be read.*\n.*task2_b.json.gz"):
+        evaluation_tasks.load_evaluation_tasks(str(tmp_path))
+
+
+def test_several_faults_of_a_task_file_are_one_line_of_a_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(superni_task(Instances=[{"input": 1.5}, {"output": ["a"]}])))
+    with pytest.raises(InputError) as caught:
+        evaluation_tasks.load_evaluation_tasks(str(path))
+    assert "Instances.1.input" in str(caught.value) and "\n" not in str(caught.value)
