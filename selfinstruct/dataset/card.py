@@ -49,7 +49,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
         configs=[{"config_name": "default", "data_files": files, "description": f"rows {digest}"}],
     )
     counted: list[ExportCounts | ParentCounts] = [counts, *([counts.parents] if counts.parents else [])]
-    return _template().render(
+    card = _template().render(
         metadata=metadata.to_yaml(),
         counts=counts,
         tagger=next(reversed(state.tags)).model if state.tags else "",
@@ -66,6 +66,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
         run=state.counts(),
         options=options,
     )
+    return printable(card)
 
 
 def languages(texts: Sequence[str]) -> list[str]:

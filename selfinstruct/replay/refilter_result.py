@@ -118,7 +118,7 @@ class RefilterResult:
 def render(result: RefilterResult) -> str:
     """Return the result as text for a person."""
     candidates, instances = result.candidates, result.instances
-    changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in result.filters.items())
+    changed = ", ".join(f"{name} {_value(old)} -> {_value(new)}" for name, (old, new) in result.filters.items())
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in candidates.reasons.items()) or "nothing"
     moves = f"{candidates.stayed:,} stayed, {candidates.left:,} left, {candidates.entered:,} entered"
     instance_moves = f"{instances.lost:,} lost with their instruction, {instances.dropped:,} dropped"
@@ -142,6 +142,10 @@ def render(result: RefilterResult) -> str:
     if result.stops_left_out:
         text.append("the recorded stop for saturation is left out: these filters accept more")
     return "\n".join([*text, NOT_THE_SAME])
+
+
+def _value(value: Any) -> str:
+    return "(not set)" if value is None else str(value)
 
 
 def _bound(result: RefilterResult, name: str, given: str, score: float) -> str:

@@ -313,7 +313,7 @@ def render(result: RunStatus) -> RenderableType:
     table.add_row("accepted", f"{bar} {candidates.accepted:,} of {result.counts.target:,}")
     table.add_row("candidates", f"{candidates.total:,} from {result.proposals:,} proposals")
     for name, count in _proposers(result.counts.proposers).items():
-        table.add_row(name, count)
+        table.add_row(escape(name), count)
     if topics := result.counts.topics:
         table.add_row("topics", escape(_topics(topics)))
     table.add_row("rejected", f"{candidates.rejected:,}{_reasons(candidates.reasons)}")
@@ -342,7 +342,7 @@ def render(result: RunStatus) -> RenderableType:
     tokens = result.counts.tokens
     table.add_row("tokens", f"{tokens.completion:,} written, {tokens.prompt:,} read in prompts")
     for name, sentence in spending_rows(result.spending).items():
-        table.add_row(name, sentence)
+        table.add_row(escape(name), escape(sentence))
     for name, sentence in _speed_rows(result.rates).items() if result.rates else ():
         table.add_row(name, sentence)
     if result.reason:
@@ -483,4 +483,6 @@ def _outputs_text(outputs: OutputCounts) -> str:
 
 
 def _reasons(reasons: dict[str, int]) -> str:
-    return f"  [dim]{', '.join(f'{name} {n:,}' for name, n in reasons.items())}[/dim]" if reasons else ""
+    from rich.markup import escape
+
+    return f"  [dim]{escape(', '.join(f'{name} {n:,}' for name, n in reasons.items()))}[/dim]" if reasons else ""

@@ -60,7 +60,7 @@ def table(rounds: Rounds) -> RenderableType:
         mark = " (best)" if result.run == rounds.best else ""
         means = [result.scores.get(name) for name in sets]
         made.add_row(
-            f"{result.run}{mark}",
+            escape(f"{result.run}{mark}"),
             f"{number(result.instructions)} ({number(result.new_instructions)} new)",
             number(result.train_rows),
             escape(_held_out(result.held_out)),

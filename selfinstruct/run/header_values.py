@@ -21,6 +21,12 @@ class Identity(Struct):
     classification: dict[str, Any]
     instances: dict[str, Any]
     engine: dict[str, Any]
+    proposers: dict[str, Any] | UnsetType = UNSET
+    answer: dict[str, Any] | UnsetType = UNSET
+    constraints: dict[str, Any] | UnsetType = UNSET
+    scores: dict[str, Any] | UnsetType = UNSET
+    plan: dict[str, Any] | UnsetType = UNSET
+    template: dict[str, Any] | UnsetType = UNSET
     earlier_sha256: str | UnsetType = UNSET
     regenerate: _Regenerate | UnsetType = UNSET
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from selfinstruct.chain import stage_process
 from selfinstruct.config.schema import Tune
-from selfinstruct.errors import ConfigError
+from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from tests import tiny_model
 from tuning.training.launch import tune_command
 
@@ -108,4 +108,20 @@ def test_the_exit_code_is_the_failing_process_own(folder, capfd):
     said = "--eos_token '<nope>' is not in the model's vocabulary"
     with pytest.raises(ConfigError, match=said):
         tune(folder, "failed", "tests.integration.refusing_tuner", num_processes=2)
-    assert said not in capfd.readouterr().err, "the chain says it, once"
+    assert capfd.readouterr().err == "", "the chain says it, once, and the launcher writes no traceback"
+
+
+def test_a_killed_process_is_one_line_and_the_launchers_traceback_is_in_the_log(folder, capfd):
+    (folder / "journal.jsonl").touch()
+    killed = "tune: process 1 was killed by SIGKILL; the same command continues; .*libraries.log has its last words"
+    with pytest.raises(StoppedError, match=killed):
+        tune(folder, "killed", "tests.integration.refusing_tuner", num_processes=2)
+    assert capfd.readouterr().err == ""
+    assert "ChildFailedError" in (folder / "libraries.log").read_text()
+
+
+def test_a_signal_to_the_launcher_is_no_failure(folder, capfd):
+    with pytest.raises(Interrupted) as stopped:
+        tune(folder, "signalled", "tests.integration.refusing_tuner", num_processes=2)
+    assert stopped.value.exit_code == 143
+    assert "Traceback" not in capfd.readouterr().err

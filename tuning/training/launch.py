@@ -113,13 +113,13 @@ def _launcher(tune: Tune, num_processes: int | None) -> list[str]:
                 f"tune.accelerate_config: no such file: {tune.accelerate_config}; see `accelerate config`"
             )
         processes = [f"--num_processes={tune.num_processes}"] if tune.num_processes else []
-        return ["accelerate.commands.launch", f"--config_file={tune.accelerate_config}", *processes, "--module"]
+        return ["tuning.training.accelerate_launch", f"--config_file={tune.accelerate_config}", *processes, "--module"]
     processes_here = tune.num_processes or num_processes or dividing_processes(num_gpus())
     if processes_here == 1:
         return []
     # accelerate warns about what is not set here; precision is TRL's argument.
     machine = [f"--num_processes={processes_here}", "--num_machines=1", "--multi_gpu"]
-    return ["accelerate.commands.launch", *machine, "--mixed_precision=no", "--dynamo_backend=no", "--module"]
+    return ["tuning.training.accelerate_launch", *machine, "--mixed_precision=no", "--dynamo_backend=no", "--module"]
 
 
 def processes_of(tune: Tune, gpus: int) -> tuple[int, bool]:

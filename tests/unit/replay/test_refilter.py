@@ -366,6 +366,8 @@ def test_the_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     done = invoke("--filters.threshold", 0.8, "-o", tmp_path / "b")
     assert done.exit_code == 0 and done.stdout == ""
     assert "threshold 0.7 -> 0.8" in done.stderr and "not the run that these filters would have produced" in done.stderr
+    done = invoke("--scorer", "judge", "-o", tmp_path / "d")
+    assert done.exit_code == 0 and "scorer (not set) -> judge" in done.stderr
     assert invoke("--threshold", 2, "-o", tmp_path / "c").exit_code == 2
     assert invoke("--threshold", 0.6).exit_code == 2
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from selfinstruct.cli import cli
+from selfinstruct.config.earlier_defaults import EARLIER_DEFAULTS
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 VALUES = ["7", 7, True, {}, 1.5, -5, [[[{}]]], None, 10**30, []]
@@ -70,13 +71,19 @@ def invoke(*arguments: object) -> Result:
     return result
 
 
+def copied(name: str, folder: Path) -> Path:
+    """Return a copy of a run of the fixture in the folder."""
+    run = Path(shutil.copytree(FIXTURE / name, folder / "run"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("@FIXTURE@", str(FIXTURE)))
+    return run
+
+
 @pytest.mark.parametrize("seed", [*range(12), 37, 174])
 def test_damage_is_named_and_repair_leaves_what_every_command_reads(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     name = ("generated", "regenerated")[seed % 2]
-    run, new = Path(shutil.copytree(FIXTURE / name, tmp_path / "run")), tmp_path / "new"
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("@FIXTURE@", str(FIXTURE)))
+    run, new = copied(name, tmp_path), tmp_path / "new"
     journal = run / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(tampered(draw, lines)))
@@ -91,3 +98,48 @@ def test_damage_is_named_and_repair_leaves_what_every_command_reads(tmp_path: Pa
     if invoke("repair", run).exit_code == 0:
         for result in commands():
             assert "selfinstruct repair" not in result.output
+
+
+HOSTILE = "[/red] \x1b[2J \ud800 \x00"
+"""Markup of the library that prints, an order to a terminal, what UTF-8 cannot hold."""
+
+
+@pytest.mark.parametrize("name", ["generated", "regenerated"])
+def test_hostile_text_in_any_field_is_text_or_damage(tmp_path: Path, name: str) -> None:
+    run, new = copied(name, tmp_path), tmp_path / "new"
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_bytes().splitlines()]
+    lines = [{"proposer": "list", **line} if line["kind"] == "proposal" else line for line in lines]
+    first = {
+        (line["kind"], line.get("event"), "failed" in line): number for number, line in reversed([*enumerate(lines)])
+    }
+    for number in first.values():
+        for *above, last in places(lines[number]):
+            line = json.loads(json.dumps(lines[number]))
+            inner = line
+            for key in above:
+                inner = inner[key]
+            if not isinstance(inner[last], str):
+                continue
+            inner[last] = HOSTILE
+            written = [*lines[:number], line, *lines[number + 1 :]]
+            (run / "journal.jsonl").write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in written))
+            asked = [
+                ("explain", run, "Name a thing."),
+                ("export", run),
+                ("show", run),
+                ("show", run, "--rejected", "any"),
+            ]
+            for command in [("status", run), *asked, ("refilter", run, "-o", new)]:
+                assert "\x1b" not in invoke(*command).output, (command, above, last)
+            shutil.rmtree(new, ignore_errors=True)
+
+
+@pytest.mark.parametrize("section", sorted({name.rpartition(".")[0] for name in EARLIER_DEFAULTS} - {""}))
+def test_a_section_of_the_header_that_is_none_is_damage(tmp_path: Path, section: str) -> None:
+    run = copied("generated", tmp_path)
+    header, *others = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    values = json.loads(header)
+    values["identity"][section] = 1.5
+    (run / "journal.jsonl").write_bytes(b"".join([json.dumps(values).encode() + b"\n", *others]))
+    for command in [("status", run), ("export", run), ("explain", run, "Name a thing.")]:
+        assert f"line 1 (byte 0): damaged: Expected `object`, got `float` - at `$.{section}`" in invoke(*command).output

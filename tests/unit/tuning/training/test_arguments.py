@@ -198,7 +198,7 @@ def test_one_process_needs_no_launcher(tmp_path):
 
 def test_several_processes_are_launched_by_accelerate(tmp_path):
     argv = command(tmp_path, num_processes=4)
-    assert argv[:4] == [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=4"]
+    assert argv[:4] == [sys.executable, "-m", "tuning.training.accelerate_launch", "--num_processes=4"]
     assert argv[argv.index("--module") + 1] == "tuning.sft"
     assert "--num_processes=2" in command(tmp_path, num_processes=4, section=Tune(num_processes=2))
 
@@ -207,7 +207,7 @@ def test_a_configuration_of_accelerates_is_launched_by(tmp_path):
     path = tmp_path / "fsdp.yaml"
     path.write_text("distributed_type: FSDP\n")
     argv = command(tmp_path, num_processes=4, accelerate_config=str(path))
-    assert argv[2:5] == ["accelerate.commands.launch", f"--config_file={path}", "--module"]
+    assert argv[2:5] == ["tuning.training.accelerate_launch", f"--config_file={path}", "--module"]
     section = Tune(accelerate_config=str(path), num_processes=2)
     assert "--num_processes=2" in command(tmp_path, section=section)
     assert not any("accelerate_config" in word for word in argv)
