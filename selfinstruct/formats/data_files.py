@@ -125,7 +125,8 @@ def _of_file(file: Path) -> Iterator[Record]:
             else:
                 yield from _of_lines(file, stream)
     except (OSError, EOFError, zlib.error) as error:  # The module gzip lets the last pass.
-        raise InputError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        said = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+        raise InputError(f"{file}: cannot be read: {said}") from error
 
 
 @contextmanager

@@ -179,3 +179,17 @@ def test_parquet_with_a_damaged_name_is_an_error_that_names_the_file(tmp_path: P
     (tmp_path / "d.parquet").write_bytes(raw.replace(b"instruction", b"instr\xa9ction"))
     with pytest.raises(InputError, match="not a readable Parquet file"):
         list(records(tmp_path / "d.parquet"))
+
+
+def test_a_damaged_footer_of_parquet_is_one_line(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")] = 0x0F
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read") as caught:
+        records(path)
+    assert "\n" not in str(caught.value)
