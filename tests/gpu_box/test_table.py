@@ -58,6 +58,7 @@ TURNS = {
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
     "gemma3": Turns("chat", "<eos> <end_of_turn>", "model", "<end_of_turn>", "<start_of_turn>model\n"),
+    "gemma3-1b": Turns("chat", "<eos> <end_of_turn>", "model", "<end_of_turn>", "<start_of_turn>model\n"),
     "mistral-base": Turns("completion", "</s>", "default", "</s>", "<|assistant|>\n"),
     "mistral": Turns("chat", "</s>", "model", "</s>", "[/INST]"),
     "gpt-oss": Turns(
@@ -131,6 +132,7 @@ METHODS = {
     "llama3-instruct": ["lora", "lora", "lora", "full, shared"],
     "llama3-70b-instruct": ["refused", "qlora", "qlora", "lora, shared"],
     "gemma3": ["qlora", "lora", "lora", "full, shared"],
+    "gemma3-1b": ["full", "full", "full", "full"],
     "mistral-base": ["lora", "lora", "lora", "full, shared"],
     "mistral": ["lora", "lora", "lora", "full, shared"],
     "gpt-oss": ["refused", "lora", "lora", "lora"],
