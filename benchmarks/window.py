@@ -2,6 +2,7 @@
 
     python benchmarks/window.py                  # the window of old and the present one, 2 % and 5 % runaways
     python benchmarks/window.py --minutes 20
+    python benchmarks/window.py --targets 4000 25600 40960    # whole runs of so many instructions
     python benchmarks/window.py --small          # runs of few instructions, on a large and on a small engine
 
 The engine has 1,024 places. A step of n sequences takes 10 + 0.05 n ms (assumed, not measured), so that a full one
@@ -32,13 +33,15 @@ from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.steps import Method, Steps
-from selfinstruct.generation.window import first_window
+from selfinstruct.generation.window import first_window, window_soon
 from selfinstruct.records import Completion, Prompt
 from selfinstruct.run.lines import VERSION, Header
 from selfinstruct.run.state import RunState
 
 PLACES = 1024
 TOKENS_PER_WORD = 1.35
+LAST = 40
+"""Readings at the end of a run, 20 s, when nothing is left to ask."""
 SMALL_TARGETS = (12, 50, 200, 600, 1200)
 OLD = {"window": 96, "window_share": 0.0, "max_in_flight": 512, "proposal": {"max_tokens": 1024}}
 
@@ -280,6 +283,23 @@ def _row(name: str, runaways: float, seconds: float, measured: Measured) -> Sequ
     )
 
 
+def _whole(targets: Sequence[int]) -> None:
+    """Print what runs of so many instructions do, from their beginning to their end, with 5 % runaways."""
+    print("| target | windows | proposals | end, s | busy in minute 1 | after it | pool older than a quarter |")
+    print("|---" * 7 + "|")
+    for target in targets:
+        one = simulate({"num_instructions": target}, SimulatedEngine(0.05), 86_400)
+        first = one.busy[: min(120, len(one.busy) - LAST)]
+        later = one.busy[120:-LAST]
+        after = f"{sum(later) / len(later):.1%}" if later else ""
+        window = first_window(target)
+        print(
+            f"| {target:,} | {window:,} to {window_soon(window):,} | {one.proposals:,} | {one.ended_s:.0f} "
+            f"| {sum(first) / len(first):.1%} | {after} | {one.old_pool:.1%} |",
+            flush=True,
+        )
+
+
 def _small(windows: Sequence[int]) -> None:
     """Print what the first window costs a run of few instructions."""
     print("| engine | target | window | first commit, s | end, s | proposals begun | committed | dropped tokens |")
@@ -302,8 +322,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0, help="of virtual time, for each run (more than 1)")
     parser.add_argument("--window", type=int, nargs="*", default=[], help="further windows to try")
     parser.add_argument("--share", type=float, nargs="*", default=[], help="further shares to try")
+    parser.add_argument("--targets", type=int, nargs="*", default=[], help="whole runs of so many instructions")
     parser.add_argument("--small", action="store_true", help="runs of few instructions")
     arguments = parser.parse_args()
+    if arguments.targets:
+        _whole(arguments.targets)
+        return
     if arguments.small:
         _small(arguments.window)
         return

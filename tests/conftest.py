@@ -203,6 +203,7 @@ def make_config(tmp_path: Path, seed_file: Path, evaluation_tasks: Path) -> Any:
             "output_dir": str(tmp_path / "run"),
             "num_instructions": 30,
             "window": 5,
+            "window_soon": 6,
             "window_share": 0.0,
             "max_in_flight": 12,
             "fsync_interval": 0.05,

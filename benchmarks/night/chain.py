@@ -35,7 +35,7 @@ def demo(folder: Path, tiny: bool) -> None:
     process = _start(run.path, 40)
     code = process.wait()
     report(exit_code=code, chain_s=time.time() - began)
-    _report_leftovers("", before)
+    left = _report_leftovers("", before)
     made = {
         "generate": run.journal,
         "tune": run.model.record_path,
@@ -52,10 +52,12 @@ def demo(folder: Path, tiny: bool) -> None:
         tune_steps_per_s=record.runtime.steps_per_s,
         arms=sorted(run.evaluation.scores().arms),
     )
+    _require_nothing(left)
 
 
 def killed(folder: Path, tiny: bool) -> None:
     leftovers.adopt_orphans()
+    left: list[str] = []
     for whom in ("chain", "generation"):
         before = leftovers.gpu_bytes()
         run = RunDirectory(folder / whom)
@@ -65,22 +67,32 @@ def killed(folder: Path, tiny: bool) -> None:
         report(**{f"{whom}_processes": len(members)})
         stage = next(child for child in psutil.Process(process.pid).children() if "generate" in child.cmdline())
         os.kill(process.pid if whom == "chain" else stage.pid, signal.SIGKILL)
-        _report_leftovers(f"{whom}_", before)
+        left += _report_leftovers(f"{whom}_", before)
         leftovers.end_descendants()
         report(**{f"{whom}_exit_code": process.wait()})
+    _require_nothing(left)
 
 
-def _report_leftovers(prefix: str, before: int | None) -> None:
-    """Report after how many seconds all processes have gone and the GPU's memory is back, and what has not."""
+def _require_nothing(left: list[str]) -> None:
+    if left:
+        sys.exit("; ".join(left))
+
+
+def _report_leftovers(prefix: str, before: int | None) -> list[str]:
+    """Report after how many seconds all processes have gone and the GPU's memory is back; return what has not."""
+    left = []
     gone = leftovers.gone_after(5.0)
     report(**{f"{prefix}processes_gone_s": gone})
     if gone is None:
         report(**{f"{prefix}processes_left": leftovers.names(leftovers.descendants())})
+        left.append(f"{prefix}processes are left after 5 s")
     if before is not None:
         back = leftovers.memory_back(before, 5.0)
         report(**{f"{prefix}gpu_memory_back_s": None if back is None else back + (gone or 0.0)})
         if back is None:
             report(**{f"{prefix}gpu_mib_kept": ((leftovers.gpu_bytes() or 0) - before) >> 20})
+            left.append(f"{prefix}GPU memory is not back after 5 s more")
+    return left
 
 
 def _wait_for_lines(journal: Path, least: int, process: subprocess.Popen[bytes]) -> None:

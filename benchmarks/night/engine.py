@@ -70,51 +70,43 @@ def offline(folder: Path, tiny: bool) -> None:
     async def measure(engine: VLLMEngine) -> None:
         requests = 24 if tiny else 1024
         await _throughput(engine, "", requests, tiny, Config().proposal)
-        await _throughput(engine, "no_penalties_", requests, tiny, Sampling(temperature=0.7, top_p=0.5))
+        await _throughput(engine, "online_", requests // 4, tiny, Config().proposal, at_once=online["max_num_seqs"])
         for label, options in (("now", {}), ("earlier", window.OLD)):
-            await _pipeline(engine, folder, label, options, 15.0 if tiny else 20.0)
+            await _pipeline(engine, folder, label, options, 15.0 if tiny else 14.0)
+        await _throughput(engine, "no_penalties_", requests // 2, tiny, Sampling(temperature=0.7, top_p=0.5))
 
+    model = models.write("tiny" if tiny else "8b", folder / "model")
+    online = _limits_online(model, tiny)
+    report(**{f"online_{name}": value for name, value in online.items()})
     novelty.warm_up()  # As `generate` does; else its compilation would be what is measured.
-    _with_engine(folder, tiny, {}, measure)
+    asyncio.run(_with_engine(model, tiny, measure))
 
 
-def online(folder: Path, tiny: bool) -> None:
-    """Measure the engine with the limits that vLLM takes where it does not know that it works offline."""
+def _limits_online(model: Path, tiny: bool) -> dict[str, int]:
+    """Return what vLLM would compute at once if it did not know that it works offline (ENGINE_CONTEXT)."""
     prepare_environment()
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
-    model = models.write("tiny" if tiny else "8b", folder / "model")
     arguments = AsyncEngineArgs(model=str(model), **_arguments(tiny))
     limits = arguments.create_engine_config(usage_context=UsageContext.ENGINE_CONTEXT).scheduler_config
-    names = ("max_num_seqs", "max_num_batched_tokens")
-
-    async def measure(engine: VLLMEngine) -> None:
-        await _throughput(engine, "", 24 if tiny else 384, tiny, Config().proposal)
-
-    _with_engine(folder / "engine", tiny, {name: getattr(limits, name) for name in names}, measure)
+    return {name: getattr(limits, name) for name in ("max_num_seqs", "max_num_batched_tokens")}
 
 
 def _arguments(tiny: bool) -> dict[str, Any]:
     return {"load_format": "dummy", "max_model_len": 8192} | ({"max_num_seqs": 16} if tiny else {})
 
 
-def _with_engine(
-    folder: Path, tiny: bool, limits: dict[str, Any], measure: Callable[[VLLMEngine], Coroutine[Any, Any, None]]
-) -> None:
-    async def run() -> None:
-        model = models.write("tiny" if tiny else "8b", folder / "model")
+async def _with_engine(model: Path, tiny: bool, measure: Callable[[VLLMEngine], Coroutine[Any, Any, None]]) -> None:
+    began = time.monotonic()
+    engine = await EndlessEngine.start(str(model), arguments=_arguments(tiny))
+    try:
+        report(start_s=time.monotonic() - began, **_capacity(engine))
+        await measure(engine)
+    finally:
         began = time.monotonic()
-        engine = await EndlessEngine.start(str(model), arguments=_arguments(tiny) | limits)
-        try:
-            report(start_s=time.monotonic() - began, **_capacity(engine))
-            await measure(engine)
-        finally:
-            began = time.monotonic()
-            await engine.close()
-            report(close_s=time.monotonic() - began)
-
-    asyncio.run(run())
+        await engine.close()
+        report(close_s=time.monotonic() - began)
 
 
 def _capacity(engine: VLLMEngine) -> dict[str, Any]:
@@ -126,17 +118,22 @@ def _capacity(engine: VLLMEngine) -> dict[str, Any]:
     }
 
 
-async def _throughput(engine: VLLMEngine, label: str, requests: int, tiny: bool, sampling: Sampling) -> None:
-    """Answer requests with a common prefix, all at once; report tokens/s."""
-    sampling = sampling.model_copy(update={"max_tokens": 32 if tiny else 128})
+async def _throughput(
+    engine: VLLMEngine, label: str, requests: int, tiny: bool, sampling: Sampling, at_once: int | None = None
+) -> None:
+    """Answer requests with a common prefix, so many at once (default: all); report tokens/s."""
+    sampling = sampling.model_copy(update={"max_tokens": 32 if tiny else 64})
     tasks = [task.instruction for task in seed_tasks.load_seed_tasks(["seed_tasks"])]
     prefix = ""
     while engine.count_tokens(prefix) < _PREFIX_TOKENS:
         prefix += f"Task: {tasks[len(prefix) % len(tasks)]}\n"
 
+    places = asyncio.Semaphore(at_once or requests)
+
     async def answer(number: int, sampling: Sampling) -> Completion:
         text = f"{prefix}Task {number}: {tasks[number % len(tasks)]}\n"
-        return await engine.generate(Request(f"{label}{number}", text, sampling))
+        async with places:
+            return await engine.generate(Request(f"{label}{number}", text, sampling))
 
     # Kernels that this kind of sampling needs are compiled at their first use, for seconds each.
     await asyncio.gather(*(answer(-k, sampling.model_copy(update={"max_tokens": 4})) for k in range(1, 17)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +18,20 @@ def described(folder: Path) -> list[str]:
     except metadata.PackageNotFoundError:
         return [str(describe(folder / "metadata"))]
     return []
+
+
+def bytecode(folder: Path, module: str = "torch") -> dict[str, str]:
+    """Return variables that let processes share what they compile of Python: it takes ten seconds for each of them.
+
+    Args:
+        folder: for it, where the module's own folder holds none and cannot be written.
+        module: one that is large.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Some container images set it.
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.cached is None or Path(spec.cached).exists():
+        return {}
+    return {} if os.access(Path(spec.cached).parents[1], os.W_OK) else {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def describe(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from benchmarks.night import figures, leftovers
 
 _LEAST_S = 10.0
 """A step is not begun with less time than this."""
-_CLOSING_S = 6.0
+CLOSING_S = 6.0
 """Seconds kept for ending a step's processes and for the GPU's memory to come back."""
 
 
@@ -28,7 +28,7 @@ class Step:
     Attributes:
         name: of the step.
         command: the program and its arguments.
-        seconds: longest time.
+        seconds: longest time, beside what the steps before it have left of theirs.
         missing: modules that it needs and that are not there; it is skipped.
     """
 
@@ -52,22 +52,25 @@ def run_all(steps: Sequence[Step], logs: Path, seconds: float, environment: Mapp
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     end = time.monotonic() + seconds
-    bad = 0
+    bad, saved = 0, 0.0
     try:
         for step in steps:
-            left = end - time.monotonic() - _CLOSING_S
+            began = time.monotonic()
+            left = end - time.monotonic() - CLOSING_S
             if step.missing:
                 line: dict[str, Any] = {"outcome": "skipped", "error": f"not installed: {', '.join(step.missing)}"}
             elif left < min(_LEAST_S, step.seconds):
                 line = {"outcome": "skipped", "error": f"no time left of {seconds:.0f} s"}
             else:
                 try:
-                    line = _run(step, logs, min(step.seconds, left), environment)
+                    line = _run(step, logs, min(step.seconds + saved, left), environment)
                 except (OSError, ValueError, subprocess.SubprocessError) as error:  # The command cannot be started.
                     leftovers.end_descendants()
                     line = {"outcome": "failed", "error": f"{type(error).__name__}: {error}"}
             print(json.dumps({"step": step.name} | line), flush=True)
             bad += line["outcome"] != "ok"
+            if line["outcome"] != "skipped":
+                saved = max(0.0, saved + step.seconds - (time.monotonic() - began))
     finally:
         leftovers.end_descendants()
     return bad
@@ -99,17 +102,25 @@ def _run(step: Step, logs: Path, limit: float, environment: Mapping[str, str]) -
         line["error"] = f"exit code {code}: {_last_words(log)}"
     if code is not None and leftovers.gone_after() is None:
         line["processes_left"] = leftovers.names(leftovers.descendants())
+        _fail(line, f"left running: {len(line['processes_left'])} processes")
     leftovers.end_descendants()
     process.wait()
     found, wrong = figures.read(measured)
-    if wrong and code == 0:
-        line |= {"outcome": "failed", "error": wrong}
+    if wrong:
+        _fail(line, wrong)
     line |= {name: value for name, value in found.items() if name not in line}
     if memory_before is not None and leftovers.memory_back(memory_before) is None:
         line["gpu_mib_kept"] = ((leftovers.gpu_bytes() or 0) - memory_before) >> 20
+        _fail(line, f"{line['gpu_mib_kept']} MiB of GPU memory are still in use")
     if code != 0:
         print("\n".join(_lines(log)[-15:]), file=sys.stderr, flush=True)
     return line
+
+
+def _fail(line: dict[str, Any], why: str) -> None:
+    """Let a step that was ok so far have failed."""
+    if line["outcome"] == "ok":
+        line |= {"outcome": "failed", "error": why}
 
 
 def _lines(log: Path) -> list[str]:

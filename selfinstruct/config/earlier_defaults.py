@@ -16,6 +16,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "recipe": None,
     "prompt_language": "en",
     "window": 96,
+    "window_soon": 1536,
     "window_share": 0.0,
     "answering": "inline",
     **{

@@ -290,14 +290,16 @@ class GenerationConfig(Section):
         None,
         ge=1,
         description="Proposals in flight at first: proposal n sees the pool after proposals <= n - window. Default: a "
-        "25th of the run's first target, at least 8 and at most 1,024.",
+        "20th of the run's first target, at least 8 and at most 2,048.",
+    )
+    window_soon: int | None = Field(
+        None, ge=1, description="The window grows to half of n up to this; default: a quarter more than `window`."
     )
     window_share: float = Field(
         0.25,
         ge=0,
         lt=1,
-        description="The window grows with the run: to half of n up to 1,536, and later to this share of n. 0: it does "
-        "not grow.",
+        description="The window grows later to this share of n. 0: it does not grow at all.",
     )
     max_in_flight: int | None = Field(
         None,

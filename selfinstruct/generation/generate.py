@@ -31,7 +31,7 @@ from selfinstruct.generation.score_bounds import refuse_unrated
 from selfinstruct.generation.session import difference, opened, recorded_identity
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
-from selfinstruct.generation.window import first_window
+from selfinstruct.generation.window import first_window, window_soon
 from selfinstruct.records import Instruction, SeedTask, Style
 from selfinstruct.run import ownership, trackers
 from selfinstruct.run.classification_share import odd_share
@@ -112,9 +112,9 @@ def generate(
 
 
 def continuing(config: ConfigT, recorded: dict[str, Any]) -> ConfigT:
-    """Return the configuration as the run that is there has it, where options are left out, and with a window.
+    """Return the configuration as the run that is there has it, where options are left out, and with its windows.
 
-    A new run's window follows from the target of its first start, so that a raised target changes no proposal.
+    A new run's windows follow from the target of its first start, so that a raised target changes no proposal.
 
     Args:
         config: the configuration of this call.
@@ -127,7 +127,8 @@ def continuing(config: ConfigT, recorded: dict[str, Any]) -> ConfigT:
         refuse_unrated(config.answer.keep, config.scores)
     config = earlier_defaults.continuing(config.anchored(), recorded)
     window = config.window or recorded.get("window") or first_window(config.num_instructions)
-    return config.model_copy(update={"window": window})
+    soon = config.window_soon or recorded.get("window_soon") or window_soon(window)
+    return config.model_copy(update={"window": window, "window_soon": soon})
 
 
 def warn_of_slow_start(run: RunDirectory, left: float) -> None:

@@ -16,7 +16,7 @@ from selfinstruct.config.schema import (
 )
 from selfinstruct.generation.frame import Frame, load_frame
 from selfinstruct.generation.proposers.proposer_draw import Mixture
-from selfinstruct.generation.window import first_window, window_at
+from selfinstruct.generation.window import first_window, window_at, window_soon
 from selfinstruct.records import Style
 
 
@@ -27,6 +27,7 @@ class Method:
     Attributes:
         seed: of every random choice.
         window: least distance between a proposal and the last one that it sees.
+        window_soon: the distance that is reached soon, if it grows.
         window_share: the distance late in a run, as a share of the proposals so far; 0: it does not grow.
         proposal: examples and sampling of the step.
         proposers: the ways to propose, with their weights and options.
@@ -42,6 +43,7 @@ class Method:
 
     seed: int
     window: int
+    window_soon: int
     window_share: float
     proposal: Proposal
     proposers: Mixture
@@ -57,9 +59,11 @@ class Method:
     @classmethod
     def of(cls, config: GenerationConfig) -> Method:
         """Return the method of a configuration."""
+        window = config.window or first_window(config.num_instructions)
         return cls(
             config.seed,
-            config.window or first_window(config.num_instructions),
+            window,
+            config.window_soon or window_soon(window),
             config.window_share,
             config.proposal,
             Mixture.of(config),
@@ -83,4 +87,4 @@ class Method:
 
         Proposals between the two may be in flight at once (see `window.py`).
         """
-        return n - window_at(n, self.window, self.window_share)
+        return n - window_at(n, self.window, self.window_soon, self.window_share)

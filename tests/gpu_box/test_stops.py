@@ -22,7 +22,9 @@ METHODS = {
 }
 SHORT = [("qwen3-base", "lora")]
 LEFT_OUT = {"llama3-70b-instruct": "as llama3-instruct", "gemma3": "vLLM needs torchvision for what sees: gemma3-1b"}
-LONG = [(name, method) for name in FAMILIES for method in METHODS if name not in LEFT_OUT and (name, method) not in SHORT]
+LONG = [
+    (name, method) for name in FAMILIES for method in METHODS if name not in LEFT_OUT and (name, method) not in SHORT
+]
 
 
 async def answers(folder: Path, questions: list[str]) -> list[Completion]:

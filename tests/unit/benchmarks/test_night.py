@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import psutil
 import pytest
 
 from benchmarks import gpu_night
-from benchmarks.night import engine, figures, models, package
+from benchmarks.night import chain, engine, figures, leftovers, models, package, runner, tuning
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.records import Completion
 
@@ -46,10 +48,10 @@ def lines_of(folder: Path, *steps: tuple[str, str, float, tuple[str, ...]], seco
 def test_each_step_has_a_line_however_it_ends(tmp_path: Path) -> None:
     lines, bad = lines_of(
         tmp_path,
+        ("hanging", f"{REPORT}report(before=2); print('loading', flush=True); import time; time.sleep(600)", 4, ()),
         ("good", f"{REPORT}print('noise'); report(speed=1.23456, seconds=7)", 60, ()),
         ("bad", f"{REPORT}report(half=1); raise SystemExit('the cause')", 60, ()),
         ("killed", "import os; os.kill(os.getpid(), 9)", 60, ()),
-        ("hanging", f"{REPORT}report(before=2); print('loading', flush=True); import time; time.sleep(600)", 4, ()),
         ("lacking", "1 / 0", 60, ("vllm",)),
     )
     assert bad == 4
@@ -113,10 +115,11 @@ def test_a_step_takes_all_its_descendants_along(tmp_path: Path) -> None:
 
 @pytest.mark.long  # It waits for processes.
 @pytest.mark.whole
-def test_what_a_step_leaves_running_is_named(tmp_path: Path) -> None:
+def test_a_step_that_leaves_something_running_has_failed_and_names_it(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    lines, _ = lines_of(tmp_path, ("leaving", code, 60, ()))
-    assert lines["leaving"]["outcome"] == "ok"
+    lines, bad = lines_of(tmp_path, ("leaving", code, 60, ()))
+    assert bad == 1 and lines["leaving"]["outcome"] == "failed"
+    assert lines["leaving"]["error"] == "left running: 1 processes"
     assert ["time.sleep(600)" in said for said in lines["leaving"]["processes_left"]] == [True]
 
 
@@ -144,6 +147,63 @@ def test_a_signal_ends_the_steps_too(number: int, tmp_path: Path) -> None:
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     assert not psutil.pid_exists(int(note.read_text()))
+
+
+@pytest.mark.whole
+def test_a_step_gets_what_those_before_it_have_left(tmp_path: Path) -> None:
+    lines, bad = lines_of(tmp_path, ("quick", "", 30, ()), ("slow", "import time; time.sleep(4)", 2, ()))
+    assert bad == 0 and lines["slow"]["seconds"] > 2
+
+
+def test_gpu_memory_that_a_step_keeps_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use = iter([1 << 30, 3 << 30])
+    monkeypatch.setattr(leftovers, "gpu_bytes", lambda: next(in_use))
+    monkeypatch.setattr(leftovers, "memory_back", lambda before: None)
+    monkeypatch.setattr(leftovers, "descendants", list)
+    line = runner._run(runner.Step("keeping", [sys.executable, "-c", ""], 60), tmp_path, 60, {})
+    assert line["outcome"] == "failed" and line["gpu_mib_kept"] == 2048
+    assert line["error"] == "2048 MiB of GPU memory are still in use"
+
+
+@pytest.mark.parametrize("gone", [None, 1.0])
+@pytest.mark.parametrize("back", [None, 1.0])
+def test_the_demo_and_its_kills_fail_where_something_is_left(
+    gone: float | None, back: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
+    monkeypatch.setattr(leftovers, "gone_after", lambda seconds: gone)
+    monkeypatch.setattr(leftovers, "memory_back", lambda before, seconds: back)
+    monkeypatch.setattr(leftovers, "gpu_bytes", lambda: 5 << 20)
+    left = chain._report_leftovers("chain_", 0)
+    assert [said.partition(" ")[0] for said in left] == ["chain_processes"] * (gone is None) + ["chain_GPU"] * (
+        back is None
+    )
+    with pytest.raises(SystemExit, match="chain_") if left else contextlib.nullcontext():
+        chain._require_nothing(left)
+
+
+@pytest.mark.parametrize(
+    ("peak", "estimate", "fits"), [(25.9, 20.9, False), (25, 21, True), (16, 21, False), (0, 21, False)]
+)
+def test_an_estimate_is_within_a_fifth_of_the_peak_or_its_step_fails(peak: float, estimate: float, fits: bool) -> None:
+    said = tuning.unlike("packed", peak, estimate)
+    assert (not said) == fits
+    with contextlib.nullcontext() if fits else pytest.raises(SystemExit, match="packed: the peak of memory"):
+        tuning._end(["", said])
+
+
+def test_all_steps_together_fit_into_nine_minutes() -> None:
+    assert gpu_night.MINUTES == 9 and "killed" in gpu_night.STEPS
+    assert sum(seconds for seconds, _ in gpu_night.STEPS.values()) + runner.CLOSING_S <= 540
+
+
+def test_bytecode_is_shared_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert package.bytecode(tmp_path, "large") == {} and "PYTHONDONTWRITEBYTECODE" not in os.environ
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert package.bytecode(tmp_path, "large") == {"PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
 
 
 def test_every_step_is_a_function_and_names_modules() -> None:

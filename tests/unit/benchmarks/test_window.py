@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from benchmarks.window import SimulatedEngine, simulate
+import pytest
+
+from benchmarks.window import LAST, PLACES, SimulatedEngine, simulate
+from selfinstruct.config.schema import Config
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.window import first_window
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("smaller", [8, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("runaways", [0.02, 0.05])
+def test_a_night_fills_a_large_engine_and_its_proposals_see_a_fresh_pool(smaller: int, runaways: float) -> None:
+    """A run of 40,960 instructions on 1,024 places, or an eighth of both, which takes an eighth of the time to test."""
+    engine = SimulatedEngine(runaways, PLACES // smaller, (0.010, 0.000_05 * smaller))
+    run = simulate({"num_instructions": 40_960 // smaller}, engine, 86_400)
+    minute = 120  # readings
+    assert sum(run.busy[:minute]) / minute >= 0.95
+    later = run.busy[minute:-LAST]
+    assert len(later) > 5 * minute and sum(later) / len(later) >= 0.95
+    assert run.old_pool == 0
+
+
+@pytest.mark.parametrize("target", [1000, 4000, 10_000, 25_600, 40_960, 52_000, 200_000])
+def test_no_proposal_sees_a_pool_older_than_a_quarter_of_the_run(target: int) -> None:
+    """At eight tasks a proposal, half of them accepted."""
+    method, proposals = Method.of(Config(num_instructions=target)), target // 4
+    assert max(n - method.last_seen(n) for n in range(proposals)) <= proposals / 4
 
 
 def test_a_small_run_begins_few_proposals_that_it_does_not_need() -> None:

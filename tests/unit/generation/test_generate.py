@@ -16,7 +16,7 @@ from selfinstruct.engines.base import Engine
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.generation import generate as module
-from selfinstruct.generation.generate import generate, style_of
+from selfinstruct.generation.generate import continuing, generate, style_of
 from selfinstruct.generation.steps import Method
 from selfinstruct.generation.window import first_window
 from selfinstruct.run.journal import JournalWriter
@@ -48,7 +48,7 @@ def test_other_settings_are_refused_with_a_readable_difference(
 
 @pytest.mark.parametrize(
     ("target", "window"),
-    [(1, 8), (12, 8), (1000, 40), (2400, 96), (2500, 100), (10_000, 400), (25_600, 1024), (10**7, 1024)],
+    [(1, 8), (12, 8), (1000, 50), (2500, 125), (10_000, 500), (40_960, 2048), (10**7, 2048)],
 )
 def test_the_first_window_follows_from_the_target(target: int, window: int) -> None:
     assert Method.of(Config(num_instructions=target)).window == first_window(target) == window
@@ -68,6 +68,16 @@ def test_a_raised_target_leaves_the_window_of_the_first_start(make_config: Any, 
     assert (tmp_path / "run" / "journal.jsonl").read_bytes().startswith(before) and recorded() == 8
     with pytest.raises(ConfigError, match="window: recorded 8, now 200"):
         run_scripted(make_config(num_instructions=5000, window=200))
+
+
+def test_a_run_from_before_the_option_keeps_the_window_that_it_reached_soon() -> None:
+    identity = Config(window=1024).identity()
+    del identity["window_soon"]
+    kept = continuing(Config(), identity)
+    assert (kept.window, kept.window_soon) == (1024, 1536)
+    new = continuing(Config(num_instructions=25_600), {})
+    assert (new.window, new.window_soon) == (1280, 1600)
+    assert continuing(Config(num_instructions=50_000), new.identity()).window_soon == 1600
 
 
 @pytest.mark.parametrize("window", [5, 96, 300])

@@ -144,16 +144,17 @@ def test_a_prompt_is_a_function_of_the_pool_after_proposals_up_to_n_minus_window
 
 
 @pytest.mark.parametrize(
-    ("window", "share", "windows"),
+    ("window", "soon", "share", "windows"),
     [
-        (96, 0.0, {0: 96, 1000: 96, 50_000: 96}),
-        (96, 0.25, {0: 96, 191: 96, 192: 96, 400: 200, 3072: 1536, 6144: 1536, 8000: 2000, 50_000: 12_500}),
-        (2000, 0.25, {0: 2000, 7999: 2000, 9000: 2250}),
-        (1, 0.5, {0: 1, 3: 1, 4: 2, 5000: 2500}),
+        (96, None, 0.0, {0: 96, 1000: 96, 50_000: 96}),
+        (96, None, 0.25, {0: 96, 192: 96, 220: 110, 240: 120, 480: 120, 484: 121, 50_000: 12_500}),
+        (96, 1536, 0.25, {0: 96, 192: 96, 400: 200, 3072: 1536, 6144: 1536, 8000: 2000, 50_000: 12_500}),
+        (2000, None, 0.25, {0: 2000, 4200: 2100, 9999: 2500, 12_000: 3000}),
+        (1, None, 0.5, {0: 1, 3: 1, 4: 2, 5000: 2500}),
     ],
 )
-def test_the_window_grows_with_the_run(window: int, share: float, windows: dict[int, int]) -> None:
-    method = Method.of(Config(window=window, window_share=share))
+def test_the_window_grows_with_the_run(window: int, soon: int | None, share: float, windows: dict[int, int]) -> None:
+    method = Method.of(Config(window=window, window_soon=soon, window_share=share))
     assert {n: n - method.last_seen(n) for n in windows} == windows
     seen = [method.last_seen(n) for n in range(20_000)]
     assert all(after - before in (0, 1) for before, after in pairwise(seen)), "a proposal sees what those before it saw"
