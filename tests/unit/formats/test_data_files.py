@@ -191,5 +191,5 @@ def test_a_damaged_footer_of_parquet_is_one_line(tmp_path: Path) -> None:
     raw[len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")] = 0x0F
     path.write_bytes(raw)
     with pytest.raises(InputError, match=r"a\.parquet: cannot be read") as caught:
-        records(path)
+        list(records(path))
     assert "\n" not in str(caught.value)
