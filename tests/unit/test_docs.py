@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -128,10 +129,35 @@ def test_the_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
     assert not loaded, "the pages load nothing from another host"
 
 
-def test_targets_in_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make ([a-z-]+)", README, re.M):
-        assert re.search(rf"^{target}:", makefile, re.M), target
+SHOWN = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in re.sub(r"\\\n\s*", "", block).splitlines()
+]
+"""README's command lines; those of `selfinstruct` are run in `test_documented_commands.py`."""
+
+
+@pytest.mark.parametrize("command", sorted({line for line in SHOWN if line.startswith("make ")}))
+def test_make_knows_what_readme_gives_it(command: str) -> None:
+    """CI gives the real ones: `.ci/run`."""
+    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted({line for line in SHOWN if line.startswith("pip ")}))
+def test_what_readme_gives_pip_is_there(command: str) -> None:
+    """`make resolve`, in CI, lets pip find versions for both extras."""
+    extras = re.findall(r"\.\[(\w+)\]", command)
+    files = re.findall(r"-r (\S+)", command)
+    assert extras or files
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert all(name in declared for name in extras) and all((ROOT / name).is_file() for name in files)
+    resolve = (ROOT / "requirements" / "resolve.sh").read_text()
+    assert all(name in resolve for name in extras)
+
+
+def test_readme_shows_no_other_kinds_of_commands() -> None:
+    assert {line.split()[0] for line in SHOWN if line and not line.startswith("#")} == {"make", "pip", "selfinstruct"}
 
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
