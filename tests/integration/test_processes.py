@@ -111,13 +111,15 @@ def test_the_exit_code_is_the_failing_process_own(folder, capfd):
     assert capfd.readouterr().err == "", "the chain says it, once, and the launcher writes no traceback"
 
 
-def test_a_killed_process_is_one_line_and_the_launchers_traceback_is_in_the_log(folder, capfd):
+def test_a_killed_process_is_one_line_and_the_launchers_traceback_is_in_the_log(folder, capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (folder / "journal.jsonl").touch()
     killed = "tune: process 1 was killed by SIGKILL; the same command continues; .*libraries.log has its last words"
     with pytest.raises(StoppedError, match=killed):
         tune(folder, "killed", "tests.integration.refusing_tuner", num_processes=2)
     assert capfd.readouterr().err == ""
     assert "ChildFailedError" in (folder / "libraries.log").read_text()
+    assert not list(tmp_path.iterdir()), "nor does it leave temporary folders"
 
 
 def test_a_signal_to_the_launcher_is_no_failure(folder, capfd):

@@ -8,11 +8,13 @@ By itself it writes a traceback of its own code. That goes into the run's log.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
-from selfinstruct import library_log
+from selfinstruct import leftovers, library_log
 from selfinstruct.errors import ConfigError, Interrupted, SelfInstructError, StoppedError
 from selfinstruct.program_edge import run_program
 from selfinstruct.run.directory import RunDirectory
@@ -34,6 +36,8 @@ def launch() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(run.__name__.rpartition(".")[0]):  # What it says of an end is in the exception, too.
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    # What torch keeps of the processes while they work: it leaves that behind, and `leftovers` finds ours alone.
+    tempfile.tempdir = tempfile.mkdtemp(prefix=leftovers.prefix("launch"))
     try:
         accelerate.main()
     except SignalException as signalled:
@@ -48,6 +52,8 @@ def launch() -> None:
         raise SelfInstructError(f"process {rank} ended with exit code {failure.exitcode}{log}") from error
     except Exception as error:
         raise ConfigError(f"accelerate: {type(error).__name__}: {error}{_log(error)}") from error
+    finally:
+        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
 
 
 def _log(error: Exception) -> str:
