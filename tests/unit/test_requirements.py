@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -35,6 +37,22 @@ def locked(accelerator: str, python: str) -> dict[str, Version]:
                 (pin,) = requirement.specifier
                 found[requirement.name] = Version(pin.version)
     return found
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(("gpu", "cpu", "code"), [(0, 0, 0), (0, 2, 2), (2, 0, 2), (1, 2, 1), (2, 1, 1), (2, 2, 2)])
+def test_resolve_fails_where_it_could_not_check(gpu: int, cpu: int, code: int, tmp_path: Path) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text(
+        '#!/usr/bin/env bash\n[[ "$*" == *"--extra gpu"* ]] && code=$GPU || code=$CPU\n'
+        'echo "vllm==1" >"${@: -1}"; echo "the cause" >&2; exit "$code"\n'
+    )
+    uv.chmod(0o755)
+    environment = os.environ | {"UV": str(uv), "GPU": str(gpu), "CPU": str(cpu)}
+    script = [str(ROOT / "requirements/resolve.sh")]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("gpu-3.11: not checked: the cause" in done.stderr) == (gpu == 2)
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -170,7 +170,7 @@ def parse(argv: Sequence[str], device: Device | None = None, planned: Device | N
     _require_finite(by_user)
     config = _model_config(by_user)
     choice = _choose(config, by_user, planned or device)
-    chosen = dict(choice.arguments) if choice else _without_choice(config, by_user)
+    chosen = dict(choice.arguments) if choice else _without_choice(config, by_user, planned or device)
     parser.set_defaults_with_config(**(chosen | defaults(chosen | by_user, device) | in_file))
     with _trl_refuses():
         values = vars(parser.parse_args(list(argv)))
@@ -249,11 +249,15 @@ def _choose(config: Any, by_user: Mapping[str, Any], device: Device) -> Choice |
     return tuning_method.choose(sizes, by_user, device)
 
 
-def _without_choice(config: Any, by_user: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults that follow from the model where no method is chosen."""
-    return (
-        dict(tuning_method.OF_EXPERTS) if config is not None and by_user.get("use_peft") and experts(config) > 1 else {}
-    )
+def _without_choice(config: Any, by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    """Return the defaults that follow from model and machine where no method is chosen."""
+    found: dict[str, Any] = {}
+    if device.processes > 1:  # TRL's defaults are for each process: a step would have more rows with more of them.
+        rows, times = tuning_method.largest_batch(by_user, device)
+        found |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": times}
+    if config is not None and by_user.get("use_peft") and experts(config) > 1:
+        found |= tuning_method.OF_EXPERTS
+    return found
 
 
 def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:

@@ -231,6 +231,11 @@ def _fitted(name: Name, shared: bool, sizes: Sizes, by_user: Mapping[str, Any], 
     return _Candidate(name, shared, needed, batch)
 
 
+def largest_batch(by_user: Mapping[str, Any], device: Device) -> tuple[int, int]:
+    """Return how a step's rows are taken where nothing is known of memory: (rows of a process at once, times)."""
+    return next(_batches(by_user, device))
+
+
 def _batches(by_user: Mapping[str, Any], device: Device) -> Iterator[tuple[int, int]]:
     """Yield the ways to take a step's rows, as (rows of a process at once, times), the largest batch first.
 

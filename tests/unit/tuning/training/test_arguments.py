@@ -54,6 +54,18 @@ def test_defaults_follow_the_machine_and_the_method():
     assert "gradient_checkpointing" not in defaults({}, GPU)  # TRL's default
 
 
+@pytest.mark.parametrize("cuda", [True, False])
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_a_step_has_as_many_rows_on_any_number_of_gpus_where_no_method_is_chosen(cuda: bool, processes: int):
+    """The model cannot be sized, or its memory is not known."""
+    device = Device(cuda=cuda, bf16=cuda, processes=processes)
+    parsed = parse(NEEDED, device)
+    rows = [parsed.training[name] for name in ("per_device_train_batch_size", "gradient_accumulation_steps")]
+    assert parsed.choice is None and rows[0] * rows[1] * processes == 8
+    given = parse([*NEEDED, "--per_device_train_batch_size", "3"], device).training
+    assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"]) == (3, 1)
+
+
 def test_the_best_checkpoint_is_kept_by_the_loss_on_unseen_tasks():
     ours = defaults({}, CPU)
     assert ours["load_best_model_at_end"] is True
