@@ -251,13 +251,13 @@ def _choose(config: Any, by_user: Mapping[str, Any], device: Device) -> Choice |
 
 def _without_choice(config: Any, by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:
     """Return the defaults that follow from model and machine where no method is chosen."""
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if device.processes > 1:  # TRL's defaults are for each process: a step would have more rows with more of them.
         rows, times = tuning_method.largest_batch(by_user, device)
-        found |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": times}
+        arguments |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": times}
     if config is not None and by_user.get("use_peft") and experts(config) > 1:
-        found |= tuning_method.OF_EXPERTS
-    return found
+        arguments |= tuning_method.OF_EXPERTS
+    return arguments
 
 
 def defaults(by_user: Mapping[str, Any], device: Device) -> dict[str, Any]:

@@ -382,6 +382,21 @@ async def test_a_start_that_fails_with_all_gpus_alive_is_an_error(
 # ------------------------------------------------------------------------------------------------------ the environment
 
 
+async def test_a_model_is_fetched_before_anything_of_the_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(*name: Any) -> str:
+        asked.append(name)
+        assert threading.current_thread() is threading.main_thread(), "elsewhere no signal ends a download"
+        raise EngineError("not fetched")
+
+    monkeypatch.setattr(vllm, "fetch_model", fetch)
+    monkeypatch.setattr(vllm, "_number_of_engines", lambda *_: pytest.fail("the engine was looked at"))
+    with pytest.raises(EngineError, match="not fetched"):
+        await VLLMEngine._start_once("owner/model", "v1", {})
+    assert asked == [("owner/model", "v1")]
+
+
 def test_flashinfers_sampler_is_off_unless_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It compiles when the engine warms up, and ends it on a machine without nvcc or ninja."""
     monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin"})
