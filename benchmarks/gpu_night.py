@@ -50,8 +50,8 @@ STEPS: dict[str, tuple[float, str]] = {
     "chain": (130, "chain:demo"),
     "killed": (75, "chain:killed"),
     "engine": (155, "engine:offline"),
-    "refused": (10, "tuning:refused"),
-    "lora": (96, "tuning:lora"),
+    "refused": (18, "tuning:refused"),
+    "lora": (88, "tuning:lora"),
     "full": (48, "tuning:full"),
 }
 NEEDS = {
