@@ -56,9 +56,28 @@ def weight_files(files: Iterable[str]) -> list[str]:
     """
     top = [name for name in files if "/" not in name]
     tensors = [name for name in top if name.endswith(".safetensors")]
-    if tensors:
-        return sorted([name for name in tensors if not name.startswith(("consolidated", "adapter_"))] or tensors)
-    return sorted(name for name in top if name.endswith(".bin") and not name.startswith(("training_args", "optimizer")))
+    return sorted([name for name in tensors if not name.startswith(("consolidated", "adapter_"))] or tensors)
+
+
+def require_safetensors(model: str, files: Iterable[str]) -> None:
+    """Raise `ConfigError` if a model's files hold weights as pickles alone: a pickle may run code as it is read.
+
+    Args:
+        model: its name, for the message.
+        files: the names of all its files.
+    """
+    names = list(files)
+    pickles = [name for name in names if "/" not in name and name.endswith((".bin", ".pt", ".pth"))]
+    pickles = [name for name in pickles if not name.startswith(("training_args", "optimizer", "scheduler", "rng_"))]
+    if pickles and not weight_files(names):
+        raise ConfigError(
+            f"model {model!r}: its weights are a pickle ({sorted(pickles)[0]}), which may run code as it is read; save "
+            f"them as safetensors: AutoModelForCausalLM.from_pretrained({model!r}).save_pretrained(FOLDER), tokenizer too"
+        )
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _small(files: Iterable[str]) -> list[str]:
@@ -89,7 +108,7 @@ def cached_folder(name: str, revision: str | None = None) -> Path | None:
 
 def weights_here(folder: Path) -> dict[str, int]:
     """Return the bytes of each weight file in a folder; empty where some are missing."""
-    there = weight_files(path.name for path in folder.iterdir())
+    there = weight_files(_names(folder))
     index = folder / _INDEX
     if index.exists():
         try:
@@ -121,18 +140,21 @@ def small_files(name: str, revision: str | None = None) -> Path:
     """Return the folder of a model's configuration and tokenizer; fetch them if they are not on this machine.
 
     Raises:
-        ConfigError: they are not here, and the Hub cannot be reached or shows no such model.
+        ConfigError: they are not here, and the Hub cannot be reached or shows no such model; its weights are pickles.
     """
     if is_local(name):
+        require_safetensors(name, _names(Path(name)))
         return Path(name)
     try:
-        wanted = _small(listing(name, revision).sizes)
+        sizes = listing(name, revision).sizes
     except ConfigError:
         if folder := cached_folder(name, revision):
+            require_safetensors(name, _names(folder))
             return folder
         raise
+    require_safetensors(name, sizes)
     with _quietly():
-        return _download(name, revision, wanted)
+        return _download(name, revision, _small(sizes))
 
 
 def whole_model(name: str, revision: str | None = None) -> str:
@@ -145,7 +167,10 @@ def whole_model(name: str, revision: str | None = None) -> str:
     Raises:
         ConfigError: it is not here, and the Hub cannot be reached, shows no such model, or the disk is too small.
     """
-    if is_local(name) or is_modelscope():
+    if is_local(name):
+        require_safetensors(name, _names(Path(name)))
+        return name
+    if is_modelscope():
         return name
     try:
         sizes = listing(name, revision).sizes
@@ -154,6 +179,7 @@ def whole_model(name: str, revision: str | None = None) -> str:
         if folder is not None and weights_here(folder):
             return str(folder)
         raise
+    require_safetensors(name, sizes)
     wanted = [*_small(sizes), *weight_files(sizes)]
     folder = cached_folder(name, revision)
     missing = sum(sizes[file] for file in wanted if folder is None or not (folder / file).exists())

@@ -170,9 +170,29 @@ def test_modelscope_is_left_to_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         (["model.safetensors", "adapter_model.safetensors"], ["model.safetensors"]),
         (["model-00001-of-00002.safetensors", "original/model.safetensors"], ["model-00001-of-00002.safetensors"]),
         (["model.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
-        (["pytorch_model.bin", "training_args.bin"], ["pytorch_model.bin"]),
+        (["pytorch_model.bin", "training_args.bin"], []),
         (["consolidated.safetensors"], ["consolidated.safetensors"]),
     ],
 )
 def test_weights_that_a_repository_holds_twice_count_once(files: list[str], loaded: list[Any]) -> None:
     assert hub.weight_files(files) == loaded
+
+
+@pytest.mark.parametrize("files", [["pytorch_model.bin", "training_args.bin"], ["model.pt"]])
+def test_weights_that_are_pickles_alone_are_refused(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command reads the small files of its model, or the whole of it, first."""
+    no_hub(monkeypatch, tmp_path)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", *files):
+        (folder / name).write_text("{}")
+    for read in (hub.small_files, hub.whole_model):
+        with pytest.raises(ConfigError, match=rf"a pickle \({files[0]}\).* save them as safetensors"):
+            read(str(folder))
+    (folder / "model.safetensors").write_text("")
+    assert hub.small_files(str(folder)) == folder
+    (folder / "model.safetensors").unlink()
+    (folder / files[0]).unlink()
+    assert hub.whole_model(str(folder)) == str(folder)  # What a checkpoint keeps beside its weights is none.
