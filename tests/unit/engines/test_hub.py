@@ -189,7 +189,7 @@ def test_weights_that_are_pickles_alone_are_refused(
     for name in ("config.json", *files):
         (folder / name).write_text("{}")
     for read in (hub.small_files, hub.whole_model):
-        with pytest.raises(ConfigError, match=rf"a pickle \({files[0]}\).* save them as safetensors"):
+        with pytest.raises(ConfigError, match=rf"a pickle \({files[0]}\).* which writes safetensors"):
             read(str(folder))
     (folder / "model.safetensors").write_text("")
     assert hub.small_files(str(folder)) == folder
