@@ -71,8 +71,8 @@ def require_safetensors(model: str, files: Iterable[str]) -> None:
     pickles = [name for name in pickles if not name.startswith(("training_args", "optimizer", "scheduler", "rng_"))]
     if pickles and not weight_files(names):
         raise ConfigError(
-            f"model {model!r}: its weights are a pickle ({sorted(pickles)[0]}), which may run code as it is read; load it "
-            "with transformers, and save model and tokenizer by `save_pretrained`, which writes safetensors"
+            f"model {model!r}: its weights are a pickle ({sorted(pickles)[0]}), which may run code as it is read; load "
+            "it with transformers, and save model and tokenizer by `save_pretrained`, which writes safetensors"
         )
 
 
