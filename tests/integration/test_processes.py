@@ -56,6 +56,7 @@ def tune(folder: Path, output: str, module: str = "tuning.sft", **options) -> No
 def best_of_four_steps(folder: Path, output: str, method: str, module: str = "tuning.sft", **launch) -> Path:
     """Tune into the folder `output`, unless another test has; return it."""
     options = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
+    options["per_device_train_batch_size"] = 4  # The choice that is played here sets none.
     if not (folder / output).exists():
         tune(folder, output, module, **launch, **options, **({"use_peft": True} if method == "lora" else {}))
     return folder / output

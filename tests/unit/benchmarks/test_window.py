@@ -12,7 +12,7 @@ from selfinstruct.generation.window import first_window
 
 @pytest.mark.whole
 @pytest.mark.parametrize("smaller", [8, pytest.param(1, marks=pytest.mark.long)])
-@pytest.mark.parametrize("runaways", [0.02, 0.05])
+@pytest.mark.parametrize("runaways", [pytest.param(0.02, marks=pytest.mark.long), 0.05])
 def test_a_night_fills_a_large_engine_and_its_proposals_see_a_fresh_pool(smaller: int, runaways: float) -> None:
     """A run of 40,960 instructions on 1,024 places, or an eighth of both, which takes an eighth of the time to test."""
     engine = SimulatedEngine(runaways, PLACES // smaller, (0.010, 0.000_05 * smaller))

@@ -78,8 +78,15 @@ def out_of_reach(request: Any, folder: Path, tmp_path: Path, monkeypatch: pytest
         yield WAYS[way]
 
 
-@pytest.mark.parametrize("out_of_reach", WAYS, indirect=True)
-@pytest.mark.parametrize("command", COMMANDS)
+# All commands ask for a model in one way, so that each in turn, and each way in turn, is enough for `make test`.
+ALL = [
+    pytest.param(command, way, marks=[] if command == "generate, dry" or way == "refused" else pytest.mark.long)
+    for command in COMMANDS
+    for way in WAYS
+]
+
+
+@pytest.mark.parametrize(("command", "out_of_reach"), ALL, indirect=["out_of_reach"])
 def test_a_model_that_cannot_be_had(
     command: str, out_of_reach: str, make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

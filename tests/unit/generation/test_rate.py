@@ -252,7 +252,7 @@ def test_the_commands_rate_choose_and_say_so(config: Config, run: RunDirectory, 
     result = CliRunner().invoke(cli, ["refilter", str(run.path), *options, "-o", str(tmp_path / "chosen")])
     assert result.exit_code == 0 and "low_best" in result.output, result.output
     said = " ".join(result.output.split())
-    assert "scores.scorer None -> judge, scores.min_best None -> 30%, answer.keep first -> best" in said
+    assert "scores.scorer (not set) -> judge, scores.min_best (not set) -> 30%, answer.keep first -> best" in said
     least = min(
         one["evidence"]["bound"]
         for line in journal_lines(tmp_path / "chosen")
