@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,20 @@ def test_what_of_a_dataset_is_no_seed_is_said(
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run_scripted(make_config(seeds=[str(seed_file), str(tmp_path / "d.jsonl")], num_instructions=1))
     assert "left out of the seeds: 1 x empty output" in capsys.readouterr().err
+
+
+def test_a_clock_that_jumps_by_days_changes_no_line(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that slept, or whose clock was set, forwards and back."""
+    run_scripted(make_config(output_dir=str(tmp_path / "expected")))
+    jumps, asked = random.Random(0), []
+
+    def jumping() -> float:
+        asked.append(1.8e9 + jumps.uniform(-5, 5) * 86_400)
+        return asked[-1]
+
+    monkeypatch.setattr(time, "time", jumping)
+    run_scripted(make_config(output_dir=str(tmp_path / "jumping")), clock=jumping)
+    assert asked
+    assert journal_lines(tmp_path / "jumping") == journal_lines(tmp_path / "expected")
