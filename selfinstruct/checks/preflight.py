@@ -20,8 +20,10 @@ from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.engine_arguments import of_other_models
+from selfinstruct.config.later_stages import Export
 from selfinstruct.config.schema import TUNED_MODEL, Config, GenerationConfig, Prompting, Tune
 from selfinstruct.dataset.mixture import Source
+from selfinstruct.dataset.semantic import require_semhash
 from selfinstruct.engines import vllm
 from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
@@ -144,6 +146,8 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
             refused = False
         tuning, tuned_weights = findings.tuning or TuningPreview(method=""), 0
         with findings.noting():
+            _check_export(config.export, exported=tuned)
+        with findings.noting():
             _check_mixture(config.tune)
         with findings.noting():
             if tuned and not refused:  # A tuning that is refused takes no disk.
@@ -155,6 +159,11 @@ def check(config: Config, *, tuned: bool, hardware: Hardware | None = None) -> F
         with findings.noting():
             _check_disk(run, findings.estimate)
     return findings
+
+
+def _check_export(export: Export, *, exported: bool) -> None:
+    if exported and export.embedding_model is not None:
+        require_semhash()
 
 
 def _seeds(findings: Findings, names: Sequence[str]) -> list[SeedTask]:

@@ -7,6 +7,7 @@ pairs up to `_EXACT` texts, with an approximate index above.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,9 @@ def near_duplicates(vectors: np.ndarray[Any, Any], most: float, known: int = 0) 
     Raises:
         ConfigError: semhash is not installed.
     """
-    SemHash = _semhash()
+    require_semhash()
+    from semhash import SemHash
+
     encoder = _Embedded(vectors)
     backend = "basic" if len(vectors) <= _EXACT else "usearch"
     new = [{"position": position} for position in range(known, len(vectors))]
@@ -98,14 +101,12 @@ class _Embedded:
         return self._vectors[[int(position) for position in inputs]]
 
 
-def _semhash() -> Any:
-    try:
-        from semhash import SemHash
-    except ImportError as error:
+def require_semhash() -> None:
+    """Raise `ConfigError` if semhash, which brings model2vec, is not installed."""
+    if importlib.util.find_spec("semhash") is None:
         raise ConfigError(
-            "export.embedding_model: semhash is not installed; install it: pip install 'selfinstruct[semantic]'"
-        ) from error
-    return SemHash
+            "export.embedding_model: semhash is not installed; install it: pip install '.[semantic]' in a clone"
+        )
 
 
 def embed(texts: Sequence[str], model: str) -> np.ndarray[Any, Any]:
@@ -121,7 +122,7 @@ def embed(texts: Sequence[str], model: str) -> np.ndarray[Any, Any]:
     folder = Path(fetch_model(resolve_model(model)))
     try:
         return _static(texts, folder) if _is_static(folder) else _contextual(texts, folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(f"export.embedding_model: {model!r} cannot be loaded: {error}") from error
 
 
@@ -137,7 +138,7 @@ def _is_static(folder: Path) -> bool:
 def _static(texts: Sequence[str], folder: Path) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    _semhash()  # It brings model2vec.
+    require_semhash()
     from model2vec import StaticModel
 
     vectors = np.asarray(StaticModel.from_pretrained(folder).encode(list(texts)), dtype=np.float32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.chain import chain
+from selfinstruct.checks import tuning_preview
+from selfinstruct.checks.preflight import check
 from selfinstruct.dataset import semantic
 from selfinstruct.dataset.semantic import embed, near_duplicates
 from selfinstruct.errors import ConfigError
@@ -70,8 +73,8 @@ def test_the_recall_of_the_approximate_index_against_all_pairs(monkeypatch: pyte
 
 
 def test_without_semhash_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "semhash", None)
-    with pytest.raises(ConfigError, match=r"selfinstruct\[semantic\]"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"\.\[semantic\]"):
         near_duplicates(unit([1, 0]), 0.9)
 
 
@@ -157,3 +160,14 @@ def test_the_export_leaves_them_out_and_says_what_they_are_like(
     assert "says the same in other words" in run.dataset.card.read_text()
     chain.export(config.model_copy(update={"export": config.export.model_copy(update={"embedding_model": None})}))
     assert not run.dataset.same_meaning.exists() and not run.dataset.export_counts().instances.left_out
+
+
+def test_the_preflight_of_a_whole_chain_misses_semhash_before_the_night(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "semhash" else found(name))
+    monkeypatch.setattr(tuning_preview, "started", lambda *_: contextlib.nullcontext())
+    for tuned, expected in ((True, True), (False, False)):
+        problems = check(make_config(export={"embedding_model": "some/encoder"}), tuned=tuned).problems
+        assert any("semhash is not installed" in str(problem) for problem in problems) == expected
