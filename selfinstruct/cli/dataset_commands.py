@@ -82,8 +82,8 @@ def convert(
     """Convert a dataset into the form that another tool reads.
 
     IN is a file (.jsonl, .json, .parquet, .tsv, also .gz and .zst), a folder of them, or a dataset on the Hub
-    (owner/name). OUT ends in .jsonl, .json or .parquet; default: a name in the working directory.
-    --paths and the options behind it are for OpenAssistant's conversation trees.
+    (owner/name). OUT ends in .jsonl, .json or .parquet; default: a name in the working directory. --paths,
+    --language, --synthetic, --reviewed and the bounds on labels are for OpenAssistant's conversation trees.
 
     \b
     Example:

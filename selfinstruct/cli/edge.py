@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from selfinstruct import __version__
-from selfinstruct.cli.help import HOW_MUCH, HelpfulCommand
+from selfinstruct.cli.help import HOW_MUCH, FittedHelp, HelpfulCommand
 from selfinstruct.environment import DEBUG_VARIABLE
 from selfinstruct.program_edge import run_program
 from selfinstruct.text import without_long_runs
 
 
-class HelpfulGroup(click.Group):
+class HelpfulGroup(FittedHelp, click.Group):
     """A group whose commands have grouped options; `-q` and `-v` may also come before the command."""
 
     command_class = HelpfulCommand

@@ -20,7 +20,13 @@ from selfinstruct.text import capped, printable
 
 @cli.group(cls=HelpfulGroup)
 def seeds() -> None:
-    """Work on seed files."""
+    """Work on seed files.
+
+    \b
+    Example:
+        selfinstruct seeds check my_seeds.jsonl
+        selfinstruct seeds from-dataset alpaca_data.json -n 175 -o seeds.jsonl
+    """
 
 
 @seeds.command("check")

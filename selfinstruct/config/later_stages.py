@@ -136,7 +136,8 @@ class Evaluate(Section):
     tasks: tuple[str, ...] = Field(
         ("eval_tasks",),
         description="Evaluation tasks: files in the seed schema, files or folders of Super-NaturalInstructions or of "
-        "any family that `convert` reads; `eval_tasks` is the packaged set, `domain:NAME` the ten of a domain.",
+        "any family that `convert` reads; `eval_tasks` is the packaged set, `domain:NAME` the ten of a domain. "
+        "Repeatable.",
     )
     skip_broken: bool = Field(
         False, description="Leave out files of a folder of tasks that cannot be read, and name them, instead of ending."

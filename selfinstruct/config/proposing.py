@@ -57,7 +57,7 @@ class Proposal(Sampling):
 
 
 class Proposers(Section):
-    """Ways to ask for new instructions, each with its weight: its share of the proposals is weight / sum of weights."""
+    """Ways to ask for new instructions and their weights: a share of the proposals is weight / sum of weights."""
 
     list: float = Field(1.0, ge=0, description="Continue a list of instructions (paper, section 2.2).")
     plan: float = Field(

@@ -161,9 +161,12 @@ class Filters(Section):
             "plot",
             "go to",
         ),
-        description="Reject an instruction with one of these words: a language model cannot do such a task.",
+        description="Reject an instruction with one of these words: a language model cannot do such a task. Default: "
+        "image, graph, picture, file, map (each also in the plural), draw, plot, go to. Repeatable.",
     )
-    openings: tuple[str, ...] = Field(("Write a program",), description="Reject an instruction that begins like this.")
+    openings: tuple[str, ...] = Field(
+        ("Write a program",), description="Reject an instruction that begins like this. Repeatable."
+    )
     opening_punctuation: bool = Field(
         True,
         description="Let an instruction begin with opening punctuation (¿, «, quotation marks) or an invisible mark of "
@@ -242,7 +245,7 @@ class GenerationConfig(Section):
     seeds: tuple[str, ...] = Field(
         ("seed_tasks",),
         min_length=1,
-        description="Seed files (JSON Lines); `general` is the packaged set of 175, `domain:healthcare` the 30 of "
+        description="Seed files (JSON Lines); `seed_tasks` is the packaged set of 175, `domain:healthcare` the 30 of "
         "that domain (an unknown domain lists them all). `FILE:0.5` makes half of the seeds in prompts for new tasks "
         "those of the file. Repeatable.",
     )
@@ -251,7 +254,9 @@ class GenerationConfig(Section):
         description="Earlier run directories to build on. New instructions must be novel against theirs, prompts may "
         "show theirs, and the dataset includes their rows. Name all of them. Repeatable.",
     )
-    output_dir: str | None = Field(None, description="Run directory.")
+    output_dir: str | None = Field(
+        None, description="Run directory, with all that a run writes. Needed, here or in the file."
+    )
     num_instructions: int = Field(
         1000, ge=1, description="Instructions to accept; a finished run can be given a higher number."
     )
@@ -267,7 +272,7 @@ class GenerationConfig(Section):
         description="Prompt by text completion or with the chat template; auto: chat if the model has learnt one.",
     )
     prompt_language: PromptLanguage = Field(
-        "en", description="Language of the prompts' own words (Task, Input, Output ...); best that of the seeds."
+        "en", description="Language of the prompts' own words (Task, Input, Output ...); choose that of the seeds."
     )
     answering: HowAnswered = Field(
         "auto",

@@ -57,9 +57,17 @@ def test_a_command_with_few_options_shows_them_all() -> None:
     assert "--validation-unseen" in shown("export", "--help")
 
 
+def test_a_section_begins_with_what_only_it_has() -> None:
+    text = shown("regenerate", "--help").split("\nregenerate: Rewriting the outputs")[1]
+    assert text.index("--model TEXT") < text.index("--temperature X") < text.index("--sampling-seed")
+    assert "(--regenerate.NAME)" not in text, "its options have bare names here"
+    assert "(--single-step.NAME)" in shown("generate", "--help-all")
+
+
 def every_command(group: click.Group = cli, *names: str) -> Iterator[tuple[str, ...]]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
+            yield (*names, name)
             yield from every_command(command, *names, name)
         else:
             yield (*names, name)
@@ -86,6 +94,17 @@ def test_help_fits_the_terminal(words: tuple[str, ...], width: int) -> None:
     text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=width).stdout
     wide = [line.strip() for line in text.splitlines() if len(line) > width]
     assert not [line for line in wide if width > 40 or not (line.startswith("--") or " " not in line.rstrip(" \\"))]
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_knows_help_all_and_lines_break_at_spaces_alone(words: tuple[str, ...]) -> None:
+    if isinstance(cli.commands[words[0]], click.Group) and len(words) == 1:
+        return
+    for width in (60, 80):
+        result = CliRunner().invoke(cli, [*words, "--help-all"], terminal_width=width)
+        assert result.exit_code == 0, result.output
+        broken = [line for line in result.stdout.splitlines() if re.search(r"\w-$", line)]
+        assert not broken and "\u2011" not in result.stdout
 
 
 def test_examples_that_are_too_wide_go_on_in_the_next_line() -> None:
