@@ -2,7 +2,8 @@
 
 Generation and evaluation are shown by what is here, training by TRL, as `training_arguments` asks.
 
-A tracker only shows a run: one that fails is left out from then on, and the run goes on.
+A tracker only shows a run: one that fails is left out from then on, and the run goes on. What clients print, trackio on
+stdout, is in the run's log of what libraries say.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from selfinstruct import library_log
 from selfinstruct.config.schema import Tracker
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError
@@ -92,7 +94,10 @@ def opened(names: Sequence[Tracker], run: RunDirectory, stage: str = "generate")
     """
     group_stages(run)
     clients: dict[str, _Client] = {}
+    begins_log = bool(names) and library_log.path() is None
     try:
+        if begins_log:
+            library_log.begin(run.library_log, stage)
         for name in names:
             clients[name] = _opened(name, run, stage)
         yield lambda row: _log(clients, row)
@@ -100,6 +105,8 @@ def opened(names: Sequence[Tracker], run: RunDirectory, stage: str = "generate")
         for opened_name, client in clients.items():
             with _reported(opened_name):
                 client.finish()
+        if begins_log:
+            library_log.end()
 
 
 def _opened(name: Tracker, run: RunDirectory, stage: str) -> _Client:
@@ -151,7 +158,8 @@ def _trackio(run: RunDirectory, stage: str) -> _Client:
     tracked = trackio.init(
         project=_PROJECT, name=f"{name} {stage}", group=name, resume="allow", embed=False, auto_log_gpu=False
     )
-    return _Client(lambda step, values: tracked.log(values), tracked.finish)
+    # Not the run's own `finish`: trackio would end it again, with another message, when the process ends.
+    return _Client(lambda step, values: tracked.log(values), trackio.finish)
 
 
 def _tensorboard(run: RunDirectory, stage: str) -> _Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from selfinstruct import library_log
 from selfinstruct.config.schema import Config
 from selfinstruct.errors import ConfigError
 from selfinstruct.run import trackers
@@ -20,8 +22,28 @@ from tests.conftest import run_scripted
 ROW = {"proposals": 7, "accepted": 3, "read": {"proposal": 40}, "engine": "vllm"}
 
 
+def trackio_init(
+    project: str,
+    name: str | None = None,
+    group: str | None = None,
+    space_id: str | None = None,
+    server_url: str | None = None,
+    dataset_id: str | None = None,
+    bucket_id: str | None = None,
+    config: dict[str, Any] | None = None,
+    resume: str = "never",
+    settings: Any = None,
+    private: bool | None = None,
+    embed: bool = True,
+    auto_log_gpu: bool | None = None,
+) -> None:
+    """`trackio.init` of 0.43, with which a whole run was tried; its later arguments are not used."""
+
+
 class Tracked:
     """What a client's run is given."""
+
+    client = ""
 
     def __init__(self) -> None:
         self.begun: dict[str, Any] = {}
@@ -29,6 +51,9 @@ class Tracked:
         self.ends = 0
 
     def init(self, **begun: Any) -> Tracked:
+        if self.client == "trackio":
+            inspect.signature(trackio_init).bind(**begun)
+        os.write(1, f"* {self.client} project initialized\n".encode())  # As trackio does, on stdout.
         self.begun = begun
         return self
 
@@ -48,7 +73,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def install(monkeypatch: pytest.MonkeyPatch, name: str, tracked: Tracked) -> None:
     module: Any = ModuleType(name)
-    module.init, module.Settings = tracked.init, SimpleNamespace
+    module.init, module.Settings, tracked.client = tracked.init, SimpleNamespace, name
+    if name == "trackio":
+        module.finish = tracked.finish
     monkeypatch.setitem(sys.modules, name, module)
 
 
@@ -56,10 +83,24 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, tracked: Tracked) -> Non
 def test_a_tracker_gets_every_number_and_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: Any) -> None:
     tracked = Tracked()
     install(monkeypatch, name, tracked)
+    (tmp_path / "night").mkdir()
     with trackers.opened([name], RunDirectory(tmp_path / "night")) as log:
         log(ROW)
     assert tracked.rows == [{"proposals": 7.0, "accepted": 3.0, "read/proposal": 40.0}]
     assert tracked.begun["name"] == "night generate" and tracked.ends == 1
+
+
+def test_what_a_client_prints_is_in_the_log_of_libraries(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A command's stdout may be JSON that another program reads."""
+    tracked = Tracked()
+    install(monkeypatch, "trackio", tracked)
+    with trackers.opened(["trackio"], RunDirectory(tmp_path)) as log:
+        log(ROW)
+    assert "trackio project" not in "".join(capfd.readouterr())
+    assert "generate| * trackio project initialized" in (tmp_path / "libraries.log").read_text()
+    assert library_log.path() is None and tracked.ends == 1
 
 
 def test_the_stages_of_a_run_are_one_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,8 +124,9 @@ def test_trackios_training_is_in_the_group_of_its_run(monkeypatch: pytest.Monkey
     trackers.group_training(["trackio"], tmp_path / "night" / "model")
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
     trackers.group_training(["tensorboard"], tmp_path / "night" / "model")
-    sys.modules["trackio"].init(project="selfinstruct", name="night tune")  # As transformers' callback does.
-    assert tracked.begun == {"project": "selfinstruct", "name": "night tune", "group": "night"}
+    given = {"project": "selfinstruct", "name": "night tune", "space_id": None, "resume": "allow", "bucket_id": None}
+    sys.modules["trackio"].init(**given, private=None)  # As transformers' callback does.
+    assert tracked.begun == {**given, "private": None, "group": "night"}
     assert os.environ["TENSORBOARD_LOGGING_DIR"].endswith("night/tensorboard/tune-model")
 
 
