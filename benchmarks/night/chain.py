@@ -15,6 +15,7 @@ from benchmarks.night import leftovers
 from benchmarks.night.figures import report
 from selfinstruct.run.directory import RunDirectory
 
+_CHAIN_ENDS_S = 30.0
 _FAST = {"SELFINSTRUCT_EVALUATE__SEEDS_BASELINE": "false"}
 """The baseline is one more training, which shows nothing new here."""
 
@@ -56,6 +57,7 @@ def demo(folder: Path, tiny: bool) -> None:
 
 
 def killed(folder: Path, tiny: bool) -> None:
+    """Kill the chain, then only its generation, whose chain has to say so and to end by itself."""
     leftovers.adopt_orphans()
     left: list[str] = []
     for whom in ("chain", "generation"):
@@ -63,13 +65,17 @@ def killed(folder: Path, tiny: bool) -> None:
         run = RunDirectory(folder / whom)
         process = _start(run.path, 2000)
         _wait_for_lines(run.journal, 3, process)
-        members = leftovers.descendants()
-        report(**{f"{whom}_processes": len(members)})
         stage = next(child for child in psutil.Process(process.pid).children() if "generate" in child.cmdline())
-        os.kill(process.pid if whom == "chain" else stage.pid, signal.SIGKILL)
-        left += _report_leftovers(f"{whom}_", before)
+        killed = psutil.Process(process.pid) if whom == "chain" else stage
+        members = [killed, *killed.children(recursive=True)]
+        report(**{f"{whom}_processes": len(members)})
+        os.kill(killed.pid, signal.SIGKILL)
+        left += _report_leftovers(f"{whom}_", before, members)
+        try:
+            report(**{f"{whom}_exit_code": process.wait(_CHAIN_ENDS_S)})
+        except subprocess.TimeoutExpired:
+            left.append(f"the chain runs {_CHAIN_ENDS_S} s after the death of its {whom}")
         leftovers.end_descendants()
-        report(**{f"{whom}_exit_code": process.wait()})
     _require_nothing(left)
 
 
@@ -78,13 +84,19 @@ def _require_nothing(left: list[str]) -> None:
         sys.exit("; ".join(left))
 
 
-def _report_leftovers(prefix: str, before: int | None) -> list[str]:
-    """Report after how many seconds all processes have gone and the GPU's memory is back; return what has not."""
+def _report_leftovers(prefix: str, before: int | None, members: list[psutil.Process] | None = None) -> list[str]:
+    """Report after how many seconds all processes have gone and the GPU's memory is back; return what has not.
+
+    Args:
+        prefix: of the figures' names.
+        before: bytes of GPU memory in use before.
+        members: the processes; default: all descendants of this one.
+    """
     left = []
-    gone = leftovers.gone_after(5.0)
+    gone = leftovers.gone_after(5.0, members)
     report(**{f"{prefix}processes_gone_s": gone})
     if gone is None:
-        report(**{f"{prefix}processes_left": leftovers.names(leftovers.descendants())})
+        report(**{f"{prefix}processes_left": leftovers.names(leftovers.descendants() if members is None else members)})
         left.append(f"{prefix}processes are left after 5 s")
     if before is not None:
         back = leftovers.memory_back(before, 5.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Sequence
 
 import psutil
 
@@ -41,10 +42,15 @@ def end_descendants() -> None:
     processes.end(descendants())
 
 
-def gone_after(seconds: float = 5.0) -> float | None:
-    """Wait until this process has no descendants; return after how many seconds, or None if some are left."""
+def gone_after(seconds: float = 5.0, members: Sequence[psutil.Process] | None = None) -> float | None:
+    """Wait until processes have gone; return after how many seconds, or None if some are left.
+
+    Args:
+        seconds: to wait at most.
+        members: the processes; default: all descendants of this one.
+    """
     began = time.monotonic()
-    while descendants():
+    while descendants() if members is None else any(map(processes.lives, members)):
         if time.monotonic() - began > seconds:
             return None
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 """What is known of a model before it is loaded: its size, its shape, and what kind of model it is.
 
-Preflight, the engine's parallelism and its context read it here. The tuner counts the parameters of the module that it
-will train (`tuning/training/memory.py`).
+Preflight, the engine's parallelism and its context read it here. The tuner measures the same module with its adapter
+(`tuning/training/memory.py`).
 """
 
 from __future__ import annotations
@@ -178,15 +178,27 @@ def facts_of_config(
 
 def count_parameters(config: Any) -> int:
     """Return the number of parameters of the model that a configuration describes; 0 if transformers has none such."""
+    try:
+        return sum(parameter.numel() for parameter in without_weights(config).parameters())
+    except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, NotImplementedError):
+        return 0
+
+
+def without_weights(config: Any, *, trust_remote_code: bool = False) -> Any:
+    """Return the transformers model that a configuration describes, on the meta device: its weights take no memory.
+
+    Args:
+        config: a transformers configuration.
+        trust_remote_code: whether code of the model's own may run.
+
+    Raises:
+        Exception: whatever transformers raises where it has no such model.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        return sum(parameter.numel() for parameter in model.parameters())
-    except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, NotImplementedError):
-        return 0
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def experts(config: Any) -> int:

@@ -52,10 +52,10 @@ def test_the_method_of_tuning_is_known_from_the_configuration_and_the_gpus(make_
     found = check(of(tune={"model": model}), tuned=True, hardware=gpus)
     assert found.problems == [] and found.tuning is not None
     assert (found.tuning.method, found.tuning.arguments["use_peft"]) == ("lora", True)
-    assert "of the GPU's 80.0 GiB; full fine-tuning would take 138.0 GiB" in found.tuning.reason
+    assert "of the GPU's 80.0 GiB; full fine-tuning would take 138.2 GiB" in found.tuning.reason
     # What the process would print, without a second process.
     arguments = ["--model_name_or_path", model, "--dataset_dir", "dataset", "--output_dir", "model"]
     refused = preview.preview(
         {"memory": H100.total, "processes": 1, "shared": False}, [*arguments, "--use_peft", "false"]
     )
-    assert "the training does not fit: full fine-tuning takes about 138.0 GiB" in refused["error"]
+    assert "the training does not fit: full fine-tuning takes about 138.2 GiB" in refused["error"]

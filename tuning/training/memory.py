@@ -7,26 +7,37 @@ Known from the model and the arguments:
     optimizer     trained parameters x bytes of its states: Adam has two as precise as the weight, 8-bit Adam two of one
                   byte, SGD none
 
-FSDP and ZeRO-3 divide these by the number of processes. Estimated, after Korthikanti et al. 2022 (arXiv 2205.05198,
-equation 1): what a transformer layer keeps for its backward pass. With h = hidden size, a = attention heads, s =
-longest sequence, c = bytes of the arithmetic (the paper's 34 and 5 are for c = 2):
+FSDP and ZeRO-3 divide these by the number of processes. Estimated: what is kept for the backward pass, and what this
+pass needs besides. With h = hidden size, f = width of the feed-forward part, q and k = widths of the queries and of the
+keys, n = widths of a layer's norms together, a = attention heads, s = longest sequence, c = bytes of the arithmetic,
+w = bytes of a weight, bytes per token:
 
-    layer = c (17 h + 2.5 a s)       bytes per token; the second term, the attention scores, with eager attention alone
+    layer      c (4 f + 2 q + 2 k) + (4 + 2 w) n: what a layer's matrices and its norms, which compute in float32, get
+               and give; c 2.5 a s more with eager attention, which keeps its scores (Korthikanti et al. 2022, arXiv
+               2205.05198); 2 c h more for each expert that a token uses; with an adapter, the mask of its dropout:
+               1 byte on a GPU, else 4, for each of its inputs
+    backward   2 c f + (4 + c) h: gradients of one layer, before they are added to what they belong to; in 16 bits with
+               an adapter, which computes in float32, 6 f + 14 h, and 4 f more with dropout; c h more for each expert
+               that a token uses
+    ends       c h + (4 + 2 w) h: the embedding, and the norm after the last layer
 
-    activations   tokens of a batch x layers x layer;
-                  with gradient checkpointing: tokens of a batch x (layers x h x bytes of a weight + layer), because
-                  only the input of each layer is kept, and one layer at a time is computed again;
+    activations   tokens of a batch x (layers x layer + backward + ends);
+                  with gradient checkpointing: tokens of a batch x (layers x w h + layer + backward), because only the
+                  input of each layer is kept, and one layer at a time is computed again;
                   plus 2 bytes per trained float32 parameter where the arithmetic is in 16 bits: autocast keeps copies
 
-The estimate leaves out the workspace of the kernels and fragmentation. TRL computes the logits in tiles, so they do not
-count. `training.json` keeps the estimate beside the measured peak.
+The numbers are fitted to what is alive while small models of Llama's, Qwen's and Gemma's families compute, which a test
+measures anew. The estimate leaves out the workspace of the kernels and fragmentation. TRL computes the logits in tiles,
+so they do not count. `training.json` keeps the estimate beside the measured peak.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from selfinstruct.engines.model_facts import experts, without_weights
 from selfinstruct.run.training_record import Finding
 from selfinstruct.text import GIB, size_text
 from tuning.training.zero3 import whole_models
@@ -44,16 +55,28 @@ class ModelSize:
         trained: parameters that are trained.
         quantized: those of `parameters` that are held in 4 or 8 bits.
         layers: of the decoder.
-        hidden: width of the residual stream.
         heads: attention heads (of the queries).
+        hidden: width of the residual stream.
+        feed_forward: width inside the feed-forward part; of a mixture of experts, of all that one token uses.
+        queries: width of the queries of all heads.
+        keys: width of the keys of all heads, and of the values.
+        norms: widths of a layer's norms together.
+        routed: experts that one token uses; 0: not a mixture of experts.
+        dropped: widths of those inputs of a layer's matrices together before which an adapter has a dropout.
     """
 
     parameters: int
     trained: int
     quantized: int
     layers: int
-    hidden: int
     heads: int
+    hidden: int
+    feed_forward: int
+    queries: int
+    keys: int
+    norms: int
+    routed: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +160,20 @@ def _state_bytes(optim: str, trained_bytes: int) -> int:
 
 
 def _activation_bytes_per_token(size: ModelSize, settings: MemorySettings) -> int:
-    scores = 2.5 * size.heads * settings.longest if settings.eager else 0
-    layer = round(settings.compute_bytes * (17 * size.hidden + scores))
+    computed, weight = settings.compute_bytes, settings.weight_bytes
+    norm = 4 + 2 * weight
+    layer = computed * (4 * size.feed_forward + 2 * size.queries + 2 * size.keys) + norm * size.norms
+    layer += 2 * computed * size.routed * size.hidden + size.dropped * (1 if settings.cuda else 4)
+    if settings.eager:
+        layer += round(computed * 2.5 * size.heads * settings.longest)
+    if size.trained < size.parameters and computed == 2:
+        backward = (10 if size.dropped else 6) * size.feed_forward + 14 * size.hidden
+    else:
+        backward = 2 * computed * size.feed_forward + (4 + computed) * size.hidden
+    backward += computed * size.routed * size.hidden
     if settings.checkpointing:
-        return size.layers * size.hidden * settings.weight_bytes + layer
-    return size.layers * layer
+        return size.layers * size.hidden * weight + layer + backward
+    return size.layers * layer + backward + (computed + norm) * size.hidden
 
 
 def check_memory(needed: Estimate, settings: MemorySettings, free: int, total: int) -> list[Finding]:
@@ -181,28 +213,64 @@ def model_size(
     """
     import torch
     from peft import get_peft_model
-    from transformers import AutoModelForCausalLM
 
-    with whole_models(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-        output = model.get_output_embeddings()
-        linear = sum(
-            module.weight.numel()
-            for module in model.modules()
-            if isinstance(module, torch.nn.Linear) and module is not output
-        )
-        if peft_config is not None:
+    with whole_models():
+        model = without_weights(config, trust_remote_code=trust_remote_code)
+    output = model.get_output_embeddings()
+    linear = sum(
+        module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module is not output
+    )
+    text = config.get_text_config()
+    layers, hidden, heads = text.num_hidden_layers, text.hidden_size, text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or hidden // heads
+    queries, keys = heads * head_size, (getattr(text, "num_key_value_heads", None) or heads) * head_size
+    norms = _widths_of_norms(model, {"q": queries, "k": keys}, hidden)
+    if peft_config is not None:
+        with torch.device("meta"):
             model = get_peft_model(model, peft_config)
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    text = config.get_text_config()
     return ModelSize(
         parameters=sum(n for n, _ in sizes),
         trained=sum(n for n, trained in sizes if trained),
         quantized=linear if quantized else 0,
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        heads=text.num_attention_heads,
+        layers=layers,
+        heads=heads,
+        hidden=hidden,
+        feed_forward=_feed_forward(text, hidden),
+        queries=queries,
+        keys=keys,
+        norms=round(norms / layers),
+        routed=_routed(text),
+        dropped=round(sum(map(_dropped, model.modules())) / layers),
     )
+
+
+def _widths_of_norms(model: Any, of_heads: Mapping[str, int], hidden: int) -> int:
+    """Return the widths of all norms of the layers together; the norms of queries and keys are named so."""
+    norms = [name.rpartition(".") for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
+    return sum(of_heads.get(name[0], hidden) for parent, _, name in norms if any(map(str.isdecimal, parent.split("."))))
+
+
+def _feed_forward(text: Any, hidden: int) -> int:
+    """Return the width of the feed-forward part for one token; four times the hidden size where it is not said."""
+    width = getattr(text, "intermediate_size", None) or getattr(text, "ffn_dim", None) or 4 * hidden
+    if not _routed(text):
+        return int(width)
+    shared = getattr(text, "shared_expert_intermediate_size", None) or 0
+    return int(_routed(text) * (getattr(text, "moe_intermediate_size", None) or width) + shared)
+
+
+def _routed(text: Any) -> int:
+    """Return the experts that one token uses; 0 where the model is not a mixture of experts."""
+    return int(getattr(text, "num_experts_per_tok", None) or 1) if experts(text) > 1 else 0
+
+
+def _dropped(module: Any) -> int:
+    """Return the width of what a matrix with an adapter gets, if its adapter has a dropout."""
+    dropouts = getattr(module, "lora_dropout", {})
+    return int(module.in_features) if any(getattr(dropout, "p", 0) > 0 for dropout in dropouts.values()) else 0
 
 
 def device_memory(device: Any) -> tuple[int, int]:

@@ -171,7 +171,7 @@ def test_the_demo_and_its_kills_fail_where_something_is_left(
     gone: float | None, back: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
-    monkeypatch.setattr(leftovers, "gone_after", lambda seconds: gone)
+    monkeypatch.setattr(leftovers, "gone_after", lambda seconds, members: gone)
     monkeypatch.setattr(leftovers, "memory_back", lambda before, seconds: back)
     monkeypatch.setattr(leftovers, "gpu_bytes", lambda: 5 << 20)
     left = chain._report_leftovers("chain_", 0)
@@ -182,8 +182,23 @@ def test_the_demo_and_its_kills_fail_where_something_is_left(
         chain._require_nothing(left)
 
 
+def test_only_the_processes_that_were_killed_have_to_be_gone() -> None:
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    killed, other = subprocess.Popen(sleeping), subprocess.Popen(sleeping)
+    try:
+        members = [psutil.Process(killed.pid)]
+        assert leftovers.gone_after(0.0, members) is None
+        killed.kill()
+        assert leftovers.gone_after(5.0, members) is not None
+        assert leftovers.gone_after(0.0) is None  # The other one runs on.
+    finally:
+        for process in (killed, other):
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize(
-    ("peak", "estimate", "fits"), [(25.9, 20.9, False), (25, 21, True), (16, 21, False), (0, 21, False)]
+    ("peak", "estimate", "fits"), [(25.9, 20.9, False), (25.9, 24.4, True), (16, 21, False), (0, 21, False)]
 )
 def test_an_estimate_is_within_a_fifth_of_the_peak_or_its_step_fails(peak: float, estimate: float, fits: bool) -> None:
     said = tuning.unlike("packed", peak, estimate)

@@ -58,14 +58,14 @@ def test_the_most_thorough_method_that_fits(sizes: Any, family: str, chosen: dic
 
 def test_the_reason_names_what_would_not_have_fitted(sizes: Any) -> None:
     reason = choose(sizes(QWEN_8B), {}, gpus("80")).reason
-    assert reason.startswith("LoRA: about 19.3 GiB (weights 15.4, ") and reason.endswith(
-        ") of the GPU's 79.6 GiB; full fine-tuning would take 138.0 GiB"
+    assert reason.startswith("LoRA: about 21.6 GiB (weights 15.4, ") and reason.endswith(
+        ") of the GPU's 79.6 GiB; full fine-tuning would take 138.2 GiB"
     )
     assert "(mxfp4) and cannot be trained" in choose(sizes("gpt-oss"), {}, gpus("80")).reason
 
 
 def test_without_bitsandbytes_it_is_the_remedy(sizes: Any) -> None:
-    with pytest.raises(ConfigError, match=r"LoRA takes about 136\.\d GiB.*the GPU has 79\.6 GiB; install bitsandbytes"):
+    with pytest.raises(ConfigError, match=r"LoRA takes about 137\.\d GiB.*the GPU has 79\.6 GiB; install bitsandbytes"):
         choose(sizes(LARGE), {}, gpus("80"))
 
 
