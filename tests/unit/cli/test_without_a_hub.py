@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from selfinstruct.checks import tuning_preview
 from selfinstruct.cli import cli
 from selfinstruct.engines import hub
 from selfinstruct.errors import ConfigError
-from tests import fake_hub, tiny_model
+from tests import fake_hub, finished_run, tiny_model
 from tests.conftest import run_scripted
 from tests.fake_hub import FakeHub
 
@@ -114,3 +117,57 @@ def test_a_starter_configuration_is_written_all_the_same(
     assert ended.exit_code == 0 and MODEL in (tmp_path / "night.yaml").read_text()
     # With half a model the files that tell the recipe are here, so that nothing is missing.
     assert (out_of_reach in ended.stderr) == ("only partly" not in out_of_reach), ended.stderr
+
+
+# The tuner and the evaluation ask for a model in processes of their own.
+STAGES = {"tune": ["tune", "--model", MODEL], "evaluate": ["evaluate", "--model", f"other={MODEL}"]}
+IN_A_PROCESS = {
+    "no name": {"HF_ENDPOINT": "http://nowhere.invalid"},
+    "refused": {"HF_ENDPOINT": "http://127.0.0.1:9"},
+    "offline": {"HF_HUB_OFFLINE": "1"},
+}
+STAGE_CASES = [
+    pytest.param(stage, way, marks=[] if way == "refused" else pytest.mark.long) for stage in STAGES for way in WAYS
+]
+
+
+@pytest.fixture
+def environment(request: Any, folder: Path, tmp_path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """One of `WAYS` as a user has it; yields the variables that make it, and what is said of it."""
+    way = request.param
+    variables = IN_A_PROCESS.get(way, IN_A_PROCESS["refused"]) | {"HF_HOME": str(tmp_path / "home")}
+    with contextlib.ExitStack() as stack:
+        if way in REFUSALS:
+            address = stack.enter_context(fake_hub.serving(FakeHub({MODEL: folder}, {MODEL: REFUSALS[way][0]})))
+            variables["HF_ENDPOINT"] = address
+        if way == "half":
+            with fake_hub.serving(FakeHub({MODEL: folder})) as reached:
+                fetch = f"from selfinstruct.engines import hub; hub.small_files({MODEL!r})"
+                only = os.environ | variables | {"HF_ENDPOINT": reached, "HF_HUB_OFFLINE": "0"}
+                subprocess.run([sys.executable, "-c", fetch], env=only, check=True, capture_output=True)
+        if way == "silent":
+            silent = stack.enter_context(socket.socket())
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            variables["HF_ENDPOINT"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        yield variables, WAYS[way]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(("stage", "environment"), STAGE_CASES, indirect=["environment"])
+def test_a_stage_of_its_own_that_cannot_have_its_model(
+    stage: str, environment: tuple[dict[str, str], str], make_config: Any
+) -> None:
+    variables, said = environment
+    run = str(finished_run.complete(make_config(num_instructions=30)))
+    command, *options = STAGES[stage]
+    ended = subprocess.run(
+        [sys.executable, "-m", "selfinstruct", command, run, *options],
+        env=os.environ | {"HF_HUB_OFFLINE": "0"} | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2, ended.stderr
+    lines = [line for line in ended.stderr.splitlines() if said in line]
+    assert len(lines) == 1 and f"model '{MODEL}'" in lines[0], ended.stderr
+    assert "Traceback" not in ended.stderr and "defect" not in ended.stderr
