@@ -69,10 +69,10 @@ def test_most_instructions_are_new_and_most_instances_right(run: Path) -> None:
 
 
 def test_the_generated_data_teaches_what_the_seeds_alone_do_not(scores: dict[str, Any]) -> None:
-    arms = {name: arm["sets"]["heldout_tasks"] for name, arm in scores["arms"].items()}
+    arms = {name: arm["sets"]["demo_heldout"] for name, arm in scores["arms"].items()}
     assert arms.keys() == {"base", "base-few-shot", "tuned", "seeds-only"}
     assert all(arm["n_tasks"] >= 100 for arm in arms.values())
-    against = {c["b"]: c for c in scores["comparisons"] if c["set"] == "heldout_tasks" and c["metric"] == "rouge_l"}
+    against = {c["b"]: c for c in scores["comparisons"] if c["set"] == "demo_heldout" and c["metric"] == "rouge_l"}
     for other in ("base", "seeds-only"):
         assert against[other]["significant"]
         assert against[other]["difference"] > 0
@@ -82,4 +82,4 @@ def test_the_generated_data_teaches_what_the_seeds_alone_do_not(scores: dict[str
 def test_the_report_says_what_the_demo_is(run: Path) -> None:
     page = re.sub(r"</?span[^>]*>", "", (run / "report.html").read_text())
     assert "This is the demo." in page
-    assert "selfinstruct demo --model" in page
+    assert "selfinstruct init night.yaml --model" in page
