@@ -177,7 +177,7 @@ def collect(run_dir: Path, gpu_price: float | None = None) -> Report:
             is_demo=is_demo,
             dataset_is_current=dataset_is_current,
             tuned=bool(trainings) and run.model.failure is None,
-            evaluated=evaluation is not None,
+            evaluation=evaluation,
         ),
     )
 
@@ -385,9 +385,15 @@ def _regenerate_command(header: Header, path: str) -> str:
 
 
 def _next_commands(
-    run: RunDirectory, state: RunState, *, is_demo: bool, dataset_is_current: bool, tuned: bool, evaluated: bool
+    run: RunDirectory,
+    state: RunState,
+    *,
+    is_demo: bool,
+    dataset_is_current: bool,
+    tuned: bool,
+    evaluation: outcome.Evaluation | None,
 ) -> list[NextCommand]:
-    """Return the commands to run next, the most useful first."""
+    """Return the commands to run next, the most useful first: not to serve a model that is no better."""
     path = shlex.quote(str(run.path))
     generate = f"selfinstruct generate --output-dir {path}"
     commands = []
@@ -402,14 +408,18 @@ def _next_commands(
         commands.append(NextCommand("write the dataset", f"selfinstruct export {path}"))
     if not tuned:
         commands.append(NextCommand("tune a model on it", f"selfinstruct tune {path}"))
-    if not evaluated:
+    if evaluation is None:
         commands.append(NextCommand("measure whether it helped", f"selfinstruct evaluate {path}"))
+    use, better = [], []
     if tuned and run.model.is_adapter:  # Its card says how it is served.
-        commands.append(NextCommand("talk to the tuned model", f"selfinstruct chat {path}"))
+        use.append(NextCommand("talk to the tuned model", f"selfinstruct chat {path}"))
     elif tuned:
-        commands.append(NextCommand("serve the tuned model", serve_command(run.model.path)))
+        use.append(NextCommand("serve the tuned model", serve_command(run.model.path)))
+    if state.num_instances and not run.reviews_path.exists():
+        better.append(NextCommand("read some rows, and say whether they are right", f"selfinstruct review {path}"))
     if state.complete and not state.header.regenerates:
-        commands.append(NextCommand("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
+        better.append(NextCommand("grow the run further", f"{generate} --num-instructions {2 * state.target}"))
+    commands += better + use if evaluation is not None and not evaluation.gained else use + better
     if is_demo:
         commands.append(NextCommand("do the same with a real model", REAL_RUN))
     return commands

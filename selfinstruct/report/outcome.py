@@ -134,6 +134,11 @@ class Evaluation:
         count = {each.name for each in self.sets if each.written_by != "model"}
         return [each for each in self.comparisons.get("rouge_l", []) if each.set in count]
 
+    @property
+    def gained(self) -> bool:
+        """Return whether the tuned model is better than another one on one of these sets."""
+        return any(each.significant and each.difference > 0 for each in self.glance)
+
 
 # ---------------------------------------------------------------------------------------------- evaluation
 

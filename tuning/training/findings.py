@@ -341,7 +341,7 @@ def _length(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Findin
     lost = [row for row in longer if not has_trained(limits.cut(row.labels))]
     if lost and len(lost) == len(trained):
         message = f"nothing to train on: every prompt fills max_length {limit} (the longest row has {longest} tokens)"
-        return [Finding("too_long", f"{message}; raise --max_length", fatal=True, count=len(lost))]
+        return [Finding("too_long", f"{message}; raise max_length", fatal=True, count=len(lost))]
     cut = [row for row in longer if has_trained(limits.cut(row.labels))]
     tokens = sum(len(row.input_ids) - limit for row in cut)
     consequence = {
@@ -353,14 +353,14 @@ def _length(rows: Sequence[TokenizedRow], limits: SequenceLimits) -> list[Findin
         *of_rows(
             "too_long",
             lost,
-            lambda n: f"{n} rows are left out: their prompts alone fill max_length {limit}; raise --max_length",
+            lambda n: f"{n} rows are left out: their prompts alone fill max_length {limit}; raise max_length",
         ),
         *of_rows(
             "cut",
             cut,
             lambda n: (
                 f"{n} rows are longer than max_length {limit} (the longest has {longest} tokens): "
-                f"{consequence[limits.keeps]}; raise --max_length"
+                f"{consequence[limits.keeps]}; raise max_length"
             ),
         ),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.formats import jsonl
 from selfinstruct.report.page import write_report
 from tests import finished_run
 from tests.browser import CHROMIUM, opened
@@ -19,9 +20,16 @@ pytestmark = [
 ]
 
 
+_CUT_TABLES = """[...document.querySelectorAll('#done .scroll, #funnel .scroll, #variety .scroll')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 80))"""
+
+
 @pytest.fixture
 def report(make_config: Any) -> Path:
-    return write_report(finished_run.complete(make_config(model="demo"), hostile=True))
+    run = finished_run.complete(make_config(model="demo"), hostile=True)
+    read = {"proposal": 9, "classification": 9, "instances": 9}
+    jsonl.write(run / "metrics.jsonl", [{"time": 1_790_000_000, "elapsed_s": 3600, "read": read, "cached": read}])
+    return write_report(run)
 
 
 def test_report(report: Path) -> None:
@@ -30,6 +38,8 @@ def test_report(report: Path) -> None:
     for size, scheme in (("desktop", "light"), ("phone", "dark")):
         with opened(report.as_uri(), size, scheme) as watched:
             page = watched.page
+            if size == "desktop":
+                assert page.evaluate(_CUT_TABLES) == [], "a column is out of sight"
             page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
             assert not watched.scrolls_sideways(), size
             assert watched.violations() == [], (size, scheme)

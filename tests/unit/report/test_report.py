@@ -18,6 +18,7 @@ from selfinstruct.report import page, plots
 from selfinstruct.report.collect import collect
 from selfinstruct.report.generation_stats import Accepted
 from selfinstruct.report.page import write_report
+from selfinstruct.review.sample import Reading
 from tests import finished_run
 from tests.conftest import run_scripted
 
@@ -139,6 +140,21 @@ def test_generation_alone(make_config: Any) -> None:
     assert f"Next, to write the dataset: selfinstruct export {run}" in words.partition("What was done")[0]
     assert "Demo" not in words and "This is the demo" not in words
     assert page.svgs == 5  # acceptance, similarity to seeds and to the pool, growth, wheel
+
+
+def test_what_to_do_next_follows_the_verdict(make_config: Any) -> None:
+    run = finished_run.complete(make_config())
+    first = Page(write_report(run)).words().partition("What was done")[0]
+    assert "Next, to serve the tuned model" in first
+    scores = json.loads((run / "evaluation/scores.json").read_text())
+    for comparison in scores["comparisons"]:
+        comparison["significant"] = False
+    jsonl.write_json(run / "evaluation/scores.json", scores)
+    words = Page(write_report(run)).words()
+    assert f"Next, to read some rows, and say whether they are right: selfinstruct review {run}" in words
+    reading = Reading.of(run, 1, 0)
+    reading.add("Ada", reading.rows[0].id, task=True, input_fits=True, output=False)
+    assert "Next, to grow the run further" in Page(write_report(run)).words()
 
 
 def test_tuned_but_not_evaluated(make_config: Any) -> None:
