@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import time
 from collections import Counter, deque
@@ -63,7 +64,7 @@ class GenerationProgress:
         self._in_flight = in_flight
         self._interval = interval
         self._samples: deque[tuple[float, int, int]] = deque()
-        self._accepted_at_start = len(state.pool)
+        self._history = [(0, 0)]  # Completion tokens and accepted instructions, from the run's beginning on.
         self._started = self._last_line = self._last_sample = time.monotonic()
         self._live: Live | None = None
         self._sample()
@@ -97,14 +98,23 @@ class GenerationProgress:
             console.print(self.line())
 
     def rates(self) -> dict[str, float]:
-        """Return completion tokens and accepted instructions per second, over the last half minute."""
+        """Return completion tokens and accepted instructions per second, over the last half minute.
+
+        `left_s`, the seconds to the target, is there where it can be known. Instructions are accepted in waves: it
+        goes by the tokens that each has cost in the second half of all tokens, and by the tokens per second.
+        """
         self._sample()
         (then, tokens, accepted), (now, tokens_now, accepted_now) = self._samples[0], self._samples[-1]
         seconds = max(now - then, 1e-6)
-        return {
+        rates = {
             "completion_tokens_per_s": round((tokens_now - tokens) / seconds, 1),
             "accepted_per_s": round((accepted_now - accepted) / seconds, 4),
         }
+        left = self._state.target - accepted_now
+        cost = self._tokens_for_each()
+        if left > 0 and cost and tokens_now > tokens:
+            rates["left_s"] = round(left * cost * seconds / (tokens_now - tokens), 1)
+        return rates
 
     def line(self) -> str:
         """Return the state as one line."""
@@ -125,19 +135,27 @@ class GenerationProgress:
     def _sample(self) -> None:
         now = time.monotonic()
         self._samples.append((now, self._state.completion_tokens, len(self._state.pool)))
+        if self._history[-1] != self._samples[-1][1:]:
+            self._history.append(self._samples[-1][1:])
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
 
     def _reasons(self) -> str:
         return ", ".join(f"{reason} {n}" for reason, n in Counter(dict(self._state.rejected)).most_common(4))
 
+    def _tokens_for_each(self) -> float | None:
+        """Return the tokens for each instruction accepted in the second half of all tokens; None: not known."""
+        tokens, accepted = self._history[-1]
+        half = self._history[bisect.bisect_left(self._history, (tokens / 2, 0))]
+        for tokens_then, accepted_then in (half, (0, 0)):
+            if accepted > accepted_then:
+                return (tokens - tokens_then) / (accepted - accepted_then)
+        return None
+
     def _eta(self, rates: dict[str, float]) -> str:
-        left = self._state.target - len(self._state.pool)
-        if left <= 0:
+        if self._state.target <= len(self._state.pool):
             return " · finishing instances" if self._in_flight() else ""
-        if rates["accepted_per_s"] <= 0:
-            return ""
-        return f" · about {duration(left / rates['accepted_per_s'])} left"
+        return f" · about {duration(rates['left_s'])} left" if "left_s" in rates else ""
 
     def _table(self) -> Table:
         state, rates = self._state, self.rates()

@@ -170,7 +170,7 @@ def status(run_dir: Path, gpu_price: float | None = None) -> RunStatus:
         regenerate=_regenerate(state),
         writer=writer,
         refiltered_from=state.header.refiltered_from,
-        rates=_rates(run, state) if going else None,
+        rates=_rates(run) if going else None,
         spending=spending(state, run.metrics(), gpu_price),
     )
 
@@ -275,16 +275,15 @@ def _lives(pid: int, note: Path) -> bool:
         return True
 
 
-def _rates(run: RunDirectory, state: RunState) -> Rates | None:
+def _rates(run: RunDirectory) -> Rates | None:
     """Return the last measurement, or None if it is too old."""
     last = next(reversed(list(run.metrics(_TAIL_BYTES))), None)
     if last is None or time.time() - last.time > _FRESH_S:
         return None
-    left = max(0, state.target - len(state.pool))
     return Rates(
         last.completion_tokens_per_s,
         last.accepted_per_s,
-        eta_s=round(left / last.accepted_per_s) if last.accepted_per_s > 0 else None,
+        eta_s=None if last.left_s is None else round(last.left_s),
         prompt_tokens_per_s=last.prompt_tokens_per_s,
         running=last.running,
         waiting=last.waiting,

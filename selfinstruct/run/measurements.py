@@ -3,7 +3,7 @@
 A running generation appends a row every few seconds:
 
     {"time": Unix seconds, "accepted": n, "candidates": n, "proposals": n, "completion_tokens": n,
-     "completion_tokens_per_s": ..., "accepted_per_s": ..., "engine_start_s": ..., "tokens_per_s": ...,
+     "completion_tokens_per_s": ..., "accepted_per_s": ..., "left_s": ..., "engine_start_s": ..., "tokens_per_s": ...,
      "elapsed_s": ..., "running": n, "waiting": n, "prompt_tokens_per_s": ..., "driver_cpu": ..., "read": {kind: n},
      "written": {kind: n}, "cached": {kind: n}}
 
@@ -33,6 +33,7 @@ class Measurement(msgspec.Struct, frozen=True):
         accepted: number of accepted instructions so far.
         accepted_per_s: accepted instructions per second over the last half minute.
         completion_tokens_per_s: completion tokens per second over the last half minute.
+        left_s: seconds to the target of accepted instructions; None: reached, or not known.
         engine_start_s: seconds that the engine took to start; 0 if not known.
         tokens_per_s: completion tokens per second since the engine started; 0 if not known.
         elapsed_s: seconds since this start of the run began to start its engine.
@@ -48,6 +49,7 @@ class Measurement(msgspec.Struct, frozen=True):
     accepted: int = 0
     accepted_per_s: float = 0.0
     completion_tokens_per_s: float = 0.0
+    left_s: float | None = None
     engine_start_s: float = 0.0
     tokens_per_s: float = 0.0
     elapsed_s: float = 0.0
