@@ -7,7 +7,7 @@
 Everything of a run but the model: prompts, their tokens (of any tokenizer of transformers), the supervised engine,
 parsers, filters, novelty, and the journal on disk. Half of the proposed instructions are rejected. One proposal in
 eight answers is followed by a classification and by instances of each instruction that it brought; in chat style also
-by answers. CPU is that of the whole process from the first request on, so the engine's stand-in is in it. A
+by answers. CPU is that of the whole process from the first request on, so the simulated engine is in it. A
 short run goes before, so that what is loaded once (languages, patterns) counts nowhere.
 """
 

@@ -10,7 +10,7 @@ Steps, the most telling one first:
     chain     the demo with 40 instructions; afterwards no process is left and the GPU's memory is back within 5 s
     killed    `kill -9` of the chain, then of its generation, while it generates: the same
     engine    8 billion parameters with dummy weights: start, what vLLM computes at once, its cache; tokens/s of 1,024
-              requests with a common prefix, and with as many at a time as vLLM computes where it is not told that it
+              requests with a common prefix, and with as many at a time as vLLM computes where it does not know that it
               works offline; then the real pipeline, with answers of drawn lengths, with the present window and the
               earlier one: requests in flight, tokens/s, the driver's share; last, tokens/s without penalties
     refused   full tuning of 8 billion parameters is refused before anything is loaded
@@ -65,7 +65,7 @@ NEEDS = {
 }
 NEEDED_BY_ALL = ["click", "jsonlines", "msgspec", "numba", "psutil", "pydantic", "rapidfuzz", "rouge_score", "yaml"]
 TINY_PATIENCE = 5.0
-"""A CPU needs so many times the time of a GPU, also for tiny models."""
+"""How many times longer a CPU needs than a GPU, also for tiny models."""
 
 
 def main() -> None:

@@ -176,7 +176,7 @@ async def _run(tokenizer: Any, gpus: int, window: int, seconds: float, folder: P
 
 
 def simulate(tokenizer: Any, gpus: int, window: int, seconds: float) -> list[Sample]:
-    """Return samples of a run of so many virtual seconds."""
+    """Return samples of a run of a number of virtual seconds."""
     with (
         tempfile.TemporaryDirectory(prefix="scale-") as folder,
         asyncio.Runner(loop_factory=DriverTimeLoop) as runner,

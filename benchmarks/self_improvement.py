@@ -214,7 +214,7 @@ def evaluate(options: argparse.Namespace, verified: RunDirectory, unverified: Ru
 
 
 def cut(options: argparse.Namespace, name: str) -> str:
-    """Return a packaged file of prompts, or a file of the first so many of it."""
+    """Return a packaged file of prompts, or a file of the first prompts of it."""
     if options.prompts is None:
         return name
     lines = (ROOT / "seeds" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)

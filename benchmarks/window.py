@@ -2,7 +2,7 @@
 
     python benchmarks/window.py                  # the window of old and the present one, 2 % and 5 % runaways
     python benchmarks/window.py --minutes 20
-    python benchmarks/window.py --targets 4000 25600 40960    # whole runs of so many instructions
+    python benchmarks/window.py --targets 4000 25600 40960    # whole runs of these sizes
     python benchmarks/window.py --small          # runs of few instructions, on a large and on a small engine
 
 The engine has 1,024 places. A step of n sequences takes 10 + 0.05 n ms (assumed, not measured), so that a full one
@@ -262,7 +262,7 @@ async def _run(options: dict[str, Any], engine: SimulatedEngine, seconds: float)
 
 
 def simulate(options: dict[str, Any], engine: SimulatedEngine, seconds: float) -> Measured:
-    """Run the pipeline for at most so many seconds of virtual time."""
+    """Run the pipeline for a limited number of seconds of virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(_run(options, engine, seconds))
 
@@ -284,7 +284,7 @@ def _row(name: str, runaways: float, seconds: float, measured: Measured) -> Sequ
 
 
 def _whole(targets: Sequence[int]) -> None:
-    """Print what runs of so many instructions do, from their beginning to their end, with 5 % runaways."""
+    """Print what runs with these numbers of instructions do, from their beginning to their end, with 5 % runaways."""
     print("| target | windows | proposals | end, s | busy in minute 1 | after it | pool older than a quarter |")
     print("|---" * 7 + "|")
     for target in targets:
@@ -322,7 +322,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0, help="of virtual time, for each run (more than 1)")
     parser.add_argument("--window", type=int, nargs="*", default=[], help="further windows to try")
     parser.add_argument("--share", type=float, nargs="*", default=[], help="further shares to try")
-    parser.add_argument("--targets", type=int, nargs="*", default=[], help="whole runs of so many instructions")
+    parser.add_argument("--targets", type=int, nargs="*", default=[], help="numbers of instructions of whole runs")
     parser.add_argument("--small", action="store_true", help="runs of few instructions")
     arguments = parser.parse_args()
     if arguments.targets:

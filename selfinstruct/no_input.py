@@ -1,4 +1,4 @@
-"""What stands for no input, in every language of the prompts: the words are in `no_input.yaml`."""
+"""Words that mean "no input", in every language of the prompts: the words are in `no_input.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 EDGES = " \t\n*_`.。!！।"
-"""What may stand around such words."""
+"""What may be around such words."""
 BRACKETED = re.compile(r"[<(\[{（【「]\s*([^<>()\[\]{}（）【】「」]*?)\s*[>)\]}）】」]")
 _LONGEST = 100
 _ALONE = ("noinput", "n/a")

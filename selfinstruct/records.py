@@ -20,7 +20,7 @@ Message = dict[str, str]
 
 
 class OpenTurn(list[Message]):
-    """A conversation whose last message is only begun: the model writes on in it, be it the user's or its own."""
+    """A conversation whose last message is only begun: the model continues it, whether it is the user's or its own."""
 
 
 Prompt = str | list[Message]

@@ -121,7 +121,7 @@ def _capacity(engine: VLLMEngine) -> dict[str, Any]:
 async def _throughput(
     engine: VLLMEngine, label: str, requests: int, tiny: bool, sampling: Sampling, at_once: int | None = None
 ) -> None:
-    """Answer requests with a common prefix, so many at once (default: all); report tokens/s."""
+    """Answer requests with a common prefix, at most `at_once` of them together (default: all); report tokens/s."""
     sampling = sampling.model_copy(update={"max_tokens": 32 if tiny else 64})
     tasks = [task.instruction for task in seed_tasks.load_seed_tasks(["seed_tasks"])]
     prefix = ""
@@ -154,7 +154,7 @@ async def _throughput(
 
 
 async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[str, Any], seconds: float) -> None:
-    """Run the pipeline for so many seconds; report what was in flight and how fast it was after its first quarter."""
+    """Run the pipeline for some seconds; report what was in flight and how fast it was after its first quarter."""
     config = Config.model_validate({"num_instructions": 1_000_000, "output_dir": str(folder)} | options)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     drawn = DrawnAnswers(engine)

@@ -90,7 +90,7 @@ def run_stage(
 
 
 def _failure(name: str, code: int, message: str, log: Path | None) -> BaseException:
-    """Return the error that a stage's exit code stands for, with the stage's own message."""
+    """Return the error that a stage's exit code means, with the stage's own message."""
     where = f"{log} has its last words" if log is not None and log.exists() else ""
     if code > 128:
         return Interrupted(code - 128)

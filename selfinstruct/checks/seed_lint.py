@@ -30,7 +30,7 @@ _MOST_LISTED = 5
 _MOST_OF_ONE = 0.5
 """Share of the tasks, or of the labels, that one kind has at most, without a remark."""
 _LEAST_TASKS = 8
-"""Of fewer, no shares are told."""
+"""With fewer seeds, no shares are printed."""
 _ALL_OF_OUTPUTS = Filters(refusal="reject", url="off", personal_data="off")
 
 

@@ -60,7 +60,7 @@ EARLIER_DEFAULTS: dict[str, Any] = {
     "proposers.template": 0.0,
     "proposers.single_step": 0.0,
 }
-"""By dotted name: the default before it changed or, for a new option, the value that stands for the old behaviour."""
+"""By dotted name: the default before it changed or, for a new option, the value that gives the old behaviour."""
 
 YOUNGER_SECTIONS = ("proposers", "answer", "constraints", "scores")
 """Sections that belong to every run's identity, and that runs made before lack. Other sections need not be there."""

@@ -16,7 +16,7 @@ ALL = "all"
 
 
 def named(section: BaseModel, names: Iterable[str]) -> list[str]:
-    """Return the options of a section that names on the command line stand for.
+    """Return the options of a section that names on the command line mean.
 
     Args:
         section: as it is kept.

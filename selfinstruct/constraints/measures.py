@@ -70,7 +70,7 @@ def lines(text: str) -> list[str]:
 
 
 def count_of(text: str, word: str) -> int:
-    """Return how often a word or phrase stands in a text, in any case; in scripts with spaces as a whole word."""
+    """Return how often a word or phrase is in a text, in any case; in scripts with spaces as a whole word."""
     left = "" if is_unspaced(word[0]) else r"(?<!\w)"
     right = "" if is_unspaced(word[-1]) else r"(?!\w)"
     return len(re.findall(left + re.escape(word.casefold()) + right, text.casefold()))

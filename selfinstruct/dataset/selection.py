@@ -118,7 +118,7 @@ def _farthest_first(rows: Sequence[ExportedRow], number: int, weights: Sequence[
     Args:
         rows: to choose from.
         number: of rows that are needed.
-        weights: above 0; a distance counts as often. The row of an instruction with the greatest stands for it.
+        weights: above 0; a distance counts as often. The row with the greatest weight represents its instruction.
     """
     of_text: dict[str, int] = {}
     for position, row in enumerate(rows):

@@ -65,7 +65,7 @@ class Engine(Protocol):
     """Whether the model has learnt the chat template that its tokenizer brings (see `engines/chat_templates.py`)."""
 
     brings_chat_template: bool
-    """Whether its tokenizer brings a chat template, learnt or not."""
+    """Whether its tokenizer brings a chat template, even if the model has not learnt it."""
 
     tells_logprobs: bool
     """Whether an answer to a request with choices brings their log-probabilities."""

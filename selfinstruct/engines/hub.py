@@ -42,7 +42,7 @@ def is_local(name: str) -> bool:
 
 
 def is_modelscope() -> bool:
-    """Return whether the user has told vLLM to fetch models from ModelScope; then nothing here looks for them."""
+    """Return whether the user has set vLLM to fetch models from ModelScope; then nothing here looks for them."""
     return os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true")
 
 

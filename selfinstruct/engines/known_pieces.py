@@ -1,4 +1,4 @@
-"""Encode texts of which parts were encoded before: an instruction stands in the prompts of several requests.
+"""Encode texts of which parts were encoded before: an instruction is in the prompts of several requests.
 
 A text is cut around the middle of each line, and the tokens of each piece are kept for the next text that holds it:
 

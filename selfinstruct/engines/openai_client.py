@@ -1,4 +1,4 @@
-"""OpenAI's client, hardened: for every endpoint that is asked, be it a judge or the generator.
+"""OpenAI's client, hardened: for every endpoint that is asked, whether a judge or the generator.
 
 The key is read only from the environment (`OPENAI_API_KEY`). It is sent to the endpoint alone, redirects are not
 followed, and it is removed from whatever the server says. What the server answers is read within bounds, and believed

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 
 _HEAD = 256
-"""Characters by which beginnings are told apart."""
+"""How many characters of beginnings are compared."""
 _MOST_BEGINNINGS = 256
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_]+\s)")
 

@@ -93,7 +93,7 @@ class TokenizedPrompts:
         """Return the tokens and the strings that end what the model writes after a prompt, by the chat template.
 
         A model that writes the user's turn has no answer to end: every control token ends it, or where a template is
-        written in plain text, what stands after a user's message.
+        written in plain text, what follows a user's message.
         """
         if not isinstance(prompt, OpenTurn) or prompt[-1]["role"] != "user":
             return self.stop_token_ids, ()

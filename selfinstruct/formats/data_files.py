@@ -28,7 +28,7 @@ COLUMNS = "columns"
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet", ".tsv")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""Files of the library `datasets` and of LLaMA-Factory, which stand beside data."""
+"""Files of the library `datasets` and of LLaMA-Factory, which lie beside data files."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

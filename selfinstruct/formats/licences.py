@@ -1,6 +1,6 @@
 """The licence that a dataset or a model states, where it can be read without the network.
 
-It stands in the metadata of the `README.md` beside the files, as on the Hub, or in the records themselves: `license`,
+It is in the metadata of the `README.md` beside the files, as on the Hub, or in the records themselves: `license`,
 or `Instance License` in Super-NaturalInstructions.
 """
 

@@ -120,7 +120,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Args:
             words: of the label.
-            text: what stands behind it.
+            text: what follows it.
             number: of the label; None: it has none.
         """
         return f"{self.opening(words, number)}{self.space}{text}"

@@ -10,8 +10,8 @@ A real input-first completion (the prompt ended with the task):        and an ou
     Output: Has she read it?
 
 The first marks of an answer show its form, and only marks of that form count after them. The marks divide the answer
-into examples, and an example into fields. What stands between an example's mark and its output is its input, also
-without a mark. Nothing is guessed: an example whose parts cannot be told apart is returned with a fault, which says
+into examples, and an example into fields. Text between an example's mark and its output is its input, also
+without a mark. Nothing is guessed: an example whose parts are not clear is returned with a fault, which says
 why, and so is its neighbour if the mark between them may be ordinary text. The filter rejects both.
 """
 
@@ -91,7 +91,7 @@ class _Answer:
 
     Attributes:
         groups: its examples.
-        announced: whether nothing stands before the first example but an announcement, which ends in a colon.
+        announced: whether only an announcement, which ends in a colon, comes before the first example.
         bounded: whether marks or numbers show where an example begins.
         has_inputs: whether any field is marked as an input.
         cut: whether its last field is cut.
@@ -334,7 +334,7 @@ def _input_and_output(answer: _Answer, group: _Group) -> list[ParsedInstance]:
 
 
 def _lonely(answer: _Answer, group: _Group) -> Rejection | None:
-    """Return the fault of an output with neither an input nor an example's mark, if its input may stand elsewhere."""
+    """Return the fault of an output with neither an input nor an example's mark, if its input may be elsewhere."""
     if group is answer.groups[0] and not answer.announced:
         return ambiguous("text before its output")
     if not answer.bounded and len(answer.groups) > 1:

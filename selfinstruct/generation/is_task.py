@@ -1,4 +1,4 @@
-"""The question whether a text is a task: something that can be done as the text stands. Pure functions.
+"""The question whether a text is a task: something that can be done without more information. Pure functions.
 
 A model that continues a list also writes statements, halves of sentences and nonsense. It is asked about each text, in
 one token, after examples of both kinds. Seeds are tasks; what is none is made from them: sentences of their inputs and
@@ -57,7 +57,7 @@ class KnownTexts:
         tasks = [Text(one_line(seed.instruction), True) for seed in order]
         others = [Text(non_task(seed, k, draw), False) for k, seed in enumerate(order)]
         number = min(MOST_SHOWN, len(order) // 3)
-        # One half of the seeds gives examples of tasks, the other half of what is none: no text stands there twice.
+        # One half of the seeds gives examples of tasks, the other half of what is none: no text is there twice.
         both = _short(tasks, range(0, len(order), 2), number), _short(others, range(1, len(order), 2), number)
         shown = [text for pair in zip(*both, strict=False) for text in pair]
         held_out = [text for text in (*tasks, *others) if text not in shown]

@@ -65,7 +65,7 @@ def choose(
 
 
 def passed(candidate: InstanceCandidate) -> bool:
-    """Return whether the filters of rows let an answer through, be it kept or not."""
+    """Return whether an answer passes the filters of rows, whether or not it was kept."""
     return candidate.accepted or candidate.reason == _NOT_CHOSEN or candidate.reason in score_bounds.REASONS
 
 

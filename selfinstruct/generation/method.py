@@ -83,7 +83,7 @@ class Method:
         return self.answering == "separate" or (self.answering == "auto" and (style == "chat" or by_another))
 
     def last_seen(self, n: int) -> int:
-        """Return the number of the last proposal whose outcome proposal n sees; a negative number stands for none.
+        """Return the number of the last proposal whose outcome proposal n sees; a negative number means none.
 
         Proposals between the two may be in flight at once (see `window.py`).
         """

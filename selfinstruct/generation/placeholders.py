@@ -111,7 +111,7 @@ def is_placeholder(text: str) -> bool:
 
 @functools.cache
 def _to_fill_in() -> list[tuple[set[str], Frame]]:
-    """Return for each language what is a placeholder if it stands alone in brackets: "keine Ausgabe", "Antwort"."""
+    """Return for each language what is a placeholder if it is alone in brackets: "keine Ausgabe", "Antwort"."""
     return [
         (
             {word.casefold() for word in (*frame.input, *frame.output, *frame.label, *frame.answer, *frame.no_output)}

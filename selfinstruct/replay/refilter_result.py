@@ -149,9 +149,9 @@ def _value(value: Any) -> str:
 
 
 def _bound(result: RefilterResult, name: str, given: str, score: float) -> str:
-    """Return what a bound came to: from a share alone nobody knows the score, nor why no input has less."""
+    """Return which score a bound means. A share alone shows neither the score nor why no input is below it."""
     said = f"{name} {given} of the scores by {result.scorer}: {score:g}"
     if REASON_OF[name] in result.instances.reasons:
         return said
     why = ": a share takes whole inputs, and those of one score together" if given.endswith("%") else ""
-    return f"{said}, and no input goes by it{why}"
+    return f"{said}, and it removes no input{why}"

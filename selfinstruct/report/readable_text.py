@@ -28,7 +28,7 @@ REASONS = {
     "prompt_too_long": "the prompt does not fit the model's context",
     "unparsable_classification": "neither yes nor no",
     "no_instances": "no instance in the answer",
-    "ambiguous": "its parts cannot be told apart",
+    "ambiguous": "it is not clear where its parts begin",
     "placeholder": "is only a placeholder for a text",
     "empty_output": "no output",
     "output_equals_input": "output repeats the input",

@@ -186,7 +186,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
         category: that of the seeds which it goes on with; empty: of none, or of several.
         begun: what the prompt wrote of its only instruction; the completion goes on with that.
         verdicts: which of the candidates are tasks, as far as that was asked.
-        without_input: its instructions are whole as they stand: no request asks for their kind or for inputs, and each
+        without_input: its instructions are complete: no request asks for their kind or for inputs, and each
             is answered without an input.
     """
 

@@ -98,7 +98,7 @@ def fingerprint(instruction: str, input_text: str, output: str) -> str:
 def read_reviews(path: Path) -> list[Review]:
     """Return the answers that count, in the order in which they were first given; none if there is no file.
 
-    A line that a crash cut is left out: nobody was told that it is kept.
+    A line that a crash cut is left out: nobody had a message that it is kept.
     """
     latest: dict[tuple[str, str, str], Review] = {}
     for raw in path.read_bytes().splitlines() if path.exists() else ():
@@ -159,7 +159,7 @@ def summarise(reviews: Iterable[Review], texts: dict[str, str]) -> ReviewSummary
 def alpha(answers: Iterable[Collection[bool]]) -> float | None:
     """Return Krippendorff's alpha of nominal answers (Krippendorff, Content Analysis, 4th edition, section 12.3).
 
-    None: no item has two answers, or all answers are the same, so that agreement by chance cannot be told from any.
+    None: no item has two answers, or all answers are the same, so that agreement by chance cannot be computed.
 
     Args:
         answers: those about each item; items may have different numbers of them.

@@ -18,7 +18,7 @@ from tuning.evaluation.answers import Answer
 from tuning.evaluation.bootstrap import Resampling, Score, compare
 
 _MOVES = 20
-"""Other tasks whose references each answer is scored with, where there are so many."""
+"""Most other tasks with whose references each answer is scored."""
 
 
 def chance_level(

@@ -131,7 +131,7 @@ METRICS = (
         lambda row: row.is_classification,
     ),
 )
-"""The metrics that compare arms. ROUGE-L moves with the length of answers; that at equal lengths stands beside it.
+"""The metrics that compare arms. ROUGE-L moves with the length of answers; ROUGE-L at equal lengths is shown beside it.
 Exact match is for classification tasks: others have many right wordings.
 
 A set's mean is that over its answers, each with the stems of its own row: sets of Super-NaturalInstructions are scored

@@ -48,7 +48,7 @@ class TuneArguments:
     allow_control_tokens: bool = field(
         default=False,
         metadata={
-            "help": "Train control tokens of the model that stand in a text (`<|im_end|>`) as such, not as plain text. "
+            "help": "Train control tokens of the model that occur in a text (`<|im_end|>`) as such, not as plain text. "
             "The evaluation then asks likewise."
         },
     )

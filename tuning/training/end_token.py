@@ -18,7 +18,7 @@ from selfinstruct.errors import ConfigError
 _OUTPUT = ("lm_head.weight", "embed_out.weight", "output.weight")
 _TIED = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight")
 _ALIKE = 0.02
-"""Relative distance of two rows below which no training has told them apart; in SmolLM2 it is 0.003, else 0.12."""
+"""Relative distance of two rows below which training has not separated them; in SmolLM2 it is 0.003, else 0.12."""
 _ABSENT = 0.01
 """Share of an ordinary row's norm below which a row is empty, as in Llama 3."""
 _LOOKED_AT = 64

@@ -27,8 +27,8 @@ w = bytes of a weight, bytes per token:
                   plus 2 bytes per trained float32 parameter where the arithmetic is in 16 bits: autocast keeps copies
 
 The numbers are fitted to what is alive while small models of Llama's, Qwen's and Gemma's families compute, which a test
-measures anew. The estimate leaves out the workspace of the kernels and fragmentation. TRL computes the logits in tiles,
-so they do not count. `training.json` keeps the estimate beside the measured peak.
+measures again. The estimate leaves out the workspace of the kernels and fragmentation. TRL computes the logits in
+tiles, so they do not count. `training.json` keeps the estimate beside the measured peak.
 """
 
 from __future__ import annotations

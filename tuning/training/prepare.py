@@ -64,7 +64,7 @@ class Prepared:
         tokenizer: with the template and the special tokens to tune with.
         template: which ones these are.
         new_end_token: the base model does not end a text with the template's end token, and has to learn it.
-        unlearnt_end: it ends a text with that token, as its files say, and has never learnt it all the same.
+        unlearnt_end: it ends a text with that token, as its files say, but has never learnt it.
         has_markers: whether the template has `{% generation %}` markers.
         rows: the dataset, by split.
         tokens: the same rows as token ids and labels, at full length.

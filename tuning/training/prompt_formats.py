@@ -52,7 +52,7 @@ def prepare(
         prompt_format: `auto` keeps the template that the model has learnt, else uses `default`; `model` keeps any.
         end_token: ends an answer; default: the one that the template writes, else the tokenizer's own.
         path: a Jinja file or a tokenizer; its template replaces the model's own.
-        ends: the tokens that the model ends a text with, beside the tokenizer's own; they tell what it has learnt.
+        ends: the tokens that the model ends a text with, beside the tokenizer's own; they show what it has learnt.
 
     Raises:
         ConfigError: the format, the file or the token does not exist, or the tokenizer takes no template.

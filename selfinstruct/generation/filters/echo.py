@@ -24,7 +24,7 @@ from selfinstruct.records import Constraint, Rejection
 
 _LEAST_WORDS = 4
 _FROM_INSTRUCTION = 0.95
-"""Least share of the output's words that stand in the same order in the instruction; an answer brings new ones."""
+"""Least share of the output's words that are in the instruction in the same order; an answer brings new ones."""
 _OF_INSTRUCTION = 0.4
 """Least share of the instruction's words that the output says again."""
 _FROM_CONSTRAINT = 0.75
@@ -37,7 +37,7 @@ _COURTESIES = re.compile(
     r"|\bhere(?: is|['’]s)[^.!?\n]{0,30}:",
     re.I,
 )
-"""What can stand before any answer."""
+"""What can come before any answer."""
 _FUNCTION_WORDS = frozenset("a an the is are be of to in and".split())
 _ANSWERS_OF_ONE_WORD = ("keywords/digits", "keywords/long_word")
 """Types that many a word or number keeps that answers a question."""
@@ -99,7 +99,7 @@ def echo(row: Row) -> Rejection | None:
 
 
 def _only_keeps(row: Row, constraint: Constraint) -> bool:
-    """Return whether an output keeps its constraint and says nothing else, but for what can stand before any answer.
+    """Return whether an output keeps its constraint and says nothing else, except what can come before any answer.
 
     Words of the instruction or the input are an answer of their own, and so is a number or a long word where nothing
     longer is asked for.

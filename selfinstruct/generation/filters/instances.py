@@ -18,7 +18,7 @@ def check_instances(
 
     An instance is rejected when
 
-    - the completion was cut inside it, or its parts cannot be told apart;
+    - the completion was cut inside it, or it is not clear where its parts begin;
     - its output or input is only a placeholder, such as `<nooutput>` or `[Your answer here]`;
     - its output is empty, equals its input, or ends in a colon (the reference code's sign of a cut answer);
     - it holds invalid characters;

@@ -1,4 +1,4 @@
-"""Telephone numbers and e-mail addresses that a model made up, or learnt by heart."""
+"""Telephone numbers and e-mail addresses that a model invented, or remembers from its training."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from selfinstruct.records import Style
 __all__ = ["WITHOUT_INPUT", "Example", "Mixture", "Pool", "Proposer", "Question", "Seen", "proposers"]
 
 WITHOUT_INPUT = frozenset({"template"})
-"""Proposers whose instructions are whole as they stand: what a user would send, with all that it needs."""
+"""Proposers whose instructions are complete: what a user would send, with everything that it needs."""
 
 
 def proposers(mixture: Mixture, style: Style, frame: Frame) -> dict[str, Proposer]:

@@ -292,10 +292,10 @@ def test_a_share_by_which_nothing_goes_says_why(config: Config, run: RunDirector
     assert result.instances.kept == result.instances.before
     said = render(result).splitlines()
     assert (
-        "min_best 30% of the scores by judge: 2, and no input goes by it: a share takes whole inputs, and"
+        "min_best 30% of the scores by judge: 2, and it removes no input: a share takes whole inputs, and"
         in " ".join(said)
     )
-    assert "max_spread 1 of the scores by judge: 1, and no input goes by it" in said
+    assert "max_spread 1 of the scores by judge: 1, and it removes no input" in said
     assert not any(
         "scores by" in text for text in render(refilter(run.path, tmp_path / "as", config.filters)).splitlines()
     )
