@@ -22,8 +22,9 @@ from selfinstruct.text import counted, size_text
 def push(run: Path, dataset: str | None, model: str | None, public: bool, dry_run: bool, as_json: bool) -> None:
     """Put a run's dataset and model on the Hugging Face Hub.
 
-    Repositories are made as private ones. The same command continues an upload that broke off. Checkpoints and files
-    with paths of this machine are not sent. HF_TOKEN or `hf auth login` names the account, HF_ENDPOINT another Hub.
+    Repositories are made as private ones. The same command continues an upload that broke off. Checkpoints are not
+    sent, and of paths of this machine their last part alone. HF_TOKEN or `hf auth login` names the account,
+    HF_ENDPOINT another Hub.
 
     \b
     Example:

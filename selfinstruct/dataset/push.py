@@ -1,19 +1,26 @@
 """Put a run's dataset and its tuned model on the Hugging Face Hub, when asked to and as private repositories.
 
 huggingface_hub sends the files. What is there already is not sent again, so the same command continues after a break.
-Files that hold paths of this machine, checkpoints and the marks of the chain stay here.
+Checkpoints, training.json and the marks of the chain stay here. Where a file of text holds a path of this machine,
+such as that of a model, its last part is sent instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from selfinstruct.dataset.export import require_dataset
 from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.formats import jsonl
 from selfinstruct.run.directory import RunDirectory
 
 Kind = Literal["dataset", "model"]
@@ -21,6 +28,7 @@ Kind = Literal["dataset", "model"]
 _HIDDEN = (".*", "*.tmp")
 _OF_TRL = ("training_args.bin", "runs/*")
 """Patterns of files that a trainer writes about this machine."""
+_OF_TEXT = frozenset((".json", ".jsonl", ".md", ".yaml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Upload:
         folder: what is sent.
         files: (path within the folder, size in bytes) of all that is sent.
         stays_here: patterns of paths that are not sent.
+        paths: paths of this machine that the run was made with; each is sent as its last part.
     """
 
     kind: Kind
@@ -40,6 +49,7 @@ class Upload:
     folder: Path
     files: list[tuple[str, int]]
     stays_here: list[str]
+    paths: list[str]
 
     @property
     def size(self) -> int:
@@ -62,20 +72,69 @@ def uploads(run_dir: Path, *, dataset: str | None, model: str | None) -> list[Up
     if dataset is None and model is None:
         raise ConfigError("nothing to push: name the dataset's repository (--dataset), the model's (--model), or both")
     run = RunDirectory(run_dir)
-    planned = []
+    planned, paths = [], _paths_of(run)
     if dataset is not None:
         require_dataset(run)
-        planned.append(_upload("dataset", dataset, run.dataset.path, []))
+        planned.append(_upload("dataset", dataset, run.dataset.path, [], paths))
     if model is not None:
         run.model.require_trained()
         if not run.model.holds_model:
             raise InputError(f"{run.model.path}: holds no tuned model; make one with `selfinstruct tune {run.path}`")
         about_here = [run.model.record_path.name, run.model.failed.name, f"{run.model.checkpoints.name}/*", *_OF_TRL]
-        planned.append(_upload("model", model, run.model.path, about_here))
+        planned.append(_upload("model", model, run.model.path, about_here, paths))
     return planned
 
 
-def _upload(kind: Kind, name: str, folder: Path, stays_here: Sequence[str]) -> Upload:
+def _paths_of(run: RunDirectory) -> list[str]:
+    """Return the paths that a run's journal, configuration and training name, those that hold others first."""
+    said: list[Any] = [str(run.path.resolve()), run.header().identity]
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        said.append(yaml.safe_load(run.config_path.read_text(encoding="utf-8")))
+    if run.model.record_path.exists():
+        said.append(jsonl.read_json(run.model.record_path))
+    return sorted({text for text in _texts(said) if _is_path(text)}, key=len, reverse=True)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
+def _is_path(text: str) -> bool:
+    """Return whether a text is an absolute path of at least two parts: `/no_think` is none."""
+    return text.startswith("/") and text.count("/") > 1 and len(Path(text).parts) > 2 and text.isprintable()
+
+
+@contextlib.contextmanager
+def _without_paths(upload: Upload) -> Iterator[Path]:
+    """Yield a folder with the files to send; of those that are the same, links to them."""
+    with tempfile.TemporaryDirectory(prefix="selfinstruct-push-") as name:
+        for file, _ in upload.files:
+            source, copy = upload.folder / file, Path(name) / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.suffix not in _OF_TEXT:
+                copy.symlink_to(source.resolve())
+                continue
+            how: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+            with source.open(**how) as lines, copy.open("w", **how) as out:
+                out.writelines(_shortened(line, upload.paths) for line in lines)
+            shutil.copymode(source, copy)
+        yield Path(name)
+
+
+def _shortened(line: str, paths: Sequence[str]) -> str:
+    for path in paths:
+        for written in (path, json.dumps(path)[1:-1]):
+            line = line.replace(written, Path(path).name)
+    return line
+
+
+def _upload(kind: Kind, name: str, folder: Path, stays_here: Sequence[str], paths: list[str]) -> Upload:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
@@ -86,7 +145,7 @@ def _upload(kind: Kind, name: str, folder: Path, stays_here: Sequence[str]) -> U
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     patterns = [*_HIDDEN, *stays_here]
     sent = filter_repo_objects(names, ignore_patterns=patterns)
-    return Upload(kind, name, folder, [(file, (folder / file).stat().st_size) for file in sent], patterns)
+    return Upload(kind, name, folder, [(file, (folder / file).stat().st_size) for file in sent], patterns, paths)
 
 
 def push(upload: Upload, *, public: bool = False) -> str:
@@ -103,7 +162,7 @@ def push(upload: Upload, *, public: bool = False) -> str:
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="selfinstruct")
-    with _telling(upload):
+    with _telling(upload), _without_paths(upload) as folder:
         created = api.create_repo(upload.name, repo_type=upload.kind, private=not public, exist_ok=True)
         if not public and not api.repo_info(created.repo_id, repo_type=upload.kind).private:
             raise ConfigError(
@@ -112,7 +171,7 @@ def push(upload: Upload, *, public: bool = False) -> str:
         api.upload_folder(
             repo_id=created.repo_id,
             repo_type=upload.kind,
-            folder_path=upload.folder,
+            folder_path=folder,
             ignore_patterns=upload.stays_here,
             commit_message="Upload with selfinstruct",
         )

@@ -78,6 +78,28 @@ def test_both_are_private_and_without_what_stays_here(run: Path, hub: FakeHub) -
     assert hub.tokens == {"Bearer hf_of_the_test"}
 
 
+def test_no_path_of_this_machine_is_sent(make_config: Any, hub: FakeHub, tmp_path: Path) -> None:
+    generator = tmp_path / "mine" / "écrivain"
+    generator.mkdir(parents=True)
+    config = make_config(model=str(generator), export={"format": ["argilla"]}, answer={"system_prompt": "/no_think"})
+    run = finished_run.generated(config)
+    export(config)
+    finished_run.tuned(run, model=str(generator))
+    (run / "model" / "config.json").write_text("{}")
+    adapter = json.dumps({"base_model_name_or_path": str(generator), "r": 8, "said": "/no_think"})
+    (run / "model" / "adapter_config.json").write_text(adapter)
+    send(run, dataset="rivers", model="rivers-8b")
+    sent = {**hub.repositories["datasets/ada/rivers"].files, **hub.repositories["models/ada/rivers-8b"].files}
+    assert not [name for name, data in sent.items() if str(tmp_path).encode() in data]
+    assert "`écrivain`".encode() in sent["README.md"] and b'"agent":"\xc3\xa9crivain"' in sent["argilla.jsonl"]
+    assert json.loads(sent["adapter_config.json"]) == {
+        "base_model_name_or_path": "écrivain",
+        "r": 8,
+        "said": "/no_think",
+    }
+    assert (run / "model" / "adapter_config.json").read_text(encoding="utf-8") == adapter, "the run's own file stays"
+
+
 def test_after_a_break_the_same_command_sends_only_the_rest(run: Path, hub: FakeHub) -> None:
     hub.breaks_after = 1
     with pytest.raises(ConfigError, match="was not pushed"):
