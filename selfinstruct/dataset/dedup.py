@@ -14,7 +14,8 @@ import tempfile
 import unicodedata
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,9 +26,13 @@ from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import data_files, jsonl
 from selfinstruct.formats.field_path import value_at
 from selfinstruct.novelty import Neighbour, NoveltyIndex, Verdict
+from selfinstruct.novelty.beside import NoveltyBeside
+from selfinstruct.novelty.index import SMALL
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8 << 20
+_FIRST_BYTES = 16 << 20  # Of rows that are read before it is known that there are few.
+_AHEAD_BYTES = 4 << 20  # Of rows that are read before earlier ones are decided.
 _PUNCTUATION = ".,;:!?…'\"`()[]{}«»‹›“”„‘’‚¿¡-–—。，、；：！？「」『』（）《》、،؛؟।"
 _EVIDENCE = ("reason", "nearest", "score")
 
@@ -77,11 +82,25 @@ class Summary:
 
 
 class _Row(NamedTuple):
-    """A line: its bytes (without a BOM, with a newline), its JSON object and its instruction."""
+    """A line: its bytes (without a BOM, with a newline), its instruction, and its object if that has evidence."""
 
     raw: bytes
-    row: dict[str, Any]
     text: str
+    judged: dict[str, Any] | None
+
+
+class _Batch(NamedTuple):
+    """Rows of one file, or the error that ends the reading."""
+
+    rows: list[_Row]
+    is_pool: bool
+    error: InputError | None = None
+
+    def texts(self) -> list[str]:
+        return [row.text for row in self.rows]
+
+    def size(self) -> int:
+        return sum(len(row.raw) for row in self.rows)
 
 
 def dedup(
@@ -116,29 +135,26 @@ def dedup(
         InputError: a file cannot be read or written, or a line is not valid. The message names file and line.
     """
     _check(candidates, against, threshold, kept, rejected)
-    index = NoveltyIndex((), threshold, can_wait=True)
     summary = Summary(0, 0, 0, 0, 0, threshold)
     with contextlib.ExitStack() as stack:
         known = stack.enter_context(_Texts())
-        for pool in against:
-            for batch in _batches(pool, field):
-                texts = [row.text for row in batch]
-                index.add_many(texts)
-                known.extend(texts)
-                summary = replace(summary, against=summary.against + len(batch))
-                if progress:
-                    progress(summary)
         write_kept, write_rejected = stack.enter_context(_writer(kept)), stack.enter_context(_writer(rejected))
-        for batch in _batches(candidates, field):
-            verdicts = index.accept_batch([row.text for row in batch])
-            known.extend(row.text for row, verdict in zip(batch, verdicts, strict=True) if verdict.accepted)
-            verdicts = [_named(row, verdict, known) for row, verdict in zip(batch, verdicts, strict=True)]
-            for row, verdict in zip(batch, verdicts, strict=True):
-                if verdict.accepted:
-                    write_kept(row.raw)
-                else:
-                    write_rejected(_with_evidence(row, verdict, known))
-            summary = _add(summary, verdicts)
+        decided = stack.enter_context(contextlib.closing(_decided(_all_batches(candidates, against, field), threshold)))
+        for batch, verdicts in decided:
+            if batch.error:
+                raise batch.error
+            if batch.is_pool:
+                known.extend(batch.texts())
+                summary = replace(summary, against=summary.against + len(batch.rows))
+            else:
+                known.extend(row.text for row, verdict in zip(batch.rows, verdicts, strict=True) if verdict.accepted)
+                verdicts = [_named(row, verdict, known) for row, verdict in zip(batch.rows, verdicts, strict=True)]
+                summary = _add(summary, verdicts)
+                for row, verdict in zip(batch.rows, verdicts, strict=True):
+                    if verdict.accepted:
+                        write_kept(row.raw)
+                    elif rejected is not None:
+                        write_rejected(_with_evidence(row, verdict, known))
             if progress:
                 progress(summary)
     return summary
@@ -162,7 +178,54 @@ def _check(
             raise ConfigError(f"{written}: is read and cannot be written; give another file")
 
 
+# ----------------------------------------------------------------------------------------------------------- deciding
+
+
+def _decided(batches: Iterator[_Batch], threshold: float) -> Generator[tuple[_Batch, list[Verdict]], None, None]:
+    """Yield each batch with the verdicts on its rows (none on a pool's).
+
+    As soon as there are more rows than a scan is for, another process decides, and this one reads ahead and writes.
+    """
+    ahead: deque[_Batch] = deque()
+    rows = size = 0
+    while rows <= SMALL and size <= _FIRST_BYTES and (batch := next(batches, None)):
+        ahead.append(batch)
+        rows, size = rows + len(batch.rows), size + batch.size()
+    if rows <= SMALL:
+        index = NoveltyIndex((), threshold, can_wait=True)
+        while batch := ahead.popleft() if ahead else next(batches, None):
+            if batch.is_pool:
+                index.add_many(batch.texts())
+            yield batch, [] if batch.is_pool else index.accept_batch(batch.texts())
+        return
+    with NoveltyBeside(threshold) as beside:
+        for batch in ahead:
+            beside.ask(batch.texts(), is_pool=batch.is_pool)
+        for batch in batches:
+            beside.ask(batch.texts(), is_pool=batch.is_pool)
+            ahead.append(batch)
+            size += batch.size()
+            while size > _AHEAD_BYTES:
+                size -= ahead[0].size()
+                yield ahead.popleft(), beside.answer()
+        while ahead:
+            yield ahead.popleft(), beside.answer()
+
+
 # ------------------------------------------------------------------------------------------------------------ reading
+
+
+def _all_batches(candidates: Path, against: Sequence[Path], field: str) -> Iterator[_Batch]:
+    """Yield the rows of the pools and then those of the candidates; in the end the error, if there was one.
+
+    So what was read before a broken line is decided and written to a pipe first, however far one reads ahead.
+    """
+    try:
+        for number, path in enumerate([*against, candidates]):
+            for rows in _batches(path, field):
+                yield _Batch(rows, is_pool=number < len(against))
+    except InputError as error:
+        yield _Batch([], False, error)
 
 
 def _batches(path: Path, field: str) -> Iterator[list[_Row]]:
@@ -192,7 +255,8 @@ def _rows(path: Path, field: str) -> Iterator[_Row]:
                     text = _instruction(row, field)
                 except ValueError as error:
                     raise InputError(f"{name}, line {number}: {error}") from error
-                yield _Row(raw if raw.endswith(b"\n") else raw + b"\n", row, text)
+                judged = None if row.keys().isdisjoint(_EVIDENCE) else row
+                yield _Row(raw if raw.endswith(b"\n") else raw + b"\n", text, judged)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -266,9 +330,9 @@ def _with_evidence(row: _Row, verdict: Verdict, known: _Texts) -> bytes:
     """Return the row's line with the evidence appended. The other bytes stay the same if the row has no such keys."""
     nearest = verdict.nearest or Neighbour(-1, 0.0)
     evidence = {"reason": verdict.reason, "nearest": known[nearest.index], "score": nearest.score}
-    if not row.row.keys() & evidence.keys():
+    if row.judged is None:
         return row.raw.rstrip().removesuffix(b"}") + b"," + _line(evidence)[1:] + b"\n"
-    own = {key: value for key, value in row.row.items() if key not in _EVIDENCE}
+    own = {key: value for key, value in row.judged.items() if key not in _EVIDENCE}
     return json.dumps(own | evidence, separators=(",", ":")).encode() + b"\n"
 
 

@@ -14,6 +14,7 @@ The decision is that of `rouge_score`, float arithmetic included: a candidate is
     decision.py   the decision, and its arithmetic
     farthest.py   how like each text is to any chosen one
     index.py      NoveltyIndex: the interface; compiles in the background and scans meanwhile
+    beside.py     the same in a process of its own
     scan.py       the simple index, RapidFuzz over the texts that share a rare word
     compiled.py   the fast index: arrays that grow, and calls of the kernels
     kernels.py    functions that numba compiles: inverted lists, signatures, bit-parallel LCS

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from selfinstruct.records import Tokenizer
 if TYPE_CHECKING:
     from selfinstruct.novelty.compiled import CompiledIndex
 
-_SMALL = 4096  # Texts. Below, scanning takes less time in all than loading the kernels.
+SMALL = 4096  # Texts. Below, scanning takes less time in all than loading the kernels.
 _FEW = 512  # Texts that are scanned also when the kernels are loaded.
 _SCANNABLE = 20_000  # Texts. Above, it is faster to wait for the compiler than to continue to scan.
 _MANY = 4096  # Texts that are appended together.
@@ -47,9 +48,20 @@ def warm_up(size: float = math.inf) -> None:
     """
     global _compiler
     with _lock:
-        if _compiler is None and size > _SMALL:
+        if _compiler is None and size > SMALL:
             _compiler = threading.Thread(target=_compile, name="novelty-compiler")
             _compiler.start()
+
+
+def load() -> None:
+    """Load the kernels. Return before they are there only if they have to be compiled, or cannot be.
+
+    Time is the processor's: on a busy machine, loading lasts as long by the clock as compiling on an idle one.
+    """
+    warm_up()
+    began = time.process_time()
+    while not _done.wait(0.05) and time.process_time() - began < _LOADED_S:
+        pass
 
 
 def _compile() -> None:
@@ -174,7 +186,7 @@ class NoveltyIndex:
 
     def _ready(self, num_candidates: int) -> ScanIndex | CompiledIndex:
         """Return the index that decides on the next candidates, with all appended texts in it."""
-        few = _SMALL if _compiled is None else _FEW
+        few = SMALL if _compiled is None else _FEW
         if isinstance(self._index, ScanIndex) and len(self) + num_candidates > few:
             warm_up()
             if len(self) > _SCANNABLE:

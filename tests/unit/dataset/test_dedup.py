@@ -5,16 +5,23 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
+import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
+import psutil
 import pytest
 
 from selfinstruct import console
+from selfinstruct.dataset import dedup as library
 from selfinstruct.dataset.dedup import Summary, dedup
-from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.errors import ConfigError, InputError, SelfInstructError
+from selfinstruct.novelty import Verdict
+from selfinstruct.novelty.beside import NoveltyBeside
 
 ROWS = [
     '{"instruction": "Write a poem about the sea.", "n": 1.50, "x": {"y": [1e400]}}',
@@ -246,6 +253,95 @@ def test_rows_are_streamed(tmp_path: Path) -> None:
     assert kept == 120
     assert grown_kib < 60_000
     assert (tmp_path / "kept.jsonl").stat().st_size == source.stat().st_size
+
+
+# ------------------------------------------------------------------------------------- decided in a process of its own
+
+
+def many_rows(count: int = 5000) -> list[str]:
+    draw = random.Random(3)
+    texts = ["?!", "!", "\ud800 alone", "写一首关于海的诗", "写一首关于山的诗"]
+    while len(texts) < count:
+        words = [f"w{draw.randrange(2000)}" for _ in range(draw.randrange(2, 12))]
+        texts += [" ".join(words), " ".join([*words[1:], "again"]).upper(), draw.choice(texts)]
+    own: list[dict[str, int]] = [{}, {}, {}, {"score": 1}]
+    return [json.dumps({"instruction": text, **own[k % 4]}) for k, text in enumerate(texts)]
+
+
+def test_another_process_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, pool = write(tmp_path / "in.jsonl", many_rows()), write(tmp_path / "p.jsonl", many_rows(1000)[::2])
+    started, found = list[float](), []
+
+    def start(threshold: float) -> NoveltyBeside:
+        started.append(threshold)
+        return NoveltyBeside(threshold)
+
+    monkeypatch.setattr(library, "NoveltyBeside", start)
+    for most in (library.SMALL, 1 << 30):
+        monkeypatch.setattr(library, "SMALL", most)
+        kept, rejected, told = tmp_path / "kept.jsonl", tmp_path / "rejected.jsonl", list[Summary]()
+        summary = dedup(source, [pool], kept=kept, rejected=rejected, progress=told.append)
+        found.append((summary, told, kept.read_bytes(), rejected.read_bytes()))
+    assert started == [0.7]
+    assert found[0] == found[1]
+    assert min(summary.kept, summary.identical, summary.near_duplicate) > 100
+
+
+@pytest.mark.parametrize("small", [0, 1 << 30])
+def test_what_was_read_before_a_broken_line_goes_to_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    rows = [json.dumps({"instruction": f"word{k} other{k} third{k}"}) for k in range(2100)]
+    monkeypatch.setattr(library, "SMALL", small)
+    monkeypatch.setattr(sys, "stdout", stdout := io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(InputError, match="line 2101"):
+        dedup(write(tmp_path / "in.jsonl", [*rows, "{"]), kept=Path("-"))
+    assert stdout.buffer.getvalue().count(b"\n") == 2048  # type: ignore[attr-defined]
+
+
+def test_the_death_of_the_other_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(threshold: float) -> NoveltyBeside:
+        beside = NoveltyBeside(threshold)
+        beside._process.kill()
+        return beside
+
+    monkeypatch.setattr(library, "NoveltyBeside", killed)
+    source, kept = write(tmp_path / "in.jsonl", many_rows()), write(tmp_path / "kept.jsonl", ["as before"])
+    with pytest.raises(SelfInstructError, match=r"ended with exit code -9; if memory was short"):
+        dedup(source, kept=kept)
+    assert kept.read_text() == "as before\n"
+
+
+def test_an_error_of_the_other_process_is_raised_in_this_one(capfd: pytest.CaptureFixture[str]) -> None:
+    with NoveltyBeside(0.7) as beside:
+        beside.ask(["Name a river."])
+        beside.ask([7])  # type: ignore[list-item]
+        beside.ask(["Name a river!"])
+        assert beside.answer() == [Verdict(True, None, None)]
+        with pytest.raises(SelfInstructError, match=r"failed: .*Error: .*int"):
+            beside.answer()
+        assert beside.answer()[0].reason == "identical"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_ends_both_processes(tmp_path: Path, number: int) -> None:
+    """The rows come through a pipe that stays open, so neither of the two ends by itself."""
+    code = "import sys; from selfinstruct.cli import main; sys.argv[0] = 'selfinstruct'; main()"
+    command = [sys.executable, "-c", code, "dedup", "-", "-o", str(tmp_path / "kept.jsonl")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stderr
+        process.stdin.write(("\n".join(many_rows(8000)) + "\n").encode())
+        process.stdin.flush()
+        while not (children := psutil.Process(process.pid).children()):
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.stderr.read().decode()  # Until both have ended.
+    assert process.returncode in (-number, 128 + number)
+    assert "Traceback" not in said
+    assert ("stopped by SIGINT" in said) == (number == signal.SIGINT)
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert list(tmp_path.glob("*.jsonl")) == []
 
 
 def test_a_closed_standard_output_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

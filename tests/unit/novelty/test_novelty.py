@@ -377,7 +377,7 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("cold")
 def test_compiling_is_announced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Commands wait for it: to decide on a large pool, and to end."""
-    for name in ("_SMALL", "_SCANNABLE", "_LOADED_S"):
+    for name in ("SMALL", "_SCANNABLE", "_LOADED_S"):
         monkeypatch.setattr(index, name, 0)
     made = NoveltyIndex(["Write a poem."])
     assert made.accept("Name a river.").accepted
@@ -519,9 +519,9 @@ def test_a_small_index_needs_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None
     started: list[str] = []
     monkeypatch.setattr(index, "_compiler", None)
     monkeypatch.setattr(index, "_compile", lambda: started.append("compiling"))
-    index.warm_up(index._SMALL)
+    index.warm_up(index.SMALL)
     assert index._compiler is None
-    index.warm_up(index._SMALL + 1)
+    index.warm_up(index.SMALL + 1)
     assert index._compiler is not None
     index._compiler.join()
     assert started == ["compiling"]
