@@ -43,6 +43,8 @@ class _Log:
 
 _open: list[_Log] = []
 """The log of this process, if there is one."""
+_parents: list[tuple[Path, int]] = []
+"""The log of the process that started this one, and its size at that time."""
 
 
 def begin(path: Path, stage: str) -> None:
@@ -86,6 +88,12 @@ def begin(path: Path, stage: str) -> None:
     _hear_vllm()
 
 
+def go_on_in(path: Path) -> None:
+    """Note that stdout and stderr of this process already go into the log of the process that started it."""
+    with contextlib.suppress(OSError):
+        _parents[:] = [(path, path.stat().st_size)]
+
+
 def end() -> None:
     """Give the terminal back to this process. Do nothing without a log."""
     if not _open:
@@ -123,7 +131,7 @@ def logged(work: Callable[[], object]) -> None:
 
 def path() -> Path | None:
     """Return the file into which libraries write now; None: they write to the terminal."""
-    return _open[0].path if _open else None
+    return next((path for path, _ in _logs()), None)
 
 
 def said(most: int) -> str:
@@ -132,21 +140,26 @@ def said(most: int) -> str:
     Args:
         most: bytes to read at its end.
     """
-    if not _open:
+    if not _logs():
         return ""
+    [(path, began)] = _logs()
     deadline = time.monotonic() + _DRAINED_S
     while _waiting_bytes() and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(0.05)  # What has left the pipe is written at once.
     try:
-        with _open[0].path.open("rb") as stream:
+        with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            began = _open[0].began if _open[0].began <= size else 0  # Else a new file has begun since.
+            began = began if began <= size else 0  # Else a new file has begun since.
             stream.seek(max(began, size - most))
             lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     return "\n".join(line.partition("| ")[2] for line in lines)
+
+
+def _logs() -> list[tuple[Path, int]]:
+    return [(log.path, log.began) for log in _open] or _parents
 
 
 def _flush() -> None:

@@ -281,7 +281,12 @@ def engine_starter(config: GenerationConfig, *, overwrite: bool = False, stage: 
                 most_at_once=config.max_in_flight,
             )
         return await VLLMEngine.start(
-            config.model, revision=config.revision, arguments=engine, enough=_needed_context(config)
+            config.model,
+            revision=config.revision,
+            arguments=engine,
+            enough=_needed_context(config),
+            max_restarts=config.max_engine_restarts,
+            stall_timeout=config.stall_timeout,
         )
 
     return start

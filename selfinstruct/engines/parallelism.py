@@ -59,18 +59,26 @@ def parallelism(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_
     return Parallelism(tensor or 1, pipeline or 1, replicas or max(1, num_gpus // divided))
 
 
-def separate_copies(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> int:
-    """Return how many engines of vLLM's own hold a copy each; 1 where vLLM's data parallelism makes the copies.
+def own_replicas(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> int:
+    """Return how many replicas run in processes of our own; 1 where there is one, or where vLLM makes them.
+
+    vLLM's are for a mixture of experts whose `data_parallel_size` is given, since its replicas can share the experts,
+    and wherever another of vLLM's arguments says how they are made.
 
     Args:
         facts: of the model.
-        given: vLLM's engine arguments; with a `data_parallel_size` the copies are vLLM's.
+        given: vLLM's engine arguments.
         num_gpus: GPUs that may be used.
         gpu_bytes: memory of one.
     """
-    if not facts.moe or given.get("data_parallel_size"):
+    how = [name for name, value in given.items() if name.startswith("data_parallel_") and value]
+    if given.get("enable_expert_parallel") or how not in ([], ["data_parallel_size"]) or (facts.moe and how):
         return 1
-    return parallelism(facts, given, num_gpus, gpu_bytes).replicas if num_gpus else 1
+    if not num_gpus:
+        return int(given.get("data_parallel_size") or 1)
+    divided = parallelism(facts, given, num_gpus, gpu_bytes)
+    fits = divided.replicas * divided.gpus_per_replica <= num_gpus
+    return divided.replicas if fits else 1  # vLLM says what is wrong.
 
 
 def loaded_bytes(facts: ModelFacts, given: Mapping[str, Any]) -> int:

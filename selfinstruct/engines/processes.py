@@ -24,10 +24,14 @@ _SAME_START_S = 1.0
 """Start times that differ by less count as the same: the kernel counts from boot, and NTP corrects the boot time."""
 
 
-def children() -> set[psutil.Process]:
-    """Return our child processes and their descendants, without the helpers that they share."""
+def children(of: psutil.Process | None = None) -> set[psutil.Process]:
+    """Return the child processes of a process and their descendants, without the helpers that they share.
+
+    Args:
+        of: the process; None: this one.
+    """
     engines = set()
-    for process in psutil.Process().children(recursive=True):
+    for process in (of or psutil.Process()).children(recursive=True):
         try:
             if not _is_helper(process):
                 engines.add(process)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import environment, leftovers, library_log
+from selfinstruct.engines import out_of_memory
 
 _TAIL_BYTES = 262_144
 _CAUSE = re.compile(
@@ -66,6 +67,21 @@ class LastWords:
     def discard(self) -> None:
         """Remove the file. It is also removed with this object."""
         self._file.close()
+
+
+def did_not_start(model: str, error: Exception, last_words: LastWords) -> str:
+    """Return why vLLM did not start with a model, and what can be done about it.
+
+    Args:
+        model: as in the configuration.
+        error: what vLLM raised.
+        last_words: of its processes.
+    """
+    log = last_words.text()
+    cause = " ".join((first_cause(log) or str(error)).split())
+    memory = out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
+    rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}"
+    return f"vLLM did not start with model {model!r}: {cause}{rest}"
 
 
 def _create(path: Path) -> int:

@@ -33,6 +33,10 @@ _LONGEST_FAREWELL_S = 5.0
 """How long a cancelled request may take to leave the engine."""
 
 
+class Moved(Exception):
+    """The engine has ended, and another one can answer this request meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restart:
     """One restart that succeeded.
@@ -90,9 +94,12 @@ class SupervisedEngine:
         on_death: called when the engine has ended, with the cause and the seconds until another one is started.
         on_restart: called after each restart.
         on_processes: called with the engine's processes whenever they change; with none at the end.
+        find: finds all processes that could be the engine's.
+        elsewhere: whether another engine can answer requests while this one is started again.
 
     Raises of `generate`: `RequestFailed` as the driven engine does, and with reason `timeout` or `killed_engine`;
-        `EngineError` once the engine is given up; what `start` raises when it is no error of ours.
+        `EngineError` once the engine is given up; what `start` raises when it is no error of ours; `Moved` when
+        another engine is to be asked.
     """
 
     def __init__(
@@ -106,6 +113,8 @@ class SupervisedEngine:
         on_death: Callable[[str, float], None] = lambda cause, delay: None,
         on_restart: Callable[[Restart], None] = lambda restart: None,
         on_processes: Callable[[Iterable[psutil.Process]], None] = lambda engine_processes: None,
+        find: Callable[[], set[psutil.Process]] = processes.children,
+        elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         self._start = start
         self._max_restarts = max_restarts
@@ -115,6 +124,8 @@ class SupervisedEngine:
         self._on_death = on_death
         self._on_restart = on_restart
         self._on_processes = on_processes
+        self._find = find
+        self._elsewhere = elsewhere
         self._engine: Engine
         self._processes: set[psutil.Process] = set()
         self._waiting: dict[_Flight, None] = {}  # dictionaries as sets that keep their order
@@ -150,11 +161,26 @@ class SupervisedEngine:
         """Return the driven engine's progress; see `Engine.progress`."""
         return self._engine.progress()
 
-    async def generate(self, request: Request) -> Completion:
-        """Answer one request, over as many engines as it takes."""
+    @property
+    def is_running(self) -> bool:
+        """Whether the engine takes requests now."""
+        return self._running
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further engine will be started."""
+        return self._ended is not None
+
+    async def generate(self, request: Request, deaths: int = 0) -> Completion:
+        """Answer one request, over as many engines as it takes.
+
+        Args:
+            request: the request.
+            deaths: how many other engines ended while they had it.
+        """
         if self._ended is not None:
             raise self._ended
-        flight = _Flight(request, asyncio.get_running_loop().create_future())
+        flight = _Flight(request, asyncio.get_running_loop().create_future(), deaths=deaths)
         self._waiting[flight] = None
         self._send()
         try:
@@ -281,6 +307,10 @@ class SupervisedEngine:
             flight.deaths += 1
         resent = [flight for flight in lost if flight not in self._condemned]
         self._waiting = dict.fromkeys([*resent, *self._waiting])
+        if self._elsewhere():
+            for flight in [flight for flight in self._waiting if not flight.suspect]:
+                del self._waiting[flight]
+                flight.tell(Moved())
         self._reviving = self._in_background(self._revive(cause, len(resent)))
 
     async def _revive(self, cause: SelfInstructError, resent: int) -> None:
@@ -335,17 +365,19 @@ class SupervisedEngine:
 
     async def _started(self) -> Engine:
         """Start an engine. Record its processes as they appear, since loading takes minutes."""
-        before = processes.children()
+        before = self._find()
         starting = asyncio.ensure_future(self._start())
         try:
             while not (await asyncio.wait([starting], timeout=1.0))[0]:
-                self._note_processes(processes.children() - before)
+                self._note_processes(self._find() - before)
             engine = starting.result()
-            self._note_processes(processes.children() - before)
+            self._note_processes(self._find() - before)
+            if (report_to := getattr(engine, "report_to", None)) is not None:  # One of several replicas.
+                report_to(self._on_death, self._on_restart, lambda: self._note_processes(self._find() - before))
             return engine
         except BaseException:
             starting.cancel()
-            await asyncio.to_thread(processes.end, processes.children() - before)
+            await asyncio.to_thread(processes.end, self._find() - before)
             await asyncio.gather(starting, return_exceptions=True)
             self._note_processes(set())
             raise

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from selfinstruct.engines import chat_templates
-from selfinstruct.engines.base import Request
+from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.control_tokens import ControlTokens, special_ids
 from selfinstruct.engines.known_pieces import KnownPieces
 from selfinstruct.engines.shared_beginnings import SharedBeginnings
-from selfinstruct.errors import EngineError
+from selfinstruct.errors import EngineError, SelfInstructError
 from selfinstruct.records import Completion, Message, OpenTurn, Prompt
 
 _MOST_COUNTED = 4096
@@ -27,6 +27,7 @@ class TokenizedPrompts:
         generation_config: the content of the model's `generation_config.json`.
 
     Attributes:
+        generation_config: as it was given.
         end_token_ids: the tokens that the model itself ends a text with.
         stop_token_ids: the tokens that end an answer: these, and the one that ends a turn of its tokenizer's template.
         capacity: requests that the engine computes at once; set when there is a model.
@@ -40,6 +41,7 @@ class TokenizedPrompts:
         chat_templates.settle(tokenizer)
         self.tokenizer = tokenizer
         self.context_length = context_length
+        self.generation_config = generation_config
         self.end_token_ids = chat_templates.end_token_ids(tokenizer, generation_config)
         turn_end = chat_templates.turn_end(tokenizer)
         self.stop_token_ids = self.end_token_ids if turn_end is None else self.end_token_ids | {turn_end}
@@ -69,6 +71,19 @@ class TokenizedPrompts:
         broken = self.control_tokens.broken(prompt)
         messages = OpenTurn(broken) if isinstance(prompt, OpenTurn) else broken
         return self._conversations.encode(self._rendered(messages, thinking))
+
+    def request_ids(self, request: Request) -> list[int]:
+        """Return the token ids of a request's prompt.
+
+        Raises:
+            RequestFailed: the chat template or the tokenizer refuses it.
+        """
+        try:
+            return self.encode(request.prompt, thinking=request.thinking)
+        except SelfInstructError:
+            raise
+        except Exception as error:  # A chat template or a tokenizer may raise anything; other prompts may do.
+            raise RequestFailed("refused", f"{type(error).__name__}: {error}"[:500]) from error
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text by itself, without any control token."""

@@ -61,6 +61,23 @@ def hide_unusable(
     return left
 
 
+def for_each_replica(gpus: Sequence[Gpu], replicas: int, per_replica: int) -> list[dict[str, str]]:
+    """Return for each replica the variables that let its process see its own GPUs alone.
+
+    Args:
+        gpus: those of this machine that may be used; none on a CPU.
+        replicas: how many there are.
+        per_replica: GPUs of each.
+    """
+    if not gpus:
+        return [{}] * replicas
+    listed = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
+    names = listed or [gpu.index for gpu in gpus]
+    order = {} if listed else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the driver's numbers
+    own = [names[number * per_replica : (number + 1) * per_replica] for number in range(replicas)]
+    return [{_VISIBLE: ",".join(each), **order} for each in own]
+
+
 def try_each(names: Sequence[str], share: float) -> list[str]:
     """Return the GPUs on which a program can compute, and whose memory is free.
 

@@ -18,13 +18,14 @@ import msgspec
 
 from selfinstruct import library_log
 from selfinstruct.console import console, is_verbose
-from selfinstruct.engines import chat_templates, copies, out_of_memory, processes, startup, usable_gpus, vllm_plugin
+from selfinstruct.engines import chat_templates, out_of_memory, processes, startup, usable_gpus, vllm_plugin
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.choices import Choices
 from selfinstruct.engines.context import ENOUGH, default_context
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, adapts_output, fetch_model, resolve_model
-from selfinstruct.engines.parallelism import GPU_SHARE, parallelism, separate_copies
+from selfinstruct.engines.parallelism import GPU_SHARE, own_replicas, parallelism
+from selfinstruct.engines.replicas import Replicas, placed
 from selfinstruct.engines.samples import Writing, seed_of, written
 from selfinstruct.engines.structured import vllm_parameters
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
@@ -34,6 +35,8 @@ from selfinstruct.records import Completion
 
 _ASKED_TO_END = (0, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of an engine's process that did not fail."""
+Ends = tuple[frozenset[int], tuple[str, ...]]
+"""Tokens and strings that end an answer."""
 
 
 def prepare_environment() -> None:
@@ -104,7 +107,7 @@ def engine_arguments(
     else:
         machine = (len(hardware.gpus), hardware.gpu_bytes)
         divided = parallelism(facts, user_arguments, *machine)
-        together = 1 if separate_copies(facts, user_arguments, *machine) > 1 else divided.replicas
+        together = 1 if own_replicas(facts, user_arguments, *machine) > 1 else divided.replicas
         arguments |= {"tensor_parallel_size": divided.tensor, "data_parallel_size": together}
         if divided.pipeline > 1:
             arguments["pipeline_parallel_size"] = divided.pipeline
@@ -181,14 +184,16 @@ class VLLMEngine(TokenizedPrompts):
         revision: str | None = None,
         arguments: dict[str, Any] | None = None,
         enough: int = ENOUGH,
-    ) -> VLLMEngine:
-        """Load the model and start the engine.
+        **limits: Any,
+    ) -> VLLMEngine | Replicas:
+        """Load the model and start the engine, or several: each replica in a process of its own.
 
         Args:
             model: as in the configuration: a path (of a model or a LoRA adapter), a Hub name, or `demo`.
             revision: on the Hub.
             arguments: vLLM engine arguments by their own names.
             enough: tokens that no prompt with its answer exceeds; a longer context is only asked for by an argument.
+            limits: of each of several replicas; see `Replicas.start`.
 
         Raises:
             ConfigError: the model does not exist, or vLLM refuses an argument.
@@ -198,37 +203,56 @@ class VLLMEngine(TokenizedPrompts):
         prepare_environment()
         own_arguments, before = dict(arguments or {}), processes.children()
         try:
-            return await cls._start_once(model, revision, own_arguments, enough)
+            return await cls._start_once(model, revision, own_arguments, enough, **limits)
         except EngineError:
             await asyncio.to_thread(processes.end, processes.children() - before)
             left = await asyncio.to_thread(_hide_unusable_gpus, own_arguments)
             if not left:
                 raise
         console.print(f"the engine goes on with {len(left)} GPUs ({', '.join(left)}): the others cannot be used")
-        # The number of copies follows from the GPUs that are left.
+        # The number of replicas follows from the GPUs that are left.
         fewer = {k: v for k, v in own_arguments.items() if k != "data_parallel_size"}
-        return await cls._start_once(model, revision, fewer, enough)
+        return await cls._start_once(model, revision, fewer, enough, **limits)
 
     @classmethod
     async def _start_once(
-        cls, model: str, revision: str | None, given: dict[str, Any], enough: int = ENOUGH
-    ) -> VLLMEngine:
+        cls, model: str, revision: str | None, given: dict[str, Any], enough: int = ENOUGH, **limits: Any
+    ) -> VLLMEngine | Replicas:
         name = resolve_model(model)
         lora = adapter_arguments(name)
         # Here, in the main thread, a signal ends a download. From the folder the engine starts without the Hub.
         folder = fetch_model(name, revision)
         arguments = (lora | {"model": folder} if lora else {}) | given
-        source = name if lora else folder
+        source, adapter = (name, name) if lora else (folder, None)
+        own, environments = await asyncio.to_thread(_placed, source, revision, arguments)
+        options: dict[str, Any] = {"model": model, "source": source, "revision": revision, "adapter": adapter}
+        options |= {"arguments": own, "enough": enough}
+        if len(environments) == 1:
+            return await cls.load(**options)
+        return await Replicas.start(f"{__name__}:{cls.__name__}.load", options, environments, **limits)
+
+    @classmethod
+    async def load(
+        cls,
+        model: str,
+        source: str,
+        revision: str | None,
+        arguments: dict[str, Any],
+        enough: int,
+        adapter: str | None,
+    ) -> VLLMEngine:
+        """Start one engine in this process; for arguments that are not here see `start`.
+
+        Args:
+            source: where the model is.
+            adapter: folder of a LoRA adapter.
+        """
+        prepare_environment()
         last_words = startup.LastWords()
         try:
-            number = await asyncio.to_thread(_number_of_engines, source, revision, arguments)
-            if number > 1:
-                llm, release = await copies.start(lambda n: _start_llm(source, revision, arguments, enough, n), number)
-            else:
-                llm, release = await startup.in_lasting_thread(
-                    lambda: _start_llm(source, revision, arguments, enough),
-                    startup.end,
-                )
+            llm, release = await startup.in_lasting_thread(
+                lambda: _start_llm(source, revision, arguments, enough), startup.end
+            )
             tokenizer = llm.get_tokenizer()
             tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
         except SelfInstructError:
@@ -237,29 +261,27 @@ class VLLMEngine(TokenizedPrompts):
             # pydantic's ValidationError is a ValueError; TimeoutError, an OSError, is about the engine's processes.
             if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
                 raise ConfigError(f"model {model!r} cannot be loaded: {startup.refusal(error)}") from error
-            raise EngineError(_did_not_start(model, error, last_words)) from error
-        engine = cls(
-            llm,
-            tokenizer,
-            int(llm.model_config.max_model_len),
-            llm.model_config.try_get_generation_config(),
-            name if lora else None,
-            release=release,
-            last_words=last_words,
-        )
-        engine.capacity = sum(copies.capacity(copy.vllm_config) for copy in engine._engines())
+            raise EngineError(startup.did_not_start(model, error, last_words)) from error
+        context, generation_config = int(llm.model_config.max_model_len), llm.model_config.try_get_generation_config()
+        engine = cls(llm, tokenizer, context, generation_config, adapter, release=release, last_words=last_words)
+        config = llm.vllm_config
+        engine.capacity = int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
         # A library that vLLM imports never frees this frame, and would keep the engine alive with it (see `close`).
         del llm
         return engine
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request; see `Engine.generate`."""
-        try:
-            ids = self.encode(request.prompt, thinking=request.thinking)
-        except SelfInstructError:
-            raise
-        except Exception as error:  # A chat template or a tokenizer may raise anything; other prompts may do.
-            raise RequestFailed("refused", f"{type(error).__name__}: {error}"[:500]) from error
+        return await self.answer(request, self.request_ids(request), self.ends(request.prompt))
+
+    async def answer(self, request: Request, ids: list[int], ends: Ends) -> Completion:
+        """Answer one request whose prompt is in tokens.
+
+        Args:
+            request: the request; its prompt is not looked at.
+            ids: tokens of the prompt.
+            ends: tokens and strings that end the answer.
+        """
         choices = self._choices(request.choices) if request.choices else None
         if choices is not None:
             ids = ids + choices.shared
@@ -268,7 +290,7 @@ class VLLMEngine(TokenizedPrompts):
             raise RequestFailed("prompt_too_long", detail)
         answers, logprobs = [Writing() for _ in range(request.samples)], dict[int, Any]()
         cached = None
-        sampling: dict[str, Any] = self._sampling(request, choices)
+        sampling: dict[str, Any] = self._sampling(request, choices, ends)
         in_parts = request.stop_loops or request.ends_before is not None
         async with contextlib.aclosing(self._outputs(ids, in_parts=in_parts, **sampling)) as outputs:
             async for outcome in outputs:
@@ -310,11 +332,8 @@ class VLLMEngine(TokenizedPrompts):
 
     def progress(self) -> int:
         """Return the number of tokens generated so far for the requests in flight."""
-        processors = [getattr(llm, "output_processor", None) for llm in self._engines()]
-        states = [
-            state for processor in processors for state in list(getattr(processor, "request_states", {}).values())
-        ]
-        return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None)
+        states = getattr(getattr(self._llm, "output_processor", None), "request_states", {})
+        return sum(s.detokenizer.num_output_tokens() for s in list(states.values()) if s.detokenizer is not None)
 
     async def close(self) -> None:
         """Shut the engine down, its processes included."""
@@ -361,15 +380,10 @@ class VLLMEngine(TokenizedPrompts):
         if empty:
             raise RequestFailed("no_output")
 
-    def _engines(self) -> list[Any]:
-        """Return vLLM's own engines."""
-        return self._llm.engines if isinstance(self._llm, copies.Copies) else [self._llm]
-
     def _dead(self) -> EngineError:
         log = self._last_words.text()
-        resources = [getattr(getattr(llm, "engine_core", None), "resources", None) for llm in self._engines()]
-        managers = [getattr(owned, "engine_manager", None) for owned in resources]
-        cores = [process for manager in managers for process in getattr(manager, "processes", [])]
+        resources = getattr(getattr(self._llm, "engine_core", None), "resources", None)
+        cores = getattr(getattr(resources, "engine_manager", None), "processes", [])
         codes = sorted(code for process in cores if (code := process.exitcode) is not None)  # signals first
         cause = startup.last_cause(log) or startup.exit_text(codes[0] if codes else None)
         advice = out_of_memory.explain(log)
@@ -378,7 +392,7 @@ class VLLMEngine(TokenizedPrompts):
         where = f"; its log is {self._log}" if self._log else ""
         return EngineError(f"vLLM's engine died: {cause}{where}" + (f"\n{advice}" if advice else ""))
 
-    def _sampling(self, request: Request, choices: Choices | None) -> dict[str, Any]:
+    def _sampling(self, request: Request, choices: Choices | None, ends: Ends) -> dict[str, Any]:
         wanted = request.sampling
         common: dict[str, Any] = {
             "temperature": wanted.temperature,
@@ -397,7 +411,7 @@ class VLLMEngine(TokenizedPrompts):
             if self._predicts_ahead:
                 return common | {"allowed_token_ids": firsts}
             return common | {"logit_bias": dict.fromkeys(firsts, 100.0)}
-        end_tokens, end_strings = self.ends(request.prompt)
+        end_tokens, end_strings = ends
         penalties = ("presence_penalty", "frequency_penalty", "repetition_penalty")
         return common | {
             "max_tokens": wanted.max_tokens,
@@ -412,18 +426,15 @@ class VLLMEngine(TokenizedPrompts):
         return self._known_choices[choices]
 
 
-def _number_of_engines(model: str, revision: str | None, user_arguments: dict[str, Any]) -> int:
-    """Return how many of vLLM's engines are started side by side."""
+def _placed(model: str, revision: str | None, given: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return vLLM's arguments for each replica, and for each the variables of its process."""
     hardware = _hardware()
-    if len(hardware.gpus) < 2:
-        return 1
-    facts = model_facts(model, revision, trust_remote_code=bool(user_arguments.get("trust_remote_code")))
-    return separate_copies(facts, user_arguments, len(hardware.gpus), hardware.gpu_bytes)
+    if len(hardware.gpus) == 1 or not (hardware.gpus or given.get("data_parallel_size")):
+        return given, [{}]
+    return placed(model_facts(model, revision, trust_remote_code=bool(given.get("trust_remote_code"))), given, hardware)
 
 
-def _start_llm(
-    model: str, revision: str | None, user_arguments: dict[str, Any], enough: int = ENOUGH, copy: int = 0
-) -> Any:
+def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any], enough: int = ENOUGH) -> Any:
     """Return one of vLLM's own engines; block until the model is loaded.
 
     Args:
@@ -431,7 +442,6 @@ def _start_llm(
         revision: on the Hub.
         user_arguments: by vLLM's names.
         enough: tokens that no prompt with its answer exceeds.
-        copy: its number; each takes the GPUs after those of the one before.
     """
     try:
         from vllm import AsyncEngineArgs
@@ -448,7 +458,7 @@ def _start_llm(
         facts, chat_templates.tokenizer_mode(facts.name, revision) | user_arguments, _hardware(), enough
     )
     context = arguments.get("max_model_len")
-    if context and "max_model_len" not in user_arguments and copy == 0:
+    if context and "max_model_len" not in user_arguments:
         reason = "no prompt needs more" if context == enough else "its cache has little room"
         console.print(
             f"the engine's context is {context:,} of the model's {facts.context_length:,} tokens: {reason} "
@@ -461,8 +471,6 @@ def _start_llm(
     # The usage context decides how much vLLM computes at once. With `AsyncLLM`'s own it is 128 sequences on every GPU.
     usage = UsageContext.LLM_CLASS
     config = engine_args.create_engine_config(usage)
-    if copy:
-        config.parallel_config.data_parallel_rank_local = copy  # Its workers skip the GPUs of the copies before it.
     return AsyncLLM.from_vllm_config(
         config,
         usage_context=usage,
@@ -490,11 +498,3 @@ def _hide_unusable_gpus(given: dict[str, Any]) -> list[str]:
     gpus = _hardware().gpus
     share = float(given.get("gpu_memory_utilization", GPU_SHARE))
     return usable_gpus.hide_unusable(gpus, share) if len(gpus) > 1 else []
-
-
-def _did_not_start(model: str, error: Exception, last_words: startup.LastWords) -> str:
-    log = last_words.text()
-    cause = " ".join((startup.first_cause(log) or str(error)).split())
-    memory = out_of_memory.explain(f"{log}\n{error}", out_of_memory.holders())
-    rest = f"\n{memory}" if memory else f"; its log is {last_words.keep()}"
-    return f"vLLM did not start with model {model!r}: {cause}{rest}"

@@ -17,7 +17,7 @@ import pytest
 from selfinstruct import environment, library_log
 from selfinstruct.engines import out_of_memory, startup, vllm_plugin
 from selfinstruct.engines.out_of_memory import Holder, explain
-from selfinstruct.engines.vllm import _did_not_start
+from selfinstruct.engines.startup import did_not_start
 
 BUSY = (
     "ValueError: Free memory on device cuda:0 (30.5/79.2 GiB) on startup is less than desired GPU memory utilization "
@@ -209,7 +209,7 @@ def test_a_start_that_failed_says_why_and_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(out_of_memory, "holders", lambda: [Holder(0, 4711, "vllm serve", 50_000)])
     words = startup.LastWords()
     Path(os.environ[environment.LAST_WORDS]).write_text(LOG)
-    said = _did_not_start("m", RuntimeError("Engine core initialization failed. See root cause above."), words)
+    said = did_not_start("m", RuntimeError("Engine core initialization failed. See root cause above."), words)
     assert said.startswith("vLLM did not start with model 'm': ValueError: Free memory")
     assert "--gpu-memory-utilization 0.36" in said and "process 4711 (vllm serve) holds 50,000 MiB" in said
 
@@ -220,7 +220,7 @@ def test_a_start_that_failed_otherwise_is_one_line_and_the_log_stays(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     words = startup.LastWords()
     Path(os.environ[environment.LAST_WORDS]).write_text(WORKERS)
-    said = _did_not_start("m", RuntimeError("See stack trace.\nMore."), words)
+    said = did_not_start("m", RuntimeError("See stack trace.\nMore."), words)
     words.discard()
     [kept] = tmp_path.glob("selfinstruct-*")
     cause = "RuntimeError: start (0) + length (704) exceeds dimension size (640)."
@@ -234,11 +234,11 @@ def test_with_a_log_of_the_run_its_path_is_named_and_it_is_read_where_no_logger_
     monkeypatch.setattr(library_log, "path", lambda: tmp_path / "libraries.log")
     monkeypatch.setattr(library_log, "said", lambda most: "RuntimeError: of C++")
     words = startup.LastWords()
-    assert _did_not_start("m", RuntimeError("x"), words) == (
+    assert did_not_start("m", RuntimeError("x"), words) == (
         f"vLLM did not start with model 'm': RuntimeError: of C++; its log is {tmp_path / 'libraries.log'}"
     )
     Path(os.environ[environment.LAST_WORDS]).write_text(WORKERS)
-    assert "RuntimeError: start (0)" in _did_not_start("m", RuntimeError("x"), words)
+    assert "RuntimeError: start (0)" in did_not_start("m", RuntimeError("x"), words)
 
 
 def test_an_engines_processes_write_into_the_log_and_not_on_the_terminal(tmp_path: Path) -> None:

@@ -243,20 +243,21 @@ async def test_choices_are_a_bias_and_an_allowance_where_vllm_refuses_the_bias()
     llm = PlayedLLM(finished("length"))
     engine = make(llm)
     asked = dataclasses.replace(ASKED, choices=("Yes", "No"))
-    assert engine._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["logit_bias"] == {5: 100.0, 7: 100.0}
+    choices, ends = Choices({7: "Yes", 5: "No"}, []), engine.ends(asked.prompt)
+    assert engine._sampling(asked, choices, ends)["logit_bias"] == {5: 100.0, 7: 100.0}
     engine._known_choices[("Yes", "No")] = Choices({1: "Yes", 3: "No"}, [])
     assert (await engine.generate(asked)).text == "Yes"  # the played answer begins with token 1
     engine._known_choices[("Yes", "No")] = Choices({2: "Yes", 3: "No"}, [])
     with pytest.raises(RequestFailed, match="no_choice"):
         await engine.generate(asked)
     llm.vllm_config = types.SimpleNamespace(speculative_config=object())  # type: ignore[attr-defined]
-    assert make(llm)._sampling(asked, Choices({7: "Yes", 5: "No"}, []))["allowed_token_ids"] == [5, 7]
+    assert make(llm)._sampling(asked, Choices({7: "Yes", 5: "No"}, []), ends)["allowed_token_ids"] == [5, 7]
 
 
 def test_every_end_token_and_end_string_is_a_stop_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make(PlayedLLM(finished("stop")))
     monkeypatch.setattr(engine, "ends", lambda prompt: (frozenset({9, 2}), ("<|im_end|>",)))
-    sampling = engine._sampling(dataclasses.replace(ASKED, stop=("\nTask 17",)), None)
+    sampling = engine._sampling(dataclasses.replace(ASKED, stop=("\nTask 17",)), None, engine.ends(ASKED.prompt))
     assert sampling["stop_token_ids"] == [2, 9]
     assert sampling["stop"] == ["\nTask 17", "<|im_end|>"]
 
@@ -269,7 +270,7 @@ def test_a_seed_goes_to_gpus_alone(capsys: pytest.CaptureFixture[str]) -> None:
         llm.vllm_config = types.SimpleNamespace(  # type: ignore[attr-defined]
             device_config=types.SimpleNamespace(device_type=device)
         )
-        assert (make(llm)._sampling(asked, None)["seed"] is not None) == seeded
+        assert (make(llm)._sampling(asked, None, (frozenset(), ()))["seed"] is not None) == seeded
     assert "vLLM on a CPU dies of seeds" in capsys.readouterr().err
 
 
@@ -355,6 +356,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(os, "environ", {"PATH": ""})
     monkeypatch.setattr(vllm, "_start_llm", start)
+    monkeypatch.setattr(vllm, "_placed", lambda model, revision, given: (given, [{}]))  # In this process.
     machine = Hardware(tuple(Gpu("GPU", 80 << 30, 80 << 30, index=str(n)) for n in range(4)), 1 << 40, 1 << 40)
     monkeypatch.setattr(vllm, "_hardware", lambda: machine)
     monkeypatch.setattr(usable_gpus, "try_each", lambda names, share: [name for name in names if name != "2"])
@@ -391,7 +393,7 @@ async def test_a_model_is_fetched_before_anything_of_the_engine_starts(monkeypat
         raise EngineError("not fetched")
 
     monkeypatch.setattr(vllm, "fetch_model", fetch)
-    monkeypatch.setattr(vllm, "_number_of_engines", lambda *_: pytest.fail("the engine was looked at"))
+    monkeypatch.setattr(vllm, "_placed", lambda *_: pytest.fail("the engine was looked at"))
     with pytest.raises(EngineError, match="not fetched"):
         await VLLMEngine._start_once("owner/model", "v1", {})
     assert asked == [("owner/model", "v1")]
