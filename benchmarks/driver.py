@@ -3,17 +3,20 @@
     python benchmarks/driver.py --tokenizer PATH             # base model: text that is continued
     python benchmarks/driver.py --tokenizer PATH --style chat
     python benchmarks/driver.py --instructions 20000 --repeat 3
+    python benchmarks/driver.py --processes 2            # simulated engines in processes of replicas
 
 Everything of a run but the model: prompts, their tokens (of any tokenizer of transformers), the supervised engine,
 parsers, filters, novelty, and the journal on disk. Half of the proposed instructions are rejected. One proposal in
 eight answers is followed by a classification and by instances of each instruction that it brought; in chat style also
-by answers. CPU is that of the whole process from the first request on, so the simulated engine is in it. A
-short run goes before, so that what is loaded once (languages, patterns) counts nowhere.
+by answers. CPU is that of this process from the first request on: the simulated engine is in it, unless --processes
+puts it into others, as replicas are. A short run goes before, so that what is loaded once (languages, patterns) counts
+nowhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import random
 import resource
 import statistics
@@ -26,12 +29,15 @@ from typing import Any
 from selfinstruct.config.schema import Config
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Engine, Request
+from selfinstruct.engines.replicas import Replicas
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
 
 DEMO = Path(__file__).parents[1] / "selfinstruct" / "demo" / "model"
 CONTEXT = 8192
+_MODULE = __spec__.name if __spec__ else Path(__file__).stem
+"""Where a replica finds this module."""
 WARM_UP = 64
 """Instructions of the run that goes before."""
 WORDS = 12
@@ -56,7 +62,15 @@ class AtOnce(TokenizedPrompts):
         """Answer as a model could that follows the form of each prompt."""
         if self.began is None and not request.key.startswith("calibration"):
             self.began = time.perf_counter(), time.process_time()
-        prompt_tokens = len(self.encode(request.prompt, thinking=request.thinking))
+        return self._completion(request, len(self.encode(request.prompt, thinking=request.thinking)))
+
+    async def answer(self, request: Request, ids: list[int], ends: object) -> Completion:
+        """Answer in the process of a replica, where the prompt is known by its tokens."""
+        text = self.tokenizer.decode(ids)
+        prompt = text if isinstance(request.prompt, str) else [{"role": "user", "content": text}]
+        return self._completion(dataclasses.replace(request, prompt=prompt), len(ids))
+
+    def _completion(self, request: Request, prompt_tokens: int) -> Completion:
         text, length = self._answer(request)
         logprobs = {choice: -0.1 - k for k, choice in enumerate(request.choices)} if request.choices else None
         return Completion(text, "stop", prompt_tokens, length, logprobs if self.tells_logprobs else None)
@@ -83,6 +97,23 @@ class AtOnce(TokenizedPrompts):
         return " ".join(f"{draw.choice(_SYLLABLES)}{draw.choice(_SYLLABLES)}" for _ in range(words)).capitalize() + "."
 
 
+async def stand_in(tokenizer: str, **options: Any) -> AtOnce:
+    """Start the simulated engine in the process of a replica."""
+    return AtOnce(chat_templates.load_tokenizer(tokenizer), **options)
+
+
+class Replicated(Replicas):
+    """Simulated engines in processes of their own."""
+
+    began: tuple[float, float] | None = None
+
+    async def generate(self, request: Request) -> Completion:
+        """Ask one of them."""
+        if self.began is None and not request.key.startswith("calibration"):
+            self.began = time.perf_counter(), time.process_time()
+        return await super().generate(request)
+
+
 _SYLLABLES = [a + b for a in "bcdfghklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "el", "or")]
 
 
@@ -100,20 +131,27 @@ class Measured:
 
 def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
     """Run generation once into a directory that is thrown away."""
-    engine = AtOnce(tokenizer, capacity=arguments.capacity, judges=arguments.judge)
+    options: dict[str, Any] = {"capacity": arguments.capacity, "judges": arguments.judge}
+    started: list[AtOnce | Replicated] = []
 
     async def start() -> Engine:
-        return engine
+        if arguments.processes:
+            function, replicas = f"{_MODULE}:stand_in", [{}] * arguments.processes
+            started.append(await Replicated.start(function, {"tokenizer": arguments.tokenizer, **options}, replicas))
+        else:
+            started.append(AtOnce(tokenizer, **options))
+        return started[0]
 
     with tempfile.TemporaryDirectory(prefix="driver-") as folder:
-        options = {
+        configuration = {
             "model": "at-once",
             "output_dir": folder,
             "num_instructions": arguments.instructions,
             "prompting": arguments.style,
             **({"filters": {"is_task_threshold": -100.0}} if arguments.judge else {}),
         }
-        state = generate(Config.model_validate(options), start)
+        state = generate(Config.model_validate(configuration), start)
+        [engine] = started
         assert engine.began is not None
         journal_bytes = (Path(folder) / "journal.jsonl").stat().st_size
         seconds, cpu_s = time.perf_counter() - engine.began[0], time.process_time() - engine.began[1]
@@ -130,6 +168,7 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true", help="also ask of each candidate whether it is a task")
     parser.add_argument("--instructions", type=int, default=4000)
     parser.add_argument("--capacity", type=int, default=1024, help="requests that the engine claims to compute at once")
+    parser.add_argument("--processes", type=int, default=0, help="processes of simulated engines; 0: this one")
     parser.add_argument("--repeat", type=int, default=1)
     arguments = parser.parse_args()
     tokenizer = chat_templates.load_tokenizer(arguments.tokenizer)

@@ -44,4 +44,4 @@ def test_a_replica_that_is_killed_dies_alone(run: Run) -> None:
     check_whole(run, run.end(), "replica 1: its process ended: killed by SIGKILL")
     assert not any(map(lives, [first, replaced, *cores[first]]))
     restarts = [json.loads(row) for row in metrics.read_text().splitlines() if "engine_restarted" in row]
-    assert len(restarts) == 1 and "EngineCore" in (run.folder / "library.log").read_text()
+    assert len(restarts) == 1 and "EngineCore" in (run.folder / "libraries.log").read_text()
