@@ -102,12 +102,14 @@ class Start(_Message):
         path: where Python looks for modules.
         function: that starts the engine, as `module:name`; awaited.
         options: of the function, pickled.
+        wants_tokenizer: whether the driver needs the tokenizer, which takes it a second to read.
         log: the file into which stdout and stderr go.
     """
 
     path: list[str]
     function: str
     options: bytes
+    wants_tokenizer: bool
     log: str | None = None
 
 
@@ -125,7 +127,7 @@ class Withdrawn(_Message):
 
 
 class Ready(_Message):
-    """The engine has started; what the driver needs to know of it is pickled: its tokenizer is."""
+    """The engine has started; what the driver needs to know of it is pickled, since a tokenizer is."""
 
     facts: bytes
 
@@ -286,7 +288,8 @@ class _Served:
         try:
             function = operator.attrgetter(name)(importlib.import_module(module))
             self._engine = engine = await function(**pickle.loads(start.options))
-            names = ("tokenizer", "context_length", "generation_config", "capacity", "tells_logprobs")
+            names = ["context_length", "generation_config", "capacity", "tells_logprobs"]
+            names += ["tokenizer"] * start.wants_tokenizer
             self._driver.send(Ready(pickle.dumps({name: getattr(engine, name) for name in names})))
         except (ConfigError, EngineError) as error:
             self._driver.send(NotStarted(str(error), isinstance(error, ConfigError)))

@@ -90,7 +90,7 @@ class Replica:
         """Start a process with an engine.
 
         Args:
-            number: of the replica; the remarks of the first one are shown.
+            number: of the replica; the first one's remarks are shown, and its tokenizer is the driver's.
             function: that starts the engine, as `module:name`.
             options: of the function.
             environment: variables of the process that differ from this one's.
@@ -104,13 +104,13 @@ class Replica:
         command = [sys.executable, "-P", "-m", "selfinstruct.engines.replica_process"]
         command += [str(theirs.fileno()), str(os.getpid())]
         with theirs:
-            # In a group of its own: a Ctrl-C ends the driver, which ends the replicas in good order.
             replica._process = _process(command, theirs, environment)
         try:
             started(psutil.Process(replica._process.pid))
             replica._link = await Batches.over(ours, ToDriver, replica._receive, replica._lost)
             log = library_log.path()
-            replica._link.send(Start(sys.path, function, pickle.dumps(dict(options)), str(log) if log else None))
+            log_path, pickled = str(log) if log else None, pickle.dumps(dict(options))
+            replica._link.send(Start(sys.path, function, pickled, number == 0, log_path))
             await replica._ready
         except BaseException:
             replica._closed = True
