@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
+import operator
 import os
 import sys
 import sysconfig
@@ -22,6 +24,7 @@ from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.choices import Choices
 from selfinstruct.engines.endings import ending
+from selfinstruct.engines.replicas import Replicas
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.errors import EngineError
 from selfinstruct.generation.frame import load_frame
@@ -379,6 +382,27 @@ async def test_a_start_that_fails_with_all_gpus_alive_is_an_error(
     with pytest.raises(EngineError, match="unspecified launch failure"):
         await VLLMEngine.start("demo")
     assert len(starts) == 1
+
+
+async def test_several_gpus_get_a_replica_each_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    async def start(function: str, options: dict[str, Any], environments: list[Any], **limits: Any) -> str:
+        module, _, name = function.partition(":")
+        assert operator.attrgetter(name)(sys.modules[module]) == VLLMEngine.load
+        asked.append((options, environments, limits))
+        return "replicas"
+
+    monkeypatch.setattr(os, "environ", {"PATH": ""})
+    monkeypatch.setattr(Replicas, "start", start)
+    machine = Hardware(tuple(Gpu("GPU", 80 << 30, 80 << 30, index=str(n)) for n in range(2)), 1 << 40, 1 << 40)
+    monkeypatch.setattr(vllm, "_hardware", lambda: machine)
+    assert await VLLMEngine.start("demo", arguments={"seed": 1}, max_restarts=3, stall_timeout=7.0) == "replicas"
+    [(options, environments, limits)] = asked
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == ["0", "1"]
+    assert options["arguments"] == {"seed": 1, "tensor_parallel_size": 1, "pipeline_parallel_size": 1}
+    assert limits == {"max_restarts": 3, "stall_timeout": 7.0}
+    inspect.signature(VLLMEngine.load).bind(**options)
 
 
 # ------------------------------------------------------------------------------------------------------ the environment
