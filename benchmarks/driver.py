@@ -97,7 +97,7 @@ class AtOnce(TokenizedPrompts):
         return " ".join(f"{draw.choice(_SYLLABLES)}{draw.choice(_SYLLABLES)}" for _ in range(words)).capitalize() + "."
 
 
-async def stand_in(tokenizer: str, **options: Any) -> AtOnce:
+async def simulated(tokenizer: str, **options: Any) -> AtOnce:
     """Start the simulated engine in the process of a replica."""
     return AtOnce(chat_templates.load_tokenizer(tokenizer), **options)
 
@@ -136,7 +136,7 @@ def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
 
     async def start() -> Engine:
         if arguments.processes:
-            function, replicas = f"{_MODULE}:stand_in", [{}] * arguments.processes
+            function, replicas = f"{_MODULE}:simulated", [{}] * arguments.processes
             started.append(await Replicated.start(function, {"tokenizer": arguments.tokenizer, **options}, replicas))
         else:
             started.append(AtOnce(tokenizer, **options))
