@@ -13,6 +13,7 @@ import pytest
 from selfinstruct import leftovers
 
 
+@pytest.mark.whole
 def test_what_killed_processes_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])

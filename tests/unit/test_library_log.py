@@ -41,6 +41,7 @@ def lines(log: Path) -> list[str]:
     return [re.sub(f"^{STAMP}", "", line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.whole
 def test_the_terminal_has_the_programs_own_lines_and_the_log_those_of_libraries(tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = run(
@@ -55,6 +56,7 @@ def test_the_terminal_has_the_programs_own_lines_and_the_log_those_of_libraries(
     assert sorted(said) == ["of C++", "of a child", "of a library", "of its stderr"]
 
 
+@pytest.mark.whole
 def test_what_vllm_says_while_the_process_ends_is_not_on_the_terminal(tmp_path: Path) -> None:
     done = run(
         "import atexit, logging, types\nsys.modules['vllm'] = types.ModuleType('vllm')\n"
@@ -66,6 +68,7 @@ def test_what_vllm_says_while_the_process_ends_is_not_on_the_terminal(tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.whole
 def test_a_second_start_appends_and_verbose_shows_the_lines_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("cut in the mid")
@@ -74,6 +77,7 @@ def test_a_second_start_appends_and_verbose_shows_the_lines_too(tmp_path: Path) 
     assert lines(log)[0] == "cut in the mid" and lines(log)[-1] == "one"
 
 
+@pytest.mark.whole
 def test_an_unexpected_error_leaves_its_traceback_in_the_log_and_one_line_on_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = run("1 / 0", log)
@@ -82,6 +86,7 @@ def test_an_unexpected_error_leaves_its_traceback_in_the_log_and_one_line_on_the
     assert lines(log)[-1] == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.whole
 def test_the_last_words_of_a_killed_process_are_kept(tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = run("os.write(2, b'terminate called\\nno line break')\nos.kill(os.getpid(), 9)", log)
@@ -96,6 +101,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.whole
 def test_a_log_that_cannot_be_written_costs_nothing_but_its_lines(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
     done = run("os.write(1, (b'x' * 99 + b'\\n') * 5_000)\nconsole.print('goes on')", tmp_path / "log")
@@ -104,6 +110,7 @@ def test_a_log_that_cannot_be_written_costs_nothing_but_its_lines(tmp_path: Path
     assert first.startswith(f"{tmp_path / 'log'} cannot be written") and second == "goes on"
 
 
+@pytest.mark.whole
 def test_what_was_said_can_be_read_back_and_the_writer_is_no_process_of_an_engine(tmp_path: Path) -> None:
     code = (
         "from selfinstruct.engines import processes\nos.write(2, b'RuntimeError: why\\n')\n"

@@ -156,6 +156,7 @@ def test_an_error_that_the_caller_handles_passes() -> None:
         run_program(raises(ValueError("mine")), passes=(ValueError,))
 
 
+@pytest.mark.whole
 def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m`, by which stages are started, would take them for the library's."""
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
@@ -189,6 +190,7 @@ def test_a_working_directory_that_was_removed(
     assert run_program(lambda: None) == 0
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_output_in_any_encoding(encoding: str) -> None:
     """What the encoding lacks is escaped as in JSON, so that JSON stays JSON."""

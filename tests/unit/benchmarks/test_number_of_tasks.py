@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.number_of_tasks import MADE_WEIGHT, table, tune_command, write_task_files
 from selfinstruct.dataset.convert import read_rows
 from selfinstruct.dataset.holding_out import HeldOut
+from selfinstruct.formats.families import DatasetRow
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.scores import ArmScores, Scores, SetScores
@@ -44,6 +45,9 @@ def test_each_written_task_has_rows_enough_for_a_tuning_of_its_own(tmp_path: Pat
     number = write_task_files(tmp_path / "tasks")
     rows = list(read_rows(tmp_path / "tasks"))
     held_out = HeldOut.choose("task", 0.3, 42, rows)
-    tasks = {row.task: [r for r in rows if r.task == row.task and not held_out.side(r)] for row in rows}
+    tasks: dict[str | None, list[DatasetRow]] = {row.task: [] for row in rows}
+    for row in rows:
+        if not held_out.side(row):
+            tasks[row.task].append(row)
     assert len(tasks) == number >= 30 and len({row.instruction for row in rows}) == number
     assert all(len(trained) >= MADE_WEIGHT for task, trained in tasks.items() if task not in held_out.units)

@@ -93,6 +93,7 @@ def test_the_overview_names_the_commands_of_the_design() -> None:
     assert not [text for text in summaries.values() if text.endswith("...")], "cut short on a narrow terminal"
 
 
+@pytest.mark.whole
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
@@ -395,6 +396,7 @@ def test_exit_codes_of_a_saturated_run_and_of_a_dead_engine(
     assert invoke(*command, "--overwrite", "--max-engine-restarts", "0").exit_code == 3
 
 
+@pytest.mark.whole
 def test_a_run_directory_in_use(tmp_path: Path, seed_file: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from selfinstruct.run.directory import RunDirectory\n"
@@ -456,6 +458,7 @@ def test_every_command_that_writes_a_run_waits_for_its_writer(
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("command", ["status run", "status run --json", "dedup candidates.jsonl"])
 def test_a_full_output_is_one_line(make_config: Any, tmp_path: Path, command: str) -> None:
@@ -509,6 +512,7 @@ def test_debug_shows_where_an_unexpected_error_happened(monkeypatch: pytest.Monk
     assert result.stderr.startswith("Traceback") and 'raise ZeroDivisionError("oh")' in result.stderr
 
 
+@pytest.mark.whole
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     code = "import os, sys; from selfinstruct.cli import main; sys.argv = ['x', 'seeds', 'check', 'seed_tasks']; main()"
     reader, writer = os.pipe()

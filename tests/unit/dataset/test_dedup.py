@@ -236,6 +236,7 @@ def test_a_person_who_waits_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.whole
 def test_rows_are_streamed(tmp_path: Path) -> None:
     """120 MB of rows pass through a process that may take 60 MB more than it has when it starts."""
     source = tmp_path / "in.jsonl"

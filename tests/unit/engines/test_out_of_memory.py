@@ -241,6 +241,7 @@ def test_with_a_log_of_the_run_its_path_is_named_and_it_is_read_where_no_logger_
     assert "RuntimeError: start (0)" in did_not_start("m", RuntimeError("x"), words)
 
 
+@pytest.mark.whole
 def test_an_engines_processes_write_into_the_log_and_not_on_the_terminal(tmp_path: Path) -> None:
     program = "from selfinstruct.engines import vllm_plugin as p; p._write_down_errors(); print('x'); 1 / 0"
     log = tmp_path / "log"

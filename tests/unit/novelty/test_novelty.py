@@ -477,11 +477,13 @@ def test_extreme_thresholds(threshold: float) -> None:
     assert as_rows(compiled(texts[:10], threshold), texts[10:]) == by_rouge(texts[:10], texts[10:], threshold)
 
 
+@pytest.mark.whole
 def test_importing_it_loads_neither_numba_nor_numpy() -> None:
     check = "import sys, selfinstruct.novelty; sys.exit(bool({'numba', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
+@pytest.mark.whole
 def test_compiling_leaves_stdout_and_stderr_alone() -> None:
     """numba's errors, of which compiling makes thousands, swap both for a moment; here that is in a thread."""
     check = """

@@ -136,6 +136,7 @@ with RunDirectory(pathlib.Path(sys.argv[1])).locked():
 """
 
 
+@pytest.mark.whole
 def test_the_writer_is_seen_without_touching_its_lock(make_config: Any) -> None:
     run = finished_run.generated(make_config())
     command = [sys.executable, "-c", HOLD, str(run)]

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 from selfinstruct.cli import cli
 from selfinstruct.config.earlier_defaults import EARLIER_DEFAULTS
 
+# As in `test_repair.py` and `test_refilter.py`, every command reads whole journals, again and again.
+pytestmark = pytest.mark.whole
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_before_layout"
 VALUES = ["7", 7, True, {}, 1.5, -5, [[[{}]]], None, 10**30, []]
 """What a value is replaced by."""

@@ -73,6 +73,7 @@ def test_reviews_in_the_terminal_continue_and_reach_report_and_export(run: Path)
     assert counts.instances.accepted == sum(counts.rows.values()) + left_out
 
 
+@pytest.mark.whole
 def test_without_a_terminal_no_row_is_shown(run: Path) -> None:
     command = [sys.executable, "-m", "selfinstruct", "review", str(run), "--terminal"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True)

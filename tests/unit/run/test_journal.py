@@ -285,6 +285,7 @@ def test_metrics_that_cannot_be_written_harm_nothing(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------------------- lock
 
 
+@pytest.mark.whole
 def test_a_directory_is_locked_once_and_names_its_owner(run: RunDirectory) -> None:
     with run.locked():
         code = (
@@ -310,6 +311,7 @@ def test_generate_refuses_a_locked_directory_at_once(make_config: Any, run: RunD
     assert not engine.history and not run.journal.exists()
 
 
+@pytest.mark.whole
 def test_a_lock_that_a_dead_process_left_never_blocks(run: RunDirectory) -> None:
     code = (
         "import os, sys; from pathlib import Path; from selfinstruct.run.directory import RunDirectory\n"

@@ -848,6 +848,7 @@ def test_main_with_a_model_that_is_not_there(
     assert on_scripted.models == []
 
 
+@pytest.mark.whole
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, tuning.evaluate; print(sorted({'numpy', 'torch', 'vllm', 'yaml', 'pydantic'} & set(sys.modules)))"

@@ -301,6 +301,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         metrics.score_predictions(tmp_path / "none.jsonl")
 
 
+@pytest.mark.whole
 def test_scoring_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'vllm', 'nltk', 'scipy', 'numpy'}"
     code = (

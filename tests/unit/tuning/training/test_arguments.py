@@ -319,6 +319,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
         )
 
 
+@pytest.mark.whole
 def test_launching_imports_nothing_heavy():
     heavy = ("torch", "transformers", "trl", "datasets")
     code = f"import sys, tuning.training.launch; print([m for m in {heavy} if m in sys.modules])"
