@@ -255,7 +255,7 @@ class GenerationConfig(Section):
         "show theirs, and the dataset includes their rows. Name all of them. Repeatable.",
     )
     output_dir: str | None = Field(
-        None, description="Run directory, with all that a run writes. Needed, here or in the file."
+        None, description="Run directory, with all that a run writes; `run` and `generate` need it."
     )
     num_instructions: int = Field(
         1000, ge=1, description="Instructions to accept; a finished run can be given a higher number."
