@@ -325,6 +325,7 @@ def test_an_error_of_the_other_process_is_raised_in_this_one(capfd: pytest.Captu
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_both_processes(tmp_path: Path, number: int) -> None:
     """The rows come through a pipe that stays open, so neither of the two ends by itself."""
