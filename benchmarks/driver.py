@@ -8,9 +8,9 @@
 Everything of a run but the model: prompts, their tokens (of any tokenizer of transformers), the supervised engine,
 parsers, filters, novelty, and the journal on disk. Half of the proposed instructions are rejected. One proposal in
 eight answers is followed by a classification and by instances of each instruction that it brought; in chat style also
-by answers. CPU is that of this process from the first request on: the simulated engine is in it, unless --processes
-puts it into others, as replicas are. A short run goes before, so that what is loaded once (languages, patterns) counts
-nowhere.
+by answers. CPU is that of this process from the first request on; what the simulated engine (the stand-in) takes of it
+is shown apart, and is in no other column; with --processes it is in other processes, as replicas are. A short run goes
+before, so that what is loaded once (languages, patterns) counts nowhere.
 """
 
 from __future__ import annotations
