@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -100,16 +100,27 @@ def closing_table(title: str, rows: list[tuple[str, Any]], next_command: str | N
         rows: (name, value) of each row.
         next_command: the command to run next; None: no advice.
     """
-    table = Table(
-        title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0)
-    )
-    for name, value in rows:
-        table.add_row(name, str(value))
+    width = max((len(name) for name, _ in rows), default=0)
     with result():
-        console.print(table)
+        console.print(title, style="bold")
+        for name, value in rows:  # No table: that cuts a path which is wider than the terminal.
+            console.print(f"{name:{width}}  {value}")
         if next_command:
             console.print(Text.assemble("next: ", (printable(next_command), "bold")))
     sys.stderr.flush()
+
+
+def figures(title: str, columns: Iterable[str]) -> Table:
+    """Return a table to be filled: names on the left, figures on the right; a narrow terminal folds them and cuts none.
+
+    Args:
+        title: heading of the table; may be empty.
+        columns: their names.
+    """
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for k, column in enumerate(columns):
+        table.add_column(printable(column), justify="right" if k else "left", overflow="fold")
+    return table
 
 
 class AnswerProgress:

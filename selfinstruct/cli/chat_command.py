@@ -121,7 +121,7 @@ def _side_by_side(speakers: list[Speaker], ask: Callable[[Speaker], Iterator[str
     def table() -> Table:
         columns = Table(expand=True, box=None, padding=(0, 2, 0, 0))
         for name in texts:
-            columns.add_column(name, ratio=1)
+            columns.add_column(name, ratio=1, overflow="fold")
         columns.add_row(*(Text(printable(text)) for text in texts.values()))
         return columns
 

@@ -50,12 +50,11 @@ def table(rounds: Rounds) -> RenderableType:
     """Return the rounds for a terminal."""
     from rich.console import Group
     from rich.markup import escape
-    from rich.table import Table
 
-    made = Table(box=None, padding=(0, 2, 0, 0))
+    from selfinstruct.console import figures
+
     sets = _sets(rounds)
-    for column in ("round", "instructions", "training rows", UNSEEN, "gain", *sets):
-        made.add_column(escape(column), justify="left" if column == "round" else "right")
+    made = figures("", [escape(name) for name in ("round", "instructions", "training rows", UNSEEN, "gain", *sets)])
     for result in rounds.rounds:
         mark = " (best)" if result.run == rounds.best else ""
         means = [result.scores.get(name) for name in sets]

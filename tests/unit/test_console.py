@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 
 from selfinstruct import console as consoles
-from selfinstruct.console import AnswerProgress, PlainConsole, closing_table, reading, stage
+from selfinstruct.console import AnswerProgress, PlainConsole, closing_table, figures, reading, stage
 
 HOSTILE = "model[/b][v1] :smile: \x1b[31m\x07"
 SHOWN = "model[/b][v1] :smile: \\x1b[31m\\x07"
@@ -38,3 +38,16 @@ def test_progress_shows_names_as_they_are(written: io.StringIO) -> None:
     with reading(interval=0) as show:
         show(HOSTILE)
     assert "model[/b][v1]" in written.getvalue() and "\x1b[31m" not in written.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_cuts_neither_path_nor_figure(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(consoles, "console", PlainConsole(file=stream, soft_wrap=True, width=width))
+    path = "/data/" + "a-long-name/" * 12 + "report.html"
+    closing_table("written", [("rows", 12), ("report", path)], "selfinstruct show")
+    assert stream.getvalue().splitlines() == ["written", "rows    12", f"report  {path}", "next: selfinstruct show"]
+    table = figures("", ["arm", *(f"measure_{k}" for k in range(7))])
+    table.add_row("tuned", *["33.3[11.8,56.3]"] * 7)
+    consoles.console.print(table)
+    assert "…" not in stream.getvalue()

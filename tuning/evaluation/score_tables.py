@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from selfinstruct.console import console, result
+from selfinstruct.console import console, figures, result
 from selfinstruct.run.scores import Comparison, Interval, Scores, SetScores
 from tuning.evaluation import tables
 
@@ -41,9 +41,7 @@ def _difference(comparison: Comparison) -> str:
 
 
 def _measures(measures: tables.Table) -> Table:
-    table = Table(title=measures.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for k, column in enumerate(measures.columns):
-        table.add_column(column, justify="right" if k else "left")
+    table = figures(measures.title, measures.columns)
     for row in measures.rows:
         table.add_row(*row)
     return table
@@ -52,10 +50,7 @@ def _measures(measures: tables.Table) -> Table:
 def _set(name: str, by_arm: Mapping[str, SetScores]) -> Table:
     first = next(iter(by_arm.values()))
     title = f"{name}: {first.n} questions of {first.n_tasks} tasks"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column("arm")
-    for column in ("ROUGE-L", "exact match", "ends", "empty", "loss"):
-        table.add_column(column, justify="right")
+    table = figures(title, ("arm", "ROUGE-L", "exact match", "ends", "empty", "loss"))
     for arm, about in by_arm.items():
         table.add_row(
             arm,
