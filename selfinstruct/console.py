@@ -23,6 +23,8 @@ class PlainConsole(Console):
     """A console on which no text of a file, a model or a path is obeyed: neither control characters nor markup."""
 
     def __init__(self, **options: Any) -> None:
+        if os.environ.get("NO_COLOR"):  # rich leaves out colours alone, and writes bold and dim.
+            options.setdefault("color_system", None)
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -298,10 +298,10 @@ def render(result: RunStatus) -> RenderableType:
     """Return the state of a run as something that rich can print."""
     from rich.console import Group
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     candidates, instances, classified = result.counts.candidates, result.counts.instances, result.counts.classification
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # A path is folded, not cut.
     done = min(1.0, candidates.accepted / max(result.counts.target, 1))
     filled = round(done * 30)
     table.add_row("run", escape(result.run))

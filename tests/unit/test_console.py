@@ -51,3 +51,11 @@ def test_a_narrow_terminal_cuts_neither_path_nor_figure(width: int, monkeypatch:
     table.add_row("tuned", *["33.3[11.8,56.3]"] * 7)
     consoles.console.print(table)
     assert "…" not in stream.getvalue()
+
+
+def test_no_color_leaves_no_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, styled in (("1", False), ("", True)):
+        monkeypatch.setenv("NO_COLOR", value)
+        stream = io.StringIO()
+        PlainConsole(file=stream, force_terminal=True, _environ={"TERM": "xterm"}).print("tune", style="bold red")
+        assert ("\x1b[" in stream.getvalue()) is styled

@@ -212,3 +212,8 @@ def test_an_empty_journal_is_a_run_that_has_not_begun(tmp_path: Path) -> None:
 def test_no_run_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run directory"):
         status.status(tmp_path)
+
+
+def test_a_long_path_is_shown_whole(make_config: Any, tmp_path: Path) -> None:
+    run = finished_run.generated(make_config(output_dir=str(tmp_path / ("long-name-" * 20))))
+    assert "…" not in shown(status.status(run))
