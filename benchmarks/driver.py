@@ -107,9 +107,10 @@ async def simulated(tokenizer: str, **options: Any) -> AtOnce:
 
 
 class Replicated(Replicas):
-    """Simulated engines in processes of their own."""
+    """Simulated engines in processes of their own, which invent the texts."""
 
     began: tuple[float, float] | None = None
+    invented_s = 0.0
 
     async def generate(self, request: Request) -> Completion:
         """Ask one of them."""
@@ -143,7 +144,8 @@ def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
     async def start() -> Engine:
         if arguments.processes:
             function, replicas = f"{_MODULE}:simulated", [{}] * arguments.processes
-            started.append(await Replicated.start(function, {"tokenizer": arguments.tokenizer, **options}, replicas))
+            own = {"tokenizer": arguments.tokenizer, **options}
+            started.append(await Replicated.start(function, own, replicas, tokenizer))
         else:
             started.append(AtOnce(tokenizer, **options))
         return started[0]

@@ -47,7 +47,6 @@ class Obedient:
     """Does what the first token of a prompt says."""
 
     def __init__(self, folder: str, capacity: int) -> None:
-        self.tokenizer = WordTokenizer()
         self.context_length = 64
         self.generation_config: Mapping[str, Any] = {}
         self.capacity = capacity

@@ -130,7 +130,8 @@ def _farthest_first(rows: Sequence[ExportedRow], number: int, weights: Sequence[
     chosen = [int(weight.argmax())]
     while len(chosen) < min(number, len(texts)):
         likeness.choose(chosen[-1])
-        chosen.append(int((weight * (1 - likeness.scores)).argmax()))
+        # Rounded, so that the last digit of a float does not decide between two that are as far.
+        chosen.append(int((weight * (1 - likeness.scores.round(9))).argmax()))
     first = [ones[k] for k in chosen]
     taken = set(first)
     return first + [position for position in range(len(rows)) if position not in taken]

@@ -14,7 +14,6 @@ import contextlib
 import importlib
 import io
 import operator
-import pickle
 import re
 import signal
 import socket
@@ -60,7 +59,6 @@ class Encoded(Request):
 class ReplicaEngine(Protocol):
     """What runs in the process: `VLLMEngine` is one."""
 
-    tokenizer: Any
     context_length: int
     generation_config: Mapping[str, Any]
     capacity: int
@@ -101,15 +99,13 @@ class Start(_Message):
     Attributes:
         path: where Python looks for modules.
         function: that starts the engine, as `module:name`; awaited.
-        options: of the function, pickled.
-        wants_tokenizer: whether the driver needs the tokenizer, which takes it a second to read.
+        options: of the function.
         log: the file into which stdout and stderr go.
     """
 
     path: list[str]
     function: str
-    options: bytes
-    wants_tokenizer: bool
+    options: dict[str, Any]
     log: str | None = None
 
 
@@ -127,9 +123,12 @@ class Withdrawn(_Message):
 
 
 class Ready(_Message):
-    """The engine has started; what the driver needs to know of it is pickled, since a tokenizer is."""
+    """The engine has started; what the driver needs to know of it."""
 
-    facts: bytes
+    context_length: int
+    generation_config: dict[str, Any]
+    capacity: int
+    tells_logprobs: bool
 
 
 class NotStarted(_Message):
@@ -287,10 +286,9 @@ class _Served:
         module, _, name = start.function.partition(":")
         try:
             function = operator.attrgetter(name)(importlib.import_module(module))
-            self._engine = engine = await function(**pickle.loads(start.options))
-            names = ["context_length", "generation_config", "capacity", "tells_logprobs"]
-            names += ["tokenizer"] * start.wants_tokenizer
-            self._driver.send(Ready(pickle.dumps({name: getattr(engine, name) for name in names})))
+            self._engine = engine = await function(**start.options)
+            generation_config = dict(engine.generation_config)
+            self._driver.send(Ready(engine.context_length, generation_config, engine.capacity, engine.tells_logprobs))
         except (ConfigError, EngineError) as error:
             self._driver.send(NotStarted(str(error), isinstance(error, ConfigError)))
         except Exception as error:  # noqa: BLE001 - the driver says it

@@ -16,7 +16,6 @@ import dataclasses
 import itertools
 import math
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -64,7 +63,6 @@ class Replica:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.tokenizer: Any = None
         self.context_length = 0
         self.generation_config: Mapping[str, Any] = {}
         self.capacity = 1
@@ -90,7 +88,7 @@ class Replica:
         """Start a process with an engine.
 
         Args:
-            number: of the replica; the first one's remarks are shown, and its tokenizer is the driver's.
+            number: of the replica; the first one's remarks are shown.
             function: that starts the engine, as `module:name`.
             options: of the function.
             environment: variables of the process that differ from this one's.
@@ -109,8 +107,7 @@ class Replica:
             started(psutil.Process(replica._process.pid))
             replica._link = await Batches.over(ours, ToDriver, replica._receive, replica._lost)
             log = library_log.path()
-            log_path, pickled = str(log) if log else None, pickle.dumps(dict(options))
-            replica._link.send(Start(sys.path, function, pickled, number == 0, log_path))
+            replica._link.send(Start(sys.path, function, dict(options), str(log) if log else None))
             await replica._ready
         except BaseException:
             replica._closed = True
@@ -169,9 +166,9 @@ class Replica:
                     console.print(line, markup=False)
             case NotStarted(error, is_configuration):
                 self._ended_with(ConfigError(error) if is_configuration else EngineError(error))
-            case Ready(facts):
-                for name, value in pickle.loads(facts).items():
-                    setattr(self, name, value)
+            case Ready(context_length, generation_config, capacity, tells_logprobs):
+                self.context_length, self.generation_config = context_length, generation_config
+                self.capacity, self.tells_logprobs = capacity, tells_logprobs
                 self._ready.set_result(None)
 
     def _lost(self) -> None:
@@ -259,9 +256,9 @@ class _Lane:
 class Replicas(TokenizedPrompts):
     """An `Engine` of several replicas. Make it with `await Replicas.start(...)`."""
 
-    def __init__(self, lanes: Sequence[_Lane]) -> None:
+    def __init__(self, lanes: Sequence[_Lane], tokenizer: Any) -> None:
         first = lanes[0].replica
-        super().__init__(first.tokenizer, first.context_length, first.generation_config)
+        super().__init__(tokenizer, first.context_length, first.generation_config)
         self.capacity = sum(lane.replica.capacity for lane in lanes)
         self.tells_logprobs = first.tells_logprobs
         self._lanes = lanes
@@ -274,6 +271,7 @@ class Replicas(TokenizedPrompts):
         function: str,
         options: Mapping[str, Any],
         environments: Sequence[Mapping[str, str]],
+        tokenizer: Any,
         *,
         max_restarts: int = 5,
         stall_timeout: float = 300.0,
@@ -285,6 +283,7 @@ class Replicas(TokenizedPrompts):
             function: that starts the engine of each, as `module:name`.
             options: of the function.
             environments: for each replica, variables of its process.
+            tokenizer: of the model: the driver encodes the prompts.
             max_restarts: of a replica in a row, without an answer between them, after which it is taken out.
             stall_timeout: seconds without progress, while it has requests, after which a replica hangs.
             first_delay: seconds between its death and the first restart.
@@ -321,7 +320,7 @@ class Replicas(TokenizedPrompts):
             running = [lane.engine.close() for lane in lanes if lane.engine.is_running]
             await asyncio.gather(*running, return_exceptions=True)
             raise
-        return cls(lanes)
+        return cls(lanes, tokenizer)
 
     def report_to(
         self,

@@ -229,17 +229,14 @@ class VLLMEngine(TokenizedPrompts):
         options |= {"arguments": own, "enough": enough}
         if len(environments) == 1:
             return await cls.load(**options)
-        return await Replicas.start(f"{__name__}:{cls.__name__}.load", options, environments, **limits)
+        trusts = bool(own.get("trust_remote_code"))
+        named = own.get("tokenizer") or own.get("model") or source
+        tokenizer = await asyncio.to_thread(chat_templates.load_tokenizer, named, trust_remote_code=trusts)
+        return await Replicas.start(f"{__name__}:{cls.__name__}.load", options, environments, tokenizer, **limits)
 
     @classmethod
     async def load(
-        cls,
-        model: str,
-        source: str,
-        revision: str | None,
-        arguments: dict[str, Any],
-        enough: int,
-        adapter: str | None,
+        cls, model: str, source: str, revision: str | None, arguments: dict[str, Any], enough: int, adapter: str | None
     ) -> VLLMEngine:
         """Start one engine in this process; for arguments that are not here see `start`.
 

@@ -30,6 +30,7 @@ from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.hardware import Gpu, Hardware
 from selfinstruct.text import GIB
+from tests.replica_engine import WordTokenizer
 from tests.unit.engines.test_parallelism import GPT_OSS_120B, LLAMA_70B
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
@@ -47,7 +48,7 @@ def request(prompt: str, **options: Any) -> Request:
 async def running(folder: Path, number: int = 2, **options: Any) -> AsyncIterator[Replicas]:
     limits = {"max_restarts": 2, "stall_timeout": 3600.0, "first_delay": 0.0} | options.pop("limits", {})
     variables = [{"CUDA_VISIBLE_DEVICES": f"gpu{n}"} for n in range(number)]
-    engine = await Replicas.start(START, {"folder": str(folder), **options}, variables, **limits)
+    engine = await Replicas.start(START, {"folder": str(folder), **options}, variables, WordTokenizer(), **limits)
     try:
         async with asyncio.timeout(120):
             yield engine
@@ -223,8 +224,9 @@ async def test_only_the_first_says_what_all_of_them_say(tmp_path: Path, capfd: p
 def test_no_replica_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from selfinstruct.engines.replicas import Replicas\n"
+        "from tests.replica_engine import WordTokenizer\n"
         "async def main():\n"
-        f"    await Replicas.start({START!r}, {{'folder': sys.argv[1]}}, [{{}}, {{}}])\n"
+        f"    await Replicas.start({START!r}, {{'folder': sys.argv[1]}}, [{{}}, {{}}], WordTokenizer())\n"
         "    print('started', flush=True); await asyncio.sleep(3600)\n"
         "asyncio.run(main())"
     )
@@ -248,7 +250,7 @@ async def test_the_supervision_of_a_run_knows_all_processes_and_all_restarts(tmp
 
     async def start() -> Any:
         limits: dict[str, Any] = {"max_restarts": 2, "first_delay": 0.0}
-        return await Replicas.start(START, {"folder": str(tmp_path)}, [{}, {}], **limits)
+        return await Replicas.start(START, {"folder": str(tmp_path)}, [{}, {}], WordTokenizer(), **limits)
 
     engine = await SupervisedEngine(
         start,

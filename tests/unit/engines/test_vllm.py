@@ -387,7 +387,9 @@ async def test_a_start_that_fails_with_all_gpus_alive_is_an_error(
 async def test_several_gpus_get_a_replica_each_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    async def start(function: str, options: dict[str, Any], environments: list[Any], **limits: Any) -> str:
+    async def start(
+        function: str, options: dict[str, Any], environments: list[Any], tokenizer: Any, **limits: Any
+    ) -> str:
         module, _, name = function.partition(":")
         assert operator.attrgetter(name)(sys.modules[module]) == VLLMEngine.load
         asked.append((options, environments, limits))
