@@ -288,7 +288,10 @@ async def test_the_supervision_of_a_run_knows_all_processes_and_all_restarts(tmp
         ({"data_parallel_size": 9}, 1, 1),
     ],
 )
-def test_which_replicas_are_processes_of_ours(given: dict[str, Any], number: int, experts: int) -> None:
+def test_which_replicas_are_processes_of_ours(
+    given: dict[str, Any], number: int, experts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     mixture = dataclasses.replace(GPT_OSS_120B, experts=128)
     assert own_replicas(mixture, given, 8, 141 * GIB) == experts
     assert own_replicas(LLAMA_70B, given, 8, 141 * GIB) == number
