@@ -5,6 +5,7 @@ sleep           answers nothing until it is withdrawn
 refuse          fails this request
 die             ends this process at once, as SIGKILL does
 break           ends the engine, not its process
+surrogate       answers with what is no Unicode text
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.records import Completion
 
-WORDS = ["say", "sleep", "refuse", "die", "break", "who"]
+WORDS = ["say", "sleep", "refuse", "die", "break", "who", "surrogate"]
 
 
 class WordTokenizer:
@@ -74,6 +75,8 @@ class Obedient:
             os.kill(os.getpid(), signal.SIGKILL)
         if command == "break":
             raise EngineError("the engine broke")
+        if command == "surrogate":
+            return Completion("half a character: \ud83d", "stop")
         choices = dict.fromkeys(request.choices, -0.5) if request.choices else None
         pattern = request.ends_before.pattern if request.ends_before else ""
         text = f"{numbers} {request.sampling.max_tokens} {pattern} {sorted(ends[0])} {request.stop}"

@@ -183,6 +183,11 @@ def _encoded(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent to a replica")
 
 
+def _printable(text: str) -> str:
+    """Return a text that can be sent: lone surrogates are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _decoded(wanted: Any, value: Any) -> Any:
     return Sampling.model_construct(**value) if wanted is Sampling else re.compile(*value)
 
@@ -239,8 +244,12 @@ class Batches(asyncio.Protocol):
         self._lost()
 
     def send(self, message: Any) -> None:
-        """Send a message within `BATCH_S`, with all others of that time."""
-        self._outbox.append(message)
+        """Send a message within `BATCH_S`, with all others of that time.
+
+        Raises:
+            UnicodeEncodeError: a text of it has a lone surrogate; nothing of it is sent.
+        """
+        self._outbox.append(msgspec.Raw(self._encoder.encode(message)))
         if len(self._outbox) == 1:
             asyncio.get_running_loop().call_later(BATCH_S, self.flush)
 
@@ -290,9 +299,9 @@ class _Served:
             generation_config = dict(engine.generation_config)
             self._driver.send(Ready(engine.context_length, generation_config, engine.capacity, engine.tells_logprobs))
         except (ConfigError, EngineError) as error:
-            self._driver.send(NotStarted(str(error), isinstance(error, ConfigError)))
+            self._driver.send(NotStarted(_printable(str(error)), isinstance(error, ConfigError)))
         except Exception as error:  # noqa: BLE001 - the driver says it
-            self._driver.send(NotStarted(f"{type(error).__name__}: {error}", False))
+            self._driver.send(NotStarted(_printable(f"{type(error).__name__}: {error}"), False))
         else:
             return True
         self._driver.close()
@@ -318,10 +327,12 @@ class _Served:
                 completion = await self._engine.answer(request, request.ids, ends)
             self._driver.send(Answered(number, completion))
         except RequestFailed as failure:
-            self._driver.send(Failed(number, failure.reason, failure.detail))
+            self._driver.send(Failed(number, failure.reason, _printable(failure.detail)))
+        except UnicodeEncodeError as error:
+            self._driver.send(Failed(number, "refused", _printable(str(error))))
         except Exception as error:  # noqa: BLE001 - an EngineError, or a fault in this program; either ends the engine
             said = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-            self._driver.send(Dead(said))
+            self._driver.send(Dead(_printable(said)))
         finally:
             del self._tasks[number]
 
@@ -341,7 +352,7 @@ class _Remarks(io.StringIO):
     def write(self, text: str) -> int:
         for line in text.splitlines():
             if line.strip():
-                self._to.send(Remark(line))
+                self._to.send(Remark(_printable(line)))
         return len(text)
 
 

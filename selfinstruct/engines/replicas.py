@@ -122,8 +122,11 @@ class Replica:
         if self._end is not None:
             raise self._end
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        try:
+            self._link.send(Asked(number, request))
+        except UnicodeEncodeError as error:
+            raise RequestFailed("refused", f"a text of it has a lone surrogate: {error.reason}") from error
         self._waiting[number] = answer
-        self._link.send(Asked(number, request))
         try:
             return await answer
         finally:

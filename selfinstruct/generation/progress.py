@@ -23,6 +23,8 @@ _STILL_S = 30.0
 """Seconds between two lines that say what is waited for."""
 _WINDOW_S = 30.0
 """Rates are averages over this many seconds."""
+_GROWTH = 1.001
+"""Tokens between two points of the history, as a factor: it stays short in a long run."""
 
 
 @contextlib.asynccontextmanager
@@ -135,7 +137,7 @@ class GenerationProgress:
     def _sample(self) -> None:
         now = time.monotonic()
         self._samples.append((now, self._state.completion_tokens, len(self._state.pool)))
-        if self._history[-1] != self._samples[-1][1:]:
+        if self._state.completion_tokens > _GROWTH * self._history[-1][0]:
             self._history.append(self._samples[-1][1:])
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
@@ -145,7 +147,7 @@ class GenerationProgress:
 
     def _tokens_for_each(self) -> float | None:
         """Return the tokens for each instruction accepted in the second half of all tokens; None: not known."""
-        tokens, accepted = self._history[-1]
+        _, tokens, accepted = self._samples[-1]
         half = self._history[bisect.bisect_left(self._history, (tokens / 2, 0))]
         for tokens_then, accepted_then in (half, (0, 0)):
             if accepted > accepted_then:

@@ -29,6 +29,7 @@ from selfinstruct.engines.usable_gpus import for_each_replica
 from selfinstruct.engines.vllm import engine_arguments
 from selfinstruct.errors import ConfigError, EngineError
 from selfinstruct.hardware import Gpu, Hardware
+from selfinstruct.records import Completion
 from selfinstruct.text import GIB
 from tests.replica_engine import WordTokenizer
 from tests.unit.engines.test_parallelism import GPT_OSS_120B, LLAMA_70B
@@ -70,6 +71,16 @@ async def until(condition: Callable[[], object], seconds: float = 120) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
+
+
+async def test_half_a_character_fails_its_own_request_alone(tmp_path: Path) -> None:
+    """In either direction: messages that go in the same batch arrive."""
+    async with running(tmp_path, 1) as engine:
+        asked = [request("say 7"), request("surrogate"), request("say 8", stop=("\ud83d",)), request("say 9")]
+        first, back, forth, last = await asyncio.gather(*map(engine.generate, asked), return_exceptions=True)
+        assert isinstance(first, Completion) and isinstance(last, Completion)
+        for failed in (back, forth):
+            assert isinstance(failed, RequestFailed) and failed.reason == "refused" and "surrogate" in failed.detail
 
 
 async def test_what_is_asked_arrives_whole_and_what_is_answered_comes_back(tmp_path: Path) -> None:

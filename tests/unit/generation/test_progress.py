@@ -57,6 +57,17 @@ def test_it_follows_a_pool_that_fills(clock: list[float]) -> None:
     assert said[-1] == pytest.approx(400, rel=0.1)
 
 
+def test_the_history_of_a_night_is_short(clock: list[float]) -> None:
+    state = Going(10**9)
+    progress = GenerationProgress(state, lambda: 0)  # type: ignore[arg-type]
+    for second in range(20_000):
+        clock[0] += 1.0
+        state.completion_tokens += 10_000
+        state.pool = range(second)  # type: ignore[assignment]
+        progress.rates()
+    assert len(progress._history) < 6_000
+
+
 def test_nothing_is_said_before_the_first_and_after_the_last(clock: list[float]) -> None:
     assert seconds_left(clock, Going(5), [0, 0, 5]) == [None, None, None]
 
