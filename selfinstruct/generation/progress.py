@@ -66,7 +66,7 @@ class GenerationProgress:
         self._in_flight = in_flight
         self._interval = interval
         self._samples: deque[tuple[float, int, int]] = deque()
-        self._history = [(0, 0)]  # Completion tokens and accepted instructions, from the run's beginning on.
+        self._history = [(0, 0)]  # Tokens of proposals and accepted instructions, from the run's beginning on.
         self._started = self._last_line = self._last_sample = time.monotonic()
         self._live: Live | None = None
         self._sample()
@@ -102,8 +102,8 @@ class GenerationProgress:
     def rates(self) -> dict[str, float]:
         """Return completion tokens and accepted instructions per second, over the last half minute.
 
-        `left_s`, the seconds to the target, is there where it can be known. Instructions are accepted in waves: it
-        goes by the tokens that each has cost in the second half of all tokens, and by the tokens per second.
+        `left_s`, the seconds until the target is reached and all instances are written, is there where it can be
+        known. It goes by the tokens that are left, and by the tokens per second.
         """
         self._sample()
         (then, tokens, accepted), (now, tokens_now, accepted_now) = self._samples[0], self._samples[-1]
@@ -112,10 +112,9 @@ class GenerationProgress:
             "completion_tokens_per_s": round((tokens_now - tokens) / seconds, 1),
             "accepted_per_s": round((accepted_now - accepted) / seconds, 4),
         }
-        left = self._state.target - accepted_now
-        cost = self._tokens_for_each()
-        if left > 0 and cost and tokens_now > tokens:
-            rates["left_s"] = round(left * cost * seconds / (tokens_now - tokens), 1)
+        left = self._tokens_left()
+        if left and tokens_now > tokens:
+            rates["left_s"] = round(left * seconds / (tokens_now - tokens), 1)
         return rates
 
     def line(self) -> str:
@@ -137,17 +136,31 @@ class GenerationProgress:
     def _sample(self) -> None:
         now = time.monotonic()
         self._samples.append((now, self._state.completion_tokens, len(self._state.pool)))
-        if self._state.completion_tokens > _GROWTH * self._history[-1][0]:
-            self._history.append(self._samples[-1][1:])
+        proposed = self._state.usage["proposal"].completion_tokens
+        if proposed > _GROWTH * self._history[-1][0]:
+            self._history.append((proposed, len(self._state.pool)))
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
 
     def _reasons(self) -> str:
         return ", ".join(f"{reason} {n}" for reason, n in Counter(dict(self._state.rejected)).most_common(4))
 
+    def _tokens_left(self) -> float | None:
+        """Return the completion tokens up to the end of the run; None: not known.
+
+        Proposals and instances come in waves, so that each kind is counted by itself.
+        """
+        state, accepted = self._state, len(self._state.pool)
+        written = len(state.instances) * (state.num_answers / state.num_inputs if state.num_inputs else 1.0)
+        cost = self._tokens_for_each()
+        if cost is None or not written:
+            return None
+        cost_of_writing = (state.completion_tokens - state.usage["proposal"].completion_tokens) / written
+        return max(0, state.target - accepted) * cost + max(0.0, state.target - written) * cost_of_writing
+
     def _tokens_for_each(self) -> float | None:
-        """Return the tokens for each instruction accepted in the second half of all tokens; None: not known."""
-        _, tokens, accepted = self._samples[-1]
+        """Return the tokens of proposals for each instruction accepted in their second half; None: not known."""
+        tokens, accepted = self._state.usage["proposal"].completion_tokens, len(self._state.pool)
         half = self._history[bisect.bisect_left(self._history, (tokens / 2, 0))]
         for tokens_then, accepted_then in (half, (0, 0)):
             if accepted > accepted_then:
@@ -155,9 +168,11 @@ class GenerationProgress:
         return None
 
     def _eta(self, rates: dict[str, float]) -> str:
-        if self._state.target <= len(self._state.pool):
-            return " · finishing instances" if self._in_flight() else ""
-        return f" · about {duration(rates['left_s'])} left" if "left_s" in rates else ""
+        finishing = self._state.target <= len(self._state.pool)
+        if finishing and not self._in_flight():
+            return ""
+        left = f" · about {duration(rates['left_s'])} left" if "left_s" in rates else ""
+        return (" · finishing instances" if finishing else "") + left
 
     def _table(self) -> Table:
         state, rates = self._state, self.rates()

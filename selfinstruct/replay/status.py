@@ -74,7 +74,7 @@ class Regeneration:
 class Rates:
     """The last measurements of generation (see `Measurement`).
 
-    `eta_s` has the seconds to the target; None if that cannot be known.
+    `eta_s` has the seconds until the run is complete; None if that cannot be known.
     """
 
     completion_tokens_per_s: float

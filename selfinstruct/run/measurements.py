@@ -33,7 +33,7 @@ class Measurement(msgspec.Struct, frozen=True):
         accepted: number of accepted instructions so far.
         accepted_per_s: accepted instructions per second over the last half minute.
         completion_tokens_per_s: completion tokens per second over the last half minute.
-        left_s: seconds to the target of accepted instructions; None: reached, or not known.
+        left_s: seconds until the target is reached and all instances are written; None: not known.
         engine_start_s: seconds that the engine took to start; 0 if not known.
         tokens_per_s: completion tokens per second since the engine started; 0 if not known.
         elapsed_s: seconds since this start of the run began to start its engine.
