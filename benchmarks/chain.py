@@ -43,7 +43,7 @@ def peak_memory(process: subprocess.Popen[bytes], peaks: list[int]) -> None:
 
 
 def measured(command: list[str], folder: Path, show: bool = False) -> tuple[float, int]:
-    """(seconds, peak bytes) of a command that must succeed."""
+    """Return (seconds, peak bytes) of a command that must succeed."""
     began = time.monotonic()
     output = None if show else subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)

@@ -54,7 +54,7 @@ VOCABULARY = 50_000
 
 
 def texts(draw: random.Random) -> Iterator[str]:
-    """Instructions of 8 to 24 words of a Zipf-like distribution; no two are near-duplicates in practice."""
+    """Yield instructions of 8 to 24 words of a Zipf-like distribution; no two are near-duplicates in practice."""
     while True:
         words = (f"w{int(VOCABULARY ** draw.random()):x}" for _ in range(draw.randint(8, 24)))
         yield f"{' '.join(words)}.".capitalize()

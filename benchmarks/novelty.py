@@ -42,7 +42,7 @@ _CONSONANTS, _VOWELS = "bcdfghklmnprstvwz", "aeiou"
 
 
 def spell(number: int) -> str:
-    """A word for a number, two letters per digit of base 85: frequent words are short, as they are in a language."""
+    """Return a word for a number, two letters per digit of base 85: frequent words are short, as in a language."""
     letters = []
     while True:
         number, digit = divmod(number, 85)
@@ -52,7 +52,7 @@ def spell(number: int) -> str:
 
 
 def instructions(count: int, *, seed: int = 0, duplicates: float = 0.52, vocabulary: int = 50_000) -> list[str]:
-    """Candidates like those of a run.
+    """Return candidates like those of a run.
 
     Lengths are log-normal around 16 words (4 to 60). A new one opens with one of 300 phrases of two to four words and
     goes on with words of a Zipf distribution; one word in 50 was never seen before. A share of `duplicates` repeats an
@@ -78,8 +78,8 @@ def instructions(count: int, *, seed: int = 0, duplicates: float = 0.52, vocabul
     for k in range(count):
         if is_duplicate[k] and k:
             row = rows[sources[k]].tolist()
-            for kind, place in zip(kinds[k, : edits[k]].tolist(), places[k].tolist(), strict=False):
-                where = int(place * len(row))
+            for kind, share in zip(kinds[k, : edits[k]].tolist(), places[k].tolist(), strict=False):
+                where = int(share * len(row))
                 at += 1
                 if kind == 0:
                     row[where] = int(words[at])
@@ -102,7 +102,7 @@ def instructions(count: int, *, seed: int = 0, duplicates: float = 0.52, vocabul
 
 
 def hard_cases() -> dict[str, list[str]]:
-    """Corpora made to be slow: lists that are long, signatures that say nothing, texts that are long."""
+    """Return corpora made to be slow: lists that are long, signatures that say nothing, texts that are long."""
     draw = random.Random(0)
     common = [spell(k) for k in range(200)]
     ideographs = [chr(0x4E00 + k) for k in range(3000)]
@@ -148,12 +148,12 @@ class Clock:
 
 
 def user_time() -> float:
-    """User CPU time of this process, all threads, in seconds."""
+    """Return the user CPU time of this process, all threads, in seconds."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_utime
 
 
 def resident() -> float:
-    """Resident memory in MB (10^6 bytes)."""
+    """Return resident memory in MB (10^6 bytes)."""
     return psutil.Process().memory_info().rss / 1e6
 
 
@@ -163,7 +163,7 @@ def grow(made: NoveltyIndex, texts: Sequence[str]) -> int:
 
 
 def single_calls(made: NoveltyIndex, texts: Sequence[str]) -> list[float]:
-    """Seconds of `accept` for each text, one per call."""
+    """Return the seconds of `accept` for each text, one per call."""
     took = []
     for text in texts:
         begun = time.perf_counter()
@@ -194,7 +194,7 @@ def microseconds(seconds: float) -> str:
 
 
 def growth(texts: Sequence[str], count: int, repetitions: int) -> list[list[object]]:
-    """175 seeds, then `count` candidates: rows as Verdicts and as columns, all threads and one."""
+    """Decide on `count` candidates after 175 seeds: rows as Verdicts and as columns, all threads and one."""
     rows: list[list[object]] = []
     for threads in sorted({len(os.sched_getaffinity(0)), 1}, reverse=True):
         walls, users, accepted, rows_walls = [], [], 0, []
@@ -213,7 +213,7 @@ def growth(texts: Sequence[str], count: int, repetitions: int) -> list[list[obje
             del made
         rejected = 1 - accepted / count
         wall = statistics.median(walls)
-        times = [f"{statistics.median(found):.2f} s" for found in (walls, users, rows_walls)]
+        times = [f"{statistics.median(seconds):.2f} s" for seconds in (walls, users, rows_walls)]
         rows.append(
             [f"175 → {accepted:,}", f"{count:,}, {rejected:.0%} rejected", threads, *times, f"{count / wall:,.0f}"]
         )
@@ -221,7 +221,7 @@ def growth(texts: Sequence[str], count: int, repetitions: int) -> list[list[obje
 
 
 def rates(texts: Sequence[str], sizes: Sequence[int]) -> None:
-    """Candidates per second where the pool has a given size, single calls and memory there."""
+    """Print candidates per second where the pool has a given size, single calls and memory there."""
     before = resident()
     made = NoveltyIndex(texts[:SEEDS])
     rows, at = [], SEEDS
@@ -240,7 +240,7 @@ def rates(texts: Sequence[str], sizes: Sequence[int]) -> None:
             at += sample
         calls = single_calls(made, texts[at : at + sample // 4])
         at += sample // 4
-        single = [microseconds(found) for found in (statistics.mean(calls), statistics.median(calls), max(calls))]
+        single = [microseconds(seconds) for seconds in (statistics.mean(calls), statistics.median(calls), max(calls))]
         rate = [f"{sample / statistics.median(walls):,.0f}", microseconds(statistics.median(users) / sample)]
         rows.append([f"{pool:,}", *rate, *single, f"{resident() - before:,.0f} MB"])
     table(
@@ -263,7 +263,7 @@ def rates(texts: Sequence[str], sizes: Sequence[int]) -> None:
 
 
 def rebuild(texts: Sequence[str]) -> None:
-    """From a journal's instructions to an index that answers."""
+    """Print how long it takes from a journal's instructions to an index that answers."""
     rows = []
     for count in (52_000, 1_000_000):
         if count <= len(texts):
@@ -277,7 +277,7 @@ def rebuild(texts: Sequence[str]) -> None:
 
 
 def others(texts: Sequence[str], sizes: Sequence[int]) -> None:
-    """The time of one candidate against the whole pool, by the ways others take."""
+    """Print the time of one candidate against the whole pool, by the ways others take."""
     draw = random.Random(0)
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
     pairs = [(draw.choice(texts), draw.choice(texts)) for _ in range(2000)]
@@ -336,7 +336,7 @@ def hard() -> None:
 
 
 def compiling() -> None:
-    """What a process waits for in the background: kernels compiled, and loaded from numba's cache."""
+    """Print what a process waits for in the background: kernels compiled, and loaded from numba's cache."""
     code = (
         "import time; t = time.perf_counter(); from selfinstruct.novelty import index; index.warm_up(); "
         "index._done.wait(); print(time.perf_counter() - t)"

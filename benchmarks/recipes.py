@@ -189,9 +189,9 @@ def repeats(output: str) -> bool:
     return any(n >= 3 for part, n in Counter(parts).items() if len(part) >= 8)
 
 
-def is_echo(task: Task, given: str, output: str) -> bool:
+def is_echo(task: Task, task_input: str, output: str) -> bool:
     """Return whether an output of at least four words only says words of instruction and input, in their order."""
-    said, wanted = f"{task.instruction}\n{given}", tokenize(output)
+    said, wanted = f"{task.instruction}\n{task_input}", tokenize(output)
     words = iter(tokenize(said))
     return len(wanted) >= 4 and all(word in words for word in wanted)
 
@@ -207,8 +207,8 @@ def _is_generated(candidate: InstructionCandidate) -> bool:
 
 def options_of(recipe: str) -> tuple[str, dict[str, object]]:
     """Return the name and the options of a recipe as it is named on the command line."""
-    name, given, file = recipe.partition("=")
-    if given:
+    name, equals, file = recipe.partition("=")
+    if equals:
         return name, load_yaml(Path(file))
     return name, {} if name == DEFAULTS else {"recipe": name}
 
@@ -268,15 +268,15 @@ def main() -> None:
     parser.add_argument("--only-read", action="store_true", help="generate nothing: read the runs that are there")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Figures] = {}
+    by_recipe: dict[str, Figures] = {}
     for name, values in map(options_of, options.recipes):
         run = options.out / name
         if not options.only_read:
             generate(options.model, options.tokens, options.window, run, values)
-        found[name] = figures(RunDirectory(run))
+        by_recipe[name] = figures(RunDirectory(run))
         write_samples(RunDirectory(run).state(), run)
-    jsonl.write_text(options.out / "recipes.json", json.dumps({n: asdict(f) for n, f in found.items()}, indent=1))
-    print(table(found))
+    jsonl.write_text(options.out / "recipes.json", json.dumps({n: asdict(f) for n, f in by_recipe.items()}, indent=1))
+    print(table(by_recipe))
 
 
 if __name__ == "__main__":

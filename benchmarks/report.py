@@ -96,11 +96,11 @@ def lines(instructions: int, seed: int = 0) -> Iterator[Line]:
         yield ProposalLine(n, shown, listed, candidates, proposer=proposer, topic=topic)
         for candidate in candidates[:_ACCEPTED]:
             yield ClassificationLine(candidate.id, Completion(" No", "stop", 1800, 1), is_classification=False)
-            given, output = next(source), " ".join(next(source) for _ in range(3))
+            task_input, output = next(source), " ".join(next(source) for _ in range(3))
             if draw.random() < 0.01:
                 output += f" Write to {draw.choice(_NOUNS)}@{draw.choice(_NOUNS)}.org."
-            kept = (InstanceCandidate(given, output, accepted=True),)
-            written = Completion(f"Input: {given}\nOutput: {output}\n", "stop", 1900, 90)
+            kept = (InstanceCandidate(task_input, output, accepted=True),)
+            written = Completion(f"Input: {task_input}\nOutput: {output}\n", "stop", 1900, 90)
             yield InstancesLine(candidate.id, "input_first", written, kept)
             yield ScoreLine(
                 candidate.id, 0, 0, scorer="judge", model="scripted", version="1", value=1 + 4 * draw.random()

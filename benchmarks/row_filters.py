@@ -42,16 +42,16 @@ def main(paths: tuple[Path, ...], show: str | None, language: str) -> None:
     rows = {path: rows_of(path) for path in paths}
     if show is not None:
         for row in (row for of_path in rows.values() for row in of_path):
-            if (found := filters[show](row)) is not None:
+            if (refused := filters[show](row)) is not None:
                 click.echo(
-                    f"{found.evidence}\n  ASKED {row.instruction!r}\n  INPUT {row.input!r}\n  OUTPUT {row.output!r}\n"
+                    f"{refused.evidence}\n  ASKED {row.instruction!r}\n  INPUT {row.input!r}\n  OUTPUT {row.output!r}\n"
                 )
         return
     click.echo(f"| filter | {' | '.join(f'{path.name} ({len(of_path):,} rows)' for path, of_path in rows.items())} |")
     click.echo(f"| --- | {' | '.join('---:' for _ in rows)} |")
     for name, objects in filters.items():
-        found = [sum(objects(row) is not None for row in of_path) for of_path in rows.values()]
-        shares = [f"{n} ({n / len(of_path):.2%})" for n, of_path in zip(found, rows.values(), strict=True)]
+        rejected = [sum(objects(row) is not None for row in of_path) for of_path in rows.values()]
+        shares = [f"{n} ({n / len(of_path):.2%})" for n, of_path in zip(rejected, rows.values(), strict=True)]
         click.echo(f"| `{name}` | {' | '.join(shares)} |")
 
 

@@ -311,8 +311,8 @@ def table(figures: Mapping[str, Any]) -> str:
     for metric in arms[BASE]:
         cells = [number(about[metric]) for about in arms.values()]
         for pair in pairs:
-            found = differences[pair].get(metric)
-            cells.append(f"{found[0]:+.2f} ({found[1]:+.2f} to {found[2]:+.2f})" if found else "")
+            difference = differences[pair].get(metric)
+            cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(*difference) if difference else "")
         rows.append(f"| {metric} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

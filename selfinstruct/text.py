@@ -80,7 +80,7 @@ def printable(text: str) -> str:
     >>> printable("a\\x1b[2Jb\\n\\tc")
     'a\\\\x1b[2Jb\\n\\tc'
     """
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def evidence_text(evidence: dict[str, Any] | None) -> str:

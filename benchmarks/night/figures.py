@@ -24,7 +24,7 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
 
     A later figure replaces an earlier one of the same name.
     """
-    found: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     wrong = None
     # What follows the last newline is no line: the process may have been killed while it wrote.
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
@@ -33,10 +33,10 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
             figures = json.loads(line.decode("utf-8"))
             if not isinstance(figures, dict):
                 raise ValueError("not a JSON object")
-            found |= _finite(figures)
+            reported |= _finite(figures)
         except (ValueError, RecursionError) as error:
             wrong = wrong or f"line {number} of the figures: {error}"
-    return found, wrong
+    return reported, wrong
 
 
 def _finite(value: Any) -> Any:

@@ -26,10 +26,10 @@ def descendants() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if processes.lives(p)]
 
 
-def names(found: list[psutil.Process]) -> list[str]:
+def names(members: list[psutil.Process]) -> list[str]:
     """Return the processes' command lines, shortened."""
     said = []
-    for process in found:
+    for process in members:
         try:
             said.append(" ".join(process.cmdline())[:120] or process.name())
         except psutil.Error:

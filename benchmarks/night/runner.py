@@ -105,10 +105,10 @@ def _run(step: Step, logs: Path, limit: float, environment: Mapping[str, str]) -
         _fail(line, f"left running: {len(line['processes_left'])} processes")
     leftovers.end_descendants()
     process.wait()
-    found, wrong = figures.read(measured)
+    reported, wrong = figures.read(measured)
     if wrong:
         _fail(line, wrong)
-    line |= {name: value for name, value in found.items() if name not in line}
+    line |= {name: value for name, value in reported.items() if name not in line}
     if memory_before is not None and leftovers.memory_back(memory_before) is None:
         line["gpu_mib_kept"] = ((leftovers.gpu_bytes() or 0) - memory_before) >> 20
         _fail(line, f"{line['gpu_mib_kept']} MiB of GPU memory are still in use")

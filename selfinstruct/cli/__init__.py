@@ -59,5 +59,5 @@ __all__ = [
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command that the command line names."""
     cli()

@@ -33,8 +33,8 @@ class _HowMuch(click.Option):
         self.opts = before
 
 
-def _say(ctx: click.Context, option: click.Parameter, given: bool) -> None:
-    if not given or ctx.resilient_parsing:
+def _say(ctx: click.Context, option: click.Parameter, is_set: bool) -> None:
+    if not is_set or ctx.resilient_parsing:
         return
     from selfinstruct.console import how_much, say
 

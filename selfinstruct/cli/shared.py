@@ -14,7 +14,7 @@ import click
 from selfinstruct import library_log
 from selfinstruct.cli.help import HelpfulCommand
 from selfinstruct.config import earlier_defaults, kept
-from selfinstruct.config.click_options import given, resolve_config, split_passed_on, tune_arguments
+from selfinstruct.config.click_options import explicit_options, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
 from selfinstruct.config.schema import Config, GenerationConfig, Rate, Tag
@@ -174,7 +174,7 @@ def kept_config(
         before = getattr(directory.config(), section)
         dropped = kept.named(before, unset)
         overrides = {"output_dir": str(run)} | (passed_on or {})
-        named_now = [name.rpartition(".")[2] for name in (given(parameters) | overrides)]
+        named_now = [name.rpartition(".")[2] for name in (explicit_options(parameters) | overrides)]
         if options := kept.changed(before, but={*dropped, *named_now}):
             console.print(f"kept in {directory.config_path}: {' '.join(options)}; --unset NAME drops one", markup=False)
         names = [f"{section}.{option}" for option in dropped]

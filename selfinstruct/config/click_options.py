@@ -91,10 +91,10 @@ def resolve_config(
         passed_on: further values by dotted name (`engine.dtype`); they win over all others.
         dropped: options of the file that do not count, by dotted name.
     """
-    return load_config(path, given(parameters) | (passed_on or {}), dict(_from_environment()), dropped)
+    return load_config(path, explicit_options(parameters) | (passed_on or {}), dict(_from_environment()), dropped)
 
 
-def given(parameters: dict[str, Any]) -> dict[str, Any]:
+def explicit_options(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return those of Click's parameters that were given, by dotted name."""
     return {p.replace("__", "."): value for p, value in parameters.items() if value is not None and value != ()}
 

@@ -57,7 +57,7 @@ class ControlTokens:
             {
                 name: text
                 if name == "role" or not isinstance(text, str)
-                else self._written.sub(lambda found: _break(found[0]), text)
+                else self._written.sub(lambda match: _break(match[0]), text)
                 for name, text in message.items()
             }
             for message in messages
@@ -65,7 +65,7 @@ class ControlTokens:
 
     def restored(self, rendered: str) -> str:
         """Return the text that a template makes of the messages, given the one that it made of the broken messages."""
-        return self._broken.sub(lambda found: found[0].replace(_BREAK, "", 1), rendered)
+        return self._broken.sub(lambda match: match[0].replace(_BREAK, "", 1), rendered)
 
     def encode_text(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """Encode a text without control tokens, except those that the tokenizer adds around it.

@@ -397,9 +397,9 @@ async def _examined(model: ServedModel, sample: str, longest_s: float) -> bool |
     return chat
 
 
-def _context(models: Sequence[ServedModel], given: int | None, enough: int) -> int:
+def _context(models: Sequence[ServedModel], asked: int | None, enough: int) -> int:
     listed = [(model.context_length, model.url) for model in models if model.context_length is not None]
-    least, url = min(listed, default=(given or enough, ""))
-    if given and given > least:
-        raise ConfigError(f"engine.max_model_len: {given:,} tokens are more than the {least:,} of {url}; give fewer")
-    return given or least
+    least, url = min(listed, default=(asked or enough, ""))
+    if asked and asked > least:
+        raise ConfigError(f"engine.max_model_len: {asked:,} tokens are more than the {least:,} of {url}; give fewer")
+    return asked or least

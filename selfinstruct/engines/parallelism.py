@@ -40,26 +40,26 @@ class Parallelism:
         return self.tensor * self.pipeline
 
 
-def parallelism(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> Parallelism:
+def parallelism(facts: ModelFacts, arguments: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> Parallelism:
     """Return how to use all GPUs.
 
     What the user gives holds. The number of copies follows from the size of one, unless it is given too.
 
     Args:
         facts: of the model.
-        given: vLLM's engine arguments, by its names.
+        arguments: vLLM's engine arguments, by its names.
         num_gpus: GPUs that may be used.
         gpu_bytes: memory of one.
     """
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-    tensor, pipeline, replicas = (int(given[size]) if given.get(size) else None for size in sizes)
+    tensor, pipeline, replicas = (int(arguments[size]) if arguments.get(size) else None for size in sizes)
     if tensor is None and pipeline is None and replicas is None:
-        tensor, pipeline = _divided(facts, given, num_gpus, gpu_bytes)
+        tensor, pipeline = _divided(facts, arguments, num_gpus, gpu_bytes)
     divided = (tensor or 1) * (pipeline or 1)
     return Parallelism(tensor or 1, pipeline or 1, replicas or max(1, num_gpus // divided))
 
 
-def own_replicas(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> int:
+def own_replicas(facts: ModelFacts, arguments: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> int:
     """Return how many replicas run in processes of our own; 1 where there is one, or where vLLM makes them.
 
     vLLM's are for a mixture of experts whose `data_parallel_size` is given, since its replicas can share the experts,
@@ -67,38 +67,39 @@ def own_replicas(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu
 
     Args:
         facts: of the model.
-        given: vLLM's engine arguments.
+        arguments: vLLM's engine arguments.
         num_gpus: GPUs that may be used.
         gpu_bytes: memory of one.
     """
-    how = [name for name, value in given.items() if name.startswith("data_parallel_") and value]
-    if given.get("enable_expert_parallel") or how not in ([], ["data_parallel_size"]) or (facts.moe and how):
+    how = [name for name, value in arguments.items() if name.startswith("data_parallel_") and value]
+    if arguments.get("enable_expert_parallel") or how not in ([], ["data_parallel_size"]) or (facts.moe and how):
         return 1
     if not num_gpus:
-        return int(given.get("data_parallel_size") or 1)
-    divided = parallelism(facts, given, num_gpus, gpu_bytes)
+        return int(arguments.get("data_parallel_size") or 1)
+    divided = parallelism(facts, arguments, num_gpus, gpu_bytes)
     fits = divided.replicas * divided.gpus_per_replica <= num_gpus
     return divided.replicas if fits else 1  # vLLM says what is wrong.
 
 
-def loaded_bytes(facts: ModelFacts, given: Mapping[str, Any]) -> int:
+def loaded_bytes(facts: ModelFacts, arguments: Mapping[str, Any]) -> int:
     """Return the size of the weights in memory, over all GPUs of a copy.
 
     Args:
         facts: of the model.
-        given: vLLM's engine arguments. Where they quantize weights that are not, it is the size of 8-bit weights.
+        arguments: vLLM's engine arguments. Where they quantize weights that are not, it is the size of 8-bit weights.
     """
-    size = facts.loaded_bytes(str(given.get("dtype", "auto")))
-    return size // 2 if given.get("quantization") and not facts.quantization else size
+    size = facts.loaded_bytes(str(arguments.get("dtype", "auto")))
+    return size // 2 if arguments.get("quantization") and not facts.quantization else size
 
 
-def _divided(facts: ModelFacts, given: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> tuple[int, int]:
+def _divided(facts: ModelFacts, arguments: Mapping[str, Any], num_gpus: int, gpu_bytes: int) -> tuple[int, int]:
     """Return the tensor-parallel and the pipeline-parallel size.
 
     Layers are shared by the fewest GPUs that hold a copy with room for the cache, or by the most that can share them.
     Where those cannot hold it and all GPUs can, each has some of the layers.
     """
-    weights, usable = loaded_bytes(facts, given), float(given.get("gpu_memory_utilization", GPU_SHARE)) * gpu_bytes
+    weights = loaded_bytes(facts, arguments)
+    usable = float(arguments.get("gpu_memory_utilization", GPU_SHARE)) * gpu_bytes
     possible = [size for size in range(1, num_gpus + 1) if _divides(facts, size)] or [1]
     tensor = next((size for size in possible if weights <= _WEIGHT_SHARE * gpu_bytes * size), possible[-1])
     if weights >= usable * tensor and num_gpus > tensor and facts.layers >= num_gpus:

@@ -394,19 +394,21 @@ class Replicas(TokenizedPrompts):
 _SENT = tuple(field.name for field in dataclasses.fields(Request) if field.name != "prompt")
 
 
-def placed(facts: ModelFacts, given: dict[str, Any], hardware: Hardware) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def placed(
+    facts: ModelFacts, arguments: dict[str, Any], hardware: Hardware
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return vLLM's arguments for each replica of a model, and for each the variables of its process.
 
     Args:
         facts: of the model.
-        given: vLLM's engine arguments, by its names.
+        arguments: vLLM's engine arguments, by its names.
         hardware: of this machine.
     """
     machine = (len(hardware.gpus), hardware.gpu_bytes)
-    if (number := own_replicas(facts, given, *machine)) == 1:
-        return given, [{}]
-    own = {name: value for name, value in given.items() if name != "data_parallel_size"}
-    divided = parallelism(facts, given, *machine)
+    if (number := own_replicas(facts, arguments, *machine)) == 1:
+        return arguments, [{}]
+    own = {name: value for name, value in arguments.items() if name != "data_parallel_size"}
+    divided = parallelism(facts, arguments, *machine)
     if hardware.gpus:
         own |= {"tensor_parallel_size": divided.tensor, "pipeline_parallel_size": divided.pipeline}
     return own, usable_gpus.for_each_replica(hardware.gpus, number, divided.gpus_per_replica)

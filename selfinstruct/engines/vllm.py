@@ -216,13 +216,13 @@ class VLLMEngine(TokenizedPrompts):
 
     @classmethod
     async def _start_once(
-        cls, model: str, revision: str | None, given: dict[str, Any], enough: int = ENOUGH, **limits: Any
+        cls, model: str, revision: str | None, user_arguments: dict[str, Any], enough: int = ENOUGH, **limits: Any
     ) -> VLLMEngine | Replicas:
         name = resolve_model(model)
         lora = adapter_arguments(name)
         # Here, in the main thread, a signal ends a download. From the folder the engine starts without the Hub.
         folder = fetch_model(name, revision)
-        arguments = (lora | {"model": folder} if lora else {}) | given
+        arguments = (lora | {"model": folder} if lora else {}) | user_arguments
         source, adapter = (name, name) if lora else (folder, None)
         own, environments = await asyncio.to_thread(_placed, source, revision, arguments)
         options: dict[str, Any] = {"model": model, "source": source, "revision": revision, "adapter": adapter}
@@ -423,12 +423,13 @@ class VLLMEngine(TokenizedPrompts):
         return self._known_choices[choices]
 
 
-def _placed(model: str, revision: str | None, given: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def _placed(model: str, revision: str | None, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return vLLM's arguments for each replica, and for each the variables of its process."""
     hardware = _hardware()
-    if len(hardware.gpus) == 1 or not (hardware.gpus or given.get("data_parallel_size")):
-        return given, [{}]
-    return placed(model_facts(model, revision, trust_remote_code=bool(given.get("trust_remote_code"))), given, hardware)
+    if len(hardware.gpus) == 1 or not (hardware.gpus or arguments.get("data_parallel_size")):
+        return arguments, [{}]
+    facts = model_facts(model, revision, trust_remote_code=bool(arguments.get("trust_remote_code")))
+    return placed(facts, arguments, hardware)
 
 
 def _start_llm(model: str, revision: str | None, user_arguments: dict[str, Any], enough: int = ENOUGH) -> Any:
@@ -490,8 +491,8 @@ def _hardware() -> Hardware:
     return dataclasses.replace(hardware, gpus=gpus)
 
 
-def _hide_unusable_gpus(given: dict[str, Any]) -> list[str]:
+def _hide_unusable_gpus(arguments: dict[str, Any]) -> list[str]:
     """Hide GPUs that cannot be used, where there are several; return those that are left, none if nothing changed."""
     gpus = _hardware().gpus
-    share = float(given.get("gpu_memory_utilization", GPU_SHARE))
+    share = float(arguments.get("gpu_memory_utilization", GPU_SHARE))
     return usable_gpus.hide_unusable(gpus, share) if len(gpus) > 1 else []

@@ -91,7 +91,7 @@ def _degenerate(stop: Saturated) -> dict[str, int]:
 
 @contextlib.contextmanager
 def commit_interruption(commit: Callable[[Line], None], state: RunState) -> Iterator[None]:
-    """When a signal ends the block, commit a line that says so; `Interrupted` is raised on."""
+    """Commit a line that says so when a signal ends the block; `Interrupted` is raised on."""
     try:
         yield
     except Interrupted as stopped:

@@ -693,7 +693,7 @@ def _common_words(query, tokens, begin, end):
 
 @_apart
 def _lcs_of_long(query, m, n, left, needed):
-    """`_lcs` for more than 64 words, after `_common_words`: a word of the text at a time, against a row of the matrix.
+    """Compute `_lcs` for more than 64 words, after `_common_words`: each word of the text against a row of the matrix.
 
     A common subsequence of `needed` words skips at most m - needed words of the text and n - needed of the candidate,
     so its pairs of places lie in a band about the diagonal; matches outside are skipped, since they could only

@@ -148,10 +148,10 @@ def _value(value: Any) -> str:
     return "(not set)" if value is None else str(value)
 
 
-def _bound(result: RefilterResult, name: str, given: str, score: float) -> str:
+def _bound(result: RefilterResult, name: str, bound: str, score: float) -> str:
     """Return which score a bound means. A share alone shows neither the score nor why no input is below it."""
-    said = f"{name} {given} of the scores by {result.scorer}: {score:g}"
+    said = f"{name} {bound} of the scores by {result.scorer}: {score:g}"
     if REASON_OF[name] in result.instances.reasons:
         return said
-    why = ": a share takes whole inputs, and those of one score together" if given.endswith("%") else ""
+    why = ": a share takes whole inputs, and those of one score together" if bound.endswith("%") else ""
     return f"{said}, and it removes no input{why}"

@@ -148,18 +148,18 @@ def progress(pace: Pace, target: int) -> str:
     return _svg("progress", draw)
 
 
-def growth(found: Growth) -> str:
+def growth(curves: Growth) -> str:
     """Draw how many verbs, pairs of verb and object, and sequences of three words were new over the instructions."""
 
     def draw(axes: Axes) -> None:
         for label, points, colour in (
-            ("sequences of three words", found.triples, ACCENT),
-            ("verbs with their objects", found.pairs, WARM),
-            ("verbs", found.verbs, INK),
+            ("sequences of three words", curves.triples, ACCENT),
+            ("verbs with their objects", curves.pairs, WARM),
+            ("verbs", curves.verbs, INK),
         ):
             if top := points[-1][1]:
                 axes.plot([x for x, _ in points], [100 * y / top for _, y in points], color=colour, label=label)
-        last = found.triples[-1][0]
+        last = curves.triples[-1][0]
         axes.plot(
             [0, last], [0, 100], color=MUTED, linestyle=(0, (4, 3)), linewidth=1, label="always as much that is new"
         )

@@ -75,8 +75,8 @@ def _detectors() -> list[RegexBasedDetector]:
     return [getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)() for module, name in names]
 
 
-def _by_kind(found: Iterable[tuple[str, str]]) -> list[Sensitive]:
+def _by_kind(findings: Iterable[tuple[str, str]]) -> list[Sensitive]:
     examples: dict[str, list[str]] = {}
-    for what, example in found:
+    for what, example in findings:
         examples.setdefault(what, []).append(example)
     return [Sensitive(what, len(some), some[:_EXAMPLES]) for what, some in sorted(examples.items())]

@@ -40,16 +40,16 @@ def group_stages(run: RunDirectory) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", run.path.resolve().name)
 
 
-def training_arguments(names: Sequence[Tracker], model: Path, given: Container[str] = ()) -> list[str]:
+def training_arguments(names: Sequence[Tracker], model: Path, by_user: Container[str] = ()) -> list[str]:
     """Return TRL's arguments for a training that trackers show.
 
     Args:
         names: which trackers.
         model: folder of the tuned model, in its run.
-        given: names of the arguments that the user gave; a `report_to` among them decides.
+        by_user: names of the arguments that the user gave; a `report_to` among them decides.
     """
     about = [f"--project={_PROJECT}", f"--run_name={model.resolve().parent.name} tune {model.name}"]
-    return ["--report_to", *names, *about] if names and "report_to" not in given else []
+    return ["--report_to", *names, *about] if names and "report_to" not in by_user else []
 
 
 def group_training(names: Sequence[str], model: Path) -> None:

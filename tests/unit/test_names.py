@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterator
+
+from lemminflect import getAllLemmas
 
 from tests.unit.test_size import ROOT, sources
 
@@ -28,22 +31,54 @@ def parameters(function: Function) -> list[ast.arg]:
     return [one for one in both if one.arg not in ("self", "cls")]
 
 
+def written_here() -> Iterator[tuple[str, ast.Module]]:
+    """Yield the modules of the program, its tools and its benchmarks."""
+    yield from trees()
+    for folder in ("tools", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_bytes())
+
+
 def test_local_variables_are_called_what_they_hold() -> None:
-    """A `Place` may be called so: it is the place of an answer in a run."""
+    """A `Place` may be called so: it is the place of an answer in a run. Fields of a class have stored names."""
     empty = [
-        f"{name}:{node.lineno} {node.id}"
-        for name, tree in trees()
-        for function in functions(tree)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in EMPTY_NAMES
-        if node.id != "place"
-        or not any(isinstance(n, ast.Name | ast.alias) and "Place" in _name(n) for n in ast.walk(tree))
+        f"{name}:{node.lineno} {local}"
+        for name, tree in written_here()
+        for node, local in _locals(tree)
+        if local in EMPTY_NAMES
+        if local != "place" or "Place" not in ast.unparse(tree)
     ]
     assert not empty
 
 
-def _name(node: ast.Name | ast.alias) -> str:
-    return node.id if isinstance(node, ast.Name) else node.name
+def _locals(tree: ast.Module) -> Iterator[tuple[ast.Name | ast.arg, str]]:
+    """Yield parameters, those of lambdas included, and the names that are bound inside of functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node, node.arg
+        elif isinstance(node, Function):
+            stored = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            yield from ((n, n.id) for n in stored)
+
+
+def test_docstrings_of_functions_begin_with_a_verb_in_the_imperative() -> None:
+    """A property is described as an attribute is: by what it holds."""
+    others = [
+        f"{name}:{function.lineno} {function.name}: {first}"
+        for name, tree in written_here()
+        for function in functions(tree)
+        if (docstring := ast.get_docstring(function))
+        if not any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
+        if not _is_imperative(first := docstring.split()[0].rstrip(".,:;"))
+    ]
+    assert not others
+
+
+@functools.cache
+def _is_imperative(word: str) -> bool:
+    """Return whether a word is the base form of a verb; a few are in no dictionary."""
+    base = word.lower()
+    return base in {"fsync", "prefetch"} or base in getAllLemmas(base, upos="VERB").get("VERB", ())
 
 
 def test_public_functions_with_three_parameters_say_what_each_is() -> None:

@@ -224,7 +224,7 @@ class Corpus:
 
     def _task(self, rng: random.Random, text: str, request: Request, *, labels: bool = False) -> SeedTask:
         """Return the instruction with some instances; with `labels`, one instance for each different answer."""
-        wanted = rng.choice((2, 2, 3, 3, 4)) if request.family.given else 1
+        wanted = rng.choice((2, 2, 3, 3, 4)) if request.family.input_names else 1
         instances: dict[str, Instance] = {}
         for _ in range(10):
             instance = request.instance(rng)

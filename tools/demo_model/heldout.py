@@ -66,7 +66,7 @@ def _new_task(family: Family, rng: random.Random, taken: Collection[str]) -> tup
 
 
 def _instances(request: Request, rng: random.Random) -> tuple[Instance, ...]:
-    wanted = 2 if request.family.given else 1
+    wanted = 2 if request.family.input_names else 1
     instances: dict[str, Instance] = {}
     for _ in range(_TRIES):
         instance = request.instance(rng, reserved=True)

@@ -166,14 +166,14 @@ def _sentence(text: str) -> str:
 
 
 def _write_out(wording: str, family: Family, rng: random.Random) -> str:
-    input_name = rng.choice(family.given) if family.given else ""
+    input_name = rng.choice(family.input_names) if family.input_names else ""
     slots = {name: slot.pick(rng) for name, slot in _SLOTS.items() if f"{{{name}}}" in wording}
     return say(wording.replace("GIVEN", input_name), _SLOTS, slots, rng)
 
 
 def _fitting(wordings: tuple[str, ...], family: Family) -> list[str]:
     """Return the openings; without those that mention the input if the family has none."""
-    return [w for w in wordings if family.given or "GIVEN" not in w]
+    return [w for w in wordings if family.input_names or "GIVEN" not in w]
 
 
 def compose(family: Family, rng: random.Random, *, reserved: bool = False) -> tuple[str, Request]:
@@ -190,7 +190,7 @@ def compose(family: Family, rng: random.Random, *, reserved: bool = False) -> tu
         lead = rng.choice(_fitting(_LEADS, family))
         ask = f"{_write_out(lead, family, rng)} {ask}"
     parts = [_sentence(ask) if ask.endswith("?") else f"{_sentence(ask)}."]
-    if family.given and "GIVEN" not in lead and rng.random() < 0.5:
+    if family.input_names and "GIVEN" not in lead and rng.random() < 0.5:
         parts.insert(0, _sentence(_write_out(rng.choice(_OPENINGS), family, rng)))
     elif rng.random() < 0.25:
         parts.insert(rng.randint(0, 1), _sentence(_write_out(rng.choice(_PURPOSES), family, rng)))

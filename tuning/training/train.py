@@ -104,7 +104,7 @@ def train(trainer: Any, checkpoint: Path | None) -> None:
 
 @contextlib.contextmanager
 def _trl_refuses() -> Iterator[None]:
-    """TRL and transformers check some arguments only against the model, the data and what is installed."""
+    """Report in one line what TRL and transformers check only against the model, the data and what is installed."""
     import torch
 
     try:

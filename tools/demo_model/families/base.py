@@ -13,7 +13,7 @@ from tools.demo_model.wording import Params, Slot, pattern, say, slots_of
 
 
 def no_input(rng: random.Random, params: Params) -> str:
-    """The input of a task that needs none."""
+    """Return the input of a task that needs none."""
     return ""
 
 
@@ -25,7 +25,7 @@ class Family:
         name: also the category of its evaluation tasks.
         asks: wordings of the request (see `wording.py`); imperatives in lower case without a full stop, or questions.
         reserved: further wordings, kept out of the training text for the held-out tasks.
-        given: what an instruction may call the input ("sentence"); empty when there is none.
+        input_names: what an instruction may call the input ("sentence"); empty when there is none.
         slots: the parameters in the wordings. A wording need not have all: a missing one has no entry in `Params`.
         draw: makes an input.
         solve: the one right answer, or None when the input is not one that the task is about.
@@ -38,7 +38,7 @@ class Family:
     name: str
     asks: tuple[str, ...]
     reserved: tuple[str, ...]
-    given: tuple[str, ...] = ()
+    input_names: tuple[str, ...] = ()
     slots: Mapping[str, Slot] = field(default_factory=dict)
     draw: Callable[[random.Random, Params], str] = no_input
     solve: Callable[[Params, str], str | None] | None = None
@@ -50,17 +50,17 @@ class Family:
 
     @cached_property
     def patterns(self) -> tuple[re.Pattern[str], ...]:
-        """What recognises each wording, the reserved ones included."""
+        """The patterns of all wordings, the reserved ones included."""
         return tuple(pattern(ask, self.slots) for ask in (*self.asks, *self.reserved))
 
     def ask(self, rng: random.Random, *, reserved: bool = False) -> tuple[str, Params]:
-        """A request in random words, and what it asks for."""
+        """Return a request in random words, and what it asks for."""
         wording = rng.choice(self.reserved if reserved else self.asks)
         params = {slot: self.slots[slot].pick(rng) for slot in slots_of(wording)}
         return say(wording, self.slots, params, rng), params
 
     def answer(self, rng: random.Random, params: Params, text: str) -> str:
-        """A right answer for an input."""
+        """Return a right answer for an input."""
         if self.solve is None:
             assert self.write is not None, f"family {self.name} has neither solve nor write"
             return self.write(rng, params, text)
@@ -69,7 +69,7 @@ class Family:
         return solved
 
     def reserves(self, text: str, answer: str) -> bool:
-        """Whether this instance is kept out of the training text, for the held-out tasks: one in sixteen.
+        """Return whether this instance is kept out of the training text, for the held-out tasks: one in sixteen.
 
         Single words of a lookup family are never kept out: they cannot be guessed.
         """
@@ -79,7 +79,7 @@ class Family:
         return hashlib.sha256(f"{self.name}|{content}".encode()).digest()[0] % 16 == 0
 
     def is_right(self, params: Params, text: str, answer: str) -> bool:
-        """Whether this is a right answer for the input."""
+        """Return whether this is a right answer for the input."""
         if self.accept is not None:
             return self.accept(params, text, answer)
         return self.solve is not None and self.solve(params, text) == answer

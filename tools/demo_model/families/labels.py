@@ -43,8 +43,8 @@ def _draw_review(rng: random.Random, params: Params) -> str:
 
 
 def _mood(params: Params, text: str) -> str | None:
-    found = words(text.lower())
-    good, bad = (any(w in found for w in adjectives) for adjectives in (GOOD, BAD))
+    present = words(text.lower())
+    good, bad = (any(w in present for w in adjectives) for adjectives in (GOOD, BAD))
     return params["moods"][0 if good else 1] if good != bad else None
 
 
@@ -54,12 +54,12 @@ def _draw_topic(rng: random.Random, params: Params) -> str:
 
 
 def _topic(params: Params, text: str) -> str | None:
-    found = {
+    topics = {
         topic
         for topic, phrases in TOPIC_WORDS.items()
         if any(phrase in text.lower() for part in phrases for phrase in part)
     }
-    return found.pop() if len(found) == 1 and found <= set(params["topics"]) else None
+    return topics.pop() if len(topics) == 1 and topics <= set(params["topics"]) else None
 
 
 def _draw_message(rng: random.Random, params: Params) -> str:
@@ -92,7 +92,7 @@ FAMILIES = (
             f"how does the writer of the {_REVIEW} feel: {{moods}}?",
             f"sort the {_REVIEW} into one of two groups: {{moods}}",
         ),
-        given=("review", "comment", "short review", "message"),
+        input_names=("review", "comment", "short review", "message"),
         slots={"moods": _MOODS},
         draw=_draw_review,
         solve=_mood,
@@ -110,7 +110,7 @@ FAMILIES = (
             f"[which|what] [topic|subject] fits the {_TEXT} best: {{topics}}?",
             f"put the {_TEXT} under one of these headings: {{topics}}",
         ),
-        given=("sentence", "text", "headline", "message"),
+        input_names=("sentence", "text", "headline", "message"),
         slots={"topics": _TOPICS},
         draw=_draw_topic,
         solve=_topic,
@@ -125,7 +125,7 @@ FAMILIES = (
             "[choose|pick|say|name] the purpose of the message: {purposes}",
         ),
         reserved=("why did the customer write: {purposes}?", "decide what the message is for: {purposes}"),
-        given=("message", "note", "message from a customer"),
+        input_names=("message", "note", "message from a customer"),
         slots={"purposes": _PURPOSES},
         draw=_draw_message,
         solve=_purpose,

@@ -31,7 +31,7 @@ _LIST = ("list of numbers", "row of numbers", "short list of numbers")
 
 
 def numbers(text: str) -> list[int]:
-    """All whole numbers in a text."""
+    """Return all whole numbers in a text."""
     return [int(n) for n in re.findall(r"\d{1,4}", text)]
 
 
@@ -57,33 +57,33 @@ def _draw_one(rng: random.Random, params: Params) -> str:
 
 
 def on_pair(work: Callable[[Params, int, int], int]) -> Callable[[Params, str], str | None]:
-    """A solver for exactly two numbers."""
+    """Return a solver for exactly two numbers."""
 
     def solve(params: Params, text: str) -> str | None:
-        found = numbers(text)
-        return str(work(params, *found)) if len(found) == 2 else None
+        values = numbers(text)
+        return str(work(params, *values)) if len(values) == 2 else None
 
     return solve
 
 
 def on_one(work: Callable[[Params, int], str]) -> Callable[[Params, str], str | None]:
-    """A solver for exactly one number."""
+    """Return a solver for exactly one number."""
 
     def solve(params: Params, text: str) -> str | None:
-        found = numbers(text)
-        return work(params, found[0]) if len(found) == 1 else None
+        values = numbers(text)
+        return work(params, values[0]) if len(values) == 1 else None
 
     return solve
 
 
 def _sorted(params: Params, text: str) -> str | None:
-    found = numbers(text)
-    return ", ".join(map(str, sorted(found, reverse=params["order"]))) if len(found) > 1 else None
+    values = numbers(text)
+    return ", ".join(map(str, sorted(values, reverse=params["order"]))) if len(values) > 1 else None
 
 
 def _most(params: Params, text: str) -> str | None:
-    found = numbers(text)
-    return str(params["most"](found)) if len(found) > 1 else None
+    values = numbers(text)
+    return str(params["most"](values)) if len(values) > 1 else None
 
 
 def _draw_story(rng: random.Random, params: Params) -> str:
@@ -97,11 +97,11 @@ _GAINS = ("buys", "finds", "gets")
 
 
 def _story(params: Params, text: str) -> str | None:
-    found = numbers(text)
+    values = numbers(text)
     gain, loss = (any(f" {verb} " in text for verb in verbs) for verbs in (_GAINS, ("loses", "sells", "gives away")))
-    if len(found) != 2 or gain == loss:
+    if len(values) != 2 or gain == loss:
         return None
-    return str(found[0] + found[1] if gain else found[0] - found[1])
+    return str(values[0] + values[1] if gain else values[0] - values[1])
 
 
 def _draw_word(rng: random.Random, params: Params) -> str:
@@ -121,9 +121,9 @@ def _draw_row(rng: random.Random, params: Params) -> str:
 
 
 def _next(params: Params, text: str) -> str | None:
-    found = numbers(text)
-    steps = {b - a for a, b in pairwise(found)}
-    return str(found[-1] + steps.pop()) if len(found) >= 3 and len(steps) == 1 else None
+    values = numbers(text)
+    steps = {b - a for a, b in pairwise(values)}
+    return str(values[-1] + steps.pop()) if len(values) >= 3 and len(steps) == 1 else None
 
 
 def _draw_sum(rng: random.Random, params: Params) -> str:
@@ -132,10 +132,10 @@ def _draw_sum(rng: random.Random, params: Params) -> str:
 
 
 def _is_sum(params: Params, text: str) -> str | None:
-    found = re.fullmatch(r"(\d+) \+ (\d+) = (\d+)", text)
-    if not found:
+    match = re.fullmatch(r"(\d+) \+ (\d+) = (\d+)", text)
+    if not match:
         return None
-    a, b, c = map(int, found.groups())
+    a, b, c = map(int, match.groups())
     return "true" if a + b == c else "false"
 
 
@@ -149,7 +149,7 @@ FAMILIES = (
             "how much are the two [given |]numbers together?",
         ),
         reserved=("what do you get when you add the two numbers?", "find out how much the two numbers are together"),
-        given=_PAIR,
+        input_names=_PAIR,
         draw=_pair(1, 20),
         solve=on_pair(lambda params, a, b: a + b),
         short=True,
@@ -162,7 +162,7 @@ FAMILIES = (
             "what is the difference [of|between] the two [given |]numbers?",
         ),
         reserved=("what do you get when you subtract the second number from the first?",),
-        given=_PAIR,
+        input_names=_PAIR,
         draw=_draw_falling_pair,
         solve=on_pair(lambda params, a, b: a - b),
         short=True,
@@ -176,7 +176,7 @@ FAMILIES = (
             "[increase|raise] the [given |]number by {step}",
         ),
         reserved=("what do you get when you add {step} to the number?", "how much is {step} more than the number?"),
-        given=("number", "whole number"),
+        input_names=("number", "whole number"),
         slots={"step": _STEP},
         draw=lambda rng, params: str(rng.randint(1, 40)),
         solve=on_one(lambda params, a: str(a + params["step"])),
@@ -190,7 +190,7 @@ FAMILIES = (
             "[find|say|decide] which number is the {extreme} one",
         ),
         reserved=("what is the {extreme} number of the two?", "compare the two numbers and write the {extreme} one"),
-        given=_PAIR,
+        input_names=_PAIR,
         slots={"extreme": _EXTREME},
         draw=_pair(1, 99),
         solve=on_pair(lambda params, a, b: params["extreme"](a, b)),
@@ -204,7 +204,7 @@ FAMILIES = (
             "what is the {most} number [in|of|on] the list?",
         ),
         reserved=("look through the list and write its {most} number", "which one of these numbers is the {most}?"),
-        given=_LIST,
+        input_names=_LIST,
         slots={"most": _MOST},
         draw=_draw_list,
         solve=_most,
@@ -218,7 +218,7 @@ FAMILIES = (
             "[put|bring] the list of numbers [in|into] {order}",
         ),
         reserved=("what are the numbers in {order}?", "order the list so that the numbers stand in {order}"),
-        given=_LIST,
+        input_names=_LIST,
         slots={"order": _ORDER},
         draw=_draw_list,
         solve=_sorted,
@@ -231,7 +231,7 @@ FAMILIES = (
             "[solve|answer] the [small |little |]word problem [with|by] a number",
         ),
         reserved=("[read|solve] the story and write how many things are left",),
-        given=("word problem", "little story", "short story"),
+        input_names=("word problem", "little story", "short story"),
         draw=_draw_story,
         solve=_story,
         short=True,
@@ -244,7 +244,7 @@ FAMILIES = (
             "how do you write the [given |]number in {form}?",
         ),
         reserved=("use {form} to write the number", "what is the number in {form}?"),
-        given=("number", "small number", "number up to twenty"),
+        input_names=("number", "small number", "number up to twenty"),
         slots={"form": Choice.of(("digits", "words"))},
         lookup=True,
         draw=_draw_word,
@@ -259,7 +259,7 @@ FAMILIES = (
             "which number comes next[ in the row| in the list|]?",
         ),
         reserved=("what is the next number of the [row|list]?",),
-        given=("row of numbers", "list of numbers"),
+        input_names=("row of numbers", "list of numbers"),
         draw=_draw_row,
         solve=_next,
         short=True,
@@ -275,7 +275,7 @@ FAMILIES = (
             f"what is the number: {_PARITY_LABELS}?",
             f"sort the number into one of two groups, {_PARITY_LABELS}",
         ),
-        given=("number", "whole number"),
+        input_names=("number", "whole number"),
         draw=_draw_one,
         solve=on_one(lambda params, a: "odd" if a % 2 else "even"),
         is_classification=True,
@@ -287,7 +287,7 @@ FAMILIES = (
             "[say|answer|write] yes if the [given |]number is [above|over] {limit}, and no [otherwise|if it is not]",
         ),
         reserved=("answer yes or no: is the number [more|greater] than {limit}?",),
-        given=("number", "whole number"),
+        input_names=("number", "whole number"),
         slots={"limit": _LIMIT},
         draw=lambda rng, params: str(rng.randint(1, 2 * params["limit"])),
         solve=on_one(lambda params, a: "yes" if a > params["limit"] else "no"),
@@ -301,7 +301,7 @@ FAMILIES = (
             "[label|mark] the [given |]sum as true or false",
         ),
         reserved=("check the calculation and answer true or false",),
-        given=("sum", "small sum", "calculation"),
+        input_names=("sum", "small sum", "calculation"),
         draw=_draw_sum,
         solve=_is_sum,
         is_classification=True,

@@ -74,10 +74,10 @@ def _draw_present(rng: random.Random, params: Params) -> str:
 
 
 def _to_question(params: Params, text: str) -> str | None:
-    found = re.fullmatch(r"(\w+) (\w+) (.+)\.", text)
-    if not found or found[2] not in _BASE:
+    match = re.fullmatch(r"(\w+) (\w+) (.+)\.", text)
+    if not match or match[2] not in _BASE:
         return None
-    return f"Does {found[1]} {_BASE[found[2]]} {found[3]}?"
+    return f"Does {match[1]} {_BASE[match[2]]} {match[3]}?"
 
 
 def _draw_question(rng: random.Random, params: Params) -> str:
@@ -85,20 +85,20 @@ def _draw_question(rng: random.Random, params: Params) -> str:
 
 
 def _to_statement(params: Params, text: str) -> str | None:
-    found = re.fullmatch(r"Does (\w+) (\w+) (.+)\?", text)
-    return f"{found[1]} {_THIRD[found[2]]} {found[3]}." if found and found[2] in _THIRD else None
+    match = re.fullmatch(r"Does (\w+) (\w+) (.+)\?", text)
+    return f"{match[1]} {_THIRD[match[2]]} {match[3]}." if match and match[2] in _THIRD else None
 
 
 def _negated(params: Params, text: str) -> str | None:
-    found = re.fullmatch(r"(\w+) (\w+) (.+)\.", text)
-    if not found or found[2] not in _BASE:
+    match = re.fullmatch(r"(\w+) (\w+) (.+)\.", text)
+    if not match or match[2] not in _BASE:
         return None
-    return f"{found[1]} does not {_BASE[found[2]]} {found[3]}."
+    return f"{match[1]} does not {_BASE[match[2]]} {match[3]}."
 
 
 def _tense(params: Params, text: str) -> str | None:
-    found = sentences.words(text)
-    return _TENSE_OF.get(found[1]) if len(found) > 2 else None
+    words = sentences.words(text)
+    return _TENSE_OF.get(words[1]) if len(words) > 2 else None
 
 
 def _draw_either(rng: random.Random, params: Params) -> str:
@@ -116,10 +116,10 @@ def _draw_fields(rng: random.Random, params: Params) -> str:
 def _fill(params: Params, text: str) -> str | None:
     filled = params["template"]
     for field in _TEMPLATES[filled]:
-        found = re.search(rf"\b{field}: ([A-Za-z]+)", text)
-        if not found:
+        match = re.search(rf"\b{field}: ([A-Za-z]+)", text)
+        if not match:
             return None
-        filled = filled.replace(field.upper(), found[1])
+        filled = filled.replace(field.upper(), match[1])
     return re.sub(r"\ba (?=[aeiou])", "an ", filled)
 
 
@@ -141,7 +141,7 @@ FAMILIES = (
             f"look for the {{part}} in the {TEXT} and write it",
             f"the {TEXT} mentions one {{part}}: which one is it?",
         ),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         slots={"part": _PART},
         draw=_draw_with_part,
         solve=lambda params, text: sentences.find(params["part"], text),
@@ -155,7 +155,7 @@ FAMILIES = (
             f"[say|tell me] which [thing|object] the {TEXT} is about",
         ),
         reserved=(f"look for the [thing|object] in the {TEXT} and write its name",),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         draw=lambda rng, params: sentences.make(rng),
         solve=_thing,
         short=True,
@@ -171,7 +171,7 @@ FAMILIES = (
             ),
         ),
         reserved=(f"answer yes or no: is there {{mentioned}} in the {TEXT}?",),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         slots={"mentioned": _MENTIONED},
         draw=_draw_mention,
         solve=lambda params, text: ("yes" if sentences.mentions(params["mentioned"], text) else "no") if text else None,
@@ -185,7 +185,7 @@ FAMILIES = (
             "[ask|write] a question [about|from] the statement [that begins|beginning] with Does",
         ),
         reserved=("make a question [from|out of] the [sentence|statement]", "how do you ask this as a question?"),
-        given=("sentence", "statement"),
+        input_names=("sentence", "statement"),
         draw=_draw_present,
         solve=_to_question,
     ),
@@ -197,7 +197,7 @@ FAMILIES = (
             "answer the question with yes by a [whole|full] sentence, without [the word yes|saying yes]",
         ),
         reserved=("make a statement [from|out of] the question",),
-        given=("question", "short question"),
+        input_names=("question", "short question"),
         draw=_draw_question,
         solve=_to_statement,
     ),
@@ -209,7 +209,7 @@ FAMILIES = (
             "[say|write] that the opposite of the [sentence|statement] is the case, with the word not",
         ),
         reserved=("use the word not to make the [sentence|statement] negative",),
-        given=("sentence", "statement"),
+        input_names=("sentence", "statement"),
         draw=_draw_present,
         solve=_negated,
     ),
@@ -221,7 +221,7 @@ FAMILIES = (
             "[put|write] the [given |]words in the [right |]places of '{template}'",
         ),
         reserved=("replace the words in capitals in '{template}' by the given ones",),
-        given=("set of words", "small form"),
+        input_names=("set of words", "small form"),
         slots={"template": Choice.of(tuple(_TEMPLATES))},
         draw=_draw_fields,
         solve=_fill,
@@ -235,7 +235,7 @@ FAMILIES = (
             f"[say|decide|tell me] whether the {TEXT} is about the {_TENSE_LABELS}",
         ),
         reserved=(f"when does it happen: {_TENSE_LABELS}?", f"choose the tense of the {TEXT}: {_TENSE_LABELS}"),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         draw=lambda rng, params: sentences.make(rng),
         solve=_tense,
         is_classification=True,
@@ -248,7 +248,7 @@ FAMILIES = (
             f"[say|decide|tell me] whether the {TEXT} is a {_KIND_LABELS}",
         ),
         reserved=(f"what kind of {TEXT} is it, {_KIND_LABELS}?",),
-        given=("text", "line", "short text"),
+        input_names=("text", "line", "short text"),
         draw=_draw_either,
         solve=_sentence_kind,
         is_classification=True,

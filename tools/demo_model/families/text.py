@@ -43,34 +43,34 @@ _NAME = Choice.of(NAMES)
 
 
 def draw_sentence(rng: random.Random, params: Params) -> str:
-    """A simple sentence."""
+    """Return a simple sentence."""
     return sentences.make(rng)
 
 
 def word_list(rng: random.Random, fewest: int = 3, most: int = 5) -> str:
-    """Different words with commas."""
+    """Return different words with commas."""
     return ", ".join(rng.sample(PLAIN_WORDS, rng.randint(fewest, most)))
 
 
 def draw_list(rng: random.Random, params: Params) -> str:
-    """Some words with commas."""
+    """Return some words with commas."""
     return word_list(rng)
 
 
 def draw_word(rng: random.Random, params: Params) -> str:
-    """One lower-case word."""
+    """Draw one lower-case word."""
     return rng.choice(PLAIN_WORDS)
 
 
 def items(text: str) -> list[str]:
-    """The members of a comma list; an empty list when it has fewer than two."""
-    found = text.split(", ")
-    return found if len(found) > 1 and all(found) else []
+    """Return the members of a comma list; an empty list when it has fewer than two."""
+    members = text.split(", ")
+    return members if len(members) > 1 and all(members) else []
 
 
 def on_list(change: Callable[[Params, list[str]], str]) -> Callable[[Params, str], str | None]:
-    """A solver that works on the members of a comma list, and knows no answer where there is none."""
-    return lambda params, text: change(params, found) if (found := items(text)) else None
+    """Return a solver that works on the members of a comma list, and knows no answer where there is none."""
+    return lambda params, text: change(params, members) if (members := items(text)) else None
 
 
 def _copy(params: Params, text: str) -> str | None:
@@ -83,14 +83,14 @@ def _draw_for_copy(rng: random.Random, params: Params) -> str:
 
 
 def _nth_word(params: Params, text: str) -> str | None:
-    found = sentences.words(text)
-    return found[params["nth"]] if len(found) >= 3 else None
+    words = sentences.words(text)
+    return words[params["nth"]] if len(words) >= 3 else None
 
 
 def _without_word(params: Params, text: str) -> str | None:
-    found = text.split()
-    kept = found[1:] if params["end"] == 0 else found[:-1]
-    return " ".join(kept) if len(found) > 2 else None
+    words = text.split()
+    kept = words[1:] if params["end"] == 0 else words[:-1]
+    return " ".join(kept) if len(words) > 2 else None
 
 
 def _draw_bare(rng: random.Random, params: Params) -> str:
@@ -125,7 +125,7 @@ FAMILIES = (
             "repeat the [given|same] word {times} [with spaces between|in a row]",
         ),
         reserved=(f"return the same {TEXT} without any change", "[say|repeat] this word {times} with spaces between"),
-        given=("text", "word or sentence", "line"),
+        input_names=("text", "word or sentence", "line"),
         slots={"times": _TIMES},
         draw=_draw_for_copy,
         solve=_copy,
@@ -139,7 +139,7 @@ FAMILIES = (
             f"what does the {TEXT} look like in {{case}}?",
         ),
         reserved=(f"use {{case}} for every letter of the {TEXT}", f"write every word of the {TEXT} in {{case}}"),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         slots={"case": _CASE},
         draw=draw_sentence,
         solve=lambda params, text: params["case"](text) if text else None,
@@ -156,7 +156,7 @@ FAMILIES = (
             f"[which|what] word [comes|stands] {{nth}} in the {TEXT}?",
             f"look for the {{nth}} word in the {TEXT} and write it",
         ),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         slots={"nth": _NTH},
         draw=draw_sentence,
         solve=_nth_word,
@@ -171,7 +171,7 @@ FAMILIES = (
             f"[say|tell me] how many words the {TEXT} has",
         ),
         reserved=(f"what is the number of words in the {TEXT}?", f"count how many words the {TEXT} has"),
-        given=_TEXT_NOUNS,
+        input_names=_TEXT_NOUNS,
         draw=lambda rng, params: _draw_words(rng, params) if rng.random() < 0.5 else sentences.make(rng),
         solve=lambda params, text: str(len(sentences.words(text))) if text else None,
         short=True,
@@ -185,7 +185,7 @@ FAMILIES = (
             "[say|tell me] how many letters the [given |]word has",
         ),
         reserved=("what is the number of letters in the word?", "count how many letters the word has"),
-        given=("word", "single word", "short word"),
+        input_names=("word", "single word", "short word"),
         draw=draw_word,
         solve=lambda params, text: str(len(text)) if text.isalpha() else None,
         short=True,
@@ -201,9 +201,9 @@ FAMILIES = (
             "what is the number of [items|words] [in|on] the list?",
             f"count how many [items|words] the {LIST} holds",
         ),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         draw=draw_list,
-        solve=on_list(lambda params, found: str(len(found))),
+        solve=on_list(lambda params, members: str(len(members))),
         short=True,
     ),
     Family(
@@ -214,10 +214,10 @@ FAMILIES = (
             f"[pick|take] the {{nth}} [item|entry] [from|out of] the {LIST}",
         ),
         reserved=("which [item|entry] [comes|stands] {nth} [in|on] the list?",),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         slots={"nth": _NTH},
         draw=draw_list,
-        solve=on_list(lambda params, found: found[params["nth"]]),
+        solve=on_list(lambda params, members: members[params["nth"]]),
         short=True,
     ),
     Family(
@@ -228,10 +228,10 @@ FAMILIES = (
             "[put|bring] the [items|entries] of the list [in|into] {order}",
         ),
         reserved=("order the words so that they stand in {order}", "what are the words in {order}?"),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         slots={"order": _ORDER},
         draw=lambda rng, params: word_list(rng, 3, 4),
-        solve=on_list(lambda params, found: ", ".join(sorted(found, reverse=params["order"]))),
+        solve=on_list(lambda params, members: ", ".join(sorted(members, reverse=params["order"]))),
     ),
     Family(
         "reversing",
@@ -241,9 +241,9 @@ FAMILIES = (
             f"[write|read] the {LIST} [backwards|from the end to the start|from back to front]",
         ),
         reserved=("[write|list] the words [again |]with the last one first", f"turn the {LIST} the other way round"),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         draw=draw_list,
-        solve=on_list(lambda params, found: ", ".join(reversed(found))),
+        solve=on_list(lambda params, members: ", ".join(reversed(members))),
     ),
     Family(
         "joining",
@@ -256,10 +256,10 @@ FAMILIES = (
             "use the word '{joiner}' before the last [word|item] of the list",
             "replace the last comma by '{joiner}'",
         ),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         slots={"joiner": _JOINER},
         draw=draw_list,
-        solve=on_list(lambda params, found: f"{', '.join(found[:-1])} {params['joiner']} {found[-1]}"),
+        solve=on_list(lambda params, members: f"{', '.join(members[:-1])} {params['joiner']} {members[-1]}"),
     ),
     Family(
         "separators",
@@ -269,10 +269,10 @@ FAMILIES = (
             "[write|put] {mark} [where the commas are|between the words]",
         ),
         reserved=("use {mark} in place of the commas", "change all the commas to {mark}"),
-        given=_LIST_NOUNS,
+        input_names=_LIST_NOUNS,
         slots={"mark": _MARK},
         draw=draw_list,
-        solve=on_list(lambda params, found: params["mark"].join(found)),
+        solve=on_list(lambda params, members: params["mark"].join(members)),
     ),
     Family(
         "adding a word",
@@ -285,7 +285,7 @@ FAMILIES = (
             "let the word '{added}' stand {place} the [sentence|line|phrase]",
             "insert '{added}' {place} the [sentence|line|phrase]",
         ),
-        given=("sentence", "line", "phrase"),
+        input_names=("sentence", "line", "phrase"),
         slots={"added": _ADDED, "place": _PLACE},
         draw=_draw_bare,
         solve=_add_word,
@@ -301,7 +301,7 @@ FAMILIES = (
             "take away the {end} word of the [sentence|line|phrase]",
             "what remains of the line without its {end} word?",
         ),
-        given=("sentence", "line", "phrase"),
+        input_names=("sentence", "line", "phrase"),
         slots={"end": _END},
         draw=_draw_bare,
         solve=_without_word,
@@ -317,7 +317,7 @@ FAMILIES = (
             "use the name {name} in place of the name in the [sentence|line]",
             "[let|make] {name} the person in the [sentence|line]",
         ),
-        given=("sentence", "line", "line about a person"),
+        input_names=("sentence", "line", "line about a person"),
         slots={"name": _NAME},
         draw=draw_sentence,
         solve=_swap_name,
@@ -333,7 +333,7 @@ FAMILIES = (
             "[which|what] letter [comes|stands] {end} in the word?",
             "look at the word and write its {end} letter",
         ),
-        given=("word", "single word", "short word"),
+        input_names=("word", "single word", "short word"),
         slots={"end": _END},
         draw=draw_word,
         solve=lambda params, text: _letter({"end": 0, **params}, text),
@@ -347,7 +347,7 @@ FAMILIES = (
             "[split|break] the [given |]word into letters with dashes",
         ),
         reserved=("separate the letters of the word with dashes",),
-        given=("word", "single word", "short word"),
+        input_names=("word", "single word", "short word"),
         draw=draw_word,
         solve=lambda params, text: "-".join(text) if text.isalpha() else None,
     ),
@@ -359,7 +359,7 @@ FAMILIES = (
             "[take|collect] the first letter of each word",
         ),
         reserved=("[make|form] a new word from the first letters of the words",),
-        given=("phrase", "row of words", "short phrase"),
+        input_names=("phrase", "row of words", "short phrase"),
         draw=lambda rng, params: " ".join(rng.sample(PLAIN_WORDS, 3)),
         solve=lambda params, text: "".join(w[0] for w in text.split()) if len(text.split()) > 1 else None,
         short=True,

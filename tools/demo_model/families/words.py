@@ -19,16 +19,16 @@ _YES_NO = "[Answer|Reply|Answer with|Reply with] yes or no"
 
 
 def _some(rng: random.Random, words: list[str]) -> str:
-    """One word of the list, or two or three with commas."""
+    """Return one word of the list, or two or three with commas."""
     return ", ".join(rng.sample(words, rng.choice((1, 1, 2, 3))))
 
 
 def each_word(table: dict[str, str]) -> Callable[[Params, str], str | None]:
-    """A solver that looks up every word of a comma list."""
+    """Return a solver that looks up every word of a comma list."""
 
     def solve(params: Params, text: str) -> str | None:
-        found = [table.get(word) for word in text.split(", ")]
-        return ", ".join(word for word in found if word) if all(found) else None
+        answers = [table.get(word) for word in text.split(", ")]
+        return ", ".join(answer for answer in answers if answer) if all(answers) else None
 
     return solve
 
@@ -82,8 +82,8 @@ def _same_or_not(rng: random.Random, params: Params) -> str:
 
 
 def _same(params: Params, text: str) -> str | None:
-    found = text.split(" and ")
-    return ("same" if found[0] == found[1] else "different") if len(found) == 2 else None
+    pair = text.split(" and ")
+    return ("same" if pair[0] == pair[1] else "different") if len(pair) == 2 else None
 
 
 def _draw_lengths(rng: random.Random, params: Params) -> str:
@@ -94,8 +94,8 @@ def _draw_lengths(rng: random.Random, params: Params) -> str:
 
 
 def _by_length(params: Params, text: str) -> str | None:
-    found = text.split(" and ")
-    return params["length"](found, key=len) if len(found) == 2 and len(found[0]) != len(found[1]) else None
+    pair = text.split(" and ")
+    return params["length"](pair, key=len) if len(pair) == 2 and len(pair[0]) != len(pair[1]) else None
 
 
 FAMILIES = (
@@ -108,7 +108,7 @@ FAMILIES = (
             f"[turn|change] the {_WORDS} into [its opposite|the opposite]",
         ),
         reserved=("[which|what] word means the opposite?", "write [the|a] word that means the opposite of the word"),
-        given=_GIVEN,
+        input_names=_GIVEN,
         lookup=True,
         draw=lambda rng, params: _some(rng, list(ANTONYMS)),
         solve=each_word(ANTONYMS),
@@ -122,7 +122,7 @@ FAMILIES = (
             f"[write|give] the plural form of the {_WORDS}",
         ),
         reserved=("what do you call more than one of the thing?", f"use the plural in place of the {_WORDS}"),
-        given=(*_GIVEN, "noun"),
+        input_names=(*_GIVEN, "noun"),
         lookup=True,
         draw=lambda rng, params: _some(rng, list(PLURALS)),
         solve=each_word(PLURALS),
@@ -139,7 +139,7 @@ FAMILIES = (
             "how do you say the verb [when it was yesterday|in the past]?",
             "write the verb as it is in the past",
         ),
-        given=("verb", "verb or list of verbs", "list of verbs"),
+        input_names=("verb", "verb or list of verbs", "list of verbs"),
         lookup=True,
         draw=lambda rng, params: _some(rng, list(PAST)),
         solve=each_word(PAST),
@@ -152,7 +152,7 @@ FAMILIES = (
             "which word is the {length} one?",
         ),
         reserved=("compare the two words and write the {length} one",),
-        given=("pair of words",),
+        input_names=("pair of words",),
         slots={"length": Choice({"longer": max, "shorter": min})},
         draw=_draw_lengths,
         solve=_by_length,
@@ -169,7 +169,7 @@ FAMILIES = (
             "which one of the words is not like the others?",
             "one word is of a different kind: which one is it?",
         ),
-        given=("list of words", "group of words", "short list of words"),
+        input_names=("list of words", "group of words", "short list of words"),
         draw=_draw_odd,
         solve=_odd,
         short=True,
@@ -182,7 +182,7 @@ FAMILIES = (
             "[answer|write] yes if the two words [rhyme|sound alike at the end], and no [otherwise|if they do not]",
         ),
         reserved=("answer yes or no: do the words sound alike at the end?",),
-        given=("pair of words",),
+        input_names=("pair of words",),
         draw=_draw_rhyme,
         solve=_rhymes,
         is_classification=True,
@@ -198,7 +198,7 @@ FAMILIES = (
             ),
         ),
         reserved=("answer yes or no: is there [a letter|the letter] {letter} in the word?",),
-        given=("word", "single word", "short word"),
+        input_names=("word", "single word", "short word"),
         slots={"letter": _LETTER},
         draw=_draw_lettered,
         solve=lambda params, text: ("yes" if params["letter"] in text else "no") if text.isalpha() else None,
@@ -213,7 +213,7 @@ FAMILIES = (
             "[choose|pick|say|write] the [right |]group [for|of] the [given |]word: {kinds}",
         ),
         reserved=("what kind of thing is it: {kinds}?", "put the word into one of these groups: {kinds}"),
-        given=("word", "single word", "thing"),
+        input_names=("word", "single word", "thing"),
         slots={"kinds": _LIKENESS},
         draw=_draw_member,
         solve=_kind,
@@ -227,7 +227,7 @@ FAMILIES = (
             "[label|mark] the pair [of words |]as same or different",
         ),
         reserved=("compare the words and answer same or different",),
-        given=("pair of words",),
+        input_names=("pair of words",),
         draw=_same_or_not,
         solve=_same,
         is_classification=True,

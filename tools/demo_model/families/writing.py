@@ -29,7 +29,7 @@ _OCCASION = Choice.of(OCCASIONS)
 
 
 def is_sentence(text: str, *needed: str) -> bool:
-    """Whether a text starts with a capital, ends as a sentence does, and holds the words needed."""
+    """Return whether a text starts with a capital, ends as a sentence does, and holds the words needed."""
     return bool(re.fullmatch(r"[A-Z][^\n]*[.!?]", text)) and all(word.lower() in text.lower() for word in needed)
 
 
@@ -38,8 +38,8 @@ def _list(rng: random.Random, params: Params, text: str) -> str:
 
 
 def _is_list(params: Params, text: str, answer: str) -> bool:
-    found = answer.split(params.get("layout", ", "))
-    return len(found) == len(set(found)) == params["count"] and set(found) <= set(CATEGORIES[params["category"]])
+    members = answer.split(params.get("layout", ", "))
+    return len(members) == len(set(members)) == params["count"] and set(members) <= set(CATEGORIES[params["category"]])
 
 
 def _describe(rng: random.Random, params: Params, text: str) -> str:
@@ -191,7 +191,7 @@ FAMILIES = (
             "[put|place] the [given |]word [in|into] a [short |simple |]sentence[ of your own|]",
         ),
         reserved=("think of a sentence that contains the given word",),
-        given=("word", "noun", "single word"),
+        input_names=("word", "noun", "single word"),
         draw=lambda rng, params: rng.choice(THINGS),
         write=_sentence_with,
         accept=lambda params, text, answer: bool(text) and is_sentence(answer, text),
