@@ -31,7 +31,7 @@ from selfinstruct.errors import ConfigError, SelfInstructError, StoppedError
 from selfinstruct.formats import jsonl
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.generate import warn_of_slow_start
-from selfinstruct.records import SPLITS, TRAIN
+from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN
 from selfinstruct.report.page import write_report
 from selfinstruct.run import ownership, trackers
 from selfinstruct.run.directory import RunDirectory
@@ -214,8 +214,8 @@ def export(config: Config) -> ExportCounts:
     rows = counts.rows
     left_out = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in counts.instances.left_out.items()]
     console.print(
-        f"export: {rows['train']} training rows, {rows['validation_seen']} validation_seen, "
-        f"{rows['validation_unseen']} validation_unseen" + (f"; left out: {', '.join(left_out)}" if left_out else "")
+        f"export: {rows[TRAIN]} training rows, {rows[SEEN]} {SEEN}, "
+        f"{rows[UNSEEN]} {UNSEEN}" + (f"; left out: {', '.join(left_out)}" if left_out else "")
     )
     return counts
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfinstruct.engines import chat_templates, foreign_code
+from selfinstruct.engines.context import cpu_cache_bytes
 from selfinstruct.engines.hub import is_modelscope, small_files
 from selfinstruct.engines.model_facts import ModelFacts, context_length, read_config
 from selfinstruct.engines.parallelism import GPU_SHARE, loaded_bytes, parallelism
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Hardware
-from selfinstruct.text import GIB, counted, size_text
+from selfinstruct.text import counted, size_text
 
 
 def read_tokenizer(
@@ -111,7 +112,7 @@ def check_memory(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardwar
     """
     model, weights = facts.name, loaded_bytes(facts, engine)
     if not hardware.gpus:
-        cache = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+        cache = cpu_cache_bytes()
         if hardware.free_memory and weights + cache > hardware.free_memory:
             raise ConfigError(
                 f"model {model!r}: its weights ({size_text(weights)}) and the cache of {size_text(cache)} "

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from selfinstruct.config import tag_quota
-from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets, refuse_unusable_url
+from selfinstruct.config.section import Sampling, Section, Urls, as_tuple, refuse_secrets, refuse_unusable_url
 
 
 class Regenerate(Sampling):
@@ -100,10 +100,7 @@ class Export(Section):
         description="Leave out rows whose instruction has a greater ROUGE-L F than this with an evaluation task.",
     )
 
-    @field_validator("quota", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    _one_or_many = field_validator("quota", mode="before")(as_tuple)
 
     @field_validator("quota")
     @classmethod

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from selfinstruct.config.section import Sampling, Section
+from selfinstruct.config.section import Sampling, Section, as_tuple
 from selfinstruct.config.seed_quotas import of_categories
 
 ChatForm = Literal["list", "begun", "turns"]
@@ -38,10 +38,7 @@ class Proposal(Sampling):
         "as a list `begun` in its own turn, or as its answers in earlier `turns`, after which it writes one.",
     )
 
-    @field_validator("seed_quota", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    _one_or_many = field_validator("seed_quota", mode="before")(as_tuple)
 
     @field_validator("seed_quota")
     @classmethod

@@ -20,7 +20,7 @@ from selfinstruct.config import engine_arguments, paths
 from selfinstruct.config.later_stages import Evaluate, Export, Regenerate, Rounds, Tune
 from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
 from selfinstruct.config.scoring import Rate, Scores, Tag
-from selfinstruct.config.section import Sampling, Section, Urls, refuse_secrets
+from selfinstruct.config.section import Sampling, Section, Urls, as_tuple, refuse_secrets
 from selfinstruct.config.seed_quotas import require_whole
 from selfinstruct.config.stopping import Limits, Saturation
 from selfinstruct.records import Tokenizer
@@ -350,10 +350,7 @@ class GenerationConfig(Section):
     rate: Rate = Field(default_factory=Rate)
     tag: Tag = Field(default_factory=Tag)
 
-    @field_validator("seeds", "parent_runs", "report_to", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    _one_or_many = field_validator("seeds", "parent_runs", "report_to", mode="before")(as_tuple)
 
     @field_validator("seeds")
     @classmethod

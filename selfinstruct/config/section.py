@@ -22,6 +22,11 @@ class Section(BaseModel):
     )
 
 
+def as_tuple(value: Any) -> Any:
+    """Return one text as a tuple; other values as they are."""
+    return (value,) if isinstance(value, str) else value
+
+
 def refuse_secrets(values: dict[str, Any]) -> None:
     """Raise `ValueError` if values that are written to files and command lines hold keys."""
     if names := list(secrets(values)):
@@ -42,7 +47,7 @@ def refuse_unusable_url(url: str) -> str:
 
 Urls = Annotated[
     tuple[Annotated[str, AfterValidator(refuse_unusable_url)], ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    BeforeValidator(as_tuple),
 ]
 """URLs of endpoints; one may be given as it is."""
 

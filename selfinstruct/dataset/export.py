@@ -32,7 +32,7 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
-from selfinstruct import packaged
+from selfinstruct import packaged, text_hash
 from selfinstruct.config import tag_quota
 from selfinstruct.config.schema import Config, Export, GenerationConfig
 from selfinstruct.console import console
@@ -312,8 +312,7 @@ def _write_or_remove(path: Path, left_out: Sequence[dict[str, Any]]) -> None:
 
 def _hash_share(task_id: str, purpose: str) -> float:
     """Return a number in [0, 1). It is always the same for a task, also in the datasets of later runs."""
-    own = parents.own_id(task_id)
-    return int.from_bytes(hashlib.sha256(f"{purpose}/{own}".encode()).digest()[:8], "big") / 2**64
+    return text_hash.share(f"{purpose}/{parents.own_id(task_id)}")
 
 
 def _seed_task(seed: SeedTask) -> Task:

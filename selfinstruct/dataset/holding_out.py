@@ -9,13 +9,13 @@ on either.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from selfinstruct import text_hash
 from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.formats.families.dataset_row import DatasetRow
 
@@ -64,7 +64,7 @@ class HeldOut:
         units = {unit for row in rows if (unit := _unit(row, by))}
         if len(units) < 2:
             raise ValueError(f"the mixture names {len(units)} {by}; to hold some out takes at least two")
-        in_order = sorted(units, key=lambda unit: (_number(f"{seed}/{by}/{unit}"), unit))
+        in_order = sorted(units, key=lambda unit: (text_hash.share(f"{seed}/{by}/{unit}"), unit))
         num_unseen = min(math.ceil(share * len(units)), len(units) - 1)
         spare = in_order[num_unseen + most_seen :] if most_seen is not None else []
         return cls(by, frozenset(in_order[:num_unseen]), seed, frozenset(spare))
@@ -77,7 +77,7 @@ class HeldOut:
             return "spare"
         if unit in self.units:
             return "unseen"
-        return "seen" if _number(f"{self.seed}/{unit}/{row.question.content}") < SEEN_SHARE else ""
+        return "seen" if text_hash.share(f"{self.seed}/{unit}/{row.question.content}") < SEEN_SHARE else ""
 
     def asked(self, rows: Iterable[DatasetRow]) -> Iterator[tuple[int, Side, DatasetRow]]:
         """Yield the rows of a source that may be asked, each with its position and its side.
@@ -105,8 +105,3 @@ class HeldOut:
 
 def _unit(row: DatasetRow, by: HeldOutBy) -> str:
     return row.task if by == "task" else row.category
-
-
-def _number(text: str) -> float:
-    """Return a number in [0, 1) that is always the same for a text."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64

@@ -51,10 +51,15 @@ def default_context(
     return max(_SHORTEST, 1 << (int(longest).bit_length() - 1)) if longest >= 1 else _SHORTEST
 
 
+def cpu_cache_bytes() -> float:
+    """Return how much memory vLLM takes for its cache where there is no GPU."""
+    return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+
+
 def _cache_bytes(facts: ModelFacts, engine: Mapping[str, Any], hardware: Hardware) -> float:
     """Return about how much memory a replica's cache has; negative where the weights do not fit."""
     if not hardware.gpus:
-        return float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+        return cpu_cache_bytes()
     total = hardware.gpu_bytes
     gpus = parallelism(facts, engine, len(hardware.gpus), total).gpus_per_replica
     share = float(engine.get("gpu_memory_utilization", GPU_SHARE)) - _OVERHEAD

@@ -13,14 +13,13 @@ that writes a space before every text, for example) encodes whole texts from the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+
+from selfinstruct.engines.known_pieces import Encode
 
 _HEAD = 256
 """How many characters of beginnings are compared."""
 _MOST_BEGINNINGS = 256
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_]+\s)")
-
-Encode = Callable[[str], list[int]]
 
 
 class SharedBeginnings:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 
 from selfinstruct.hardware import Gpu
+from selfinstruct.text import GIB
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _LONGEST_TRY_S = 120.0
-_CUDA_CONTEXT = 1 << 30
+_CUDA_CONTEXT = GIB
 """Bytes that the program which tries a GPU takes of it."""
 
 # One product shows that the GPU computes.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from msgspec import structs
 
 from selfinstruct.records import Completion
 from selfinstruct.run.lines import Failure
+from selfinstruct.text_hash import digest
 
 _LEAST_BOUND = 65_536
 """Characters that a completion may always have."""
@@ -34,7 +34,7 @@ def beginning_of_too_long(completion: Completion, max_tokens: int) -> TooLong | 
     if length <= most:
         return None
     text = "".join(sample.text for sample in completion.samples)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {digest}"
+    sha256 = digest(text).hex()
+    detail = f"{length:,} characters, of which {_KEPT:,} are kept; at most {most:,} are read; sha256 {sha256}"
     kept = structs.replace(completion, text=completion.text[:_KEPT], further=())
     return TooLong(kept, Failure("completion_too_long", detail))

@@ -6,7 +6,6 @@ A sample is the items whose ids have the lowest hashes: nobody chose them, and t
 from __future__ import annotations
 
 import bisect
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from selfinstruct.run.lines import (
 from selfinstruct.run.measurements import Measurement
 from selfinstruct.run.state import RunState, replay
 from selfinstruct.text import shorten
+from selfinstruct.text_hash import digest
 
 T = TypeVar("T")
 
@@ -142,8 +142,7 @@ class _Sample(Generic[T]):
         self._items: list[tuple[bytes, str, T]] = []
 
     def offer(self, name: str, item: T) -> None:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-        bisect.insort(self._items, (digest, name, item), key=lambda entry: entry[:2])
+        bisect.insort(self._items, (digest(name), name, item), key=lambda entry: entry[:2])
         del self._items[self._size :]
 
     def items(self) -> list[T]:

@@ -5,7 +5,6 @@ The largest differences are no fair picture, so questions that a hash chooses fo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +12,7 @@ from typing import Literal
 from selfinstruct.run.folders import EvaluationDirectory
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, Scores
 from selfinstruct.text import shorten
+from selfinstruct.text_hash import digest
 from tuning.evaluation.answer_cache import AnswerCache
 from tuning.evaluation.answers import PREDICTIONS, Answer
 from tuning.evaluation.metrics import rouge_l
@@ -68,12 +68,12 @@ def side_by_side(directory: EvaluationDirectory, scores: Scores, sets: Sequence[
         return []
     rows = by_arm.get(TUNED) or next(iter(by_arm.values()))
     differences = _differences(by_arm)
-    ordered = sorted(differences, key=lambda key: (-differences[key], _hash(key[1])))
+    ordered = sorted(differences, key=lambda key: (-differences[key], digest(key[1])))
     chosen: dict[tuple[str, str], Chosen] = {}
     chosen |= {key: "gain" for key in ordered[:_EXTREMES] if differences[key] > 0}
     chosen |= {key: "loss" for key in reversed(ordered[-_EXTREMES:]) if differences[key] < 0}
     for name in sets:
-        of_set = sorted((key for key in rows if key[0] == name and key not in chosen), key=lambda key: _hash(key[1]))
+        of_set = sorted((key for key in rows if key[0] == name and key not in chosen), key=lambda key: digest(key[1]))
         chosen |= dict.fromkeys(of_set[:_PER_SET], "hash")
     return [_answers(key, by_arm, rows[key], why, differences.get(key)) for key, why in chosen.items()]
 
@@ -109,7 +109,3 @@ def _answers(
         chosen=why,
         difference=difference,
     )
-
-
-def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

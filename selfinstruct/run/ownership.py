@@ -12,6 +12,7 @@ from pathlib import Path
 
 from selfinstruct.config.load import load_config
 from selfinstruct.errors import ConfigError, InputError
+from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.evaluation_record import read_evaluation_texts
 from selfinstruct.run.folders import DatasetDirectory, EvaluationDirectory, ModelDirectory
@@ -162,7 +163,7 @@ def _of_stages(run: RunDirectory) -> Iterator[Path]:
 
 def _of_dataset(dataset: DatasetDirectory) -> Iterator[Path]:
     yield from dataset.path.glob("validation_*.jsonl")
-    yield from (dataset.split("train"), dataset.alpaca, dataset.card, dataset.counts_path)
+    yield from (dataset.split(TRAIN), dataset.alpaca, dataset.card, dataset.counts_path)
     yield from (dataset.near_evaluation, dataset.same_meaning, dataset.preferences, dataset.llama_factory)
     yield from (dataset.self_instruct / f"{name}.jsonl" for name in _SELF_INSTRUCT)
 

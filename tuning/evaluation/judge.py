@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -32,6 +31,7 @@ from selfinstruct.generation.parsing import strip_thinking
 from selfinstruct.records import Prompt, user_message
 from selfinstruct.run.scores import TUNED, JudgedPair, JudgeScores, PositionBias
 from selfinstruct.signals import until_signal
+from selfinstruct.text_hash import digest
 from tuning.evaluation.answer_cache import AnswerCache, RowFile, key_of
 from tuning.evaluation.answers import Answer, Arm, together
 from tuning.evaluation.bootstrap import Resampling, Score, least_tasks, mean_interval
@@ -255,12 +255,8 @@ def pairs(tuned: Sequence[Answer], other: Sequence[Answer], limit: int | None) -
         if row.set not in GENERATED_SETS and (row.set, row.id) in by_question:
             by_set.setdefault(row.set, []).append((row, by_question[row.set, row.id]))
     if limit is not None:
-        by_set = {name: sorted(of_set, key=lambda pair: _hash(pair[0].id))[:limit] for name, of_set in by_set.items()}
+        by_set = {name: sorted(of_set, key=lambda pair: digest(pair[0].id))[:limit] for name, of_set in by_set.items()}
     return [pair for of_set in by_set.values() for pair in of_set]
-
-
-def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def _ballots(pair: tuple[Answer, Answer], identity: list[Any]) -> list[Ballot]:

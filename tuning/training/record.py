@@ -108,7 +108,7 @@ def begin(
         versions=versions(),
         machine=Machine(_device_name(args.device), args.world_size),
         parameters=_parameters(trainer.model),
-        tokens=_tokens(prepared.tokens["train"]),
+        tokens=_tokens(prepared.tokens[TRAIN]),
         resumed_from_step=resumed_from_step,
         memory=checked.memory,
     )

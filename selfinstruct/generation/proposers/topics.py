@@ -7,7 +7,6 @@ them evenly, and the topic of proposal n is a function of the run's seed and n a
 from __future__ import annotations
 
 import functools
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from selfinstruct.errors import InputError
 from selfinstruct.packaged import resolve
+from selfinstruct.text_hash import digest
 
 PACKAGED = "packaged"
 """Name of the list that comes with the package."""
@@ -52,8 +52,7 @@ class Topics:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the topics. It is part of a run's identity."""
-        lines = "\n".join([*self.subjects, "", *self.users])
-        return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+        return digest("\n".join([*self.subjects, "", *self.users])).hex()
 
 
 def load_topics(name: str) -> Topics:
