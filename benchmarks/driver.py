@@ -33,6 +33,7 @@ from selfinstruct.engines.replicas import Replicas
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
 
 DEMO = Path(__file__).parents[1] / "selfinstruct" / "demo" / "model"
 CONTEXT = 8192
@@ -161,7 +162,7 @@ def measure(arguments: argparse.Namespace, tokenizer: Any) -> Measured:
         state = generate(Config.model_validate(configuration), start)
         [engine] = started
         assert engine.began is not None
-        journal_bytes = (Path(folder) / "journal.jsonl").stat().st_size
+        journal_bytes = RunDirectory(Path(folder)).journal.stat().st_size
         seconds, cpu_s = time.perf_counter() - engine.began[0], time.process_time() - engine.began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return Measured(

@@ -33,6 +33,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.generate import generate
 from selfinstruct.hardware import processor
 from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import (
     ClassificationLine,
@@ -90,7 +91,7 @@ def run_lines(candidates: int, accepted_of_eight: int, seed: int = 0) -> Iterato
 
 def by_journal(interval: float) -> Callable[[Path, list[Line]], float]:
     def commit(folder: Path, lines: list[Line]) -> float:
-        with JournalWriter(folder / "journal.jsonl", interval) as journal:
+        with JournalWriter(RunDirectory(folder).journal, interval) as journal:
             began = time.perf_counter()
             for line in lines:
                 journal.append(line)
@@ -197,7 +198,7 @@ def resuming(candidates: int, repetitions: int, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as directory:
             run, target = Path(directory) / "run", candidates + 1
             resume(run, target)  # Writes the header.
-            journal, count = run / "journal.jsonl", 1
+            journal, count = RunDirectory(run).journal, 1
             with journal.open("ab") as stream:
                 for line in run_lines(candidates, accepted):
                     stream.write(encode(line))

@@ -33,6 +33,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.generate import generate
 from selfinstruct.hardware import processor
 from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
     ClassificationLine,
@@ -125,12 +126,13 @@ def make_run(run: Path, instructions: int, like: Path | None) -> None:
 
     with contextlib.suppress(_Begun):  # The header is there when the engine is asked for the first time.
         generate(Config(model="scripted", output_dir=str(run), num_instructions=1), start)
-    (header, *_) = read_lines(run / "journal.jsonl")
+    files = RunDirectory(run)
+    (header, *_) = read_lines(files.journal)
     assert isinstance(header, Header)
-    with (run / "journal.jsonl").open("wb") as stream:
+    with files.journal.open("wb") as stream:
         stream.write(encode(msgspec.structs.replace(header, num_instructions=instructions)))
         stream.writelines(map(encode, lines(instructions)))
-    with (run / "metrics.jsonl").open("w", encoding="utf-8") as stream:
+    with files.metrics_path.open("w", encoding="utf-8") as stream:
         for k in range(5_000):  # Seven hours, and a pause of one after the fourth.
             done = {
                 "accepted": instructions * k // 5_000,
@@ -139,9 +141,9 @@ def make_run(run: Path, instructions: int, like: Path | None) -> None:
             }
             stream.write(json.dumps({"time": 1_790_000_000 + 5 * k + (3_600 if k > 2_880 else 0)} | done) + "\n")
     if like is not None:
-        shutil.copytree(like / "evaluation", run / "evaluation")
-        (run / "model").mkdir()
-        shutil.copy(like / "model" / "training.json", run / "model")
+        shutil.copytree(RunDirectory(like).evaluation.path, files.evaluation.path)
+        files.model.path.mkdir()
+        shutil.copy(RunDirectory(like).model.record_path, files.model.path)
 
 
 def measure(run: Path) -> dict[str, float]:
@@ -174,7 +176,7 @@ def main() -> None:
         make_run(run, options.instructions, options.like)
         command = [sys.executable, "-m", "benchmarks.report", "--run", str(run)]
         took = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-        journal = (run / "journal.jsonl").stat().st_size
+        journal = RunDirectory(run).journal.stat().st_size
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| instructions | journal | seconds | processor seconds | peak memory | page |")
     print("| --- | --- | --- | --- | --- | --- |")

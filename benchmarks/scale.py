@@ -41,6 +41,7 @@ from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.steps import Method, Steps
 from selfinstruct.novelty import index
 from selfinstruct.records import Completion
+from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header
 from selfinstruct.run.state import RunState
@@ -157,7 +158,7 @@ async def _run(tokenizer: Any, gpus: int, window: int, seconds: float, folder: P
                 counts = engine.requests, engine.progress(), len(state.pool), busy, _size(journal)
             samples.append(Sample(loop.time(), loop.driver_s(), *counts))
 
-    with JournalWriter(folder / "journal.jsonl") as journal:
+    with JournalWriter(RunDirectory(folder).journal) as journal:
         pipeline = Pipeline(
             steps,
             engine,
@@ -167,7 +168,7 @@ async def _run(tokenizer: Any, gpus: int, window: int, seconds: float, folder: P
             saturation=config.saturation,
             max_in_flight=in_flight,
         )
-        watching = asyncio.ensure_future(watch(folder / "journal.jsonl"))
+        watching = asyncio.ensure_future(watch(RunDirectory(folder).journal))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await pipeline.run()

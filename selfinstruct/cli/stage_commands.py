@@ -123,10 +123,11 @@ def export(run: Path, unset: tuple[str, ...], **options: Any) -> None:
 
     with kept_config(run, "export", options, unset) as config:
         chain.export(config)
-    commands = export_commands(RunDirectory(run).dataset, str(config.tune.model or config.model))
+    dataset = RunDirectory(run).dataset
+    commands = export_commands(dataset, str(config.tune.model or config.model))
     for tool, command in commands.items():
         console.print(f"{tool}:\n  " + command.replace("\n", "\n  "))
-    closing_table("the dataset is written", [("dataset", run / "dataset")], f"selfinstruct tune {quote(str(run))}")
+    closing_table("the dataset is written", [("dataset", dataset.path)], f"selfinstruct tune {quote(str(run))}")
 
 
 @cli.command(cls=RunAnywhere, context_settings=PASSES_ON)
@@ -172,11 +173,13 @@ def tune(run: Path, overwrite: bool, unset: tuple[str, ...], arguments: tuple[st
     """
     from selfinstruct.chain import chain
     from selfinstruct.console import closing_table
+    from selfinstruct.run.directory import RunDirectory
 
     passed_on = {f"tune.{name}": value for name, value in tune_arguments(arguments).items()}
     with kept_config(run, "tune", options, unset, passed_on) as config:
         chain.tune(config, overwrite=overwrite)
-    closing_table("the model is tuned", [("model", run / "model")], f"selfinstruct evaluate {run}")
+    model = RunDirectory(run).model.path
+    closing_table("the model is tuned", [("model", model)], f"selfinstruct evaluate {quote(str(run))}")
 
 
 @cli.command()
@@ -214,7 +217,8 @@ def evaluate(run: Path, models: tuple[str, ...], score_only: bool, unset: tuple[
                 ModelDirectory(folder).require_trained()
             fetch_compared(config.evaluate, models)
             chain.evaluate(RunDirectory(run), models, settings=dump_yaml(config.kept()))
-    closing_table("the models are compared", [("scores", run / "evaluation")], f"selfinstruct report {run}")
+    scores = RunDirectory(run).evaluation.path
+    closing_table("the models are compared", [("scores", scores)], f"selfinstruct report {quote(str(run))}")
 
 
 @cli.command()

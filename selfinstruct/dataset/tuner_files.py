@@ -130,7 +130,7 @@ def register_with_llama_factory(target: Path, entry: dict[str, Any]) -> Path:
     Raises:
         InputError: there is a `dataset_info.json` that holds no JSON object.
     """
-    path = target.parent / "dataset_info.json"
+    path = DatasetDirectory(target.parent).llama_factory
     known = jsonl.read_json(path) if path.exists() else {}
     jsonl.write_json(path, known | {entry_name(target): entry})
     return path

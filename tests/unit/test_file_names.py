@@ -21,6 +21,12 @@ NAMES = (
     "schedule.json",
     "stopped.json",
     "train.jsonl",
+    "evaluation_tasks.jsonl",
+    "near_evaluation.jsonl",
+    "same_meaning.jsonl",
+    "failed.txt",
+    "libraries.log",
+    ".engine.json",
 )
 ALLOWED = {
     ("tuning/training/arguments.py", "train.jsonl"),  # the help text of an option says what the folder holds
@@ -29,7 +35,7 @@ ALLOWED = {
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
-    for package in ("selfinstruct", "tuning", "tools"):
+    for package in ("selfinstruct", "tuning", "tools", "benchmarks"):
         for path in sorted((ROOT / package).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_bytes())
 

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from selfinstruct.formats import jsonl
+from selfinstruct.run.directory import RunDirectory
 from tools.demo_model.corpus import instructions, training_seeds
 from tools.demo_model.instructions import recognise
 
@@ -149,7 +150,7 @@ def generated_rows(run_dir: Path) -> list[dict[str, Any]]:
     """Return the machine-written rows of a run's dataset."""
     return [
         row
-        for path in sorted((run_dir / "dataset").glob("*.jsonl"))
+        for path in sorted(RunDirectory(run_dir).dataset.path.glob("*.jsonl"))
         for _, row in jsonl.read(path)
         if row.get("origin") == "generated"
     ]
