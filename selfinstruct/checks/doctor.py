@@ -19,6 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from selfinstruct.checks.endpoint_check import listed
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Hardware, free_disk
 from selfinstruct.packaged import model_path
@@ -66,8 +70,6 @@ def endpoints(urls: Sequence[str]) -> Iterator[Check]:
     Args:
         urls: of the endpoints.
     """
-    from selfinstruct.checks.endpoint_check import listed
-
     for url in urls:
         try:
             models = listed(url)
@@ -95,8 +97,6 @@ def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
 
 def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
     """Check the versions of the required packages, and of vLLM, which an extra installs."""
-    from packaging.requirements import Requirement
-
     required = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or ()]
     for requirement in required:
         if requirement.marker is None:
@@ -113,7 +113,7 @@ def packages(installed: Callable[[str], str] = metadata.version) -> Iterator[Che
         yield present[0]
 
 
-def _package(requirement: Any, installed: Callable[[str], str]) -> Check:
+def _package(requirement: Requirement, installed: Callable[[str], str]) -> Check:
     try:
         version = installed(requirement.name)
     except metadata.PackageNotFoundError:
@@ -189,8 +189,6 @@ def compiler(hardware: Hardware, find: Callable[[str], str | None] = shutil.whic
 
 def model_runner(hardware: Hardware, installed: Callable[[str], str] = metadata.version) -> Iterator[Check]:
     """Check whether this vLLM is fast with penalties, which the default sampling has. Without a GPU it is no matter."""
-    from packaging.version import Version
-
     try:
         version = Version(installed("vllm"))
     except metadata.PackageNotFoundError:

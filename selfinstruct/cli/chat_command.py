@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -83,8 +84,6 @@ def chat(
 
 def _typed_lines() -> Iterator[str]:
     """Yield what the user types, until Ctrl-D."""
-    import contextlib
-
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives `input` a history
     while True:

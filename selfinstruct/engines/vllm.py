@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import dataclasses
@@ -125,8 +126,6 @@ def parse_arguments(arguments: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: vLLM has no such argument, or refuses its value; the message is vLLM's.
     """
-    import argparse
-
     prepare_environment()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser

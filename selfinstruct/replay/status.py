@@ -5,6 +5,7 @@ Both only read files and never use the lock, so they work in another terminal wh
 
 from __future__ import annotations
 
+import shlex
 import socket
 import time
 from collections import Counter
@@ -404,8 +405,6 @@ def next_command(result: RunStatus) -> str | None:
 
     None: another process runs it, everything is done, or it has nothing to go on with.
     """
-    import shlex
-
     path = shlex.quote(result.run)
     if result.writer and result.writer.alive:
         return None

@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -298,8 +299,6 @@ def _wedge(
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float = _HEIGHT) -> str:
     """Draw on new axes and return an `<svg>` element. `name` must be unique within the page: it is part of the ids."""
-    import warnings
-
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

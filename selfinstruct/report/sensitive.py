@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,8 +70,6 @@ def _first(detector: RegexBasedDetector, text: str) -> str:
 
 
 def _detectors() -> list[RegexBasedDetector]:
-    import importlib
-
     names = (name.split(".") for name in _KINDS)
     return [getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)() for module, name in names]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from selfinstruct.run.measurements import Measurement
-
-if TYPE_CHECKING:
-    from selfinstruct.run.state import RunState
+from selfinstruct.run.state import RunState
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ tiles, so they do not count. `training.json` keeps the estimate beside the measu
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -286,8 +287,6 @@ def device_memory(device: Any) -> tuple[int, int]:
 
 def peak_memory(device: Any) -> int:
     """Return the most bytes that this process has had at once, of the GPU or of the machine."""
-    import resource
-
     import torch
 
     if device.type == "cuda":
