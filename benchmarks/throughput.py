@@ -35,7 +35,7 @@ from selfinstruct.generation.generate import generate
 from selfinstruct.records import Completion, Prompt
 
 KINDS = ("proposal", "is_task", "classification", "instances", "answer")
-_OF_A_RUN = re.compile(r"(?:proposal/|(?:is_task|classification|instances|answer)/p)\d")
+OF_A_RUN = re.compile(r"(?:proposal/|(?:is_task|classification|instances|answer)/p)\d")
 SEEDED = {"sampling_seed": True}
 WAYS = ("run", "at once", "lock step")
 
@@ -62,7 +62,7 @@ class Kept:
 
     async def generate(self, request: Request) -> Completion:
         """Answer, and note when."""
-        if not _OF_A_RUN.match(request.key):  # The questions before a run begins.
+        if not OF_A_RUN.match(request.key):  # The questions before a run begins.
             return await self.engine.generate(request)
         self.began = self.began or time.perf_counter()
         completion = await self.engine.generate(request)

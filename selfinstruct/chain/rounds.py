@@ -102,7 +102,7 @@ def iterate(config: Config, chain: Chain | None = None, *, overwrite: bool = Fal
         console.print("export.validation_unseen is 0: no scores can end the rounds early, so all of them are made")
     recorded = output.rounds().identity if output.rounds_path.exists() and not overwrite else {}
     config = earlier_defaults.continuing(config.anchored(), recorded)
-    identity = _identity(config)
+    identity = rounds_identity(config)
     resampling = Resampling.of(config.evaluate, config.seed)
     with output.locked():
         if overwrite and not RunDirectory(output.path).journal.exists():
@@ -327,7 +327,7 @@ def _reason_to_end(made: int, without_gain: int, options: schema.Rounds) -> str 
     return None
 
 
-def _identity(config: Config) -> dict[str, Any]:
+def rounds_identity(config: Config) -> dict[str, Any]:
     """Return what makes rounds comparable: everything but the pace of the work and the number of rounds."""
 
     def changed(section: BaseModel) -> dict[str, Any]:

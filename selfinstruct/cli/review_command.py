@@ -42,7 +42,7 @@ def review(run: Path, rows: int, seed: int, terminal: bool, reviewer: str | None
 
     reading = Reading.of(run, rows, seed)
     if terminal:
-        _require_terminal()
+        require_terminal()
         _ask(reading, reviewer or getpass.getuser())
         return
     import webbrowser
@@ -77,7 +77,7 @@ def _ask(reading: Reading, reviewer: str) -> None:
     click.echo(f"\nall {len(reading.rows)} rows are reviewed by {reviewer}; next: selfinstruct report", err=True)
 
 
-def _require_terminal() -> None:
+def require_terminal() -> None:
     """Refuse before the first row is shown. Keys are read from the terminal, whatever standard input is."""
     try:
         if not sys.stdin.isatty():

@@ -13,7 +13,7 @@ from selfinstruct.cli.edge import cli
 from selfinstruct.cli.shared import AS_JSON, GPU_PRICE, RUN
 
 _INTERVAL_S = 2.0
-_pause = time.sleep
+pause = time.sleep
 
 
 @cli.command()
@@ -60,4 +60,4 @@ def _watch(run: Path, gpu_price: float | None) -> NoReturn:
             if len(console.render_lines(statuses.render(result))) > console.height:
                 result = statuses.brief(result)
             live.update(statuses.render(result), refresh=True)
-            _pause(max(_INTERVAL_S, 9 * (time.monotonic() - began)))
+            pause(max(_INTERVAL_S, 9 * (time.monotonic() - began)))

@@ -61,12 +61,12 @@ def config_options(*sections: str) -> Callable[[Command], Command]:
     A single option can be named, too (`answer.keep`). Options of a command's only section also have their bare names
     (`export --include-seeds`).
     """
-    whole = {name.rpartition(".")[0] for name, _ in _fields()}.intersection(sections)
+    whole = {name.rpartition(".")[0] for name, _ in all_fields()}.intersection(sections)
     fields = [
         (name, info)
         for section in sections
-        for name, info in _fields()
-        if section in (name, name.rpartition(".")[0]) and not _is_section(info)
+        for name, info in all_fields()
+        if section in (name, name.rpartition(".")[0]) and not is_section(info)
     ]
 
     def decorate(command: Command) -> Command:
@@ -167,15 +167,16 @@ def _value(word: str) -> Any:
         return word
 
 
-def _fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def all_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield every option with its dotted name, sections themselves included."""
     for name, info in section.model_fields.items():
         yield prefix + name, info
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _fields(info.annotation, f"{prefix}{name}.")
+            yield from all_fields(info.annotation, f"{prefix}{name}.")
 
 
-def _is_section(info: FieldInfo) -> bool:
+def is_section(info: FieldInfo) -> bool:
+    """Return whether an option is a group of options, or holds values by names of the user's own."""
     kind = info.annotation
     return (isinstance(kind, type) and issubclass(kind, BaseModel)) or typing.get_origin(kind) is dict
 
@@ -238,7 +239,7 @@ def _from_environment() -> Iterator[tuple[str, Any]]:
     Raises:
         ConfigError: a variable with the prefix names no option.
     """
-    known = {variable_of(name): (name, info) for name, info in _fields() if not _is_section(info)}
+    known = {variable_of(name): (name, info) for name, info in all_fields() if not is_section(info)}
     for variable, value in os.environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (DEBUG_VARIABLE, environment.PARENT):
             continue

@@ -25,7 +25,7 @@ from selfinstruct.errors import ConfigError
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """libyaml's where PyYAML has it: five times as fast."""
 
-_RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent / "recipes"
 _RENAMED = {"earlier": "parent_runs"}
 """Options as older versions wrote them into the config.yaml of their runs, and their names now."""
 
@@ -78,7 +78,7 @@ def load_config(
 
 def recipe_values(name: Recipe) -> dict[str, Any]:
     """Return the options that a recipe sets."""
-    return load_yaml(_RECIPES / f"{name}.yaml")
+    return load_yaml(RECIPES / f"{name}.yaml")
 
 
 def _above(recipe: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _SURE = 0.9
 """Least probability of a language that is believed."""
 
 
-def _code(text: str) -> str:
+def code_span(text: str) -> str:
     """Return a name as code in a cell of a Markdown table, whatever it holds."""
     return "`" + printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|") + "`"
 
@@ -105,5 +105,5 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["code"] = _code
+    environment.filters["code"] = code_span
     return environment.get_template("dataset_card.md")

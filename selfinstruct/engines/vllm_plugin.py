@@ -36,10 +36,10 @@ def end_with_parent() -> None:
         return
     parent_death.end_with_parent(int(parent), signal.SIGKILL)
     watch_children()  # An engine core has workers of its own.
-    _write_down_errors()
+    write_down_errors()
 
 
-def _write_down_errors() -> None:
+def write_down_errors() -> None:
     """Write errors into the driver's file, and with them, unless the user wants vLLM's log, whatever else is said.
 
     A traceback of an engine is long, and its cause is somewhere in it; the driver says the cause.

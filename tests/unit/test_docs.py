@@ -93,15 +93,15 @@ def test_every_command_is_shown_in_readme_or_guide() -> None:
 
 
 def test_the_reference_names_every_command_and_option() -> None:
-    from selfinstruct.config.click_options import _fields, _is_section
+    from selfinstruct.config.click_options import all_fields, is_section
     from tools.docs_reference import commands_page, configuration_page, leaves
 
     commands, configuration = commands_page(), configuration_page()
     assert re.findall(r"^## (.*)$", commands, re.M) == [
         path.partition(" ")[2] for path, _ in leaves(cli, "selfinstruct")
     ]
-    for name, info in _fields():
-        if not _is_section(info):
+    for name, info in all_fields():
+        if not is_section(info):
             assert f"| `{name.rpartition('.')[2]}` |" in configuration, name
 
 

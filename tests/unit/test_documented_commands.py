@@ -119,7 +119,7 @@ def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tuning.chat_session.load_speakers", note("load_speakers", [speaker]))
     monkeypatch.setattr("selfinstruct.review.server.ReviewServer.serve_forever", note("serve_forever"))
     monkeypatch.setattr("webbrowser.open", note("browser"))
-    monkeypatch.setattr("selfinstruct.cli.review_command._require_terminal", note("terminal"))
+    monkeypatch.setattr("selfinstruct.cli.review_command.require_terminal", note("terminal"))
     monkeypatch.setattr("selfinstruct.cli.review_command._ask", note("ask"))
     monkeypatch.setattr("selfinstruct.cli.status_command._watch", note("watch"))
     monkeypatch.setattr("selfinstruct.dataset.push.push", note("push", "http://127.0.0.1/x"))

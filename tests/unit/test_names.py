@@ -137,3 +137,16 @@ SAME_IN_BOTH = {
 def test_a_module_s_name_has_one_meaning() -> None:
     count = Counter(path.stem for path in sources())
     assert {name for name, times in count.items() if times > 1} == SAME_IN_BOTH.keys()
+
+
+def test_tests_import_no_private_name() -> None:
+    """What tests call is public, or is tested through its caller."""
+    private = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {alias.name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("selfinstruct", "tuning"))
+        for alias in node.names
+        if alias.name.startswith("_")
+    ]
+    assert not private

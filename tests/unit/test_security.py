@@ -279,12 +279,12 @@ def _prepare(model: str, folder: Path) -> None:
 
 def _merge(model: str, folder: Path) -> None:
     from tuning.training.prepare import BaseModel, loading
-    from tuning.training.save import _dtype_of, _merged
+    from tuning.training.save import dtype_of, merged_model
 
     base = BaseModel.of(_tuner_arguments(model, folder))
     with loading(base):
-        _dtype_of(base)
-        _merged(base, folder / "no-adapter")
+        dtype_of(base)
+        merged_model(base, folder / "no-adapter")
 
 
 def _chat(model: str, folder: Path) -> None:

@@ -35,7 +35,7 @@ def chance_level(
     for row in answers:
         by_task.setdefault(row.task, []).append(row)
     tasks = list(by_task.values())
-    moves = _moves(len(tasks), resampling.seed)
+    moves = shifts(len(tasks), resampling.seed)
     if not moves:
         return None
     own, moved = {}, {}
@@ -56,6 +56,6 @@ def chance_level(
     )
 
 
-def _moves(n_tasks: int, seed: int) -> list[int]:
+def shifts(n_tasks: int, seed: int) -> list[int]:
     """Return by how many places the tasks are moved: each time to another task, and each time to a different one."""
     return [int(move) + 1 for move in np.random.default_rng(seed).permutation(max(0, n_tasks - 1))[:_MOVES]]

@@ -98,9 +98,9 @@ def headline(
         return ""
     by_set = {name: _shown([c for c in comparisons if c.set == name], arms) for name in (*sets, *others)}
     of_people, of_programs = ({by_set[name] for name in names if by_set[name]} for names in (sets, others))
-    said = _in_words(of_people, _where([name for name in sets if by_set[name]], unknown))
+    said = in_words(of_people, _where([name for name in sets if by_set[name]], unknown))
     if of_programs and not of_people & {"helped", "harmed", "mixed"}:
-        beside = _in_words(of_programs, "on tasks that a program wrote")
+        beside = in_words(of_programs, "on tasks that a program wrote")
         return f"{said}; {beside[0].lower()}{beside[1:]}." if said else f"{beside}."
     if of_people == {"chance"}:
         return f"{said}, which says nothing about the data."
@@ -135,7 +135,8 @@ def _shown(of_set: Sequence[Comparison], arms: Mapping[str, ArmScores]) -> Shown
     return "harmed" if -1 in signs else "nothing"
 
 
-def _in_words(shown: Collection[Shown], where: str) -> str:
+def in_words(shown: Collection[Shown], where: str) -> str:
+    """Return the sentence that says what is shown, and on which tasks."""
     phrases: dict[Shown, str] = {
         "helped": f"The generated data helped {where}",
         "harmed": f"The generated data did harm {where}",

@@ -100,7 +100,7 @@ def begin(
         merge=arguments.tune.merge if arguments.model.use_peft else None,
         dataset_dir=arguments.tune.dataset_dir,
         rows=_rows(prepared, trainer),
-        mixture=_mixed_in(mixture, [len(row.input_ids) for row in prepared.tokens[TRAIN]]),
+        mixture=mixed_in(mixture, [len(row.input_ids) for row in prepared.tokens[TRAIN]]),
         template=prepared.template,
         findings=list(checked.findings),
         arguments={**asdict(arguments.tune), **asdict(arguments.model), **args.to_sanitized_dict()},
@@ -114,7 +114,7 @@ def begin(
     )
 
 
-def _mixed_in(sources: Sequence[SourceCounts], lengths: Sequence[int]) -> list[MixedIn]:
+def mixed_in(sources: Sequence[SourceCounts], lengths: Sequence[int]) -> list[MixedIn]:
     """Return the sources with their tokens.
 
     Args:

@@ -71,7 +71,7 @@ def _write(trainer: Any, tokenizer: Any, folder: Path, *, base: BaseModel, merge
         if main:
             _write_generation_config(adapter, tokenizer, base)
             if merge != "adapter":
-                merged = _merged(base, adapter)
+                merged = merged_model(base, adapter)
                 set_special_tokens(merged, tokenizer)
                 merged.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
@@ -81,7 +81,7 @@ def _write(trainer: Any, tokenizer: Any, folder: Path, *, base: BaseModel, merge
         if not trainer.is_deepspeed_enabled and trainer.is_fsdp_enabled == trainer.accelerator.is_fsdp2:
             # A model that is trained in float32 is saved in its base's precision: twice the size would add nothing.
             # (The weights of ZeRO and FSDP1 are flat pieces, whose precision cannot change.)
-            trainer.model.to(_dtype_of(base))
+            trainer.model.to(dtype_of(base))
         set_special_tokens(trainer.model, tokenizer)
         _save(trainer, folder)
     if main:
@@ -159,7 +159,7 @@ def _share(folder: Path) -> None:
         path.chmod(0o666 & ~mask)
 
 
-def _merged(base: BaseModel, adapter: Path) -> Any:
+def merged_model(base: BaseModel, adapter: Path) -> Any:
     """Return the base model merged with the saved adapter, in the base's own precision, on the CPU.
 
     It is made from the files and not from the trained model, which may be quantized or spread over several devices.
@@ -173,7 +173,8 @@ def _merged(base: BaseModel, adapter: Path) -> Any:
     return PeftModel.from_pretrained(model, os.fspath(adapter)).merge_and_unload()
 
 
-def _dtype_of(base: BaseModel) -> Any:
+def dtype_of(base: BaseModel) -> Any:
+    """Return the precision in which the model is saved: its own, where that has 16 bits, else float32."""
     import torch
     from transformers import AutoConfig
 

@@ -20,13 +20,13 @@ def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
     words = tuple(keywords)
     if not words or (text.isascii() and _is_without(text.lower(), words)):
         return None
-    match = _any_of(words).search(unicodedata.normalize("NFC", text))
+    match = any_of(words).search(unicodedata.normalize("NFC", text))
     return None if match is None else Rejection("keyword", {"keyword": match.group().lower()})
 
 
 def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
     """Reject a text that starts with one of `openings` as whole words, in upper or lower case."""
-    match = _any_of(tuple(openings)).match(unicodedata.normalize("NFC", text).lstrip()) if openings else None
+    match = any_of(tuple(openings)).match(unicodedata.normalize("NFC", text).lstrip()) if openings else None
     return None if match is None else Rejection("opening", {"opening": match.group()})
 
 
@@ -42,7 +42,8 @@ def _first_words(keywords: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @cache
-def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+def any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern that finds any of the words or phrases, whole and in any case."""
     phrases = [unicodedata.normalize("NFC", phrase).split() for phrase in sorted(words, key=len, reverse=True)]
     groups = [_whole(*ends, group) for ends, group in groupby(filter(None, phrases), _unspaced_ends)]
     return re.compile("|".join(groups) or "(?!)", re.I)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.throughput import _OF_A_RUN, in_lock_step, one_turn, table
+from benchmarks.throughput import OF_A_RUN, in_lock_step, one_turn, table
 from selfinstruct.config.schema import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
@@ -27,8 +27,8 @@ def test_lock_step_asks_kind_by_kind_in_batches() -> None:
 
 
 def test_questions_about_seeds_are_no_requests_of_a_run() -> None:
-    assert _OF_A_RUN.match("proposal/7") and _OF_A_RUN.match("is_task/p000007-01")
-    assert not _OF_A_RUN.match("is_task/calibration/3") and not _OF_A_RUN.match("classification/seed_task_3")
+    assert OF_A_RUN.match("proposal/7") and OF_A_RUN.match("is_task/p000007-01")
+    assert not OF_A_RUN.match("is_task/calibration/3") and not OF_A_RUN.match("classification/seed_task_3")
 
 
 def test_efficiency_is_that_of_each_turn() -> None:
@@ -56,7 +56,7 @@ def test_a_turn_asks_the_requests_of_the_run_in_all_three_ways() -> None:
 
     arguments = argparse.Namespace(model="demo", context=2048, places=32, instructions=6)
     found = one_turn(arguments, start)
-    keys = Counter(request.key for request in engines[0].history if _OF_A_RUN.match(request.key))
+    keys = Counter(request.key for request in engines[0].history if OF_A_RUN.match(request.key))
     assert found["accepted"] == 6 and found["requests"] == sum(n == 3 for n in keys.values())
     assert found["run"]["tokens"] == found["at once"]["tokens"] == found["lock step"]["tokens"] > 0
     assert engines[0]._llm.resets == 2  # type: ignore[attr-defined]

@@ -85,7 +85,7 @@ def test_status_watch_shows_the_end_of_the_table_on_a_small_screen(
     def sleep(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("selfinstruct.cli.status_command._pause", sleep)
+    monkeypatch.setattr("selfinstruct.cli.status_command.pause", sleep)
     shown = {}
     for height in (24, 100):
         monkeypatch.setenv("LINES", str(height))
@@ -108,7 +108,7 @@ def test_status_watch_shows_a_run_again_and_again_until_it_is_stopped(
         elif len(waits) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("selfinstruct.cli.status_command._pause", sleep)
+    monkeypatch.setattr("selfinstruct.cli.status_command.pause", sleep)
     result = CliRunner().invoke(cli, ["status", str(tmp_path / "run"), "--watch"])
     assert result.exit_code == 130, result.output
     assert "12 of 12" in result.stdout and min(waits) >= 2

@@ -28,7 +28,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     (folder / "base.yaml").write_text("prompting: completion\nproposal: {top_p: 0.25, num_new: 3}\n")
     (folder / "aligned.yaml").write_text("prompting: chat\n")
-    monkeypatch.setattr(load, "_RECIPES", folder)
+    monkeypatch.setattr(load, "RECIPES", folder)
 
 
 def test_each_name_has_a_file_that_loads() -> None:
@@ -56,7 +56,7 @@ def test_the_command_line_names_another_one(file: Path) -> None:
 
 @pytest.mark.usefixtures("two")
 def test_a_mapping_that_is_one_option_is_taken_as_a_whole(file: Path) -> None:
-    (load._RECIPES / "base.yaml").write_text("engine: {dtype: float32, max_model_len: 512}\n")
+    (load.RECIPES / "base.yaml").write_text("engine: {dtype: float32, max_model_len: 512}\n")
     assert load_config(None, {"recipe": "base"}).engine == {"dtype": "float32", "max_model_len": 512}
     assert load_config(None, {"recipe": "base", "engine.dtype": "auto"}).engine == {"dtype": "auto"}
 
@@ -73,7 +73,7 @@ def test_an_unknown_one_is_an_error_that_lists_them(file: Path, name: Any) -> No
 def test_a_run_keeps_it_with_its_values(file: Path) -> None:
     config = load_config(None, {"recipe": "base"})
     file.write_text(dump_yaml(config))
-    (load._RECIPES / "base.yaml").write_text("proposal: {top_p: 0.5}\n")
+    (load.RECIPES / "base.yaml").write_text("proposal: {top_p: 0.5}\n")
     assert load_config(file, {}) == config, "the run's values, not those of a recipe that has changed since"
     assert config.identity()["recipe"] == "base"
 

@@ -308,8 +308,8 @@ def test_the_seeds_alone_make_a_dataset_too(make_config: Any, tmp_path: Path) ->
 
 def test_names_in_the_card_are_code_whatever_they_hold() -> None:
     """A model's name is a path, which may hold what ends a cell or a span of code."""
-    assert card._code("org/model") == "`org/model`"
-    assert card._code("a|b`<img src=x>\n\x1b[2J") == "`a\\|b'<img src=x> \\x1b[2J`"
+    assert card.code_span("org/model") == "`org/model`"
+    assert card.code_span("a|b`<img src=x>\n\x1b[2J") == "`a\\|b'<img src=x> \\x1b[2J`"
 
 
 def test_a_row_whose_input_is_that_of_an_evaluation_task_is_left_out_alone() -> None:

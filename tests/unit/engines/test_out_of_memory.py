@@ -243,7 +243,7 @@ def test_with_a_log_of_the_run_its_path_is_named_and_it_is_read_where_no_logger_
 
 @pytest.mark.whole
 def test_an_engines_processes_write_into_the_log_and_not_on_the_terminal(tmp_path: Path) -> None:
-    program = "from selfinstruct.engines import vllm_plugin as p; p._write_down_errors(); print('x'); 1 / 0"
+    program = "from selfinstruct.engines import vllm_plugin as p; p.write_down_errors(); print('x'); 1 / 0"
     log = tmp_path / "log"
     log.touch()
     for level, hidden in (("ERROR", True), ("INFO", False)):
@@ -271,8 +271,8 @@ def test_errors_of_the_log_go_into_the_file_of_the_drivers_choice_once(monkeypat
     before, level = list(logger.handlers), logger.level
     logger.setLevel(logging.INFO)  # The end of a stage silences it.
     try:
-        vllm_plugin._write_down_errors()
-        vllm_plugin._write_down_errors()
+        vllm_plugin.write_down_errors()
+        vllm_plugin.write_down_errors()
         try:
             raise ValueError("the cause")
         except ValueError:

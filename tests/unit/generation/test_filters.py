@@ -10,7 +10,7 @@ from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters import heuristics
 from selfinstruct.generation.filters.characters import invalid_characters
 from selfinstruct.generation.filters.instances import check_instances
-from selfinstruct.generation.filters.keywords import _any_of, keyword, opening
+from selfinstruct.generation.filters.keywords import any_of, keyword, opening
 from selfinstruct.generation.filters.length import length
 from selfinstruct.generation.filters.script import first_character, from_first_word, script_of, scripts_of
 from selfinstruct.generation.instance_parsing import ParsedInstance
@@ -85,7 +85,7 @@ def test_keywords_are_whole_words_in_any_case(text: str, found: str | None) -> N
 )
 def test_the_quick_look_for_keywords_misses_none(text: str) -> None:
     keywords = ("go to", "map", "kind", "\u212a", "C++", " ")
-    found = _any_of(keywords).search(text)
+    found = any_of(keywords).search(text)
     assert (keyword(text, keywords=keywords) is None) == (found is None)
 
 

@@ -28,7 +28,7 @@ def run(make_config: Any, tmp_path: Path) -> Path:
 
 def invoke(*arguments: Any, keys: str = "") -> Result:
     with pytest.MonkeyPatch.context() as patch:  # The keys of a test come from no terminal.
-        patch.setattr("selfinstruct.cli.review_command._require_terminal", lambda: None)
+        patch.setattr("selfinstruct.cli.review_command.require_terminal", lambda: None)
         return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=keys)
 
 

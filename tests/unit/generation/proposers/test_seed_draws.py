@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.chain.rounds import _identity
+from selfinstruct.chain.rounds import rounds_identity
 from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, SingleStep
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
@@ -130,7 +130,7 @@ def test_quotas_that_make_no_whole_are_refused(names: tuple[str, ...], problem: 
 
 def test_rounds_are_others_with_another_quota() -> None:
     plain, half, third = (
-        _identity(Config(seeds=seeds, output_dir="x"))
+        rounds_identity(Config(seeds=seeds, output_dir="x"))
         for seeds in (("general",), ("domain:healthcare:0.5", "general"), ("domain:healthcare:0.3", "general"))
     )
     assert "seed_quotas" not in plain and half["seed_quotas"] == [[30, 0.5], [175, None]]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuning.evaluation.answers import Answer
 from tuning.evaluation.bootstrap import Resampling
-from tuning.evaluation.chance import _moves, chance_level
+from tuning.evaluation.chance import chance_level, shifts
 from tuning.evaluation.metrics import METRICS
 
 ROUGE_L = METRICS[0].of
@@ -58,6 +58,6 @@ def test_no_chance_level_without_another_task() -> None:
 
 @given(st.integers(0, 60), st.integers(0, 9))
 def test_tasks_are_moved_to_others_and_each_time_elsewhere(n_tasks: int, seed: int) -> None:
-    moves = _moves(n_tasks, seed)
+    moves = shifts(n_tasks, seed)
     assert len(set(moves)) == len(moves) == max(0, min(20, n_tasks - 1))
     assert all(0 < move < n_tasks for move in moves)

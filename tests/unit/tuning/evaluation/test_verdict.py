@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from selfinstruct.run.scores import BASE, FEW_SHOT, SEEDS_ONLY, TUNED, ArmScores, ChanceLevel, Comparison, SetScores
-from tuning.evaluation.verdict import Shown, _in_words, headline
+from tuning.evaluation.verdict import Shown, headline, in_words
 from tuning.evaluation.verdict import verdict as of
 
 
@@ -326,5 +326,5 @@ def test_the_verdict_in_one_look_has_at_most_25_words_whatever_the_sets_show() -
     shown: list[set[Shown]] = [{what} for what in get_args(Shown) if what] + [{"helped", "nothing"}]
     for people in shown:
         for programs in shown:
-            both = f"{_in_words(people, PEOPLE)}; {_in_words(programs, PROGRAM)}"
+            both = f"{in_words(people, PEOPLE)}; {in_words(programs, PROGRAM)}"
             assert people & {"helped", "harmed", "mixed"} or len(both.split()) <= 25, both

@@ -139,7 +139,7 @@ def test_each_source_has_the_tokens_of_its_rows():
         SourceCounts("b", read=1, taken=1),
         SourceCounts("dataset", read=4, taken=3, is_own=True),
     ]
-    mixed = record._mixed_in(sources, [1, 10, 100, 2, 20, 3])
+    mixed = record.mixed_in(sources, [1, 10, 100, 2, 20, 3])
     assert [(source.name, source.tokens, source.licence) for source in mixed] == [
         ("a", 22, "mit"),
         ("b", 3, ""),
