@@ -37,8 +37,9 @@ from selfinstruct.engines.base import Request, most_in_flight
 from selfinstruct.engines.tokenized_prompts import TokenizedPrompts
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.pipeline import Pipeline
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import index
 from selfinstruct.records import Completion
 from selfinstruct.run.directory import RunDirectory

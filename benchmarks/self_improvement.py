@@ -36,7 +36,7 @@ from typing import Any
 
 import yaml
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.engines.smollm2 import fetch_smollm2
 from selfinstruct.formats import jsonl
 from selfinstruct.records import TRAIN

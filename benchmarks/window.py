@@ -31,8 +31,9 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request, most_in_flight
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.pipeline import Pipeline
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.generation.window import first_window, window_soon
 from selfinstruct.records import Completion, Prompt
 from selfinstruct.run.lines import VERSION, Header

@@ -18,15 +18,17 @@ from benchmarks import window
 from benchmarks.night import models
 from benchmarks.night.figures import report
 from selfinstruct import novelty
-from selfinstruct.config.schema import Config, Sampling
+from selfinstruct.config.schema import Config
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request, most_in_flight
 from selfinstruct.engines.vllm import VLLMEngine, prepare_environment
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.generate import borrowed_seeds
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.pipeline import Pipeline
 from selfinstruct.generation.prompts import PROMPTS_VERSION
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Completion
 from selfinstruct.run.journal import JournalWriter
 from selfinstruct.run.lines import VERSION, Header, Line

@@ -15,7 +15,8 @@ from selfinstruct.chain.schedule import DeadlinePlan
 from selfinstruct.chain.stage_process import run_stage
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import ConfigT, GenerationConfig, Scores
+from selfinstruct.config.schema import ConfigT, GenerationConfig
+from selfinstruct.config.scoring import Scores
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, SelfInstructError
 from selfinstruct.formats import jsonl

@@ -22,8 +22,9 @@ from selfinstruct.chain.shortened_tuning import tuning_in_time, with_steps
 from selfinstruct.chain.stage_process import DoneMark, run_stage
 from selfinstruct.chain.summary import show_summary
 from selfinstruct.clock import Clock
+from selfinstruct.config.later_stages import Evaluate, Tune
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.console import console, result, stage
 from selfinstruct.dataset import export as exports
 from selfinstruct.engines.models import fetch_model

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from selfinstruct.chain.asking import asks
-from selfinstruct.config.schema import TUNED_MODEL, Config, Evaluate
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.schema import TUNED_MODEL, Config
 from selfinstruct.engines.models import fetch_model
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.scores import ARMS

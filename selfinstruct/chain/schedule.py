@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from selfinstruct.chain.tuning_time import FittedTuning, Probe, characters_per_row, fit_tuning
 from selfinstruct.clock import SAFETY_FACTOR, Clock, Reserve, clock_text
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.formats import jsonl, seed_tasks
 from selfinstruct.records import TRAIN
 from selfinstruct.run.directory import RunDirectory

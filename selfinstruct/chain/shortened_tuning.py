@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from selfinstruct.chain.schedule import NO_BASELINE, DeadlinePlan
 from selfinstruct.chain.stage_process import DoneMark
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.console import console
 from selfinstruct.run.folders import ModelDirectory
 from tuning.training import checkpoints

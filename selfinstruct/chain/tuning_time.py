@@ -7,7 +7,7 @@ import math
 from msgspec import Struct
 
 from selfinstruct.clock import SAFETY_FACTOR
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.formats import exported_rows
 from selfinstruct.records import TRAIN
 from selfinstruct.run.folders import DatasetDirectory, ModelDirectory

@@ -15,8 +15,9 @@ from selfinstruct.checks import speed
 from selfinstruct.checks.estimate import ACCEPTED_SHARE, trained_tokens
 from selfinstruct.checks.model_fit import room
 from selfinstruct.checks.preflight import Findings, first_prompts
+from selfinstruct.config.later_stages import Evaluate, Tune
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Config, Evaluate, Tune
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.model_facts import ModelFacts
 from selfinstruct.engines.parallelism import Parallelism, parallelism

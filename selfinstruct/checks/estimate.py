@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfinstruct.checks.speed import Workload
-from selfinstruct.config.schema import Answer, Instances, Proposal, Proposers
+from selfinstruct.config.proposing import Proposal, Proposers
+from selfinstruct.config.schema import Answer, Instances
 
 ACCEPTED_SHARE = 0.5
 """Share of the candidates that are accepted; it falls as the pool grows."""

@@ -20,8 +20,8 @@ from selfinstruct.checks.estimate import Estimate, estimate, tuned_bytes
 from selfinstruct.checks.model_fit import check_memory, check_vision, read_tokenizer
 from selfinstruct.checks.tuning_preview import TuningPreview
 from selfinstruct.config.engine_arguments import of_other_models
-from selfinstruct.config.later_stages import Export
-from selfinstruct.config.schema import TUNED_MODEL, Config, GenerationConfig, Prompting, Tune
+from selfinstruct.config.later_stages import Export, Tune
+from selfinstruct.config.schema import TUNED_MODEL, Config, GenerationConfig, Prompting
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.dataset.semantic import require_semhash
 from selfinstruct.engines import vllm
@@ -34,9 +34,10 @@ from selfinstruct.formats import data_files, families, seed_tasks
 from selfinstruct.generation.calibration import MOST_TEXTS
 from selfinstruct.generation.context_need import needed_context
 from selfinstruct.generation.generate import borrowed_seeds, check_fit, style_of
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.regenerate import engine_arguments
 from selfinstruct.generation.score_bounds import decides
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.hardware import Hardware, existing_parent, free_disk
 from selfinstruct.packaged import resolve
 from selfinstruct.records import Instruction, SeedTask

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Gpu
 from selfinstruct.parent_death import tie

@@ -17,7 +17,8 @@ from selfinstruct.config import earlier_defaults, kept
 from selfinstruct.config.click_options import explicit_options, resolve_config, split_passed_on, tune_arguments
 from selfinstruct.config.engine_arguments import of_other_models
 from selfinstruct.config.load import did_you_mean, dump_yaml
-from selfinstruct.config.schema import Config, GenerationConfig, Rate, Tag
+from selfinstruct.config.schema import Config, GenerationConfig
+from selfinstruct.config.scoring import Rate, Tag
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from selfinstruct.run.lock import LockedDirectory
 from selfinstruct.signals import changing_nothing

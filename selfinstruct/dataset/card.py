@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selfinstruct.config.schema import Export
+from selfinstruct.config.later_stages import Export
 from selfinstruct.language_identification import identifier
 from selfinstruct.records import SEEN, TRAIN, UNSEEN
 from selfinstruct.run.export_counts import ExportCounts, ParentCounts

@@ -34,7 +34,8 @@ from msgspec import UNSET, structs
 
 from selfinstruct import packaged, text_hash
 from selfinstruct.config import tag_quota
-from selfinstruct.config.schema import Config, Export, GenerationConfig
+from selfinstruct.config.later_stages import Export
+from selfinstruct.config.schema import Config, GenerationConfig
 from selfinstruct.console import console
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.card import make_card

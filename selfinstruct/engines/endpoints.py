@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import console
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.congestion import Window, rest_s

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import msgspec
 
 from selfinstruct import library_log, parent_death
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import console
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.errors import ConfigError, EngineError

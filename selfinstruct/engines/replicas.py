@@ -26,7 +26,7 @@ from typing import Any, cast
 import psutil
 
 from selfinstruct import library_log
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import console
 from selfinstruct.engines import processes, startup, usable_gpus
 from selfinstruct.engines.base import Engine, Request, RequestFailed

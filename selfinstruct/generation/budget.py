@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from selfinstruct import clock as deadlines
 from selfinstruct.clock import Clock, Reserve
-from selfinstruct.config.schema import Limits
+from selfinstruct.config.stopping import Limits
 from selfinstruct.generation import stop_rules
 from selfinstruct.generation.method import Method
 from selfinstruct.run.control_lines import BudgetName, BudgetUsedUp, DeadlineReached

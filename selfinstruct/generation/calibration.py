@@ -15,7 +15,7 @@ from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation.is_task import log_odds
 from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Instruction, SeedTask
-from selfinstruct.run.lines import Calibration
+from selfinstruct.run.header_values import Calibration
 
 LEAST_AUC = 0.7
 """Below it a question does not tell texts apart well enough to decide anything."""

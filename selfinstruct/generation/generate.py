@@ -24,12 +24,13 @@ from selfinstruct.generation import calibration, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.material import Material
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.pipeline import EVERY_KIND, Pipeline, RequestKind
 from selfinstruct.generation.progress import GenerationProgress, still
 from selfinstruct.generation.rating_beside import rating_beside
 from selfinstruct.generation.score_bounds import refuse_unrated
 from selfinstruct.generation.session import difference, opened, recorded_identity
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.generation.supervision import StartEngine, closing, supervised
 from selfinstruct.generation.window import first_window, window_soon
 from selfinstruct.records import Instruction, SeedTask, Style
@@ -37,8 +38,9 @@ from selfinstruct.run import ownership, trackers
 from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.control_lines import Resumed, Saturated, TargetRaised
 from selfinstruct.run.directory import RunDirectory
+from selfinstruct.run.header_values import Calibration
 from selfinstruct.run.journal import JournalWriter
-from selfinstruct.run.lines import VERSION, Calibration, Header, Line
+from selfinstruct.run.lines import VERSION, Header, Line
 from selfinstruct.run.measurements import MetricsWriter, last_speed
 from selfinstruct.run.state import RunState
 from selfinstruct.run.without_instances import REMEDY, without_instances

@@ -12,12 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Filters, Sampling
+from selfinstruct.config.schema import Filters
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.records import Completion, Rejection, SeedTask
-from selfinstruct.run.lines import Calibration, Failure, Verdict
+from selfinstruct.run.header_values import Calibration
+from selfinstruct.run.lines import Failure, Verdict
 
 MOST_SHOWN = 8
 """Most examples of each kind; never more than a third of the seeds."""

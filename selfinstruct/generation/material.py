@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct.config.schema import Evaluate, Filters, GenerationConfig
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.schema import Filters, GenerationConfig
 from selfinstruct.errors import InputError
 from selfinstruct.formats import seed_tasks
 from selfinstruct.formats.evaluation_tasks import EvaluationText, load_evaluation_texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selfinstruct.config.proposing import Proposal
 from selfinstruct.config.schema import (
     Answer,
     Classification,
@@ -12,7 +13,6 @@ from selfinstruct.config.schema import (
     GenerationConfig,
     HowAnswered,
     Instances,
-    Proposal,
 )
 from selfinstruct.generation.frame import Frame, load_frame
 from selfinstruct.generation.proposers.proposer_draw import Mixture

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from selfinstruct.config.schema import Saturation
+from selfinstruct.config.stopping import Saturation
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.errors import StoppedError
 from selfinstruct.generation import is_task, stop_rules

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
-from selfinstruct.config.schema import GenerationConfig, Rate
+from selfinstruct.config.schema import GenerationConfig
+from selfinstruct.config.scoring import Rate
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError

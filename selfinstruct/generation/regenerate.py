@@ -21,8 +21,10 @@ import msgspec
 from selfinstruct import records
 from selfinstruct.config import earlier_defaults
 from selfinstruct.config.engine_arguments import of_identity, of_other_models
+from selfinstruct.config.later_stages import Regenerate
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Answer, Config, Regenerate, Sampling
+from selfinstruct.config.schema import Answer, Config
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.errors import ConfigError, InputError

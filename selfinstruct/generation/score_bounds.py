@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Keep, Scores
+from selfinstruct.config.schema import Keep
+from selfinstruct.config.scoring import Scores
 from selfinstruct.errors import ConfigError
 from selfinstruct.records import Rejection
 from selfinstruct.run import answer_scores

@@ -36,9 +36,9 @@ from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Constraint, Instruction, Prompt, SeedTask, Style, with_constraints
+from selfinstruct.run.header_values import Calibration
 from selfinstruct.run.lines import (
     AnswerLine,
-    Calibration,
     ClassificationLine,
     Failure,
     Form,

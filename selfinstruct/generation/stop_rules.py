@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import assert_never
 
 from selfinstruct import clock
-from selfinstruct.config.schema import Limits, Saturation
+from selfinstruct.config.stopping import Limits, Saturation
 from selfinstruct.errors import InputError, Interrupted
 from selfinstruct.formats import jsonl
 from selfinstruct.run.control_lines import (

@@ -16,7 +16,7 @@ import re
 
 import msgspec
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.records import TAG_VALUES, Prompt, Tags, Task
 

@@ -30,7 +30,9 @@ import msgspec
 
 from selfinstruct.config.earlier_defaults import completed
 from selfinstruct.config.load import dump_yaml
-from selfinstruct.config.schema import Filters, Keep, Saturation, Scores
+from selfinstruct.config.schema import Filters, Keep
+from selfinstruct.config.scoring import Scores
+from selfinstruct.config.stopping import Saturation
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError
@@ -41,10 +43,11 @@ from selfinstruct.generation.instance_decisions import decide_inputs
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.kept_samples import choose
 from selfinstruct.generation.material import evaluation_texts
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.parsing import fault_of
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.score_bounds import ScoreBounds
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Instruction, Rejection
 from selfinstruct.replay.refilter_result import CandidateMoves, FollowUps, InstanceMoves, RefilterResult

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.records import Completion
 from tests import tiny_model

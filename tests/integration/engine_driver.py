@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request, RequestFailed
 
 ASKED = Request("proposal/0", "Once upon a time", Sampling(max_tokens=5))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfinstruct.chain import stage_process
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.errors import ConfigError, Interrupted, StoppedError
 from tests import tiny_model
 from tuning.training.launch import tune_command

@@ -19,7 +19,7 @@ import trl
 from safetensors.torch import load_file
 from trl import get_peft_config
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.dataset import tuner_files
 from selfinstruct.dataset.convert import Conversion, convert
 from selfinstruct.formats import exported_rows

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recipes import Figures, figures
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.smollm2 import fetch_smollm2
 from selfinstruct.engines.vllm import VLLMEngine

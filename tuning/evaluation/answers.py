@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Engine, Request, RequestFailed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.run.scores import Comparison, Gap, Interval
 
 _CHUNK = 4_000_000

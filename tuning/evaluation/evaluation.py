@@ -28,7 +28,8 @@ from typing import Any
 import msgspec
 
 from selfinstruct import packaged
-from selfinstruct.config.schema import Config, Evaluate
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.schema import Config
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import jsonl, seed_tasks

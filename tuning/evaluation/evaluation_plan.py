@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfinstruct.config.engine_arguments import of_other_models
-from selfinstruct.config.schema import Config, Evaluate
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.schema import Config
 from selfinstruct.generation.examples import Examples
 from selfinstruct.generation.frame import load_frame
 from tuning.training.prompt_formats import PromptFormat

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.errors import InputError
 from selfinstruct.formats import jsonl
 from selfinstruct.run.scores import ConstraintScores

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import packaged
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.formats import jsonl
 from selfinstruct.signals import until_signal

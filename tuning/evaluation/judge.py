@@ -21,7 +21,8 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
-from selfinstruct.config.schema import Evaluate, Sampling
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.section import Sampling
 from selfinstruct.console import AnswerProgress, console
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.models import model_fingerprint

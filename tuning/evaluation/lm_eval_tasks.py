@@ -23,7 +23,7 @@ import yaml
 from msgspec import Struct
 
 from selfinstruct import leftovers
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.console import console
 from selfinstruct.engines.models import adapter_arguments, model_fingerprint, resolve_model, with_weights
 from selfinstruct.engines.serving import is_named_vllm

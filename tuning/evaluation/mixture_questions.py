@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain
 
 from selfinstruct import packaged
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.dataset.convert import read_rows
 from selfinstruct.dataset.holding_out import HeldOut
 from selfinstruct.errors import ConfigError

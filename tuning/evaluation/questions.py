@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from selfinstruct import packaged, records
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.console import console
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.formats import evaluation_tasks, exported_rows

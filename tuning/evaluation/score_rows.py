@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.records import SEEN, UNSEEN, WrittenBy
 from selfinstruct.run.scores import BASE, SCORES_VERSION, TUNED, ArmScores, Comparison, Gaps, LossGap, Scores, SetScores
 from tuning.evaluation import consistency, constraints, forgetting, ifeval, judge, lm_eval_tasks, metrics

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.config.load import load_yaml
-from selfinstruct.config.schema import Tune
 from selfinstruct.engines.models import resolve_model
 from selfinstruct.errors import ConfigError
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from selfinstruct.config.schema import Evolve
+from selfinstruct.config.proposing import Evolve
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.generation.proposal_parsing import ProposedText

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers.topics import Topic
 from selfinstruct.records import Completion, Instruction, Prompt, SeedTask

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from selfinstruct.config.schema import Proposal
+from selfinstruct.config.proposing import Proposal
 from selfinstruct.generation import prompts
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.proposal_parsing import ProposedText, parse_proposal

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import starmap
 from typing import Literal
 
-from selfinstruct.config.schema import Plan
+from selfinstruct.config.proposing import Plan
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.parsing import one_line
 from selfinstruct.generation.proposal_parsing import ProposedText

@@ -6,7 +6,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from selfinstruct.config.schema import Evolve, GenerationConfig, Plan, Proposal, Proposers, SingleStep, Template
+from selfinstruct.config.proposing import Evolve, Plan, Proposal, Proposers, SingleStep, Template
+from selfinstruct.config.schema import GenerationConfig
 from selfinstruct.generation.proposers.earnings import Earned
 from selfinstruct.generation.proposers.topics import Topics, load_topics
 from selfinstruct.generation.proposers.wording import Wording, load_wording

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
-from selfinstruct.config.schema import SingleStep
+from selfinstruct.config.proposing import SingleStep
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_parts import text_of
 from selfinstruct.generation.markers import Line, Mark, mark_reader, scan, split_lines

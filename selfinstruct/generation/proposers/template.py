@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from selfinstruct.config.schema import Template
+from selfinstruct.config.proposing import Template
 from selfinstruct.generation.parsing import TRUNCATED, one_line
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.generation.proposers.interface import Example, Question, Seen

@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.generation.scorers.interface import RatedAnswer, Scored
 from selfinstruct.records import Completion, Prompt

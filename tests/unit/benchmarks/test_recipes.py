@@ -14,7 +14,8 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError
 from selfinstruct.records import Completion, Task
 from selfinstruct.run.directory import RunDirectory
-from selfinstruct.run.lines import Calibration, Header, ProposalLine, Verdict
+from selfinstruct.run.header_values import Calibration
+from selfinstruct.run.lines import Header, ProposalLine, Verdict
 from tests.conftest import run_scripted
 
 pytestmark = pytest.mark.whole

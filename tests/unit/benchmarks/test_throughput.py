@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.throughput import OF_A_RUN, in_lock_step, one_turn, table
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import EngineError

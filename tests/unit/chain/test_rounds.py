@@ -21,7 +21,8 @@ from selfinstruct.chain import rounds
 from selfinstruct.chain.rounds import Chain, iterate
 from selfinstruct.checks.preflight import Findings
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config, Rate
+from selfinstruct.config.schema import Config
+from selfinstruct.config.scoring import Rate
 from selfinstruct.dataset.export import export
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from selfinstruct.chain.tuning_time import Probe, fit_tuning, probe_options
 from selfinstruct.clock import SAFETY_FACTOR
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 
 PROBE = Probe(seconds_per_step=2.0, rows_per_step=8, overhead_s=30, epochs=3, max_steps=None, characters_per_row=100)
 

@@ -20,8 +20,10 @@ from selfinstruct.checks.dry_run import text
 from selfinstruct.checks.estimate import estimate, tuned_bytes
 from selfinstruct.checks.preflight import Findings, check, first_prompts
 from selfinstruct.cli import cli, shared
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.config.load import load_config
-from selfinstruct.config.schema import Config, Instances, Proposal, Proposers, Tune
+from selfinstruct.config.proposing import Proposal, Proposers
+from selfinstruct.config.schema import Config, Instances
 from selfinstruct.engines.model_facts import model_facts
 from selfinstruct.errors import ConfigError, InputError
 from selfinstruct.hardware import Gpu, Hardware, existing_parent, visible_gpus

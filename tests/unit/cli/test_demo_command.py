@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from selfinstruct.chain import chain
 from selfinstruct.cli import chain_commands, cli
-from selfinstruct.config.schema import Config, Evaluate
+from selfinstruct.config.later_stages import Evaluate
+from selfinstruct.config.schema import Config
 from tuning.evaluation.questions import task_questions
 
 

@@ -18,7 +18,8 @@ from selfinstruct.config.click_options import (
     split_passed_on,
     tune_arguments,
 )
-from selfinstruct.config.schema import Config, Section
+from selfinstruct.config.schema import Config
+from selfinstruct.config.section import Section
 from selfinstruct.engines.vllm_plugin import watch_children
 from selfinstruct.environment import PARENT, variable_of
 from selfinstruct.errors import ConfigError

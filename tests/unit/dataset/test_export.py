@@ -12,7 +12,8 @@ import yaml
 from click.testing import CliRunner
 
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config, Evaluate, Export
+from selfinstruct.config.later_stages import Evaluate, Export
+from selfinstruct.config.schema import Config
 from selfinstruct.dataset import card
 from selfinstruct.dataset import export as exports
 from selfinstruct.dataset.export import export, split

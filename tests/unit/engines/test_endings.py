@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.endings import Watched
 

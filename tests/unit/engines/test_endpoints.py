@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config, Sampling
+from selfinstruct.config.schema import Config
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines import congestion, endpoints, openai_client
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.endpoints import Endpoints

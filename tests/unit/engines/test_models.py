@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.engines import hub
 from selfinstruct.engines.models import adapter_arguments, fetch_model, with_weights
 from selfinstruct.errors import ConfigError

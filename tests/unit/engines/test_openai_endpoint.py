@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines import openai_client
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.openai_endpoint import Endpoint

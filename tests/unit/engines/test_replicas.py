@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines import replica_process
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.parallelism import own_replicas

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines import processes
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, ScriptedEngine

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import environment
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines import startup, usable_gpus, vllm
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.choices import Choices

@@ -19,12 +19,14 @@ from selfinstruct.engines.scripted import Answer, ScriptedEngine
 from selfinstruct.errors import ConfigError, Interrupted
 from selfinstruct.formats import seed_tasks
 from selfinstruct.generation import calibration
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.method import Method
+from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import status
 from selfinstruct.run.classification_share import odd_share
-from selfinstruct.run.lines import Calibration, Header
+from selfinstruct.run.header_values import Calibration
+from selfinstruct.run.lines import Header
 from selfinstruct.run.state import RunState
 from tests.conftest import journal_lines, run_scripted, script
 

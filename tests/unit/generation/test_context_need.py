@@ -9,7 +9,8 @@ from selfinstruct.engines.context import ENOUGH
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats.seed_tasks import load_seed_tasks
 from selfinstruct.generation.context_need import needed_context
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.method import Method
+from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Instance, Instruction, SeedTask
 
 

@@ -18,7 +18,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, SelfInstructError
 from selfinstruct.generation import generate as module
 from selfinstruct.generation.generate import continuing, generate, style_of
-from selfinstruct.generation.steps import Method
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.window import first_window
 from selfinstruct.run.journal import JournalWriter
 from tests.conftest import journal_lines, run_scripted, script

@@ -16,9 +16,10 @@ from selfinstruct.generation.filters.script import script_of
 from selfinstruct.generation.frame import load_frame
 from selfinstruct.generation.generate import borrowed_seeds
 from selfinstruct.generation.languages import language_remark
+from selfinstruct.generation.method import Method
 from selfinstruct.generation.parsing import parse_answer
 from selfinstruct.generation.prompts import encode_answer, next_example
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instruction, SeedTask, Style
 from tests.conftest import run_scripted, script

@@ -18,7 +18,8 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.scripted import Answer, Script, ScriptedEngine
 from selfinstruct.errors import EngineError, StoppedError
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.method import Method
+from selfinstruct.generation.steps import Steps
 from selfinstruct.records import Completion
 from tests.conftest import journal_lines, replayed, run_scripted, script
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from selfinstruct.chain import chain
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config, Rate, Scores
+from selfinstruct.config.schema import Config
+from selfinstruct.config.scoring import Rate, Scores
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError, EngineError, InputError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Config, Rate
+from selfinstruct.config.schema import Config
+from selfinstruct.config.scoring import Rate
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import EngineError

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from selfinstruct.config.schema import Scores
+from selfinstruct.config.scoring import Scores
 from selfinstruct.errors import ConfigError
 from selfinstruct.generation.score_bounds import ScoreBounds, bound
 from selfinstruct.run.answer_scores import Place, Scorer

@@ -11,7 +11,8 @@ from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import RequestFailed
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.formats import seed_tasks
-from selfinstruct.generation.steps import Method, Steps
+from selfinstruct.generation.method import Method
+from selfinstruct.generation.steps import Steps
 from selfinstruct.novelty import NoveltyIndex
 from selfinstruct.records import Completion, Instance, Instruction, SeedTask, Style
 from selfinstruct.run.lines import Failure, ProposalLine

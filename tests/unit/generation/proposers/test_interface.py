@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from selfinstruct.config.schema import Config, Proposers
+from selfinstruct.config.proposing import Proposers
+from selfinstruct.config.schema import Config
 from selfinstruct.generation.proposers import Mixture, Pool
 from selfinstruct.records import Instruction
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import PromptLanguage, Proposal
+from selfinstruct.config.proposing import Proposal
+from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.generation.frame import LANGUAGES, load_frame
 from selfinstruct.generation.proposers.list_continuation import ListContinuation
 from selfinstruct.generation.proposers.topics import Topic

@@ -10,7 +10,8 @@ from typing import Any
 import py3langid
 import pytest
 
-from selfinstruct.config.schema import Evolve, Filters, Plan
+from selfinstruct.config.proposing import Evolve, Plan
+from selfinstruct.config.schema import Filters
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.generation.filters import heuristics

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfinstruct.chain.rounds import rounds_identity
-from selfinstruct.config.schema import Config, Evolve, Plan, Proposal, SingleStep
+from selfinstruct.config.proposing import Evolve, Plan, Proposal, SingleStep
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError
 from selfinstruct.formats.seed_tasks import load_seed_tasks

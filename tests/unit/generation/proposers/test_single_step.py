@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from selfinstruct.chain import chain
 from selfinstruct.cli import cli
-from selfinstruct.config.schema import Config, SingleStep
+from selfinstruct.config.proposing import SingleStep
+from selfinstruct.config.schema import Config
 from selfinstruct.engines.base import Engine, Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import StoppedError

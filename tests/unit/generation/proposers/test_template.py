@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Template
+from selfinstruct.config.proposing import Template
 from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import ConfigError

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Config, Tune
+from selfinstruct.config.later_stages import Tune
+from selfinstruct.config.schema import Config
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.models import model_fingerprint

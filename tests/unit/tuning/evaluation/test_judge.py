@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config.schema import Sampling
+from selfinstruct.config.section import Sampling
 from selfinstruct.engines.base import Engine, Request, RequestFailed
 from selfinstruct.engines.openai_endpoint import Endpoint
 from selfinstruct.engines.scripted import ScriptedEngine

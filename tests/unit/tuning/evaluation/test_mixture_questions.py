@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct.config.schema import Evaluate
+from selfinstruct.config.later_stages import Evaluate
 from selfinstruct.errors import ConfigError
 from selfinstruct.run.folders import ModelDirectory
 from selfinstruct.run.training_record import MixedIn, TrainingRecord, write_training_record

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from tuning.training.launch import processes_of
 
 FILES = sorted((Path(__file__).parents[4] / "configs/accelerate").glob("*.yaml"))

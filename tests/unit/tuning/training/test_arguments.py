@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct.config.schema import Tune
+from selfinstruct.config.later_stages import Tune
 from selfinstruct.errors import ConfigError
 from tuning.sft import set_environment
 from tuning.training.arguments import defaults, learning_rate, parse
