@@ -179,6 +179,17 @@ def test_types_in_the_architecture_page_exist() -> None:
         assert re.search(rf"^class {name}\b", sources, re.M), f"docs/architecture.md names the type {name}"
 
 
+def test_the_architecture_page_says_in_which_file_a_name_is_defined() -> None:
+    file = r"(?:in|of|to a file of)\s+`((?:selfinstruct|tuning)/[\w/]+\.py)`"
+    named = re.findall(r"`([A-Za-z_]+)`(?: and `([A-Za-z_]+)`)?,?\s+" + file, ARCHITECTURE)
+    assert len(named) > 10
+    for *names, path in named:
+        source = (ROOT / path).read_text()
+        for name in filter(None, {*names} - {"off"}):  # A value.
+            definition = rf"^(class {name}\b|def {name}\(|{name}\b.* = )"
+            assert re.search(definition, source, re.M), f"docs/architecture.md: {name} is not defined in {path}"
+
+
 def test_every_folder_is_in_the_architecture_page() -> None:
     for package in ("selfinstruct", "tuning"):
         for init in (ROOT / package).glob("*/__init__.py"):
