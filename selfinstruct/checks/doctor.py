@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from selfinstruct.checks.endpoint_check import listed
+from selfinstruct.engines.vllm import prepare_environment
 from selfinstruct.errors import ConfigError
 from selfinstruct.hardware import Hardware, free_disk
 from selfinstruct.packaged import model_path
@@ -130,8 +131,6 @@ def imports(
     load: Callable[[str], Any] = importlib.import_module, find: Callable[[str], Any] = importlib.util.find_spec
 ) -> Iterator[Check]:
     """Check that the big libraries can be loaded together: the versions may be right and a build still wrong."""
-    from selfinstruct.engines.vllm import prepare_environment
-
     prepare_environment()
     for module, remedy in {
         "torch": "reinstall torch for this machine (https://pytorch.org/get-started/locally)",

@@ -14,6 +14,7 @@ from selfinstruct import packaged
 from selfinstruct.cli.edge import HelpfulGroup, cli
 from selfinstruct.cli.shared import AS_JSON, OutputFile
 from selfinstruct.config.schema import PromptLanguage
+from selfinstruct.errors import InputError
 from selfinstruct.records import SeedTask
 from selfinstruct.text import capped, printable
 
@@ -155,7 +156,6 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     """
     from selfinstruct.console import reading
     from selfinstruct.dataset.seed_selection import choose_seeds
-    from selfinstruct.errors import InputError
     from selfinstruct.formats import data_files, jsonl, seed_tasks
 
     data_files.require_other(source, output)

@@ -1,0 +1,47 @@
+"""An import inside a function is there because the module is heavy, never to hide a circle."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+
+from tests.unit.test_names import functions, trees
+
+PROGRAMS = ("selfinstruct/cli/", "tuning/sft.py", "tuning/evaluate.py")
+"""They load what a command needs when it is called: `--help` is instant, and the environment is set before."""
+HEAVY = {
+    "selfinstruct.console": "rich; some modules are read before it is certain that anything is shown",
+    "selfinstruct.novelty.compiled": "numba",
+    "tuning.evaluation.evaluation": "rouge_score, numpy",
+    "tuning.evaluation.score_tables": "rich",
+    "tuning.training.model_card": "huggingface_hub",
+    "tuning.training.argument_parser": "transformers",
+    "tuning.training.callbacks": "transformers",
+}
+STANDARD_LIBRARY = {"asyncio": "heavy for --help", "readline": "changes `input`", "webbrowser": "rarely needed"}
+
+
+def imports_in_functions() -> Iterator[tuple[str, str]]:
+    for name, tree in trees():
+        for function in functions(tree):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from ((name, alias.name) for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    yield name, node.module or ""
+                    yield from ((name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_only_what_is_heavy_is_imported_inside_functions() -> None:
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name, _ in trees()}
+    packages = {module.rpartition(".")[0] for module in modules}
+    light = {
+        (file, module)
+        for file, module in imports_in_functions()
+        if (
+            (module in modules - packages - HEAVY.keys() and not file.startswith(PROGRAMS))
+            or module in sys.stdlib_module_names - STANDARD_LIBRARY.keys()
+        )
+    }
+    assert not light
