@@ -45,6 +45,7 @@ from selfinstruct.records import TRAIN
 from selfinstruct.report.rounds_page import write_report
 from selfinstruct.run import parents, rounds_ownership
 from selfinstruct.run.control_lines import Saturated
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.rounds_ownership import REWRITTEN_PARENTS
 from selfinstruct.run.rounds_record import (
@@ -261,7 +262,7 @@ def _summarize(run: RunDirectory, generator: str, number: int) -> Round:
         instructions=len(state.pool) + (counts.parents.instructions.accepted if counts.parents else 0),
         train_rows=counts.rows[TRAIN],
         saturated=len(state.pool) < state.target,
-        outputs=state.counts().outputs,
+        outputs=run_counts(state).outputs,
         scores={name: msgspec.convert(about, SetMean, from_attributes=True) for name, about in sets.items()},
     )
 

@@ -63,6 +63,7 @@ def regenerate(
     from selfinstruct.generation.regenerate import engine_arguments
     from selfinstruct.generation.regenerate import regenerate as rewrite
     from selfinstruct.generation.supervision import with_recorded_context
+    from selfinstruct.run.counting import run_counts
     from selfinstruct.run.directory import RunDirectory
 
     settings = config_file or RunDirectory(run).config_path
@@ -88,7 +89,7 @@ def regenerate(
 
     state = rewrite(run, config, start_engine, overwrite=overwrite)
     if not as_stage:
-        outputs = state.counts().outputs
+        outputs = run_counts(state).outputs
         assert outputs is not None  # The run is a regenerated one.
         reasons = ", ".join(f"{reason} {n}" for reason, n in outputs.reasons.items())
         rows = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from selfinstruct.config.later_stages import Export
 from selfinstruct.language_identification import identifier
 from selfinstruct.records import SEEN, TRAIN, UNSEEN
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.export_counts import ExportCounts, ParentCounts
 from selfinstruct.run.state import RunState
 from selfinstruct.text import printable
@@ -63,7 +64,7 @@ def make_card(state: RunState, counts: ExportCounts, options: Export, digest: st
         identity=state.header.identity,
         resolved=state.header.resolved,
         refiltered_from=state.header.refiltered_from,
-        run=state.counts(),
+        run=run_counts(state),
         options=options,
     )
     return printable(card)

@@ -54,6 +54,7 @@ from selfinstruct.replay.refilter_result import CandidateMoves, FollowUps, Insta
 from selfinstruct.run import answer_scores, evaluation_record, lines, ownership, parents
 from selfinstruct.run.answer_scores import Place
 from selfinstruct.run.control_lines import BudgetUsedUp, DeadlineReached, Interruption, Resumed, Saturated, TargetRaised
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.lines import (
@@ -221,7 +222,7 @@ class _Redecision:
             output: the new run.
             changed: the filter options that differ.
         """
-        counts, all_counts = self._counts, self.new.counts()
+        counts, all_counts = self._counts, run_counts(self.new)
         bounds = self._bounds.by_name if self._bounds else {}
         candidates = all_counts.candidates
         pending = Counter(left.kind for left in self.new.pending())

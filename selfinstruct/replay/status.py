@@ -22,6 +22,7 @@ from selfinstruct.records import TRAIN
 from selfinstruct.run import lines
 from selfinstruct.run.classification_share import odd_share
 from selfinstruct.run.control_lines import DeadlineReached, Interruption
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.counts import (
     AnswerCounts,
     OutputCounts,
@@ -154,7 +155,7 @@ def status(run_dir: Path, gpu_price: float | None = None) -> RunStatus:
     going = writer is not None and writer.alive is not False
     return RunStatus(
         run=str(run_dir),
-        counts=state.counts(),
+        counts=run_counts(state),
         interruption=None if going else state.interruption,
         reason=(None if going else stop_rules.reason(run, state)) or None,
         remark=odd_share(state) or None,

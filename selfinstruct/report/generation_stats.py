@@ -19,6 +19,7 @@ from selfinstruct.novelty import tokenize
 from selfinstruct.records import Instance, Instruction
 from selfinstruct.report.funnel import Step, funnel
 from selfinstruct.run.control_lines import Control
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.counts import ProposerCounts, TaggerCounts, TopicCounts, by_count
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import (
@@ -191,7 +192,7 @@ def gather_stats(journal: Path, seeds: dict[str, str], measurements: Iterable[Me
                     assert_never(never)
 
     state = replay(watch(), journal)
-    counts = state.counts()
+    counts = run_counts(state)
     stats = GenerationStats(state, tags=counts.tags, openings=[_openings(state, words) for words in (1, 2)])
     texts = seeds | {instruction.id: instruction.text for instruction in state.pool}
     stats.similarity = [near.score for near in nearest.values()]

@@ -32,9 +32,7 @@ from selfinstruct.run.control_lines import (
 from selfinstruct.run.counts import (
     CandidateCounts,
     ProposerCounts,
-    RunCounts,
     candidate_counts,
-    run_counts,
 )
 from selfinstruct.run.degenerate import degenerate
 from selfinstruct.run.journal import offset_of
@@ -456,10 +454,6 @@ class RunState:
     def candidates(self) -> CandidateCounts:
         """Return the counts of instruction candidates."""
         return candidate_counts(len(self.pool), self.rejected)
-
-    def counts(self) -> RunCounts:
-        """Return all counts. The time that it takes grows with the pool."""
-        return run_counts(self)
 
 
 def replay(lines: Iterable[Line], journal: Path | None = None) -> RunState:

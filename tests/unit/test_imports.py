@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import TopologicalSorter
 
 from tests.unit.test_names import functions, trees
 
@@ -45,3 +46,21 @@ def test_only_what_is_heavy_is_imported_inside_functions() -> None:
         )
     }
     assert not light
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even for their types; `make lint` checks the layers."""
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree for name, tree in trees()}
+    graph = {name: imported(tree, modules) - {name} for name, tree in modules.items()}
+    TopologicalSorter(graph).prepare()  # Raises, and names the modules.
+
+
+def imported(tree: ast.Module, modules: Container[str]) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names |= {name if name in modules else node.module or "" for name in whole}
+    return {name for name in names if name in modules}

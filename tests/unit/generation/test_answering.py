@@ -27,6 +27,7 @@ from selfinstruct.records import Completion, Instance, SeedTask
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import status
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import RunState, replay
 from tests.conftest import journal_lines, replayed, run_scripted, script
@@ -84,7 +85,7 @@ def test_a_chat_model_gets_the_bare_question_and_a_base_model_worked_examples(ma
 def test_auto_is_separate_for_chat_models_only(make_config: Any, tmp_path: Path) -> None:
     run_scripted(make_config())
     assert not answers(tmp_path / "run")
-    assert replayed(journal_lines(tmp_path / "run")).counts().answers is None
+    assert run_counts(replayed(journal_lines(tmp_path / "run"))).answers is None
     run_scripted(make_config(output_dir=str(tmp_path / "chat")), chat())
     lines = journal_lines(tmp_path / "chat")
     forms = {line["id"]: line.get("form") for line in lines if line["kind"] == "instances" and "failed" not in line}
@@ -146,7 +147,7 @@ def test_a_cut_answer_goes_on_once_from_its_beginning(make_config: Any, tmp_path
     assert kept and {i.output for i in kept} == {"A beginning and the end."}
     lines = answers(tmp_path / "run")
     assert sum(line.get("to_be_continued", False) for line in lines) == len(lines) / 2
-    counts = state.counts().answers
+    counts = run_counts(state).answers
     assert counts is not None and counts.continued == counts.total == counts.kept == len(kept)
 
 
@@ -165,7 +166,7 @@ def test_an_answer_that_cannot_stay_is_rejected_with_its_reason(
 ) -> None:
     config = make_config(num_instructions=6, answer={"continue_cut": continue_cut})
     state = run_scripted(config, chat(answered(lambda request: say)))
-    counts = state.counts().answers
+    counts = run_counts(state).answers
     assert counts is not None and counts.reasons == {reason: counts.total} and counts.total > 0
     assert len(answers(tmp_path / "run")) == lines * counts.total
     assert state.complete and not any(state.instances[name] for name in state.inputs)
@@ -236,7 +237,7 @@ def test_the_counts_of_every_prefix_add_up(make_config: Any, tmp_path: Path) -> 
     state = RunState()
     for line in read_lines(tmp_path / "run" / "journal.jsonl"):
         state.apply(line)
-        counts = state.counts()
+        counts = run_counts(state)
         if (of := counts.answers) is not None:
             assert of.total == of.kept + of.rejected + of.failed + of.pending
             assert of.rejected == sum(of.reasons.values())
@@ -252,7 +253,7 @@ def test_a_budget_leaves_enough_for_the_answers(make_config: Any, tmp_path: Path
     with pytest.raises(StoppedError, match="is used up"):
         run_scripted(make_config(num_instructions=500, limits=limits, answer={"max_tokens": 40}), engine)
     state = replayed(journal_lines(tmp_path / "run"))
-    assert state.pending() == [] and state.counts().answers is not None
+    assert state.pending() == [] and run_counts(state).answers is not None
     ((name, value),) = limits.items()
     spent = state.completion_tokens if name == "max_tokens_total" else len(engine.history)
     # A proposal at most goes beyond, with four instructions of two inputs each, of which a third is continued.
@@ -337,7 +338,7 @@ def test_a_users_turn_is_answered_as_it_stands(make_config: Any, tmp_path: Path)
     assert {tuple(inputs.items()) for inputs in state.inputs.values()} == {((0, ""),)}
     rows = exported(config)["train.jsonl"].decode().splitlines()
     assert rows and all(json.loads(row)["input"] == "" for row in rows)
-    counts = state.counts()
+    counts = run_counts(state)
     assert (counts.classification.yes, counts.classification.no, counts.classification.pending) == (0, 0, 0)
     result = refilter(tmp_path / "run", tmp_path / "same", config.filters)
     assert result is not None

@@ -14,6 +14,7 @@ from selfinstruct.errors import InputError
 from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines, replayed, run_scripted, script
 
@@ -36,7 +37,7 @@ def unreadable(*, tries: int) -> Any:
 def test_what_could_not_be_read_is_asked_again_with_another_seed(make_config: Any, tmp_path: Path) -> None:
     engine = ScriptedEngine(unreadable(tries=1))
     state = run_scripted(make_config(max_retries=1, answering="inline"), engine)
-    counts = state.counts()
+    counts = run_counts(state)
     wanted = len(state.pool)
     assert state.complete and counts.instructions_with_instances == wanted
     assert counts.classification.failed == 0 and counts.classification.no == wanted
@@ -51,7 +52,7 @@ def test_what_could_not_be_read_is_asked_again_with_another_seed(make_config: An
 
 def test_the_last_try_decides(make_config: Any) -> None:
     state = run_scripted(make_config(max_retries=2), ScriptedEngine(unreadable(tries=3)))
-    counts, wanted = state.counts(), len(state.pool)
+    counts, wanted = run_counts(state), len(state.pool)
     assert state.complete and counts.classification.failed == wanted
     assert (counts.requests["classification"].failed, counts.requests["classification"].asked_again) == (
         3 * wanted,
@@ -62,7 +63,7 @@ def test_the_last_try_decides(make_config: Any) -> None:
 
 def test_without_retries_a_failure_is_final(make_config: Any, tmp_path: Path) -> None:
     state = run_scripted(make_config(max_retries=0), ScriptedEngine(unreadable(tries=1)))
-    assert state.counts().classification.failed == len(state.pool)
+    assert run_counts(state).classification.failed == len(state.pool)
     assert not any("again" in line for line in journal_lines(tmp_path / "run"))
 
 
@@ -72,7 +73,7 @@ def test_only_what_may_pass_is_asked_again(make_config: Any, reason: str, tries:
         return RequestFailed(reason) if request.key.startswith("answer/") else script(request)
 
     state = run_scripted(make_config(max_retries=1, answering="separate"), ScriptedEngine(fail))
-    answers = state.counts().answers
+    answers = run_counts(state).answers
     assert answers is not None and answers.total == answers.failed > 0
     assert state.usage["answer"].failed == tries * answers.total
     assert answers.total == answers.kept + answers.rejected + answers.failed + answers.pending
@@ -106,7 +107,7 @@ def test_a_run_that_is_stopped_anywhere_asks_the_same_again(make_config: Any, tm
 
 def test_a_doubled_or_missing_try_is_damage(make_config: Any, tmp_path: Path) -> None:
     config = make_config(max_retries=2, num_instructions=4)
-    whole = run_scripted(config, ScriptedEngine(unreadable(tries=2))).counts()
+    whole = run_counts(run_scripted(config, ScriptedEngine(unreadable(tries=2))))
     lines = journal_lines(tmp_path / "run")
     first = next(k for k, line in enumerate(lines) if line.get("again") == 1)
     with pytest.raises(InputError, match=r"asks for try 1 of .* after 1"):
@@ -117,13 +118,13 @@ def test_a_doubled_or_missing_try_is_damage(make_config: Any, tmp_path: Path) ->
     doubled = [*lines[: first + 1], *lines[first:]]
     journal.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in doubled))
     assert repair(tmp_path / "run").lines.dropped == 1
-    assert RunDirectory(tmp_path / "run").state().counts() == whole
+    assert run_counts(RunDirectory(tmp_path / "run").state()) == whole
 
 
 def test_refilter_keeps_further_tries(make_config: Any, tmp_path: Path) -> None:
     config = make_config(max_retries=1)
-    before = run_scripted(config, ScriptedEngine(unreadable(tries=1))).counts()
+    before = run_counts(run_scripted(config, ScriptedEngine(unreadable(tries=1))))
     refilter(tmp_path / "run", tmp_path / "again", config.filters.model_copy(update={"threshold": 0.71}))
-    after = RunDirectory(tmp_path / "again").state().counts()
+    after = run_counts(RunDirectory(tmp_path / "again").state())
     assert after.requests["classification"].asked_again > 0
     assert after.classification.failed == before.classification.failed == 0

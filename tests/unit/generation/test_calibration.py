@@ -25,6 +25,7 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import status
 from selfinstruct.run.classification_share import odd_share
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.header_values import Calibration
 from selfinstruct.run.lines import Header
 from selfinstruct.run.state import RunState
@@ -117,7 +118,7 @@ def test_what_is_no_task_is_rejected_with_its_log_odds(
         assert candidate["evidence"] == {"log_odds": round(luck(candidate["instruction"]) + 1.6, 4), "threshold": 1.0}
     shown = {name for line in journal_lines(tmp_path / "run") for name in line.get("examples", ())}
     assert shown and not shown & {c["id"] for c in rejected}, "later proposals see tasks only"
-    counts = state.counts()
+    counts = run_counts(state)
     assert counts.candidates.accepted + counts.candidates.rejected == counts.candidates.total
     assert counts.candidates.reasons["not_a_task"] == len(rejected)
     verdicts = [v for line in journal_lines(tmp_path / "run") for v in line.get("verdicts", ())]
@@ -181,7 +182,7 @@ def test_a_warning_stays_with_an_accepted_instruction(
     state = run_scripted(make_config(filters={"is_task": "warn"}), Judge(knows(seed_rows)))
     warned = [c for c in candidates(tmp_path / "run") if c.get("warnings")]
     assert warned and all(c["accepted"] for c in warned)
-    assert state.counts().warnings["not_a_task"] == len(warned)
+    assert run_counts(state).warnings["not_a_task"] == len(warned)
 
 
 def test_a_question_that_fails_rejects_nobody(
@@ -194,7 +195,7 @@ def test_a_question_that_fails_rejects_nobody(
 
     state = run_scripted(make_config(), ScriptedEngine(failing, tells_logprobs=True))
     assert "not_a_task" not in state.rejected
-    assert state.failures["is_task", "refused"] == state.counts().requests["is_task"].failed > 0
+    assert state.failures["is_task", "refused"] == run_counts(state).requests["is_task"].failed > 0
 
 
 def test_refilter_decides_by_another_threshold_and_never_asks(

@@ -21,6 +21,7 @@ from selfinstruct.errors import ConfigError
 from selfinstruct.generation.kept_samples import choose
 from selfinstruct.records import Completion
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import InstanceCandidate
 from selfinstruct.run.state import RunState
@@ -159,7 +160,7 @@ def test_the_counts_of_every_prefix_add_up(config_of: Any, tmp_path: Path, keep:
     state = RunState()
     for line in read_lines(tmp_path / "run" / "journal.jsonl"):
         state.apply(line)
-        counts = state.counts()
+        counts = run_counts(state)
         if (of := counts.answers) is not None:
             assert of.total == of.kept + of.rejected + of.failed + of.pending
             assert of.rejected == sum(of.reasons.values())

@@ -29,6 +29,7 @@ from selfinstruct.replay.show import rows
 from selfinstruct.replay.status import status
 from selfinstruct.report.collect import collect
 from selfinstruct.report.page import write_report
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ScoreLine
 from tests.conftest import journal_lines, run_scripted, script
@@ -168,7 +169,7 @@ def test_a_finished_rating_asks_nothing_and_what_failed_is_tried_again(config: C
     assert (len(about_answers(engine)), second.scored, second.failed) == (first.failed, first.failed, 0)
     idle = judge()
     assert rated(config, idle).before == first.scored + first.failed and not idle.history
-    counts = run.state().counts()
+    counts = run_counts(run.state())
     assert counts.requests["score"].failed == first.failed
     assert counts.requests["score"].committed == counts.scores[0].scored == first.scored + second.scored
     assert counts.scores[0].failed == 0

@@ -16,6 +16,7 @@ from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import EngineError
 from selfinstruct.generation.generate import generate
 from selfinstruct.generation.rate import rate
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import journal_lines
 from tests.unit.generation.test_rate import grade, speaks
@@ -107,7 +108,7 @@ def test_scores_use_up_no_budget(make: Callable[..., Config], tmp_path: Path) ->
         config = make(output_dir=str(tmp_path / name), limits=limits, **values)
         with pytest.raises(Exception, match=r"max.requests"):
             generate(config, started(both))
-    scored = RunDirectory(tmp_path / "rated").state().counts().requests["score"]
+    scored = run_counts(RunDirectory(tmp_path / "rated").state()).requests["score"]
     assert scored.committed
     others = [line for line in lines(tmp_path / "rated") if "'kind': 'score'" not in line]
     assert others == lines(tmp_path / "alone")

@@ -31,6 +31,7 @@ from selfinstruct.replay.repair import render as render_repaired
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import Regeneration, next_command, status
 from selfinstruct.report.page import write_report
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.state import RunState, replay
 from tests.conftest import THINGS, journal_lines, replayed, run_scripted
@@ -93,7 +94,7 @@ def test_instructions_and_inputs_stay_and_good_answers_replace_outputs(source: C
             rewritten = new.output.startswith("A better answer")
             assert rewritten or new == old, "the old output stays where the new one is no good"
             taken += rewritten
-    outputs = asdict(after.counts().outputs)
+    outputs = asdict(run_counts(after).outputs)
     assert outputs["rewritten"] == taken > 0
     parts = ("rewritten", "unchanged", "rejected", "failed", "pending")
     assert outputs["total"] == sum(outputs[part] for part in parts) == before.num_instances == after.num_instances
@@ -125,7 +126,7 @@ def test_the_same_output_again_counts_as_unchanged(source: Config) -> None:
     same = ScriptedEngine(lambda r: said(known[r.prompt[0]["content"]]), has_chat_template=True)  # type: ignore[index]
     after = rewrite(source, engine=same)
     assert after.instances == before.instances
-    assert asdict(after.counts().outputs)["unchanged"] == before.num_instances
+    assert asdict(run_counts(after).outputs)["unchanged"] == before.num_instances
 
 
 def test_it_asks_through_the_chat_template_and_after_examples_without_one(source: Config) -> None:
@@ -325,7 +326,7 @@ def test_what_repair_dropped_is_copied_from_the_source_or_requested_again(source
     assert f"copies lost lines from {result.source}" in render_repaired(result)
     assert not state_of(rewriting(source)).complete
     state = rewrite(source)
-    assert state.complete and state.counts().outputs == whole.counts().outputs
+    assert state.complete and run_counts(state).outputs == run_counts(whole).outputs
     assert sorted(journal.read_bytes().splitlines(keepends=True)) == sorted(lines)
 
 

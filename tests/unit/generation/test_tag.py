@@ -23,6 +23,7 @@ from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.repair import repair
 from selfinstruct.replay.show import rows
 from selfinstruct.replay.status import status
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import TagsLine
 from tests.conftest import journal_lines, run_scripted, script
@@ -109,7 +110,7 @@ def test_what_is_no_answer_is_counted_and_tried_again(config: Config, run: RunDi
 
     first = tagged(config, model(babbles))
     assert (first.tagged, first.failed) == (len(tasks) - 2, 2)
-    counts = run.state().counts()
+    counts = run_counts(run.state())
     assert {k: n for k, n in counts.failures.items() if "tags" in k} == {"tags: no_tags": 1, "tags: timeout": 1}
     shown = counts.tags[0]
     assert (shown.tagged, shown.failed, shown.pending) == (len(tasks) - 2, 2, 0)
@@ -121,7 +122,7 @@ def test_what_is_no_answer_is_counted_and_tried_again(config: Config, run: RunDi
     assert (len(again.history), second.tagged, second.failed, second.before) == (2, 2, 0, len(tasks) - 2)
     idle = model()
     assert tagged(config, idle).before == len(tasks) and not idle.history
-    assert run.state().counts().tags[0].failed == 0
+    assert run_counts(run.state()).tags[0].failed == 0
 
 
 def test_tagging_changes_no_later_proposal_and_new_tasks_wait(

@@ -14,6 +14,7 @@ import pytest
 
 from selfinstruct.config.load import load_config
 from selfinstruct.errors import ConfigError, InputError, RunLockedError
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RoundsDirectory, RunDirectory
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lock import LockedDirectory, locks_for_stage
@@ -89,7 +90,7 @@ def test_making_one_touches_no_disk(tmp_path: Path) -> None:
 
 def test_readers_return_what_the_files_hold(run: RunDirectory) -> None:
     state = run.state()
-    assert state.counts() == replay(read_lines(run.journal)).counts() and state.begun
+    assert run_counts(state) == run_counts(replay(read_lines(run.journal))) and state.begun
     assert run.header() == state.header
     assert run.require_config() == run.config_path
     assert run.config() == load_config(run.config_path, {})
@@ -134,10 +135,10 @@ def test_a_damaged_journal_is_named_with_its_line(run: RunDirectory) -> None:
 
 
 def test_a_damaged_last_line_is_no_error_in_a_live_run_alone(run: RunDirectory) -> None:
-    whole = run.state().counts()
+    whole = run_counts(run.state())
     with run.journal.open("ab") as stream:
         stream.write(b"\0\0\n")
-    assert run.state(live=True).counts() == whole
+    assert run_counts(run.state(live=True)) == whole
     with pytest.raises(InputError, match=r"journal\.jsonl, line \d+ .*damaged"):
         run.state()
 

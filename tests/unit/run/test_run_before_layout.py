@@ -24,6 +24,7 @@ from selfinstruct.generation.generate import generate
 from selfinstruct.generation.regenerate import regenerate
 from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.state import RunState, replay
 from tests.conftest import journal_lines
@@ -86,7 +87,7 @@ def with_placeholder(text: str, runs: Path) -> str:
 
 def summary_of(run: Path) -> dict[str, Any]:
     """Return the counts of a run, without the younger ones: all lists were continued, nothing was rated."""
-    summary = state_of(run).counts().to_json()
+    summary = run_counts(state_of(run)).to_json()
     assert [counts.pop("asked_again") for counts in summary["requests"].values()] == [0] * len(summary["requests"])
     assert summary.pop("proposers").keys() <= {"list"} and summary.pop("topics") == {}
     assert summary.pop("scores") == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.errors import InputError
 from selfinstruct.records import Instance, Instruction
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.lines import encode, from_json, parse
 from selfinstruct.run.state import RunState
 from tests.conftest import examples, journal_lines, replayed, run_scripted, script
@@ -56,7 +57,7 @@ def test_each_kind_of_line() -> None:
     assert state.instances == {"a": [Instance("x", "y")]} and state.num_instances == 1
     apply(state, {"kind": "classification", "id": "d", "failed": {"reason": "unclear", "detail": ""}})
     assert state.complete and not state.pending()
-    summary = state.counts().to_json()
+    summary = run_counts(state).to_json()
     assert summary["candidates"] == {
         "total": 5,
         "accepted": 2,
@@ -74,7 +75,7 @@ def test_what_each_proposer_asked_and_what_came_of_it() -> None:
     state = replayed([HEADER, proposal(0, yes("a"), no("b", "length")), proposal(1, yes("c"), proposer="plan")])
     failed = {"kind": "proposal", "n": 2, "examples": [], "failed": {"reason": "timeout", "detail": ""}}
     apply(state, failed | {"proposer": "plan"})
-    assert state.counts().to_json()["proposers"] == {
+    assert run_counts(state).to_json()["proposers"] == {
         "list": {"asked": 1, "failed": 0, "candidates": 2, "accepted": 1, "completion_tokens": 5},
         "plan": {"asked": 2, "failed": 1, "candidates": 1, "accepted": 1, "completion_tokens": 5},
     }
@@ -145,7 +146,7 @@ def test_any_journal_replays_to_the_live_state_and_its_sums_add_up_in_any_prefix
 
 def check_sums(lines: list[dict[str, Any]]) -> None:
     state = replayed(lines)
-    counts = state.counts()
+    counts = run_counts(state)
     by_kind = Counter(line["kind"] for line in lines)
     for kind, requests in counts.requests.items():
         assert requests.committed + requests.failed == by_kind[kind]

@@ -29,6 +29,7 @@ from selfinstruct.generation.rate import rate
 from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.show import rows
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines
 from selfinstruct.run.lines import ProposalLine, WrittenInstance
 from selfinstruct.run.state import RunState
@@ -165,7 +166,7 @@ def test_nothing_more_is_asked_and_every_accepted_task_is_a_row(config_of: Any, 
     chain.export(config)
     rows = [json.loads(row) for path in (tmp_path / "run" / "dataset").glob("*.jsonl") for row in path.open()]
     assert len(rows) == 15 and {bool(row["input"]) for row in rows} == {True, False}
-    counts = state.counts()
+    counts = run_counts(state)
     assert counts.instances.total == counts.instances.accepted == 15 and counts.classification.pending == 0
     accepted = next(c for c in journal_lines(tmp_path / "run")[1]["candidates"] if c["accepted"])
     told = CliRunner().invoke(cli, ["explain", str(tmp_path / "run"), accepted["id"]]).output

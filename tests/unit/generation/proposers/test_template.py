@@ -20,6 +20,7 @@ from selfinstruct.records import Completion, Instance, OpenTurn, SeedTask
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explanation_text import render
 from selfinstruct.replay.refilter import refilter
+from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ProposalLine
 from tests.conftest import journal_lines, run_scripted, script
@@ -47,7 +48,7 @@ def test_a_run_asks_by_the_template_and_says_so(make_config: Any, tmp_path: Path
     lines = [line for line in journal_lines(tmp_path / "run") if line["kind"] == "proposal"]
     by = [line for line in lines if line.get("proposer") == "template"]
     assert by and all(line["examples"] == [] for line in by) and any("proposer" not in line for line in lines)
-    counts = state.counts().proposers
+    counts = run_counts(state).proposers
     assert counts["template"].asked == len(by) and counts["list"].asked == len(lines) - len(by)
     assert sum(count.accepted for count in counts.values()) == len(state.pool) == 12
 

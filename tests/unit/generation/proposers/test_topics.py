@@ -19,6 +19,7 @@ from selfinstruct.generation.proposers import Mixture, proposers
 from selfinstruct.generation.proposers.interface import Pool, Seen
 from selfinstruct.generation.proposers.topics import Topic, Topics, load_topics
 from selfinstruct.records import Style
+from selfinstruct.run.counting import run_counts
 from tests.conftest import journal_lines, run_scripted, script
 from tests.unit.generation.proposers.test_plan_and_evolve import SEEDS, seen
 
@@ -74,7 +75,7 @@ def test_the_journal_the_counts_and_explain_know_the_topic(make_config: Any, tmp
     assert header["identity"]["topics_sha256"] == load_topics(str(tmp_path / "mine.txt")).fingerprint()
     asked = [line["topic"] for line in lines if line["kind"] == "proposal"]
     assert set(asked[:2]) == {"bees", "bridges"}
-    counts = state.counts()
+    counts = run_counts(state)
     assert {subject: count.asked for subject, count in counts.topics.items()} == Counter(asked)
     assert sum(count.accepted for count in counts.topics.values()) == 12
     shown = CliRunner().invoke(cli, ["explain", str(tmp_path / "run"), state.pool[0].id]).stdout
