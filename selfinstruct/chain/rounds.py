@@ -31,7 +31,7 @@ from selfinstruct.chain import chain as stages
 from selfinstruct.chain.asking import asks
 from selfinstruct.chain.fetch import fetch_models
 from selfinstruct.chain.round_selection import RoundSelection, select_best_round
-from selfinstruct.config import earlier_defaults, schema
+from selfinstruct.config import earlier_defaults, later_stages
 from selfinstruct.config.engine_arguments import of_identity, of_other_models
 from selfinstruct.config.load import dump_yaml
 from selfinstruct.config.schema import TUNED_MODEL, Config
@@ -214,7 +214,7 @@ def _make_round(config: Config, output: RoundsDirectory, number: int, chain: Cha
     return _summarize(run, this.model, number)
 
 
-def _by_tuned(regenerate: schema.Regenerate) -> bool:
+def _by_tuned(regenerate: later_stages.Regenerate) -> bool:
     return regenerate.model == TUNED_MODEL
 
 
@@ -292,7 +292,7 @@ def _read_or_start(output: RoundsDirectory, identity: dict[str, Any]) -> Rounds:
     return rounds
 
 
-def _judge(output: RoundsDirectory, rounds: Rounds, selection: RoundSelection, options: schema.Rounds) -> Rounds:
+def _judge(output: RoundsDirectory, rounds: Rounds, selection: RoundSelection, options: later_stages.Rounds) -> Rounds:
     """Return the rounds with their comparison, the best of them, and the reason to end, if there is one.
 
     Args:
@@ -312,7 +312,7 @@ def _judge(output: RoundsDirectory, rounds: Rounds, selection: RoundSelection, o
     )
 
 
-def _reason_to_end(made: int, without_gain: int, options: schema.Rounds) -> str | None:
+def _reason_to_end(made: int, without_gain: int, options: later_stages.Rounds) -> str | None:
     """Return why there is no further round; None when there is one.
 
     Args:

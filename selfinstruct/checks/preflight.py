@@ -25,6 +25,7 @@ from selfinstruct.config.schema import TUNED_MODEL, Config, GenerationConfig, Pr
 from selfinstruct.dataset.mixture import Source
 from selfinstruct.dataset.semantic import require_semhash
 from selfinstruct.engines import vllm
+from selfinstruct.engines.context import ENOUGH
 from selfinstruct.engines.endpoints import Endpoints
 from selfinstruct.engines.model_facts import ModelFacts, model_facts
 from selfinstruct.engines.models import adapter_arguments, resolve_model, with_weights
@@ -332,7 +333,7 @@ def _check_another(
     """Check a model that answers or rewrites after the generator: its endpoints, or the memory for it here."""
     with findings.noting():
         if urls:
-            endpoint_check.reached(urls, model, engine, tasks, vllm.ENOUGH)
+            endpoint_check.reached(urls, model, engine, tasks, ENOUGH)
         else:
             check_memory(_facts(model, None, engine), engine, findings.hardware)
 

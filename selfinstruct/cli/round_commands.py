@@ -60,8 +60,7 @@ def regenerate(
     """
     from selfinstruct.console import closing_table
     from selfinstruct.engines.base import Engine
-    from selfinstruct.generation.regenerate import engine_arguments
-    from selfinstruct.generation.regenerate import regenerate as rewrite
+    from selfinstruct.generation import regenerate as library
     from selfinstruct.generation.supervision import with_recorded_context
     from selfinstruct.run.counting import run_counts
     from selfinstruct.run.directory import RunDirectory
@@ -72,7 +71,7 @@ def regenerate(
     passed_on = {f"regenerate.engine.{name}": value for name, value in vllm_arguments(arguments).items()}
     config = resolve_config(settings, options, passed_on)
 
-    rewriter = engine_arguments(config.model, config.engine, config.regenerate)
+    rewriter = library.engine_arguments(config.model, config.engine, config.regenerate)
 
     async def start_engine() -> Engine:
         from selfinstruct.engines.vllm import VLLMEngine
@@ -87,7 +86,7 @@ def regenerate(
             return await connect(urls, model, engine, seeds, timeout_s=config.stall_timeout, most_at_once=most)
         return await VLLMEngine.start(str(config.regenerate.model), arguments=engine)
 
-    state = rewrite(run, config, start_engine, overwrite=overwrite)
+    state = library.regenerate(run, config, start_engine, overwrite=overwrite)
     if not as_stage:
         outputs = run_counts(state).outputs
         assert outputs is not None  # The run is a regenerated one.

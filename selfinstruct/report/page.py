@@ -17,6 +17,7 @@ from selfinstruct.report.readable_text import FILTERS
 from selfinstruct.report.variety import Variety
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.reviews import OF_PAPER, QUESTIONS
+from selfinstruct.run.scores import TUNED
 from selfinstruct.text import legible
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def render(report: Report) -> str:
         figures=figures,
         metric_names=outcome.METRIC_NAMES,
         real_run=REAL_RUN,
-        tuned_arm=outcome.TUNED,
+        tuned_arm=TUNED,
         questions=QUESTIONS,
         of_paper=OF_PAPER,
     )
