@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,35 @@ def make_config(tmp_path: Path, seed_file: Path, evaluation_tasks: Path) -> Any:
         return Config.model_validate(given | values)
 
     return make
+
+
+_HERE = b"@FOLDER OF THE TEST@"
+_made: dict[Any, dict[Path, bytes | None]] = {}
+Once = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture
+def once(tmp_path: Path) -> Once:
+    """Make files in the test's folder, a run above all: the first test does it, the others get what it has made.
+
+    Their files are as if made in their own folders: wherever the path of the first one's folder stands, theirs does.
+    """
+    here = bytes(tmp_path)
+
+    def once(make: Callable[[], object]) -> None:
+        key = make.__code__  # type: ignore[attr-defined]
+        if key not in _made:
+            make()
+            made = {path: path.read_bytes() if path.is_file() else None for path in sorted(tmp_path.rglob("*"))}
+            _made[key] = {path.relative_to(tmp_path): text and text.replace(here, _HERE) for path, text in made.items()}
+            return
+        for name, text in _made[key].items():
+            if text is None:
+                (tmp_path / name).mkdir(exist_ok=True)
+            else:
+                (tmp_path / name).write_bytes(text.replace(_HERE, here))
+
+    return once
 
 
 def run_scripted(

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from selfinstruct.gc_paused import gc_paused
+
 _SMALL, _TIMES = 4_000, 8
 _MOST = 25
 """Between 8, the ratio of work in proportion, and 64, that of quadratic work."""
@@ -28,6 +30,7 @@ def assert_linear(work: Callable[[str], Any], unit: str, *, begin: str = "", end
 
 
 def _seconds(work: Callable[[str], Any], text: str) -> float:
-    began = time.process_time()
-    work(text)
-    return time.process_time() - began
+    with gc_paused():  # A collection takes as long as all objects of all tests together need.
+        began = time.process_time()
+        work(text)
+        return time.process_time() - began

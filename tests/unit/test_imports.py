@@ -6,8 +6,10 @@ import ast
 import sys
 from collections.abc import Container, Iterator
 from graphlib import TopologicalSorter
+from pathlib import Path
 
-from tests.unit.test_names import functions, trees
+from tests.source import nodes
+from tests.unit.test_names import SOURCES, functions
 
 PROGRAMS = ("selfinstruct/cli/", "tuning/sft.py", "tuning/evaluate.py")
 """They load what a command needs when it is called: `--help` is instant, and the environment is set before."""
@@ -23,9 +25,13 @@ HEAVY = {
 STANDARD_LIBRARY = {"asyncio": "heavy for --help", "readline": "changes `input`", "webbrowser": "rarely needed"}
 
 
+def module(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def imports_in_functions() -> Iterator[tuple[str, str]]:
-    for name, tree in trees():
-        for function in functions(tree):
+    for name, path in SOURCES.items():
+        for function in functions(path):
             for node in ast.walk(function):
                 if isinstance(node, ast.Import):
                     yield from ((name, alias.name) for alias in node.names)
@@ -35,14 +41,14 @@ def imports_in_functions() -> Iterator[tuple[str, str]]:
 
 
 def test_only_what_is_heavy_is_imported_inside_functions() -> None:
-    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name, _ in trees()}
-    packages = {module.rpartition(".")[0] for module in modules}
+    modules = {module(name) for name in SOURCES}
+    packages = {name.rpartition(".")[0] for name in modules}
     light = {
-        (file, module)
-        for file, module in imports_in_functions()
+        (file, name)
+        for file, name in imports_in_functions()
         if (
-            (module in modules - packages - HEAVY.keys() and not file.startswith(PROGRAMS))
-            or module in sys.stdlib_module_names - STANDARD_LIBRARY.keys()
+            (name in modules - packages - HEAVY.keys() and not file.startswith(PROGRAMS))
+            or name in sys.stdlib_module_names - STANDARD_LIBRARY.keys()
         )
     }
     assert not light
@@ -50,14 +56,16 @@ def test_only_what_is_heavy_is_imported_inside_functions() -> None:
 
 def test_no_modules_import_each_other() -> None:
     """Not even for their types; `make lint` checks the layers."""
-    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree for name, tree in trees()}
-    graph = {name: imported(tree, modules) - {name} for name, tree in modules.items()}
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for name, path in SOURCES.items()
+    }
+    graph = {name: imported(path, modules) - {name} for name, path in modules.items()}
     TopologicalSorter(graph).prepare()  # Raises, and names the modules.
 
 
-def imported(tree: ast.Module, modules: Container[str]) -> set[str]:
+def imported(path: Path, modules: Container[str]) -> set[str]:
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

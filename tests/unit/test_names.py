@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from lemminflect import getAllLemmas
 
-from tests.unit.test_size import ROOT, sources
+from tests.source import ROOT, Function, files, nodes, tree
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+SOURCES = {str(path.relative_to(ROOT)): path for path in files("selfinstruct", "tuning")}
+WRITTEN_HERE = SOURCES | {str(path.relative_to(ROOT)): path for path in files("tools", "benchmarks")}
+"""The modules of the program, its tools and its benchmarks."""
 EMPTY_NAMES = {"found", "given", "place"}
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sources():
-        yield str(path.relative_to(ROOT)), ast.parse(path.read_bytes())
-
-
-def functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+def functions(path: Path) -> Iterator[Function]:
+    return (node for node in nodes(path) if isinstance(node, Function))
 
 
 def parameters(function: Function) -> list[ast.arg]:
@@ -31,29 +30,21 @@ def parameters(function: Function) -> list[ast.arg]:
     return [one for one in both if one.arg not in ("self", "cls")]
 
 
-def written_here() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the modules of the program, its tools and its benchmarks."""
-    yield from trees()
-    for folder in ("tools", "benchmarks"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_bytes())
-
-
 def test_local_variables_are_called_what_they_hold() -> None:
     """A `Place` may be called so: it is the place of an answer in a run. Fields of a class have stored names."""
     empty = [
         f"{name}:{node.lineno} {local}"
-        for name, tree in written_here()
-        for node, local in _locals(tree)
+        for name, path in WRITTEN_HERE.items()
+        for node, local in _locals(path)
         if local in EMPTY_NAMES
-        if local != "place" or "Place" not in ast.unparse(tree)
+        if local != "place" or "Place" not in ast.unparse(tree(path))
     ]
     assert not empty
 
 
-def _locals(tree: ast.Module) -> Iterator[tuple[ast.Name | ast.arg, str]]:
+def _locals(path: Path) -> Iterator[tuple[ast.Name | ast.arg, str]]:
     """Yield parameters, those of lambdas included, and the names that are bound inside of functions."""
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.arg):
             yield node, node.arg
         elif isinstance(node, Function):
@@ -65,8 +56,8 @@ def test_docstrings_of_functions_begin_with_a_verb_in_the_imperative() -> None:
     """A property is described as an attribute is: by what it holds."""
     others = [
         f"{name}:{function.lineno} {function.name}: {first}"
-        for name, tree in written_here()
-        for function in functions(tree)
+        for name, path in WRITTEN_HERE.items()
+        for function in functions(path)
         if (docstring := ast.get_docstring(function))
         if not any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
         if not _is_imperative(first := docstring.split()[0].rstrip(".,:;"))
@@ -85,9 +76,9 @@ def test_public_functions_with_three_parameters_say_what_each_is() -> None:
     """Commands show theirs as help, callbacks have transformers' parameters, and kernels describe their arrays."""
     silent = [
         f"{name}:{function.lineno} {function.name}"
-        for name, tree in trees()
+        for name, path in SOURCES.items()
         if name != "selfinstruct/novelty/kernels.py"
-        for function in _public(tree)
+        for function in _public(tree(path))
         if len(parameters(function)) >= 3 and "Args:" not in (ast.get_docstring(function) or "")
         if not any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
         if not (name == "tuning/training/callbacks.py" and function.name.startswith("on_"))
@@ -95,8 +86,8 @@ def test_public_functions_with_three_parameters_say_what_each_is() -> None:
     assert not silent
 
 
-def _public(tree: ast.AST) -> Iterator[Function]:
-    for node in ast.iter_child_nodes(tree):
+def _public(parent: ast.AST) -> Iterator[Function]:
+    for node in ast.iter_child_nodes(parent):
         if isinstance(node, ast.ClassDef | Function) and node.name.startswith("_"):
             continue
         if isinstance(node, Function):
@@ -109,8 +100,8 @@ def test_few_functions_take_the_whole_configuration() -> None:
     """Others take the section that they need, or the options of generation (`GenerationConfig`)."""
     whole = [
         f"{name}:{function.lineno} {function.name}"
-        for name, tree in trees()
-        for function in functions(tree)
+        for name, path in SOURCES.items()
+        for function in functions(path)
         if any(
             isinstance(node, ast.Name) and node.id == "Config"
             for one in parameters(function)
@@ -135,7 +126,7 @@ SAME_IN_BOTH = {
 
 
 def test_a_module_s_name_has_one_meaning() -> None:
-    count = Counter(path.stem for path in sources())
+    count = Counter(path.stem for path in SOURCES.values())
     assert {name for name, times in count.items() if times > 1} == SAME_IN_BOTH.keys()
 
 
@@ -143,8 +134,9 @@ def test_tests_import_no_private_name() -> None:
     """What tests call is public, or is tested through its caller."""
     private = [
         f"{path.relative_to(ROOT)}:{node.lineno} {alias.name}"
-        for path in sorted((ROOT / "tests").rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for path in files("tests")
+        if re.search(r"^ *from (?:selfinstruct|tuning)\S* import (?:\([^)]*|.*)\b_", path.read_text(), re.M)
+        for node in nodes(path)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("selfinstruct", "tuning"))
         for alias in node.names
         if alias.name.startswith("_")

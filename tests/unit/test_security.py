@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from selfinstruct.replay.repair import repair
 from selfinstruct.replay.similar import similar_all
 from selfinstruct.run.directory import RunDirectory
 from tests.conftest import run_scripted, script
+from tests.source import ROOT, files, nodes
 
-ROOT = Path(__file__).parents[2]
-SOURCES = sorted(path for name in ("selfinstruct", "tuning", "tools") for path in (ROOT / name).rglob("*.py"))
+SOURCES = files("selfinstruct", "tuning", "tools")
 CANARY = "hf_CanaryThatMustNotAppearAnywhere"
 
 
@@ -159,12 +160,11 @@ def test_names_in_the_data_are_no_paths(
 # ------------------------------------------------------------------------------------------------------ code
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
+@cache
+def calls() -> list[tuple[str, str, ast.Call]]:
     """(file, dotted name, call) of every call in the package."""
-    for path in sorted(SOURCES):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield str(path.relative_to(ROOT)), ast.unparse(node.func), node
+    found = [(path, node) for path in SOURCES for node in nodes(path) if isinstance(node, ast.Call)]
+    return [(str(path.relative_to(ROOT)), ast.unparse(node.func), node) for path, node in found]
 
 
 def keyword(call: ast.Call, name: str) -> Any:
@@ -192,7 +192,7 @@ def test_nothing_that_is_read_is_code() -> None:
 def test_no_module_that_unpickles_is_imported() -> None:
     forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not forbidden & {name.partition(".")[0] for name in names}, f"{path}: {names}"

@@ -15,12 +15,12 @@ from selfinstruct.config.schema import Config
 from selfinstruct.errors import InputError, Interrupted, StoppedError
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.training_record import TrainingRecord, write_training_record
-from tests.conftest import run_scripted
+from tests.conftest import Once, run_scripted
 
 
 @pytest.fixture
-def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config(num_instructions=3, evaluate={}))
+def run(make_config: Any, tmp_path: Path, once: Once) -> Path:
+    once(lambda: run_scripted(make_config(num_instructions=3, evaluate={})))
     return tmp_path / "run"
 
 

@@ -24,7 +24,7 @@ from selfinstruct.novelty.overlap import EvaluationTexts
 from selfinstruct.records import SPLITS, Instance, Task
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.folders import DatasetDirectory
-from tests.conftest import journal_lines, run_scripted
+from tests.conftest import Once, journal_lines, run_scripted
 
 
 def task(k: int, instances: int = 3, instruction: str = "") -> Task:
@@ -48,9 +48,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def finished(make_config: Any) -> Config:
-    config = make_config(export={"validation_unseen": 0.2, "validation_seen": 0.3})
-    run_scripted(config)
+def finished(make_config: Any, once: Once) -> Config:
+    config: Config = make_config(export={"validation_unseen": 0.2, "validation_seen": 0.3})
+    once(lambda: run_scripted(config))
     return config
 
 

@@ -21,14 +21,14 @@ from selfinstruct.formats.exported_rows import ExportedRow
 from selfinstruct.records import SEEN, SPLITS, TRAIN, UNSEEN, Constraint
 from selfinstruct.run.folders import DatasetDirectory
 from tests import finished_run
+from tests.conftest import Once
 
 
 @pytest.fixture
-def dataset(make_config: Any) -> DatasetDirectory:
+def dataset(make_config: Any, tmp_path: Path, once: Once) -> DatasetDirectory:
     config = make_config(export={"format": ["parquet", "argilla"], "validation_unseen": 0.2})
-    run = finished_run.generated(config)
-    export(config)
-    return DatasetDirectory(run / "dataset")
+    once(lambda: (finished_run.generated(config), export(config)))
+    return DatasetDirectory(tmp_path / "run" / "dataset")
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -20,16 +20,16 @@ from selfinstruct.formats import jsonl
 from selfinstruct.records import TRAIN
 from selfinstruct.run.folders import DatasetDirectory
 from tests import finished_run
+from tests.conftest import Once
 
 MODEL = str(resolve_model("demo"))
 
 
 @pytest.fixture
-def dataset(make_config: Any) -> DatasetDirectory:
+def dataset(make_config: Any, tmp_path: Path, once: Once) -> DatasetDirectory:
     config = make_config()
-    run = finished_run.generated(config)
-    export(config)
-    return DatasetDirectory(run / "dataset")
+    once(lambda: (finished_run.generated(config), export(config)))
+    return DatasetDirectory(tmp_path / "run" / "dataset")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -40,15 +39,8 @@ MEANT = r"^instructions in several languages: |: suspicious output of instance \
 
 
 def near(pairs: Sequence[tuple[SeedTask, SeedTask]], limit: float) -> list[tuple[str, str]]:
-    """Return the ids of the pairs whose instructions reach a ROUGE-L F. Words in common are an upper bound."""
-
-    def alike(a: str, b: str) -> bool:
-        one, other = (Counter(re.findall("[a-z0-9]+", text.lower())) for text in (a, b))
-        if 2 * (one & other).total() < limit * (one.total() + other.total()):
-            return False
-        return float(rouge.scorer().score(a, b)["rougeL"].fmeasure) >= limit
-
-    return [(a.id, b.id) for a, b in pairs if alike(a.instruction, b.instruction)]
+    """Return the ids of the pairs whose instructions reach a ROUGE-L F."""
+    return [(a.id, b.id) for a, b in pairs if rouge.reaches(a.instruction, b.instruction, limit)]
 
 
 @pytest.mark.parametrize("name", SEEDS)

@@ -152,19 +152,6 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- packaged sets
 
 
-def rouge_l(one: str, other: str) -> float:
-    return float(rouge.scorer().score(one, other)["rougeL"].fmeasure)
-
-
-def bound(one: str, other: str) -> float:
-    """An upper bound on ROUGE-L F from the words in common, which spares most of the comparisons."""
-    a, b = WORDS[one], WORDS[other]
-    return 2 * (a & b).total() / (a.total() + b.total())
-
-
-WORDS = {t.instruction: Counter(re.findall("[a-z0-9]+", t.instruction.lower())) for t in SEEDS + EVALUATION}
-
-
 def test_seed_set_has_the_sizes_it_promises() -> None:
     assert len(SEEDS) == 175
     classification = [t for t in SEEDS if t.is_classification]
@@ -182,15 +169,13 @@ def test_evaluation_set_has_the_size_it_promises() -> None:
 
 
 def test_no_two_seeds_are_alike() -> None:
-    near = [(a.id, b.id) for a, b in combinations(SEEDS, 2) if bound(a.instruction, b.instruction) >= 0.6]
-    texts = {t.id: t.instruction for t in SEEDS}
-    assert [pair for pair in near if rouge_l(texts[pair[0]], texts[pair[1]]) >= 0.6] == []
+    pairs = combinations(SEEDS, 2)
+    assert [(a.id, b.id) for a, b in pairs if rouge.reaches(a.instruction, b.instruction, 0.6)] == []
 
 
 def test_no_evaluation_task_is_near_a_seed_or_another_evaluation_task() -> None:
     pairs = [*((e, s) for e in EVALUATION for s in SEEDS), *combinations(EVALUATION, 2)]
-    near = [(a, b) for a, b in pairs if bound(a.instruction, b.instruction) >= 0.5]
-    assert [(a.id, b.id) for a, b in near if rouge_l(a.instruction, b.instruction) >= 0.5] == []
+    assert [(e.id, t.id) for e, t in pairs if rouge.reaches(e.instruction, t.instruction, 0.5)] == []
 
 
 def test_packaged_tasks_pass_the_heuristics_and_can_be_shown() -> None:

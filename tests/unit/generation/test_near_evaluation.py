@@ -13,7 +13,7 @@ from selfinstruct.formats import jsonl
 from selfinstruct.replay.refilter import refilter
 from selfinstruct.replay.status import status
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import journal_lines, run_scripted
+from tests.conftest import Once, journal_lines, run_scripted
 
 
 def candidates(run: Path) -> list[dict[str, Any]]:
@@ -28,9 +28,9 @@ def tasks_of(path: Path, *instructions: str) -> Path:
 
 
 @pytest.fixture
-def held_out(make_config: Any, tmp_path: Path) -> tuple[Config, str]:
+def held_out(make_config: Any, tmp_path: Path, once: Once) -> tuple[Config, str]:
     """A configuration that evaluates what the scripted engine would propose, and that instruction."""
-    run_scripted(make_config(num_instructions=10, output_dir=str(tmp_path / "first")))
+    once(lambda: run_scripted(make_config(num_instructions=10, output_dir=str(tmp_path / "first"))))
     proposed = next(c["instruction"] for c in candidates(tmp_path / "first") if c["accepted"])
     tasks = tasks_of(tmp_path / "tasks.jsonl", "Name the largest river of a country.", proposed)
     return make_config(num_instructions=10, evaluate={"tasks": [str(tasks)]}), proposed

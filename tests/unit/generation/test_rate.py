@@ -32,7 +32,7 @@ from selfinstruct.report.page import write_report
 from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import ScoreLine
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import Once, journal_lines, run_scripted, script
 from tests.faulty_server import MODEL, FaultyServer
 
 
@@ -62,9 +62,9 @@ def rated(config: Config, engine: Engine | None = None, **options: Any) -> RateR
 
 
 @pytest.fixture
-def config(make_config: Any) -> Config:
+def config(make_config: Any, once: Once) -> Config:
     made: Config = make_config(answering="separate", answer={"num_samples": 3, "temperature": 0.7}, num_instructions=12)
-    run_scripted(made, ScriptedEngine(speaks, has_chat_template=True))
+    once(lambda: run_scripted(made, ScriptedEngine(speaks, has_chat_template=True)))
     return made
 
 

@@ -18,7 +18,7 @@ from selfinstruct.generation.generate import generate
 from selfinstruct.generation.rate import rate
 from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import journal_lines
+from tests.conftest import Once, journal_lines
 from tests.unit.generation.test_rate import grade, speaks
 
 Script = Callable[[Request], Any]
@@ -50,11 +50,10 @@ def lines(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def afterwards(make: Callable[..., Config], tmp_path: Path) -> list[str]:
+def afterwards(make: Callable[..., Config], tmp_path: Path, once: Once) -> list[str]:
     """The lines of a run that was rated when it was done."""
     config = make(output_dir=str(tmp_path / "afterwards"))
-    generate(config, started(both))
-    rate(config, started(both))
+    once(lambda: (generate(config, started(both)), rate(config, started(both))))
     return lines(tmp_path / "afterwards")
 
 

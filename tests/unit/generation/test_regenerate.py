@@ -34,7 +34,7 @@ from selfinstruct.report.page import write_report
 from selfinstruct.run.counting import run_counts
 from selfinstruct.run.journal import read_lines, read_raw_lines
 from selfinstruct.run.state import RunState, replay
-from tests.conftest import THINGS, journal_lines, replayed, run_scripted
+from tests.conftest import THINGS, Once, journal_lines, replayed, run_scripted
 
 
 def better(request: Request) -> Answer:
@@ -57,9 +57,9 @@ def said(text: str, finish_reason: Any = "stop") -> Answer:
 
 
 @pytest.fixture
-def source(make_config: Any, tmp_path: Path) -> Config:
-    config = make_config(output_dir=str(tmp_path / "source"), num_instructions=40)
-    run_scripted(config)
+def source(make_config: Any, tmp_path: Path, once: Once) -> Config:
+    config: Config = make_config(output_dir=str(tmp_path / "source"), num_instructions=40)
+    once(lambda: run_scripted(config))
     return config
 
 

@@ -26,7 +26,7 @@ from selfinstruct.replay.status import status
 from selfinstruct.run.counting import run_counts
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.lines import TagsLine
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import Once, journal_lines, run_scripted, script
 from tests.faulty_server import MODEL, FaultyServer
 
 
@@ -42,9 +42,9 @@ def tagged(config: Config, engine: Engine | None = None) -> TagResult:
 
 
 @pytest.fixture
-def config(make_config: Any) -> Config:
+def config(make_config: Any, once: Once) -> Config:
     made: Config = make_config(answering="separate", num_instructions=12)
-    run_scripted(made, model())
+    once(lambda: run_scripted(made, model()))
     return made
 
 

@@ -19,12 +19,12 @@ from selfinstruct.records import Completion
 from selfinstruct.replay.explain import explain
 from selfinstruct.replay.explanation_text import render
 from tests import rouge
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import Once, journal_lines, run_scripted, script
 
 
 @pytest.fixture
-def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config(num_instructions=40))
+def run(make_config: Any, tmp_path: Path, once: Once) -> Path:
+    once(lambda: run_scripted(make_config(num_instructions=40)))
     return tmp_path / "run"
 
 

@@ -20,7 +20,7 @@ from selfinstruct.replay.repair import repair
 from selfinstruct.replay.status import next_command, status
 from selfinstruct.report.page import write_report
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import run_scripted
+from tests.conftest import Once, run_scripted
 
 
 def page_of(run: Path) -> str:
@@ -29,8 +29,8 @@ def page_of(run: Path) -> str:
 
 
 @pytest.fixture
-def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config(num_instructions=20))
+def run(make_config: Any, tmp_path: Path, once: Once) -> Path:
+    once(lambda: run_scripted(make_config(num_instructions=20)))
     return tmp_path / "run"
 
 

@@ -11,6 +11,7 @@ from selfinstruct.report.side_by_side import Answers, side_by_side
 from selfinstruct.run.folders import EvaluationDirectory
 from selfinstruct.run.scores import BASE, TUNED
 from tests import finished_run
+from tests.conftest import Once
 from tuning.evaluation.answer_cache import AnswerCache
 from tuning.evaluation.answers import PREDICTIONS
 
@@ -18,8 +19,8 @@ SETS = ["eval_tasks", "validation_unseen", "validation_seen"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_config: Any) -> EvaluationDirectory:
-    finished_run.evaluated(tmp_path, make_config())
+def folder(tmp_path: Path, make_config: Any, once: Once) -> EvaluationDirectory:
+    once(lambda: finished_run.evaluated(tmp_path, make_config()))
     return EvaluationDirectory(tmp_path / "evaluation")
 
 

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from selfinstruct.run.scores import ArmScores, Scores, read_scores
 from tests import finished_run
+from tests.conftest import Once
 from tuning.evaluation.tables import Table, tables
 
 
 @pytest.fixture
-def scores(tmp_path: Path, make_config: Any) -> Scores:
-    finished_run.evaluated(tmp_path, make_config())
+def scores(tmp_path: Path, make_config: Any, once: Once) -> Scores:
+    once(lambda: finished_run.evaluated(tmp_path, make_config()))
     return read_scores(tmp_path / "evaluation" / "scores.json")
 
 

@@ -17,12 +17,12 @@ from selfinstruct.records import SPLITS
 from selfinstruct.report.page import write_report
 from selfinstruct.review.sample import Reading
 from selfinstruct.run.directory import RunDirectory
-from tests.conftest import run_scripted
+from tests.conftest import Once, run_scripted
 
 
 @pytest.fixture
-def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config())
+def run(make_config: Any, tmp_path: Path, once: Once) -> Path:
+    once(lambda: run_scripted(make_config()))
     return tmp_path / "run"
 
 

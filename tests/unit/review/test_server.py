@@ -17,13 +17,13 @@ from selfinstruct.review.sample import Reading
 from selfinstruct.review.server import ReviewServer
 from selfinstruct.run.directory import RunDirectory
 from tests.browser import CHROMIUM, SIZES, opened
-from tests.conftest import run_scripted
+from tests.conftest import Once, run_scripted
 from tests.finished_run import hostile_script
 
 
 @pytest.fixture
-def run(make_config: Any, tmp_path: Path) -> Path:
-    run_scripted(make_config(), ScriptedEngine(hostile_script))
+def run(make_config: Any, tmp_path: Path, once: Once) -> Path:
+    once(lambda: run_scripted(make_config(), ScriptedEngine(hostile_script)))
     return tmp_path / "run"
 
 

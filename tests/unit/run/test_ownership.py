@@ -15,6 +15,7 @@ from selfinstruct.formats.evaluation_tasks import EvaluationText
 from selfinstruct.run import ownership
 from selfinstruct.run.directory import RunDirectory
 from selfinstruct.run.evaluation_record import write_evaluation_texts
+from tests.conftest import Once
 from tests.finished_run import complete
 
 NO_RUNS = ["config.yaml", "dataset/train.jsonl", "evaluation/scores.json", "model/config.json", "report.html"]
@@ -32,9 +33,10 @@ def content(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(make_config: Any) -> RunDirectory:
+def run(make_config: Any, tmp_path: Path, once: Once) -> RunDirectory:
     """A run with every stage done, and what only some runs have."""
-    run = RunDirectory(complete(make_config(num_instructions=6)))
+    once(lambda: complete(make_config(num_instructions=6)))
+    run = RunDirectory(tmp_path / "run")
     for path in (run.next_damaged_copy(), run.torn, run.report, run.schedule, run.stopped, run.engine):
         path.touch()
     below = [

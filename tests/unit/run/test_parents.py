@@ -16,22 +16,24 @@ from selfinstruct.records import SPLITS
 from selfinstruct.report.page import write_report
 from selfinstruct.run import parents
 from tests import rouge
-from tests.conftest import journal_lines, run_scripted, script
+from tests.conftest import Once, journal_lines, run_scripted, script
 
 SHARES = {"validation_unseen": 0.2, "validation_seen": 0.3}
 
 
 @pytest.fixture
-def first(make_config: Any, tmp_path: Path) -> Config:
-    config = make_config(output_dir=str(tmp_path / "first"), export=SHARES)
-    run_scripted(config)
+def first(make_config: Any, tmp_path: Path, once: Once) -> Config:
+    config: Config = make_config(output_dir=str(tmp_path / "first"), export=SHARES)
+    once(lambda: run_scripted(config))
     return config
 
 
 @pytest.fixture
-def second(first: Config, make_config: Any, tmp_path: Path) -> Config:
-    config = make_config(output_dir=str(tmp_path / "second"), parent_runs=[str(first.output_dir)], export=SHARES)
-    run_scripted(config)
+def second(first: Config, make_config: Any, tmp_path: Path, once: Once) -> Config:
+    config: Config = make_config(
+        output_dir=str(tmp_path / "second"), parent_runs=[str(first.output_dir)], export=SHARES
+    )
+    once(lambda: run_scripted(config))
     return config
 
 
