@@ -37,7 +37,7 @@ _TRIES = 8
 _TRIES_OF_A_TIMEOUT = 3
 """What a try counts that took all its time."""
 _FAILURES_IN_A_ROW = 3
-"""Tries without an answer after which an endpoint is taken out."""
+"""Tries without an answer, each of them sent after the one before had failed, after which an endpoint is taken out."""
 _PROBE_S = 60.0
 """Longest time of an answer to the question of one token."""
 _SAMPLE_BYTES = 4_000
@@ -80,6 +80,7 @@ class _Sent:
 
     epoch: int
     answers: int
+    failures: int
 
 
 class Endpoints:
@@ -217,7 +218,7 @@ class Endpoints:
         failed_at: _Endpoint | None = None
         while True:
             endpoint = await self._place(number, failed_at)
-            full, sent = endpoint.load >= 1, _Sent(endpoint.epoch, endpoint.answers)
+            full, sent = endpoint.load >= 1, _Sent(endpoint.epoch, endpoint.answers, endpoint.failures)
             try:
                 completion = await endpoint.model.ask(request, self._timeout_s)
             except ServerFailed as failed:
@@ -311,7 +312,8 @@ class Endpoints:
             endpoint.window.congested()
             self._rest(endpoint, failed)
         if not failed.busy or failed.timed_out:
-            endpoint.failures += 1
+            # Many break off at once where one of several replicas behind the endpoint dies: that is one failure.
+            endpoint.failures += sent.failures == endpoint.failures
             if endpoint.failures >= _FAILURES_IN_A_ROW or failed.misconfigured:
                 self._take_out(endpoint, failed)
 

@@ -160,6 +160,23 @@ async def _ask(engine: Endpoints, k: int) -> str:
     return (await engine.generate(Request(f"k{k}", f"Question {k}", Sampling()))).text
 
 
+async def test_many_answers_that_break_off_at_once_are_one_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """One of several replicas behind the endpoint has died; the others answer what is asked again."""
+    broken: set[str] = set()
+
+    def breaks_the_first_time(body: dict[str, Any]) -> str | None:
+        first = body["prompt"] not in broken
+        broken.add(body["prompt"])
+        return "half" if first else None
+
+    with servers(FaultyServer(echo, breaks_the_first_time)) as (one,):
+        engine = await connected(one)
+        assert await answers(engine, 32) == expected(32)
+    assert one.asked["half"] == 32
+    assert engine._endpoints[0].window.size >= 32
+    assert "tried again" not in "".join(capsys.readouterr())
+
+
 async def test_one_that_is_away_at_first_is_taken_in_later() -> None:
     with servers(FaultyServer(echo), FaultyServer(echo)) as (one, two):
         one.die()
