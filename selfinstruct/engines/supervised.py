@@ -209,7 +209,7 @@ class SupervisedEngine:
 
     def _send(self) -> None:
         """Send the waiting requests to the engine: suspects first and each alone, then all the others."""
-        if not self._running:
+        if not self._running or (self._in_flight and not self._waiting):
             return
         suspects = [flight for flight in self._waiting if flight.suspect]
         alone = any(flight.suspect for flight in islice(self._in_flight, 1))  # A suspect is the only request in flight.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,6 +15,7 @@ from selfinstruct.generation.filters.rows import RowCheck, RowDecision
 from selfinstruct.generation.instance_parsing import ParsedInstance
 from selfinstruct.generation.proposal_parsing import ProposedText
 from selfinstruct.novelty import NoveltyIndex
+from selfinstruct.novelty import Verdict as Novelty
 from selfinstruct.records import Instruction, Rejection, SeedTask
 from selfinstruct.run.lines import InstructionCandidate, Neighbour, ProposalLine, Verdict
 
@@ -81,7 +82,6 @@ class CandidateDecisions:
             room: how many more the run accepts.
             first: number of the first candidate.
         """
-        verdicts = {verdict.position: verdict for verdict in line.verdicts}
         decided: list[InstructionCandidate] = []
         added: list[Instruction] = []
         texts: tuple[Sequence[SeedTask | Instruction], ...] = (self.seeds, self.parents, pool, added)
@@ -94,50 +94,81 @@ class CandidateDecisions:
                 number -= len(some)
             raise IndexError(number)
 
-        for position, text in enumerate(proposed, first):
+        looked_at = self._looked_at(proposed, index, {v.position: v for v in line.verdicts}, room, first)
+        for position, (text, alone, novelty) in enumerate(looked_at, first):
             name = f"p{line.n:06d}-{position:02d}"
-            candidate = self._one(name, text, index, name_of, verdicts.get(position), room)
+            candidate = _candidate(name, text, alone, novelty, name_of)
             decided.append(candidate)
             if candidate.accepted:
                 added.append(Instruction(name, text.text, line.n))
-                room -= 1
         return tuple(decided)
 
-    def _one(
+    def _looked_at(
         self,
-        name: str,
-        text: ProposedText,
+        proposed: Sequence[ProposedText],
         index: NoveltyIndex,
-        name_of: Callable[[int], str],
-        verdict: Verdict | None,
+        verdicts: Mapping[int, Verdict],
         room: int,
-    ) -> InstructionCandidate:
-        """Decide on one candidate.
+        first: int,
+    ) -> Iterator[tuple[ProposedText, RowDecision, Novelty | None]]:
+        """Yield each candidate, what is decided about it by itself, and its novelty if nothing rejects it.
+
+        As many as there is room for are compared at once, since a call of the index takes longer than a comparison.
 
         Args:
-            name: its id.
-            text: the candidate.
-            index: what it must be novel against; an accepted one is added.
-            name_of: returns the id of a text by its number in the index.
-            verdict: whether it is a task.
+            proposed: the candidates.
+            index: what they must be novel against; accepted ones are added.
+            verdicts: which of them are tasks, by position.
             room: instructions still wanted.
+            first: position of the first of them.
         """
-        decided = self._alone(text) if room > 0 else RowDecision(Rejection("target_reached"))
-        rejection = decided.rejection
+        while proposed:
+            if room <= 0:
+                yield from ((text, RowDecision(Rejection("target_reached")), None) for text in proposed)
+                return
+            some, proposed = proposed[:room], proposed[room:]
+            alone = [self._by_itself(text, verdicts.get(position)) for position, text in enumerate(some, first)]
+            left = [text.text for text, decided in zip(some, alone, strict=True) if decided.rejection is None]
+            novelties = iter(index.accept_batch(left))
+            for text, decided in zip(some, alone, strict=True):
+                novelty = next(novelties) if decided.rejection is None else None
+                room -= novelty is not None and novelty.accepted
+                yield text, decided, novelty
+            first += len(some)
+
+    def _by_itself(self, proposed: ProposedText, verdict: Verdict | None) -> RowDecision:
+        """Return what is decided about a candidate by itself, and by the model's verdict about it."""
+        decided = self._alone(proposed)
         doubt = None if self.threshold is None else is_task.objection(verdict, self.threshold)
-        if rejection is None and self.rejects:
-            rejection = doubt
-        near = None
-        if rejection is None:
-            novelty = index.accept(text.text)
-            if novelty.nearest is not None:
-                near = Neighbour(name_of(novelty.nearest.index), novelty.nearest.score)
-            if novelty.accepted:
-                warnings = dict(decided.warnings) | ({} if doubt is None else {doubt.reason: doubt.evidence})
-                return InstructionCandidate(
-                    name, text.text, accepted=True, nearest_seed=near, warnings=warnings, instance=text.instance
-                )
-            rejection = Rejection(str(novelty.reason), {"nearest": None if near is None else msgspec.to_builtins(near)})
-        return InstructionCandidate(
-            name, text.text, False, reason=rejection.reason, evidence=rejection.evidence, instance=text.instance
-        )
+        if decided.rejection is not None or doubt is None:
+            return decided
+        if self.rejects:
+            return RowDecision(doubt)
+        return replace(decided, warnings={**decided.warnings, doubt.reason: doubt.evidence})
+
+
+def _candidate(
+    name: str, text: ProposedText, alone: RowDecision, novelty: Novelty | None, name_of: Callable[[int], str]
+) -> InstructionCandidate:
+    """Return the decision about a candidate as the journal records it.
+
+    Args:
+        name: its id.
+        text: the candidate.
+        alone: what is decided about it by itself.
+        novelty: its novelty, if nothing else rejects it.
+        name_of: returns the id of a text by its number in the index.
+    """
+    rejection, near = alone.rejection, None
+    if novelty is not None:
+        if novelty.nearest is not None:
+            near = Neighbour(name_of(novelty.nearest.index), novelty.nearest.score)
+        if novelty.accepted:
+            return InstructionCandidate(
+                name, text.text, accepted=True, nearest_seed=near, warnings=alone.warnings, instance=text.instance
+            )
+        rejection = Rejection(str(novelty.reason), {"nearest": None if near is None else msgspec.to_builtins(near)})
+    assert rejection is not None
+    return InstructionCandidate(
+        name, text.text, False, reason=rejection.reason, evidence=rejection.evidence, instance=text.instance
+    )

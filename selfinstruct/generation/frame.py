@@ -25,7 +25,7 @@ LANGUAGES: tuple[PromptLanguage, ...] = get_args(PromptLanguage)
 _LEAST_HASHES = 3
 
 
-class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """The words of the prompts in one language.
 
     The sentences may hold {num_new}, {first} and {last} (of the proposed tasks), {yes}, {no}, {example}, {input},

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import msgspec
@@ -40,7 +40,7 @@ _TICK_S = 1.0
 """Seconds between looks at the clock while nothing arrives."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Flight:
     """A request in flight: its step, and what is needed to decide on its answer.
 
@@ -193,26 +193,29 @@ class Pipeline:
 
     def _ask(self, flight: _Flight) -> None:
         try:
-            flight, request = self._request(flight)
+            request = self._request(flight)
         except RequestFailed as failure:
             answer = _fail(failure)  # It arrives like any other answer, so that nothing is committed while asking.
         else:
             answer = self.engine.generate(request)
         task = asyncio.ensure_future(answer)
-        self._flights[task] = replace(flight, asked_at=self._budget.asked(flight.kind))
+        flight.asked_at = self._budget.asked(flight.kind)
+        self._flights[task] = flight
         task.add_done_callback(self._finished.put_nowait)
 
-    def _request(self, flight: _Flight) -> tuple[_Flight, Request]:
+    def _request(self, flight: _Flight) -> Request:
+        """Return the request, and note in the flight what its proposal's line says of it."""
         if flight.candidate is not None and flight.proposal is not None:
             position, text = flight.candidate
-            return flight, self.steps.is_task_request(f"is_task/p{flight.proposal.n:06d}-{position:02d}", text)
+            return self.steps.is_task_request(f"is_task/p{flight.proposal.n:06d}-{position:02d}", text)
         if flight.proposal is not None:
             seen = self._method.last_seen(flight.proposal.n)
             visible = self.state.pool_after[seen] if seen >= 0 else 0
-            request, asked = self.steps.proposal_request(flight.proposal.n, self.state.pool, visible, flight.proposal)
-            return replace(flight, proposal=asked), request
+            n, pool = flight.proposal.n, self.state.pool
+            request, flight.proposal = self.steps.proposal_request(n, pool, visible, flight.proposal)
+            return request
         assert flight.follow_up is not None
-        return flight, asked_again(self._follow_up_request(flight.follow_up), self._tried(flight.follow_up))
+        return asked_again(self._follow_up_request(flight.follow_up), self._tried(flight.follow_up))
 
     def _follow_up_request(self, asked: FollowUp) -> Request:
         if asked.kind == "classification":

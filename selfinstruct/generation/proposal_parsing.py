@@ -140,7 +140,7 @@ def _reader(lines: Sequence[str], first: int, frame: Frame | None) -> Callable[[
         if number is not None and number.number == first:
             words.add(number.word.casefold())
             break
-    return functools.partial(_read_number, frames=frames, words=words)
+    return functools.cache(functools.partial(_read_number, frames=frames, words=words))  # Most lines are read twice.
 
 
 def _read_number(line: str, frames: tuple[Frame, ...], words: set[str], any_word: bool = False) -> _Number | None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import assert_never
 
+from msgspec import structs
+
 from selfinstruct import clock
 from selfinstruct.config.stopping import Limits, Saturation
 from selfinstruct.errors import InputError, Interrupted
@@ -51,7 +53,8 @@ def saturated_within(state: RunState, window: int, rule: Saturation) -> Saturate
         rule: when a run is saturated.
     """
     causes: tuple[Cause, ...] = ("acceptance", "degenerate")
-    return next((stop for cause in causes if holds(stop := look_back(state, window, cause), rule)), None)
+    counts = look_back(state, window, causes[0])
+    return next((stop for cause in causes if holds(stop := structs.replace(counts, cause=cause), rule)), None)
 
 
 def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
@@ -62,13 +65,14 @@ def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
         window: number of proposals.
         cause: of the saturation.
     """
-    acceptance, kinds = state.acceptance[-window:], Counter(state.degenerate[-window:])
+    candidates, accepted = map(sum, zip((0, 0), *state.acceptance[-window:], strict=True))
+    kinds = Counter(state.degenerate[-window:])
     return Saturated(
         after_proposal=state.proposals - 1,
         cause=cause,
         window=window,
-        window_candidates=sum(candidates for candidates, _ in acceptance),
-        window_accepted=sum(accepted for _, accepted in acceptance),
+        window_candidates=candidates,
+        window_accepted=accepted,
         window_empty=kinds["empty"],
         window_repeated=kinds["repeated"],
         window_truncated=kinds["truncated"],

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from selfinstruct.novelty.decision import Decisions, Neighbour, Verdict, rouge_l
 from selfinstruct.novelty.index import NoveltyIndex, warm_up
-from selfinstruct.novelty.words import has_unspaced, is_unspaced, tokenize
+from selfinstruct.novelty.words import has_unspaced, is_unspaced, may_hold, tokenize
 
 __all__ = [
     "Decisions",
@@ -33,6 +33,7 @@ __all__ = [
     "Verdict",
     "has_unspaced",
     "is_unspaced",
+    "may_hold",
     "rouge_l",
     "tokenize",
     "warm_up",

@@ -33,7 +33,9 @@ def invalid_characters(text: str) -> Rejection | None:
     of Latin, Greek or Cyrillic, and allowed elsewhere: Persian, the scripts of India and emoji are written with some.
     The evidence is the first such character and its position in the text.
     """
-    patterns = [_INVALID, _INSIDE_WORD, _TAGS] + ([] if _has_right_to_left(text) else [_DIRECTION])
+    patterns = [_INVALID]
+    if not text.isascii():  # The others need no look at ASCII.
+        patterns += [_INSIDE_WORD, _TAGS] if _has_right_to_left(text) else [_INSIDE_WORD, _TAGS, _DIRECTION]
     matches = [match for pattern in patterns if (match := pattern.search(text))]
     if not matches:
         return None
@@ -42,6 +44,4 @@ def invalid_characters(text: str) -> Rejection | None:
 
 
 def _has_right_to_left(text: str) -> bool:
-    return not text.isascii() and any(
-        character.isalpha() and unicodedata.bidirectional(character) in {"R", "AL"} for character in text
-    )
+    return any(character.isalpha() and unicodedata.bidirectional(character) in {"R", "AL"} for character in text)

@@ -83,19 +83,22 @@ def echo(row: Row) -> Rejection | None:
     if len(output) < _LEAST_WORDS:
         return None
     instruction = tokenize(row.instruction)
-    common = LCSseq.similarity(instruction, output)
-    again = common >= _FROM_INSTRUCTION * len(output) and common >= _OF_INSTRUCTION * len(instruction)
+    least = max(_FROM_INSTRUCTION * len(output), _OF_INSTRUCTION * len(instruction))
+    may_be = min(len(instruction), len(output)) >= least
+    again = may_be and (common := LCSseq.similarity(instruction, output)) >= least
     excused = again and (_works_on_text(row) or _HOLDS_A_TEXT.search(row.instruction) is not None)
     if again and (output[:2] == instruction[:2] or not excused):
         return _rejection("instruction", common, instruction, output)
     begins = len(instruction) >= _LEAST_WORDS + 2 and output[: len(instruction)] == instruction
     if begins and row.instruction.rstrip().endswith((".", "?", "!")):  # An open sentence may be completed.
-        return _rejection("instruction", common, instruction, output)
-    # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
-    if not row.input or " ".join(row.output.split()) not in " ".join(row.input.split()) or _works_on_text(row):
-        return None
+        return _rejection("instruction", len(instruction), instruction, output)
     question = tokenize(row.input)
-    return _rejection("input", len(output), question, output) if len(output) >= _OF_INPUT * len(question) > 0 else None
+    if not len(output) >= _OF_INPUT * len(question) > 0:
+        return None
+    # To the letter: one word or mark more makes a question of a statement, and the verbs are known in English only.
+    if " ".join(row.output.split()) not in " ".join(row.input.split()) or _works_on_text(row):
+        return None
+    return _rejection("input", len(output), question, output)
 
 
 def _only_keeps(row: Row, constraint: Constraint) -> bool:

@@ -11,6 +11,7 @@ import re
 from itertools import islice
 
 from selfinstruct.generation.filters.row import Row
+from selfinstruct.novelty import may_hold
 from selfinstruct.records import Rejection
 
 _MODELS = (
@@ -37,6 +38,8 @@ _SELF = re.compile(
     r"|我是|我叫|我(?=由)|我的名字[是叫]|(?P<as_chinese>作为)|私の名前は|[私僕]は|أنا|मैं",
     re.I,
 )
+_WORDS_OF_SELF = frozenset("i my call as als en comme como ich mein je mon j soy me mi fui he".split())
+"""In ASCII it begins with one of these."""
 _MOST_LOOKED_AT = 200
 """Sentences that begin with one of these words; a model introduces itself early."""
 _SENTENCE = re.compile(r"(?:(?![.!?]\s|[。！？\n]).){0,160}")
@@ -104,6 +107,8 @@ def identity(row: Row) -> Rejection | None:
 
     The evidence is the words and the name.
     """
+    if not may_hold(row.output, _WORDS_OF_SELF):
+        return None
     question = f"{row.instruction}\n{row.input}"
     for own in islice(_SELF.finditer(row.output), _MOST_LOOKED_AT):
         sentence = _SENTENCE.match(row.output, own.end())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from itertools import islice
 
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.language_identification import identifier
@@ -46,7 +47,7 @@ def language(row: Row) -> Rejection | None:
     if row.is_classification:
         return None
     asked = _asked(row.instruction)
-    written, probability = identify(_CODE.sub(" ", row.output)[:_LONGEST], "output") if asked else ("", 0.0)
+    written, probability = identify(_without_code(row.output)[:_LONGEST], "output") if asked else ("", 0.0)
     if not written or asked == written or _ABOUT_LANGUAGES.search(row.instruction):
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
@@ -58,7 +59,11 @@ def language(row: Row) -> Rejection | None:
 @functools.lru_cache(maxsize=1024)
 def _asked(instruction: str) -> str:
     """Return the language of an instruction, whose rows are looked at one after the other."""
-    return identify(_QUOTED.sub(" ", _CODE.sub(" ", instruction)), "instruction")[0]
+    return identify(_QUOTED.sub(" ", _without_code(instruction)), "instruction")[0]
+
+
+def _without_code(text: str) -> str:
+    return _CODE.sub(" ", text) if "`" in text or "~~~" in text else text
 
 
 def identify(text: str, part: str) -> tuple[str, float]:
@@ -68,7 +73,8 @@ def identify(text: str, part: str) -> tuple[str, float]:
         text: the text.
         part: whose limits hold, "instruction" or "output".
     """
-    if sum(map(str.isalpha, text)) < _LEAST_LETTERS[part]:
+    least = _LEAST_LETTERS[part]
+    if sum(1 for _ in islice(filter(str.isalpha, text), least)) < least:
         return "", 0.0
     code, probability = identifier().classify(text)
     return (str(code), float(probability)) if probability >= _SURE[part] else ("", 0.0)

@@ -54,8 +54,11 @@ def leak(row: Row, frame: Frame | None) -> Rejection | None:
     return None
 
 
+@functools.lru_cache(maxsize=4096)
 def leak_in(instruction: str, frame: Frame | None) -> Rejection | None:
     """Reject an instruction with a chat token that is not quoted, with words of the prompts, or behind a mark.
+
+    It is asked when the instruction is proposed, and again for each of its rows.
 
     Args:
         instruction: the instruction.
@@ -100,6 +103,8 @@ def _of_prompts(text: str, frame: Frame | None) -> str | None:
     words = tokenize(text)
     size = _CHARACTERS if has_unspaced(text) else _WORDS
     ours, first_words = _runs(frames_read(frame), size)
+    if first_words.isdisjoint(words):
+        return None
     begun = (words[k : k + size] for k in range(len(words) - size + 1) if words[k] in first_words)
     return next((" ".join(run) for run in begun if tuple(run) in ours), None)
 

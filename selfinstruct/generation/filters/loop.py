@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from selfinstruct.generation.filters.row import Row
 from selfinstruct.novelty import tokenize
@@ -47,8 +47,9 @@ def loop(row: Row) -> Rejection | None:
     evidence is the group, the number of its copies, and the part of the row.
     """
     repeated, part = _repeated_in(row.output), "output"
-    if repeated is None and not _WITH_A_REFRAIN.search(row.instruction):
-        repeated = repeated_sentences(row.output)
+    sentence = repeated_sentences(row.output) if repeated is None else None
+    if sentence is not None and not _WITH_A_REFRAIN.search(row.instruction):
+        repeated = sentence
     if repeated is None:
         repeated, part = _repeated_in(row.input), "input"
     if repeated is None:
@@ -108,13 +109,12 @@ def _repeated(
 
 def _periods(shapes: Sequence[str], least: int) -> list[int]:
     """Return the lengths that a group may have: three words come again at this distance, once for each further copy."""
-    threes = list(zip(shapes, shapes[1:], shapes[2:], strict=False))
-    if len(set(threes)) == len(threes):  # Nearly always.
+    if not _comes_again(shapes):
         return []
     longest = min(_LONGEST_UNIT, len(shapes) // least)
     seen: dict[tuple[str, ...], list[int]] = {}
     distances: Counter[int] = Counter()
-    for k, three in enumerate(threes):
+    for k, three in enumerate(_threes(shapes)):
         earlier = seen.setdefault(three, [])
         for before in reversed(earlier):
             if k - before > longest:
@@ -122,6 +122,15 @@ def _periods(shapes: Sequence[str], least: int) -> list[int]:
             distances[k - before] += 1
         earlier.append(k)
     return sorted(period for period, n in distances.items() if n >= least - 1)
+
+
+def _threes(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    return zip(words, words[1:], words[2:], strict=False)
+
+
+def _comes_again(words: Sequence[str]) -> bool:
+    """Return whether any three words come again in the same order; nearly never."""
+    return len(set(_threes(words))) < len(words) - 2
 
 
 def repeated_lines(text: str) -> tuple[str, int] | None:
@@ -141,6 +150,8 @@ def repeated_sentences(text: str) -> tuple[str, int] | None:
 
     The copies can be anywhere: a list that says the same about each of its items.
     """
+    if text.isascii() and not _comes_again(tokenize(text)):  # In other texts a part may have other words by itself.
+        return None
     sentences = [tuple(tokenize(sentence)) for sentence in _BETWEEN_SENTENCES.split(text)]
     if len(sentences) < _LEAST_SENTENCES:
         return None

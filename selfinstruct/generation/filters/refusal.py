@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from selfinstruct.generation.filters.row import Row
+from selfinstruct.novelty import may_hold
 from selfinstruct.records import Rejection
 
 _BEGINNING = 240
@@ -30,6 +31,8 @@ _DECLINES = re.compile(
     r"|抱歉|很抱歉|对不起|申し訳)",
     re.I,
 )
+_WORDS = frozenset("i as being als en como es tut ich je lo".split())
+"""In ASCII both hold one of these."""
 
 
 def refusal(row: Row) -> Rejection | None:
@@ -37,7 +40,7 @@ def refusal(row: Row) -> Rejection | None:
 
     The evidence is the words. Labels are not looked at, nor what the instruction or the input says itself.
     """
-    if row.is_classification:
+    if row.is_classification or not may_hold(row.output, _WORDS):
         return None
     beginning = row.output[:_BEGINNING]
     refused = _SELF.search(beginning) or _DECLINES.match(beginning)

@@ -30,6 +30,8 @@ def from_first_word(text: str) -> str:
     >>> from_first_word("¿Cuál es?"), from_first_word("« Nommez » un fleuve"), from_first_word("- Name it")
     ('Cuál es?', 'Nommez » un fleuve', '- Name it')
     """
+    if text[:1].isalnum():  # Nearly always.
+        return text
     start = next((k for k, c in enumerate(text) if not (_is_skipped(c) or (k and c.isspace()))), len(text))
     return text[start:]
 

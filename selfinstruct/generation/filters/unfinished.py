@@ -37,11 +37,11 @@ def unfinished(row: Row) -> Rejection | None:
     if row.is_classification:
         return None
     text = row.output.strip()
-    end = text[-60:]
-    if len(text.split()) <= _MOST_WORDS and (_SURE.fullmatch(text) or _PROMISE.fullmatch(text)):
+    end, words = text[-60:], len(text.split())
+    if words <= _MOST_WORDS and (_SURE.fullmatch(text) or _PROMISE.fullmatch(text)):
         return Rejection("unfinished", {"why": "only promises an answer", "end": end})
-    if len(_FENCE.findall(text)) % 2:
+    if ("```" in text or "~~~" in text) and len(_FENCE.findall(text)) % 2:
         return Rejection("unfinished", {"why": "a code fence is open", "end": end})
-    if len(text.split()) >= 8 and _GOES_ON.search(end):
+    if words >= 8 and _GOES_ON.search(end):
         return Rejection("unfinished", {"why": "ends inside a sentence", "end": end})
     return None

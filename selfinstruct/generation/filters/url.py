@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from selfinstruct.generation.filters.row import Row
+from selfinstruct.novelty import may_hold
 from selfinstruct.records import Rejection
 
+_WORDS = frozenset(("http", "https", "www"))
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'`)\]}]+", re.I)
 # Reserved for examples (RFC 2606), and this machine.
 _EXAMPLE = re.compile(
@@ -22,7 +24,7 @@ def url(row: Row) -> Rejection | None:
     Addresses reserved for examples are none, and an instruction that asks for a link may get one. The evidence is the
     address.
     """
-    if _ABOUT_ADDRESSES.search(row.instruction):
+    if not may_hold(row.output, _WORDS) or _ABOUT_ADDRESSES.search(row.instruction):
         return None
     question = f"{row.instruction}\n{row.input}"
     addresses = (match[0] for match in _URL.finditer(row.output))
