@@ -11,7 +11,6 @@ Three measures, each on words as the novelty filter counts them:
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -99,7 +98,7 @@ class EvaluationTexts:
         """
         if not self._tasks:
             return None
-        for is_instruction, part in ((True, instruction), (False, text)):
+        for is_instruction, part in ((True, instruction), (False, text)) if text else ((True, instruction),):
             words = tuple(tokenize(part))
             # "Kenya" may be the input of many a task.
             if (is_instruction or len(words) >= SHORT) and (task := self._exact.get(words)) is not None:
@@ -132,10 +131,11 @@ class EvaluationTexts:
 
 def _numbered(words: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yield each word with the number of times that it came before."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     for word in words:
-        yield word, counts[word]
-        counts[word] += 1
+        before = counts.get(word, 0)
+        yield word, before
+        counts[word] = before + 1
 
 
 def _grams(words: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
 
-from selfinstruct.novelty import is_unspaced
+from selfinstruct.novelty import is_unspaced, may_hold, tokenize
 from selfinstruct.records import Rejection
 
 
@@ -18,7 +18,9 @@ def keyword(text: str, *, keywords: Sequence[str]) -> Rejection | None:
     A keyword in a script written without spaces is found anywhere.
     """
     words = tuple(keywords)
-    if not words or (text.isascii() and _is_without(text.lower(), words)):
+    first = _first_words(words)
+    # The pattern takes a hundred times as long to see that none is there.
+    if not words or (first is not None and not may_hold(text, first)):
         return None
     match = any_of(words).search(unicodedata.normalize("NFC", text))
     return None if match is None else Rejection("keyword", {"keyword": match.group().lower()})
@@ -30,15 +32,11 @@ def opening(text: str, *, openings: Sequence[str]) -> Rejection | None:
     return None if match is None else Rejection("opening", {"opening": match.group()})
 
 
-def _is_without(lowered: str, keywords: tuple[str, ...]) -> bool:
-    """Return whether no keyword can be in a text in ASCII: the pattern takes a hundred times as long to see that."""
-    return all(first not in lowered for first in _first_words(keywords))
-
-
 @cache
-def _first_words(keywords: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a text in ASCII and in lower case holds if it holds a keyword; a keyword beyond ASCII gives ""."""
-    return tuple(phrase.split()[0].lower() if phrase.isascii() else "" for phrase in keywords if phrase.split())
+def _first_words(keywords: tuple[str, ...]) -> frozenset[str] | None:
+    """Return the words of which a text in ASCII holds one if it holds a keyword; None: a keyword may have others."""
+    phrases = [tokenize(phrase) if phrase.isascii() else [] for phrase in keywords if phrase.split()]
+    return frozenset(words[0] for words in phrases) if all(phrases) else None
 
 
 @cache

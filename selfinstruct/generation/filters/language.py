@@ -46,8 +46,9 @@ def language(row: Row) -> Rejection | None:
     """
     if row.is_classification:
         return None
-    asked = _asked(row.instruction)
-    written, probability = identify(_without_code(row.output)[:_LONGEST], "output") if asked else ("", 0.0)
+    output = _without_code(row.output)[:_LONGEST]
+    asked = _asked(row.instruction) if _is_long(output, "output") else ""
+    written, probability = identify(output, "output") if asked else ("", 0.0)
     if not written or asked == written or _ABOUT_LANGUAGES.search(row.instruction):
         return None
     for foreign in (row.input, *_QUOTED.findall(row.instruction)):
@@ -66,6 +67,11 @@ def _without_code(text: str) -> str:
     return _CODE.sub(" ", text) if "`" in text or "~~~" in text else text
 
 
+def _is_long(text: str, part: str) -> bool:
+    least = _LEAST_LETTERS[part]
+    return sum(1 for _ in islice(filter(str.isalpha, text), least)) == least
+
+
 def identify(text: str, part: str) -> tuple[str, float]:
     """Return the language of a text and its probability; an empty one if the text is too short or it is not sure.
 
@@ -73,8 +79,7 @@ def identify(text: str, part: str) -> tuple[str, float]:
         text: the text.
         part: whose limits hold, "instruction" or "output".
     """
-    least = _LEAST_LETTERS[part]
-    if sum(1 for _ in islice(filter(str.isalpha, text), least)) < least:
+    if not _is_long(text, part):
         return "", 0.0
     code, probability = identifier().classify(text)
     return (str(code), float(probability)) if probability >= _SURE[part] else ("", 0.0)

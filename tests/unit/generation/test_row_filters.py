@@ -586,7 +586,7 @@ def test_an_instruction_is_looked_at_once_for_all_its_rows(monkeypatch: pytest.M
     monkeypatch.setattr(language_filter, "identify", lambda text, part: looked.append(part) or identify(text, part))
     for output in ("Gut.", ANSWER, ANSWER):
         language(Row(f"{GERMAN} Und zwar jetzt.", "", output))
-    assert looked == ["instruction", "output", "output", "output"]
+    assert looked == ["instruction", "output", "output"]  # The first output is too short to ask about either.
 
 
 @pytest.mark.parametrize(
