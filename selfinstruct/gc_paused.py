@@ -1,4 +1,4 @@
-"""Pause Python's cyclic garbage collection while very many lasting objects are created."""
+"""Keep Python's cyclic garbage collection from visiting lasting objects again and again."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def gc_paused() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+@contextlib.contextmanager
+def gc_frozen() -> Iterator[None]:
+    """Let the garbage collection inside the block pass over all objects from before it.
+
+    A collection of everything visits half a million objects that libraries have made: a tenth of a second each time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfinstruct.engines import chat_templates
 from selfinstruct.engines.base import Request, RequestFailed
@@ -16,6 +16,14 @@ from selfinstruct.records import Completion, Message, OpenTurn, Prompt
 
 _MOST_COUNTED = 4096
 """Prompts whose tokens wait for their request."""
+
+
+class _Counted(NamedTuple):
+    """The tokens of a prompt, which is kept with them: no other object gets its `id` meanwhile."""
+
+    prompt: Prompt
+    template: str | None
+    ids: list[int]
 
 
 class TokenizedPrompts:
@@ -55,7 +63,7 @@ class TokenizedPrompts:
         self._texts = SharedBeginnings(texts.whole, texts.rest)
         conversations = KnownPieces(self.control_tokens.encode, self.control_tokens.encode)
         self._conversations = SharedBeginnings(conversations.whole, conversations.rest)
-        self._counted: dict[Any, list[int]] = {}
+        self._counted: dict[int, _Counted] = {}
 
     def encode(self, prompt: Prompt, *, thinking: bool = False) -> list[int]:
         """Return the token ids of a prompt: text with the special tokens, or messages through the template.
@@ -64,8 +72,9 @@ class TokenizedPrompts:
             prompt: the prompt.
             thinking: let a chat model think before it answers; else it answers at once.
         """
-        if (counted := self._counted.pop(self._key(prompt, thinking), None)) is not None:
-            return counted
+        counted = self._counted.pop(id(prompt), None)
+        if counted is not None and not thinking and counted.template == self.chat_template:
+            return counted.ids
         if isinstance(prompt, str):
             return self._texts.encode(prompt)
         broken = self.control_tokens.broken(prompt)
@@ -96,12 +105,12 @@ class TokenizedPrompts:
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of the prompt, chat template and special tokens included.
 
-        The tokens are kept for the request that follows.
+        The tokens are kept for the request that follows with this very prompt.
         """
         ids = self.encode(prompt)
         if len(self._counted) >= _MOST_COUNTED:
             del self._counted[next(iter(self._counted))]
-        self._counted[self._key(prompt, False)] = ids
+        self._counted[id(prompt)] = _Counted(prompt, self.chat_template, ids)
         return len(ids)
 
     def ends(self, prompt: Prompt) -> tuple[frozenset[int], tuple[str, ...]]:
@@ -129,13 +138,6 @@ class TokenizedPrompts:
         if template not in self._openings:
             self._openings[template] = chat_templates.answer_opening(self.tokenizer, template)
         return chat_templates.render(self.tokenizer, messages, template) + self._openings[template]
-
-    def _key(self, prompt: Prompt, thinking: bool) -> Any:
-        """Return what tells prompts apart that are encoded differently."""
-        if isinstance(prompt, str):
-            return prompt
-        contents = tuple(tuple(message.items()) for message in prompt)
-        return thinking, self.chat_template, isinstance(prompt, OpenTurn), contents
 
     async def generate(self, request: Request) -> Completion:
         """Raise EngineError: no engine has been started."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -61,7 +61,7 @@ class CandidateDecisions:
         decided = self.check_row(Row(proposed.text, brought.input, brought.output))
         parsed = ParsedInstance(brought.input, brought.output)
         (rejection,) = check_instances([parsed], max_instances=1, of_rows=[decided.rejection])
-        return replace(decided, rejection=rejection)
+        return msgspec.structs.replace(decided, rejection=rejection)
 
     def decide(
         self,
@@ -144,7 +144,7 @@ class CandidateDecisions:
             return decided
         if self.rejects:
             return RowDecision(doubt)
-        return replace(decided, warnings={**decided.warnings, doubt.reason: doubt.evidence})
+        return msgspec.structs.replace(decided, warnings={**decided.warnings, doubt.reason: doubt.evidence})
 
 
 def _candidate(

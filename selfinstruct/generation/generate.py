@@ -20,6 +20,7 @@ from selfinstruct.engines.base import Engine, RequestFailed, most_in_flight
 from selfinstruct.engines.supervised import SupervisedEngine
 from selfinstruct.errors import ConfigError, EngineError, Interrupted, StoppedError
 from selfinstruct.formats import jsonl, seed_tasks
+from selfinstruct.gc_paused import gc_frozen
 from selfinstruct.generation import calibration, stop_rules
 from selfinstruct.generation.budget import BudgetTracker
 from selfinstruct.generation.frame import Frame
@@ -232,7 +233,7 @@ async def _drive(
     judge: StartEngine | None,
 ) -> None:
     """Commit the opening lines, and then what the engine of the steps answers."""
-    with JournalWriter(run.journal, config.fsync_interval) as journal:
+    with JournalWriter(run.journal, config.fsync_interval) as journal, gc_frozen():
 
         def commit(line: Line) -> None:
             journal.append(line)

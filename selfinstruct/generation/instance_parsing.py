@@ -20,9 +20,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
+
+from msgspec import Struct, structs
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.instance_parts import Part, parts_of, text_of
@@ -51,8 +53,7 @@ _LONGEST_TITLE = 60
 _TOKEN = re.compile(r"[a-z0-9\u00c0-\u024f]+|\w")
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedInstance:
+class ParsedInstance(Struct, frozen=True):
     """One instance as parsed; `fault` says why it must be rejected, whatever it holds."""
 
     input: str
@@ -85,8 +86,7 @@ class _Group:
         return self.head is not None and self.head.has_lines()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """An answer in parts.
 
     Attributes:
@@ -168,9 +168,10 @@ def parse_input_only(
         return [ParsedInstance("", "")] if absent_input(answer.unmarked, frame) and not truncated else []
     last = answer.groups[-1].kinds if answer.groups else []
     inputs = [_inputs(group) for group in answer.groups]
-    parsed = _finish(inputs, replace(answer, cut=answer.cut and last[-1:] in ([], ["input"])), frame)
+    cut = answer.cut and last[-1:] in ([], ["input"])
+    parsed = _finish(inputs, structs.replace(answer, cut=cut), frame)
     asked = _bare(instruction or "")
-    return [replace(one, input="") if asked and _bare(one.input) == asked else one for one in parsed]
+    return [structs.replace(one, input="") if asked and _bare(one.input) == asked else one for one in parsed]
 
 
 # ----------------------------------------------------------------------------------- from lines to examples
@@ -421,17 +422,17 @@ def _doubt_neighbours(rows: list[list[ParsedInstance]], k: int, answer: _Answer)
     fault = ambiguous("a mark beside it may be ordinary text")
     for beside in (k - 1, k + 1):
         if 0 <= beside < len(rows):
-            rows[beside] = [replace(parsed, fault=parsed.fault or fault) for parsed in rows[beside]]
+            rows[beside] = [structs.replace(parsed, fault=parsed.fault or fault) for parsed in rows[beside]]
 
 
 def _finish(rows: Sequence[Sequence[ParsedInstance]], answer: _Answer, frame: Frame | None) -> list[ParsedInstance]:
     """Return all instances. Mark the last one if it is cut; empty the inputs that only say that there is no input."""
     parsed = [instance for row in rows for instance in row]
     if parsed and answer.cut:
-        parsed[-1] = replace(parsed[-1], fault=TRUNCATED)
+        parsed[-1] = structs.replace(parsed[-1], fault=TRUNCATED)
     sayings = [absent_input(instance.input, frame) for instance in parsed]
     some = any(instance.input and saying is None for instance, saying in zip(parsed, sayings, strict=True))
     return [
-        replace(instance, input="") if saying == "surely" or (saying == "perhaps" and not some) else instance
+        structs.replace(instance, input="") if saying == "surely" or (saying == "perhaps" and not some) else instance
         for instance, saying in zip(parsed, sayings, strict=True)
     ]

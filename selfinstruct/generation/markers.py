@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct
 
 from selfinstruct.generation.frame import LANGUAGES, Frame, load_frame
 from selfinstruct.generation.numerals import HAN, SIGN, value_of
@@ -24,8 +25,7 @@ _FENCE = re.compile(rf"{BLANK}*+(?P<fence>`{{3,}}+|~{{3,}}+)[ \t]*+(?P<info>[^`]
 Kind = Literal["task", "example", "input", "output", "label"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """What opens a line of an answer that holds instances.
 
     Attributes:
@@ -60,8 +60,7 @@ class Mark:
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True)
-class Line(Generic[M]):
+class Line(Struct, Generic[M], frozen=True):
     """One line of an answer.
 
     Attributes:

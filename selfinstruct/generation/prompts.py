@@ -151,6 +151,7 @@ def encode_classification(instruction: str, examples: Sequence[SeedTask], style:
 # --------------------------------------------------------------------------------------------- instances
 
 
+@functools.cache
 def next_task(frame: Frame, *, labels_first: bool = False) -> re.Pattern[str]:
     """Return the pattern before which a completion-style answer ends: another task with the beginning of its examples.
 
@@ -247,6 +248,7 @@ def encode_input_only(instruction: str, examples: Sequence[SeedTask], style: Sty
 # ------------------------------------------------------------------------------------------------- answer
 
 
+@functools.cache
 def next_example(frame: Frame) -> re.Pattern[str]:
     """Return the pattern before which an answer after worked examples ends: the next example, or the next task.
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from selfinstruct.generation.frame import Frame
 from selfinstruct.generation.list_numbers import NUMBER, NumberForm, in_digits
@@ -36,8 +37,7 @@ _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)(.+?)(?<=\S)\*\*(?!\w)")
 _TITLE = re.compile(r"(?:\S+\s+){0,7}\S*[^\s.?!:;。？！：；]")
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedText:
+class ProposedText(Struct, frozen=True):
     """One candidate instruction as parsed.
 
     Attributes:
@@ -51,8 +51,7 @@ class ProposedText:
     instance: WrittenInstance | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
+class _Number(Struct, frozen=True):
     """What opens an item of a list: "Task 9:", "**9.**", "任务9：".
 
     Attributes:
@@ -74,8 +73,7 @@ class _Number:
     rest: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True):
     """An item of the list: its number, and its paragraphs."""
 
     number: _Number

@@ -8,9 +8,10 @@ what the filter does with a row that it objects to: `reject` it, keep it with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from selfinstruct.config.schema import Filters
 from selfinstruct.generation.filters.constraint import constraint
@@ -29,8 +30,7 @@ from selfinstruct.generation.frame import Frame
 from selfinstruct.records import Rejection
 
 
-@dataclass(frozen=True, slots=True)
-class RowDecision:
+class RowDecision(Struct, frozen=True):
     """What the filters say of one row.
 
     Attributes:
@@ -39,7 +39,7 @@ class RowDecision:
     """
 
     rejection: Rejection | None = None
-    warnings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: Mapping[str, dict[str, Any]] = {}
 
 
 RowCheck = Callable[[Row], RowDecision]

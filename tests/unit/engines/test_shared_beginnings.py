@@ -86,12 +86,14 @@ def test_counted_tokens_are_those_of_the_request_that_follows(tokenizer: Any) ->
         lambda text: calls.append(text) or encode(text, add_special_tokens=True),  # type: ignore[func-returns-value]
         encode,
     )
-    assert engine.count_tokens("Name a river.") == len(engine.encode("Name a river."))
+    prompt = "Name a river."
+    assert engine.count_tokens(prompt) == len(engine.encode(prompt))
     assert calls == ["Name a river."]
     engine.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     message = [{"role": "user", "content": "Hi"}]
-    counts = [engine.count_tokens(prompt) for prompt in (message, OpenTurn(message))]
-    assert [len(engine.encode(prompt)) for prompt in (message, OpenTurn(message))] == counts
+    both = message, OpenTurn(message)
+    counts = [engine.count_tokens(prompt) for prompt in both]
+    assert [len(engine.encode(prompt)) for prompt in both] == counts
     engine.chat_template = "{% for m in messages %}{{ m.content }}!!{% endfor %}"
     engine.count_tokens(message)
     engine.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
