@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 _UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
 _LONGEST_S = 3650 * 86_400
 """No clock of the system waits for longer than some centuries."""
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)
+_DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s*(min|[dhms])", re.IGNORECASE)  # Looked for once in a row of digits.
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 SAFETY_FACTOR = 1.2

@@ -32,6 +32,33 @@ EXAMPLES = 40
 hypothesis.settings.register_profile("short", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=5 * EXAMPLES)
 
+# Files of unit tests, by how their paths begin. One that is not among them costs its process some seconds.
+WITH_TORCH = (
+    "benchmarks/test_night.py",
+    "benchmarks/test_number_of_tasks.py",
+    "chain/test_chain.py",
+    "checks/test_preflight.py",
+    "checks/test_recipe_choice.py",
+    "cli/test_without_a_hub.py",
+    "dataset/test_preferences.py",
+    "dataset/test_semantic.py",
+    "dataset/test_token_counts.py",
+    "engines/test_chat_templates.py",
+    "engines/test_context.py",
+    "engines/test_control_tokens.py",
+    "engines/test_known_pieces.py",
+    "engines/test_model_facts.py",
+    "engines/test_models.py",
+    "engines/test_out_of_memory.py",
+    "engines/test_shared_beginnings.py",
+    "engines/test_vllm.py",
+    "generation/scorers/test_reward.py",
+    "run/test_trackers.py",
+    "test_security.py",
+    "tuning/evaluation/test_measures.py",
+    "tuning/training/",
+)
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several tests at a time share the cores: threads that wait for one another would only slow all of them down.
     # `nobind`: vLLM would bind the engines of all tests to the same cores.
@@ -72,6 +99,21 @@ def examples(count: int) -> int:
     return count * hypothesis.settings.default.max_examples // EXAMPLES
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one process all files of unit tests that import torch or transformers, so that one alone pays for that."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneImports(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "torch" if file.removeprefix("tests/unit/").startswith(WITH_TORCH) else file
+
+    return OneImports(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow tests first, so that no process works alone on the last of them."""
     folders = ["integration", "gpu_box", "faults"]
@@ -84,10 +126,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-@pytest.fixture(autouse=True)
-def _no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+def pytest_runtest_setup() -> None:
     """Let no test leave `--debug` switched on for the next one: the programs set it in the environment."""
-    monkeypatch.setenv(DEBUG_VARIABLE, "")
+    os.environ[DEBUG_VARIABLE] = ""
 
 
 VERBS = "Describe Count List Sort Explain Compare Rewrite Shorten Translate Invent Rank Check".split()

@@ -1,24 +1,33 @@
-"""What only unit tests share."""
+"""What only unit tests share. Fixtures of each test would add a tenth to the time of all tests together."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from selfinstruct.report import page
 
-@pytest.fixture(autouse=True)
-def _few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the figures of reports, which take 0.2 s each, unless a test is marked as one that looks at them."""
-    if request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr("selfinstruct.report.page._figures", lambda _: {})
+_figures = page._figures
+_drawing = False
 
 
-@pytest.fixture(autouse=True)
-def _no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a training's command be written as for a machine without a GPU. Counting them would import torch."""
-    monkeypatch.setattr("tuning.training.launch.num_gpus", lambda: 0)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note whether the test is marked as one that looks at the figures of a report."""
+    global _drawing
+    _drawing = item.get_closest_marker("figures") is not None
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let fsync do nothing. What survives a loss of power is tested in `tests/faults`, on a disk made up for it."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
+@pytest.fixture(autouse=True, scope="module")
+def _only_what_is_tested() -> Iterator[None]:
+    """Leave out what takes long, and what no unit test looks at.
+
+    The figures of reports take 0.2 s each. A training's command is written as for a machine without a GPU: counting
+    them would import torch. `fsync` does nothing: what survives a loss of power is tested in `tests/faults`, on a disk
+    made up for it.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(page, "_figures", lambda data: _figures(data) if _drawing else {})
+        patched.setattr("tuning.training.launch.num_gpus", lambda: 0)
+        patched.setattr("os.fsync", lambda _: None)
+        yield

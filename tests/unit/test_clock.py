@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from selfinstruct.clock import Reserve, earliest, iso, parse_duration, parse_moment
 from selfinstruct.config.schema import Config
+from tests.growth import assert_linear
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,15 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="8h, 90m or 1h30m"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("unit", ["9", "9.", "9 "])
+def test_a_long_text_is_refused_at_once(unit: str) -> None:
+    def refuse(text: str) -> None:
+        with pytest.raises(ValueError, match="8h, 90m or 1h30m"):
+            parse_duration(text)
+
+    assert_linear(refuse, unit)
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,7 @@ def many_rows(count: int = 5000) -> list[str]:
     return [json.dumps({"instruction": text, **own[k % 4]}) for k, text in enumerate(texts)]
 
 
+@pytest.mark.whole
 def test_another_process_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, pool = write(tmp_path / "in.jsonl", many_rows()), write(tmp_path / "p.jsonl", many_rows(1000)[::2])
     started, found = list[float](), []
@@ -288,7 +289,7 @@ def test_another_process_decides_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert min(summary.kept, summary.identical, summary.near_duplicate) > 100
 
 
-@pytest.mark.parametrize("small", [0, 1 << 30])
+@pytest.mark.parametrize("small", [pytest.param(0, marks=pytest.mark.whole), 1 << 30])
 def test_what_was_read_before_a_broken_line_goes_to_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
@@ -300,6 +301,7 @@ def test_what_was_read_before_a_broken_line_goes_to_a_pipe(
     assert stdout.buffer.getvalue().count(b"\n") == 2048  # type: ignore[attr-defined]
 
 
+@pytest.mark.whole
 def test_the_death_of_the_other_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(threshold: float) -> NoveltyBeside:
         beside = NoveltyBeside(threshold)
@@ -313,6 +315,7 @@ def test_the_death_of_the_other_process_is_named(tmp_path: Path, monkeypatch: py
     assert kept.read_text() == "as before\n"
 
 
+@pytest.mark.whole
 def test_an_error_of_the_other_process_is_raised_in_this_one(capfd: pytest.CaptureFixture[str]) -> None:
     with NoveltyBeside(0.7) as beside:
         beside.ask(["Name a river."])

@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qw
 from tuning.training import memory
 from tuning.training.memory import MemorySettings
 
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_thread")]
+
 ROWS, LENGTH = 4, 128
 HIDDEN = 128
 SHAPE = {"vocab_size": 64, "hidden_size": HIDDEN, "num_hidden_layers": 4, "num_attention_heads": 4}
