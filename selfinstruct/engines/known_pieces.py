@@ -23,6 +23,8 @@ _CHECKED = 32
 """Texts that are encoded both ways."""
 _SECOND_WORD = re.compile(r"(?<=[^\W\d_]|:) [^\W\d_]+ ")
 _LETTER = re.compile(r"[^\W\d_]")
+_LINE_END = re.compile(r"[\n<\[]")
+"""Also where a control token may begin: a chat template ends a message with one."""
 
 Encode = Callable[[str], list[int]]
 
@@ -72,7 +74,7 @@ def _pieces(text: str) -> list[str]:
     comes after that.
     """
     pieces, start, line_end = [], 0, -1
-    for line in text.split("\n"):
+    for line in _LINE_END.split(text):
         line_start, line_end = line_end + 1, line_end + 1 + len(line)
         last = line_end - (2 if line.endswith((".", "?", "!")) else 1)
         middle = _SECOND_WORD.search(text, line_start, line_end)

@@ -418,7 +418,9 @@ class Steps:
 
     def constraints_of(self, instruction: Instruction) -> tuple[Constraint, ...]:
         """Return what is demanded of the answers to an instruction: a function of the run's seed and its id."""
-        draw, options = self._draw(f"constraints/{instruction.id}"), self.method.constraints
+        if not (options := self.method.constraints).share:
+            return ()
+        draw = self._draw(f"constraints/{instruction.id}")
         return constraints.draw(draw, constraints.TRAINING, options.max) if draw.random() < options.share else ()
 
     # ------------------------------------------------------------------------------------------- helpers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import assert_never
 
@@ -65,18 +65,22 @@ def look_back(state: RunState, window: int, cause: Cause) -> Saturated:
         window: number of proposals.
         cause: of the saturation.
     """
-    candidates, accepted = map(sum, zip((0, 0), *state.acceptance[-window:], strict=True))
     kinds = Counter(state.degenerate[-window:])
     return Saturated(
         after_proposal=state.proposals - 1,
         cause=cause,
         window=window,
-        window_candidates=candidates,
-        window_accepted=accepted,
+        window_candidates=_growth(state.candidates_after, window),
+        window_accepted=_growth(state.pool_after, window),
         window_empty=kinds["empty"],
         window_repeated=kinds["repeated"],
         window_truncated=kinds["truncated"],
     )
+
+
+def _growth(totals: Sequence[int], last: int) -> int:
+    """Return how much a running total, which begins at 0, grew in its `last` steps."""
+    return totals[-1] - (totals[-last - 1] if len(totals) > last else 0) if totals else 0
 
 
 def holds(stop: Saturated, rule: Saturation) -> bool:

@@ -91,8 +91,8 @@ def _figures(report: Report) -> dict[str, str]:
     if generation.pace:
         drawn["progress"] = plots.progress(generation.pace, generation.state.target)
         drawn["rate"] = plots.rate(generation.pace)
-    if sum(candidates for candidates, _ in generation.state.acceptance):
-        drawn["acceptance"] = plots.acceptance(generation.state.acceptance)
+    if any(generation.state.candidates_after):
+        drawn["acceptance"] = plots.acceptance(generation.state.candidates_after, generation.state.pool_after)
     if generation.similarity:
         drawn["similarity"] = plots.similarity(
             "similarity", generation.similarity, report.threshold, "the nearest seed"

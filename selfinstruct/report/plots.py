@@ -91,19 +91,21 @@ def scores(name: str, values: Sequence[float]) -> str:
     return _svg(name, draw)
 
 
-def acceptance(proposals: Sequence[tuple[int, int]]) -> str:
-    """Draw the share of accepted candidates over the proposals in order; `proposals` are (candidates, accepted)."""
-    size = max(1, -(-len(proposals) // 40))
-    groups = [proposals[k : k + size] for k in range(0, len(proposals), size)]
+def acceptance(candidates: Sequence[int], accepted: Sequence[int]) -> str:
+    """Draw the share of accepted candidates over the proposals in order, from both numbers after each of them."""
+    proposals = len(candidates)
+    size = max(1, -(-proposals // 40))
+    ends = [*range(0, proposals, size), proposals]
+    totals = [(end, candidates[end - 1], accepted[end - 1]) if end else (0, 0, 0) for end in ends]
     points = [
-        (k * size + len(group) / 2, 100 * sum(a for _, a in group) / candidates)
-        for k, group in enumerate(groups)
-        if (candidates := sum(c for c, _ in group))
+        ((start + end) / 2, 100 * (yes_now - yes) / (all_now - every))
+        for (start, every, yes), (end, all_now, yes_now) in itertools.pairwise(totals)
+        if all_now > every
     ]
 
     def draw(axes: Axes) -> None:
         axes.plot([x for x, _ in points], [y for _, y in points], color=ACCENT, marker="o", markersize=2.5)
-        axes.set_xlim(0, len(proposals))
+        axes.set_xlim(0, proposals)
         axes.set_ylim(0, 105)
         axes.set_xlabel("proposals" + (f", in groups of {size}" if size > 1 else ""))
         axes.set_ylabel("candidates accepted, %")

@@ -102,7 +102,7 @@ class RunState:
         proposed_by: for each proposal, its proposer.
         tokens_spent: for each proposal, the completion tokens of it and of the follow-ups of its instructions.
         topics: numbers of proposals and of accepted instructions by (subject, "asked" | "accepted").
-        acceptance: for each proposal, the numbers (candidates, accepted).
+        candidates_after: `candidates_after[n]` is the number of candidates up to proposal n.
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
         completions_seen: digests of the proposals' completions.
         outputs_done: (instruction id, number of the instance) of the instances whose output was requested again.
@@ -142,7 +142,7 @@ class RunState:
     proposed_by: list[str] = field(default_factory=list)
     tokens_spent: list[int] = field(default_factory=list)
     topics: Counter[tuple[str, str]] = field(default_factory=Counter)
-    acceptance: list[tuple[int, int]] = field(default_factory=list)
+    candidates_after: list[int] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
     completions_seen: set[bytes] = field(default_factory=set)
     outputs_done: set[tuple[str, int]] = field(default_factory=set)
@@ -329,7 +329,8 @@ class RunState:
                 self.rejected[candidate.reason or ""] += 1
         self.pool_after.append(len(self.pool))
         self._count_proposer(line, accepted)
-        self.acceptance.append((len(line.candidates), accepted))
+        before = self.candidates_after[-1] if self.candidates_after else 0
+        self.candidates_after.append(before + len(line.candidates))
         self.degenerate.append(degenerate(line, self.completions_seen))
 
     def _count_proposer(self, line: ProposalLine, accepted: int) -> None:

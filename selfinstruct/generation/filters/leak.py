@@ -76,6 +76,8 @@ def leak_in(instruction: str, frame: Frame | None) -> Rejection | None:
 
 
 def _tokens(text: str) -> Iterable[str]:
+    if "<" not in text and "[" not in text:  # Nearly always.
+        return
     yield from _TOKEN.findall(text)
     # Also the end of struck text in HTML; but no tag opens that at the beginning of everything.
     before, end, _ = text.partition("</s>")

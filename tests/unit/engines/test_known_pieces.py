@@ -34,6 +34,16 @@ def test_the_middle_of_a_line_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -
     assert encoded.count(" Name the longest river of a country") == 1
 
 
+def test_the_end_of_a_message_is_the_end_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_pieces, "_CHECKED", 0)
+    encoded: list[str] = []
+    texts = KnownPieces(characters, lambda text: encoded.append(text) or characters(text))  # type: ignore[func-returns-value]
+    for end in ("\n", "<|im_end|>", "<end_of_turn>", "[/INST]"):
+        prompt = f"Task: Name the longest river of a country.{end}"
+        assert texts.whole(prompt) == characters(prompt)
+    assert encoded.count(" Name the longest river of a country") == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -51,6 +61,9 @@ def test_the_middle_of_a_line_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -
                     "写",
                     "1",
                     "<|x|>",
+                    "river.<|x|>",
+                    "river[/x]",
+                    "<",
                     "",
                     ".",
                     "\t",

@@ -47,7 +47,7 @@ def test_each_kind_of_line() -> None:
     assert state.pool == [Instruction("a", "Do a.", 0)]
     assert [left.kind for left in state.pending()] == ["classification"]
     apply(state, {"kind": "proposal", "n": 1, "examples": [], "failed": {"reason": "timeout", "detail": ""}})
-    assert state.pool_after == [1, 1] and state.acceptance == [(2, 1), (0, 0)]
+    assert state.pool_after == [1, 1] and state.candidates_after == [2, 2]
     apply(state, {"kind": "classification", "id": "a", "is_classification": True})
     assert [left.kind for left in state.pending()] == ["instances"]
     apply(state, proposal(2, no("c", "near_duplicate"), yes("d"), no("e", "target_reached")))
