@@ -37,11 +37,17 @@ def test_the_middle_of_a_line_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -
 def test_the_end_of_a_message_is_the_end_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_pieces, "_CHECKED", 0)
     encoded: list[str] = []
-    texts = KnownPieces(characters, lambda text: encoded.append(text) or characters(text))  # type: ignore[func-returns-value]
+
+    def encode(text: str) -> list[int]:
+        encoded.append(text)
+        return characters(text)
+
+    texts = KnownPieces(encode, encode)
     for end in ("\n", "<|im_end|>", "<end_of_turn>", "[/INST]"):
         prompt = f"Task: Name the longest river of a country.{end}"
         assert texts.whole(prompt) == characters(prompt)
-    assert encoded.count(" Name the longest river of a country") == 1
+    middle = " Name the longest river of a country"
+    assert encoded.count(middle) == 1 and max(encoded, key=len) == middle
 
 
 @settings(max_examples=60, deadline=None)
