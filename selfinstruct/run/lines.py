@@ -311,15 +311,14 @@ class _Control(Struct, tag_field="kind", tag="control"):
 
 
 class _Nearest(Struct):
-    """The nearest neighbours that the evidence of a line's candidates names; all in one call, which takes less time."""
+    """The nearest neighbour that the evidence of a candidate names."""
 
-    nearest: list[Neighbour]
+    nearest: Neighbour
 
 
 _Kind = Header | RequestLine | _Control
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_control = msgspec.json.Decoder(ControlLine).decode
-_place = functools.cache("-{:02d}".format)  # The end of a candidate's id; to format each would take long.
 
 
 def parse(raw: bytes) -> Line:
@@ -358,10 +357,7 @@ def _check(line: Line) -> None:
         case InstancesLine() | OutputLine():
             _check_reasons(line.candidates)
         case ProposalLine():
-            proposal = f"p{line.n:06d}"
-            for position, candidate in enumerate(line.candidates):
-                if candidate.id != proposal + _place(position):
-                    raise ValueError(f"candidate {position} of proposal {line.n} has the id {candidate.id!r}")
+            _check_ids(line)
             _check_reasons(line.candidates)
         case AnswerLine():
             outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
@@ -394,15 +390,29 @@ def _convert(value: Any, content: Any) -> None:
         raise ValueError(str(error)) from error
 
 
+def _check_ids(line: ProposalLine) -> None:
+    proposal, ids = f"p{line.n:06d}", [candidate.id for candidate in line.candidates]
+    if "\n".join(ids) != _ids(len(ids)).replace("p", proposal):  # All at once: it takes half as long.
+        for position, name in enumerate(ids):
+            if name != f"{proposal}-{position:02d}":
+                raise ValueError(f"candidate {position} of proposal {line.n} has the id {name!r}")
+
+
+@functools.cache
+def _ids(number: int) -> str:
+    """Return the ids of a proposal's candidates, a line each, with `p` for the proposal."""
+    return "\n".join(f"p-{position:02d}" for position in range(number))
+
+
 def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
-    nearest = []
     for candidate in candidates:
         if not candidate.accepted and candidate.reason is None:
             raise ValueError(f"its candidate {candidates.index(candidate)} is rejected without a `reason`")
-        if candidate.evidence is not None and (near := candidate.evidence.get("nearest")) is not None:
-            nearest.append(near)
-    if nearest:
-        _convert({"nearest": nearest}, _Nearest)
+        evidence = candidate.evidence
+        if evidence is not None and (near := evidence.get("nearest")) is not None:
+            usual = type(near) is dict and type(near.get("id")) is str and type(near.get("score")) is float
+            if not usual:  # msgspec takes longer, and says what is wrong.
+                _convert({"nearest": near}, _Nearest)
 
 
 def load_json(raw: bytes) -> Any:

@@ -104,7 +104,7 @@ class RunState:
         topics: numbers of proposals and of accepted instructions by (subject, "asked" | "accepted").
         candidates_after: `candidates_after[n]` is the number of candidates up to proposal n.
         degenerate: for each proposal, what is wrong with its completion (see `run/degenerate.py`); usually empty.
-        completions_seen: digests of the proposals' completions.
+        completions_seen: hashes of the proposals' completions.
         outputs_done: (instruction id, number of the instance) of the instances whose output was requested again.
         outputs_kept: number of accepted new outputs, "rewritten" or "unchanged".
         outputs_rejected: number of rejected new outputs by reason. The old outputs stay.
@@ -144,7 +144,7 @@ class RunState:
     topics: Counter[tuple[str, str]] = field(default_factory=Counter)
     candidates_after: list[int] = field(default_factory=list)
     degenerate: list[str] = field(default_factory=list)
-    completions_seen: set[bytes] = field(default_factory=set)
+    completions_seen: set[int] = field(default_factory=set)
     outputs_done: set[tuple[str, int]] = field(default_factory=set)
     outputs_kept: Counter[str] = field(default_factory=Counter)
     outputs_rejected: Counter[str] = field(default_factory=Counter)
