@@ -27,7 +27,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -147,6 +147,7 @@ class RefilteredFrom(Struct, frozen=True, omit_defaults=True, gc=False):
     refiltered_from: RefilteredFrom | None = None
 
 
+@final
 class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run", gc=False):
     """The first line: it identifies the run.
 
@@ -174,6 +175,7 @@ class Header(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="run
         return "regenerate" in self.identity
 
 
+@final
 class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="proposal", gc=False):
     """Proposal `n`: ids of the examples in its prompt, the completion, and its candidates in order.
 
@@ -206,6 +208,7 @@ class ProposalLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     without_input: bool = False
 
 
+@final
 class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="classification", gc=False):
     """The classification of instruction `id`; `is_classification` is None if the request failed.
 
@@ -220,6 +223,7 @@ class ClassificationLine(Struct, frozen=True, omit_defaults=True, tag_field="kin
     again: int = 0
 
 
+@final
 class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="instances", gc=False):
     """The instances of instruction `id`; `form` says which of the prompts was used, None if none was.
 
@@ -235,6 +239,7 @@ class InstancesLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
     again: int = 0
 
 
+@final
 class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer", gc=False):
     """The answer to an accepted input of instruction `id`: to candidate `instance` (from 0) of its instances line.
 
@@ -258,6 +263,7 @@ class AnswerLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     again: int = 0
 
 
+@final
 class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="output", gc=False):
     """The rewritten output of the kept instance with number `instance` (from 0) of instruction `id`.
 
@@ -271,6 +277,7 @@ class OutputLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     failed: Failure | None = None
 
 
+@final
 class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="score", gc=False):
     """What a scorer says about candidate `sample` of the answer to input `instance` of instruction `id`.
 
@@ -290,6 +297,7 @@ class ScoreLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="
     failed: Failure | None = None
 
 
+@final
 class TagsLine(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tags", gc=False):
     """What a model says instruction `id` is about; `model` and `version` name it and its question."""
 
@@ -350,22 +358,29 @@ def parse_valid(raw: bytes) -> Line:
 
 def _check(line: Line) -> None:
     """Raise `ValueError` if the line says what no line of its kind says, although its keys have the right types."""
-    match line:  # The most frequent kinds come first.
-        case ClassificationLine():
-            if line.is_classification is None and line.failed is None:
-                raise ValueError("it has neither `is_classification` nor `failed`")
-        case InstancesLine() | OutputLine():
-            _check_reasons(line.candidates)
-        case ProposalLine():
-            _check_ids(line)
-            _check_reasons(line.candidates)
-        case AnswerLine():
-            outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
-            if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
-                raise ValueError("it must be continued, have candidates, or have `failed`, and one of them only")
-            samples = len(line.completion.samples) if line.completion else 1
-            if line.candidates and len(line.candidates) != samples:
-                raise ValueError(f"it has {len(line.candidates)} candidates for {samples} answers")
+    if type(line) is ClassificationLine:  # `type` takes a quarter of the time that `match` takes. Frequent kinds first.
+        if line.is_classification is None and line.failed is None:
+            raise ValueError("it has neither `is_classification` nor `failed`")
+    elif type(line) is InstancesLine:
+        _check_reasons(line.candidates)
+    elif type(line) is ProposalLine:
+        _check_ids(line)
+        _check_reasons(line.candidates)
+    elif type(line) is AnswerLine:
+        outcomes = (line.to_be_continued, bool(line.candidates), line.failed is not None)
+        if sum(outcomes) != 1 or (line.to_be_continued and line.completion is None):
+            raise ValueError("it must be continued, have candidates, or have `failed`, and one of them only")
+        samples = len(line.completion.samples) if line.completion else 1
+        if line.candidates and len(line.candidates) != samples:
+            raise ValueError(f"it has {len(line.candidates)} candidates for {samples} answers")
+        _check_reasons(line.candidates)
+    else:
+        _check_rare(line)
+
+
+def _check_rare(line: Header | OutputLine | ScoreLine | TagsLine | ControlLine) -> None:
+    match line:
+        case OutputLine():
             _check_reasons(line.candidates)
         case Header():
             if line.version == VERSION:  # The state refuses other versions.
@@ -406,11 +421,13 @@ def _ids(number: int) -> str:
 
 def _check_reasons(candidates: Sequence[InstructionCandidate | InstanceCandidate]) -> None:
     for candidate in candidates:
-        if not candidate.accepted and candidate.reason is None:
+        if candidate.reason is None and not candidate.accepted:
             raise ValueError(f"its candidate {candidates.index(candidate)} is rejected without a `reason`")
-        evidence = candidate.evidence
-        if evidence is not None and (near := evidence.get("nearest")) is not None:
-            usual = type(near) is dict and type(near.get("id")) is str and type(near.get("score")) is float
+        if (evidence := candidate.evidence) is not None and (near := evidence.get("nearest")) is not None:
+            try:
+                usual = type(near["id"]) is str and type(near["score"]) is float
+            except (TypeError, LookupError):
+                usual = False
             if not usual:  # msgspec takes longer, and says what is wrong.
                 _convert({"nearest": near}, _Nearest)
 

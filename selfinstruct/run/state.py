@@ -310,7 +310,7 @@ class RunState:
             raise ValueError(f"it holds proposal {line.n} where {self.proposals} is due")
         for verdict in line.verdicts:
             self._count_verdict(verdict)
-        accepted = 0
+        accepted, rejected = 0, self.rejected
         for candidate in line.candidates:
             if candidate.accepted:
                 for name in candidate.warnings:
@@ -326,7 +326,7 @@ class RunState:
                     self.num_instances += 1
                 accepted += 1
             else:
-                self.rejected[candidate.reason or ""] += 1
+                rejected[candidate.reason or ""] += 1
         self.pool_after.append(len(self.pool))
         self._count_proposer(line, accepted)
         before = self.candidates_after[-1] if self.candidates_after else 0
