@@ -125,3 +125,12 @@ def test_a_model_that_is_not_trained_yet_is_neither_asked_nor_compared(
         assert said.exit_code == 4, said.output
         (line,) = said.stderr.splitlines()
         assert f"{model}: its training " in line and "tunes it again" in line
+
+
+def test_the_next_command_is_quoted(run: Path, monkeypatch: pytest.MonkeyPatch, tuned: list[Config]) -> None:
+    monkeypatch.setattr(chain, "evaluate", lambda *_, **__: None)
+    spaced = run.rename(run.with_name("a run"))
+    for command, following in (("tune", "evaluate"), ("evaluate", "report")):
+        done = invoke(command, spaced)
+        assert done.exit_code == 0, done.output
+        assert f"selfinstruct {following} '" in done.output, "the directory has a space"
