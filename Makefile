@@ -15,6 +15,8 @@ JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest
 # A file's tests share what is slow to make, so they stay in one process.
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Of short tests: a thread of Python for each, as pytest-timeout starts it, takes half as long as the test.
+CHEAP_TIMEOUT = --timeout 0 -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 # Some container images set it. Each of vLLM's processes would then compile what it imports, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # torch's CPU builds are not on PyPI. Only torch is looked up here.
@@ -68,7 +70,7 @@ test: install ## all tests that need neither a GPU nor much time; JOBS=4 runs fo
 	@$(PYTEST) $(PARALLEL) -m "not long and not gpu and not real"
 
 test-unit: install ## the unit tests alone: no whole chains, processes, servers or browsers
-	@$(PYTEST) $(PARALLEL) -m "not whole and not long and not gpu and not real" tests/unit
+	@$(PYTEST) $(PARALLEL) $(CHEAP_TIMEOUT) -m "not whole and not long and not gpu and not real" tests/unit
 
 test-long: install ## the tests that take too long for `make test`
 	@$(PYTEST) -m "long and not gpu and not real" --ignore tests/faults/test_torture.py

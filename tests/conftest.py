@@ -67,6 +67,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check properties with few examples, unless the command line names another profile; let tests be interrupted."""
+    # Libraries and runs leave millions of objects that last. By default a tenth of the time goes into looking at them.
+    gc.set_threshold(20_000, 10, 20)
     # A shell's background job ignores SIGINT, nohup SIGHUP: a test that sends one would wait for ever.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -148,7 +148,19 @@ def parsed(folder: Path, device: Device, *options: str) -> arguments.Arguments:
     return arguments.parse([*needed, *options], Device(cuda=False, bf16=False), device)
 
 
-def test_the_choice_becomes_the_defaults_and_part_of_what_a_training_is(tmp_path: Path) -> None:
+def test_the_choice_becomes_the_defaults_and_part_of_what_a_training_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same model is measured once: that takes half a second."""
+    sizes_of, measured = tuning_method.sizes_of, dict[str, Sizes]()
+
+    def once(config: Any, *others: Any, **options: Any) -> Sizes:
+        key = repr((config.to_json_string(), others, options))
+        if key not in measured:
+            measured[key] = sizes_of(config, *others, **options)
+        return measured[key]
+
+    monkeypatch.setattr(tuning_method, "sizes_of", once)
     chosen = parsed(tmp_path, gpus("80"))
     assert (chosen.model.use_peft, chosen.training["per_device_train_batch_size"]) == (True, 8)
     assert chosen.choice is not None and chosen.choice.identity == {"use_peft": True}
