@@ -37,6 +37,7 @@ WITH_TORCH = (
     "benchmarks/test_night.py",
     "benchmarks/test_number_of_tasks.py",
     "chain/test_chain.py",
+    "checks/test_doctor.py",
     "checks/test_preflight.py",
     "checks/test_recipe_choice.py",
     "cli/test_without_a_hub.py",
