@@ -19,13 +19,15 @@ from tests.integration.test_evaluation_vllm import adapter
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
 
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
+LOOPING = Sampling(temperature=0.0, max_tokens=600, repetition_penalty=0.05)
+"""Prefers what is written already."""
 TOLD = "Once upon a time there was a king"
 QUESTION = [{"role": "user", "content": "Name three rivers."}]
 ASKED = {
     "text": Request("text", TOLD, GREEDY),
     "stop string": Request("stop", TOLD, GREEDY, stop=("e",)),
     "end pattern": Request("pattern", TOLD, GREEDY, ends_before=re.compile(r"\s[a-z]{4}")),
-    "loop": Request("loop", "1, 1, 1, 1, 1, 1, 1, 1,", Sampling(temperature=0.0, max_tokens=600), stop_loops=True),
+    "loop": Request("loop", TOLD, LOOPING, stop_loops=True),
     "choice": Request("choice", f"{TOLD}. Is this a story?", GREEDY, choices=("Yes", "No")),
     "fields": Request("fields", TOLD, GREEDY, fields={"kind": ("tale", "news"), "length": ("short", "long")}),
     "chat": Request("chat", QUESTION, GREEDY),
