@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from tests.conftest import WITH_TORCH
 from tests.source import Function
 
 UNIT = Path(__file__).parent
@@ -41,3 +42,7 @@ def test_a_test_that_starts_python_is_no_unit_test() -> None:
             if function.name.startswith("test_") and not any("mark.whole" in mark for mark in marks):
                 unmarked.append(f"{path.relative_to(UNIT)}:{function.lineno} {function.name}")
     assert not unmarked
+
+
+def test_the_files_that_one_process_runs_are_there() -> None:
+    assert [name for name in WITH_TORCH if not [*UNIT.glob(f"{name}*")]] == []
