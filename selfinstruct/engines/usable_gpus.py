@@ -16,6 +16,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from selfinstruct.hardware import Gpu
 from selfinstruct.text import GIB
 
+_CPU_CORES = "VLLM_CPU_OMP_THREADS_BIND"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _LONGEST_TRY_S = 120.0
 _CUDA_CONTEXT = GIB
@@ -63,15 +64,18 @@ def hide_unusable(
 
 
 def for_each_replica(gpus: Sequence[Gpu], replicas: int, per_replica: int) -> list[dict[str, str]]:
-    """Return for each replica the variables that let its process see its own GPUs alone.
+    """Return for each replica the variables that let its process see its own GPUs alone, or share the CPU.
 
     Args:
-        gpus: those of this machine that may be used; none on a CPU.
+        gpus: those of this machine that may be used; none on a CPU, whose cores vLLM would give to each of them.
         replicas: how many there are.
         per_replica: GPUs of each.
     """
     if not gpus:
-        return [{}] * replicas
+        if _CPU_CORES in os.environ:
+            return [{}] * replicas
+        threads = max(1, len(os.sched_getaffinity(0)) // replicas)
+        return [{_CPU_CORES: "nobind", "OMP_NUM_THREADS": str(threads)}] * replicas
     listed = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
     names = listed or [gpu.index for gpu in gpus]
     order = {} if listed else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the driver's numbers

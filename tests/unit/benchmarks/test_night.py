@@ -263,7 +263,7 @@ def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
 async def test_the_pipeline_takes_the_drawn_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
     scripted = ScriptedEngine(lambda request: Completion("random weights", "length", 9, 7), latency=0.01)
-    await engine._pipeline(scripted, tmp_path, "now", {}, 1.0)  # type: ignore[arg-type]
+    await engine._pipeline(scripted, tmp_path, "now", {"max_in_flight": 8}, 1.5)  # type: ignore[arg-type]
     found, wrong = figures.read(tmp_path / "figures")
     assert wrong is None
     assert found["now_proposals"] > 0 and found["now_accepted"] > 0 and found["now_tokens_per_s"] > 0

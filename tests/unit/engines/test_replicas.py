@@ -318,9 +318,15 @@ def test_which_replicas_are_processes_of_ours(
     assert (made["tensor_parallel_size"], made["data_parallel_size"]) == (each, 1)
 
 
-def test_replicas_on_a_cpu_are_those_that_are_asked_for() -> None:
+def test_replicas_on_a_cpu_are_those_that_are_asked_for_and_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_replicas(LLAMA_70B, {}, 0, 0) == 1
-    assert placed(LLAMA_70B, {"data_parallel_size": 2, "seed": 3}, Hardware((), GIB, GIB)) == ({"seed": 3}, [{}, {}])
+    asked, cpu = {"data_parallel_size": 2, "seed": 3}, Hardware((), GIB, GIB)
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)))
+    shared = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "4"}
+    assert placed(LLAMA_70B, asked, cpu) == ({"seed": 3}, [shared, shared])
+    monkeypatch.setattr(os, "environ", {"VLLM_CPU_OMP_THREADS_BIND": "0-7"})
+    assert placed(LLAMA_70B, asked, cpu) == ({"seed": 3}, [{}, {}])
 
 
 def test_each_replica_sees_its_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
