@@ -16,6 +16,7 @@ from selfinstruct.cli.shared import AS_JSON, OutputFile
 from selfinstruct.config.schema import PromptLanguage
 from selfinstruct.errors import InputError
 from selfinstruct.records import SeedTask
+from selfinstruct.signals import changing_nothing
 from selfinstruct.text import capped, printable
 
 
@@ -50,6 +51,7 @@ def seeds() -> None:
     type=click.IntRange(1),
     help="Tokens of the model's context: notes which prompts will show fewer seeds (estimated).",
 )
+@changing_nothing()
 def seeds_check(
     file: str, prompt_language: PromptLanguage, evaluation: tuple[str, ...], context_length: int | None
 ) -> None:
@@ -106,6 +108,7 @@ def _compared(file: str) -> tuple[str, ...]:
 @seeds.command("stats")
 @click.argument("file", metavar="FILE")
 @AS_JSON
+@changing_nothing()
 def seeds_stats(file: str, as_json: bool) -> None:
     """Print what a set of tasks is like.
 
@@ -144,6 +147,7 @@ def seeds_stats(file: str, as_json: bool) -> None:
     show_default=True,
     help="Seed file to write.",
 )
+@changing_nothing()
 def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     """Choose a diverse set of seed tasks from a dataset.
 
@@ -211,6 +215,7 @@ def seeds_from_dataset(source: str, number: int, output: Path) -> None:
     "--rejected", type=OutputFile(path_type=Path), default=None, help="Rejected rows, with reason, nearest and score."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, also on stderr.")
+@changing_nothing()
 def dedup(
     candidates: Path,
     against: tuple[Path, ...],
@@ -274,6 +279,7 @@ def dedup(
     help="IFEval's file: score by its checks instead; each row's `prompt` is one of this file.",
 )
 @AS_JSON
+@changing_nothing()
 def score(
     predictions: Path,
     prediction_field: str,

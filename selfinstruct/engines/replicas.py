@@ -172,7 +172,8 @@ class Replica:
             case Ready(context_length, generation_config, capacity, tells_logprobs):
                 self.context_length, self.generation_config = context_length, generation_config
                 self.capacity, self.tells_logprobs = capacity, tells_logprobs
-                self._ready.set_result(None)
+                if not self._ready.done():  # It is where the start was cancelled meanwhile.
+                    self._ready.set_result(None)
 
     def _lost(self) -> None:
         if not self._closed:

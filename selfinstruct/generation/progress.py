@@ -161,8 +161,9 @@ class GenerationProgress:
     def _tokens_for_each(self) -> float | None:
         """Return the tokens of proposals for each instruction accepted in their second half; None: not known."""
         tokens, accepted = self._state.usage["proposal"].completion_tokens, len(self._state.pool)
-        half = self._history[bisect.bisect_left(self._history, (tokens / 2, 0))]
-        for tokens_then, accepted_then in (half, (0, 0)):
+        half = bisect.bisect_left(self._history, (tokens / 2, 0))
+        # Past the end: what was committed since the last sample, by another thread, is the half of all.
+        for tokens_then, accepted_then in (*self._history[half : half + 1], (0, 0)):
             if accepted > accepted_then:
                 return (tokens - tokens_then) / (accepted - accepted_then)
         return None

@@ -23,7 +23,7 @@ from selfinstruct.engines import replica_process
 from selfinstruct.engines.base import Request, RequestFailed
 from selfinstruct.engines.parallelism import own_replicas
 from selfinstruct.engines.processes import lives
-from selfinstruct.engines.replicas import Replicas, placed
+from selfinstruct.engines.replicas import Replica, Replicas, placed
 from selfinstruct.engines.supervised import Restart, SupervisedEngine
 from selfinstruct.engines.usable_gpus import for_each_replica
 from selfinstruct.engines.vllm import engine_arguments
@@ -222,6 +222,17 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert not processes_of(tmp_path)
+
+
+async def test_one_may_be_ready_as_its_start_is_cancelled() -> None:
+    """The message is read before the task that waited for it goes on."""
+    replica = Replica(0)
+    waiting = asyncio.ensure_future(asyncio.wait_for(replica._ready, 60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    replica._receive(replica_process.Ready(64, {}, 4, True))
+    assert replica.capacity == 4 and replica._ready.cancelled()
 
 
 async def test_only_the_first_says_what_all_of_them_say(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -115,3 +115,15 @@ def test_a_run_that_goes_on_counts_what_was_before(clock: list[float]) -> None:
     state.go_on("proposal", 50, 10_000)  # 200 for each
     state.instances = range(100)
     assert seconds_left(clock, state, [("proposal", 50)]) == [pytest.approx(50 * 202 / 100, rel=0.01)]
+
+
+def test_the_display_reads_while_the_first_proposal_is_committed(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread draws it: what is committed after its last sample is there already when it counts."""
+    state = Going(100)
+    progress = GenerationProgress(state, lambda: 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(progress, "_sample", lambda: None)
+    state.go_on("proposal", 5)
+    state.go_on("instances", 5)
+    assert progress.line().startswith("generate: 5/100 accepted")
