@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import psutil
@@ -116,22 +117,27 @@ class Replica:
             raise
         return replica
 
-    async def generate(self, request: Request) -> Completion:
-        """Answer one request, which is `Encoded`; see `Engine.generate`."""
+    def generate(self, request: Request) -> asyncio.Future[Completion]:
+        """Answer one request, which is `Encoded`; see `Engine.generate`. A future needs no task."""
         assert isinstance(request, Encoded)
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         if self._end is not None:
-            raise self._end
-        number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+            answer.set_exception(self._end)
+            return answer
+        number = next(self._numbers)
         try:
             self._link.send(Asked(number, request))
         except UnicodeEncodeError as error:
-            raise RequestFailed("refused", f"a text of it has a lone surrogate: {error.reason}") from error
+            answer.set_exception(RequestFailed("refused", f"a text of it has a lone surrogate: {error.reason}"))
+            return answer
         self._waiting[number] = answer
-        try:
-            return await answer
-        finally:
-            if self._waiting.pop(number, None) is not None:
-                self._link.send(Withdrawn(number))
+        answer.add_done_callback(partial(self._withdraw, number))
+        return answer
+
+    def _withdraw(self, number: int, answer: asyncio.Future[Completion]) -> None:
+        """Tell the replica that nobody waits for an answer any more, if it was cancelled."""
+        if self._waiting.pop(number, None) is not None and answer.cancelled():
+            self._link.send(Withdrawn(number))
 
     def progress(self) -> int:
         """Return what the replica last said of its engine's progress, which it does once a second."""
@@ -246,7 +252,7 @@ class _Lane:
             self._process = process
 
         self.replica = await self._start(note)
-        return cast(Engine, self.replica)  # It counts no tokens: the driver does.
+        return cast(Engine, self.replica)  # It counts no tokens: the driver does. Its futures are awaited like calls.
 
     def _processes(self) -> set[psutil.Process]:
         if self._process is None or not processes.lives(self._process):
