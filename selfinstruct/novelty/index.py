@@ -6,6 +6,7 @@ numba version). A thread does this. Until it is done, candidates are decided by 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -67,9 +68,8 @@ def load() -> None:
 def _compile() -> None:
     """Import the compiled index and call everything in it once."""
     global _compiled
-    announcement = threading.Timer(_LOADED_S, _log.warning, [_COMPILING])
-    announcement.daemon = True
-    announcement.start()
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    threading.Thread(target=_announce, args=[clock], daemon=True).start()
     try:
         from selfinstruct.novelty.compiled import CompiledIndex
 
@@ -82,8 +82,20 @@ def _compile() -> None:
     except Exception:  # noqa: BLE001 - after any error of the compiler, the simple index is used
         _log.exception("the novelty index cannot be compiled; every candidate is compared with the whole pool instead")
     finally:
-        announcement.cancel()
         _done.set()
+
+
+def _announce(clock: int) -> None:
+    """Say that the kernels are compiled once a thread has computed for longer than loading takes.
+
+    Args:
+        clock: of the thread's processor time; on a busy machine, more time passes.
+    """
+    with contextlib.suppress(OSError):  # The thread has just ended.
+        while time.clock_gettime(clock) <= _LOADED_S:
+            if _done.wait(0.1):
+                return
+        _log.warning(_COMPILING)
 
 
 class NoveltyIndex:

@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import get_args
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given, settings
@@ -383,6 +384,18 @@ def test_compiling_is_announced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert made.accept("Name a river.").accepted
     assert made.is_compiled
     assert [record.message for record in caplog.records] == [index._COMPILING]
+
+
+@pytest.mark.usefixtures("cold")
+def test_loading_on_a_busy_machine_is_not_announced_as_compiling(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loading = MagicMock(CompiledIndex=lambda *_, **__: time.sleep(0.5) or MagicMock())
+    monkeypatch.setitem(sys.modules, "selfinstruct.novelty.compiled", loading)
+    monkeypatch.setattr(index, "_LOADED_S", 0.2)
+    index.warm_up()
+    assert index._done.wait(60)
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("cold")
