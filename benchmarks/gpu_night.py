@@ -11,8 +11,9 @@ Steps, the most telling one first:
     killed    `kill -9` of the chain, then of its generation, while it generates: the same
     engine    8 billion parameters with dummy weights: start, what vLLM computes at once, its cache; tokens/s of 1,024
               requests with a common prefix, and with as many at a time as vLLM computes where it does not know that it
-              works offline; then the real pipeline, with answers of drawn lengths, with the present window and the
-              earlier one: requests in flight, tokens/s, the driver's share; last, tokens/s without penalties
+              works offline; then the real pipeline, with answers of drawn lengths: requests in flight, tokens/s, the
+              driver's share, and its efficiency: beside the tokens/s of the same requests all at once; then tokens/s
+              of prompts and answers as long as those of a published figure; last, tokens/s without penalties
     refused   full tuning of 8 billion parameters is refused before anything is loaded
     lora      LoRA of 8 billion parameters, unpacked and packed: steps/s, share of the matrix rate, peak and estimate;
               failed if one is not within 20 % of the other
@@ -49,7 +50,7 @@ STEPS: dict[str, tuple[float, str]] = {
     "machine": (20, "machine:examine"),
     "chain": (130, "chain:demo"),
     "killed": (75, "chain:killed"),
-    "engine": (155, "engine:offline"),
+    "engine": (161, "engine:offline"),
     "refused": (18, "tuning:refused"),
     "lora": (88, "tuning:lora"),
     "full": (48, "tuning:full"),

@@ -8,7 +8,7 @@ import dataclasses
 import random
 import statistics
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ from selfinstruct.run.state import RunState
 _PREFIX_TOKENS = 1700
 _RUNAWAYS = 0.05
 """Share of answers that go on until they are cut off."""
+_PUBLISHED = (128, 128, 27_911)
+"""Tokens of prompt and of answer, and tokens/s written: TensorRT-LLM 1.0, Llama 3.1 8B in FP8 on one H200 (NVIDIA's
+performance overview). Here the weights are in bfloat16, of twice the size."""
 
 
 class EndlessEngine(VLLMEngine):
@@ -52,6 +55,7 @@ class DrawnAnswers:
     def __init__(self, engine: VLLMEngine) -> None:
         self._engine = engine
         self.tokens = 0
+        self.asked: list[Request] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -61,20 +65,24 @@ class DrawnAnswers:
         draw = random.Random(f"{request.key} {request.prompt}")
         text, length, reason = window.answer(request, draw, _RUNAWAYS)
         sampling = request.sampling.model_copy(update={"max_tokens": max(1, length)})
-        done = await self._engine.generate(dataclasses.replace(request, sampling=sampling))
+        self.asked.append(dataclasses.replace(request, sampling=sampling))
+        done = await self._engine.generate(self.asked[-1])
         self.tokens += done.completion_tokens
         return Completion(text, reason, done.prompt_tokens, done.completion_tokens)
 
 
 def offline(folder: Path, tiny: bool) -> None:
-    """Measure the engine as `selfinstruct` starts it, then run the pipeline for a while with two windows."""
+    """Measure the engine as `selfinstruct` starts it, run the pipeline for a while, then ask the same all at once."""
 
     async def measure(engine: VLLMEngine) -> None:
         requests = 24 if tiny else 1024
         await _throughput(engine, "", requests, tiny, Config().proposal)
         await _throughput(engine, "online_", requests // 4, tiny, Config().proposal, at_once=online["max_num_seqs"])
-        for label, options in (("now", {}), ("earlier", window.OLD)):
-            await _pipeline(engine, folder, label, options, 15.0 if tiny else 14.0)
+        seconds = 15.0 if tiny else 12.0
+        asked, speed = await _pipeline(engine, folder, "now", {}, seconds)
+        alone = await _at_once(engine, asked, seconds)
+        report(now_at_once_tokens_per_s=alone, now_efficiency=speed / alone)
+        await _as_published(engine, tiny, seconds)
         await _throughput(engine, "no_penalties_", requests // 2, tiny, Sampling(temperature=0.7, top_p=0.5))
 
     model = models.write("tiny" if tiny else "8b", folder / "model")
@@ -155,8 +163,13 @@ async def _throughput(
     )
 
 
-async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[str, Any], seconds: float) -> None:
-    """Run the pipeline for some seconds; report what was in flight and how fast it was after its first quarter."""
+async def _pipeline(
+    engine: VLLMEngine, folder: Path, label: str, options: dict[str, Any], seconds: float
+) -> tuple[list[Request], float]:
+    """Run the pipeline for some seconds; report what was in flight and how fast it was after its first quarter.
+
+    Return what it asked, and its tokens/s.
+    """
     config = Config.model_validate({"num_instructions": 1_000_000, "output_dir": str(folder)} | options)
     tasks = seed_tasks.load_seed_tasks(config.seeds)
     drawn = DrawnAnswers(engine)
@@ -193,6 +206,61 @@ async def _pipeline(engine: VLLMEngine, folder: Path, label: str, options: dict[
     report(
         **{f"{label}_{name}": value for name, value in watched.items()},
         **{f"{label}_proposals": state.proposals, f"{label}_accepted": len(state.pool)},
+    )
+    return drawn.asked, watched["tokens_per_s"]
+
+
+async def _at_once(engine: VLLMEngine, requests: Sequence[Request], seconds: float) -> float:
+    """Return the tokens/s of requests handed over together, after a quarter of the time, while all places are taken.
+
+    Args:
+        engine: whose prefix cache is emptied before.
+        requests: more than it answers in a quarter of the time.
+        seconds: of which they are watched for three quarters at most.
+    """
+    await engine._llm.reset_prefix_cache()
+    tokens, left, has_places = 0, len(requests), asyncio.Event()
+
+    async def answer(request: Request) -> None:
+        nonlocal tokens, left
+        try:
+            tokens += (await engine.generate(request)).completion_tokens
+        finally:
+            left -= 1
+            if left < engine.capacity:
+                has_places.set()
+
+    answers = [asyncio.create_task(answer(request)) for request in requests]
+    await asyncio.sleep(seconds / 4)
+    if has_places.is_set():
+        raise RuntimeError(f"{len(requests)} requests do not keep {engine.capacity} places full for {seconds / 4:g} s")
+    began, before = time.monotonic(), tokens
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(has_places.wait(), 3 * seconds / 4)
+    speed = (tokens - before) / (time.monotonic() - began)
+    for task in answers:
+        task.cancel()
+    await asyncio.gather(*answers, return_exceptions=True)
+    return speed
+
+
+async def _as_published(engine: VLLMEngine, tiny: bool, seconds: float) -> None:
+    """Measure with prompts and answers as long as those of a published figure, no prompt like another."""
+    prompt_tokens, answer_tokens, published = _PUBLISHED
+    tasks = [task.instruction for task in seed_tasks.load_seed_tasks(["seed_tasks"])]
+    sampling = Sampling(max_tokens=16 if tiny else answer_tokens)
+
+    def prompt(number: int) -> str:
+        draw, text = random.Random(number), ""
+        while engine.count_tokens(text) < prompt_tokens:
+            text += f"{draw.choice(tasks)} "
+        return text
+
+    requests = [Request(f"published{k}", prompt(k), sampling) for k in range(64 if tiny else 4096)]
+    report(
+        published_tokens_per_s=published,
+        as_published_prompt_tokens=statistics.mean(engine.count_tokens(str(request.prompt)) for request in requests),
+        as_published_tokens_per_s=await _at_once(engine, requests, seconds),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import json
@@ -12,13 +13,17 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import psutil
 import pytest
 
 from benchmarks import gpu_night
 from benchmarks.night import chain, engine, figures, leftovers, models, package, runner, tuning
+from selfinstruct.config.section import Sampling
+from selfinstruct.engines.base import Request
 from selfinstruct.engines.scripted import ScriptedEngine
 from selfinstruct.records import Completion
 
@@ -263,7 +268,33 @@ def test_a_shape_has_a_word_for_each_number(shape: str, tmp_path: Path) -> None:
 async def test_the_pipeline_takes_the_drawn_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(figures.FIGURES, str(tmp_path / "figures"))
     scripted = ScriptedEngine(lambda request: Completion("random weights", "length", 9, 7), latency=0.01)
-    await engine._pipeline(scripted, tmp_path, "now", {"max_in_flight": 8}, 1.5)  # type: ignore[arg-type]
+    asked, speed = await engine._pipeline(scripted, tmp_path, "now", {"max_in_flight": 8}, 1.5)  # type: ignore[arg-type]
     found, wrong = figures.read(tmp_path / "figures")
     assert wrong is None
     assert found["now_proposals"] > 0 and found["now_accepted"] > 0 and found["now_tokens_per_s"] > 0
+    assert len(asked) > 0 and speed == pytest.approx(found["now_tokens_per_s"], abs=1e-3)
+
+
+class AtOnce(ScriptedEngine):
+    """Answers four requests at a time, seven tokens each after a hundredth of a second."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: Completion("random weights", "length", 9, 7))
+        self.capacity = 4
+        self._llm = SimpleNamespace(reset_prefix_cache=AsyncMock())
+        self.places = asyncio.Semaphore(4)
+
+    async def generate(self, request: Request) -> Completion:
+        async with self.places:
+            await asyncio.sleep(0.01)
+            return await super().generate(request)
+
+
+async def test_all_at_once_is_measured_while_the_places_are_full() -> None:
+    requests = [Request(str(number), "", Sampling()) for number in range(2000)]
+    scripted: Any = AtOnce()
+    speed = await engine._at_once(scripted, requests, 0.8)
+    assert 0 < speed < 4 * 7 / 0.01
+    scripted._llm.reset_prefix_cache.assert_awaited_once()
+    with pytest.raises(RuntimeError, match="5 requests do not keep 4 places full"):
+        await engine._at_once(scripted, requests[:5], 0.8)
