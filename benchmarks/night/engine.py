@@ -224,7 +224,8 @@ async def _at_once(engine: VLLMEngine, requests: Sequence[Request], seconds: flo
     async def answer(request: Request) -> None:
         nonlocal tokens, left
         try:
-            tokens += (await engine.generate(request)).completion_tokens
+            done = await engine.generate(request)
+            tokens += done.completion_tokens
         finally:
             left -= 1
             if left < engine.capacity:
