@@ -257,7 +257,7 @@ async def _as_published(engine: VLLMEngine, tiny: bool, seconds: float) -> None:
             text += f"{draw.choice(tasks)} "
         return text
 
-    requests = [Request(f"published{k}", prompt(k), sampling) for k in range(64 if tiny else 4096)]
+    requests = [Request(f"published{k}", prompt(k), sampling) for k in range(4096)]
     report(
         published_tokens_per_s=published,
         as_published_prompt_tokens=statistics.mean(engine.count_tokens(str(request.prompt)) for request in requests),
