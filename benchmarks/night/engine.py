@@ -60,6 +60,10 @@ class DrawnAnswers:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    def written(self) -> int:
+        """Return the number of tokens written so far, those of unfinished answers included."""
+        return self.tokens + self._engine.progress()
+
     async def generate(self, request: Request) -> Completion:
         """Answer with drawn length and text."""
         draw = random.Random(f"{request.key} {request.prompt}")
@@ -197,11 +201,10 @@ async def _pipeline(
             saturation=config.saturation,
             max_in_flight=in_flight,
         )
-        watching = asyncio.create_task(_watch(pipeline, drawn, seconds / 4))
+        watching = asyncio.create_task(_watch(pipeline, drawn, seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await pipeline.run()
-        watching.cancel()
         watched = await watching
     report(
         **{f"{label}_{name}": value for name, value in watched.items()},
@@ -235,10 +238,10 @@ async def _at_once(engine: VLLMEngine, requests: Sequence[Request], seconds: flo
     await asyncio.sleep(seconds / 4)
     if has_places.is_set():
         raise RuntimeError(f"{len(requests)} requests do not keep {engine.capacity} places full for {seconds / 4:g} s")
-    began, before = time.monotonic(), tokens
+    began, before = time.monotonic(), tokens + engine.progress()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(has_places.wait(), 3 * seconds / 4)
-    speed = (tokens - before) / (time.monotonic() - began)
+    speed = (tokens + engine.progress() - before) / (time.monotonic() - began)
     for task in answers:
         task.cancel()
     await asyncio.gather(*answers, return_exceptions=True)
@@ -265,21 +268,19 @@ async def _as_published(engine: VLLMEngine, tiny: bool, seconds: float) -> None:
     )
 
 
-async def _watch(pipeline: Pipeline, drawn: DrawnAnswers, warm_up_s: float) -> dict[str, float]:
-    """Look at the pipeline until cancelled; return what was seen after the first seconds."""
-    await asyncio.sleep(warm_up_s)
-    process, began, of_loop, tokens = psutil.Process(), time.monotonic(), time.thread_time(), drawn.tokens
+async def _watch(pipeline: Pipeline, drawn: DrawnAnswers, seconds: float) -> dict[str, float]:
+    """Look at the pipeline while it runs, for some seconds; return what was seen after their first quarter."""
+    await asyncio.sleep(seconds / 4)
+    process, began, of_loop, tokens = psutil.Process(), time.monotonic(), time.thread_time(), drawn.written()
     before = sum(process.cpu_times()[:2])
     seen: list[int] = []
-    with contextlib.suppress(asyncio.CancelledError):
-        while True:
-            seen.append(pipeline.in_flight)
-            await asyncio.sleep(0.1)
-    seconds = time.monotonic() - began
+    while (passed := time.monotonic() - began) < 0.7 * seconds:
+        seen.append(pipeline.in_flight)
+        await asyncio.sleep(0.1)
     return {
         "in_flight": statistics.mean(seen),
         "in_flight_least": min(seen),
-        "tokens_per_s": (drawn.tokens - tokens) / seconds,
-        "driver_cores": (sum(process.cpu_times()[:2]) - before) / seconds,
-        "event_loop_share": (time.thread_time() - of_loop) / seconds,
+        "tokens_per_s": (drawn.written() - tokens) / passed,
+        "driver_cores": (sum(process.cpu_times()[:2]) - before) / passed,
+        "event_loop_share": (time.thread_time() - of_loop) / passed,
     }
