@@ -50,7 +50,7 @@ STEPS: dict[str, tuple[float, str]] = {
     "machine": (20, "machine:examine"),
     "chain": (130, "chain:demo"),
     "killed": (75, "chain:killed"),
-    "engine": (161, "engine:offline"),
+    "engine": (155, "engine:offline"),
     "refused": (18, "tuning:refused"),
     "lora": (88, "tuning:lora"),
     "full": (48, "tuning:full"),

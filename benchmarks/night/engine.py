@@ -82,7 +82,7 @@ def offline(folder: Path, tiny: bool) -> None:
         requests = 24 if tiny else 1024
         await _throughput(engine, "", requests, tiny, Config().proposal)
         await _throughput(engine, "online_", requests // 4, tiny, Config().proposal, at_once=online["max_num_seqs"])
-        seconds = 15.0 if tiny else 12.0
+        seconds = 15.0 if tiny else 10.0
         asked, speed = await _pipeline(engine, folder, "now", {}, seconds)
         alone = await _at_once(engine, asked, seconds)
         report(now_at_once_tokens_per_s=alone, now_efficiency=speed / alone)
