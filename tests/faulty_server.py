@@ -181,8 +181,8 @@ class FaultyServer:
                 case "error":
                     writer.write(http(b"oops", "500 Internal Server Error"))
                 case _:
+                    self.bodies.append(body)  # Before the test, in another thread, can see the answer.
                     writer.write(good)
-                    self.bodies.append(body)
         finally:
             self._open -= 1
         return True
@@ -216,9 +216,9 @@ class FaultyServer:
             writer.write(chunked(event))
             await writer.drain()
             await asyncio.sleep(0 if self.sent < 1_000 else 0.01)  # A client that has gone is noticed.
-        writer.write(chunked(b""))
         if fault is None:
             self.bodies.append(body)
+        writer.write(chunked(b""))
         return True
 
     def _good(self, chat: bool, body: dict[str, Any]) -> bytes:
